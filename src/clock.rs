@@ -1,0 +1,137 @@
+//! Time and tasks: the only module that reads a clock or spawns a task.
+//!
+//! Owns `Clock` (wall and monotonic time, sleeping) and `Tasks` (spawned work that shutdown waits for).
+//! Must not know any other module but `domain`.
+
+use crate::domain::Instant;
+use futures::future::BoxFuture;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// Where time comes from. `now` may jump both ways; `monotonic` never goes back within one process.
+pub trait Clock: Send + Sync + 'static {
+    /// Wall-clock time.
+    fn now(&self) -> Instant;
+    /// Time since an arbitrary point, unaffected by changes of the wall clock.
+    fn monotonic(&self) -> Duration;
+    /// Time since the machine was started, counting suspend; `None` where it cannot be read.
+    fn since_boot(&self) -> Option<Duration>;
+    /// Waits for `duration` of monotonic time.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// A clock to pass around.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clocks.
+pub struct SystemClock {
+    start: tokio::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time begins now.
+    pub fn shared() -> SharedClock {
+        Arc::new(Self { start: tokio::time::Instant::now() })
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // the one place that may
+    fn now(&self) -> Instant {
+        chrono::Utc::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn since_boot(&self) -> Option<Duration> {
+        let text = std::fs::read_to_string("/proc/uptime").ok()?;
+        let seconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place that may
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// A clock for tests: wall time is set by hand and moves with tokio's time, which may be paused.
+pub struct ManualClock {
+    start: tokio::time::Instant,
+    wall: Mutex<Instant>,
+}
+
+impl ManualClock {
+    /// A clock that reads `wall` now.
+    pub fn at(wall: Instant) -> Arc<Self> {
+        Arc::new(Self { start: tokio::time::Instant::now(), wall: Mutex::new(wall) })
+    }
+
+    /// Makes the wall clock jump; monotonic time does not notice.
+    pub fn jump(&self, by: chrono::TimeDelta) {
+        let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        *wall += by;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Instant {
+        let wall = *self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        wall + chrono::TimeDelta::from_std(self.start.elapsed()).unwrap_or_default()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn since_boot(&self) -> Option<Duration> {
+        Some(self.start.elapsed())
+    }
+
+    #[allow(clippy::disallowed_methods)] // follows tokio's time, which tests pause
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// The work, unless it takes longer than `limit`.
+pub async fn within<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let sleep = clock.sleep(limit);
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = sleep => None,
+    }
+}
+
+/// Spawned work, collected so that shutdown can wait for it.
+#[derive(Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    /// Nothing spawned yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `work` beside the caller.
+    pub fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tracker.spawn(work)
+    }
+
+    /// Returns when everything spawned has ended; nothing may be spawned after it is called.
+    pub async fn finish(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}

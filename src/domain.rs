@@ -1,0 +1,287 @@
+//! Vocabulary: one word per thing, the same in config, code, API, logs and metrics.
+//!
+//! Owns the plain types every module may know. Must not do IO, read a clock or know any other module.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// An instant on the wall clock, always UTC.
+pub type Instant = DateTime<Utc>;
+
+/// Numeric backup id: one per backup, the same in every component; `i64`, more than zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct BackupId(i64);
+
+impl BackupId {
+    /// The id, unless it is zero or negative: Camunda refuses those, and some web apps take `0` silently.
+    pub fn new(value: i64) -> Option<Self> {
+        (value > 0).then_some(Self(value))
+    }
+
+    /// The number as it goes into URLs and bodies.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for BackupId {
+    type Error = String;
+    fn try_from(value: i64) -> Result<Self, String> {
+        Self::new(value).ok_or_else(|| format!("backup id {value} is not a positive number"))
+    }
+}
+
+impl From<BackupId> for i64 {
+    fn from(id: BackupId) -> i64 {
+        id.0
+    }
+}
+
+impl fmt::Display for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl std::str::FromStr for BackupId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let value: i64 = text.parse().map_err(|_| format!("`{text}` is not a backup id: write a positive number"))?;
+        Self::try_from(value)
+    }
+}
+
+/// One attempt to take a backup. UUID v7, so that run ids sort by the time they were made.
+pub type RunId = Uuid;
+
+/// What is backed up through one API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Component {
+    /// The brokers' own state and log.
+    Zeebe,
+    /// Operate, up to 8.7.
+    Operate,
+    /// Tasklist, up to 8.7.
+    Tasklist,
+    /// Operate and Tasklist together, from 8.8.
+    History,
+    /// Optimize.
+    Optimize,
+    /// The snapshot of the exported `zeebe-record*` indices.
+    Records,
+}
+
+impl Component {
+    /// Every component, in the order in which reports name them.
+    pub const ALL: [Self; 6] =
+        [Self::Operate, Self::Tasklist, Self::History, Self::Optimize, Self::Records, Self::Zeebe];
+
+    /// The name used in config, API, logs and the state file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zeebe => "zeebe",
+            Self::Operate => "operate",
+            Self::Tasklist => "tasklist",
+            Self::History => "history",
+            Self::Optimize => "optimize",
+            Self::Records => "records",
+        }
+    }
+
+    /// The component of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.name() == name)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Versions that share one procedure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// 8.2.4 to 8.7: web apps first, then the pause around records and Zeebe.
+    #[serde(rename = "8.2-8.7")]
+    V82To87,
+}
+
+/// How exporting is held still: soft keeps exporting and only stops acknowledging, hard stops the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PauseMode {
+    /// `?soft=true`; 8.4.7 and later.
+    Soft,
+    /// Older versions.
+    Hard,
+}
+
+impl PauseMode {
+    /// `soft` or `hard`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+/// The unit of "exactly once": one due instant of one schedule for one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Occurrence {
+    /// When it was due; before spread.
+    pub due_at: Instant,
+    /// Schedule name.
+    pub schedule: String,
+    /// Cluster name.
+    pub cluster: String,
+}
+
+/// Why a run exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// One or more occurrences.
+    Schedule,
+    /// `backup CLUSTER`.
+    Manual,
+}
+
+/// Backups that one retention rule counts together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub enum Pool {
+    /// The backups of one schedule (of one cluster; pools never span clusters).
+    Schedule(String),
+    /// Backups asked for by hand.
+    Manual,
+    /// Backups taken over by `adopt` after the state was lost.
+    Adopted,
+}
+
+impl From<Pool> for String {
+    fn from(pool: Pool) -> String {
+        match pool {
+            Pool::Schedule(name) => format!("schedule:{name}"),
+            Pool::Manual => "manual".into(),
+            Pool::Adopted => "adopted".into(),
+        }
+    }
+}
+
+impl From<String> for Pool {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "manual" => Self::Manual,
+            "adopted" => Self::Adopted,
+            other => Self::Schedule(other.strip_prefix("schedule:").unwrap_or(other).to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from(self.clone()))
+    }
+}
+
+/// What has become of a backup, as every surface shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupState {
+    /// Waiting for its turn.
+    Queued,
+    /// Being taken.
+    Running,
+    /// Meets rule I6.
+    Completed,
+    /// Anything else that ended.
+    Failed,
+    /// Deletion asked for, not yet verified gone.
+    Deleting,
+    /// Verified gone from every place, by us.
+    Deleted,
+    /// Found gone, by whom unknown.
+    Missing,
+}
+
+impl BackupState {
+    /// The name used in API and state file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        use BackupState::{Completed, Deleted, Deleting, Failed, Missing, Queued, Running};
+        [Queued, Running, Completed, Failed, Deleting, Deleted, Missing].into_iter().find(|s| s.name() == name)
+    }
+}
+
+/// How many backups a pool keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// Newest completed backups that stay.
+    pub successful: u32,
+    /// Newest failed runs that stay.
+    pub failed: u32,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { successful: 3, failed: 3 }
+    }
+}
+
+/// Where one cluster's components are reached; everything a debt needs to be paid without the config file.
+/// Base URLs are everything before `/actuator` (management) or `/v1` and `/v2` (rest), without a trailing slash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Management URL of a broker or gateway.
+    pub zeebe: String,
+    /// Management URL of Operate.
+    pub operate: Option<String>,
+    /// Management URL of Tasklist.
+    pub tasklist: Option<String>,
+    /// Management URL of Optimize.
+    pub optimize: Option<String>,
+    /// REST URL, for the topology.
+    pub rest: Option<String>,
+    /// Every broker's management URL, so that exporter phases can be read where `zeebe` is a gateway.
+    pub brokers: Vec<String>,
+    /// The search engine; `None` only where nothing needs it.
+    pub search: Option<SearchAddress>,
+}
+
+/// The search engine that holds exported records and snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchAddress {
+    /// Base URL.
+    pub url: String,
+    /// Snapshot repository of the records snapshot.
+    pub repository: String,
+    /// Snapshot repository of the web apps; differs rarely.
+    pub webapps_repository: String,
+    /// Index pattern of the exported records, `zeebe-record*` by default; `None` where nothing needs them.
+    pub records: Option<String>,
+}

@@ -1,0 +1,21 @@
+//! camunda-backupd: whole, consistent, zero-downtime backups of Camunda 8 clusters.
+//!
+//! The flow, left to right, is also the order in which modules may know each other:
+//! `config -> schedule -> plan -> run (over clients) -> retention -> api`, with `store` under all of it.
+//! `domain` and `clock` are known by all and know nobody. `sim` is a Camunda cluster made of data:
+//! it knows nothing of our plan, so it can tell when the plan is wrong.
+
+pub mod api;
+pub mod cli;
+pub mod clients;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod domain;
+pub mod logging;
+pub mod plan;
+pub mod retention;
+pub mod run;
+pub mod schedule;
+pub mod sim;
+pub mod store;

@@ -1,0 +1,2 @@
+//! Table of contents: arguments, then one command.
+fn main() {}
