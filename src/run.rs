@@ -3,8 +3,12 @@
 //! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
 //! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
 
+pub mod delete;
 pub mod executor;
 pub mod guardian;
+pub mod prepare;
+pub mod queue;
+pub mod recover;
 mod steps;
 mod wait;
 mod window;

@@ -6,7 +6,7 @@
 use super::Mark;
 use super::executor::{Execution, StepError};
 use super::steps::{self, word};
-use crate::clients::{ClientError, ErrorKind, Progress, Seen, Snapshot, SnapshotState};
+use crate::clients::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
 use crate::clock::Clock;
 use crate::domain::Component;
 use crate::journal::{Event, FailureClass};
@@ -73,14 +73,13 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let mut answer_took = Duration::ZERO;
     let mut last: Option<u64> = None;
     let mut moved_at = began;
-    let mut latest = String::from("no answer yet");
     loop {
         let waited = clock.monotonic().saturating_sub(began);
         clock.sleep(pace(waited, answer_took)).await;
         let asked = clock.monotonic();
         let seen = steps::look(execution, component).await;
         answer_took = clock.monotonic().saturating_sub(asked);
-        match seen {
+        let latest = match seen {
             Ok(Seen::Completed(progress)) => {
                 report(execution, component, "COMPLETED", &progress).await?;
                 return believe(execution, component, &progress).await;
@@ -91,25 +90,29 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
                 return Err(StepError::new(class, format!("{component} failed: {reason}")));
             }
             Ok(seen) => {
-                latest = word(&seen);
-                if let Seen::Running(progress) | Seen::Incomplete(progress) = &seen {
-                    let now = progress.fingerprint();
-                    if last != Some(now) {
-                        last = Some(now);
-                        moved_at = clock.monotonic();
-                        let state = if matches!(seen, Seen::Running(_)) { "IN_PROGRESS" } else { "INCOMPLETE" };
-                        report(execution, component, state, progress).await?;
-                    }
+                let progress = match &seen {
+                    Seen::Running(progress) | Seen::Incomplete(progress) => Some(progress.clone()),
+                    Seen::Unclear { .. } => parts_in_repository(execution, component).await,
+                    _ => None,
+                };
+                if let Some(progress) = progress
+                    && last != Some(progress.fingerprint())
+                {
+                    last = Some(progress.fingerprint());
+                    moved_at = clock.monotonic();
+                    let state = if matches!(seen, Seen::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
+                    report(execution, component, state, &progress).await?;
                 }
+                word(&seen)
             }
             Err(error) => {
                 execution.remember(&error);
-                latest = error.to_string();
                 if matches!(error.kind, ErrorKind::Unusable) {
                     return Err(StepError::new(FailureClass::Component, format!("{component} gave no usable answer: {error}")));
                 }
+                error.to_string()
             }
-        }
+        };
         let still = clock.monotonic().saturating_sub(moved_at);
         if uncertain && last.is_none() && still >= LOST_START.min(stall_after) {
             return Err(StepError::new(
@@ -124,6 +127,34 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
                 format!("{component} made no progress for its stall_after of {text}: {latest}"),
             ));
         }
+    }
+}
+
+/// A web app's parts as the search engine shows them. Operate on OpenSearch answers 400 for as long as a part runs,
+/// which on a large cluster is longer than `stall_after`: the snapshots themselves tell whether it moves.
+async fn parts_in_repository(execution: &Execution, component: Component) -> Option<Progress> {
+    if !execution.clients.apps.contains_key(&component) {
+        return None;
+    }
+    let repository = &execution.spec.addresses.search.as_ref()?.webapps_repository;
+    let pattern = format!("camunda_{component}_{}_*", execution.run.backup_id);
+    let snapshots = execution.clients.search.as_ref()?.snapshots(repository, &pattern).await.ok()?;
+    let parts: Vec<Part> = snapshots.iter().map(part_of).collect();
+    (!parts.is_empty()).then_some(Progress { parts })
+}
+
+/// A snapshot as a part; while it runs, the bytes written are in its state, so that progress shows.
+fn part_of(snapshot: &Snapshot) -> Part {
+    let state = match snapshot.state {
+        SnapshotState::InProgress => format!("IN_PROGRESS, {} bytes", snapshot.bytes_done),
+        _ => snapshot.state.to_string(),
+    };
+    Part {
+        name: snapshot.name.clone(),
+        state,
+        started_at: snapshot.started_at,
+        reason: snapshot.reason.clone(),
+        ..Default::default()
     }
 }
 
@@ -227,14 +258,7 @@ async fn believe_records(execution: &Execution) -> Result<(), StepError> {
 /// A snapshot in the words of a component's backup.
 pub(super) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
     let Some(snapshot) = snapshot else { return Seen::Absent };
-    let part = crate::clients::Part {
-        name: snapshot.name.clone(),
-        state: snapshot.state.to_string(),
-        started_at: snapshot.started_at,
-        reason: snapshot.reason.clone(),
-        ..Default::default()
-    };
-    let progress = Progress { parts: vec![part] };
+    let progress = Progress { parts: vec![part_of(snapshot)] };
     match &snapshot.state {
         SnapshotState::InProgress => Seen::Running(progress),
         SnapshotState::Success => Seen::Completed(progress),

@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_cron_scheduler::job::job_data::{JobAndNextTick, JobStoredData, JobType};
+use tokio_cron_scheduler::store::{DataStore, InitStore};
 use tokio_cron_scheduler::{
-    DataStore, InitStore, JobBuilder, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode,
+    JobBuilder, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode,
     SimpleNotificationCode, SimpleNotificationStore,
 };
 use uuid::Uuid;
