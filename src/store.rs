@@ -5,6 +5,10 @@
 //! did is on disk; when it returns an error, nothing of it happened, except `Unknown`, which says so.
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
+pub mod memory;
+pub mod rules;
+pub mod sqlite;
+
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
 use futures::future::BoxFuture;
@@ -16,7 +20,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The disk, the file or the database says no.
-    #[error("the state file {path} cannot be written: {reason}; free space or mend permissions, nothing was lost")]
+    #[error(
+        "the state file {path} cannot be written: {reason}; free space or mend permissions, nothing was lost"
+    )]
     Unwritable {
         /// File.
         path: String,
@@ -43,7 +49,9 @@ pub enum StoreError {
         run_id: RunId,
     },
     /// The manual rate limit.
-    #[error("cluster {cluster} had a manual backup at {last}: the next is allowed at {until}, or delete a backup of it")]
+    #[error(
+        "cluster {cluster} had a manual backup at {last}: the next is allowed at {until}, or delete a backup of it"
+    )]
     RateLimited {
         /// Cluster.
         cluster: String,
@@ -51,6 +59,22 @@ pub enum StoreError {
         last: Instant,
         /// When the next is allowed.
         until: Instant,
+    },
+    /// The answer did not come in time. The only error after which it may have happened: look before acting again.
+    #[error(
+        "the state file {path} did not answer in time: what was asked may still happen; look at the disk"
+    )]
+    Unknown {
+        /// File.
+        path: String,
+    },
+    /// A second daemon.
+    #[error("the state directory {dir} is in use by {by}: stop it or set another [daemon] state_dir")]
+    InUse {
+        /// Directory.
+        dir: String,
+        /// `process PID`, or `another process` where it left no pid.
+        by: String,
     },
     /// No such row.
     #[error("the state knows no {0}")]
@@ -246,7 +270,7 @@ pub struct BackupFilter {
     pub cluster: Option<String>,
     /// Leave out those verified gone.
     pub existing: bool,
-    /// Newest first, at most so many; `0` means all.
+    /// At most so many, the newest ones; `0` means all.
     pub limit: u32,
 }
 
@@ -327,4 +351,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits a small row: proves that the state can be written.
     fn probe(&self, at: Instant) -> Answer<'_, ()>;
+    /// Finishes what was asked for before; everything after it is `Closed`.
+    fn close(&self) -> Answer<'_, ()>;
 }
