@@ -7,6 +7,8 @@ mod recovery;
 mod start;
 mod upkeep;
 
+pub use start::ManualError;
+
 use super::executor::Stop;
 use super::guardian::Guardian;
 use super::{Ground, Spec};
