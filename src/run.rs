@@ -3,6 +3,7 @@
 //! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
 //! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
 
+pub mod adopt;
 pub mod delete;
 pub mod executor;
 pub mod guardian;

@@ -289,7 +289,7 @@ impl Execution {
     }
 
     async fn take_resume(&self, began: Duration) -> Result<(), StepError> {
-        if self.view().pause.resumed_at.is_none() && !self.resume().await {
+        if self.view().pause.resumed_at.is_none() && !self.pay_debt().await {
             // Going down: the debt is durable, whoever comes next pays it and re-enters the run.
             return Err(StepError::new(FailureClass::Interrupted, "the daemon was stopped before the resume was confirmed"));
         }
@@ -302,7 +302,7 @@ impl Execution {
     }
 
     /// Resumes exporting until the server confirms it; `false` when the daemon goes down before.
-    async fn resume(&self) -> bool {
+    async fn pay_debt(&self) -> bool {
         let payment = guardian::Payment {
             run_id: self.run.run_id,
             cluster: &self.run.cluster,
@@ -324,7 +324,7 @@ impl Execution {
     }
 
     async fn abort(&self, error: StepError, started: Duration) -> Left {
-        if (self.view().owes_resume() || lock(&self.pause_clock).is_some()) && !self.resume().await {
+        if (self.view().owes_resume() || lock(&self.pause_clock).is_some()) && !self.pay_debt().await {
             return Left::Suspended;
         }
         let clean_up = steps::clean_up(self);
