@@ -3,7 +3,7 @@
 //! Owns decisions as pure functions, so that two implementations cannot differ in them. Must not keep anything
 //! or know how rows are kept.
 
-use super::{Adopted, Deletion, Fate, OccurrenceRow, StoreError};
+use super::{Adopted, Deletion, Fate, NewRun, OccurrenceRow, StoreError};
 use crate::domain::{BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Run, RunStatus, RunView};
 use chrono::TimeDelta;
@@ -156,6 +156,27 @@ pub fn cluster_name(name: &str) -> String {
 /// The refusal of a second pause in one run.
 pub fn second_debt(run_id: RunId) -> StoreError {
     StoreError::Refused(format!("{} exists already: a run pauses exporting at most once", debt_name(run_id)))
+}
+
+/// The refusal of a run that exists.
+pub fn second_run(run_id: RunId) -> StoreError {
+    StoreError::Refused(format!("{} exists already: look at it instead of beginning it", run_name(run_id)))
+}
+
+/// The run that begins.
+pub fn new_run(new: NewRun, backup_id: BackupId) -> Run {
+    Run {
+        run_id: new.run_id,
+        cluster: new.cluster,
+        backup_id,
+        trigger: new.trigger,
+        occurrences: new.occurrences.into_iter().map(|(occurrence, _)| occurrence).collect(),
+        pools: new.pools,
+        note: new.note,
+        created_at: new.now,
+        spec: new.spec,
+        view: RunView::default(),
+    }
 }
 
 /// The run that stands for an adopted backup.

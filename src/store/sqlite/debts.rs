@@ -4,7 +4,7 @@
 //! A journal that does not take the mirror must never keep the debt from being written (rule I1).
 
 use super::columns::{At, Id, Json};
-use super::failure::Failure;
+use super::failure::{Failure, is_unreadable_row};
 use super::runs;
 use crate::domain::{Instant, RunId};
 use crate::journal::{Entry, Event, RunView};
@@ -52,13 +52,11 @@ pub(super) fn resume_intended(
         )?
         .execute(params![Id(run_id), At(at)])?;
     // Once for each who tries, so that trying for ever does not fill the disk.
-    let written = runs::journal(connection, run_id)?
-        .iter()
-        .any(|entry| matches!(&entry.event, Event::ResumeIntended { by: other } if *other == by));
-    if written {
-        return Ok(());
-    }
-    mirror(connection, run_id, Entry { at, event: Event::ResumeIntended { by } }, |_| true)
+    let event = Event::ResumeIntended { by };
+    let written = connection
+        .prepare_cached("SELECT 1 FROM journal WHERE run_id = ?1 AND event = ?2")?
+        .exists(params![Id(run_id), Json(&event)])?;
+    if written { Ok(()) } else { mirror(connection, run_id, Entry { at, event }, |_| true) }
 }
 
 pub(super) fn resume_failed(connection: &Connection, run_id: RunId, error: &str) -> Result<(), Failure> {
@@ -112,11 +110,19 @@ fn mirror(
     entry: Entry,
     wanted: fn(&RunView) -> bool,
 ) -> Result<(), Failure> {
-    let view = runs::view(connection, run_id)?;
-    if view.is_some_and(|view| rules::journal_open(&view) && wanted(&view)) {
-        runs::append(connection, run_id, &[entry])?;
+    let mirrored = (|| {
+        let view = runs::view(connection, run_id)?;
+        if view.is_some_and(|view| rules::journal_open(&view) && wanted(&view)) {
+            runs::append(connection, run_id, &[entry])?;
+        }
+        Ok(())
+    })();
+    match mirrored {
+        // It refused before it wrote anything, and the debt comes first.
+        Err(Failure::Store(_)) => Ok(()),
+        Err(Failure::Sql(error)) if is_unreadable_row(&error) => Ok(()),
+        other => other,
     }
-    Ok(())
 }
 
 fn find(connection: &Connection, run_id: RunId) -> Result<Option<()>, Failure> {

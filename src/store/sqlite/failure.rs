@@ -81,7 +81,8 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
     StoreError::Unusable { path, reason }
 }
 
-fn is_unreadable_row(error: &rusqlite::Error) -> bool {
+/// Whether a row holds what this program did not write.
+pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     matches!(
         error,
         rusqlite::Error::FromSqlConversionFailure(..)

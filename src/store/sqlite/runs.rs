@@ -25,31 +25,19 @@ pub(super) fn begin(connection: &Connection, new: NewRun) -> Result<Result<Run, 
         return Err(StoreError::Busy { cluster: new.cluster, run_id }.into());
     }
     if view(connection, new.run_id)?.is_some() {
-        let name = rules::run_name(new.run_id);
-        return Err(StoreError::Refused(format!(
-            "{name} exists already: look at it instead of beginning it"
-        ))
-        .into());
+        return Err(rules::second_run(new.run_id).into());
     }
     if new.trigger == Trigger::Manual
         && let Some(refusal) = limit(connection, &new)?
     {
         return Ok(Err(refusal));
     }
-    let run = Run {
-        run_id: new.run_id,
-        backup_id: next_id(connection, &new)?,
-        trigger: new.trigger,
-        occurrences: new.occurrences.iter().map(|(occurrence, _)| occurrence.clone()).collect(),
-        pools: new.pools,
-        note: new.note,
-        created_at: new.now,
-        spec: new.spec,
-        view: RunView::default(),
-        cluster: new.cluster,
-    };
-    insert(connection, &run, Some(&new.id_scope))?;
-    for (occurrence, becomes) in &new.occurrences {
+    let backup_id = next_id(connection, &new)?;
+    let scope = new.id_scope.clone();
+    let served = new.occurrences.clone();
+    let run = rules::new_run(new, backup_id);
+    insert(connection, &run, Some(&scope))?;
+    for (occurrence, becomes) in &served {
         occurrences::serve(connection, occurrence, *becomes, run.run_id)?;
     }
     if run.trigger == Trigger::Manual {

@@ -7,7 +7,7 @@ use super::failure::{Doing, Failure, sentence};
 use crate::store::StoreError;
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const QUEUE: usize = 4096;
 /// Commands that share a commit at most.
 const BATCH: usize = 1024;
 /// How long a caller waits for an answer.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 enum Message {
     Do(Box<dyn Job>),
@@ -77,35 +77,31 @@ where
 pub(super) struct Worker {
     queue: mpsc::Sender<Message>,
     path: String,
+    doing: Doing,
 }
 
 impl Worker {
     /// Starts a thread that commits what it is sent.
     pub(super) fn writing(connection: Connection, path: &Path) -> Result<Self, StoreError> {
-        Self::spawn("state-writer", connection, path, write_batch)
+        Self::spawn("state-writer", connection, path, Doing::Writing)
     }
 
     /// Starts a thread that answers questions.
     pub(super) fn reading(connection: Connection, path: &Path) -> Result<Self, StoreError> {
-        Self::spawn("state-reader", connection, path, read_batch)
+        Self::spawn("state-reader", connection, path, Doing::Reading)
     }
 
-    fn spawn(
-        name: &str,
-        connection: Connection,
-        path: &Path,
-        handle: fn(&Connection, &Path, Vec<Box<dyn Job>>),
-    ) -> Result<Self, StoreError> {
+    fn spawn(name: &str, connection: Connection, path: &Path, doing: Doing) -> Result<Self, StoreError> {
         let (queue, messages) = mpsc::channel(QUEUE);
         let owned = path.to_path_buf();
         std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || work_off(connection, &owned, messages, handle))
+            .spawn(move || work_off(connection, &owned, messages, doing))
             .map_err(|error| StoreError::Unusable {
                 path: path.display().to_string(),
                 reason: format!("no thread can be started for it ({error}): raise the limit of tasks"),
             })?;
-        Ok(Self { queue, path: path.display().to_string() })
+        Ok(Self { queue, path: path.display().to_string(), doing })
     }
 
     /// Has `work` done on the thread.
@@ -123,13 +119,10 @@ impl Worker {
         };
         match tokio::time::timeout(DEADLINE, exchange).await {
             Ok(answer) => answer,
-            Err(_) if taken.swap(true, Ordering::AcqRel) => {
+            Err(_) if taken.swap(true, Ordering::AcqRel) && self.doing == Doing::Writing => {
                 Err(StoreError::Unknown { path: self.path.clone() })
             }
-            Err(_) => {
-                let reason = format!("it did not answer within {} s", DEADLINE.as_secs());
-                Err(StoreError::Unwritable { path: self.path.clone(), reason })
-            }
+            Err(_) => Err(late(&self.path, self.doing)),
         }
     }
 
@@ -147,12 +140,18 @@ impl Worker {
     }
 }
 
-fn work_off(
-    connection: Connection,
-    path: &PathBuf,
-    mut messages: mpsc::Receiver<Message>,
-    handle: fn(&Connection, &Path, Vec<Box<dyn Job>>),
-) {
+/// The sentence for a command that was given up before it began.
+fn late(path: &str, doing: Doing) -> StoreError {
+    let reason = format!("it did not answer within {} s", DEADLINE.as_secs());
+    match doing {
+        Doing::Reading => {
+            StoreError::Unusable { path: path.into(), reason: reason + ": look at the disk and its log" }
+        }
+        Doing::Writing | Doing::Opening => StoreError::Unwritable { path: path.into(), reason },
+    }
+}
+
+fn work_off(connection: Connection, path: &Path, mut messages: mpsc::Receiver<Message>, doing: Doing) {
     let mut closing = None;
     while closing.is_none() {
         let Some(first) = messages.blocking_recv() else { break };
@@ -170,7 +169,10 @@ fn work_off(
                 next = messages.try_recv().ok();
             }
         }
-        handle(&connection, path, jobs);
+        match doing {
+            Doing::Reading => read_batch(&connection, path, jobs),
+            Doing::Writing | Doing::Opening => write_batch(&connection, path, jobs),
+        }
     }
     drop(messages);
     // Whatever it reports, all commits are on disk already.
