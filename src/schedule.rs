@@ -66,7 +66,7 @@ impl Timetable {
                     .find(|row| row.schedule == pair.0 && row.cluster == pair.1)
                     .filter(|row| row.active && row.times_key == schedule.times_key);
                 let since = kept.map_or(now, |row| row.since);
-                let last_due = kept.and_then(|row| row.last_due).filter(|last| *last <= now + TimeDelta::seconds(5));
+                let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
                 let running = self.entries.get(&pair).filter(|e| e.times_key == schedule.times_key);
                 let mut entry = Entry {
                     timing: schedule.timing.clone(),
@@ -216,6 +216,17 @@ impl Entry {
         row.reason = Some(reason);
         row
     }
+}
+
+/// A last run in the future means that the clock was set back meanwhile.
+fn clamp(pair: &Pair, last: Instant, now: Instant) -> Instant {
+    // Occurrences are claimed ahead of their instant, so a little future is no sign of that.
+    if last > now + TimeDelta::seconds(10) {
+        tracing::warn!(event = "clock.jumped", schedule = %pair.0, cluster = %pair.1,
+            reason = "the last occurrence lies in the future: the clock was set back; counting from now");
+        return now;
+    }
+    last
 }
 
 /// A stable delay below `limit`, the same for every schedule of a cluster, so that they stay together.
