@@ -143,6 +143,8 @@ pub enum Event {
         steps: Vec<Step>,
         /// Indices that matched the records pattern before.
         records_indices: Vec<String>,
+        /// Partitions that Zeebe's part must hold, where the topology tells.
+        partitions: Option<u32>,
     },
     /// About to act.
     StepIntended {
@@ -266,6 +268,8 @@ pub struct PauseView {
     pub intended_at: Option<Instant>,
     /// When it was seen.
     pub confirmed_at: Option<Instant>,
+    /// Asked for.
+    pub asked: Option<PauseMode>,
     /// As read.
     pub mode: Option<PauseMode>,
     /// Exported positions at that moment.
@@ -299,6 +303,8 @@ pub struct RunView {
     pub step_ms: BTreeMap<Step, u64>,
     /// Indices that matched the records pattern before the run.
     pub records_indices: Vec<String>,
+    /// Partitions that Zeebe's part must hold, where the topology tells.
+    pub partitions: Option<u32>,
     /// Per component.
     pub components: BTreeMap<Component, ComponentView>,
     /// The pause.
@@ -339,7 +345,12 @@ impl RunView {
     pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEvent> {
         let at = entry.at;
         match (&self.status, &entry.event) {
-            (RunStatus::Claimed, Event::Started { version, family, components, steps, records_indices, .. }) => {
+            (
+                RunStatus::Claimed,
+                Event::Started { version, family, pause, components, steps, records_indices, partitions },
+            ) => {
+                self.pause.asked = Some(*pause);
+                self.partitions = *partitions;
                 self.status = RunStatus::Running;
                 self.version = Some(version.clone());
                 self.family = Some(*family);

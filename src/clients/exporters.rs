@@ -1,0 +1,80 @@
+//! Whether exporting runs, is softly paused or paused, as the brokers show it.
+//!
+//! Owns the reading of `/actuator/partitions`. Must not pause or resume anything.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The exporter of every partition whose leader, or at least a follower, was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exporters {
+    /// By partition id; a row of a follower stands only where no leader was seen.
+    pub partitions: BTreeMap<u32, ExporterOf>,
+    /// False when a broker that was asked has no such endpoint, as a standalone gateway has not.
+    pub readable: bool,
+}
+
+/// The exporter of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExporterOf {
+    /// `exporterPhase`.
+    pub phase: Phase,
+    /// Stands still in a soft pause, although records go on being exported.
+    pub exported_position: Option<i64>,
+    /// `LEADER`, or another role where no leader was seen.
+    pub role: String,
+    /// `streamProcessorPhase`, `PROCESSING` when all is well.
+    pub processing: Option<String>,
+    /// How far the log is processed.
+    pub processed_position: Option<i64>,
+}
+
+/// `exporterPhase` of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Running.
+    Exporting,
+    /// Records go out, the position stands still.
+    SoftPaused,
+    /// Nothing goes out.
+    Paused,
+    /// A word this version does not know, or no leader to ask.
+    Other(String),
+}
+
+/// Exporting of a whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportingState {
+    /// Every partition seen exports.
+    Running,
+    /// Every partition seen is softly paused.
+    SoftPaused,
+    /// Every partition seen is paused.
+    Paused,
+    /// They differ.
+    Mixed,
+    /// It cannot be read.
+    Unknown,
+}
+
+impl Exporters {
+    /// What all partitions seen have in common. How many there should be is for the caller to compare.
+    pub fn state(&self) -> ExportingState {
+        let mut phases = self.partitions.values().map(|p| &p.phase);
+        let Some(first) = phases.next().filter(|_| self.readable) else { return ExportingState::Unknown };
+        if self.partitions.values().any(|p| matches!(p.phase, Phase::Other(_))) {
+            return ExportingState::Unknown;
+        }
+        if phases.any(|phase| phase != first) {
+            return ExportingState::Mixed;
+        }
+        match first {
+            Phase::Exporting => ExportingState::Running,
+            Phase::SoftPaused => ExportingState::SoftPaused,
+            Phase::Paused => ExportingState::Paused,
+            Phase::Other(_) => ExportingState::Unknown,
+        }
+    }
+}
