@@ -197,9 +197,9 @@ pub enum Event {
         /// `run`, `guardian` or `command`.
         by: String,
     },
-    /// The server confirmed a resume.
+    /// The server confirmed a resume, or an operator gave the debt up.
     Resumed {
-        /// `run`, `guardian` or `command`.
+        /// `run`, `guardian`, `command`, or `forgiven` where an operator gave the debt up.
         by: String,
     },
     /// The daemon came back and goes on with the run.
@@ -242,6 +242,7 @@ pub enum RunStatus {
 
 /// What is known of one component of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ComponentView {
     /// What it last said, in its own word, or `asked` before it said anything.
     pub state: String,
@@ -263,6 +264,7 @@ pub struct ComponentView {
 
 /// What is known of a run's pause.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PauseView {
     /// Before it was asked for.
     pub intended_at: Option<Instant>,
@@ -282,6 +284,7 @@ pub struct PauseView {
 
 /// Everything derived from a run's journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunView {
     /// Status.
     pub status: RunStatus,
@@ -450,7 +453,8 @@ impl RunView {
     fn end(&mut self, outcome: &Outcome, at: Instant) -> Result<(), IllegalEvent> {
         let event = Event::Ended(outcome.clone());
         if self.owes_resume() {
-            return self.illegal(&event, "a resume is still owed, and a run does not end before it is confirmed");
+            return self
+                .illegal(&event, "a resume is still owed, and a run does not end before it is confirmed");
         }
         self.status = match outcome {
             Outcome::Completed { .. } => {

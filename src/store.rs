@@ -5,6 +5,10 @@
 //! did is on disk; when it returns an error, nothing of it happened, except `Unknown`, which says so.
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
+pub mod memory;
+pub mod rules;
+pub mod sqlite;
+
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
 use futures::future::BoxFuture;
@@ -16,7 +20,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The disk, the file or the database says no.
-    #[error("the state file {path} cannot be written: {reason}; free space or mend permissions, nothing was lost")]
+    #[error(
+        "the state file {path} cannot be written: {reason}; free space or mend permissions, nothing was lost"
+    )]
     Unwritable {
         /// File.
         path: String,
@@ -43,7 +49,9 @@ pub enum StoreError {
         run_id: RunId,
     },
     /// The manual rate limit.
-    #[error("cluster {cluster} had a manual backup at {last}: the next is allowed at {until}, or delete a backup of it")]
+    #[error(
+        "cluster {cluster} had a manual backup at {last}: the next is allowed at {until}, or delete a backup of it"
+    )]
     RateLimited {
         /// Cluster.
         cluster: String,
@@ -51,6 +59,22 @@ pub enum StoreError {
         last: Instant,
         /// When the next is allowed.
         until: Instant,
+    },
+    /// The answer did not come in time. The only error after which it may have happened: look before acting again.
+    #[error(
+        "the state file {path} did not answer in time: what was asked may still happen; look at the disk"
+    )]
+    Unknown {
+        /// File.
+        path: String,
+    },
+    /// A second daemon.
+    #[error("the state directory {dir} is in use by {by}: stop it or set another [daemon] state_dir")]
+    InUse {
+        /// Directory.
+        dir: String,
+        /// `process PID`, or `another process` where it left no pid.
+        by: String,
     },
     /// No such row.
     #[error("the state knows no {0}")]
@@ -246,7 +270,7 @@ pub struct BackupFilter {
     pub cluster: Option<String>,
     /// Leave out those verified gone.
     pub existing: bool,
-    /// Newest first, at most so many; `0` means all.
+    /// At most so many, the newest ones; `0` means all.
     pub limit: u32,
 }
 
@@ -257,14 +281,14 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces the rows of these pairs and marks every other pair inactive.
     fn set_timetable(&self, rows: Vec<TimetableRow>) -> Answer<'_, ()>;
     /// Writes occurrences (fate `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in one
-    /// transaction. An occurrence that is already known stays as it is. Returns those that were new: claiming twice
-    /// after a crash cannot fire twice (rule I5).
+    /// transaction. An occurrence that is already known, by itself or inside a range, stays as it is. Returns those that
+    /// were new: claiming twice after a crash cannot fire twice (rule I5).
     fn claim(&self, rows: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>>;
     /// Occurrences that wait.
     fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>>;
     /// Ends the waiting of occurrences that no run will serve. Those that no longer wait stay as they are.
     fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> Answer<'_, ()>;
-    /// Newest first, of one schedule and cluster or of all.
+    /// Newest first, of one schedule and cluster or of all, at most `limit`; `0` means all.
     fn occurrences(
         &self,
         schedule: Option<String>,
@@ -275,7 +299,8 @@ pub trait Store: Send + Sync + 'static {
     /// Gives the run its backup id (`max(now in s, largest + 1)` over mark, `largest_seen` and all rows of the
     /// scope), writes it and settles its occurrences. `Busy` while another run of the cluster has not ended;
     /// `RateLimited` by the start of the newest manual run, failed ones included, unless a deletion of any backup of the
-    /// cluster was accepted since; a start in the future counts as now.
+    /// cluster was accepted since; a start in the future counts as now, from the first time that is noticed. `Refused`
+    /// when one of its occurrences no longer waits.
     fn begin_run(&self, new: NewRun) -> Answer<'_, Run>;
     /// Raises the high-water mark of a scope, e.g. after a 409 that names a higher id. Never lowers it.
     fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()>;
@@ -283,14 +308,15 @@ pub trait Store: Send + Sync + 'static {
     fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView>;
     /// One run.
     fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>>;
-    /// A run's journal.
+    /// A run's journal; empty for a run that is not known or was adopted.
     fn journal(&self, run_id: RunId) -> Answer<'_, Vec<Entry>>;
     /// Runs that have not ended.
     fn unfinished(&self) -> Answer<'_, Vec<Run>>;
 
     /// Writes a debt before the pause is asked for (rule I1), together with the journal entry of that intent.
     fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()>;
-    /// Notes that a resume is about to be sent, on the debt and, while the run lasts, in its journal.
+    /// Notes that a resume is about to be sent, on the debt and, while the run lasts, in its journal: there once for each
+    /// `by`, so that trying for ever does not fill the disk.
     fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()>;
     /// Notes a resume that failed.
     fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()>;
@@ -305,17 +331,19 @@ pub trait Store: Send + Sync + 'static {
     fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>>;
     /// One backup by cluster and id.
     fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>>;
-    /// Marks a backup `deleting`. `Refused` for a held, running or deleted one, each with its own sentence.
+    /// Marks a backup `deleting`. `Refused` for a held, running or deleted one, each with its own sentence; asking twice
+    /// is asking once.
     fn ask_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant) -> Answer<'_, ()>;
     /// Notes a deletion pass that left something.
     fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> Answer<'_, ()>;
     /// Every place answers that it is gone.
     fn deletion_done(&self, run_id: RunId, at: Instant) -> Answer<'_, ()>;
-    /// A completed or failed backup was found gone.
+    /// A completed or failed backup was found gone. `Refused` for others.
     fn set_missing(&self, run_id: RunId) -> Answer<'_, ()>;
-    /// Pins or releases a backup.
+    /// Pins or releases a backup. Pinning is `Refused` once it is missing, being deleted or deleted.
     fn hold(&self, run_id: RunId, held: bool) -> Answer<'_, ()>;
-    /// Takes over a backup found in a cluster; the pool is `adopted`. Twice is once.
+    /// Takes over a backup found in a cluster; the pool is `adopted`. Twice is once. `Refused` when it has not ended, or
+    /// when its id is known as another run's.
     fn adopt(&self, adopted: Adopted) -> Answer<'_, ()>;
 
     /// All clusters ever configured.
@@ -327,4 +355,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits a small row: proves that the state can be written.
     fn probe(&self, at: Instant) -> Answer<'_, ()>;
+    /// Finishes what was asked for before; everything after it is `Closed`.
+    fn close(&self) -> Answer<'_, ()>;
 }

@@ -78,3 +78,14 @@ impl Exporters {
         }
     }
 }
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exporting => "EXPORTING",
+            Self::SoftPaused => "SOFT_PAUSED",
+            Self::Paused => "PAUSED",
+            Self::Other(word) => word,
+        })
+    }
+}

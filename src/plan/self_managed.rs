@@ -59,7 +59,13 @@ fn web_apps_then_pause(input: &PlanInput<'_>) -> Vec<PlannedStep> {
             _ => Compensation::DeleteRunningParts,
         };
         steps.push(step(Step::Start(component), vec![last], START_DEADLINE, Some(undo), true));
-        steps.push(step(Step::Wait(component), vec![Step::Start(component)], limits.pause_budget, None, true));
+        steps.push(step(
+            Step::Wait(component),
+            vec![Step::Start(component)],
+            limits.pause_budget,
+            None,
+            true,
+        ));
         last = Step::Wait(component);
     }
     steps.push(step(Step::CheckPause, vec![last], PAUSE_DEADLINE, None, true));
