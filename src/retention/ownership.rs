@@ -1,14 +1,24 @@
-//! The proof that a backup is ours, without which nothing is deleted (design: ids, ownership, deletion).
+//! The proof that a backup is ours, without which nothing is deleted.
 //!
-//! Owns the rules of evidence. Must not ask anybody: what the components show is handed in.
+//! Owns the rules of evidence and how a proof is noted. Must not ask anybody: what the components show is handed in.
 
-use crate::domain::{Component, Instant, Pool};
-use crate::journal::{Run, Step};
+use crate::domain::{BackupId, Component, Instant, Pool, RunId};
+use crate::journal::{FailureClass, Outcome, Run, Step};
 use crate::run::Mark;
-use chrono::TimeDelta;
+use chrono::{SecondsFormat, TimeDelta};
+use std::fmt;
 
 /// How far a component's clock may be off.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// What the cluster shows now of one backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The records snapshot, where it exists.
+    pub records: Option<RecordsShown>,
+    /// Every other component that shows the id, and when its first part was begun, if it says so.
+    pub parts: Vec<(Component, Option<Instant>)>,
+}
 
 /// The records snapshot of a backup, as the search engine shows it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,67 +29,120 @@ pub struct RecordsShown {
     pub mark: Option<Mark>,
 }
 
-/// What the cluster shows now of one backup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// The records snapshot, where it exists.
-    pub records: Option<RecordsShown>,
-    /// When each part that is shown with a time was begun.
-    pub begun: Vec<(Component, Instant)>,
+/// The evidence that a backup is ours, as one clause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof(String);
+
+/// Why a backup is not proven ours, each as one sentence without its full stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotProven {
+    /// The look before the run is missing.
+    #[error("id {0} was not seen free in every component before the run, so its parts may be another's")]
+    NotSeenFree(BackupId),
+    /// A component knew the id before it took our request.
+    #[error("{1} answered for id {0} before it took our request, so its part is another's")]
+    Conflict(BackupId, Component),
+    /// The snapshot says nothing.
+    #[error("snapshot {0} carries no mark in its metadata, so another took it")]
+    Unmarked(String),
+    /// The snapshot says that another took it.
+    #[error("snapshot {name} carries the mark of instance {}, cluster {}, run {}", mark.instance, mark.cluster, mark.run_id)]
+    OtherMark {
+        /// The snapshot.
+        name: String,
+        /// Its mark.
+        mark: Mark,
+    },
+    /// An adopted one whose snapshot has gone.
+    #[error("the records snapshot of adopted backup {0} is gone, and only its mark proved the backup ours")]
+    MarkGone(BackupId),
+    /// Nothing to compare with.
+    #[error("no component shows when its part of backup {0} was begun, so it cannot be told from another's")]
+    NoTime(BackupId),
+    /// The run has no span.
+    #[error("run {0} has no beginning and end to compare the components' times with")]
+    NoSpan(RunId),
+    /// Begun at another time.
+    #[error("{component} shows {} as the beginning of its part, outside of the run ({} to {})", time(at), time(from), time(until))]
+    OtherTime {
+        /// Whose.
+        component: Component,
+        /// As shown.
+        at: Instant,
+        /// The run's beginning.
+        from: Instant,
+        /// The run's end.
+        until: Instant,
+    },
 }
 
-/// The evidence that the backup of `run` is ours, or why that is not proven, each as one clause.
-///
-/// That the row with the id is ours holds by construction: it is the row of `run`.
-pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<String, String> {
+/// Proves that the backup of `run` is ours; that the row with the id is ours holds by construction.
+pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProven> {
     let id = run.backup_id;
     let adopted = run.pools.contains(&Pool::Adopted);
     if !adopted && !run.view.done.contains(&Step::Guard) {
-        return Err(format!(
-            "id {id} was not seen free in every component before the run, so another may have taken it"
-        ));
+        return Err(NotProven::NotSeenFree(id));
     }
-    match &shown.records {
-        Some(RecordsShown { name, mark }) => by_mark(instance, run, name, mark.as_ref()),
-        None if adopted => Err(format!(
-            "the records snapshot of adopted backup {id} is gone, and only its mark proved it ours"
-        )),
-        None => by_time(run, &shown.begun),
-    }
-}
-
-fn by_mark(instance: &str, run: &Run, name: &str, mark: Option<&Mark>) -> Result<String, String> {
-    let Some(mark) = mark else {
-        return Err(format!("snapshot {name} carries no mark of a camunda-backupd in its metadata"));
-    };
-    let ours = Mark { instance: instance.to_owned(), cluster: run.cluster.clone(), run_id: run.run_id };
-    if mark == &ours {
-        return Ok(format!("snapshot {name} carries the mark of run {}", run.run_id));
-    }
-    Err(format!(
-        "snapshot {name} carries the mark of instance {}, cluster {}, run {}, not of instance {}, cluster {}, run {}",
-        mark.instance, mark.cluster, mark.run_id, ours.instance, ours.cluster, ours.run_id
-    ))
-}
-
-fn by_time(run: &Run, begun: &[(Component, Instant)]) -> Result<String, String> {
-    let (Some(from), Some(until)) = (run.view.started_at, run.view.finished_at) else {
-        return Err(format!("run {} has no beginning and end to compare with", run.run_id));
-    };
-    if begun.is_empty() {
-        return Err(format!("no component shows when its part of backup {} was begun", run.backup_id));
-    }
-    for (component, at) in begun {
-        if *at < from - CLOCK_TOLERANCE || *at > until + CLOCK_TOLERANCE {
-            return Err(format!(
-                "{component} shows {at} as the beginning of backup {}, outside of run {} ({from} to {until})",
-                run.backup_id, run.run_id
-            ));
+    if matches!(run.view.outcome, Some(Outcome::Failed { class: FailureClass::Conflict, .. })) {
+        let taken = |c: &Component| run.view.done.contains(&Step::Start(*c));
+        if let Some((component, _)) = shown.parts.iter().find(|(c, _)| !taken(c)) {
+            return Err(NotProven::Conflict(id, *component));
         }
     }
-    let (component, at) = begun[0];
-    Ok(format!(
-        "id {} was free before the run, and {component} began its part within it, at {at}",
-        run.backup_id
-    ))
+    match &shown.records {
+        Some(records) => by_mark(instance, run, records),
+        None if adopted => Err(NotProven::MarkGone(id)),
+        None => by_time(run, &shown.parts),
+    }
+}
+
+fn by_mark(instance: &str, run: &Run, records: &RecordsShown) -> Result<Proof, NotProven> {
+    let name = &records.name;
+    let Some(mark) = &records.mark else { return Err(NotProven::Unmarked(name.clone())) };
+    if mark.instance == instance && mark.cluster == run.cluster && mark.run_id == run.run_id {
+        return Ok(Proof(format!("snapshot {name} carries the mark of run {}", run.run_id)));
+    }
+    Err(NotProven::OtherMark { name: name.clone(), mark: mark.clone() })
+}
+
+fn by_time(run: &Run, parts: &[(Component, Option<Instant>)]) -> Result<Proof, NotProven> {
+    let (Some(from), Some(until)) = (run.view.started_at, run.view.finished_at) else {
+        return Err(NotProven::NoSpan(run.run_id));
+    };
+    let mut within = None;
+    for (component, at) in parts {
+        let (component, Some(at)) = (*component, *at) else { continue };
+        if at < from - CLOCK_TOLERANCE || at > until + CLOCK_TOLERANCE {
+            return Err(NotProven::OtherTime { component, at, from, until });
+        }
+        within.get_or_insert((component, at));
+    }
+    let (component, at) = within.ok_or(NotProven::NoTime(run.backup_id))?;
+    Ok(Proof(format!("{component} began its part within the run, at {}, and the id was free before", time(&at))))
+}
+
+fn time(at: &Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+const PROVEN: &str = "proven ours: ";
+const LEFT: &str = "; still there: ";
+
+impl Proof {
+    /// The note of a deletion that has begun: it keeps the proof when the records snapshot, which carried it, is gone.
+    pub fn note(&self, left: &str) -> String {
+        format!("{PROVEN}{self}{LEFT}{left}")
+    }
+
+    /// The proof in a note of an earlier pass.
+    pub fn noted(note: &str) -> Option<Self> {
+        let (proof, _) = note.strip_prefix(PROVEN)?.split_once(LEFT)?;
+        Some(Self(proof.to_owned()))
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
