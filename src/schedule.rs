@@ -113,7 +113,7 @@ impl Timetable {
             .collect();
         due.sort_by_key(|(_, _, next)| *next);
         due.truncate(limit);
-        due.into_iter().flat_map(|(pair, entry, first)| entry.rows_until(pair, first, now, ahead)).collect()
+        due.into_iter().flat_map(|(pair, entry, first)| entry.rows_until(pair, first, now)).collect()
     }
 
     /// The store has written these rows: their pairs advance.
@@ -161,17 +161,18 @@ impl Entry {
     }
 
     /// From `first` (due) on: missed ones as ranges, and the one that is to run.
-    fn rows_until(&self, pair: &Pair, first: Instant, now: Instant, ahead: TimeDelta) -> Vec<OccurrenceRow> {
+    fn rows_until(&self, pair: &Pair, first: Instant, now: Instant) -> Vec<OccurrenceRow> {
         let missed_before = now - LATE;
         let is_missed = |due: Instant| due < missed_before || due < self.fresh_from;
         if !is_missed(first) {
-            let _ = ahead;
             return vec![self.row(pair, first, Fate::Waiting, false)];
         }
         // Everything missed is one range; the latest may be caught up.
         let bound = missed_before.max(self.fresh_from - TimeDelta::milliseconds(1)).min(now);
         let from = self.last_due.map_or(self.since, |last| last.max(self.since));
-        let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else { return vec![] };
+        let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else {
+            return vec![self.row(pair, first, Fate::Waiting, true)];
+        };
         let following = next::next_after(&self.timing, self.timezone, missed.last);
         let near = following.is_some_and(|next| next - now < self.run_deadline);
         let catch_up = self.catch_up == CatchUp::Once && !near;
