@@ -5,9 +5,12 @@
 //! the same parsing is exercised by both. Sources: the Camunda API documents, and answers recorded from real
 //! 8.6.0 and 8.5.8 clusters.
 
+mod call;
 pub mod error;
 pub mod exporters;
+pub mod http;
 pub mod probe;
+mod reading;
 pub mod search;
 pub mod seen;
 pub mod snapshot;
@@ -17,6 +20,7 @@ pub mod zeebe;
 
 pub use error::{ClientError, ErrorKind};
 pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
+pub use http::HttpTransport;
 pub use probe::{Capabilities, probe};
 pub use search::Search;
 pub use seen::{Listed, Part, Progress, Seen};

@@ -54,17 +54,6 @@ impl ClientError {
         matches!(self.kind, ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable)
     }
 
-    pub(super) fn unbuilt() -> Self {
-        let text = "not built yet".to_owned();
-        Self {
-            component: text.clone(),
-            kind: ErrorKind::Unusable,
-            status: None,
-            message: text.clone(),
-            evidence: text,
-        }
-    }
-
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self.kind {

@@ -2,7 +2,11 @@
 //!
 //! Owns the reading of `/actuator/partitions`. Must not pause or resume anything.
 
+use super::call::Answer;
+use super::error::ClientError;
+use super::reading::{int, text, word};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The exporter of every partition whose leader, or at least a follower, was seen.
@@ -60,6 +64,24 @@ pub enum ExportingState {
 }
 
 impl Exporters {
+    /// Adds what one broker shows of its own partitions.
+    pub(super) fn add(&mut self, answer: &Answer) -> Result<(), ClientError> {
+        for (partition, row) in partitions(answer)? {
+            match self.partitions.get_mut(&partition) {
+                None => {
+                    self.partitions.insert(partition, row);
+                }
+                Some(known) if !known.is_leader() && row.is_leader() => *known = row,
+                // A change of leader is going on: neither can be believed.
+                Some(known) if known.is_leader() && row.is_leader() && known.phase != row.phase => {
+                    known.phase = Phase::Other("two leaders that disagree".to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// What all partitions seen have in common. How many there should be is for the caller to compare.
     pub fn state(&self) -> ExportingState {
         let mut phases = self.partitions.values().map(|p| &p.phase);
@@ -87,5 +109,44 @@ impl std::fmt::Display for Phase {
             Self::Paused => "PAUSED",
             Self::Other(word) => word,
         })
+    }
+}
+
+impl ExporterOf {
+    /// Whether this row comes from the partition's leader.
+    pub fn is_leader(&self) -> bool {
+        self.role == "LEADER"
+    }
+}
+
+fn partitions(answer: &Answer) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
+    let body = answer.object()?;
+    let rows = body.as_object().into_iter().flatten();
+    rows.map(|(partition, row)| {
+        let id = partition.parse().ok().filter(|id| *id > 0).ok_or_else(|| answer.unknown_shape())?;
+        if !row.is_object() {
+            return Err(answer.unknown_shape());
+        }
+        Ok((id, exporter(row)))
+    })
+    .collect()
+}
+
+fn exporter(row: &Value) -> ExporterOf {
+    let role = word(&row["role"]).unwrap_or_else(|| "UNKNOWN".to_owned());
+    let phase = match word(&row["exporterPhase"]).as_deref() {
+        _ if role != "LEADER" => Phase::Other("no leader seen".to_owned()),
+        Some("EXPORTING") => Phase::Exporting,
+        Some("SOFT_PAUSED") => Phase::SoftPaused,
+        Some("PAUSED") => Phase::Paused,
+        Some(other) => Phase::Other(other.to_owned()),
+        None => Phase::Other("no phase".to_owned()),
+    };
+    ExporterOf {
+        phase,
+        exported_position: int(&row["exportedPosition"]),
+        role,
+        processing: text(&row["streamProcessorPhase"]),
+        processed_position: int(&row["processedPosition"]),
     }
 }
