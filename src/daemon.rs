@@ -1,1 +1,4 @@
 //! Wires all parts.
+
+pub mod notify;
+pub mod signals;
