@@ -5,8 +5,10 @@
 
 pub mod apply;
 pub mod control;
+pub mod notify;
 pub mod offline;
 pub mod rounds;
+pub mod signals;
 
 use crate::clients::SharedTransport;
 use crate::clock::{SharedClock, Tasks};
