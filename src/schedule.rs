@@ -1,1 +1,3 @@
 //! Timetable.
+pub mod cron;
+pub mod next;
