@@ -370,6 +370,12 @@ impl RunView {
                 if *step == Step::Resume && self.pause.resumed_at.is_none() {
                     return self.illegal(&entry.event, "no resume was confirmed");
                 }
+                if *step == Step::CheckPause && self.pause.resume_intended_at.is_some() {
+                    return self.illegal(
+                        &entry.event,
+                        "a resume was intended before the pause was seen to have held",
+                    );
+                }
                 self.done.insert(*step);
                 self.step_ms.insert(*step, *ms);
                 if let Step::Wait(component) = step {

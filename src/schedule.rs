@@ -66,7 +66,7 @@ impl Timetable {
                     .find(|row| row.schedule == pair.0 && row.cluster == pair.1)
                     .filter(|row| row.active && row.times_key == schedule.times_key);
                 let since = kept.map_or(now, |row| row.since);
-                let last_due = kept.and_then(|row| row.last_due).filter(|last| *last <= now + TimeDelta::seconds(5));
+                let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
                 let running = self.entries.get(&pair).filter(|e| e.times_key == schedule.times_key);
                 let mut entry = Entry {
                     timing: schedule.timing.clone(),
@@ -173,21 +173,26 @@ impl Entry {
         let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else {
             return vec![self.row(pair, first, Fate::Waiting, true)];
         };
-        let following = next::next_after(&self.timing, self.timezone, missed.last);
+        let following = next::next_after(&self.timing, self.timezone, missed.latest);
         let near = following.is_some_and(|next| next - now < self.run_deadline);
         let catch_up = self.catch_up == CatchUp::Once && !near;
+        let at_least = if missed.more { "at least " } else { "" };
         let mut rows = Vec::new();
         if catch_up {
-            if missed.count > 1 {
-                let earlier = missed.count - 1;
-                let reason = format!("{earlier} missed while the daemon was down or the clock jumped; only the latest is caught up");
-                rows.push(self.range(pair, missed.first, missed.before_last, earlier, reason));
+            if missed.earlier > 0 {
+                let last = missed.latest - TimeDelta::seconds(1);
+                let reason = format!(
+                    "{at_least}{} missed while the daemon was down or the clock jumped; only the latest is caught up",
+                    missed.earlier
+                );
+                rows.push(self.range(pair, missed.first, last, missed.earlier, reason));
             }
-            rows.push(self.row(pair, missed.last, Fate::Waiting, true));
+            rows.push(self.row(pair, missed.latest, Fate::Waiting, true));
         } else {
+            let count = missed.earlier + 1;
             let why = if near { "the next one is nearer than run_deadline" } else { "catch_up is \"skip\"" };
-            let reason = format!("{} missed while the daemon was down or the clock jumped; {why}", missed.count);
-            rows.push(self.range(pair, missed.first, Some(missed.last), missed.count, reason));
+            let reason = format!("{at_least}{count} missed while the daemon was down or the clock jumped; {why}");
+            rows.push(self.range(pair, missed.first, missed.latest, count, reason));
         }
         rows
     }
@@ -209,13 +214,24 @@ impl Entry {
         }
     }
 
-    fn range(&self, pair: &Pair, first: Instant, last: Option<Instant>, count: u64, reason: String) -> OccurrenceRow {
+    fn range(&self, pair: &Pair, first: Instant, last: Instant, count: u64, reason: String) -> OccurrenceRow {
         let mut row = self.row(pair, first, Fate::Skipped, true);
-        row.until = last.filter(|last| *last > first);
+        row.until = (last > first).then_some(last);
         row.count = count;
         row.reason = Some(reason);
         row
     }
+}
+
+/// A last run in the future means that the clock was set back meanwhile.
+fn clamp(pair: &Pair, last: Instant, now: Instant) -> Instant {
+    // Occurrences are claimed ahead of their instant, so a little future is no sign of that.
+    if last > now + TimeDelta::seconds(10) {
+        tracing::warn!(event = "clock.jumped", schedule = %pair.0, cluster = %pair.1,
+            reason = "the last occurrence lies in the future: the clock was set back; counting from now");
+        return now;
+    }
+    last
 }
 
 /// A stable delay below `limit`, the same for every schedule of a cluster, so that they stay together.

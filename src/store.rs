@@ -278,7 +278,8 @@ pub struct BackupFilter {
 pub trait Store: Send + Sync + 'static {
     /// All pairs, active or not.
     fn timetable(&self) -> Answer<'_, Vec<TimetableRow>>;
-    /// Replaces the rows of these pairs and marks every other pair inactive.
+    /// Replaces the rows of these pairs and marks every other pair inactive. Where `times_key` and `since` stay the same,
+    /// `last_due` does not move back: a claim may have come between reading the rows and writing them.
     fn set_timetable(&self, rows: Vec<TimetableRow>) -> Answer<'_, ()>;
     /// Writes occurrences (fate `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in one
     /// transaction. An occurrence that is already known, by itself or inside a range, stays as it is. Returns those that

@@ -14,7 +14,7 @@ pub(super) const READ: Duration = Duration::from_secs(30);
 /// Longest wait for the start of a backup: none of them waits for it to end.
 pub(super) const START: Duration = Duration::from_secs(30);
 /// Longest wait for a deletion: search engines and brokers delete before they answer.
-pub(super) const DELETE: Duration = Duration::from_secs(60);
+pub(super) const DELETE: Duration = Duration::from_mins(1);
 /// Longest wait for a pause or a resume.
 pub(super) const SWITCH: Duration = Duration::from_secs(10);
 /// Longest wait for one broker's exporter phases.

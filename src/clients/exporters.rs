@@ -101,6 +101,17 @@ impl Exporters {
     }
 }
 
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exporting => "EXPORTING",
+            Self::SoftPaused => "SOFT_PAUSED",
+            Self::Paused => "PAUSED",
+            Self::Other(word) => word,
+        })
+    }
+}
+
 impl ExporterOf {
     /// Whether this row comes from the partition's leader.
     pub fn is_leader(&self) -> bool {
@@ -137,16 +148,5 @@ fn exporter(row: &Value) -> ExporterOf {
         role,
         processing: text(&row["streamProcessorPhase"]),
         processed_position: int(&row["processedPosition"]),
-    }
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Exporting => "EXPORTING",
-            Self::SoftPaused => "SOFT_PAUSED",
-            Self::Paused => "PAUSED",
-            Self::Other(word) => word,
-        })
     }
 }

@@ -57,7 +57,7 @@ impl Search {
         pattern: &str,
         metadata: Value,
     ) -> Result<(), ClientError> {
-        let path = self.exact(repository, name)? + "?wait_for_completion=false";
+        let path = exact(repository, name)? + "?wait_for_completion=false";
         // `indices`, not `indexes`: the engines take the latter and snapshot everything.
         let mut body = json!({ "indices": pattern, "feature_states": ["none"] });
         if !metadata.is_null() {
@@ -82,7 +82,7 @@ impl Search {
 
     /// Looks at one snapshot; `None` when it does not exist.
     pub async fn see_snapshot(&self, repository: &str, name: &str) -> Result<Option<Snapshot>, ClientError> {
-        let path = self.exact(repository, name)?;
+        let path = exact(repository, name)?;
         let answer = self.get(&path).await?;
         let found = listed(&answer)?.into_iter().find(|snapshot| snapshot.name == name);
         let Some(mut snapshot) = found else { return Ok(None) };
@@ -102,7 +102,7 @@ impl Search {
 
     /// Deletes one snapshot, aborting it if it runs; `false` when it was not there.
     pub async fn delete_snapshot(&self, repository: &str, name: &str) -> Result<bool, ClientError> {
-        let path = self.exact(repository, name)?;
+        let path = exact(repository, name)?;
         let answer = self.caller.call(Method::Delete, &path, None, DELETE).await?;
         match answer.status() {
             200 => answer.object().map(|_| true),
@@ -138,26 +138,25 @@ impl Search {
     async fn get(&self, path: &str) -> Result<Answer, ClientError> {
         self.caller.call(Method::Get, path, None, READ).await
     }
+}
 
-    /// Path of one snapshot. A pattern where a name belongs would delete every snapshot it matches.
-    fn exact(&self, repository: &str, name: &str) -> Result<String, ClientError> {
-        let is_pattern =
-            |text: &str| text.is_empty() || text.starts_with('_') || text.contains(['*', ',', '?']);
-        if is_pattern(repository) || is_pattern(name) {
-            let (repository, name) = (one_line(repository, 100), one_line(name, 100));
-            let message = format!(
-                "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
-            );
-            return Err(ClientError {
-                component: "search".to_owned(),
-                kind: ErrorKind::Refused,
-                status: None,
-                evidence: message.clone(),
-                message,
-            });
-        }
-        Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))
+/// Path of one snapshot. A pattern where a name belongs would delete every snapshot it matches.
+fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
+    let is_pattern = |text: &str| text.is_empty() || text.starts_with('_') || text.contains(['*', ',', '?']);
+    if is_pattern(repository) || is_pattern(name) {
+        let (repository, name) = (one_line(repository, 100), one_line(name, 100));
+        let message = format!(
+            "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+        );
+        return Err(ClientError {
+            component: "search".to_owned(),
+            kind: ErrorKind::Refused,
+            status: None,
+            evidence: message.clone(),
+            message,
+        });
     }
+    Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))
 }
 
 /// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list.

@@ -51,6 +51,18 @@ pub enum SnapshotState {
     Other(String),
 }
 
+impl std::fmt::Display for SnapshotState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Success => "SUCCESS",
+            Self::Partial => "PARTIAL",
+            Self::Failed => "FAILED",
+            Self::Other(word) => word,
+        })
+    }
+}
+
 impl Snapshot {
     /// Changes whenever anything moved.
     pub fn fingerprint(&self) -> u64 {
@@ -110,16 +122,4 @@ fn snapshot(body: &Value) -> Option<Snapshot> {
         metadata: Some(body["metadata"].clone()).filter(|m| !m.is_null()),
         reason: reasons(&body["failures"]).or_else(|| text(&body["reason"])),
     })
-}
-
-impl std::fmt::Display for SnapshotState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::InProgress => "IN_PROGRESS",
-            Self::Success => "SUCCESS",
-            Self::Partial => "PARTIAL",
-            Self::Failed => "FAILED",
-            Self::Other(word) => word,
-        })
-    }
 }

@@ -6,7 +6,7 @@ use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{Keep, Pool};
 use crate::retention::PoolRule;
-use crate::run::Spec;
+use crate::run::{Limits, Spec};
 use crate::run::queue::ClusterSettings;
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,11 @@ pub fn spec(cluster: &ClusterConfig) -> Spec {
     Spec {
         addresses: cluster.addresses.clone(),
         version: cluster.version.as_ref().map(ToString::to_string),
-        limits: cluster.limits,
+        limits: Limits {
+            run_deadline: cluster.limits.run_deadline,
+            pause_budget: cluster.limits.pause_budget,
+            stall_after: cluster.limits.stall_after,
+        },
     }
 }
 

@@ -20,6 +20,8 @@ const DEBTS: Duration = Duration::from_secs(10);
 const DELETIONS: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 const REMINDER: Duration = Duration::from_secs(60);
+/// A resume that is confirmed at all is confirmed within this time.
+const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 /// Clusters looked at side by side.
 const LOOKS: usize = 32;
 
@@ -34,7 +36,7 @@ impl Daemon {
                 clock.sleep(first).await;
                 loop {
                     match round {
-                        Round::Expiry => daemon.queue.expire(),
+                        Round::Expiry => daemon.expiry_round().await,
                         Round::Debts => daemon.debts_round().await,
                         Round::Deletions => daemon.deletions_round().await,
                         Round::Looks => daemon.looks_round().await,
@@ -52,6 +54,21 @@ impl Daemon {
         every(self.clone(), probe.max(Duration::from_secs(1)), Duration::ZERO, Round::Looks);
         every(self.clone(), HEARTBEAT, HEARTBEAT, Round::Heartbeat);
         every(self.clone(), REMINDER, REMINDER, Round::Reminder);
+    }
+
+    async fn expiry_round(&self) {
+        self.queue.expire();
+        // A resume that was sent a while ago and is not confirmed keeps its cluster from any new run.
+        let now = self.ground.clock.now();
+        let debts = self.ground.store.debts().await.unwrap_or_default();
+        let owing: BTreeSet<String> = debts
+            .into_iter()
+            .filter(|d| d.resume_intended_at.is_some_and(|at| now - at > RESUME_TAKES))
+            .map(|d| d.cluster)
+            .collect();
+        if !owing.is_empty() {
+            self.queue.skip_owing(&owing);
+        }
     }
 
     async fn debts_round(&self) {

@@ -324,6 +324,7 @@ impl Execution {
     }
 
     async fn abort(&self, error: StepError, started: Duration) -> Left {
+        self.settle_pause().await;
         if (self.view().owes_resume() || lock(&self.pause_clock).is_some()) && !self.pay_debt().await {
             return Left::Suspended;
         }
@@ -346,6 +347,18 @@ impl Execution {
         self.end(outcome, started).await
     }
 
+    /// A pause step that was cut short may have a debt on its way to the disk: writes are in order, so a write that
+    /// has returned shows all before it.
+    async fn settle_pause(&self) {
+        let view = self.view();
+        if view.owes_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
+            return;
+        }
+        let clock = &*self.ground.clock;
+        let _ = within(clock, Duration::from_secs(1), self.ground.store.probe(clock.now())).await;
+        self.refresh().await;
+    }
+
     async fn clean_up_owed(&self, what: String) {
         tracing::warn!(event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
             step = "clean_up", outcome = "owed", reason = %what);
@@ -355,7 +368,15 @@ impl Execution {
     async fn end(&self, outcome: Outcome, started: Duration) -> Left {
         self.persist(vec![Event::Ended(outcome.clone())]).await;
         if !self.view().ended() {
-            return Left::Suspended;
+            // A debt that reached the disk late is paid before the end is written.
+            self.refresh().await;
+            if !self.view().owes_resume() || !self.pay_debt().await {
+                return Left::Suspended;
+            }
+            self.persist(vec![Event::Ended(outcome.clone())]).await;
+            if !self.view().ended() {
+                return Left::Suspended;
+            }
         }
         let ms = self.since(started);
         let schedules: Vec<&str> = self.run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
@@ -409,6 +430,10 @@ impl Execution {
 
     /// Appends entries; an error means that nothing was written.
     pub(super) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
+        Ok(self.append(events).await?)
+    }
+
+    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let at = self.ground.clock.now();
         let entries = events.into_iter().map(|event| Entry { at, event }).collect();
         let view = self.ground.store.append(self.run.run_id, entries).await?;
@@ -421,9 +446,14 @@ impl Execution {
         let mut pause = Duration::from_millis(200);
         let mut stop = self.stop.clone();
         loop {
-            let Err(error) = self.write(events.clone()).await else { return };
+            let Err(error) = self.append(events.clone()).await else { return };
+            if let StoreError::Illegal(illegal) = &error {
+                tracing::error!(event = "store.unwritable", run_id = %self.run.run_id, cluster = %self.run.cluster,
+                    reason = %illegal);
+                return;
+            }
             tracing::error!(event = "store.unwritable", run_id = %self.run.run_id, cluster = %self.run.cluster,
-                reason = %error.reason);
+                reason = %error);
             if matches!(*stop.borrow(), Stop::Shutdown { .. }) {
                 return;
             }

@@ -17,7 +17,7 @@ use crate::journal::FailureClass;
 use crate::retention::PoolRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -186,17 +186,23 @@ impl Queue {
     /// Skips occurrences that have waited too long; called by every tick.
     pub fn expire(&self) {
         let now = self.ground.clock.now();
-        let mut expired = Vec::new();
-        for slot in self.lock().slots.values_mut() {
-            if slot.busy.is_none() && slot.waiting.iter().all(|w| w.start_until > now) {
-                continue;
-            }
-            let (over, rest) = std::mem::take(&mut slot.waiting).into_iter().partition(|w| w.start_until <= now);
-            slot.waiting = rest;
-            let over: Vec<OccurrenceRow> = over;
-            expired.extend(over);
-        }
+        let expired = self.take_waiting(|_, row| row.start_until <= now);
         self.skip_later(expired, "its cluster was busy until start_within was over".into());
+    }
+
+    /// Skips what is due on clusters whose resume is not confirmed: no run can begin there before it is.
+    pub fn skip_owing(&self, owing: &BTreeSet<String>) {
+        let now = self.ground.clock.now();
+        let due = self.take_waiting(|cluster, row| row.start_at <= now && owing.contains(cluster));
+        self.skip_later(due, format!("{EXPORTING_OWED}: an earlier run's resume is not confirmed yet"));
+    }
+
+    fn take_waiting(&self, goes: impl Fn(&str, &OccurrenceRow) -> bool) -> Vec<OccurrenceRow> {
+        let mut taken = Vec::new();
+        for (cluster, slot) in &mut self.lock().slots {
+            taken.extend(slot.waiting.extract_if(.., |row| goes(cluster, row)));
+        }
+        taken
     }
 
     /// Records skips beside the caller; a store that is down is tried again until the daemon goes down.

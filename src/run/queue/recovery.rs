@@ -9,7 +9,7 @@ use super::{Busy, Queue};
 use crate::clients::Exporters;
 use crate::clock::within;
 use crate::domain::PauseMode;
-use crate::journal::{Entry, Event, Run};
+use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
 use crate::store::{Debt, StoreError};
 use std::collections::BTreeMap;
@@ -57,7 +57,12 @@ impl Queue {
                 return;
             }
         };
-        let recovery = self.weigh(&run, debt.as_ref(), &spec).await;
+        let recovery = if self.settings.load().contains_key(&cluster) {
+            self.weigh(&run, debt.as_ref(), &spec).await
+        } else {
+            let reason = "the cluster was taken out of the config while the daemon was down".into();
+            Recovery::Fail { class: FailureClass::Removed, reason }
+        };
         let (how, failed) = match &recovery {
             Recovery::Start => ("starts", None),
             Recovery::GoOn => ("goes on", None),

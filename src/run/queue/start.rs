@@ -29,9 +29,8 @@ impl Queue {
             slot.waiting = later;
             due
         };
-        if due.is_empty() {
-            return;
-        }
+        let Some(earliest) = due.iter().map(|row| row.start_at).min() else { return };
+        let late = (now - earliest).num_milliseconds();
         match self.hindrance(cluster, &settings.spec).await {
             Ok(None) => {}
             Ok(Some(reason)) => return self.skip(due, reason).await,
@@ -54,7 +53,6 @@ impl Queue {
             Ok(run) => {
                 for row in &due {
                     let event = if row.missed { "occurrence.caught_up" } else { "occurrence.due" };
-                    let late = (self.ground.clock.now() - row.start_at).num_milliseconds();
                     tracing::info!(event, schedule = %row.occurrence.schedule, cluster, run_id = %run.run_id,
                         due_at = %row.occurrence.due_at.to_rfc3339(), duration_ms = late);
                 }

@@ -8,6 +8,6 @@ impl Queue {
     /// One pass of retention and deletion.
     pub(super) async fn upkeep(&self, cluster: &str, give_way: CancellationToken) {
         let Some(settings) = self.settings.load().get(cluster).cloned() else { return };
-        delete::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
+        let _report = delete::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
     }
 }

@@ -49,7 +49,15 @@ pub(super) struct Rows {
 impl Rows {
     pub(super) fn set_timetable(&mut self, rows: Vec<TimetableRow>) {
         self.timetable.values_mut().for_each(|row| row.active = false);
-        self.timetable.extend(rows.into_iter().map(|row| ((row.schedule.clone(), row.cluster.clone()), row)));
+        for mut row in rows {
+            let key = (row.schedule.clone(), row.cluster.clone());
+            if let Some(old) = self.timetable.get(&key)
+                && (&old.times_key, old.since) == (&row.times_key, row.since)
+            {
+                row.last_due = row.last_due.max(old.last_due);
+            }
+            self.timetable.insert(key, row);
+        }
     }
 
     pub(super) fn claim(&mut self, rows: Vec<OccurrenceRow>) -> Result<Vec<OccurrenceRow>, StoreError> {

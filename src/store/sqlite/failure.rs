@@ -104,3 +104,54 @@ fn word(error: &rusqlite::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Doing, sentence};
+    use rstest::rstest;
+    use rusqlite::ffi;
+    use std::path::Path;
+
+    const REMEDY: &str =
+        "make it and its directory writable for the daemon's user, or set another [daemon] state_dir";
+
+    #[rstest]
+    #[case(
+        ffi::SQLITE_FULL,
+        Doing::Writing,
+        "cannot be written: the disk is full; free space or mend permissions, nothing was lost"
+    )]
+    #[case(
+        ffi::SQLITE_READONLY,
+        Doing::Writing,
+        "cannot be written: it is read-only; free space or mend permissions, nothing was lost"
+    )]
+    #[case(
+        ffi::SQLITE_CORRUPT,
+        Doing::Writing,
+        "cannot be used: it is damaged: stop the daemon, restore the newest copy of the file, or move it away and run `adopt`"
+    )]
+    #[case(
+        ffi::SQLITE_IOERR,
+        Doing::Reading,
+        "cannot be used: it cannot be read (disk I/O error): look at the disk and its log"
+    )]
+    #[case(ffi::SQLITE_READONLY, Doing::Opening, &format!("cannot be used: it is read-only: {REMEDY}"))]
+    #[case(ffi::SQLITE_CANTOPEN, Doing::Opening, &format!("cannot be used: it cannot be opened: {REMEDY}"))]
+    #[case(ffi::SQLITE_PERM, Doing::Opening, &format!("cannot be used: permission is denied: {REMEDY}"))]
+    #[case(
+        ffi::SQLITE_BUSY,
+        Doing::Opening,
+        "cannot be used: another program holds a lock on it: end that program and start again"
+    )]
+    #[case(
+        ffi::SQLITE_IOERR,
+        Doing::Opening,
+        "cannot be used: disk I/O error: look at the disk and its log, or set another [daemon] state_dir"
+    )]
+    fn each_error_has_its_sentence(#[case] code: i32, #[case] doing: Doing, #[case] expected: &str) {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("disk I/O error".into()));
+        let sentence = sentence(&error, Path::new("/state/state.db"), doing).to_string();
+        assert_eq!(sentence, format!("the state file /state/state.db {expected}"));
+    }
+}

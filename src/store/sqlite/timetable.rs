@@ -18,8 +18,15 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<TimetableRow>, Failure>
 pub(super) fn set(connection: &Connection, rows: &[TimetableRow]) -> Result<(), Failure> {
     connection.execute("UPDATE timetable SET active = 0", [])?;
     let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO timetable (schedule, cluster, times_key, since, last_due, active)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO timetable (schedule, cluster, times_key, since, last_due, active)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (schedule, cluster) DO UPDATE SET
+             last_due = CASE
+                 WHEN times_key = excluded.times_key AND since = excluded.since
+                      AND last_due > coalesce(excluded.last_due, '') THEN last_due
+                 ELSE excluded.last_due
+             END,
+             times_key = excluded.times_key, since = excluded.since, active = excluded.active",
     )?;
     for row in rows {
         statement.execute(params![

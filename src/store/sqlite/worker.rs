@@ -3,6 +3,9 @@
 //! Owns the queue, group commit (one transaction and one fsync for everything that waits, each command in its own
 //! savepoint) and the deadline of callers. Must not know any table.
 
+#[cfg(test)]
+mod tests;
+
 use super::failure::{Doing, Failure, sentence};
 use crate::store::StoreError;
 use rusqlite::Connection;
