@@ -63,7 +63,12 @@ pub enum NotProven {
     #[error("run {0} has no beginning and end to compare the components' times with")]
     NoSpan(RunId),
     /// Begun at another time.
-    #[error("{component} shows {} as the beginning of its part, outside of the run ({} to {})", time(at), time(from), time(until))]
+    #[error(
+        "{component} shows {} as the beginning of its part, outside of the run ({} to {})",
+        time(at),
+        time(from),
+        time(until)
+    )]
     OtherTime {
         /// Whose.
         component: Component,
@@ -118,7 +123,10 @@ fn by_time(run: &Run, parts: &[(Component, Option<Instant>)]) -> Result<Proof, N
         within.get_or_insert((component, at));
     }
     let (component, at) = within.ok_or(NotProven::NoTime(run.backup_id))?;
-    Ok(Proof(format!("{component} began its part within the run, at {}, and the id was free before", time(&at))))
+    Ok(Proof(format!(
+        "{component} began its part within the run, at {}, and the id was free before",
+        time(&at)
+    )))
 }
 
 fn time(at: &Instant) -> String {

@@ -21,7 +21,8 @@ pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptR
     let survey = survey(ground, spec).await.map_err(again)?;
     let known = known(ground, cluster).await?;
     let clients = Clients::new(&spec.addresses, &ground.transport);
-    let mut report = AdoptReport { other_instances: other_instances(ground, cluster, &survey), ..Default::default() };
+    let mut report =
+        AdoptReport { other_instances: other_instances(ground, cluster, &survey), ..Default::default() };
     for (number, components) in &survey.ids {
         let Some(id) = BackupId::new(*number) else {
             report.not_ours.push((*number, "its id is not a positive number".to_owned()));
@@ -31,14 +32,19 @@ pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptR
         if let Some(run_id) = known.get(&id) {
             match &mark {
                 Some(mark) if mark.run_id != *run_id => {
-                    report.not_ours.push((*number, format!("the state knows it as run {run_id}, its mark says run {}", mark.run_id)));
+                    report.not_ours.push((
+                        *number,
+                        format!("the state knows it as run {run_id}, its mark says run {}", mark.run_id),
+                    ));
                 }
                 _ => report.known.push(id),
             }
             continue;
         }
         let (snapshot, mark) = match (survey.records.get(&id), mark) {
-            (Some(snapshot), Some(mark)) if mark.instance == ground.instance && mark.cluster == cluster => (snapshot, mark),
+            (Some(snapshot), Some(mark)) if mark.instance == ground.instance && mark.cluster == cluster => {
+                (snapshot, mark)
+            }
             (_, mark) => {
                 report.not_ours.push((*number, not_ours(components, mark.as_ref())));
                 continue;
@@ -59,7 +65,10 @@ pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptR
         report.adopted.push(id);
     }
     let store = &ground.store;
-    store.raise_mark(id_scope(cluster, &spec.addresses), survey.largest()).await.map_err(|e| again(e.to_string()))?;
+    store
+        .raise_mark(id_scope(cluster, &spec.addresses), survey.largest())
+        .await
+        .map_err(|e| again(e.to_string()))?;
     store.set_state_behind(cluster.to_owned(), None).await.map_err(|e| again(e.to_string()))?;
     Ok(report)
 }
@@ -75,20 +84,18 @@ pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Resul
         );
     }
     // After the survey, so that ids given meanwhile to clusters that share the repository are below it.
-    let mark = ground.store.mark(id_scope(cluster, &spec.addresses)).await.map_err(|error| error.to_string())?;
+    let mark =
+        ground.store.mark(id_scope(cluster, &spec.addresses)).await.map_err(|error| error.to_string())?;
     let runs: BTreeSet<RunId> = known(ground, cluster).await?.into_values().collect();
     for (number, components) in survey.ids.iter().rev() {
         let theirs = BackupId::new(*number).and_then(|id| survey.mark(id));
         match theirs {
-            Some(m) if m.instance == ground.instance && m.cluster == cluster => {
-                if !runs.contains(&m.run_id) {
-                    return Ok(Some(format!(
-                        "backup {number} of {cluster} is ours by its mark and unknown to the state: the state was lost or \
-                         is old, run `adopt {cluster}`"
-                    )));
-                }
+            Some(m) if m.instance == ground.instance && m.cluster == cluster && !runs.contains(&m.run_id) => {
+                return Ok(Some(format!(
+                    "backup {number} of {cluster} is ours by its mark and unknown to the state: the state was lost or \
+                     is old, run `adopt {cluster}`"
+                )));
             }
-            Some(_) => {}
             None if *number > mark => {
                 return Ok(Some(format!(
                     "{} of {cluster} shows backup {number}, above the largest id the state knows, {mark}: the state was \
@@ -96,7 +103,8 @@ pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Resul
                     names(components)
                 )));
             }
-            None => {}
+            // Known, below the mark, or explained by another's mark.
+            _ => {}
         }
     }
     Ok(None)

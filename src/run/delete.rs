@@ -55,7 +55,8 @@ async fn delete_at(
 ) -> DeletionPass {
     let began = ground.clock.monotonic();
     if backup.state != BackupState::Deleting {
-        let what = format!("backup {} is {}, not asked to be deleted", backup.run.backup_id, backup.state.name());
+        let what =
+            format!("backup {} is {}, not asked to be deleted", backup.run.backup_id, backup.state.name());
         return DeletionPass::Left { what };
     }
     let mut pass = Pass::new(ground, backup, give_way);
@@ -94,11 +95,13 @@ async fn settle(
             return DeletionPass::GaveWay;
         }
         Err(End::Left(what)) => {
-            let note = pass.and_then(|p| p.proof.as_ref()).map_or_else(|| what.clone(), |proof| proof.note(&what));
+            let note =
+                pass.and_then(|p| p.proof.as_ref()).map_or_else(|| what.clone(), |proof| proof.note(&what));
             (DeletionPass::Left { what: what.clone() }, what, note)
         }
         Err(End::NotOurs(reason)) => {
-            let said = format!("not proven ours, nothing was touched: {reason}; delete it by hand if it may go");
+            let said =
+                format!("not proven ours, nothing was touched: {reason}; delete it by hand if it may go");
             (DeletionPass::NotOurs { reason }, said.clone(), said)
         }
     };
@@ -139,7 +142,11 @@ async fn still_complete_at(ground: &Ground, addresses: &Addresses, backup: &Back
     Ok(seen.iter().all(|seen| matches!(seen, Seen::Completed(_))))
 }
 
-async fn look_everywhere(ground: &Ground, addresses: &Addresses, backup: &Backup) -> Result<Vec<Seen>, String> {
+async fn look_everywhere(
+    ground: &Ground,
+    addresses: &Addresses,
+    backup: &Backup,
+) -> Result<Vec<Seen>, String> {
     let clients = Clients::new(addresses, &ground.transport);
     let places = places(&backup.run, addresses, &clients)?;
     let mut all = Vec::new();
@@ -148,7 +155,10 @@ async fn look_everywhere(ground: &Ground, addresses: &Addresses, backup: &Backup
             if clients.apps.contains_key(&place.component) {
                 continue;
             }
-            return Err(format!("{} has no address any more, so its part cannot be looked at", place.component));
+            return Err(format!(
+                "{} has no address any more, so its part cannot be looked at",
+                place.component
+            ));
         }
         let look = place.look(backup.run.backup_id).await;
         let look = look.map_err(|error| format!("{} could not be looked at: {error}", place.component))?;

@@ -1,6 +1,6 @@
 //! What an adopted backup is said to be: completed only when every component shows it complete.
 
-use crate::clients::{Seen, Snapshot};
+use crate::clients::{Progress, Seen, Snapshot};
 use crate::domain::{BackupId, Component, Family, Instant};
 use crate::journal::{ComponentView, FailureClass, Outcome, RunStatus, RunView};
 use crate::run::steps::word;
@@ -17,7 +17,12 @@ pub(super) struct Found {
 }
 
 /// Looks at every component the config names. `Err` when one cannot say or is still taking it.
-pub(super) async fn look(clients: &Clients, spec: &Spec, id: BackupId, records: &Snapshot) -> Result<Found, String> {
+pub(super) async fn look(
+    clients: &Clients,
+    spec: &Spec,
+    id: BackupId,
+    records: &Snapshot,
+) -> Result<Found, String> {
     let mut seen = BTreeMap::new();
     let failed = |component: Component, error: &dyn std::fmt::Display| {
         format!("{component} could not be asked about backup {id}: {error}")
@@ -85,7 +90,7 @@ impl Found {
             repository: self.repositories.get(&component).cloned().filter(|_| is_snapshot),
             names,
             // By the mark all of it is ours, so deletion looks everywhere.
-            asked_at: Some(seen.progress().and_then(crate::clients::Progress::earliest_start).unwrap_or(first)),
+            asked_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
             finished_at: parts.iter().filter_map(|p| p.updated_at.or(p.started_at)).max(),
             reason: (!matches!(seen, Seen::Completed(_))).then(|| word(seen)),
         }
@@ -95,11 +100,16 @@ impl Found {
         let facts = json!({ "adopted": true, "components": self.seen });
         let whole = |(_, seen): &(&Component, &Seen)| matches!(seen, Seen::Completed(_));
         if let Some((component, seen)) = self.seen.iter().find(|found| !whole(found)) {
-            let class = if *component == Component::Records { FailureClass::Records } else { FailureClass::Component };
+            let class = if *component == Component::Records {
+                FailureClass::Records
+            } else {
+                FailureClass::Component
+            };
             let reason = format!("adopted, and not whole: {component} {}", word(seen));
             return (RunStatus::Failed, Outcome::Failed { class, reason, dossier: facts });
         }
-        if self.records.indices.is_empty() || self.records.shards_total == 0 || self.records.shards_failed > 0 {
+        if self.records.indices.is_empty() || self.records.shards_total == 0 || self.records.shards_failed > 0
+        {
             let reason = format!(
                 "adopted, and not whole: {} holds {} indices, and {} of {} shards failed",
                 self.records.name,
@@ -107,7 +117,10 @@ impl Found {
                 self.records.shards_failed,
                 self.records.shards_total
             );
-            return (RunStatus::Failed, Outcome::Failed { class: FailureClass::Records, reason, dossier: facts });
+            return (
+                RunStatus::Failed,
+                Outcome::Failed { class: FailureClass::Records, reason, dossier: facts },
+            );
         }
         (RunStatus::Completed, Outcome::Completed { certificate: facts })
     }

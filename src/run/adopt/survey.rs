@@ -37,18 +37,22 @@ impl Survey {
 pub(super) async fn survey(ground: &Ground, spec: &Spec) -> Result<Survey, String> {
     let clients = Clients::new(&spec.addresses, &ground.transport);
     let mut found = Survey::default();
-    let listed = clients.zeebe.list().await.map_err(|e| format!("zeebe's backups could not be listed: {e}"))?;
+    let listed =
+        clients.zeebe.list().await.map_err(|e| format!("zeebe's backups could not be listed: {e}"))?;
     for line in listed {
         found.add(line.id, Component::Zeebe);
     }
     let mut by_name = false;
     if let (Some(search), Some(address)) = (&clients.search, &spec.addresses.search) {
         for repository in BTreeSet::from([&address.repository, &address.webapps_repository]) {
-            let snapshots = search.snapshots(repository, "camunda_*").await.map_err(|e| {
-                format!("the snapshots of repository {repository} could not be listed: {e}")
-            })?;
+            let snapshots = search
+                .snapshots(repository, "camunda_*")
+                .await
+                .map_err(|e| format!("the snapshots of repository {repository} could not be listed: {e}"))?;
             for snapshot in snapshots {
-                let Some((id, component)) = id_in_name(&snapshot.name).zip(owner(&snapshot.name)) else { continue };
+                let Some((id, component)) = id_in_name(&snapshot.name).zip(owner(&snapshot.name)) else {
+                    continue;
+                };
                 found.add(id, component);
                 if component == Component::Records
                     && *repository == address.repository

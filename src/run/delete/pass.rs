@@ -3,19 +3,20 @@
 //! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a part that still runs goes on.
 
 use super::place::{Look, Place, places};
-use crate::clients::Seen;
+use crate::clients::{Progress, Seen};
 use crate::clock::within;
-use crate::domain::Addresses;
+use crate::domain::{Addresses, Component};
 use crate::retention::ownership::{self, NotProven, Proof, Shown};
 use crate::run::steps::word;
 use crate::run::{Clients, Ground};
 use crate::store::Backup;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Longest pass; what is left is left to the next one.
-pub const PASS_LIMIT: Duration = Duration::from_secs(60);
+pub const PASS_LIMIT: Duration = Duration::from_mins(1);
 /// Longest wait for one place, so that one that hangs does not use up the pass.
 pub const PLACE_LIMIT: Duration = Duration::from_secs(20);
 /// A web app asked to delete while it takes parts shows nothing between two of them: absence has to last so long.
@@ -74,7 +75,9 @@ impl<'a> Pass<'a> {
     fn may_surface(&self) -> bool {
         let ended = self.backup.run.view.finished_at;
         let failed = self.backup.run.view.reason().is_some();
-        failed && ended.is_some_and(|at| (self.ground.clock.now() - at).to_std().is_ok_and(|age| age < SETTLE * 10))
+        failed
+            && ended
+                .is_some_and(|at| (self.ground.clock.now() - at).to_std().is_ok_and(|age| age < SETTLE * 10))
     }
 
     async fn look_at(&mut self, places: &[Place]) -> Result<Vec<Look>, End> {
@@ -85,7 +88,8 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let look = self.look(place).await?;
-            self.unsettled |= matches!(look.seen, Seen::Running(_) | Seen::Incomplete(_) | Seen::Unclear { .. });
+            self.unsettled |=
+                matches!(look.seen, Seen::Running(_) | Seen::Incomplete(_) | Seen::Unclear { .. });
             looks.push(look);
         }
         Ok(looks)
@@ -106,39 +110,44 @@ impl<'a> Pass<'a> {
         let run = &self.backup.run;
         let mut shown = Shown::default();
         for look in looks.iter().filter(|look| look.seen != Seen::Absent) {
-            match &look.records {
-                Some(records) => shown.records = Some(records.clone()),
-                None => {
-                    let begun = look.seen.progress().and_then(crate::clients::Progress::earliest_start);
-                    shown.parts.push((look.component, begun));
-                }
+            if let Some(records) = &look.records {
+                shown.records = Some(records.clone());
+            } else {
+                let begun = look.seen.progress().and_then(Progress::earliest_start);
+                shown.parts.push((look.component, begun));
             }
         }
         let unclear = looks.iter().any(|look| matches!(look.seen, Seen::Unclear { .. }));
         let proof = ownership::prove(&self.ground.instance, run, &shown).map_err(|why| match why {
-            NotProven::NoTime(_) if unclear => End::Left(format!("{why}; a component cannot say yet, so it is asked again")),
+            NotProven::NoTime(_) if unclear => {
+                End::Left(format!("{why}; a component cannot say yet, so it is asked again"))
+            }
             why => End::NotOurs(why.to_string()),
         })?;
         let note = proof.note("not looked at again since deletion began");
-        self.ground
-            .store
-            .deletion_tried(run.run_id, Some(note))
-            .await
-            .map_err(|error| End::Left(format!("nothing was deleted, because the proof could not be noted: {error}")))?;
+        self.ground.store.deletion_tried(run.run_id, Some(note)).await.map_err(|error| {
+            End::Left(format!("nothing was deleted, because the proof could not be noted: {error}"))
+        })?;
         self.proof = Some(proof);
         Ok(())
     }
 
     /// Clears each place in its order; one that stays does not keep the others.
     async fn clear_all(&mut self, places: &[Place]) -> Result<(), End> {
-        let mut left = Vec::new();
+        let mut left: BTreeMap<Component, String> = BTreeMap::new();
         for place in places {
+            if place.is_second_look() && left.contains_key(&place.component) {
+                continue;
+            }
             match self.clear(place).await {
                 Ok(()) => {}
-                Err(End::Left(what)) => left.push(what),
+                Err(End::Left(what)) => {
+                    left.insert(place.component, what);
+                }
                 Err(end) => return Err(end),
             }
         }
+        let left: Vec<String> = left.into_values().collect();
         if left.is_empty() { Ok(()) } else { Err(End::Left(left.join("; "))) }
     }
 
@@ -150,10 +159,9 @@ impl<'a> Pass<'a> {
             let look = self.look(place).await?;
             let repeat = match &look.seen {
                 Seen::Absent => return Ok(()),
-                // Cannot be read while a part is being taken: try later.
-                Seen::Unclear { .. } => false,
-                // The real broker answers 204 and goes on; its end is when asking again helps.
-                Seen::Running(_) => !asked,
+                // The real broker answers 204 and goes on: its end is when asking again helps. Operate on OpenSearch
+                // cannot be read while it takes a part: later it can.
+                Seen::Running(_) | Seen::Unclear { .. } => !asked,
                 Seen::Incomplete(_) | Seen::Completed(_) | Seen::Failed { .. } => true,
             };
             if repeat {
@@ -166,7 +174,10 @@ impl<'a> Pass<'a> {
                     Ok(()) => trouble = None,
                     Err(error) if error.is_transient() || error.may_have_acted() => trouble = Some(error),
                     Err(error) => {
-                        return Err(End::Left(format!("{} does not delete its part: {error}", place.component)));
+                        return Err(End::Left(format!(
+                            "{} does not delete its part: {error}",
+                            place.component
+                        )));
                     }
                 }
             }

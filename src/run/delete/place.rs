@@ -20,8 +20,16 @@ enum Way {
     Zeebe(Zeebe),
     App(WebApp),
     /// Snapshots of a web app under the names it announced, for what its API does not show.
-    Named { search: Search, repository: String, names: Vec<String> },
-    Records { search: Search, repository: String, name: String },
+    Named {
+        search: Search,
+        repository: String,
+        names: Vec<String>,
+    },
+    Records {
+        search: Search,
+        repository: String,
+        name: String,
+    },
 }
 
 /// What a look at one place showed.
@@ -48,7 +56,9 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
             (_, Some(app)) => places.push(Place { component, way: Way::App(app.clone()) }),
             (_, None) => {}
         }
-        if let (Some(search), Some(repository), false) = (&clients.search, &view.repository, view.names.is_empty()) {
+        if let (Some(search), Some(repository), false) =
+            (&clients.search, &view.repository, view.names.is_empty())
+        {
             let (search, repository, names) = (search.clone(), repository.clone(), view.names.clone());
             places.push(Place { component, way: Way::Named { search, repository, names } });
         }
@@ -58,7 +68,8 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
     }
     if let Some(view) = asked(run, Component::Records) {
         let configured = addresses.search.as_ref().map(|s| s.repository.clone());
-        let (Some(search), Some(repository)) = (&clients.search, view.repository.clone().or(configured)) else {
+        let (Some(search), Some(repository)) = (&clients.search, view.repository.clone().or(configured))
+        else {
             return Err(out_of_reach(Component::Records, run));
         };
         let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));

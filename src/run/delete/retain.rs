@@ -84,7 +84,9 @@ async fn pass(
                 event = "backup.deletion_asked", cluster, backup_id = id.get(), run_id = %decision.run_id, reason = %reason
             ),
             // Held since it was loaded.
-            Err(StoreError::Refused(why)) => tracing::info!(cluster, backup_id = id.get(), reason = %why, "kept"),
+            Err(StoreError::Refused(why)) => {
+                tracing::info!(event = "retention.kept", cluster, backup_id = id.get(), reason = %why);
+            }
             Err(error) => return Err(error),
         }
     }
