@@ -222,7 +222,7 @@ mod tests {
     #[case(400, r#"{"error":{"type":"snapshot_name_already_in_use_exception","reason":"[camunda:n] Invalid snapshot name [n], snapshot with the same name already exists"},"status":400}"#, ErrorKind::Conflict { highest: None }, false)]
     #[case(400, r#"{"error":{"type":"invalid_snapshot_name_exception","reason":"[camunda:UPPER] Invalid snapshot name [UPPER], must be lowercase"},"status":400}"#, ErrorKind::Refused, false)]
     #[case(404, NO_REPOSITORY, ErrorKind::Missing, false)]
-    #[case(404, r#"{"error":{"type":"index_not_found_exception","reason":"no such index [nothing-here]"},"status":404}"#, ErrorKind::Missing, false)]
+    #[case(404, r#"{"error":{"type":"index_not_found_exception","reason":"no such index [nothing-here]"},"status":404}"#, ErrorKind::Refused, false)]
     #[case(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:part_false/D4nr4NLfTgauLpWncTf4Iw] Indices don't have primary shards [zeebe-record-unassigned]"},"status":500}"#, ErrorKind::Refused, false)]
     #[case(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:part_false/vSFf2N9KT02P53HRpHo0sA] the following indices have unassigned primary shards and cannot be included in a snapshot unless [partial] is set to [true]: [zeebe-record-unassigned]"},"status":500}"#, ErrorKind::Refused, false)]
     #[case(500, r#"{"error":"boom","status":500}"#, ErrorKind::Server, true)]
