@@ -6,6 +6,8 @@
 //! 8.6.0 and 8.5.8 clusters.
 
 mod call;
+#[cfg(test)]
+mod canned;
 pub mod error;
 pub mod exporters;
 pub mod http;

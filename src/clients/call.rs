@@ -177,6 +177,8 @@ impl Answer {
             return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
         }
         let (kind, hint) = match self.status() {
+            // A search engine's own word, about an index or a snapshot.
+            404 if self.error_type().is_some() => (ErrorKind::Refused, None),
             404 | 405 => {
                 let hint = "nothing answers at that path, check the component's address";
                 return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));

@@ -123,8 +123,8 @@ fn push_escaped(line: &mut String, c: char) {
 fn without_user_info(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
+    while let Some(at) = rest.find("//") {
+        let (before, after) = rest.split_at(at + 2);
         out.push_str(before);
         let end = after
             .find(|c: char| {

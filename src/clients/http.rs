@@ -53,6 +53,9 @@ impl HttpTransport {
         let mut builder = self.client.request(method, &request.url).timeout(deadline);
         if let Some(json) = &request.json {
             builder = builder.json(json);
+        } else if request.method == Method::Post {
+            // Some proxies answer 411 to a POST that does not say how long it is.
+            builder = builder.header(reqwest::header::CONTENT_LENGTH, 0);
         }
         let mut answer = builder.send().await.map_err(|error| classify(error, deadline))?;
         let status = answer.status();
@@ -61,11 +64,14 @@ impl HttpTransport {
         }
         let content_type = answer.headers().get(reqwest::header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let too_long = |length: u64| length > MAX_BODY as u64;
+        if answer.content_length().is_some_and(too_long) {
+            return Err(longer_than_the_limit());
+        }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| classify(error, deadline))? {
-            if body.len() + chunk.len() > MAX_BODY {
-                let limit = MAX_BODY / (1024 * 1024);
-                return Err(TransportError::Unusable(format!("the body is longer than {limit} MiB")));
+            if too_long((body.len() + chunk.len()) as u64) {
+                return Err(longer_than_the_limit());
             }
             body.extend_from_slice(&chunk);
         }
@@ -77,6 +83,10 @@ impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         self.exchange(request).boxed()
     }
+}
+
+fn longer_than_the_limit() -> TransportError {
+    TransportError::Unusable(format!("the body is longer than {} MiB", MAX_BODY / (1024 * 1024)))
 }
 
 /// Only a failure to connect is certain to have delivered nothing.

@@ -204,3 +204,169 @@ fn refused(component: &str, message: String) -> ClientError {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::TransportError;
+    use super::super::canned::Canned;
+    use super::*;
+    use crate::domain::SearchAddress;
+    use rstest::rstest;
+    use std::sync::Arc;
+
+    const INFO: &str = r#"{"build":{"artifact":"camunda-zeebe","java":{"version":"21.0.4"},"name":"Zeebe Distribution","description":"Zeebe Distribution","time":"2024-10-02T11:04:00.970Z","version":"8.6.0","group":"io.camunda"}}"#;
+    const ABSENT: &str =
+        r#"{"type":"about:blank","title":"Not Found","status":404,"instance":"/v2/topology"}"#;
+    const CLUSTER: &str = r#"{"version":1,"brokers":[{"id":0,"state":"ACTIVE","version":0,"partitions":[{"id":1,"state":"ACTIVE"},{"id":2,"state":"ACTIVE"}]}]}"#;
+
+    fn topology_of(versions: [&str; 2], second: &str) -> String {
+        let [one, two] = versions;
+        format!(
+            r#"{{"brokers":[{{"nodeId":0,"host":"a","port":26501,"partitions":[{{"partitionId":1,"role":"leader","health":"healthy"}},{{"partitionId":2,"role":"follower","health":"healthy"}}],"version":"{one}"}},{{"nodeId":1,"host":"b","port":26501,"partitions":[{{"partitionId":2,{second}}}],"version":"{two}"}}],"clusterSize":2,"partitionsCount":2,"replicationFactor":2,"gatewayVersion":"8.6.0"}}"#
+        )
+    }
+
+    fn addresses() -> Addresses {
+        Addresses {
+            zeebe: "http://zeebe:9600".into(),
+            operate: Some("http://operate:9600".into()),
+            tasklist: Some("http://tasklist:9600".into()),
+            optimize: None,
+            rest: Some("http://zeebe:8080".into()),
+            brokers: Vec::new(),
+            search: Some(SearchAddress {
+                url: "http://es:9200".into(),
+                repository: "camunda".into(),
+                webapps_repository: "camunda".into(),
+                records: Some("zeebe-record*".into()),
+            }),
+        }
+    }
+
+    async fn ask(
+        canned: &Arc<Canned>,
+        addresses: &Addresses,
+        version: Option<&str>,
+    ) -> Result<Capabilities, ClientError> {
+        probe(addresses, version, &canned.shared()).await
+    }
+
+    #[tokio::test]
+    async fn a_healthy_8_6_is_told_by_info_and_topology() {
+        let canned = Canned::new();
+        canned.json(200, INFO);
+        canned.json(200, &topology_of(["8.6.0", "8.6.0"], r#""role":"leader","health":"healthy""#));
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.version.to_string(), "8.6.0");
+        assert_eq!((found.family, found.pause), (Family::V82To87, PauseMode::Soft));
+        assert_eq!((found.partitions, found.healthy()), (Some(2), Some(true)));
+        assert_eq!(
+            found.components,
+            [Component::Operate, Component::Tasklist, Component::Records, Component::Zeebe]
+        );
+        assert_eq!(found.brokers, ["8.6.0", "8.6.0"]);
+        assert!(found.notes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_8_5_has_its_topology_at_v1() {
+        let canned = Canned::new();
+        canned.of_type(404, "", "");
+        canned.of_type(404, "application/problem+json", ABSENT);
+        canned.json(200, &topology_of(["8.5.8", "8.5.8"], r#""role":"leader","health":"healthy""#));
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.version.to_string(), "8.5.8");
+        assert_eq!(canned.asked()[2], "GET http://zeebe:8080/v1/topology");
+    }
+
+    #[tokio::test]
+    async fn without_a_rest_address_the_management_port_tells_the_partitions() {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, CLUSTER);
+        let addresses = Addresses { rest: None, ..addresses() };
+        let found = ask(&canned, &addresses, None).await.unwrap();
+        assert_eq!((found.partitions, found.healthy()), (Some(2), None));
+    }
+
+    #[rstest]
+    #[case(r#""role":"follower","health":"healthy""#)]
+    #[case(r#""role":"leader","health":"unhealthy""#)]
+    #[tokio::test]
+    async fn a_partition_without_a_healthy_leader_is_named(#[case] second: &str) {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second));
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.leaderless, Some(vec![2]));
+    }
+
+    #[tokio::test]
+    async fn brokers_of_two_versions_are_refused() {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.1"], r#""role":"leader""#));
+        let error = ask(&canned, &addresses(), None).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the brokers of http://zeebe:9600 run different versions, 8.6.0 and 8.6.1: wait for the upgrade to end, \
+             then back up"
+        );
+        assert_eq!(error.kind, ErrorKind::Refused);
+    }
+
+    #[tokio::test]
+    async fn without_a_topology_the_brokers_themselves_are_compared() {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, INFO).json(200, &INFO.replace("8.6.0", "8.5.8"));
+        let brokers = vec!["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
+        let addresses = Addresses { rest: None, brokers, ..addresses() };
+        let error = ask(&canned, &addresses, None).await.unwrap_err();
+        assert!(error.to_string().contains("8.5.8 and 8.6.0"), "{error}");
+    }
+
+    #[rstest]
+    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster.")]
+    #[case(
+        "8.8.0",
+        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd."
+    )]
+    #[tokio::test]
+    async fn a_version_outside_the_family_is_refused(#[case] version: &str, #[case] sentence: &str) {
+        let canned = Canned::new();
+        canned.json(200, &INFO.replace("8.6.0", version));
+        let addresses = Addresses { rest: None, ..addresses() };
+        assert_eq!(ask(&canned, &addresses, None).await.unwrap_err().to_string(), sentence);
+    }
+
+    #[tokio::test]
+    async fn where_nothing_tells_the_version_the_config_must() {
+        let canned = Canned::new();
+        canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT);
+        let error = ask(&canned, &addresses(), None).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "nothing at http://zeebe:9600 tells the Camunda version: set `version` for this cluster in the config"
+        );
+        let canned = Canned::new();
+        canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT).json(404, "");
+        let found = ask(&canned, &addresses(), Some("8.4.6")).await.unwrap();
+        assert_eq!((found.version.to_string().as_str(), found.pause), ("8.4.6", PauseMode::Hard));
+        assert_eq!(found.notes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_zeebe_that_cannot_be_reached_is_the_error() {
+        let canned = Canned::new();
+        canned.fails(TransportError::NotSent("Connection refused".into()));
+        let addresses = Addresses { rest: None, ..addresses() };
+        let error = ask(&canned, &addresses, None).await.unwrap_err();
+        assert_eq!(error.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_rest_address_is_noted_and_does_not_stop_a_backup() {
+        let canned = Canned::new();
+        canned.json(200, INFO).fails(TransportError::NotSent("Connection refused".into())).json(200, CLUSTER);
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.partitions, Some(2));
+        assert_eq!(found.notes, ["rest cannot be reached at http://zeebe:8080: Connection refused"]);
+    }
+}
