@@ -328,7 +328,7 @@ impl Execution {
         if (self.view().owes_resume() || lock(&self.pause_clock).is_some()) && !self.pay_debt().await {
             return Left::Suspended;
         }
-        let clean_up = steps::clean_up(self);
+        let clean_up = steps::clean_up(self, error.class);
         match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
             Some(owed) => {
                 for what in owed {

@@ -189,11 +189,14 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
 }
 
 /// Stops what still runs after an abort. Returns what could not be done, one sentence each.
-pub(super) async fn clean_up(execution: &Execution) -> Vec<String> {
+pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
     let mut owed = Vec::new();
     let view = execution.view();
     for component in &execution.plan.components {
-        if !view.intended.contains(&Step::Start(*component)) {
+        let start = Step::Start(*component);
+        // After a conflict, what answers under this id where we did not start is somebody else's.
+        let others = class == FailureClass::Conflict && !view.done.contains(&start);
+        if !view.intended.contains(&start) || others {
             continue;
         }
         if let Err(what) = stop_running(execution, *component).await {
