@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of error answers in all their shapes. Must not know what a successful answer looks like.
 
-use super::error::{ClientError, ErrorKind, body_excerpt, one_line};
+use super::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
 use super::reading::{int, text};
 use super::{Method, Request, Response, SharedTransport, TransportError};
 use serde_json::Value;
@@ -184,8 +184,7 @@ impl Answer {
                 return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
             }
             409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
-            // Operate answers 400 to its own and the search engine's failures, so it may be over later.
-            400 if says("Exception occurred") => (ErrorKind::Server, None),
+            400 if says(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
             400 if says("already exists") || says("already in-progress") => {
                 (ErrorKind::Conflict { highest: None }, None)
             }

@@ -10,6 +10,10 @@ const EVIDENCE_BODY: usize = 1024;
 /// How much of that is taken from the end: the `status` of an exporting answer comes after a stack trace.
 const EVIDENCE_TAIL: usize = 160;
 
+/// How Operate's 400 begins where the failure is its own or the search engine's, and not the caller's: nothing was
+/// done, and it may be over later.
+pub(super) const DISGUISED_FAILURE: &str = "Exception occurred";
+
 /// Why a call to a component failed. Display is one sentence; it never holds secrets or user info.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientError {
@@ -58,7 +62,9 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self.kind {
             ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => true,
-            ErrorKind::Refused => matches!(self.status, Some(408 | 425 | 429)),
+            ErrorKind::Refused => {
+                matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
+            }
             ErrorKind::Conflict { .. } | ErrorKind::Missing | ErrorKind::Unusable => false,
         }
     }

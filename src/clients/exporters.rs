@@ -57,9 +57,9 @@ pub enum ExportingState {
     SoftPaused,
     /// Every partition seen is paused.
     Paused,
-    /// They differ.
+    /// They differ, or some partition's phase could not be seen although its broker was asked.
     Mixed,
-    /// It cannot be read.
+    /// There is no way to read it.
     Unknown,
 }
 
@@ -82,13 +82,15 @@ impl Exporters {
         Ok(())
     }
 
+    /// Partitions of which only followers were seen: their leaders' brokers were not asked, or there is no leader.
+    pub fn leaders_not_seen(&self) -> Vec<u32> {
+        self.partitions.iter().filter(|(_, row)| !row.is_leader()).map(|(partition, _)| *partition).collect()
+    }
+
     /// What all partitions seen have in common. How many there should be is for the caller to compare.
     pub fn state(&self) -> ExportingState {
         let mut phases = self.partitions.values().map(|p| &p.phase);
         let Some(first) = phases.next().filter(|_| self.readable) else { return ExportingState::Unknown };
-        if self.partitions.values().any(|p| matches!(p.phase, Phase::Other(_))) {
-            return ExportingState::Unknown;
-        }
         if phases.any(|phase| phase != first) {
             return ExportingState::Mixed;
         }
@@ -96,7 +98,7 @@ impl Exporters {
             Phase::Exporting => ExportingState::Running,
             Phase::SoftPaused => ExportingState::SoftPaused,
             Phase::Paused => ExportingState::Paused,
-            Phase::Other(_) => ExportingState::Unknown,
+            Phase::Other(_) => ExportingState::Mixed,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns `/actuator/backups` of a web app and how the three differ. Must not know the search engine.
 
 use super::call::{Answer, Caller, DELETE, READ, START};
-use super::error::{ClientError, ErrorKind};
+use super::error::ClientError;
 use super::reading::text;
 use super::seen::{all_backups, one_backup};
 use super::{Listed, Method, Seen, SharedTransport};
@@ -44,11 +44,7 @@ impl WebApp {
             400 => {
                 let error = answer.failure();
                 // Operate on OpenSearch cannot read IN_PROGRESS and says so with 400.
-                if error.kind == ErrorKind::Server {
-                    Ok(Seen::Unclear { reason: error.message })
-                } else {
-                    Err(error)
-                }
+                if error.is_transient() { Ok(Seen::Unclear { reason: error.message }) } else { Err(error) }
             }
             _ => Err(answer.failure()),
         }
@@ -103,6 +99,7 @@ fn one(id: BackupId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ErrorKind;
     use super::super::canned::Canned;
     use super::*;
     use rstest::rstest;
@@ -275,18 +272,22 @@ mod tests {
     #[case("Another backup is running at the moment", ErrorKind::Refused, false)]
     #[case(
         "Exception occurred when validating whether backup with ID [206] already exists.",
-        ErrorKind::Server,
+        ErrorKind::Refused,
         true
     )]
     #[case(
         "Exception occurred when validating existence of repository with name [camunda].",
-        ErrorKind::Server,
+        ErrorKind::Refused,
         true
     )]
     #[case("A backup with ID [200] already exists. Found snapshots: [jxqevvX-QXmr45zF1PP-bg]", ErrorKind::Conflict { highest: None }, false)]
     #[case("BackupId must be a non-negative Integer. Received value: -1", ErrorKind::Refused, false)]
     #[tokio::test]
-    async fn a_400_has_many_meanings(#[case] message: &str, #[case] kind: ErrorKind, #[case] acted: bool) {
+    async fn a_400_has_many_meanings(
+        #[case] message: &str,
+        #[case] kind: ErrorKind,
+        #[case] transient: bool,
+    ) {
         let canned = Canned::new();
         canned.of_type(
             400,
@@ -294,7 +295,8 @@ mod tests {
             &json!({"status": 400, "message": message, "type": "Invalid request"}).to_string(),
         );
         let error = app(Component::Operate, &canned).start(id(206)).await.unwrap_err();
-        assert_eq!((error.kind.clone(), error.may_have_acted()), (kind, acted));
+        assert_eq!((error.kind.clone(), error.is_transient()), (kind, transient));
+        assert!(!error.may_have_acted());
     }
 
     #[tokio::test]
@@ -303,7 +305,8 @@ mod tests {
         canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backups: No enum constant io.camunda.operate.store.opensearch.response.SnapshotState.IN_PROGRESS","instance":"b8ef43fb-0abd-4fd2-b30b-11a331e0df42","type":"Invalid request"}"#);
         canned.json(200, r#"[{"backupId":0,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_0_8.6.0_part_6_of_6","state":"SUCCESS","startTime":"2026-11-23T05:52:17.432+0000","failures":null}]}]"#);
         let operate = app(Component::Operate, &canned);
-        assert!(operate.list().await.unwrap_err().is_transient());
+        let error = operate.list().await.unwrap_err();
+        assert!(error.kind == ErrorKind::Refused && error.is_transient());
         let list = operate.list().await.unwrap();
         assert_eq!((list[0].id, list[0].started_at), (0, Some("2026-11-23T05:52:17.432Z".parse().unwrap())));
     }

@@ -250,7 +250,8 @@ mod tests {
     #[case("PAUSED", "PAUSED", ExportingState::Paused)]
     #[case("PAUSED", "SOFT_PAUSED", ExportingState::Mixed)]
     #[case("EXPORTING", "SOFT_PAUSED", ExportingState::Mixed)]
-    #[case("EXPORTING", "CLOSED", ExportingState::Unknown)]
+    #[case("EXPORTING", "CLOSED", ExportingState::Mixed)]
+    #[case("CLOSED", "CLOSED", ExportingState::Mixed)]
     #[tokio::test]
     async fn phases_of_all_partitions_make_one_state(
         #[case] one: &str,
@@ -293,12 +294,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_without_a_leader_makes_the_state_unknown() {
+    async fn a_partition_without_a_leader_is_not_paused_and_is_named() {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"},"2":{"role":"FOLLOWER"}}"#);
         let exporters = zeebe(&canned).exporters().await.unwrap();
         assert_eq!(exporters.partitions[&2].phase, Phase::Other("no leader seen".to_owned()));
-        assert_eq!(exporters.state(), ExportingState::Unknown);
+        assert_eq!((exporters.state(), exporters.leaders_not_seen()), (ExportingState::Mixed, vec![2]));
     }
 
     #[tokio::test]
@@ -308,7 +309,7 @@ mod tests {
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"EXPORTING"}}"#);
         let brokers = ["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
         let exporters = Zeebe::new("http://b0:9600", &brokers, canned.shared()).exporters().await.unwrap();
-        assert_eq!(exporters.state(), ExportingState::Unknown);
+        assert_eq!(exporters.state(), ExportingState::Mixed);
     }
 
     #[tokio::test]
