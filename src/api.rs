@@ -3,6 +3,13 @@
 //! Owns routing, who may what, and the shapes of contract section 4. Reads the store; every act goes through
 //! `Control`, which the daemon implements, so that nothing here knows runs or timetables. Must not touch a cluster.
 
+pub mod acts;
+pub mod health;
+pub mod listen;
+pub mod refuse;
+pub mod routes;
+pub mod shapes;
+
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
 use futures::future::BoxFuture;

@@ -54,6 +54,16 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let zeebe = &execution.clients.zeebe;
     match zeebe.exporters().await {
+        Ok(before) if !before.leaders_not_seen().is_empty() => {
+            let unseen: Vec<String> = before.leaders_not_seen().iter().map(ToString::to_string).collect();
+            return Err(StepError::new(
+                FailureClass::PauseBroken,
+                format!(
+                    "no leader of partition {} was seen, so the pause could not be shown to hold: list every broker's management port in `brokers`",
+                    unseen.join(", ")
+                ),
+            ));
+        }
         Ok(before) => match before.state() {
             ExportingState::Running | ExportingState::Unknown => {}
             other => {
