@@ -13,6 +13,7 @@ use crate::logging::{self, LogHandle};
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
 use futures::StreamExt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,16 +37,16 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
     let loaded = match config::load(path, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            let text = render(&diagnostics);
+            let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = environment.state_directory.clone().unwrap_or_else(|| PathBuf::from("./state"));
             let debts = pay_before_exit(&state_dir, &clock).await;
             return Err(Refused { text: format!("{text}{debts}") });
         }
     };
     let config = loaded.config;
-    let log = logging::init(&config.log.level, config.log.format.into()).map_err(refused)?;
+    let log = logging::init(&config.log.level, format(config.log.format)).map_err(refused)?;
     for warning in &loaded.warnings {
-        tracing::warn!(event = "config.loaded", reason = %warning.one_line());
+        tracing::warn!(event = "config.loaded", reason = one_line(warning));
     }
     let (store, _lock) = SqliteStore::open(&config.daemon.state_dir).map_err(refused)?;
     let doors = match listen::open(&config).await {
@@ -64,7 +65,7 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
 async fn run(path: &Path, daemon: Arc<Daemon>, doors: Doors, log: &LogHandle) -> Result<(), Refused> {
     let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
     let mut signals = signals::register().map_err(refused)?;
-    let shutdown = doors.serve(daemon.clone());
+    let shutdown = doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.tasks);
     feed_watchdog(&daemon, &notifier);
     tell(notifier.ready("running"));
     while let Some(signal) = signals.next().await {
@@ -83,7 +84,7 @@ async fn run(path: &Path, daemon: Arc<Daemon>, doors: Doors, log: &LogHandle) ->
     tell(notifier.stopping("stopping: runs leave their pause windows"));
     daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
     shutdown.cancel();
-    daemon.ground.store.close().await;
+    let _ = daemon.ground.store.close().await;
     log.flush(Duration::from_secs(2));
     Ok(())
 }
@@ -109,7 +110,7 @@ async fn reload(path: &Path, daemon: &Daemon, log: &LogHandle) {
     let new = match config::load(path, &environment) {
         Ok(loaded) => loaded.config,
         Err(diagnostics) => {
-            return daemon.refuse_config(diagnostics.iter().map(Diagnostic::one_line).collect::<Vec<_>>().join("; "));
+            return daemon.refuse_config(diagnostics.iter().map(one_line).collect::<Vec<_>>().join("; "));
         }
     };
     let running = daemon.config.load_full();
@@ -158,8 +159,20 @@ async fn pay(store: SharedStore, clock: &SharedClock, instance: String) -> Strin
     }
 }
 
-fn render(diagnostics: &[Diagnostic]) -> String {
-    diagnostics.iter().map(Diagnostic::render).collect()
+/// A diagnostic as one line of the log: place, sentence, remedy.
+fn one_line(diagnostic: &Diagnostic) -> String {
+    let place = diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
+    let help = diagnostic.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default();
+    format!("{place}{}{help}", diagnostic.message)
+}
+
+fn format(format: config::LogFormat) -> logging::LogFormat {
+    match format {
+        config::LogFormat::Auto => logging::LogFormat::Auto,
+        config::LogFormat::Json => logging::LogFormat::Json,
+        config::LogFormat::Text => logging::LogFormat::Text,
+        config::LogFormat::Journald => logging::LogFormat::Journald,
+    }
 }
 
 fn refused(error: impl std::fmt::Display) -> Refused {
