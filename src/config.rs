@@ -3,12 +3,22 @@
 //! Owns everything between a path and a checked `Config`. Must not read a clock, contact a cluster or change
 //! anything outside: a config that does not load changes nothing. Its story is `tests/config_errors.rs`.
 
+mod check;
 pub mod diagnostic;
+mod merge;
+mod nearest;
+mod raw;
+pub mod schema;
+pub mod secret;
+mod shape;
+mod source;
+pub mod upcoming;
 pub mod version;
 
 use crate::domain::{Addresses, Instant, Keep};
 use crate::schedule::cron::Timing;
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, Level};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +57,16 @@ pub struct Daemon {
     pub shutdown_grace: Duration,
     /// Marks what is ours in the clusters.
     pub instance: String,
+}
+
+impl Daemon {
+    /// Where a daemon of this config listens for the CLI, likeliest first: a user who cannot write to the daemon's
+    /// runtime directory resolves another one than the daemon did.
+    pub fn control_sockets(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.runtime_dir.as_path(), Path::new(check::RUN_DIR), self.state_dir.as_path()];
+        dirs.dedup();
+        dirs.into_iter().map(|dir| dir.join("control.sock")).collect()
+    }
 }
 
 /// `[http]`.
@@ -229,6 +249,27 @@ pub struct Loaded {
 
 /// Reads `path`, a file or a directory, with the `conf.d` beside it; every error at once, or a whole config.
 pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
-    let _ = (path, env);
-    Err(vec![])
+    let mut found = vec![];
+    let mut sources = source::Sources::default();
+    let texts = merge::read(path, &mut sources, &mut found);
+    let mut tree = merge::tree(&texts, &mut sources, &mut found);
+    // What is not TOML, or not there, hides the rest: a table that could not be read would be called missing.
+    let whole = found.is_empty();
+    let taken = shape::check(tree.get_mut(), &schema::value(), &sources, &mut found);
+    let config = match raw::Raw::deserialize(toml::de::Deserializer::from(tree)) {
+        Ok(raw) if whole => Some(check::Checker::new(&sources, env, &taken, &mut found).config(&raw)),
+        Ok(_) => None,
+        Err(e) => {
+            let label = sources.label(e.span().unwrap_or(0..0), "");
+            found.push(Diagnostic::error(e.message().to_owned()).at_place(label));
+            None
+        }
+    };
+    found.sort_by_cached_key(Diagnostic::order);
+    match config {
+        Some(config) if found.iter().all(|d| d.level == Level::Warning) => {
+            Ok(Loaded { config, warnings: found })
+        }
+        _ => Err(found),
+    }
 }

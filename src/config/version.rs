@@ -23,22 +23,44 @@ impl Version {
         (self.major, self.minor, self.patch.unwrap_or(0)) >= (major, minor, patch)
     }
 
-    /// The procedure of this version, or one sentence why there is none.
-    pub fn family(self) -> Result<Family, String> {
-        match (self.major, self.minor) {
-            (8, 2) if self.patch.is_none() => Err(format!(
-                "Camunda before 8.2.4 cannot be backed up and `{self}` does not say which patch it is: write all three numbers"
-            )),
-            _ if !self.at_least(8, 2, 4) => Err(format!(
-                "Camunda before 8.2.4 cannot be backed up and this is {self}: upgrade the cluster first"
-            )),
-            (8, 2..=7) => Ok(Family::V82To87),
-            _ => Err(format!(
-                "Camunda {self} is not yet supported: only 8.2.4 to 8.7 can be backed up for now"
-            )),
-        }
+    /// The procedure of this version, or why there is none.
+    pub fn family(self) -> Result<Family, Unsupported> {
+        let (message, help) = match (self.major, self.minor) {
+            (8, 2) if self.patch.is_none() => (
+                format!(
+                    "Camunda before 8.2.4 cannot be backed up, and `{self}` does not say which patch it is"
+                ),
+                "write all three numbers, as in \"8.2.12\"",
+            ),
+            _ if !self.at_least(8, 2, 4) => (
+                format!("Camunda before 8.2.4 cannot be backed up, and this is {self}"),
+                "upgrade the cluster first",
+            ),
+            (8, 2..=7) => return Ok(Family::V82To87),
+            _ => {
+                (format!("Camunda {self} is not yet supported"), "only 8.2.4 to 8.7 can be backed up for now")
+            }
+        };
+        Err(Unsupported { message, help })
     }
 }
+
+/// Why a version cannot be backed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.message, self.help)
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 impl FromStr for Version {
     type Err = String;
