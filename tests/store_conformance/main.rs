@@ -6,6 +6,7 @@ mod bed;
 mod clusters;
 mod debts;
 mod file;
+mod manual;
 mod occurrences;
 mod refusals;
 mod runs;
