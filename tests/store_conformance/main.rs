@@ -5,6 +5,7 @@ mod backups;
 mod bed;
 mod clusters;
 mod debts;
+mod faults;
 mod file;
 mod manual;
 mod occurrences;
