@@ -3,11 +3,23 @@
 //! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
 //! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
 
-use crate::clients::SharedTransport;
+pub mod adopt;
+pub mod delete;
+pub mod executor;
+pub mod guardian;
+pub mod prepare;
+pub mod queue;
+pub mod recover;
+mod steps;
+mod wait;
+mod window;
+
+use crate::clients::{Search, SharedTransport, WebApp, Zeebe};
 use crate::clock::{SharedClock, Tasks};
-use crate::domain::Addresses;
+use crate::domain::{Addresses, Component};
 use crate::store::SharedStore;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What every part of this folder stands on.
@@ -88,5 +100,38 @@ pub fn id_scope(cluster: &str, addresses: &Addresses) -> String {
     match &addresses.search {
         Some(search) => format!("{}/{}", search.url, search.repository),
         None => format!("cluster:{cluster}"),
+    }
+}
+
+/// The clients of one cluster's components.
+#[derive(Clone)]
+pub struct Clients {
+    /// Brokers.
+    pub zeebe: Zeebe,
+    /// Operate, Tasklist, Optimize, as far as they exist.
+    pub apps: BTreeMap<Component, WebApp>,
+    /// Search engine.
+    pub search: Option<Search>,
+}
+
+impl Clients {
+    /// Clients for these addresses.
+    pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
+        let apps = [
+            (Component::Operate, &addresses.operate),
+            (Component::Tasklist, &addresses.tasklist),
+            (Component::Optimize, &addresses.optimize),
+        ];
+        Self {
+            zeebe: Zeebe::new(&addresses.zeebe, &addresses.brokers, transport.clone()),
+            apps: apps
+                .into_iter()
+                .filter_map(|(component, base)| {
+                    let base = base.as_ref()?;
+                    Some((component, WebApp::new(component, base, transport.clone())))
+                })
+                .collect(),
+            search: addresses.search.as_ref().map(|a| Search::new(a, transport.clone())),
+        }
     }
 }

@@ -305,6 +305,8 @@ pub trait Store: Send + Sync + 'static {
     fn begin_run(&self, new: NewRun) -> Answer<'_, Run>;
     /// Raises the high-water mark of a scope, e.g. after a 409 that names a higher id. Never lowers it.
     fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()>;
+    /// The high-water mark of a scope: the largest id that was given in it or raised to; `0` if none.
+    fn mark(&self, id_scope: String) -> Answer<'_, i64>;
     /// Appends to a run's journal and returns the view after it. `Illegal` writes nothing.
     fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView>;
     /// One run.

@@ -141,6 +141,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn mark(&self, id_scope: String) -> Answer<'_, i64> {
+        self.read(move |rows| rows.mark(&id_scope))
+    }
+
     fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView> {
         self.write(move |rows| rows.append(run_id, entries))
     }

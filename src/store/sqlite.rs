@@ -123,6 +123,10 @@ impl Store for SqliteStore {
         self.write(move |c| runs::raise_mark(c, &id_scope, largest))
     }
 
+    fn mark(&self, id_scope: String) -> Answer<'_, i64> {
+        self.read(move |c| runs::mark(c, &id_scope))
+    }
+
     fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView> {
         self.write(move |c| runs::append(c, run_id, &entries))
     }

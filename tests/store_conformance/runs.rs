@@ -80,9 +80,13 @@ async fn a_cluster_that_moves_to_another_scope_keeps_its_ids_growing(
 #[tokio::test]
 async fn a_raised_mark_holds_and_is_never_lowered(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
+    let mark = || bed.mark("scope of prod".into());
+    assert_eq!(mark().await, Ok(0));
     bed.raise_mark("scope of prod".into(), 8_000_000_000).await.unwrap();
     bed.raise_mark("scope of prod".into(), 7).await.unwrap();
+    assert_eq!(mark().await, Ok(8_000_000_000));
     assert_eq!(bed.begun("prod", NOW).await.backup_id, id(8_000_000_001));
+    assert_eq!(mark().await, Ok(8_000_000_001), "an id that was given raises it");
 }
 
 #[rstest]

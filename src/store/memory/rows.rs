@@ -174,6 +174,10 @@ impl Rows {
         *mark = largest.max(*mark);
     }
 
+    pub(super) fn mark(&self, scope: &str) -> i64 {
+        self.marks.get(scope).copied().unwrap_or(0)
+    }
+
     pub(super) fn adopt(&mut self, adopted: Adopted) -> Result<(), StoreError> {
         if self.runs.contains_key(&adopted.run_id) {
             return Ok(());

@@ -100,6 +100,11 @@ pub(super) fn raise_mark(connection: &Connection, scope: &str, largest: i64) -> 
     Ok(())
 }
 
+pub(super) fn mark(connection: &Connection, scope: &str) -> Result<i64, Failure> {
+    let mut statement = connection.prepare_cached("SELECT largest FROM id_marks WHERE scope = ?1")?;
+    Ok(statement.query_row([scope], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
 fn insert(connection: &Connection, run: &Run, scope: Option<&str>) -> Result<(), Failure> {
     connection
         .prepare_cached(

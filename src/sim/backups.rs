@@ -1,0 +1,227 @@
+//! Zeebe backups: checkpoints in the log, copies in the backup store.
+//!
+//! Owns the backup store and what a broker says of its contents. The ids a broker refuses are those below the
+//! largest checkpoint in its own state, whatever the store holds: after a restore it may accept an id that the
+//! store has, take nothing, and then report the old backup as complete. Must not know requests.
+
+use super::broker::BrokerCopy;
+use super::model::{Cluster, Timer};
+use super::restore::Piece;
+use super::world::span;
+use crate::domain::Instant;
+use chrono::TimeDelta;
+use std::time::Duration;
+
+/// Whether the store of Zeebe backups works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupStore {
+    /// It works.
+    Up,
+    /// It refuses connections.
+    Down,
+    /// It does not answer.
+    Hung,
+    /// None is configured.
+    Absent,
+}
+
+/// What a broker says of one partition of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionState {
+    /// Nothing to be seen, yet or at all.
+    DoesNotExist,
+    /// Being copied.
+    InProgress,
+    /// Copied.
+    Completed,
+    /// It will never be.
+    Failed,
+}
+
+impl PartitionState {
+    /// The broker's word.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::DoesNotExist => "DOES_NOT_EXIST",
+            Self::InProgress => "IN_PROGRESS",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// One partition of a backup, as the store holds it.
+#[derive(Clone, Debug)]
+pub struct PartitionBackup {
+    /// The copy.
+    pub copy: BrokerCopy,
+    /// When the copy began to be stored.
+    pub created: Instant,
+    seen: Instant,
+    done: Option<Instant>,
+    failed: Option<(Instant, String)>,
+    nanos: u32,
+}
+
+impl PartitionBackup {
+    /// What is said of it at `now`.
+    pub fn state(&self, now: Instant) -> PartitionState {
+        if now < self.seen {
+            PartitionState::DoesNotExist
+        } else if self.failed.as_ref().is_some_and(|(at, _)| *at <= now) {
+            PartitionState::Failed
+        } else if self.done.is_some_and(|done| done <= now) {
+            PartitionState::Completed
+        } else {
+            PartitionState::InProgress
+        }
+    }
+
+    /// Why it failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.as_ref().map(|(_, reason)| reason.as_str())
+    }
+
+    /// When it last changed.
+    pub fn updated(&self, now: Instant) -> Instant {
+        let failed = self.failed.as_ref().map(|(at, _)| *at).filter(|at| *at <= now);
+        failed.or(self.done.filter(|done| *done <= now)).unwrap_or(self.created)
+    }
+
+    /// Nanoseconds below the microsecond, for timestamps as the broker writes them.
+    pub fn nanos(&self) -> u32 {
+        self.nanos
+    }
+}
+
+/// A Zeebe backup, one entry per partition.
+#[derive(Clone, Debug)]
+pub struct ZeebeBackup {
+    /// Its partitions.
+    pub partitions: Vec<PartitionBackup>,
+}
+
+impl ZeebeBackup {
+    /// The complete partitions, to be put back.
+    pub fn pieces(&self, now: Instant) -> Vec<Piece> {
+        let done = self.partitions.iter().filter(|p| p.state(now) == PartitionState::Completed);
+        done.map(|p| Piece::Broker(p.copy.clone())).collect()
+    }
+
+    /// The acknowledged position that a restored partition would begin with.
+    pub fn exported(&self, index: usize) -> Option<u64> {
+        self.partitions.iter().find(|p| p.copy.partition == index).map(|p| p.copy.exported())
+    }
+
+    /// States of the partitions.
+    pub fn states(&self, now: Instant) -> Vec<PartitionState> {
+        self.partitions.iter().map(|p| p.state(now)).collect()
+    }
+}
+
+/// What is to go wrong with the next Zeebe backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupFate {
+    /// One partition takes that much longer, or never ends.
+    Stall(Option<Duration>),
+    /// One partition fails.
+    Fail,
+}
+
+/// Why a broker took no backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupRefusal {
+    /// No store is configured.
+    NoStore,
+    /// The id is not higher than this one.
+    NotHigher(i64),
+}
+
+impl Cluster {
+    /// Writes the checkpoint and begins to copy.
+    pub fn begin_zeebe_backup(&mut self, id: i64, fate: Option<BackupFate>) -> Result<(), BackupRefusal> {
+        if self.store == BackupStore::Absent {
+            return Err(BackupRefusal::NoStore);
+        }
+        let highest = self.world.checkpoint_id();
+        let copies: Vec<BrokerCopy> =
+            self.world.partitions.iter_mut().filter_map(|p| p.checkpoint(id)).collect();
+        if copies.is_empty() {
+            return Err(BackupRefusal::NotHigher(highest));
+        }
+        if self.backups.contains_key(&id) || self.store == BackupStore::Down {
+            // Either the store has that id already, or nothing can be stored: the answer is the same 202.
+            return Ok(());
+        }
+        let timing = self.config.timing.clone();
+        let hung = self.store == BackupStore::Hung;
+        let mut partitions = Vec::new();
+        for (index, copy) in copies.into_iter().enumerate() {
+            let skew = timing.backup_skew * index as u32;
+            let seen = self.now + span(timing.backup_seen + skew);
+            let uneven = self.random.below(timing.backup.as_micros() as u64 / 4 + 1);
+            let takes = span(timing.backup + Duration::from_micros(uneven));
+            let spoiled = fate.filter(|_| index == 0);
+            let done = match spoiled {
+                Some(BackupFate::Stall(None)) => None,
+                Some(BackupFate::Stall(Some(longer))) => Some(seen + takes + span(longer)),
+                Some(BackupFate::Fail) | None => Some(seen + takes),
+            };
+            let failed =
+                (spoiled == Some(BackupFate::Fail)).then(|| (seen + takes, "Simulated I/O error".into()));
+            let created = self.now + TimeDelta::microseconds(900 + self.random.below(4000) as i64);
+            let nanos = self.random.below(1000) as u32;
+            let (seen, done) = if hung { (Instant::MAX_UTC, None) } else { (seen, done) };
+            partitions.push(PartitionBackup { copy, created, seen, done, failed, nanos });
+        }
+        self.backups.insert(id, ZeebeBackup { partitions });
+        Ok(())
+    }
+
+    /// Deletes a backup from the store; a running one goes on as if nothing had been asked.
+    pub fn delete_zeebe_backup(&mut self, id: i64) {
+        let now = self.now;
+        let running = |b: &ZeebeBackup| {
+            b.partitions
+                .iter()
+                .any(|p| matches!(p.state(now), PartitionState::InProgress | PartitionState::DoesNotExist))
+        };
+        if self.backups.get(&id).is_some_and(|b| !running(b)) {
+            self.backups.remove(&id);
+        }
+    }
+
+    /// Changes what the backup store does; with a duration it works again afterwards.
+    pub fn spoil_store(&mut self, store: BackupStore, for_a_while: Option<Duration>) {
+        self.set_store(store);
+        if let Some(duration) = for_a_while {
+            self.at(duration, Timer::StoreUp);
+        }
+    }
+
+    pub(super) fn set_store(&mut self, store: BackupStore) {
+        self.store = store;
+        if store != BackupStore::Up {
+            return;
+        }
+        // What waited for a hung store begins to be copied now.
+        let (now, timing) = (self.now, self.config.timing.clone());
+        for partition in self.backups.values_mut().flat_map(|b| &mut b.partitions) {
+            if partition.seen == Instant::MAX_UTC {
+                partition.created = now;
+                partition.seen = now + span(timing.backup_seen);
+                partition.done = Some(partition.seen + span(timing.backup));
+            }
+        }
+    }
+
+    pub(super) fn fail_running_backups(&mut self) {
+        let now = self.now;
+        for partition in self.backups.values_mut().flat_map(|b| &mut b.partitions) {
+            if matches!(partition.state(now), PartitionState::InProgress | PartitionState::DoesNotExist) {
+                partition.seen = partition.seen.min(now);
+                partition.failed = Some((now, "Backup is cancelled due to leader change.".into()));
+            }
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! One partition of the broker: log, state, exporter, snapshot and compaction.
+//!
+//! Owns what a broker keeps on disk. Every change of state is a record in the log, so the state at a position is
+//! known. The exporter's acknowledged position lies in the state, not in the log: after a restart or a restore the
+//! broker knows only the acknowledgement of its last snapshot, and exports everything after it again.
+//! Must not know search stores, importers or backups' names.
+
+use super::content::{Content, Span};
+use super::history::{Histories, Intent, Record, Value};
+use std::collections::BTreeMap;
+
+/// What the exporter does with new records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Exports and acknowledges.
+    Exporting,
+    /// Exports, but the acknowledged position stands still.
+    SoftPaused,
+    /// Exports nothing.
+    Paused,
+}
+
+impl Phase {
+    /// The word in `/actuator/partitions`.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Exporting => "EXPORTING",
+            Self::SoftPaused => "SOFT_PAUSED",
+            Self::Paused => "PAUSED",
+        }
+    }
+}
+
+/// The exporter of a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Exporter {
+    /// What it does.
+    pub phase: Phase,
+    /// Last position written to the search store since the broker started.
+    pub read: u64,
+    /// Last position it acknowledged, so that the log before may go.
+    pub acknowledged: u64,
+}
+
+/// The broker's own snapshot: where the log is replayed from, and the acknowledgement a restart begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokerSnapshot {
+    /// Last processed position in it.
+    pub processed: u64,
+    /// The acknowledged position in it.
+    pub exported: u64,
+    /// Counts them, for its name.
+    pub index: u64,
+}
+
+/// What the log's records add up to.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Live process instances and the job each waits for.
+    pub live: BTreeMap<u64, u64>,
+    /// Last position written, commands included.
+    pub end: u64,
+    /// Last command that was processed.
+    pub processed: u64,
+    /// Largest checkpoint id it has seen.
+    pub checkpoint_id: i64,
+    next_key: u64,
+    sequences: [u32; Value::ALL.len()],
+}
+
+/// What a Zeebe backup holds of one partition: its state at the checkpoint and the log that its snapshot needs.
+#[derive(Clone, Debug)]
+pub struct BrokerCopy {
+    /// Which partition, from 0.
+    pub partition: usize,
+    /// The timeline it was taken from.
+    pub timeline: u32,
+    /// Position of the checkpoint; nothing after it is in the copy.
+    pub checkpoint: u64,
+    state: State,
+    snapshot: Option<BrokerSnapshot>,
+    log_start: u64,
+}
+
+impl BrokerCopy {
+    /// The acknowledged position a broker restored from it begins with.
+    pub fn exported(&self) -> u64 {
+        self.snapshot.map_or(0, |s| s.exported)
+    }
+
+    /// Name of the broker snapshot in it.
+    pub fn snapshot_id(&self) -> Option<String> {
+        self.snapshot.map(BrokerSnapshot::id)
+    }
+}
+
+impl BrokerSnapshot {
+    /// Its name: index, term, processed and exported position, and a checksum nobody reads.
+    pub fn id(self) -> String {
+        format!("{}-1-{}-{}-0", self.index, self.processed, self.exported)
+    }
+}
+
+/// One partition, led by one broker.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    index: usize,
+    /// Everything it ever wrote, kept to compare with; the broker itself only has its log from `log_start` on.
+    pub histories: Histories,
+    /// The state.
+    pub state: State,
+    /// The exporter.
+    pub exporter: Exporter,
+    /// Its last snapshot.
+    pub snapshot: Option<BrokerSnapshot>,
+    /// First position the log still holds.
+    pub log_start: u64,
+}
+
+impl Partition {
+    /// An empty partition with one deployed process.
+    pub fn new(index: usize) -> Self {
+        let mut partition = Self {
+            index,
+            histories: Histories::default(),
+            state: State::default(),
+            exporter: Exporter { phase: Phase::Exporting, read: 0, acknowledged: 0 },
+            snapshot: None,
+            log_start: 1,
+        };
+        partition.state.next_key = 1;
+        partition.command();
+        for value in [Value::Process, Value::Deployment, Value::CommandDistribution] {
+            partition.write(0, value, Intent::Created);
+        }
+        partition
+    }
+
+    /// The partition as a restored broker has it: the log ends at the checkpoint and what is written after it is
+    /// another timeline.
+    pub fn restored(copy: &BrokerCopy, mut histories: Histories) -> Self {
+        histories.fork(copy.timeline, copy.checkpoint);
+        let acknowledged = copy.snapshot.map_or(0, |s| s.exported);
+        Self {
+            index: copy.partition,
+            histories,
+            state: copy.state.clone(),
+            exporter: Exporter { phase: Phase::Exporting, read: acknowledged, acknowledged },
+            snapshot: copy.snapshot,
+            log_start: copy.log_start,
+        }
+    }
+
+    /// The partition as it is when its backup is missing: it begins anew.
+    pub fn empty(index: usize, mut histories: Histories) -> Self {
+        histories.fork(0, 0);
+        Self { histories, state: State { next_key: 1, ..State::default() }, ..Self::new(index) }
+    }
+
+    /// Creates a process instance that waits for a job, and returns its key.
+    pub fn create(&mut self) -> u64 {
+        self.command();
+        let instance = self.key();
+        let job = self.key();
+        self.write(instance, Value::ProcessInstanceCreation, Intent::Created);
+        self.write(instance, Value::ProcessInstance, Intent::Created);
+        self.write(instance, Value::Variable, Intent::Created);
+        self.write(instance, Value::Job, Intent::Created);
+        self.state.live.insert(instance, job);
+        instance
+    }
+
+    /// Completes the job of an instance, and with it the instance; false when it is not live.
+    pub fn complete(&mut self, instance: u64) -> bool {
+        self.command();
+        if self.state.live.remove(&instance).is_none() {
+            return false;
+        }
+        self.write(instance, Value::Job, Intent::Completed);
+        self.command();
+        self.write(instance, Value::ProcessInstance, Intent::Completed);
+        true
+    }
+
+    /// Writes the checkpoint `id` and copies the partition there; `None` when the id is not higher than the last.
+    pub fn checkpoint(&mut self, id: i64) -> Option<BrokerCopy> {
+        self.command();
+        if id <= self.state.checkpoint_id {
+            return None;
+        }
+        self.state.checkpoint_id = id;
+        self.state.end += 1; // the checkpoint's own record, which no exporter is told to export
+        Some(BrokerCopy {
+            partition: self.index,
+            timeline: self.histories.newest(),
+            checkpoint: self.state.end,
+            state: self.state.clone(),
+            snapshot: self.snapshot,
+            log_start: self.log_start,
+        })
+    }
+
+    /// Writes what is new to the search store and acknowledges it, as far as the phase lets it; returns what
+    /// records of other timelines it replaced there.
+    pub fn export(&mut self, store: &mut Content) -> Vec<Span> {
+        let mut replaced = Vec::new();
+        if self.exporter.phase != Phase::Paused && self.exporter.read < self.state.end {
+            // What compaction took from the log can never be exported again.
+            let from = (self.exporter.read + 1).max(self.log_start);
+            for span in self.histories.lineage(self.histories.newest(), from, self.state.end) {
+                replaced.extend(store.insert(span));
+            }
+            self.exporter.read = self.state.end;
+        }
+        if self.exporter.phase == Phase::Exporting {
+            self.exporter.acknowledged = self.exporter.acknowledged.max(self.exporter.read);
+        }
+        replaced
+    }
+
+    /// Takes a snapshot and drops the log that neither the snapshot nor the exporter needs.
+    pub fn take_snapshot(&mut self) {
+        let (processed, exported) = (self.state.processed, self.exporter.acknowledged);
+        let index = self.snapshot.map_or(100, |s| s.index + 3);
+        if self.snapshot.is_some_and(|s| s.processed == processed && s.exported == exported) {
+            return;
+        }
+        self.snapshot = Some(BrokerSnapshot { processed, exported, index });
+        self.log_start = self.log_start.max(processed.min(exported) + 1);
+    }
+
+    /// What a restart does to the exporter: it begins after the acknowledgement in the snapshot.
+    /// The phase is on disk and survives.
+    pub fn restart_exporter(&mut self) {
+        let exported = self.snapshot.map_or(0, |s| s.exported);
+        self.exporter.read = exported;
+        self.exporter.acknowledged = exported;
+    }
+
+    /// Positions the log still holds.
+    pub fn log_length(&self) -> u64 {
+        (self.state.end + 1).saturating_sub(self.log_start)
+    }
+
+    /// Its history as the broker has lived it, after what was forgotten.
+    pub fn lived(&self) -> Vec<Span> {
+        self.histories.lineage(self.histories.newest(), self.histories.base + 1, self.state.end)
+    }
+
+    fn key(&mut self) -> u64 {
+        let key = ((self.index as u64 + 1) << 51) + self.state.next_key;
+        self.state.next_key += 1;
+        key
+    }
+
+    fn command(&mut self) {
+        self.state.end += 1;
+        self.state.processed = self.state.end;
+    }
+
+    fn write(&mut self, instance: u64, value: Value, intent: Intent) {
+        self.state.end += 1;
+        let count = &mut self.state.sequences[value as usize];
+        *count += 1;
+        let record = Record { position: self.state.end, instance, sequence: *count, value, intent };
+        self.histories.append(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_soft_pause_exports_but_does_not_acknowledge_and_a_resume_catches_up() {
+        let (mut partition, mut store) = (Partition::new(0), Content::default());
+        partition.export(&mut store);
+        let before = partition.exporter.acknowledged;
+        partition.exporter.phase = Phase::SoftPaused;
+        partition.create();
+        partition.export(&mut store);
+        assert_eq!(store.end(), partition.state.end);
+        assert_eq!(partition.exporter.acknowledged, before);
+        partition.exporter.phase = Phase::Exporting;
+        partition.export(&mut store);
+        assert_eq!(partition.exporter.acknowledged, partition.state.end);
+    }
+
+    #[test]
+    fn a_hard_pause_exports_nothing() {
+        let (mut partition, mut store) = (Partition::new(0), Content::default());
+        partition.exporter.phase = Phase::Paused;
+        partition.create();
+        partition.export(&mut store);
+        assert_eq!(store.end(), 0);
+    }
+
+    #[test]
+    fn the_log_keeps_what_is_not_acknowledged() {
+        let (mut partition, mut store) = (Partition::new(0), Content::default());
+        partition.create();
+        partition.export(&mut store);
+        let acknowledged = partition.exporter.acknowledged;
+        partition.exporter.phase = Phase::SoftPaused;
+        partition.create();
+        partition.export(&mut store);
+        partition.take_snapshot();
+        assert!(partition.log_start <= acknowledged + 1);
+        let paused = partition.log_length();
+        partition.exporter.phase = Phase::Exporting;
+        partition.export(&mut store);
+        partition.take_snapshot();
+        assert!(partition.log_length() < paused);
+    }
+
+    #[test]
+    fn a_restart_goes_back_to_the_acknowledgement_of_the_snapshot() {
+        let (mut partition, mut store) = (Partition::new(0), Content::default());
+        partition.export(&mut store);
+        partition.take_snapshot();
+        let exported = partition.exporter.acknowledged;
+        partition.create();
+        partition.export(&mut store);
+        partition.restart_exporter();
+        assert_eq!(partition.exporter.acknowledged, exported);
+        let documents = store.clone();
+        partition.export(&mut store);
+        assert_eq!(store, documents, "exported again under the same ids");
+    }
+
+    #[test]
+    fn a_checkpoint_id_must_grow() {
+        let mut partition = Partition::new(0);
+        assert!(partition.checkpoint(7).is_some());
+        assert!(partition.checkpoint(7).is_none());
+        assert!(partition.checkpoint(6).is_none());
+        assert!(partition.checkpoint(8).is_some());
+    }
+}

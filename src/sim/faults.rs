@@ -1,0 +1,4 @@
+//! placeholder
+#[derive(Clone, Debug, Default)]
+/// f
+pub struct Faults;

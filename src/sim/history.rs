@@ -1,0 +1,192 @@
+//! Records of a partition: what was exported, or would be.
+//!
+//! Owns the kinds of record and the append-only histories they lie in. Commands take positions too but are not
+//! exported, so positions have gaps; `sequence` counts the exported records per partition and value type and has
+//! none. The real exporter counts it and keeps the count beside its acknowledged position, so that a record
+//! exported again gets the same number; here it is given once, when the record is written.
+
+use std::sync::Arc;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// A process instance was activated or completed.
+    ProcessInstance,
+    /// An instance was asked for.
+    ProcessInstanceCreation,
+    /// A job was created or completed; user tasks are jobs.
+    Job,
+    /// A variable was set.
+    Variable,
+    /// A process definition was deployed.
+    Process,
+    /// The deployment that brought it.
+    Deployment,
+    /// It was told to the other partitions.
+    CommandDistribution,
+}
+
+impl Value {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::ProcessInstance,
+        Self::ProcessInstanceCreation,
+        Self::Job,
+        Self::Variable,
+        Self::Process,
+        Self::Deployment,
+        Self::CommandDistribution,
+    ];
+
+    /// The name in an index's name.
+    pub fn index_part(self) -> &'static str {
+        match self {
+            Self::ProcessInstance => "process-instance",
+            Self::ProcessInstanceCreation => "process-instance-creation",
+            Self::Job => "job",
+            Self::Variable => "variable",
+            Self::Process => "process",
+            Self::Deployment => "deployment",
+            Self::CommandDistribution => "command-distribution",
+        }
+    }
+
+    /// Primary shards of its index, as the exporter's templates have them.
+    pub fn shards(self) -> u64 {
+        if matches!(self, Self::ProcessInstance | Self::Job) { 3 } else { 1 }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// It exists from now on.
+    Created,
+    /// It ended.
+    Completed,
+}
+
+/// One exported record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Place in the partition's log.
+    pub position: u64,
+    /// Process instance it belongs to, 0 for none.
+    pub instance: u64,
+    /// Place among the exported records of its kind.
+    pub sequence: u32,
+    /// What it is about.
+    pub value: Value,
+    /// What happened.
+    pub intent: Intent,
+}
+
+/// The records one timeline wrote in one partition, in order of position.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The timeline it continues and the last position it takes from there.
+    pub parent: Option<(u32, u64)>,
+    /// What it wrote.
+    pub records: Vec<Record>,
+}
+
+impl History {
+    /// Its records with positions `from..=to`.
+    pub fn between(&self, from: u64, to: u64) -> &[Record] {
+        let start = self.records.partition_point(|r| r.position < from);
+        let end = self.records.partition_point(|r| r.position <= to);
+        self.records.get(start..end).unwrap_or(&[])
+    }
+}
+
+/// All timelines of one partition. Shared, so that a restore can look at them without a copy.
+#[derive(Clone, Debug)]
+pub struct Histories {
+    timelines: Vec<Arc<History>>,
+    /// Positions up to here were dropped from memory: every store and copy holds them alike.
+    pub base: u64,
+}
+
+impl Default for Histories {
+    fn default() -> Self {
+        Self { timelines: vec![Arc::default()], base: 0 }
+    }
+}
+
+impl Histories {
+    /// The newest timeline, the one that is being written.
+    pub fn newest(&self) -> u32 {
+        self.timelines.len().saturating_sub(1) as u32
+    }
+
+    /// Writes a record to the newest timeline.
+    pub fn append(&mut self, record: Record) {
+        if let Some(newest) = self.timelines.last_mut() {
+            Arc::make_mut(newest).records.push(record);
+        }
+    }
+
+    /// Begins a timeline that continues `parent` after `position`.
+    pub fn fork(&mut self, parent: u32, position: u64) -> u32 {
+        self.timelines.push(Arc::new(History { parent: Some((parent, position)), records: Vec::new() }));
+        self.newest()
+    }
+
+    /// Records of `timeline` with positions `from..=to`, its own ones only.
+    pub fn own(&self, timeline: u32, from: u64, to: u64) -> &[Record] {
+        self.timelines.get(timeline as usize).map_or(&[], |history| history.between(from, to))
+    }
+
+    /// What `timeline` is made of between two positions: spans of itself and of those it continues.
+    pub fn lineage(&self, timeline: u32, from: u64, to: u64) -> Vec<super::content::Span> {
+        let mut spans = Vec::new();
+        let (mut timeline, mut to) = (timeline, to);
+        while from <= to {
+            let parent = self.timelines.get(timeline as usize).and_then(|h| h.parent);
+            let start = parent.map_or(from, |(_, forked)| from.max(forked + 1));
+            if start <= to {
+                spans.push(super::content::Span { from: start, to, timeline });
+            }
+            let Some((older, forked)) = parent else { break };
+            timeline = older;
+            to = to.min(forked);
+        }
+        spans.reverse();
+        spans
+    }
+
+    /// Records held in memory.
+    pub fn len(&self) -> usize {
+        self.timelines.iter().map(|h| h.records.len()).sum()
+    }
+
+    /// Forgets the records up to `base`.
+    pub fn forget_up_to(&mut self, base: u64) {
+        if base <= self.base {
+            return;
+        }
+        self.base = base;
+        for history in &mut self.timelines {
+            let history = Arc::make_mut(history);
+            history.records.retain(|r| r.position > base);
+            history.records.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::content::Span;
+    use super::*;
+
+    #[test]
+    fn a_timeline_is_made_of_itself_and_of_what_it_continues() {
+        let mut histories = Histories::default();
+        assert_eq!(histories.fork(0, 100), 1);
+        assert_eq!(histories.fork(1, 150), 2);
+        let span = |from, to, timeline| Span { from, to, timeline };
+        assert_eq!(histories.lineage(2, 1, 200), [span(1, 100, 0), span(101, 150, 1), span(151, 200, 2)]);
+        assert_eq!(histories.lineage(2, 120, 140), [span(120, 140, 1)]);
+        assert_eq!(histories.lineage(2, 200, 120), []);
+    }
+}

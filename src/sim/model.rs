@@ -1,0 +1,299 @@
+//! The cluster: its data, its backups, and the passing of time.
+//!
+//! Owns what the parts share: the clock of the simulation, timers, exporting, restores. Every call is preceded by
+//! `advance(now)`, which lives through what happened since the last one; the same seed and the same calls give the
+//! same cluster. Must not know requests or answers.
+
+use super::backups::{BackupStore, ZeebeBackup};
+use super::broker::Phase;
+use super::config::Config;
+use super::faults::Faults;
+use super::importer::{App, PartCopy};
+use super::indices::Index;
+use super::random::Random;
+use super::restore::{self, Piece, Restored};
+use super::snapshots::{Repository, SnapshotState};
+use super::webapps::WebApp;
+use super::world::{World, span};
+use crate::domain::Instant;
+use chrono::TimeDelta;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Something that happens by itself at a known instant.
+#[derive(Clone, Debug)]
+pub(super) enum Timer {
+    /// A snapshot copies its documents.
+    Copy(u64),
+    /// A snapshot ends.
+    End(u64),
+    /// A web app begins its next part.
+    NextPart(App),
+    /// A web app deletes the next of these snapshots.
+    DeletePart(App, Vec<String>),
+    /// The broker is reachable again.
+    BrokerUp,
+    /// The search engine is reachable again.
+    SearchUp,
+    /// The backup store works again.
+    StoreUp,
+    /// Somebody else resumes exporting.
+    StrangerResumes,
+    /// Somebody else pauses exporting, softly or not.
+    StrangerPauses(bool),
+}
+
+/// A simulated Camunda cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// What it was asked to be.
+    pub config: Config,
+    /// What it stores.
+    pub world: World,
+    /// Snapshot repositories by name.
+    pub repositories: BTreeMap<String, Repository>,
+    /// Zeebe backups by id, as the backup store holds them.
+    pub backups: BTreeMap<i64, ZeebeBackup>,
+    /// Whether that store works.
+    pub store: BackupStore,
+    /// What is to go wrong.
+    pub faults: Faults,
+    /// How often exporting was paused, and for how long.
+    pub pauses: Pauses,
+    /// Requests seen, by endpoint.
+    pub seen: BTreeMap<&'static str, u64>,
+    pub(super) apps: BTreeMap<App, WebApp>,
+    pub(super) now: Instant,
+    pub(super) random: Random,
+    pub(super) timers: BTreeMap<(Instant, u64), Timer>,
+    pub(super) last_timer: u64,
+    pub(super) last_key: u64,
+    pub(super) extra_indices: Vec<Index>,
+    pub(super) records_hidden: bool,
+    pub(super) broker_down: bool,
+    pub(super) search_down: bool,
+    pub(super) clock_error: TimeDelta,
+}
+
+/// Pauses of exporting, by whomever.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pauses {
+    /// Since when at least one partition is paused.
+    pub since: Option<Instant>,
+    /// Pauses that ended.
+    pub ended: u64,
+    /// Their sum.
+    pub total: TimeDelta,
+    /// The longest of them.
+    pub longest: TimeDelta,
+}
+
+impl Cluster {
+    /// A cluster that has been running for a while.
+    pub fn new(config: Config, now: Instant) -> Self {
+        let mut random = Random::new(config.seed);
+        let apps: Vec<App> =
+            App::ALL.into_iter().filter(|app| *app != App::Optimize || config.optimize).collect();
+        let world = World::new(now, config.partitions.max(1), &apps, config.load, &mut random);
+        Self {
+            world,
+            repositories: [(config.repository.clone(), Repository::default())].into(),
+            backups: BTreeMap::new(),
+            store: BackupStore::Up,
+            faults: Faults::default(),
+            pauses: Pauses::default(),
+            seen: BTreeMap::new(),
+            apps: apps.iter().map(|app| (*app, WebApp::default())).collect(),
+            now,
+            random,
+            timers: BTreeMap::new(),
+            last_timer: 0,
+            last_key: 0,
+            extra_indices: Vec::new(),
+            records_hidden: false,
+            broker_down: false,
+            search_down: false,
+            clock_error: TimeDelta::zero(),
+            config,
+        }
+    }
+
+    /// Lives through everything up to `now`; earlier instants than the last are taken for the last.
+    pub fn advance(&mut self, now: Instant) {
+        while let Some(entry) = self.timers.first_entry().filter(|e| e.key().0 <= now) {
+            let at = entry.key().0;
+            let timer = entry.remove();
+            self.live_until(at);
+            self.fire(timer);
+        }
+        self.live_until(now);
+        let needed: Vec<u64> =
+            (0..self.world.partitions.len()).map(|index| self.lowest_copied(index)).collect();
+        self.world.forget(|index| needed.get(index).copied().unwrap_or(0));
+    }
+
+    /// The simulation's time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// When something next happens by itself.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.timers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn live_until(&mut self, to: Instant) {
+        if to > self.now {
+            let config = &self.config;
+            self.world.live(self.now, to, !self.broker_down, config.load, &config.timing, &mut self.random);
+            self.now = to;
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Copy(key) => self.copy_documents(key),
+            Timer::End(key) => self.end_snapshot(key),
+            Timer::NextPart(app) => self.next_part(app),
+            Timer::DeletePart(app, names) => self.delete_next_part(app, names),
+            Timer::BrokerUp => self.broker_down = false,
+            Timer::SearchUp => self.search_down = false,
+            Timer::StoreUp => self.set_store(BackupStore::Up),
+            Timer::StrangerResumes => self.set_phase(Phase::Exporting, usize::MAX),
+            Timer::StrangerPauses(soft) => {
+                self.set_phase(if soft { Phase::SoftPaused } else { Phase::Paused }, usize::MAX);
+            }
+        }
+    }
+
+    /// Pauses exporting on every partition, softly where asked for and understood.
+    pub fn pause(&mut self, soft: bool) {
+        let phase =
+            if soft && self.config.version.has_soft_pause() { Phase::SoftPaused } else { Phase::Paused };
+        self.set_phase(phase, usize::MAX);
+    }
+
+    /// Resumes exporting on every partition.
+    pub fn resume(&mut self) {
+        self.set_phase(Phase::Exporting, usize::MAX);
+    }
+
+    /// Switches the first `count` partitions.
+    pub(super) fn set_phase(&mut self, phase: Phase, count: usize) {
+        for partition in self.world.partitions.iter_mut().take(count) {
+            partition.exporter.phase = phase;
+        }
+        let paused = self.world.partitions.iter().any(|p| p.exporter.phase != Phase::Exporting);
+        if paused {
+            self.pauses.since.get_or_insert(self.now);
+        } else if let Some(since) = self.pauses.since.take() {
+            let length = self.now - since;
+            self.pauses.ended += 1;
+            self.pauses.total += length;
+            self.pauses.longest = self.pauses.longest.max(length);
+        }
+    }
+
+    /// Stops the broker and starts it again after `down`; pauses survive, running backups do not.
+    pub fn restart_broker(&mut self, down: Duration) {
+        self.broker_down = true;
+        self.change_leader();
+        self.at(down, Timer::BrokerUp);
+    }
+
+    /// A new leader begins from the snapshot and marks its predecessor's running backups failed.
+    pub fn change_leader(&mut self) {
+        self.world.partitions.iter_mut().for_each(super::broker::Partition::restart_exporter);
+        self.fail_running_backups();
+    }
+
+    /// Makes the search engine unreachable for a while.
+    pub fn stop_search(&mut self, down: Duration) {
+        self.search_down = true;
+        self.at(down, Timer::SearchUp);
+    }
+
+    /// The broker snapshots and compacts now, after exporting what it may.
+    pub fn snapshot_broker_now(&mut self) {
+        self.world.export(self.now);
+        self.world.partitions.iter_mut().for_each(super::broker::Partition::take_snapshot);
+    }
+
+    /// Starts one instance in the first partition and returns its key.
+    pub fn create_instance(&mut self) -> u64 {
+        self.world.started += 1;
+        self.world.partitions.first_mut().map_or(0, super::broker::Partition::create)
+    }
+
+    /// Completes an instance; false when no partition knows it.
+    pub fn complete_instance(&mut self, instance: u64) -> bool {
+        let knows = |p: &&mut super::broker::Partition| p.state.live.contains_key(&instance);
+        self.world.partitions.iter_mut().find(knows).is_some_and(|p| p.complete(instance))
+    }
+
+    /// Bytes of log that the partitions keep, which grow while exporting is paused.
+    pub fn log_bytes(&self) -> u64 {
+        const RECORD: u64 = 400;
+        self.world.partitions.iter().map(|p| p.log_length() * RECORD).sum()
+    }
+
+    /// Every ended piece named after `id` in the repository and the backup store.
+    pub fn pieces_of(&self, id: i64) -> Vec<Piece> {
+        let belongs = |name: &str| {
+            name == format!("camunda_zeebe_records_backup_{id}")
+                || App::ALL.iter().any(|app| name.starts_with(&format!("camunda_{}_{id}_", app.name())))
+        };
+        let snapshots = self.repositories.values().flat_map(|r| &r.snapshots);
+        let ended = snapshots.filter(|s| s.state != SnapshotState::InProgress && belongs(&s.name));
+        let mut pieces: Vec<Piece> = ended.flat_map(|s| s.pieces.iter().cloned()).collect();
+        if let Some(backup) = self.backups.get(&id) {
+            pieces.extend(backup.pieces(self.now));
+        }
+        pieces
+    }
+
+    /// What a restore of the backup `id` would bring back.
+    pub fn restore(&self, id: i64) -> Restored {
+        self.restore_pieces(&self.pieces_of(id))
+    }
+
+    /// What a restore of exactly these pieces would bring back.
+    pub fn restore_pieces(&self, pieces: &[Piece]) -> Restored {
+        restore::judge(&self.world, pieces, self.now)
+    }
+
+    /// Wipes the cluster and puts the pieces back; repositories and the backup store stay.
+    pub fn restore_in_place(&mut self, pieces: &[Piece]) {
+        let (indices, started) = (std::mem::take(&mut self.world.indices), self.world.started);
+        self.world = restore::rebuild(&self.world, pieces, self.now);
+        self.world.indices = indices;
+        self.world.started = started;
+        self.set_phase(Phase::Exporting, usize::MAX);
+    }
+
+    /// The instant as this cluster's clocks show it.
+    pub(super) fn shown(&self, at: Instant) -> Instant {
+        at.checked_add_signed(self.clock_error).unwrap_or(at)
+    }
+
+    /// The lowest position in a partition that some copy may lack.
+    fn lowest_copied(&self, index: usize) -> u64 {
+        let base = self.world.partitions.get(index).map_or(0, |p| p.histories.base);
+        let snapshots = self.repositories.values().flat_map(|r| &r.snapshots).flat_map(|s| &s.pieces);
+        let in_snapshots = snapshots.filter_map(|piece| match piece {
+            Piece::Records(records) => records.get(index).map(|c| c.whole_up_to(base)),
+            Piece::Part(_, PartCopy::Positions(positions)) => positions.get(index).copied(),
+            Piece::Part(_, PartCopy::Documents(_, contents)) => {
+                contents.get(index).map(|c| c.whole_up_to(base))
+            }
+            Piece::Part(_, PartCopy::Nothing) | Piece::Broker(_) => None,
+        });
+        let in_backups = self.backups.values().filter_map(|b| b.exported(index));
+        in_snapshots.chain(in_backups).min().unwrap_or(u64::MAX)
+    }
+
+    /// Lets `duration` pass.
+    pub fn pass(&mut self, duration: Duration) {
+        self.advance(self.now + span(duration));
+    }
+}

@@ -1,0 +1,293 @@
+//! What a restore from exactly these copies would bring back, counted.
+//!
+//! Owns the verdict that everything else relies on. It knows no procedure and no rule about order: it puts the
+//! copies back, lets the same exporter and importer code live on from there, and compares what the stores then hold
+//! with what the restored broker has lived.
+//!
+//! # Why some orders lose data
+//!
+//! A restored broker is its state at the checkpoint `C`. It never knows anything after `C`, and what it writes next
+//! takes the positions after `C` again, for other records: another timeline. Its exporter begins after the position
+//! `A` that was acknowledged in the broker's last own snapshot before `C`, and exports `A+1..=C` again; the document
+//! id is the position, so what is already there is not doubled. With `R` as the last position in the records
+//! snapshot and `W` as a web app's import position:
+//!
+//! - *Right*: web apps, pause, records, Zeebe. Then `W <= R <= C`, and `A <= R` because nothing is acknowledged
+//!   during the pause and only exported records are acknowledged before it. Records up to `R` come from the
+//!   snapshot, the rest up to `C` from the broker, and the web apps import what lies after `W`. Nothing is missing.
+//! - *Zeebe before the records*: `C < R`. Records after `C` are of a timeline that no broker remembers (ghosts), the
+//!   web apps import them and show instances that no command can reach, and new records overwrite them or stand
+//!   beside them with the same sequence numbers.
+//! - *Web apps last*: `C < W`. Their documents are ghosts, and their import position makes them skip the first
+//!   records of the new timeline: those are lost.
+//! - *A resume inside the window*: the acknowledgement moves on; a snapshot of the broker then makes `A > R`, and
+//!   compaction drops the log before it. Records in `R+1..=A` are in neither copy: a hole.
+//! - *Parts of two ids*: any of the above; positions from the newer and documents from the older id skip the
+//!   records between.
+//! - *No pause*: a hole if the broker takes its snapshot between records and Zeebe, else luck; the count says which.
+//! - *No records*: a hole from the beginning up to `A`.
+//!
+//! After the catch-up some load runs on the restored cluster, since part of the damage only shows then.
+
+use super::broker::{BrokerCopy, Partition};
+use super::content::{Content, Span};
+use super::history::{Intent, Value};
+use super::importer::{App, Imported, PartCopy, Slot};
+use super::random::Random;
+use super::world::World;
+use crate::domain::Instant;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// A piece of a backup, as it lies in a repository or a backup store.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// The exported records, per partition.
+    Records(Vec<Content>),
+    /// One part of a web app.
+    Part(App, PartCopy),
+    /// One partition of the broker.
+    Broker(BrokerCopy),
+}
+
+/// A count per store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Live instances of partitions that are not in the backup.
+    pub broker: usize,
+    /// Exported records.
+    pub records: usize,
+    /// Updates of Operate's documents.
+    pub operate: usize,
+    /// Updates of Tasklist's documents.
+    pub tasklist: usize,
+    /// Updates of Optimize's documents.
+    pub optimize: usize,
+}
+
+impl Tally {
+    /// The sum.
+    pub fn total(self) -> usize {
+        self.broker + self.records + self.operate + self.tasklist + self.optimize
+    }
+
+    fn of(&mut self, app: App) -> &mut usize {
+        match app {
+            App::Operate => &mut self.operate,
+            App::Tasklist => &mut self.tasklist,
+            App::Optimize => &mut self.optimize,
+        }
+    }
+}
+
+/// What a restore brought back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// Records the broker has lived that a store lacks.
+    pub lost: Tally,
+    /// Records in a store that no broker remembers.
+    pub duplicates: Tally,
+    /// Sequence numbers missing among the records, per partition and kind.
+    pub sequence_gaps: usize,
+    /// Sequence numbers there twice.
+    pub sequence_doubles: usize,
+    /// Instances that Operate shows active and the broker does not know, because it forgot them or because the
+    /// record of their end is lost.
+    pub unknown_to_broker: usize,
+    /// Live instances that Operate does not show active.
+    pub missing_in_operate: usize,
+    /// Live instances of the restored brokers.
+    pub instances: usize,
+    /// Records that only the broker's log brought back: those written after the records were copied.
+    pub exported_again: usize,
+    /// Instances started after the first web app part was copied and up to the checkpoint.
+    pub started_in_window: usize,
+}
+
+impl Restored {
+    /// Everything lost.
+    pub fn lost(&self) -> usize {
+        self.lost.total().max(self.sequence_gaps).max(self.missing_in_operate)
+    }
+
+    /// Everything there twice, or from a past that is not the broker's.
+    pub fn duplicates(&self) -> usize {
+        self.duplicates.total() + self.sequence_doubles
+    }
+
+    /// Nothing lost, nothing doubled, and Operate shows what the broker knows.
+    pub fn is_whole(&self) -> bool {
+        self.lost() == 0 && self.duplicates() == 0 && self.unknown_to_broker == 0
+    }
+}
+
+/// Operations that run on the restored cluster before it is judged.
+const LOAD_AFTER: u32 = 40;
+
+/// Puts the pieces back into an empty cluster; of two pieces for one place the later wins.
+pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
+    let count = before.partitions.len();
+    let mut records = vec![Content::default(); count];
+    let mut apps: std::collections::BTreeMap<App, Imported> =
+        before.apps.keys().map(|app| (*app, Imported::new(count))).collect();
+    let mut brokers: Vec<Option<&BrokerCopy>> = vec![None; count];
+    for piece in pieces {
+        match piece {
+            Piece::Records(copy) => records.clone_from(copy),
+            Piece::Part(app, part) => {
+                if let Some(imported) = apps.get_mut(app) {
+                    imported.put_back(part);
+                }
+            }
+            Piece::Broker(copy) => {
+                if let Some(place) = brokers.get_mut(copy.partition) {
+                    *place = Some(copy);
+                }
+            }
+        }
+    }
+    let partitions =
+        before.partitions.iter().zip(brokers).enumerate().map(|(index, (old, copy))| match copy {
+            Some(copy) => Partition::restored(copy, old.histories.clone()),
+            None => Partition::empty(index, old.histories.clone()),
+        });
+    World::of(partitions.collect(), records, apps, now)
+}
+
+/// Restores the pieces beside the cluster, lives on, and counts.
+pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
+    let mut world = rebuild(before, pieces, now);
+    let mut restored = Restored::default();
+    for (index, old) in before.partitions.iter().enumerate() {
+        if !pieces.iter().any(|p| matches!(p, Piece::Broker(copy) if copy.partition == index)) {
+            restored.lost.broker += old.state.live.len().max(1);
+        }
+    }
+    for (index, partition) in world.partitions.iter().enumerate() {
+        let copied = world.apps.values().map(|app| app.position(index)).min().unwrap_or(0);
+        for (timeline, record) in lived(partition) {
+            let known =
+                world.records.get(index).and_then(|r| r.timeline_at(record.position)) == Some(timeline);
+            restored.exported_again += usize::from(!known);
+            let start = record.value == Value::ProcessInstance && record.intent == Intent::Created;
+            restored.started_in_window += usize::from(start && record.position > copied);
+        }
+    }
+    catch_up(&mut world, now);
+    restored.instances = world.live_instances();
+    for (index, partition) in world.partitions.iter().enumerate() {
+        let own = partition.lived();
+        restored.duplicates.records +=
+            world.records.get(index).map_or(0, |r| ghosts(partition, &own, r, |_| true));
+        for (app, imported) in &world.apps {
+            for slot in [Slot::Main, Slot::Details, Slot::Reference] {
+                let wanted = |value| app.slot(value) == Some(slot);
+                let found = imported.documents(slot, index).map_or(0, |c| ghosts(partition, &own, c, wanted));
+                *restored.duplicates.of(*app) += found;
+            }
+        }
+    }
+    restored.unknown_to_broker = shown_active(&world).difference(&live(&world)).count();
+
+    let mut random = Random::new(1);
+    for _ in 0..LOAD_AFTER {
+        world.operate_once(&mut random);
+    }
+    catch_up(&mut world, now);
+    for (index, partition) in world.partitions.iter().enumerate() {
+        for (timeline, record) in lived(partition) {
+            let there = |content: Option<&Content>| {
+                usize::from(content.and_then(|c| c.timeline_at(record.position)) != Some(timeline))
+            };
+            restored.lost.records += there(world.records.get(index));
+            for (app, imported) in &world.apps {
+                if let Some(slot) = app.slot(record.value) {
+                    *restored.lost.of(*app) += there(imported.documents(slot, index));
+                }
+            }
+        }
+    }
+    restored.missing_in_operate = missing_in_operate(&world);
+    (restored.sequence_gaps, restored.sequence_doubles) = sequences(&world);
+    restored
+}
+
+fn catch_up(world: &mut World, now: Instant) {
+    world.export(now);
+    world.import();
+    world.store_positions();
+}
+
+/// The records a broker has lived, as far as they are remembered, each with its timeline.
+fn lived(partition: &Partition) -> impl Iterator<Item = (u32, &super::history::Record)> {
+    partition.lived().into_iter().flat_map(|span| {
+        partition.histories.own(span.timeline, span.from, span.to).iter().map(move |r| (span.timeline, r))
+    })
+}
+
+/// Wanted records in `content` that are not of the partition's own past.
+fn ghosts(partition: &Partition, own: &[Span], content: &Content, wanted: impl Fn(Value) -> bool) -> usize {
+    let is_own = |timeline, position| {
+        own.iter().any(|s| s.timeline == timeline && s.from <= position && position <= s.to)
+    };
+    let found = content.spans().iter().flat_map(|span| {
+        partition.histories.own(span.timeline, span.from, span.to).iter().map(|r| (span.timeline, r))
+    });
+    let base = partition.histories.base;
+    found.filter(|(t, r)| r.position > base && wanted(r.value) && !is_own(*t, r.position)).count()
+}
+
+fn live(world: &World) -> BTreeSet<u64> {
+    world.partitions.iter().flat_map(|p| p.state.live.keys().copied()).collect()
+}
+
+/// Instances that Operate's lists show active.
+fn shown_active(world: &World) -> BTreeSet<u64> {
+    let mut active = BTreeSet::new();
+    let Some(operate) = world.apps.get(&App::Operate) else { return active };
+    for (index, partition) in world.partitions.iter().enumerate() {
+        let spans = operate.documents(Slot::Main, index).map_or(&[][..], Content::spans);
+        for record in spans.iter().flat_map(|s| partition.histories.own(s.timeline, s.from, s.to)) {
+            match (record.value, record.intent) {
+                (Value::ProcessInstance, Intent::Created) => active.insert(record.instance),
+                (Value::ProcessInstance, Intent::Completed) => active.remove(&record.instance),
+                _ => false,
+            };
+        }
+    }
+    active
+}
+
+fn missing_in_operate(world: &World) -> usize {
+    if !world.apps.contains_key(&App::Operate) {
+        return 0;
+    }
+    let shown = shown_active(world);
+    let started = world.partitions.iter().flat_map(lived);
+    let remembered =
+        started.filter(|(_, r)| r.value == Value::ProcessInstance && r.intent == Intent::Created);
+    let live = live(world);
+    remembered.filter(|(_, r)| live.contains(&r.instance) && !shown.contains(&r.instance)).count()
+}
+
+/// Gaps and doubles in the sequence numbers of the records, per partition and kind.
+fn sequences(world: &World) -> (usize, usize) {
+    let (mut gaps, mut doubles) = (0, 0);
+    for (partition, records) in world.partitions.iter().zip(&world.records) {
+        let mut last = [None; Value::ALL.len()];
+        if partition.histories.base == 0 {
+            last = [Some(0); Value::ALL.len()];
+        }
+        for span in records.spans() {
+            for record in partition.histories.own(span.timeline, span.from, span.to) {
+                let before: &mut Option<u32> = &mut last[record.value as usize];
+                if let Some(before) = *before {
+                    gaps += record.sequence.saturating_sub(before + 1) as usize;
+                    doubles += usize::from(record.sequence <= before);
+                }
+                *before = Some(before.unwrap_or(0).max(record.sequence));
+            }
+        }
+    }
+    (gaps, doubles)
+}

@@ -1,0 +1,318 @@
+//! Snapshot repositories of the search engine.
+//!
+//! Owns snapshots: what they were asked to hold, what they were found to hold, and their state. A snapshot copies
+//! the documents at one instant between its start and its end, which one is chance. Must not know who asked.
+
+use super::history::Value;
+use super::importer::{App, PartCopy};
+use super::indices::{self, Index, matches, part_of};
+use super::model::{Cluster, Timer};
+use super::restore::Piece;
+use super::world::span;
+use crate::domain::Instant;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How far a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotState {
+    /// Being taken.
+    InProgress,
+    /// All shards are in it.
+    Success,
+    /// Some shards are missing.
+    Partial,
+}
+
+impl SnapshotState {
+    /// The search engine's word.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Success => "SUCCESS",
+            Self::Partial => "PARTIAL",
+        }
+    }
+}
+
+/// One snapshot in a repository.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Never used again, unlike the name.
+    pub key: u64,
+    /// Its name.
+    pub name: String,
+    /// Its uuid.
+    pub uuid: String,
+    /// The indices it holds.
+    pub indices: Vec<Index>,
+    /// Its state.
+    pub state: SnapshotState,
+    /// When it began.
+    pub started: Instant,
+    /// When it ended.
+    pub ended: Option<Instant>,
+    /// Indices with a shard that could not be copied.
+    pub failed: Vec<String>,
+    /// What the caller wanted noted.
+    pub metadata: Option<serde_json::Value>,
+    /// The documents, once they are copied.
+    pub pieces: Vec<Piece>,
+    doomed: bool,
+}
+
+impl Snapshot {
+    /// Shards of all its indices.
+    pub fn shards(&self) -> u64 {
+        self.indices.iter().map(|i| i.shards).sum()
+    }
+}
+
+/// A place for snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct Repository {
+    /// Its snapshots, in the order they were asked for.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// What a snapshot is asked to hold.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotRequest {
+    /// Patterns; none means every index.
+    pub indices: Vec<String>,
+    /// Whether shards may be missing.
+    pub partial: bool,
+    /// Whether an index that is not there is no error.
+    pub ignore_unavailable: bool,
+    /// To be given back as it is.
+    pub metadata: Option<serde_json::Value>,
+}
+
+/// What is to go wrong with the next snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It takes that much longer, or never ends.
+    Stall(Option<Duration>),
+    /// A shard fails while it is copied.
+    FailedShard,
+}
+
+/// Why a snapshot was not begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotRefusal {
+    /// There is no such repository.
+    NoRepository,
+    /// The name is taken; `running` tells by what.
+    NameTaken {
+        /// Whether that one is still being taken.
+        running: bool,
+    },
+    /// The name is not allowed, with the engine's reason.
+    BadName(&'static str),
+    /// An index without wildcard is not there.
+    NoIndex(String),
+    /// Indices without allocated primary shards.
+    Unassigned(Vec<String>),
+}
+
+impl Cluster {
+    /// Every index the search engine has.
+    pub fn indices(&self) -> Vec<Index> {
+        let version = self.config.version;
+        let hidden = self.records_hidden;
+        let mut all: Vec<Index> = (self.world.indices.iter().filter(|_| !hidden))
+            .map(|(value, day)| {
+                Index::healthy(format!("zeebe-record_{}_{version}_{day}", value.index_part()), value.shards())
+            })
+            .collect();
+        for app in self.world.apps.keys() {
+            for number in 1..=app.parts() {
+                all.extend(indices::of_part(*app, number).iter().map(|name| Index::healthy(*name, 1)));
+            }
+        }
+        all.extend(self.extra_indices.iter().cloned());
+        all
+    }
+
+    /// Begins a snapshot and returns its key.
+    pub fn begin_snapshot(
+        &mut self,
+        repository: &str,
+        name: &str,
+        request: &SnapshotRequest,
+        takes: Duration,
+        fate: Option<Fate>,
+    ) -> Result<u64, SnapshotRefusal> {
+        let Some(found) = self.repositories.get(repository) else {
+            return Err(SnapshotRefusal::NoRepository);
+        };
+        if let Some(old) = found.snapshots.iter().find(|s| s.name == name) {
+            return Err(SnapshotRefusal::NameTaken { running: old.state == SnapshotState::InProgress });
+        }
+        if name.chars().any(char::is_uppercase) {
+            return Err(SnapshotRefusal::BadName("must be lowercase"));
+        }
+        if name.starts_with('_') {
+            return Err(SnapshotRefusal::BadName("must not start with '_'"));
+        }
+        if name.chars().any(char::is_whitespace) {
+            return Err(SnapshotRefusal::BadName("must not contain whitespace"));
+        }
+        let indices = self.resolve(request)?;
+        let unassigned: Vec<String> =
+            indices.iter().filter(|i| !i.assigned).map(|i| i.name.clone()).collect();
+        if !unassigned.is_empty() && !request.partial {
+            return Err(SnapshotRefusal::Unassigned(unassigned));
+        }
+        let mut failed = unassigned;
+        if fate == Some(Fate::FailedShard) {
+            failed.extend(indices.iter().find(|i| i.assigned).map(|i| i.name.clone()));
+        }
+        self.last_key += 1;
+        let key = self.last_key;
+        let snapshot = Snapshot {
+            key,
+            name: name.to_owned(),
+            uuid: self.random.engine_uuid(),
+            indices,
+            state: SnapshotState::InProgress,
+            started: self.now,
+            ended: None,
+            failed,
+            metadata: request.metadata.clone(),
+            pieces: Vec::new(),
+            doomed: fate == Some(Fate::FailedShard),
+        };
+        if let Some(found) = self.repositories.get_mut(repository) {
+            found.snapshots.push(snapshot);
+        }
+        let takes = match fate {
+            Some(Fate::Stall(None)) => None,
+            Some(Fate::Stall(Some(longer))) => Some(takes + longer),
+            Some(Fate::FailedShard) | None => Some(takes),
+        };
+        let within = takes.unwrap_or(self.config.timing.snapshot);
+        let copied = self.random.below(within.as_micros() as u64 + 1);
+        self.at(Duration::from_micros(copied), Timer::Copy(key));
+        if let Some(takes) = takes {
+            self.at(takes, Timer::End(key));
+        }
+        Ok(key)
+    }
+
+    /// Deletes snapshots by pattern, running ones too; false when none matched.
+    pub fn delete_snapshots(&mut self, repository: &str, pattern: &str) -> Result<bool, SnapshotRefusal> {
+        let Some(found) = self.repositories.get_mut(repository) else {
+            return Err(SnapshotRefusal::NoRepository);
+        };
+        let gone: BTreeSet<u64> = (found.snapshots.iter())
+            .filter(|s| pattern.split(',').any(|p| matches(p, &s.name)))
+            .map(|s| s.key)
+            .collect();
+        found.snapshots.retain(|s| !gone.contains(&s.key));
+        gone.iter().for_each(|key| self.part_ended(*key));
+        Ok(!gone.is_empty())
+    }
+
+    /// Snapshots of a repository that match a pattern, oldest first.
+    pub fn snapshots(&self, repository: &str, pattern: &str) -> Result<Vec<&Snapshot>, SnapshotRefusal> {
+        let found = self.repositories.get(repository).ok_or(SnapshotRefusal::NoRepository)?;
+        let wanted = |s: &&Snapshot| pattern.split(',').any(|p| p == "_all" || matches(p, &s.name));
+        Ok(found.snapshots.iter().filter(wanted).collect())
+    }
+
+    /// The snapshot with that key.
+    pub fn snapshot(&self, key: u64) -> Option<&Snapshot> {
+        self.repositories.values().flat_map(|r| &r.snapshots).find(|s| s.key == key)
+    }
+
+    fn snapshot_mut(&mut self, key: u64) -> Option<&mut Snapshot> {
+        self.repositories.values_mut().flat_map(|r| &mut r.snapshots).find(|s| s.key == key)
+    }
+
+    /// Copies the documents of a snapshot's indices as they are now.
+    pub(super) fn copy_documents(&mut self, key: u64) {
+        let Some(snapshot) = self.snapshot(key) else { return };
+        let names: Vec<&str> = snapshot
+            .indices
+            .iter()
+            .filter(|i| !snapshot.failed.contains(&i.name))
+            .map(|i| i.name.as_str())
+            .collect();
+        let doomed = snapshot.doomed;
+        let mut pieces = Vec::new();
+        if names.iter().any(|name| name.starts_with("zeebe-record")) {
+            let mut records = self.world.records.clone();
+            if doomed {
+                // The failed shard held the first partition's records.
+                records.first_mut().into_iter().for_each(|r| *r = super::content::Content::default());
+            }
+            pieces.push(Piece::Records(records));
+        }
+        let parts: BTreeSet<(App, u32)> = names.iter().filter_map(|name| part_of(name)).collect();
+        for (app, number) in parts {
+            if let Some(imported) = self.world.apps.get(&app) {
+                let part = if doomed { PartCopy::Nothing } else { imported.copy(app.part(number)) };
+                pieces.push(Piece::Part(app, part));
+            }
+        }
+        if let Some(snapshot) = self.snapshot_mut(key) {
+            snapshot.pieces = pieces;
+        }
+    }
+
+    /// Ends a snapshot.
+    pub(super) fn end_snapshot(&mut self, key: u64) {
+        let now = self.now;
+        let Some(snapshot) = self.snapshot_mut(key) else { return };
+        snapshot.state =
+            if snapshot.failed.is_empty() { SnapshotState::Success } else { SnapshotState::Partial };
+        snapshot.ended = Some(now);
+        self.part_ended(key);
+    }
+
+    fn resolve(&self, request: &SnapshotRequest) -> Result<Vec<Index>, SnapshotRefusal> {
+        let all = self.indices();
+        if request.indices.is_empty() {
+            return Ok(all);
+        }
+        let mut found: Vec<Index> = Vec::new();
+        for pattern in &request.indices {
+            if let Some(without) = pattern.strip_prefix('-') {
+                found.retain(|i| !matches(without, &i.name));
+                continue;
+            }
+            let hits = all.iter().filter(|i| pattern == "_all" || matches(pattern, &i.name));
+            let new: Vec<Index> = hits.filter(|i| !found.contains(i)).cloned().collect();
+            if new.is_empty()
+                && !pattern.contains('*')
+                && !request.ignore_unavailable
+                && !found.iter().any(|i| &i.name == pattern)
+            {
+                return Err(SnapshotRefusal::NoIndex(pattern.clone()));
+            }
+            found.extend(new);
+        }
+        Ok(found)
+    }
+
+    /// Days on which records of a kind were exported, for `_count` and the like.
+    pub fn exported_records(&self) -> u64 {
+        let count = |(partition, content): (&super::broker::Partition, &super::content::Content)| -> u64 {
+            let spans = content.spans().iter();
+            spans.map(|s| partition.histories.own(s.timeline, s.from, s.to).len() as u64).sum()
+        };
+        self.world.partitions.iter().zip(&self.world.records).map(count).sum()
+    }
+
+    /// Kinds of record that have an index.
+    pub fn record_kinds(&self) -> BTreeSet<Value> {
+        self.world.indices.iter().map(|(value, _)| *value).collect()
+    }
+
+    /// Runs `timer` after `delay`.
+    pub(super) fn at(&mut self, delay: Duration, timer: Timer) {
+        self.last_timer += 1;
+        self.timers.insert((self.now + span(delay), self.last_timer), timer);
+    }
+}
