@@ -146,7 +146,7 @@ fn syncs_per_second(length: Duration) -> f64 {
 }
 
 fn main() {
-    let seconds = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(5);
+    let seconds = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(5);
     let length = Duration::from_secs(seconds);
     println!(
         "Each transition is one `append` of one journal entry (intent, progress, outcome in turn) to a run of its own,\n\
