@@ -181,7 +181,7 @@ async fn while_another_program_writes_nothing_is_half_done() {
              permissions, nothing was lost"
         )
     );
-    assert_eq!(store.unfinished().await.unwrap(), [run.clone()], "reading goes on");
+    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&run), "reading goes on");
 
     operator.execute_batch("COMMIT").unwrap();
     store.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();

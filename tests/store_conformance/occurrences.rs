@@ -3,6 +3,7 @@
 use crate::bed::{Bed, Kind, at, missed, occurrence, refused, scheduled, waiting};
 use camunda_backupd::store::{Fate, NewRun, OccurrenceRow, StoreError, TimetableRow};
 use rstest::rstest;
+use std::slice::from_ref;
 
 fn pair(schedule: &str, cluster: &str, last_due: Option<&str>) -> TimetableRow {
     TimetableRow {
@@ -39,8 +40,8 @@ async fn claiming_twice_is_claiming_once(#[values(Kind::Memory, Kind::Sqlite)] k
     let bed = Bed::new(kind);
     let due = waiting(&occurrence("daily", "prod", "2025-03-01T02:00:00Z"));
     let later = waiting(&occurrence("daily", "prod", "2025-03-02T02:00:00Z"));
-    assert_eq!(bed.claim(vec![due.clone()]).await.unwrap(), [due.clone()]);
-    assert_eq!(bed.claim(vec![due.clone(), later.clone()]).await.unwrap(), [later.clone()]);
+    assert_eq!(bed.claim(vec![due.clone()]).await.unwrap(), from_ref(&due));
+    assert_eq!(bed.claim(vec![due.clone(), later.clone()]).await.unwrap(), from_ref(&later));
     assert_eq!(bed.waiting().await.unwrap(), [due.clone(), later]);
 
     bed.skip(vec![due.occurrence.clone()], "busy".into()).await.unwrap();

@@ -2,8 +2,8 @@
 
 use crate::bed::{failed, scheduled};
 use camunda_backupd::journal::Entry;
-use camunda_backupd::store::StoreError;
 use camunda_backupd::store::sqlite::{FILE, SqliteStore};
+use camunda_backupd::store::{BackupFilter, StoreError};
 use rusqlite::Connection;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -71,7 +71,7 @@ async fn a_newer_schema_is_left_alone() {
 
     Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 1).unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
-    assert_eq!(store.backups(Default::default()).await.unwrap().len(), 50);
+    assert_eq!(store.backups(BackupFilter::default()).await.unwrap().len(), 50);
 }
 
 #[test]

@@ -84,9 +84,10 @@ async fn a_raised_mark_holds_and_is_never_lowered(#[values(Kind::Memory, Kind::S
     assert_eq!(mark().await, Ok(0));
     bed.raise_mark("scope of prod".into(), 8_000_000_000).await.unwrap();
     bed.raise_mark("scope of prod".into(), 7).await.unwrap();
-    assert_eq!(mark().await, Ok(8_000_000_000));
+    assert_eq!(bed.mark("scope of prod".into()).await.unwrap(), 8_000_000_000);
     assert_eq!(bed.begun("prod", NOW).await.backup_id, id(8_000_000_001));
-    assert_eq!(mark().await, Ok(8_000_000_001), "an id that was given raises it");
+    assert_eq!(bed.mark("scope of prod".into()).await.unwrap(), 8_000_000_001, "a given id raises it");
+    assert_eq!(bed.mark("another".into()).await.unwrap(), 0);
 }
 
 #[rstest]

@@ -152,6 +152,7 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
     if entries.is_empty() {
         return Ok(view);
     }
+    let before = view.status;
     let mut seq: i64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM journal WHERE run_id = ?1")?
         .query_row([Id(run_id)], |row| row.get(0))?;
@@ -161,6 +162,13 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
         view.apply(entry)?;
         seq += 1;
         write.execute(params![Id(run_id), seq, At(entry.at), Json(&entry.event)])?;
+    }
+    if view.status == before {
+        // The columns beside the view follow the status, and touching them touches their indexes.
+        connection
+            .prepare_cached("UPDATE runs SET view = ?2 WHERE run_id = ?1")?
+            .execute(params![Id(run_id), Json(&view)])?;
+        return Ok(view);
     }
     connection
         .prepare_cached(

@@ -3,9 +3,6 @@
 //! Owns the queue, group commit (one transaction and one fsync for everything that waits, each command in its own
 //! savepoint) and the deadline of callers. Must not know any table.
 
-#[cfg(test)]
-mod tests;
-
 use super::failure::{Doing, Failure, sentence};
 use crate::store::StoreError;
 use rusqlite::Connection;
@@ -234,3 +231,6 @@ fn read_batch(connection: &Connection, path: &Path, jobs: Vec<Box<dyn Job>>) {
         job.answer(broken.as_ref());
     }
 }
+
+#[cfg(test)]
+mod tests;

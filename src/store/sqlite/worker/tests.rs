@@ -1,11 +1,13 @@
 //! Group commit, alone with a small table.
 
 use super::{DEADLINE, Failure, Worker};
+use crate::clock::SystemClock;
 use crate::store::StoreError;
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::mpsc;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 const PATH: &str = "/state/state.db";
 
@@ -23,14 +25,24 @@ fn bed(pragma: &str) -> Bed {
 }
 
 impl Bed {
-    /// Keeps the thread busy until told to go on, so that what follows shares a commit.
-    fn hold_up(&self) -> (mpsc::Sender<()>, impl Future<Output = Result<(), StoreError>>) {
+    /// Has `together` asked for while the thread is busy, so that all of it shares the next commit.
+    async fn held_up<T>(&self, together: impl Future<Output = T>) -> T {
+        let (begun, has_begun) = oneshot::channel();
         let (go_on, wait) = mpsc::channel::<()>();
-        let held = self.worker.ask(move |_| {
+        let busy = self.worker.ask(move |_| {
+            let _ = begun.send(());
             let _ = wait.recv();
             Ok(())
         });
-        (go_on, held)
+        let asked = async {
+            has_begun.await.unwrap();
+            // The first poll of each queues it; the release comes after all of them.
+            let release = async { go_on.send(()).unwrap() };
+            tokio::join!(biased; together, release).0
+        };
+        let (busy, answers) = tokio::join!(busy, asked);
+        busy.unwrap();
+        answers
     }
 
     async fn write(&self, word: &str) -> Result<(), StoreError> {
@@ -54,7 +66,6 @@ fn insert(connection: &Connection, word: &str) -> Result<(), Failure> {
 #[tokio::test]
 async fn a_command_that_fails_takes_only_itself_back() {
     let bed = bed("");
-    let (go_on, held) = bed.hold_up();
     let half_done = bed.worker.ask(|connection| {
         insert(connection, "half")?;
         Err::<(), _>(StoreError::Refused("no".into()).into())
@@ -63,17 +74,10 @@ async fn a_command_that_fails_takes_only_itself_back() {
         insert(connection, "defect")?;
         panic!("a defect")
     });
-    let release = async { go_on.send(()).unwrap() };
-    let (_, one, half_done, defect, twice, two, ()) = tokio::join!(
-        biased;
-        held,
-        bed.write("one"),
-        half_done,
-        defect,
-        bed.write("one"),
-        bed.write("two"),
-        release
-    );
+    let all = async {
+        tokio::join!(biased; bed.write("one"), half_done, defect, bed.write("one"), bed.write("two"))
+    };
+    let (one, half_done, defect, twice, two) = bed.held_up(all).await;
     one.unwrap();
     two.unwrap();
     assert_eq!(half_done.unwrap_err().to_string(), "no");
@@ -90,11 +94,9 @@ async fn a_command_that_fails_takes_only_itself_back() {
 async fn a_commit_that_fails_fails_all_that_share_it() {
     let bed = bed("PRAGMA max_page_count = 20");
     bed.write("before").await.unwrap();
-    let (go_on, held) = bed.hold_up();
     let too_much = "x".repeat(200_000);
-    let release = async { go_on.send(()).unwrap() };
-    let (_, first, too_much, last, ()) =
-        tokio::join!(biased; held, bed.write("first"), bed.write(&too_much), bed.write("last"), release);
+    let all = async { tokio::join!(biased; bed.write("first"), bed.write(&too_much), bed.write("last")) };
+    let (first, too_much, last) = bed.held_up(all).await;
     let full = StoreError::Unwritable { path: PATH.into(), reason: "the disk is full".into() };
     assert_eq!((first, too_much, last), (Err(full.clone()), Err(full.clone()), Err(full)));
 
@@ -105,10 +107,8 @@ async fn a_commit_that_fails_fails_all_that_share_it() {
 #[tokio::test]
 async fn closing_finishes_what_was_asked_for_before() {
     let bed = bed("");
-    let (go_on, held) = bed.hold_up();
-    let release = async { go_on.send(()).unwrap() };
-    let (_, before, closed, after, ()) =
-        tokio::join!(biased; held, bed.write("before"), bed.worker.close(), bed.write("after"), release);
+    let all = async { tokio::join!(biased; bed.write("before"), bed.worker.close(), bed.write("after")) };
+    let (before, closed, after) = bed.held_up(all).await;
     before.unwrap();
     closed.unwrap();
     assert_eq!(after, Err(StoreError::Closed));
@@ -118,7 +118,8 @@ async fn closing_finishes_what_was_asked_for_before() {
 #[tokio::test]
 async fn a_caller_who_gives_up_is_told_whether_it_may_still_happen() {
     let bed = bed("");
-    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let clock = SystemClock::shared();
+    let (begun, has_begun) = oneshot::channel();
     let (go_on, wait) = mpsc::channel::<()>();
     let stuck = bed.worker.ask(move |connection| {
         let _ = begun.send(());
@@ -128,10 +129,10 @@ async fn a_caller_who_gives_up_is_told_whether_it_may_still_happen() {
     let behind = async {
         has_begun.await.unwrap();
         tokio::time::pause();
-        (tokio::time::Instant::now(), bed.write("behind").await)
+        (clock.monotonic(), bed.write("behind").await)
     };
     let (stuck, (paused, behind)) = tokio::join!(stuck, behind);
-    assert!(tokio::time::Instant::now() - paused >= DEADLINE, "both waited");
+    assert!(clock.monotonic() >= paused + DEADLINE, "both waited");
     assert_eq!(
         stuck.unwrap_err().to_string(),
         "the state file /state/state.db did not answer in time: what was asked may still happen; look at the disk"
