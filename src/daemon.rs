@@ -8,6 +8,7 @@ pub mod control;
 pub mod notify;
 pub mod offline;
 pub mod rounds;
+pub mod serve;
 pub mod signals;
 
 use crate::clients::SharedTransport;

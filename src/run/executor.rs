@@ -368,12 +368,15 @@ impl Execution {
     async fn end(&self, outcome: Outcome, started: Duration) -> Left {
         self.persist(vec![Event::Ended(outcome.clone())]).await;
         if !self.view().ended() {
-            // A debt that reached the disk late is paid before the end is written.
+            // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
+            // paid before it is.
             self.refresh().await;
-            if !self.view().owes_resume() || !self.pay_debt().await {
-                return Left::Suspended;
+            if self.view().owes_resume() {
+                if !self.pay_debt().await {
+                    return Left::Suspended;
+                }
+                self.persist(vec![Event::Ended(outcome.clone())]).await;
             }
-            self.persist(vec![Event::Ended(outcome.clone())]).await;
             if !self.view().ended() {
                 return Left::Suspended;
             }

@@ -7,7 +7,7 @@ use super::Ground;
 use crate::clients::Zeebe;
 use crate::clock::within;
 use crate::domain::{Instant, RunId};
-use crate::store::Debt;
+use crate::store::{Debt, StoreError};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,6 +62,10 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     tracing::info!(event = "exporting.resumed", %run_id, cluster, by, duration_ms = seconds);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
+        // The debt is not known, or the daemon ends: the resume was confirmed, and there is nothing to write it into.
+        if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
+            return;
+        }
         tracing::error!(event = "store.unwritable", %run_id, cluster, reason = %error);
         clock.sleep(pause).await;
         pause = (pause * 2).min(BACK_OFF);
@@ -93,7 +97,7 @@ impl Guardian {
     }
 
     /// Starts a payment for every debt that nobody is on. Returns how many debts are open.
-    pub async fn sweep(&self, by: &'static str) -> Result<usize, crate::store::StoreError> {
+    pub async fn sweep(&self, by: &'static str) -> Result<usize, StoreError> {
         let debts = self.ground.store.debts().await?;
         let open = debts.len();
         for debt in debts {

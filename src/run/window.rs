@@ -7,7 +7,7 @@ use crate::clients::{Exporters, ExportingState};
 use crate::clock::Clock;
 use crate::domain::{Instant, PauseMode};
 use crate::journal::{Entry, Event, FailureClass, Step};
-use crate::store::Debt;
+use crate::store::{Debt, StoreError};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -94,8 +94,16 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
         forgiven: None,
     };
     let entry = Entry { at, event: Event::StepIntended { step: Step::Pause } };
-    execution.ground.store.owe(debt, entry).await?;
-    execution.pause_begins(at).await;
+    match execution.ground.store.owe(debt, entry).await {
+        Ok(()) => execution.pause_begins(at).await,
+        Err(error) => {
+            // The debt may have reached the disk all the same: then it is paid, although nothing was paused.
+            if matches!(error, StoreError::Unknown { .. }) {
+                execution.pause_begins(at).await;
+            }
+            return Err(error.into());
+        }
+    }
 
     // A lost answer may have paused all the same: the partitions tell.
     let asked = zeebe.pause(mode).await;

@@ -49,7 +49,7 @@ impl Queue {
         let occurrences =
             due.iter().enumerate().map(|(i, row)| (row.occurrence.clone(), fate_of(row, first_fires(i)))).collect();
         let new = self.new_run(cluster, &settings, &prepared, Trigger::Schedule, occurrences, pools, None);
-        match self.ground.store.begin_run(new).await {
+        match self.begin_run(new).await {
             Ok(run) => {
                 for row in &due {
                     let event = if row.missed { "occurrence.caught_up" } else { "occurrence.due" };
@@ -104,7 +104,7 @@ impl Queue {
         let prepared = prepare::prepare(&self.ground, &settings.spec).await;
         let mut new = self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
         new.min_interval = Some(settings.manual_min_interval);
-        Ok((self.ground.store.begin_run(new).await?, prepared))
+        Ok((self.begin_run(new).await?, prepared))
     }
 
     /// Takes the cluster for a manual run.
@@ -164,6 +164,18 @@ impl Queue {
                 tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
                 Ok(Some(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause")))
             }
+        }
+    }
+
+    /// A commit whose answer was lost may have made the run: its row tells.
+    async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
+        let run_id = new.run_id;
+        match self.ground.store.begin_run(new).await {
+            Err(error @ StoreError::Unknown { .. }) => match self.ground.store.run(run_id).await {
+                Ok(Some(run)) => Ok(run),
+                _ => Err(error),
+            },
+            result => result,
         }
     }
 
