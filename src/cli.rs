@@ -83,7 +83,9 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Sim(options) => simulate::sim(options).await,
         Command::Check { online } => offline::check(config, online, json),
         Command::Plan { cluster } => offline::plan(config, &cluster, json),
-        Command::Next { schedule, from, count } => offline::next(config, schedule.as_deref(), from, count, json),
+        Command::Next { schedule, from, count } => {
+            offline::next(config, schedule.as_deref(), from, count, json)
+        }
         Command::Schema => {
             output::print(&crate::config::schema::text());
             Ok(exit::DONE)
@@ -94,14 +96,18 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Cancel { cluster, why, patience } => {
             backups::cancel(&Client::find(&arguments.url, config)?, &cluster, why, patience, json).await
         }
-        Command::List { cluster } => backups::list(&Client::find(&arguments.url, config)?, cluster, json).await,
+        Command::List { cluster } => {
+            backups::list(&Client::find(&arguments.url, config)?, cluster, json).await
+        }
         Command::Show { id } => backups::show(&Client::find(&arguments.url, config)?, &id, json).await,
         Command::Delete { cluster, backup_id, yes } => {
             backups::delete(&Client::find(&arguments.url, config)?, &cluster, backup_id, yes, json).await
         }
         Command::Status => backups::status(&Client::find(&arguments.url, config)?, json).await,
         Command::Schedules => backups::schedules(&Client::find(&arguments.url, config)?, json).await,
-        Command::Adopt { cluster } => backups::adopt(&Client::find(&arguments.url, config)?, &cluster, json).await,
+        Command::Adopt { cluster } => {
+            backups::adopt(&Client::find(&arguments.url, config)?, &cluster, json).await
+        }
         Command::Debts { act: None } => debts::list(&Client::find(&arguments.url, config)?, json).await,
         Command::Debts { act: Some(arguments::DebtAct::Forgive { cluster, why }) } => {
             debts::forgive(&Client::find(&arguments.url, config)?, &cluster, why, json).await
@@ -112,8 +118,9 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::ResumeExporting { cluster: Some(cluster), yes, .. } => {
             debts::resume(&Client::find(&arguments.url, config)?, &cluster, yes, json).await
         }
-        Command::ResumeExporting { .. } => {
-            Err(Failure::new(exit::USAGE, "say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`"))
-        }
+        Command::ResumeExporting { .. } => Err(Failure::new(
+            exit::USAGE,
+            "say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`",
+        )),
     }
 }

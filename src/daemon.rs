@@ -115,7 +115,11 @@ impl Daemon {
         Ok(())
     }
 
-    async fn skip(&self, occurrences: Vec<crate::domain::Occurrence>, reason: &str) -> Result<(), StoreError> {
+    async fn skip(
+        &self,
+        occurrences: Vec<crate::domain::Occurrence>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         if occurrences.is_empty() {
             return Ok(());
         }

@@ -109,7 +109,9 @@ impl Timetable {
         let mut due: Vec<(&Pair, &Entry, Instant)> = self
             .entries
             .iter()
-            .filter_map(|(pair, entry)| entry.next.filter(|next| *next <= now + ahead).map(|next| (pair, entry, next)))
+            .filter_map(|(pair, entry)| {
+                entry.next.filter(|next| *next <= now + ahead).map(|next| (pair, entry, next))
+            })
             .collect();
         due.sort_by_key(|(_, _, next)| *next);
         due.truncate(limit);
@@ -191,7 +193,8 @@ impl Entry {
         } else {
             let count = missed.earlier + 1;
             let why = if near { "the next one is nearer than run_deadline" } else { "catch_up is \"skip\"" };
-            let reason = format!("{at_least}{count} missed while the daemon was down or the clock jumped; {why}");
+            let reason =
+                format!("{at_least}{count} missed while the daemon was down or the clock jumped; {why}");
             rows.push(self.range(pair, missed.first, missed.latest, count, reason));
         }
         rows
@@ -241,7 +244,9 @@ fn spread(cluster: &str, limit: Duration) -> TimeDelta {
         return TimeDelta::zero();
     }
     // FNV-1a: stable across versions and machines, which std's hasher is not.
-    let hash = cluster.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = cluster
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     TimeDelta::milliseconds((hash % limit) as i64)
 }
 

@@ -93,14 +93,33 @@ fn only_the_http_client_and_the_command_line_know_reqwest() {
 fn the_simulated_cluster_knows_nothing_of_our_plan() {
     never_in(
         &["src/sim"],
-        &["crate::plan", "crate::run", "crate::retention", "crate::store", "crate::schedule", "crate::journal"],
+        &[
+            "crate::plan",
+            "crate::run",
+            "crate::retention",
+            "crate::store",
+            "crate::schedule",
+            "crate::journal",
+        ],
     );
 }
 
 #[test]
 fn vocabulary_and_clock_know_nobody() {
     let rooms = [
-        "api", "cli", "clients", "config", "daemon", "journal", "logging", "plan", "retention", "run", "schedule", "sim", "store",
+        "api",
+        "cli",
+        "clients",
+        "config",
+        "daemon",
+        "journal",
+        "logging",
+        "plan",
+        "retention",
+        "run",
+        "schedule",
+        "sim",
+        "store",
     ];
     let words: Vec<String> = rooms.iter().map(|room| format!("crate::{room}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -109,7 +128,8 @@ fn vocabulary_and_clock_know_nobody() {
 
 #[test]
 fn what_decides_does_no_io_and_reads_no_clock() {
-    let io = ["async fn", ".await", "std::fs", "Utc::now", "monotonic()", "clock.now", "SharedStore", "Transport"];
+    let io =
+        ["async fn", ".await", "std::fs", "Utc::now", "monotonic()", "clock.now", "SharedStore", "Transport"];
     never_in(
         &[
             "src/journal.rs",
@@ -126,7 +146,10 @@ fn what_decides_does_no_io_and_reads_no_clock() {
 
 #[test]
 fn arrows_go_one_way() {
-    never_in(&["src/clients"], &["crate::plan", "crate::run", "crate::store", "crate::config", "crate::journal"]);
+    never_in(
+        &["src/clients"],
+        &["crate::plan", "crate::run", "crate::store", "crate::config", "crate::journal"],
+    );
     never_in(&["src/store"], &["crate::run", "crate::clients", "crate::config", "crate::api", "crate::plan"]);
     never_in(&["src/run"], &["crate::daemon", "crate::cli::", "crate::config"]);
     never_in(&["src/schedule"], &["crate::run", "crate::daemon", "crate::clients"]);
@@ -155,7 +178,10 @@ fn files_have_one_role_and_rooms_have_names() {
                 broken.push(format!("{} has {lines} lines: split it by role", path.display()));
             }
             if path.components().any(|c| {
-                matches!(c.as_os_str().to_string_lossy().trim_end_matches(".rs"), "mod" | "utils" | "util" | "common" | "helpers" | "misc")
+                matches!(
+                    c.as_os_str().to_string_lossy().trim_end_matches(".rs"),
+                    "mod" | "utils" | "util" | "common" | "helpers" | "misc"
+                )
             }) {
                 broken.push(format!("{} is a room without a name", path.display()));
             }

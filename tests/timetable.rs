@@ -106,7 +106,10 @@ fn only_the_latest_missed_one_is_caught_up_and_the_others_are_one_row() {
     let known = timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z")).rows;
     let mut after_restart = Timetable::default();
     after_restart.apply(&config(vec![daily()]), &known, at("2026-03-04T10:00:00Z"));
-    assert_eq!(claim(&mut after_restart, "2026-03-04T10:00:01Z"), ["skip 3 from 03-01 02:00:00", "catch up 03-04 02:00:00"]);
+    assert_eq!(
+        claim(&mut after_restart, "2026-03-04T10:00:01Z"),
+        ["skip 3 from 03-01 02:00:00", "catch up 03-04 02:00:00"]
+    );
     assert!(claim(&mut after_restart, "2026-03-04T10:00:02Z").is_empty());
 }
 
@@ -119,7 +122,10 @@ fn a_missed_one_is_skipped_when_the_next_is_nearer_than_a_run_may_take() {
     let rows = after_restart.due(at("2026-03-01T23:00:01Z"), AHEAD, 5000);
     assert_eq!(rows.iter().map(line).collect::<Vec<_>>(), ["skip 1 from 03-01 02:00:00"]);
     let reason = rows[0].reason.as_deref().unwrap();
-    assert_eq!(reason, "1 missed while the daemon was down or the clock jumped; the next one is nearer than run_deadline");
+    assert_eq!(
+        reason,
+        "1 missed while the daemon was down or the clock jumped; the next one is nearer than run_deadline"
+    );
 }
 
 #[test]
@@ -149,7 +155,13 @@ fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
     let mut off = Timetable::default();
     assert!(off.apply(&config(vec![disabled]), &known, at("2026-03-02T00:00:00Z")).rows.is_empty());
     // The store has marked the pair inactive meanwhile.
-    let inactive: Vec<_> = known.into_iter().map(|mut row| { row.active = false; row }).collect();
+    let inactive: Vec<_> = known
+        .into_iter()
+        .map(|mut row| {
+            row.active = false;
+            row
+        })
+        .collect();
     let mut on_again = Timetable::default();
     on_again.apply(&config(vec![daily()]), &inactive, at("2026-03-04T10:00:00Z"));
     assert!(claim(&mut on_again, "2026-03-04T10:00:01Z").is_empty());
@@ -206,7 +218,10 @@ fn spread_is_stable_and_keeps_the_schedules_of_a_cluster_together() {
     timetable.apply(&config, &[], at("2026-03-01T00:00:00Z"));
     let rows = timetable.due(at("2026-03-01T01:59:59Z"), AHEAD, 5000);
     let delay = |schedule: &str, cluster: &str| {
-        let row = rows.iter().find(|r| r.occurrence.schedule == schedule && r.occurrence.cluster == cluster).unwrap();
+        let row = rows
+            .iter()
+            .find(|r| r.occurrence.schedule == schedule && r.occurrence.cluster == cluster)
+            .unwrap();
         assert_eq!(row.occurrence.due_at, at("2026-03-01T02:00:00Z"), "due_at is before the spread");
         row.start_at - row.occurrence.due_at
     };

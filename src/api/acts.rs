@@ -54,14 +54,20 @@ struct Note {
     note: Option<String>,
 }
 
-async fn backup(State(state): State<ApiState>, Path(name): Path<String>, Json(note): Json<Note>) -> Result<Json<Value>, Refusal> {
+async fn backup(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Json(note): Json<Note>,
+) -> Result<Json<Value>, Refusal> {
     let run_id = state.control.backup(name, note.note).await?;
     let run = state.store.run(run_id).await?.ok_or_else(|| Refusal {
         kind: RefusalKind::Failed,
         message: format!("run {run_id} vanished right after it began"),
         retry_after_seconds: None,
     })?;
-    Ok(Json(json!({ "run_id": run_id, "backup_id": run.backup_id, "cluster": run.cluster, "created_at": shapes::instant(run.created_at) })))
+    Ok(Json(
+        json!({ "run_id": run_id, "backup_id": run.backup_id, "cluster": run.cluster, "created_at": shapes::instant(run.created_at) }),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -88,7 +94,11 @@ struct Why {
     wait_seconds: Option<u64>,
 }
 
-async fn cancel(State(state): State<ApiState>, Path(name): Path<String>, Json(why): Json<Why>) -> Result<Json<Value>, Refusal> {
+async fn cancel(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Json(why): Json<Why>,
+) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(why.wait_seconds.unwrap_or(60));
     let text = state.control.cancel(name, why.why, wait).await?;
     Ok(Json(json!({ "message": text })))

@@ -111,12 +111,20 @@ fn process(live: &Live) -> Vec<Check> {
         None => check("store", Status::Ok, None),
     };
     let dispatch = if live.since_tick >= DISPATCH_STALLED {
-        check("dispatch", Status::Failing, format!("the dispatch loop has not ticked for {} s", live.since_tick.as_secs()))
+        check(
+            "dispatch",
+            Status::Failing,
+            format!("the dispatch loop has not ticked for {} s", live.since_tick.as_secs()),
+        )
     } else {
         check("dispatch", Status::Ok, None)
     };
     let config = match &live.config_refused {
-        Some(why) => check("config", Status::Degraded, format!("the last reload was refused and the old config runs: {why}")),
+        Some(why) => check(
+            "config",
+            Status::Degraded,
+            format!("the last reload was refused and the old config runs: {why}"),
+        ),
         None => check("config", Status::Ok, None),
     };
     let clock = match &live.clock_jump {
@@ -127,7 +135,9 @@ fn process(live: &Live) -> Vec<Check> {
 }
 
 fn debts(facts: &Facts<'_>) -> Check {
-    let due = |debt: &&Debt| !facts.unfinished.iter().any(|r| r.run_id == debt.run_id) || debt.resume_intended_at.is_some();
+    let due = |debt: &&Debt| {
+        !facts.unfinished.iter().any(|r| r.run_id == debt.run_id) || debt.resume_intended_at.is_some()
+    };
     let owed: Vec<&Debt> = facts.debts.iter().filter(due).collect();
     let Some(oldest) = owed.iter().min_by_key(|d| d.resume_intended_at.unwrap_or(d.intended_at)) else {
         return check("debts", Status::Ok, None);
@@ -136,7 +146,14 @@ fn debts(facts: &Facts<'_>) -> Check {
     let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
     let names: BTreeSet<&str> = owed.iter().map(|d| d.cluster.as_str()).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
-    check("debts", status, format!("exporting of {names} is paused by us and its resume is not confirmed, for {} s", age.num_seconds()))
+    check(
+        "debts",
+        status,
+        format!(
+            "exporting of {names} is paused by us and its resume is not confirmed, for {} s",
+            age.num_seconds()
+        ),
+    )
 }
 
 /// Clusters that have no success for their schedule's longest gap plus `run_deadline`, and the findings.
@@ -164,28 +181,51 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
                 .iter()
                 .find(|row| row.schedule == schedule.name && row.cluster == *name)
                 .map_or(live.started_at, |row| row.since);
-            let gap = longest_gap(&schedule.timing, schedule.timezone, since).and_then(|g| TimeDelta::from_std(g).ok());
-            let allowed = gap.unwrap_or(TimeDelta::days(366)) + TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
+            let gap = longest_gap(&schedule.timing, schedule.timezone, since)
+                .and_then(|g| TimeDelta::from_std(g).ok());
+            let allowed = gap.unwrap_or(TimeDelta::days(366))
+                + TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
             let from = last_success.unwrap_or(since);
             if live.now - from > allowed {
                 late.insert(name.clone());
                 let detail = match last_success {
-                    Some(at) => format!("schedule {} has had no success since {}", schedule.name, shapes::instant(at)),
-                    None => format!("schedule {} has never succeeded since {}", schedule.name, shapes::instant(since)),
+                    Some(at) => {
+                        format!("schedule {} has had no success since {}", schedule.name, shapes::instant(at))
+                    }
+                    None => format!(
+                        "schedule {} has never succeeded since {}",
+                        schedule.name,
+                        shapes::instant(since)
+                    ),
                 };
                 backups.push(format!("{name}: {detail}"));
-                checks.push(Check { name: "schedules", cluster: Some(name.clone()), status: Status::Failing, detail: Some(detail) });
+                checks.push(Check {
+                    name: "schedules",
+                    cluster: Some(name.clone()),
+                    status: Status::Failing,
+                    detail: Some(detail),
+                });
             } else if let Some(failed) = last_run.filter(|b| b.state == BackupState::Failed) {
                 backups.push(format!("{name}: the last run of schedule {} failed", schedule.name));
                 let why = failed.run.view.reason().unwrap_or("no reason recorded");
                 let detail = format!("the last run of schedule {} failed: {why}", schedule.name);
-                checks.push(Check { name: "schedules", cluster: Some(name.clone()), status: Status::Degraded, detail: Some(detail) });
+                checks.push(Check {
+                    name: "schedules",
+                    cluster: Some(name.clone()),
+                    status: Status::Degraded,
+                    detail: Some(detail),
+                });
             }
         }
     }
     for name in live.config.clusters.keys().filter(|name| !scheduled.contains(*name)) {
         let detail = "no enabled schedule names this cluster".to_owned();
-        checks.push(Check { name: "schedules", cluster: Some(name.clone()), status: Status::Degraded, detail: Some(detail) });
+        checks.push(Check {
+            name: "schedules",
+            cluster: Some(name.clone()),
+            status: Status::Degraded,
+            detail: Some(detail),
+        });
     }
     if checks.is_empty() {
         checks.push(check("schedules", Status::Ok, None));
@@ -200,7 +240,9 @@ fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>
         facts.backups.iter().filter(of).filter(|b| b.state == state).max_by_key(|b| b.run.view.finished_at)
     };
     let last = |backup: Option<&Backup>| -> Value {
-        let Some((backup, at)) = backup.and_then(|b| Some((b, b.run.view.finished_at?))) else { return Value::Null };
+        let Some((backup, at)) = backup.and_then(|b| Some((b, b.run.view.finished_at?))) else {
+            return Value::Null;
+        };
         json!({
             "backup_id": backup.run.backup_id,
             "finished_at": shapes::instant(at),
@@ -221,9 +263,19 @@ fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>
         "paused_by_other" | "mixed" => Status::Degraded,
         _ => Status::Ok,
     };
-    checks.push(Check { name: "exporting", cluster: Some(name.to_owned()), status, detail: Some(exporting.to_owned()) });
+    checks.push(Check {
+        name: "exporting",
+        cluster: Some(name.to_owned()),
+        status,
+        detail: Some(exporting.to_owned()),
+    });
     if let Some(reason) = look.and_then(|l| l.unreachable.clone()) {
-        checks.push(Check { name: "probes", cluster: Some(name.to_owned()), status: Status::Degraded, detail: Some(reason) });
+        checks.push(Check {
+            name: "probes",
+            cluster: Some(name.to_owned()),
+            status: Status::Degraded,
+            detail: Some(reason),
+        });
     }
     let newest_first = facts.backups.iter().rev().filter(of).filter(|b| b.run.view.ended());
     let failures = newest_first.take_while(|b| b.state == BackupState::Failed).count();
@@ -246,7 +298,9 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut behind: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for backup in facts.backups {
-        if let Some(deletion) = backup.deletion.as_ref().filter(|d| backup.state == BackupState::Deleting && d.attempts > 3) {
+        if let Some(deletion) =
+            backup.deletion.as_ref().filter(|d| backup.state == BackupState::Deleting && d.attempts > 3)
+        {
             let error = deletion.last_error.as_deref().unwrap_or("it is not gone yet");
             behind
                 .entry(&backup.run.cluster)
@@ -259,12 +313,20 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
     }
     for row in facts.clusters.iter().filter(|row| row.configured) {
         if let Some(reason) = &row.state_behind {
-            behind.entry(&row.name).or_default().push(format!("state_behind: {reason}; `adopt {}` mends it", row.name));
+            behind
+                .entry(&row.name)
+                .or_default()
+                .push(format!("state_behind: {reason}; `adopt {}` mends it", row.name));
         }
     }
     for (cluster, what) in behind {
         let detail = Some(what.join("; "));
-        checks.push(Check { name: "retention", cluster: Some(cluster.to_owned()), status: Status::Degraded, detail });
+        checks.push(Check {
+            name: "retention",
+            cluster: Some(cluster.to_owned()),
+            status: Status::Degraded,
+            detail,
+        });
     }
     let orphans: BTreeSet<&str> = facts
         .backups
@@ -273,8 +335,14 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
         .map(|b| b.run.cluster.as_str())
         .collect();
     for cluster in orphans {
-        let detail = Some("the cluster left the config; its backups stay until they are deleted by hand".to_owned());
-        checks.push(Check { name: "retention", cluster: Some(cluster.to_owned()), status: Status::Degraded, detail });
+        let detail =
+            Some("the cluster left the config; its backups stay until they are deleted by hand".to_owned());
+        checks.push(Check {
+            name: "retention",
+            cluster: Some(cluster.to_owned()),
+            status: Status::Degraded,
+            detail,
+        });
     }
     let frozen: BTreeSet<String> = facts
         .backups
@@ -289,7 +357,11 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
         .collect();
     if !frozen.is_empty() {
         let names = frozen.into_iter().collect::<Vec<_>>().join(", ");
-        checks.push(check("retention", Status::Degraded, format!("pools without a schedule are frozen: {names}")));
+        checks.push(check(
+            "retention",
+            Status::Degraded,
+            format!("pools without a schedule are frozen: {names}"),
+        ));
     }
     if checks.is_empty() {
         checks.push(check("retention", Status::Ok, None));

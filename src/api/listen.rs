@@ -10,8 +10,8 @@ use crate::config::{Config, Listen};
 use crate::store::SharedStore;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::serve::IncomingStream;
@@ -63,13 +63,13 @@ pub enum DoorError {
 
 /// Opens every listener of the config.
 pub async fn open(config: &Config) -> Result<Doors, DoorError> {
-    let http = match &config.http.listen {
-        Listen::Tcp(address) => Http::Tcp(TcpListener::bind(address).await.map_err(|error| DoorError::Tcp {
-            address: address.to_string(),
-            reason: error.to_string(),
-        })?),
-        Listen::Unix(path) => Http::Unix(unix(path, 0o666).await?),
-    };
+    let http =
+        match &config.http.listen {
+            Listen::Tcp(address) => Http::Tcp(TcpListener::bind(address).await.map_err(|error| {
+                DoorError::Tcp { address: address.to_string(), reason: error.to_string() }
+            })?),
+            Listen::Unix(path) => Http::Unix(unix(path, 0o666).await?),
+        };
     let path = config.daemon.runtime_dir.join("control.sock");
     let control = unix(&path, 0o660).await?;
     let owner = std::fs::metadata(&path).map(|m| m.uid()).unwrap_or(0);
@@ -78,7 +78,8 @@ pub async fn open(config: &Config) -> Result<Doors, DoorError> {
 
 /// A stale socket file is replaced only when nobody answers on it.
 async fn unix(path: &Path, mode: u32) -> Result<UnixListener, DoorError> {
-    let refused = |error: std::io::Error| DoorError::Unix { path: path.to_owned(), reason: error.to_string() };
+    let refused =
+        |error: std::io::Error| DoorError::Unix { path: path.to_owned(), reason: error.to_string() };
     if UnixStream::connect(path).await.is_ok() {
         return Err(DoorError::Taken(path.to_owned()));
     }

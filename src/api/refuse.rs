@@ -34,7 +34,8 @@ impl IntoResponse for Refusal {
 
 /// 400 with a problem document.
 pub fn bad_input(detail: impl Into<String>) -> Response {
-    let body = json!({ "type": "about:blank", "title": "Bad Request", "status": 400, "detail": detail.into() });
+    let body =
+        json!({ "type": "about:blank", "title": "Bad Request", "status": 400, "detail": detail.into() });
     let mut response = (StatusCode::BAD_REQUEST, Json(body)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
@@ -51,9 +52,13 @@ pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request,
         return next.run(request).await;
     }
     if let Some(query) = request.uri().query()
-        && query.split('&').any(|pair| matches!(pair.split('=').next(), Some("token" | "access_token" | "bearer")))
+        && query
+            .split('&')
+            .any(|pair| matches!(pair.split('=').next(), Some("token" | "access_token" | "bearer")))
     {
-        return bad_input("a token in a query string is refused, since it ends up in logs: send it as a header");
+        return bad_input(
+            "a token in a query string is refused, since it ends up in logs: send it as a header",
+        );
     }
     match foreign(request.headers(), &hosts) {
         None => next.run(request).await,

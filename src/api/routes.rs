@@ -55,7 +55,9 @@ async fn judged(state: &ApiState) -> Health {
     );
     // A store that cannot be read must not hide what else is wrong: its own check says so.
     let mut live = live;
-    for error in [backups.as_ref().err(), debts.as_ref().err(), timetable.as_ref().err(), clusters.as_ref().err()] {
+    for error in
+        [backups.as_ref().err(), debts.as_ref().err(), timetable.as_ref().err(), clusters.as_ref().err()]
+    {
         if let Some(error) = error {
             live.store_error.get_or_insert(error.to_string());
         }
@@ -107,7 +109,10 @@ struct WhichBackups {
     all: bool,
 }
 
-async fn backups(State(state): State<ApiState>, Query(which): Query<WhichBackups>) -> Result<Json<Value>, Refusal> {
+async fn backups(
+    State(state): State<ApiState>,
+    Query(which): Query<WhichBackups>,
+) -> Result<Json<Value>, Refusal> {
     let filter = BackupFilter { cluster: which.cluster, existing: !which.all, limit: 0 };
     let found = state.store.backups(filter).await?;
     Ok(Json(found.iter().map(shapes::backup).collect()))
@@ -194,12 +199,18 @@ async fn by_uuid(state: &ApiState, uuid: &str) -> Result<crate::store::ClusterRo
     })
 }
 
-async fn saas_cluster(State(state): State<ApiState>, Path(uuid): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn saas_cluster(
+    State(state): State<ApiState>,
+    Path(uuid): Path<String>,
+) -> Result<Json<Value>, Refusal> {
     let row = by_uuid(&state, &uuid).await?;
     Ok(Json(saas_shape(&state, &row).await?))
 }
 
-async fn saas_backups(State(state): State<ApiState>, Path(uuid): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn saas_backups(
+    State(state): State<ApiState>,
+    Path(uuid): Path<String>,
+) -> Result<Json<Value>, Refusal> {
     let row = by_uuid(&state, &uuid).await?;
     let filter = BackupFilter { cluster: Some(row.name), existing: true, limit: 0 };
     let mut found = state.store.backups(filter).await?;

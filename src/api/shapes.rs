@@ -103,7 +103,8 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
         if let Some(deletion) = &found.deletion {
             shape.insert("deletion".into(), json!(deletion));
         }
-        let entries: Vec<Value> = journal.iter().map(|e| json!({ "at": instant(e.at), "event": e.event })).collect();
+        let entries: Vec<Value> =
+            journal.iter().map(|e| json!({ "at": instant(e.at), "event": e.event })).collect();
         shape.insert("journal".into(), json!(entries));
     }
     shape

@@ -10,7 +10,13 @@ use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 /// `backup CLUSTER [--wait]`.
-pub async fn backup(client: &Client, cluster: &str, wait: bool, note: Option<String>, as_json: bool) -> Result<u8, Failure> {
+pub async fn backup(
+    client: &Client,
+    cluster: &str,
+    wait: bool,
+    note: Option<String>,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let path = format!("/v1/clusters/{cluster}/backups");
     let begun = client.post(&path, json!({ "note": note }), Duration::from_secs(60)).await?;
     let run_id = cell(&begun["run_id"]);
@@ -18,7 +24,10 @@ pub async fn backup(client: &Client, cluster: &str, wait: bool, note: Option<Str
         if as_json {
             print_json(&begun);
         } else {
-            print(&format!("backup {} of {cluster} has begun: `show {run_id}` tells how it goes", begun["backup_id"]));
+            print(&format!(
+                "backup {} of {cluster} has begun: `show {run_id}` tells how it goes",
+                begun["backup_id"]
+            ));
         }
         return Ok(exit::DONE);
     }
@@ -50,7 +59,13 @@ pub async fn backup(client: &Client, cluster: &str, wait: bool, note: Option<Str
 }
 
 /// `cancel CLUSTER --why TEXT`.
-pub async fn cancel(client: &Client, cluster: &str, why: String, patience: Duration, as_json: bool) -> Result<u8, Failure> {
+pub async fn cancel(
+    client: &Client,
+    cluster: &str,
+    why: String,
+    patience: Duration,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let body = json!({ "why": why, "wait_seconds": patience.as_secs() });
     said(&client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?, as_json)
 }
@@ -81,7 +96,9 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
         .into_iter()
         .flatten()
         .map(|b| {
-            ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"].map(|key| cell(&b[key])).to_vec()
+            ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"]
+                .map(|key| cell(&b[key]))
+                .to_vec()
         })
         .collect();
     if rows.is_empty() {
@@ -99,7 +116,19 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
         print_json(&found);
         return Ok(exit::DONE);
     }
-    let facts = ["cluster", "backup_id", "run_id", "state", "trigger", "schedules", "pools", "version", "started_at", "finished_at", "reason"];
+    let facts = [
+        "cluster",
+        "backup_id",
+        "run_id",
+        "state",
+        "trigger",
+        "schedules",
+        "pools",
+        "version",
+        "started_at",
+        "finished_at",
+        "reason",
+    ];
     for key in facts {
         if !found[key].is_null() {
             print(&format!("{key:12} {}", cell(&found[key])));
@@ -107,11 +136,24 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
     }
     let pause = &found["pause"];
     if !pause["intended_at"].is_null() {
-        print(&format!("{:12} {} from {} to {}", "pause", cell(&pause["mode"]), cell(&pause["intended_at"]), cell(&pause["resumed_at"])));
+        print(&format!(
+            "{:12} {} from {} to {}",
+            "pause",
+            cell(&pause["mode"]),
+            cell(&pause["intended_at"]),
+            cell(&pause["resumed_at"])
+        ));
     }
     let components = found["components"].as_object().into_iter().flatten();
     let rows = components
-        .map(|(name, c)| vec![name.clone(), cell(&c["state"]), format!("{}/{}", c["parts_done"], c["parts_total"]), cell(&c["reason"])])
+        .map(|(name, c)| {
+            vec![
+                name.clone(),
+                cell(&c["state"]),
+                format!("{}/{}", c["parts_done"], c["parts_total"]),
+                cell(&c["reason"]),
+            ]
+        })
         .collect();
     table(&["component", "state", "parts", "reason"], rows);
     let steps = found["steps"].as_array().into_iter().flatten();
@@ -124,7 +166,13 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
 }
 
 /// `delete CLUSTER BACKUP_ID`.
-pub async fn delete(client: &Client, cluster: &str, id: BackupId, yes: bool, as_json: bool) -> Result<u8, Failure> {
+pub async fn delete(
+    client: &Client,
+    cluster: &str,
+    id: BackupId,
+    yes: bool,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let question = format!("Delete backup {id} of {cluster} from every component?");
     if !yes && !confirmed(&question)? {
         return Err(Failure::new(exit::REFUSED, "nothing was deleted"));
@@ -152,7 +200,10 @@ pub async fn delete(client: &Client, cluster: &str, id: BackupId, yes: bool, as_
 pub fn confirmed(question: &str) -> Result<bool, Failure> {
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Err(Failure::new(exit::REFUSED, "this needs a confirmation: say --yes where there is no terminal to ask on"));
+        return Err(Failure::new(
+            exit::REFUSED,
+            "this needs a confirmation: say --yes where there is no terminal to ask on",
+        ));
     }
     eprint!("{question} [y/N] ");
     let mut line = String::new();
@@ -169,7 +220,12 @@ pub async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
         print(&format!("status: {}", cell(&health["status"])));
         for check in health["checks"].as_array().into_iter().flatten().filter(|c| c["status"] != "ok") {
             let cluster = check["cluster"].as_str().map(|c| format!(" {c}")).unwrap_or_default();
-            print(&format!("  {} {}{cluster}: {}", cell(&check["status"]), cell(&check["name"]), cell(&check["detail"])));
+            print(&format!(
+                "  {} {}{cluster}: {}",
+                cell(&check["status"]),
+                cell(&check["name"]),
+                cell(&check["detail"])
+            ));
         }
         let rows = health["clusters"].as_array().into_iter().flatten().map(|c| {
             vec![
@@ -181,7 +237,10 @@ pub async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
                 cell(&c["running"]["step"]),
             ]
         });
-        table(&["cluster", "exporting", "last success", "failures in a row", "next due", "running"], rows.collect());
+        table(
+            &["cluster", "exporting", "last success", "failures in a row", "next due", "running"],
+            rows.collect(),
+        );
     }
     Ok(if http == 200 { exit::DONE } else { exit::FAILED })
 }
@@ -197,7 +256,14 @@ pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
         let clusters = s["clusters"].as_array().cloned().unwrap_or_default();
         clusters.into_iter().map(move |c| {
             let enabled = if s["enabled"] == true { "yes" } else { "no" };
-            vec![cell(&s["name"]), cell(&c["cluster"]), enabled.into(), cell(&s["timing"]), cell(&s["timezone"]), cell(&c["next_due"])]
+            vec![
+                cell(&s["name"]),
+                cell(&c["cluster"]),
+                enabled.into(),
+                cell(&s["timing"]),
+                cell(&s["timezone"]),
+                cell(&c["next_due"]),
+            ]
         })
     });
     table(&["schedule", "cluster", "enabled", "when", "zone", "next due (UTC)"], rows.collect());
@@ -206,7 +272,8 @@ pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
 
 /// `adopt CLUSTER`.
 pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, Failure> {
-    let report = client.post(&format!("/v1/clusters/{cluster}/adopt"), json!({}), Duration::from_secs(300)).await?;
+    let report =
+        client.post(&format!("/v1/clusters/{cluster}/adopt"), json!({}), Duration::from_secs(300)).await?;
     if as_json {
         print_json(&report);
         return Ok(exit::DONE);

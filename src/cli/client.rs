@@ -22,7 +22,9 @@ impl Client {
     /// The daemon of `--url`, else the one of the config.
     pub fn find(url: &Option<String>, config: &Path) -> Result<Self, Failure> {
         match url {
-            Some(url) => Self::over(reqwest::Client::builder(), url.trim_end_matches('/').to_owned(), url.clone()),
+            Some(url) => {
+                Self::over(reqwest::Client::builder(), url.trim_end_matches('/').to_owned(), url.clone())
+            }
             None => Self::at(&socket(config)?),
         }
     }
@@ -34,11 +36,10 @@ impl Client {
     }
 
     fn over(builder: reqwest::ClientBuilder, base: String, place: String) -> Result<Self, Failure> {
-        let http = builder
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}")))?;
+        let http =
+            builder.no_proxy().redirect(reqwest::redirect::Policy::none()).build().map_err(|error| {
+                Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
+            })?;
         Ok(Self { http, base, place })
     }
 
@@ -62,12 +63,19 @@ impl Client {
         Ok(self.ask(Method::DELETE, path, None, ANSWER).await?.1)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>, limit: Duration) -> Result<(u16, Value), Failure> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        limit: Duration,
+    ) -> Result<(u16, Value), Failure> {
         let (status, answer) = self.send(method, path, body, limit).await?;
         if status < 400 {
             return Ok((status, answer));
         }
-        let message = answer["message"].as_str().or(answer["detail"].as_str()).unwrap_or("the daemon gave no reason");
+        let message =
+            answer["message"].as_str().or(answer["detail"].as_str()).unwrap_or("the daemon gave no reason");
         let code = match status {
             400 => exit::USAGE,
             403 | 409 => exit::REFUSED,
@@ -77,7 +85,13 @@ impl Client {
         Err(Failure::new(code, message))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>, limit: Duration) -> Result<(u16, Value), Failure> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        limit: Duration,
+    ) -> Result<(u16, Value), Failure> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(limit);
         if let Some(body) = body {
             request = request.json(&body);
@@ -91,7 +105,12 @@ impl Client {
     fn absent(&self, error: &reqwest::Error) -> Failure {
         let why = if error.is_timeout() { "it does not answer in time" } else { "no daemon answers there" };
         let place = &self.place;
-        Failure::new(exit::UNREACHABLE, format!("the daemon cannot be reached at {place}: {why}; start it, or name its config with --config"))
+        Failure::new(
+            exit::UNREACHABLE,
+            format!(
+                "the daemon cannot be reached at {place}: {why}; start it, or name its config with --config"
+            ),
+        )
     }
 }
 

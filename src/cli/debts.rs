@@ -26,7 +26,9 @@ pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|d| ["cluster", "intended_at", "attempts", "last_error", "run_id"].map(|key| cell(&d[key])).to_vec())
+        .map(|d| {
+            ["cluster", "intended_at", "attempts", "last_error", "run_id"].map(|key| cell(&d[key])).to_vec()
+        })
         .collect();
     if rows.is_empty() {
         print("no cluster is owed a resume");
@@ -38,7 +40,9 @@ pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
 
 /// `debts forgive CLUSTER --why TEXT`.
 pub async fn forgive(client: &Client, cluster: &str, why: String, as_json: bool) -> Result<u8, Failure> {
-    let answer = client.post(&format!("/v1/clusters/{cluster}/forgive"), json!({ "why": why }), Duration::ZERO).await?;
+    let answer = client
+        .post(&format!("/v1/clusters/{cluster}/forgive"), json!({ "why": why }), Duration::ZERO)
+        .await?;
     if as_json {
         print_json(&answer);
     } else {
@@ -49,10 +53,19 @@ pub async fn forgive(client: &Client, cluster: &str, why: String, as_json: bool)
 
 /// `resume-exporting CLUSTER`: a human's act, whoever paused.
 pub async fn resume(client: &Client, cluster: &str, yes: bool, as_json: bool) -> Result<u8, Failure> {
-    if !yes && !confirmed(&format!("Resume exporting of {cluster}, whoever paused it? A backup under way elsewhere would be broken."))? {
+    if !yes
+        && !confirmed(&format!(
+            "Resume exporting of {cluster}, whoever paused it? A backup under way elsewhere would be broken."
+        ))?
+    {
         return Err(Failure::new(exit::REFUSED, "nothing was resumed"));
     }
-    said(&client.post(&format!("/v1/clusters/{cluster}/resume-exporting"), json!({}), Duration::from_secs(60)).await?, as_json)
+    said(
+        &client
+            .post(&format!("/v1/clusters/{cluster}/resume-exporting"), json!({}), Duration::from_secs(60))
+            .await?,
+        as_json,
+    )
 }
 
 /// `resume-exporting --if-ours`: asks a live daemon, else pays from the state file alone.
@@ -66,7 +79,11 @@ pub async fn pay(
     let environment = Environment::from_process(SystemClock::shared().now());
     let loaded = config::load(config, &environment).ok().map(|loaded| loaded.config);
     if state_dir.is_none()
-        && let Ok(client) = if url.is_some() || loaded.is_some() { Client::find(url, config) } else { by_environment(&environment) }
+        && let Ok(client) = if url.is_some() || loaded.is_some() {
+            Client::find(url, config)
+        } else {
+            by_environment(&environment)
+        }
     {
         let body = json!({ "wait_seconds": patience.as_secs() });
         match client.post("/v1/debts/pay", body, patience).await {
@@ -86,7 +103,8 @@ pub async fn pay(
     if let Some(code) = as_owner(&state_dir)? {
         return Ok(code);
     }
-    let store = SqliteStore::open_without_lock(&state_dir).map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
+    let store = SqliteStore::open_without_lock(&state_dir)
+        .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let Some(store) = store else { return Ok(tell(&[], as_json)) };
     let transport = HttpTransport::shared().map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let instance = loaded.map(|c| c.daemon.instance).unwrap_or_default();
@@ -122,12 +140,18 @@ fn as_owner(state_dir: &Path) -> Result<Option<u8>, Failure> {
     if me.uid() != 0 || owner.uid() == 0 {
         return Ok(None);
     }
-    let own = std::env::current_exe().map_err(|error| Failure::new(exit::FAILED, format!("the program cannot find itself: {error}")))?;
+    let own = std::env::current_exe()
+        .map_err(|error| Failure::new(exit::FAILED, format!("the program cannot find itself: {error}")))?;
     let status = std::process::Command::new(own)
         .args(std::env::args_os().skip(1))
         .uid(owner.uid())
         .gid(owner.gid())
         .status()
-        .map_err(|error| Failure::new(exit::FAILED, format!("the command cannot run as the owner of the state file: {error}")))?;
+        .map_err(|error| {
+            Failure::new(
+                exit::FAILED,
+                format!("the command cannot run as the owner of the state file: {error}"),
+            )
+        })?;
     Ok(Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::FAILED)))
 }

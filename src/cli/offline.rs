@@ -24,7 +24,10 @@ fn load_or_print(path: &Path) -> Result<Config, Failure> {
 /// `check`: every diagnostic, and when each schedule fires next.
 pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
     if online {
-        return Err(Failure::new(exit::USAGE, "`check --online` is not supported yet: `backup CLUSTER --wait` shows whether a backup works"));
+        return Err(Failure::new(
+            exit::USAGE,
+            "`check --online` is not supported yet: `backup CLUSTER --wait` shows whether a backup works",
+        ));
     }
     let (ok, diagnostics, config) = match load(path) {
         Ok(loaded) => (true, loaded.warnings, Some(loaded.config)),
@@ -39,10 +42,19 @@ pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
         }
         if let Some(config) = config {
             let (clusters, schedules) = (config.clusters.len(), config.schedules.len());
-            output::print(&format!("{} is in order: {clusters} clusters, {schedules} schedules", path.display()));
+            output::print(&format!(
+                "{} is in order: {clusters} clusters, {schedules} schedules",
+                path.display()
+            ));
             let now = SystemClock::shared().now();
             for due in config::upcoming::occurrences(&config, None, now, 5) {
-                output::print(&format!("  next: {} of {} at {} ({})", due.schedule, due.cluster, due.local, due.due_at.to_rfc3339()));
+                output::print(&format!(
+                    "  next: {} of {} at {} ({})",
+                    due.schedule,
+                    due.cluster,
+                    due.local,
+                    due.due_at.to_rfc3339()
+                ));
             }
         }
     }
@@ -54,10 +66,16 @@ pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
 pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let config = load_or_print(path)?;
     let settings = config.clusters.get(cluster).ok_or_else(|| {
-        Failure::new(exit::USAGE, format!("cluster {cluster} is not in the config: `check` lists the clusters that are"))
+        Failure::new(
+            exit::USAGE,
+            format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
+        )
     })?;
     let version = settings.version.as_ref().map(ToString::to_string);
-    let soft = version.as_deref().and_then(|v| v.parse::<Version>().ok()).is_none_or(|v| (v.major, v.minor, v.patch) >= (8, 4, 7));
+    let soft = version
+        .as_deref()
+        .and_then(|v| v.parse::<Version>().ok())
+        .is_none_or(|v| (v.major, v.minor, v.patch) >= (8, 4, 7));
     let a = &settings.addresses;
     let components: Vec<Component> = [
         (Component::Operate, a.operate.is_some()),
@@ -81,7 +99,11 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
         output::json(&json!(plan));
         return Ok(exit::DONE);
     }
-    let assumed = if version.is_some() { "" } else { " (assumed; the version is asked of the cluster when a run begins)" };
+    let assumed = if version.is_some() {
+        ""
+    } else {
+        " (assumed; the version is asked of the cluster when a run begins)"
+    };
     output::print(&format!("{cluster}: {} pause{assumed}", plan.pause.name()));
     let rows = plan
         .steps
@@ -99,7 +121,13 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
 }
 
 /// `next`: reads no clock when `--from` is given.
-pub fn next(path: &Path, schedule: Option<&str>, from: Option<Instant>, count: usize, as_json: bool) -> Result<u8, Failure> {
+pub fn next(
+    path: &Path,
+    schedule: Option<&str>,
+    from: Option<Instant>,
+    count: usize,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let config = load_or_print(path)?;
     if let Some(name) = schedule
         && !config.schedules.contains_key(name)
@@ -114,7 +142,9 @@ pub fn next(path: &Path, schedule: Option<&str>, from: Option<Instant>, count: u
     }
     let rows = due
         .into_iter()
-        .map(|d| vec![d.schedule, d.cluster, d.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), d.local])
+        .map(|d| {
+            vec![d.schedule, d.cluster, d.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), d.local]
+        })
         .collect();
     output::table(&["schedule", "cluster", "due (UTC)", "local"], rows);
     Ok(exit::DONE)

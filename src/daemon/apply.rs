@@ -6,8 +6,8 @@ use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{Keep, Pool};
 use crate::retention::PoolRule;
-use crate::run::{Limits, Spec};
 use crate::run::queue::ClusterSettings;
+use crate::run::{Limits, Spec};
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -86,10 +86,18 @@ fn rules(config: &Config, cluster: &ClusterConfig, known: &[TimetableRow]) -> Ve
     let mut named = BTreeSet::new();
     for schedule in config.schedules.values().filter(|s| s.clusters.contains(&cluster.name)) {
         named.insert(schedule.name.clone());
-        rules.push(PoolRule { pool: Pool::Schedule(schedule.name.clone()), keep: schedule.keep, frozen: false });
+        rules.push(PoolRule {
+            pool: Pool::Schedule(schedule.name.clone()),
+            keep: schedule.keep,
+            frozen: false,
+        });
     }
     for row in known.iter().filter(|row| row.cluster == cluster.name && !named.contains(&row.schedule)) {
-        rules.push(PoolRule { pool: Pool::Schedule(row.schedule.clone()), keep: Keep::default(), frozen: true });
+        rules.push(PoolRule {
+            pool: Pool::Schedule(row.schedule.clone()),
+            keep: Keep::default(),
+            frozen: true,
+        });
     }
     rules
 }

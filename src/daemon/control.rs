@@ -18,7 +18,9 @@ fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Busy { .. } | StoreError::RateLimited { .. } | StoreError::Refused(_) => RefusalKind::Refused,
+            StoreError::Busy { .. } | StoreError::RateLimited { .. } | StoreError::Refused(_) => {
+                RefusalKind::Refused
+            }
             StoreError::NotFound(_) => RefusalKind::NotFound,
             _ => RefusalKind::Failed,
         };
@@ -36,7 +38,11 @@ impl Daemon {
         })
     }
 
-    async fn wait_until_paid(&self, wait: Duration, owes: impl Fn(&str) -> bool) -> Result<Vec<String>, Refusal> {
+    async fn wait_until_paid(
+        &self,
+        wait: Duration,
+        owes: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Refusal> {
         let clock = &self.ground.clock;
         let began = clock.monotonic();
         loop {
@@ -53,7 +59,8 @@ impl Daemon {
 
 impl Control for Daemon {
     fn live(&self) -> Live {
-        let lock = |m: &std::sync::Mutex<Option<String>>| m.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lock =
+            |m: &std::sync::Mutex<Option<String>>| m.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Live {
             config: self.config.load_full(),
             started_at: self.started_at,
@@ -85,7 +92,11 @@ impl Control for Daemon {
     fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, String> {
         Box::pin(async move {
             self.known(&cluster)?;
-            if !self.queue.stop(&cluster, FailureClass::Cancelled, &format!("cancelled by an operator: {why}")) {
+            if !self.queue.stop(
+                &cluster,
+                FailureClass::Cancelled,
+                &format!("cancelled by an operator: {why}"),
+            ) {
                 return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has no run to cancel")));
             }
             let run_id = self.queue.running(&cluster);
@@ -98,7 +109,11 @@ impl Control for Daemon {
                     return Ok(format!("the run of {cluster} is cancelled and exporting is resumed"));
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
-                    let still = if owing { "its resume is not confirmed yet and is tried on" } else { "it is still cleaning up; exporting is resumed" };
+                    let still = if owing {
+                        "its resume is not confirmed yet and is tried on"
+                    } else {
+                        "it is still cleaning up; exporting is resumed"
+                    };
                     return Ok(format!("the run of {cluster} is being cancelled; {still}"));
                 }
                 clock.sleep(Duration::from_millis(50)).await;
@@ -110,18 +125,32 @@ impl Control for Daemon {
         Box::pin(async move {
             let store = &self.ground.store;
             let backup = store.backup(cluster.clone(), backup_id).await?.ok_or_else(|| {
-                refusal(RefusalKind::NotFound, format!("cluster {cluster} has no backup {backup_id} of ours: `list {cluster}` shows them"))
+                refusal(
+                    RefusalKind::NotFound,
+                    format!(
+                        "cluster {cluster} has no backup {backup_id} of ours: `list {cluster}` shows them"
+                    ),
+                )
             })?;
             let filter = BackupFilter { cluster: Some(cluster.clone()), existing: true, limit: 0 };
-            let good = store.backups(filter).await?.into_iter().filter(|b| b.state == BackupState::Completed).count();
+            let good = store
+                .backups(filter)
+                .await?
+                .into_iter()
+                .filter(|b| b.state == BackupState::Completed)
+                .count();
             if backup.state == BackupState::Completed && good == 1 && !confirmed {
                 return Err(refusal(
                     RefusalKind::NeedsConfirmation,
-                    format!("backup {backup_id} is the last good one of {cluster}: say --yes to delete it all the same"),
+                    format!(
+                        "backup {backup_id} is the last good one of {cluster}: say --yes to delete it all the same"
+                    ),
                 ));
             }
             let at = self.ground.clock.now();
-            store.ask_deletion(backup.run.run_id, "command".into(), "asked for by an operator".into(), at).await?;
+            store
+                .ask_deletion(backup.run.run_id, "command".into(), "asked for by an operator".into(), at)
+                .await?;
             self.queue.ask_upkeep(&cluster);
             Ok(())
         })
@@ -129,8 +158,12 @@ impl Control for Daemon {
 
     fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>> {
         Box::pin(async move {
-            let owing: Vec<String> = self.ground.store.debts().await?.into_iter().map(|d| d.cluster).collect();
-            self.queue.stop_indebted(&owing, "`resume-exporting --if-ours` was asked for while the run had paused exporting");
+            let owing: Vec<String> =
+                self.ground.store.debts().await?.into_iter().map(|d| d.cluster).collect();
+            self.queue.stop_indebted(
+                &owing,
+                "`resume-exporting --if-ours` was asked for while the run had paused exporting",
+            );
             self.guardian.sweep("command").await?;
             self.wait_until_paid(wait, |_| true).await
         })
@@ -141,25 +174,38 @@ impl Control for Daemon {
             let settings = self.known(&cluster)?;
             let ours = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
             if ours {
-                self.queue.stop(&cluster, FailureClass::Interrupted, "an operator resumed exporting while the run needed it paused");
+                self.queue.stop(
+                    &cluster,
+                    FailureClass::Interrupted,
+                    "an operator resumed exporting while the run needed it paused",
+                );
                 self.guardian.sweep("command").await?;
                 let owing = self.wait_until_paid(Duration::from_secs(60), |c| c == cluster).await?;
                 return if owing.is_empty() {
                     Ok(format!("exporting of {cluster} is resumed; the pause was ours"))
                 } else {
-                    Err(refusal(RefusalKind::Unreachable, format!("the resume of {cluster} is not confirmed yet and is tried on")))
+                    Err(refusal(
+                        RefusalKind::Unreachable,
+                        format!("the resume of {cluster} is not confirmed yet and is tried on"),
+                    ))
                 };
             }
             let spec = apply::spec(&settings);
-            let zeebe = Zeebe::new(&spec.addresses.zeebe, &spec.addresses.brokers, self.ground.transport.clone());
+            let zeebe =
+                Zeebe::new(&spec.addresses.zeebe, &spec.addresses.brokers, self.ground.transport.clone());
             zeebe.resume().await.map_err(|error| {
-                refusal(RefusalKind::Unreachable, format!("exporting of {cluster} could not be resumed: {error}"))
+                refusal(
+                    RefusalKind::Unreachable,
+                    format!("exporting of {cluster} could not be resumed: {error}"),
+                )
             })?;
             tracing::warn!(event = "exporting.resumed", cluster, by = "command", owner = "other");
             let now = prepare::exporters(&self.ground, &spec).await.map(|e| e.state());
             Ok(match now {
                 Ok(ExportingState::Running) => format!("exporting of {cluster} is resumed"),
-                _ => format!("the resume of {cluster} was confirmed, but its partitions could not be seen exporting"),
+                _ => format!(
+                    "the resume of {cluster} was confirmed, but its partitions could not be seen exporting"
+                ),
             })
         })
     }
@@ -176,9 +222,13 @@ impl Control for Daemon {
     fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {
         Box::pin(async move {
             if self.queue.running(&cluster).is_some() {
-                return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has a live run: cancel it first")));
+                return Err(refusal(
+                    RefusalKind::Refused,
+                    format!("cluster {cluster} has a live run: cancel it first"),
+                ));
             }
-            let count = self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
+            let count =
+                self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
             if count > 0 {
                 tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
             }

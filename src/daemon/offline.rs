@@ -18,7 +18,8 @@ pub async fn pay_debts_offline(
     instance: String,
     wait: Duration,
 ) -> Result<Vec<String>, StoreError> {
-    let ground = Ground { store: store.clone(), transport, clock: clock.clone(), tasks: Tasks::new(), instance };
+    let ground =
+        Ground { store: store.clone(), transport, clock: clock.clone(), tasks: Tasks::new(), instance };
     let guardian = Guardian::new(ground);
     let began = clock.monotonic();
     guardian.sweep("command").await?;

@@ -81,8 +81,11 @@ impl Daemon {
     async fn deletions_round(&self) {
         let filter = BackupFilter { existing: true, ..Default::default() };
         let Ok(backups) = self.ground.store.backups(filter).await else { return };
-        let behind: BTreeSet<&str> =
-            backups.iter().filter(|b| b.state == BackupState::Deleting).map(|b| b.run.cluster.as_str()).collect();
+        let behind: BTreeSet<&str> = backups
+            .iter()
+            .filter(|b| b.state == BackupState::Deleting)
+            .map(|b| b.run.cluster.as_str())
+            .collect();
         for cluster in behind {
             self.queue.ask_upkeep(cluster);
         }
@@ -108,7 +111,8 @@ impl Daemon {
             let Some((name, ours, seen)) = looks.next().await else { break };
             let look = match seen {
                 Ok(exporters) => LiveCluster {
-                    exporting: word(exporters.state(), ours || self.queue.running(&name).is_some()).to_owned(),
+                    exporting: word(exporters.state(), ours || self.queue.running(&name).is_some())
+                        .to_owned(),
                     exporting_checked_at: Some(self.ground.clock.now()),
                     ..Default::default()
                 },
@@ -123,8 +127,12 @@ impl Daemon {
                 }
             };
             if look.exporting == "paused_by_other" {
-                tracing::error!(event = "exporting.paused_by_other", cluster = name,
-                    reason = "exporting is paused and the pause is not ours: whoever paused it must resume it");
+                tracing::error!(
+                    event = "exporting.paused_by_other",
+                    cluster = name,
+                    reason =
+                        "exporting is paused and the pause is not ours: whoever paused it must resume it"
+                );
             }
             self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(name, look);
         }
@@ -143,7 +151,9 @@ impl Daemon {
 
     async fn heartbeat(&self) {
         let store = &self.ground.store;
-        let Ok(backups) = store.backups(BackupFilter { existing: true, ..Default::default() }).await else { return };
+        let Ok(backups) = store.backups(BackupFilter { existing: true, ..Default::default() }).await else {
+            return;
+        };
         let debts = store.debts().await.map(|d| d.len()).unwrap_or_default();
         let mut newest: BTreeMap<&str, crate::domain::Instant> = BTreeMap::new();
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
@@ -156,8 +166,11 @@ impl Daemon {
         }
         let of = |state: BackupState| count.get(state.name()).copied().unwrap_or(0);
         tracing::info!(
-            event = "daemon.heartbeat", ok = of(BackupState::Completed), failed = of(BackupState::Failed),
-            running = self.queue.under_way(), debts,
+            event = "daemon.heartbeat",
+            ok = of(BackupState::Completed),
+            failed = of(BackupState::Failed),
+            running = self.queue.under_way(),
+            debts,
             oldest_success = newest.values().min().map(chrono::DateTime::to_rfc3339)
         );
     }

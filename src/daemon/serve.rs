@@ -77,7 +77,11 @@ async fn run(path: &Path, daemon: Arc<Daemon>, doors: Doors, log: &LogHandle) ->
                 tell(notifier.ready("running"));
             }
             Signal::Status => {
-                tracing::info!(event = "daemon.heartbeat", running = daemon.queue.under_way(), asked_by = "signal");
+                tracing::info!(
+                    event = "daemon.heartbeat",
+                    running = daemon.queue.under_way(),
+                    asked_by = "signal"
+                );
             }
         }
     }
@@ -115,7 +119,8 @@ async fn reload(path: &Path, daemon: &Daemon, log: &LogHandle) {
     };
     let running = daemon.config.load_full();
     if let Some(what) = needs_restart(&running, &new) {
-        return daemon.refuse_config(format!("{what} cannot be changed by a reload: restart the daemon to change it"));
+        return daemon
+            .refuse_config(format!("{what} cannot be changed by a reload: restart the daemon to change it"));
     }
     let level = new.log.level.clone();
     if let Err(error) = daemon.apply(new).await {
@@ -161,7 +166,8 @@ async fn pay(store: SharedStore, clock: &SharedClock, instance: String) -> Strin
 
 /// A diagnostic as one line of the log: place, sentence, remedy.
 fn one_line(diagnostic: &Diagnostic) -> String {
-    let place = diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
+    let place =
+        diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
     let help = diagnostic.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default();
     format!("{place}{}{help}", diagnostic.message)
 }

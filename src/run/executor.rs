@@ -223,7 +223,10 @@ impl Execution {
             let age = (now - self.run.created_at).to_std().unwrap_or_default();
             if age >= limits.run_deadline {
                 let text = humantime::format_duration(limits.run_deadline);
-                return StepError::new(FailureClass::Deadline, format!("the run took longer than its run_deadline of {text}"));
+                return StepError::new(
+                    FailureClass::Deadline,
+                    format!("the run took longer than its run_deadline of {text}"),
+                );
             }
             let mut left = limits.run_deadline.saturating_sub(age);
             let paused = lock(&self.pause_clock).as_ref().map(|p| p.elapsed(&*self.ground.clock));
@@ -281,7 +284,8 @@ impl Execution {
                 if !self.view().owes_resume() {
                     // Inside the window the resume comes first; the end of the run carries the reason.
                     let failed = Event::StepFailed { step, reason: error.reason.clone() };
-                    let _ = within(&*self.ground.clock, Duration::from_secs(5), self.write(vec![failed])).await;
+                    let _ =
+                        within(&*self.ground.clock, Duration::from_secs(5), self.write(vec![failed])).await;
                 }
             }
         }
@@ -291,7 +295,10 @@ impl Execution {
     async fn take_resume(&self, began: Duration) -> Result<(), StepError> {
         if self.view().pause.resumed_at.is_none() && !self.pay_debt().await {
             // Going down: the debt is durable, whoever comes next pays it and re-enters the run.
-            return Err(StepError::new(FailureClass::Interrupted, "the daemon was stopped before the resume was confirmed"));
+            return Err(StepError::new(
+                FailureClass::Interrupted,
+                "the daemon was stopped before the resume was confirmed",
+            ));
         }
         let mut events = vec![Event::StepDone { step: Step::Resume, ms: self.since(began) }];
         if !self.view().intended.contains(&Step::Resume) {
@@ -335,7 +342,9 @@ impl Execution {
                     self.clean_up_owed(what).await;
                 }
             }
-            None => self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into()).await,
+            None => {
+                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into()).await
+            }
         }
         let dossier = json!({
             "class": error.class,
@@ -487,7 +496,9 @@ impl Execution {
         if evidence.len() == EVIDENCE {
             evidence.pop_front();
         }
-        evidence.push_back(json!({ "at": self.ground.clock.now(), "component": error.component, "answer": error.evidence }));
+        evidence.push_back(
+            json!({ "at": self.ground.clock.now(), "component": error.component, "answer": error.evidence }),
+        );
     }
 
     /// Keeps a fact for certificate and dossier.

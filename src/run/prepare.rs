@@ -27,7 +27,8 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
         .map_err(|error| refused("the cluster could not be examined", &error))?;
     let clients = Clients::new(&spec.addresses, &ground.transport);
     let mut largest = 0;
-    let listed = clients.zeebe.list().await.map_err(|error| refused("zeebe's backups could not be listed", &error))?;
+    let listed =
+        clients.zeebe.list().await.map_err(|error| refused("zeebe's backups could not be listed", &error))?;
     largest = listed.iter().map(|l| l.id).fold(largest, i64::max);
     let mut records_indices = Vec::new();
     let mut by_name = false;
@@ -37,10 +38,9 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
             repositories.push(&address.webapps_repository);
         }
         for repository in repositories {
-            let snapshots = search
-                .snapshots(repository, "camunda_*")
-                .await
-                .map_err(|error| refused(&format!("the snapshots of repository {repository} could not be listed"), &error))?;
+            let snapshots = search.snapshots(repository, "camunda_*").await.map_err(|error| {
+                refused(&format!("the snapshots of repository {repository} could not be listed"), &error)
+            })?;
             largest = snapshots.iter().filter_map(|s| id_in_name(&s.name)).fold(largest, i64::max);
         }
         by_name = true;
@@ -52,7 +52,9 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
             if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
                 return Err(StepError::new(
                     FailureClass::Records,
-                    format!("no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"),
+                    format!(
+                        "no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"
+                    ),
                 ));
             }
         }
@@ -67,7 +69,9 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
     }
     let partitions = match capabilities.partitions {
         Some(count) => Some(count),
-        None => clients.zeebe.exporters().await.ok().filter(|e| e.readable).map(|e| e.partitions.len() as u32),
+        None => {
+            clients.zeebe.exporters().await.ok().filter(|e| e.readable).map(|e| e.partitions.len() as u32)
+        }
     };
     Ok(Prepared { capabilities, largest_seen: largest, records_indices, partitions })
 }

@@ -87,9 +87,17 @@ impl Queue {
             self.settings.load().keys().filter(|name| !settings.contains_key(*name)).cloned().collect();
         self.settings.store(Arc::new(settings));
         for cluster in removed {
-            self.stop(&cluster, FailureClass::Removed, "the cluster was taken out of the config while it ran");
-            let waiting: Vec<OccurrenceRow> =
-                self.lock().slots.get_mut(&cluster).map(|s| std::mem::take(&mut s.waiting)).unwrap_or_default();
+            self.stop(
+                &cluster,
+                FailureClass::Removed,
+                "the cluster was taken out of the config while it ran",
+            );
+            let waiting: Vec<OccurrenceRow> = self
+                .lock()
+                .slots
+                .get_mut(&cluster)
+                .map(|s| std::mem::take(&mut s.waiting))
+                .unwrap_or_default();
             self.skip_later(waiting, "the cluster was taken out of the config".into());
         }
     }

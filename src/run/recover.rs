@@ -55,7 +55,10 @@ pub fn decide(known: &Known<'_>) -> Recovery {
     let checked = view.done.contains(&Step::CheckPause);
     if view.status == RunStatus::Claimed {
         return if age >= known.limits.run_deadline {
-            fail(FailureClass::Interrupted, "the daemon was down from before the first step until the run_deadline was over")
+            fail(
+                FailureClass::Interrupted,
+                "the daemon was down from before the first step until the run_deadline was over",
+            )
         } else {
             Recovery::Start
         };
@@ -86,14 +89,18 @@ pub fn decide(known: &Known<'_>) -> Recovery {
         );
     }
     if known.paused_for >= known.limits.pause_budget {
-        return fail(FailureClass::PauseBudget, "the daemon went down inside the pause and the pause_budget is over");
+        return fail(
+            FailureClass::PauseBudget,
+            "the daemon went down inside the pause and the pause_budget is over",
+        );
     }
     if pause.confirmed_at.is_none() {
         return fail(FailureClass::Interrupted, "the daemon went down before the pause was confirmed");
     }
     let held = matches!(
         (known.exporting, pause.mode),
-        (Some(ExportingState::SoftPaused), Some(PauseMode::Soft)) | (Some(ExportingState::Paused), Some(PauseMode::Hard))
+        (Some(ExportingState::SoftPaused), Some(PauseMode::Soft))
+            | (Some(ExportingState::Paused), Some(PauseMode::Hard))
     );
     if !held || known.positions_moved {
         return fail(
@@ -117,7 +124,8 @@ mod tests {
     }
 
     fn run(events: Vec<Event>) -> Run {
-        let entries: Vec<Entry> = events.into_iter().enumerate().map(|(i, event)| Entry { at: at(i as i64), event }).collect();
+        let entries: Vec<Entry> =
+            events.into_iter().enumerate().map(|(i, event)| Entry { at: at(i as i64), event }).collect();
         Run {
             run_id: uuid::Uuid::nil(),
             cluster: "orders".into(),

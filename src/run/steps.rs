@@ -38,12 +38,14 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
 
 async fn guard(execution: &Execution, component: Component) -> Result<(), StepError> {
     let looker = TransientLook::new(&*execution.ground.clock, LOOK);
-    let seen = looker.look(|| look(execution, component), |error| execution.remember(error)).await.map_err(|error| {
-        StepError::new(
-            FailureClass::Unreachable,
-            format!("{component} could not be asked whether it knows the id before the start: {error}"),
-        )
-    })?;
+    let seen = looker.look(|| look(execution, component), |error| execution.remember(error)).await.map_err(
+        |error| {
+            StepError::new(
+                FailureClass::Unreachable,
+                format!("{component} could not be asked whether it knows the id before the start: {error}"),
+            )
+        },
+    )?;
     match seen {
         Seen::Absent => Ok(()),
         other => Err(StepError::new(
@@ -88,13 +90,23 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
         Component::Records => return start_records(execution).await,
         app => match execution.clients.apps.get(&app) {
             Some(client) => client.start(id).await.map(Some),
-            None => return Err(StepError::new(FailureClass::Component, format!("{app} has no address in the config"))),
+            None => {
+                return Err(StepError::new(
+                    FailureClass::Component,
+                    format!("{app} has no address in the config"),
+                ));
+            }
         },
     };
     match asked {
         Ok(names) => {
-            let repository =
-                execution.spec.addresses.search.as_ref().map(|s| s.webapps_repository.clone()).filter(|_| names.is_some());
+            let repository = execution
+                .spec
+                .addresses
+                .search
+                .as_ref()
+                .map(|s| s.webapps_repository.clone())
+                .filter(|_| names.is_some());
             if let Some(names) = names.filter(|names| !names.is_empty()) {
                 execution.write(vec![Event::Announced { component, repository, names }]).await?;
             }
@@ -105,14 +117,21 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
 }
 
 /// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
-async fn refused_or_unknown(execution: &Execution, component: Component, error: &ClientError) -> Result<(), StepError> {
+async fn refused_or_unknown(
+    execution: &Execution,
+    component: Component,
+    error: &ClientError,
+) -> Result<(), StepError> {
     execution.remember(error);
     if let ErrorKind::Conflict { highest } = error.kind {
         if let Some(highest) = highest {
             let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
             execution.ground.store.raise_mark(scope, highest).await?;
         }
-        return Err(StepError::new(FailureClass::Conflict, format!("{component} refused the backup id: {error}")));
+        return Err(StepError::new(
+            FailureClass::Conflict,
+            format!("{component} refused the backup id: {error}"),
+        ));
     }
     if error.may_have_acted() {
         execution.uncertain.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(component);
@@ -127,17 +146,26 @@ async fn refused_or_unknown(execution: &Execution, component: Component, error: 
 
 async fn start_records(execution: &Execution) -> Result<(), StepError> {
     let Some((search, repository)) = records(execution) else {
-        return Err(StepError::new(FailureClass::Records, "the exported records have no search engine in the config"));
+        return Err(StepError::new(
+            FailureClass::Records,
+            "the exported records have no search engine in the config",
+        ));
     };
-    let pattern = execution.spec.addresses.search.as_ref().and_then(|s| s.records.clone()).unwrap_or_default();
+    let pattern =
+        execution.spec.addresses.search.as_ref().and_then(|s| s.records.clone()).unwrap_or_default();
     let indices = search.indices(&pattern).await.map_err(|error| {
         execution.remember(&error);
-        StepError::new(FailureClass::Records, format!("the indices of {pattern} could not be listed: {error}"))
+        StepError::new(
+            FailureClass::Records,
+            format!("the indices of {pattern} could not be listed: {error}"),
+        )
     })?;
     if indices.is_empty() {
         return Err(StepError::new(
             FailureClass::Records,
-            format!("no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"),
+            format!(
+                "no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"
+            ),
         ));
     }
     execution.prove("records_indices_before", json!(indices));
@@ -166,8 +194,10 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
     let mut facts = serde_json::Map::new();
     for component in execution.plan.components.clone() {
         let looker = TransientLook::new(&*execution.ground.clock, LOOK);
-        let seen =
-            looker.look(|| look(execution, component), |error| execution.remember(error)).await.map_err(|error| {
+        let seen = looker
+            .look(|| look(execution, component), |error| execution.remember(error))
+            .await
+            .map_err(|error| {
                 StepError::new(
                     FailureClass::Unreachable,
                     format!("{component} could not be seen complete after the resume: {error}"),
@@ -175,12 +205,18 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
             })?;
         match seen {
             Seen::Completed(progress) => {
-                facts.insert(component.name().to_owned(), json!({ "state": "COMPLETED", "parts": progress.parts }));
+                facts.insert(
+                    component.name().to_owned(),
+                    json!({ "state": "COMPLETED", "parts": progress.parts }),
+                );
             }
             other => {
                 return Err(StepError::new(
                     FailureClass::Component,
-                    format!("{component} was complete and is not any more ({}): someone changed the backup", word(&other)),
+                    format!(
+                        "{component} was complete and is not any more ({}): someone changed the backup",
+                        word(&other)
+                    ),
                 ));
             }
         }
@@ -208,7 +244,9 @@ pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
 
 async fn stop_running(execution: &Execution, component: Component) -> Result<(), String> {
     let id = execution.run.backup_id;
-    let owed = |why: &str| format!("{component} may still be taking backup {id}: {why}; retention deletes its remains");
+    let owed = |why: &str| {
+        format!("{component} may still be taking backup {id}: {why}; retention deletes its remains")
+    };
     let mut deleted = false;
     let mut quiet = 0;
     for _ in 0..60 {

@@ -86,7 +86,11 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
             }
             Ok(Seen::Failed { reason, progress }) => {
                 report(execution, component, "FAILED", &progress).await?;
-                let class = if component == Component::Records { FailureClass::Records } else { FailureClass::Component };
+                let class = if component == Component::Records {
+                    FailureClass::Records
+                } else {
+                    FailureClass::Component
+                };
                 return Err(StepError::new(class, format!("{component} failed: {reason}")));
             }
             Ok(seen) => {
@@ -100,7 +104,8 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
                 {
                     last = Some(progress.fingerprint());
                     moved_at = clock.monotonic();
-                    let state = if matches!(seen, Seen::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
+                    let state =
+                        if matches!(seen, Seen::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
                     report(execution, component, state, &progress).await?;
                 }
                 word(&seen)
@@ -108,7 +113,10 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
             Err(error) => {
                 execution.remember(&error);
                 if matches!(error.kind, ErrorKind::Unusable) {
-                    return Err(StepError::new(FailureClass::Component, format!("{component} gave no usable answer: {error}")));
+                    return Err(StepError::new(
+                        FailureClass::Component,
+                        format!("{component} gave no usable answer: {error}"),
+                    ));
                 }
                 error.to_string()
             }
@@ -158,7 +166,12 @@ fn part_of(snapshot: &Snapshot) -> Part {
     }
 }
 
-async fn report(execution: &Execution, component: Component, state: &str, progress: &Progress) -> Result<(), StepError> {
+async fn report(
+    execution: &Execution,
+    component: Component,
+    state: &str,
+    progress: &Progress,
+) -> Result<(), StepError> {
     let announced = execution.view().components.get(&component).map_or(0, |c| c.parts_total);
     let event = Event::Progress {
         component,
@@ -177,7 +190,9 @@ fn of_total(progress: &Progress) -> Option<u32> {
 /// A part that says COMPLETED is believed when it has what was announced and was made during this run: after a
 /// restore from an older backup, a broker says COMPLETED at once for an id that its store already holds.
 async fn believe(execution: &Execution, component: Component, progress: &Progress) -> Result<(), StepError> {
-    let doubt = |why: String| StepError::new(FailureClass::Component, format!("{component} says COMPLETED, but {why}"));
+    let doubt = |why: String| {
+        StepError::new(FailureClass::Component, format!("{component} says COMPLETED, but {why}"))
+    };
     let now = execution.ground.clock.now();
     let earliest = execution.run.created_at - OTHER_CLOCK;
     for part in &progress.parts {
@@ -215,7 +230,8 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
                 return Err(doubt(format!("{} of {expected} parts are there", found.len())));
             }
             if announced.is_empty() {
-                let repository = execution.spec.addresses.search.as_ref().map(|s| s.webapps_repository.clone());
+                let repository =
+                    execution.spec.addresses.search.as_ref().map(|s| s.webapps_repository.clone());
                 execution.write(vec![Event::Announced { component, repository, names: found }]).await?;
             }
         }
@@ -273,7 +289,9 @@ pub(super) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
             ),
             progress,
         },
-        SnapshotState::Other(state) => Seen::Unclear { reason: format!("snapshot {} is in the unknown state {state}", snapshot.name) },
+        SnapshotState::Other(state) => {
+            Seen::Unclear { reason: format!("snapshot {} is in the unknown state {state}", snapshot.name) }
+        }
     }
 }
 

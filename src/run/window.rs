@@ -69,13 +69,19 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
             other => {
                 return Err(StepError::new(
                     FailureClass::PauseBroken,
-                    format!("exporting is already paused by someone else ({}): resume it or wait, then take the backup", describe(&before, other)),
+                    format!(
+                        "exporting is already paused by someone else ({}): resume it or wait, then take the backup",
+                        describe(&before, other)
+                    ),
                 ));
             }
         },
         Err(error) => {
             execution.remember(&error);
-            return Err(StepError::new(FailureClass::Unreachable, format!("exporter phases could not be read before the pause: {error}")));
+            return Err(StepError::new(
+                FailureClass::Unreachable,
+                format!("exporter phases could not be read before the pause: {error}"),
+            ));
         }
     }
 
@@ -110,7 +116,10 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     if let Err(error) = &asked {
         execution.remember(error);
         if !error.may_have_acted() {
-            return Err(StepError::new(FailureClass::Component, format!("exporting could not be paused: {error}")));
+            return Err(StepError::new(
+                FailureClass::Component,
+                format!("exporting could not be paused: {error}"),
+            ));
         }
     }
     let began = clock.monotonic();
@@ -120,7 +129,9 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
             Ok(exporters) => match exporters.state() {
                 ExportingState::SoftPaused => return confirmed(execution, PauseMode::Soft, exporters).await,
                 ExportingState::Paused => return confirmed(execution, PauseMode::Hard, exporters).await,
-                ExportingState::Unknown if asked.is_ok() => return confirmed(execution, mode, exporters).await,
+                ExportingState::Unknown if asked.is_ok() => {
+                    return confirmed(execution, mode, exporters).await;
+                }
                 other => describe(exporters, other),
             },
             Err(error) => {
@@ -168,7 +179,9 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
                 execution.remember(&error);
                 return Err(StepError::new(
                     FailureClass::PauseBroken,
-                    format!("the pause cannot be shown to have held: the exporter phases could not be read before the resume: {error}"),
+                    format!(
+                        "the pause cannot be shown to have held: the exporter phases could not be read before the resume: {error}"
+                    ),
                 ));
             }
             Err(error) => execution.remember(&error),
@@ -177,7 +190,8 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
     };
     let state = exporters.state();
     let held = match (state, view.pause.mode) {
-        (ExportingState::SoftPaused, Some(PauseMode::Soft)) | (ExportingState::Paused, Some(PauseMode::Hard)) => true,
+        (ExportingState::SoftPaused, Some(PauseMode::Soft))
+        | (ExportingState::Paused, Some(PauseMode::Hard)) => true,
         // Never readable: the pause's confirmation is all the evidence there can be.
         (ExportingState::Unknown, _) => view.pause.positions.is_empty(),
         _ => false,

@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio_cron_scheduler::job::job_data::{JobAndNextTick, JobStoredData, JobType};
 use tokio_cron_scheduler::store::{DataStore, InitStore};
 use tokio_cron_scheduler::{
-    JobBuilder, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode,
-    SimpleNotificationCode, SimpleNotificationStore,
+    JobBuilder, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode, SimpleNotificationCode,
+    SimpleNotificationStore,
 };
 use uuid::Uuid;
 
@@ -166,7 +166,10 @@ impl Shared {
     /// A jump of the wall clock within the last hour.
     pub fn clock_jump(&self) -> Option<String> {
         let now = self.clock.now();
-        lock(&self.clock_jump).clone().filter(|(at, _)| (now - *at).abs() < TimeDelta::hours(1)).map(|(_, text)| text)
+        lock(&self.clock_jump)
+            .clone()
+            .filter(|(at, _)| (now - *at).abs() < TimeDelta::hours(1))
+            .map(|(_, text)| text)
     }
 
     /// The last claim that failed, until one succeeds.

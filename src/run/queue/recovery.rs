@@ -67,7 +67,9 @@ impl Queue {
             Recovery::Start => ("starts", None),
             Recovery::GoOn => ("goes on", None),
             Recovery::Finish => ("resumes and finishes", None),
-            Recovery::Fail { class, reason } => ("resumes if it owes one and fails", Some(StepError::new(*class, reason.clone()))),
+            Recovery::Fail { class, reason } => {
+                ("resumes if it owes one and fails", Some(StepError::new(*class, reason.clone())))
+            }
         };
         tracing::warn!(event = "run.recovered", %run_id, cluster, backup_id = run.backup_id.get(), outcome = how,
             reason = failed.as_ref().map(|e| e.reason.clone()));
@@ -77,7 +79,12 @@ impl Queue {
         }
         let plan = plan_of(&run, &spec);
         let entry = Entry { at: self.ground.clock.now(), event: Event::Recovered { how: how.into() } };
-        let _ = within(&*self.ground.clock, Duration::from_secs(2), self.ground.store.append(run_id, vec![entry])).await;
+        let _ = within(
+            &*self.ground.clock,
+            Duration::from_secs(2),
+            self.ground.store.append(run_id, vec![entry]),
+        )
+        .await;
         let execution = Execution::new(self.ground.clone(), run, spec, plan, stop);
         let left: Left = match failed {
             None => execution.execute().await,
@@ -96,7 +103,10 @@ impl Queue {
         };
         let positions_moved = exporters.as_ref().is_some_and(|seen| {
             run.view.pause.positions.iter().any(|(partition, position)| {
-                seen.partitions.get(partition).and_then(|p| p.exported_position).is_some_and(|p| p > *position)
+                seen.partitions
+                    .get(partition)
+                    .and_then(|p| p.exported_position)
+                    .is_some_and(|p| p > *position)
             })
         });
         let paused_for = run

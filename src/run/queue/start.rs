@@ -42,12 +42,16 @@ impl Queue {
             (false, true) => Fate::Fired,
             (false, false) => Fate::Coalesced,
         };
-        let mut pools: Vec<Pool> = due.iter().map(|r| Pool::Schedule(r.occurrence.schedule.clone())).collect();
+        let mut pools: Vec<Pool> =
+            due.iter().map(|r| Pool::Schedule(r.occurrence.schedule.clone())).collect();
         pools.sort();
         pools.dedup();
         let first_fires = |i: usize| i == 0;
-        let occurrences =
-            due.iter().enumerate().map(|(i, row)| (row.occurrence.clone(), fate_of(row, first_fires(i)))).collect();
+        let occurrences = due
+            .iter()
+            .enumerate()
+            .map(|(i, row)| (row.occurrence.clone(), fate_of(row, first_fires(i))))
+            .collect();
         let new = self.new_run(cluster, &settings, &prepared, Trigger::Schedule, occurrences, pools, None);
         match self.begin_run(new).await {
             Ok(run) => {
@@ -71,8 +75,12 @@ impl Queue {
 
     /// Starts a manual run. `Busy` while a run is under way; a deletion gives way within a minute.
     pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
-        let settings =
-            self.settings.load().get(cluster).cloned().ok_or_else(|| ManualError::UnknownCluster(cluster.to_owned()))?;
+        let settings = self
+            .settings
+            .load()
+            .get(cluster)
+            .cloned()
+            .ok_or_else(|| ManualError::UnknownCluster(cluster.to_owned()))?;
         let stop = self.reserve(cluster).await?;
         match self.begin_manual(cluster, &settings, note).await {
             Ok((run, prepared)) => {
@@ -102,7 +110,8 @@ impl Queue {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
         }
         let prepared = prepare::prepare(&self.ground, &settings.spec).await;
-        let mut new = self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
+        let mut new =
+            self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
         new.min_interval = Some(settings.manual_min_interval);
         Ok((self.begin_run(new).await?, prepared))
     }
@@ -257,7 +266,9 @@ impl Queue {
     }
 
     pub(super) fn under_way_is(&self, cluster: &str, run_id: RunId) {
-        if let Some(Busy::Run { run_id: now, .. }) = self.lock().slots.get_mut(cluster).and_then(|s| s.busy.as_mut()) {
+        if let Some(Busy::Run { run_id: now, .. }) =
+            self.lock().slots.get_mut(cluster).and_then(|s| s.busy.as_mut())
+        {
             *now = Some(run_id);
         }
     }
@@ -335,6 +346,9 @@ pub enum ManualError {
 /// Reads a run's stored spec back; a run whose spec cannot be read fails with this.
 pub(super) fn spec_of(run: &Run) -> Result<Spec, StepError> {
     serde_json::from_value(run.spec.clone()).map_err(|error| {
-        StepError::new(FailureClass::Interrupted, format!("the run's stored settings cannot be read: {error}"))
+        StepError::new(
+            FailureClass::Interrupted,
+            format!("the run's stored settings cannot be read: {error}"),
+        )
     })
 }
