@@ -1,9 +1,34 @@
 //! A simulated Camunda cluster, made of data and not of canned answers.
+//!
+//! Brokers write logs, exporters copy records to a search store, web apps import them, and backups are copies of
+//! that at an instant; what a restore would bring back is computed from the copies (`restore.rs` tells how and why).
+//! The same model answers over HTTP and in memory. Must not know plans, runs, retention or the store: it could not
+//! tell when they are wrong.
+//!
+//! # How to use it
+//!
+//! ```
+//! use camunda_backupd::sim::{Cluster, Config, SimTransport, Timing, shared};
+//! let config = Config { seed: 7, timing: Timing::default().faster(10.0), ..Config::named("orders") };
+//! let table = config.daemon_table(&config.memory_url()); // the TOML that points a daemon at it
+//! let cluster = shared(Cluster::new(config, chrono::DateTime::UNIX_EPOCH));
+//! # assert!(table.contains("zeebe = \"http://sim-orders/zeebe\""));
+//! # drop(cluster);
+//! ```
+//!
+//! - In memory: `SimTransport::to([cluster], clock)` is a `clients::Transport`; hosts are `sim-NAME`.
+//! - On a socket: `server::serve(listener, cluster, clock, shutdown)`; `config.daemon_table("http://127.0.0.1:9700")`.
+//! - Faster: `Timing::default().faster(n)`, or `Timing::tiny()`; wall clocks stay true, only durations shrink.
+//! - Faults: `locked(&cluster).arm("zeebe-post.drop-answer, operate.stall")`; `faults.rs` lists them all.
+//! - Judging: `locked(&cluster).restore(id).is_whole()`, or `POST /sim/restore {"backup_id": id}`.
+//! - Looking: `seen` counts requests by endpoint, `pauses` tells how long exporting stood still, `GET /sim/state`
+//!   tells both; in tests without time, `advance(now)`, `pass(duration)` and the model's own verbs.
 
 pub mod backups;
 pub mod broker;
 pub mod config;
 pub mod content;
+mod control;
 pub mod faults;
 pub mod history;
 pub mod importer;
@@ -11,9 +36,16 @@ pub mod indices;
 pub mod model;
 pub mod random;
 pub mod restore;
+pub mod server;
 pub mod snapshots;
+mod strike;
 pub mod timing;
+pub mod transport;
 pub mod webapps;
+pub mod wire;
+mod wire_broker;
+mod wire_search;
+mod wire_webapp;
 pub mod world;
 
 pub use config::{Config, Engine, Version};
@@ -21,3 +53,4 @@ pub use importer::App;
 pub use model::Cluster;
 pub use restore::{Piece, Restored};
 pub use timing::{Load, Timing};
+pub use transport::{SharedCluster, SimTransport, locked, shared};

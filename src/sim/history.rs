@@ -156,7 +156,7 @@ impl Histories {
     }
 
     /// Records held in memory.
-    pub fn len(&self) -> usize {
+    pub fn remembered(&self) -> usize {
         self.timelines.iter().map(|h| h.records.len()).sum()
     }
 

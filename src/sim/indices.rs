@@ -73,6 +73,15 @@ pub fn of_part(app: App, number: u32) -> &'static [&'static str] {
     }
 }
 
+/// What a web app asks the search engine to take for part `number`: its indices, or their dated archives.
+pub fn patterns_of_part(app: App, number: u32) -> Vec<String> {
+    if app != App::Optimize && matches!(number, 3 | 5) {
+        let live = of_part(app, number - 1);
+        return live.iter().flat_map(|name| [format!("{name}*"), format!("-{name}")]).collect();
+    }
+    of_part(app, number).iter().map(|name| (*name).to_owned()).collect()
+}
+
 /// Which part of which web app an index lies in.
 pub fn part_of(name: &str) -> Option<(App, u32)> {
     App::ALL

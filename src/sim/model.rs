@@ -35,6 +35,8 @@ pub(super) enum Timer {
     BrokerUp,
     /// The search engine is reachable again.
     SearchUp,
+    /// A web app is reachable again.
+    AppUp(App),
     /// The backup store works again.
     StoreUp,
     /// Somebody else resumes exporting.
@@ -158,6 +160,11 @@ impl Cluster {
             Timer::DeletePart(app, names) => self.delete_next_part(app, names),
             Timer::BrokerUp => self.broker_down = false,
             Timer::SearchUp => self.search_down = false,
+            Timer::AppUp(app) => {
+                if let Some(memory) = self.apps.get_mut(&app) {
+                    memory.down = false;
+                }
+            }
             Timer::StoreUp => self.set_store(BackupStore::Up),
             Timer::StrangerResumes => self.set_phase(Phase::Exporting, usize::MAX),
             Timer::StrangerPauses(soft) => {

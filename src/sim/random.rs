@@ -15,7 +15,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,18 +25,18 @@ impl Random {
 
     /// A number from 0 up to, not including, `limit`; 0 when `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        if limit == 0 { 0 } else { self.next() % limit }
+        if limit == 0 { 0 } else { self.draw() % limit }
     }
 
     /// Twenty-two characters as search engines write their uuids.
     pub fn engine_uuid(&mut self) -> String {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        (0..22).map(|_| char::from(ALPHABET[(self.next() & 63) as usize])).collect()
+        (0..22).map(|_| char::from(ALPHABET[(self.draw() & 63) as usize])).collect()
     }
 
     /// A uuid in the usual form.
     pub fn uuid(&mut self) -> String {
-        let value = (u128::from(self.next()) << 64) | u128::from(self.next());
+        let value = (u128::from(self.draw()) << 64) | u128::from(self.draw());
         uuid::Builder::from_random_bytes(value.to_be_bytes()).into_uuid().to_string()
     }
 }

@@ -3,7 +3,6 @@
 //! Owns snapshots: what they were asked to hold, what they were found to hold, and their state. A snapshot copies
 //! the documents at one instant between its start and its end, which one is chance. Must not know who asked.
 
-use super::history::Value;
 use super::importer::{App, PartCopy};
 use super::indices::{self, Index, matches, part_of};
 use super::model::{Cluster, Timer};
@@ -73,6 +72,8 @@ impl Snapshot {
 pub struct Repository {
     /// Its snapshots, in the order they were asked for.
     pub snapshots: Vec<Snapshot>,
+    /// Whether the search engine knows of it; its files stay when it does not.
+    pub forgotten: bool,
 }
 
 /// What a snapshot is asked to hold.
@@ -143,9 +144,7 @@ impl Cluster {
         takes: Duration,
         fate: Option<Fate>,
     ) -> Result<u64, SnapshotRefusal> {
-        let Some(found) = self.repositories.get(repository) else {
-            return Err(SnapshotRefusal::NoRepository);
-        };
+        let found = self.repository(repository)?;
         if let Some(old) = found.snapshots.iter().find(|s| s.name == name) {
             return Err(SnapshotRefusal::NameTaken { running: old.state == SnapshotState::InProgress });
         }
@@ -202,21 +201,27 @@ impl Cluster {
 
     /// Deletes snapshots by pattern, running ones too; false when none matched.
     pub fn delete_snapshots(&mut self, repository: &str, pattern: &str) -> Result<bool, SnapshotRefusal> {
-        let Some(found) = self.repositories.get_mut(repository) else {
-            return Err(SnapshotRefusal::NoRepository);
-        };
+        let found = self.repositories.get_mut(repository).filter(|r| !r.forgotten);
+        let found = found.ok_or(SnapshotRefusal::NoRepository)?;
         let gone: BTreeSet<u64> = (found.snapshots.iter())
             .filter(|s| pattern.split(',').any(|p| matches(p, &s.name)))
             .map(|s| s.key)
             .collect();
         found.snapshots.retain(|s| !gone.contains(&s.key));
-        gone.iter().for_each(|key| self.part_ended(*key));
+        for key in &gone {
+            self.part_ended(*key);
+        }
         Ok(!gone.is_empty())
+    }
+
+    /// A registered repository.
+    pub fn repository(&self, name: &str) -> Result<&Repository, SnapshotRefusal> {
+        self.repositories.get(name).filter(|r| !r.forgotten).ok_or(SnapshotRefusal::NoRepository)
     }
 
     /// Snapshots of a repository that match a pattern, oldest first.
     pub fn snapshots(&self, repository: &str, pattern: &str) -> Result<Vec<&Snapshot>, SnapshotRefusal> {
-        let found = self.repositories.get(repository).ok_or(SnapshotRefusal::NoRepository)?;
+        let found = self.repository(repository)?;
         let wanted = |s: &&Snapshot| pattern.split(',').any(|p| p == "_all" || matches(p, &s.name));
         Ok(found.snapshots.iter().filter(wanted).collect())
     }
@@ -296,18 +301,13 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Days on which records of a kind were exported, for `_count` and the like.
+    /// How many records the search store holds.
     pub fn exported_records(&self) -> u64 {
         let count = |(partition, content): (&super::broker::Partition, &super::content::Content)| -> u64 {
             let spans = content.spans().iter();
             spans.map(|s| partition.histories.own(s.timeline, s.from, s.to).len() as u64).sum()
         };
         self.world.partitions.iter().zip(&self.world.records).map(count).sum()
-    }
-
-    /// Kinds of record that have an index.
-    pub fn record_kinds(&self) -> BTreeSet<Value> {
-        self.world.indices.iter().map(|(value, _)| *value).collect()
     }
 
     /// Runs `timer` after `delay`.

@@ -48,7 +48,7 @@ impl Default for Timing {
             export_every: ms(100),
             import_every: ms(120),
             store_position_every: ms(500),
-            snapshot_every: Duration::from_secs(300),
+            snapshot_every: Duration::from_mins(5),
         }
     }
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 pub struct WebApp {
     queue: VecDeque<(i64, u32)>,
     running: Vec<u64>,
+    /// Not reachable just now.
+    pub(super) down: bool,
     /// What is to go wrong with the part of that number.
     pub(super) fate: Option<(u32, Fate)>,
 }
@@ -126,12 +128,15 @@ impl Cluster {
         app == App::Operate && self.config.engine == Engine::OpenSearch
     }
 
-    /// Kills and restarts a web app: its queue is gone, what the search engine has begun goes on.
-    pub fn restart_app(&mut self, app: App) {
+    /// Kills a web app and starts it again after `down`: its queue is gone, what the search engine has begun
+    /// goes on.
+    pub fn restart_app(&mut self, app: App, down: Duration) {
         if let Some(memory) = self.apps.get_mut(&app) {
             memory.queue.clear();
             memory.running.clear();
+            memory.down = true;
         }
+        self.at(down, Timer::AppUp(app));
         self.timers.retain(|_, timer| !matches!(timer, Timer::NextPart(other) if *other == app));
         if let Some(imported) = self.world.apps.get_mut(&app) {
             imported.restart();
@@ -151,14 +156,12 @@ impl Cluster {
         let Some((id, number)) = memory.queue.pop_front() else { return };
         let fate = memory.fate.take_if(|(part, _)| *part == number).map(|(_, fate)| fate);
         let request = SnapshotRequest {
-            indices: indices::of_part(app, number).iter().map(|name| (*name).to_owned()).collect(),
+            indices: indices::patterns_of_part(app, number),
             metadata: Some(serde_json::json!({
                 "backupId": id, "version": self.app_version(app), "partNo": number, "partCount": app.parts(),
             })),
             ..SnapshotRequest::default()
         };
-        // A part without indices must not become a snapshot of everything.
-        let request = if request.indices.is_empty() { nothing(request) } else { request };
         let (repository, name) = (self.config.repository.clone(), self.part_name(app, id, number));
         let takes = self.uneven(self.config.timing.part);
         match self.begin_snapshot(&repository, &name, &request, takes, fate) {
@@ -224,8 +227,4 @@ impl Cluster {
         self.timers.retain(|_, timer| !matches!(timer, Timer::Copy(other) if *other == key));
         self.copy_documents(key);
     }
-}
-
-fn nothing(request: SnapshotRequest) -> SnapshotRequest {
-    SnapshotRequest { indices: vec!["no-index-of-this-part*".into()], ..request }
 }

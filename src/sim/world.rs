@@ -211,7 +211,7 @@ impl World {
     /// Forgets records that every store and every copy has; `needed` gives the lowest position a copy may lack.
     pub fn forget(&mut self, needed: impl Fn(usize) -> u64) {
         for (index, partition) in self.partitions.iter_mut().enumerate() {
-            if partition.histories.len() < REMEMBERED {
+            if partition.histories.remembered() < REMEMBERED {
                 continue;
             }
             let base = partition.histories.base;

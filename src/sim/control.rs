@@ -1,0 +1,136 @@
+//! What test programs and demonstrations ask of a simulated cluster itself, under `/sim/`.
+//!
+//! Owns those routes: `GET state`, `GET backups`, `GET` and `POST faults` (the list as text, or `{"spec": ...}`),
+//! `POST restore` and `POST restore-in-place` with `{"backup_id": n}`. No Camunda has them.
+
+use super::backups::PartitionState;
+use super::importer::App;
+use super::model::Cluster;
+use super::snapshots::SnapshotState;
+use super::webapps::WebAppState;
+use super::wire::{JSON, WireRequest, json_answer};
+use crate::clients::{Method, Response};
+use crate::domain::Instant;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+impl Cluster {
+    /// Answers a request below `/sim/`.
+    pub fn control(&mut self, now: Instant, request: &WireRequest) -> Response {
+        self.advance(now);
+        let refuse = |status, text: &str| json_answer(status, JSON, &json!({"error": text}));
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match (request.method, request.path.as_str()) {
+            (Method::Get, "/sim/state") => json_answer(200, JSON, &self.state_body()),
+            (Method::Get, "/sim/backups") => json_answer(200, JSON, &self.backups_body()),
+            (Method::Get, "/sim/faults") => json_answer(200, JSON, &self.faults_body()),
+            (Method::Post, "/sim/faults") => {
+                let text = String::from_utf8_lossy(&request.body).into_owned();
+                let spec = body.get("spec").and_then(Value::as_str).map_or(text, str::to_owned);
+                match self.arm(&spec) {
+                    Ok(()) => json_answer(200, JSON, &self.faults_body()),
+                    Err(error) => refuse(400, &error),
+                }
+            }
+            (Method::Post, "/sim/restore" | "/sim/restore-in-place") => {
+                let Some(id) = body.get("backup_id").and_then(Value::as_i64) else {
+                    return refuse(400, "`backup_id` is missing: send {\"backup_id\": 1}");
+                };
+                if request.path == "/sim/restore-in-place" {
+                    let pieces = self.pieces_of(id);
+                    self.restore_in_place(&pieces);
+                    return json_answer(200, JSON, &self.state_body());
+                }
+                let restored = self.restore(id);
+                let mut answer = json!({
+                    "backup_id": id, "lost": restored.lost(), "duplicates": restored.duplicates(),
+                    "whole": restored.is_whole(), "pieces": self.pieces_of(id).len(),
+                });
+                answer["details"] = serde_json::to_value(restored).unwrap_or_default();
+                json_answer(200, JSON, &answer)
+            }
+            _ => refuse(404, "no such route: see /sim/state, /sim/backups, /sim/faults, /sim/restore"),
+        }
+    }
+
+    fn state_body(&self) -> Value {
+        let seconds = |length: TimeDelta| length.num_milliseconds() as f64 / 1000.0;
+        let open = self.pauses.since.map_or(TimeDelta::zero(), |since| self.now() - since);
+        let partitions: Vec<Value> = (self.world.partitions.iter().enumerate())
+            .map(|(index, p)| {
+                json!({
+                    "partition": index + 1,
+                    "phase": p.exporter.phase.wire(),
+                    "written": p.state.end,
+                    "exported": p.exporter.read,
+                    "acknowledged": p.exporter.acknowledged,
+                    "log_from": p.log_start,
+                    "live": p.state.live.len(),
+                })
+            })
+            .collect();
+        json!({
+            "name": self.config.name,
+            "version": self.config.version.to_string(),
+            "now": self.now().to_rfc3339(),
+            "partitions": partitions,
+            "paused": self.pauses.since.is_some(),
+            "pauses": {
+                "since": self.pauses.since.map(|at| at.to_rfc3339()),
+                "open_seconds": seconds(open),
+                "ended": self.pauses.ended,
+                "total_seconds": seconds(self.pauses.total + open),
+                "longest_seconds": seconds(self.pauses.longest.max(open)),
+            },
+            "instances": {"started": self.world.started, "live": self.world.live_instances()},
+            "records": self.exported_records(),
+            "log_bytes": self.log_bytes(),
+            "requests": self.seen,
+            "faults": self.faults_body(),
+        })
+    }
+
+    fn faults_body(&self) -> Value {
+        json!({"waiting": self.faults.waiting(), "happened": self.faults.happened})
+    }
+
+    /// Every id anything in the cluster is named after, with what there is of it.
+    fn backups_body(&self) -> Value {
+        const RECORDS: &str = "camunda_zeebe_records_backup_";
+        let mut ids: BTreeSet<i64> = self.backups.keys().copied().collect();
+        for app in App::ALL {
+            ids.extend(self.app_backup_ids(app).unwrap_or_default());
+        }
+        for snapshot in self.repositories.values().flat_map(|r| &r.snapshots) {
+            ids.extend(snapshot.name.strip_prefix(RECORDS).and_then(|id| id.parse::<i64>().ok()));
+        }
+        let body = |id: i64| {
+            let mut one = json!({"backup_id": id, "pieces": self.pieces_of(id).len()});
+            if let Some(backup) = self.backups.get(&id) {
+                let states: Vec<&str> =
+                    backup.states(self.now()).into_iter().map(PartitionState::wire).collect();
+                one["zeebe"] = states.into();
+            }
+            for app in App::ALL {
+                let parts = self.parts_taken(app, id).unwrap_or_default();
+                if !parts.is_empty() {
+                    one[app.name()] = json!({
+                        "parts": parts.len(),
+                        "complete": Self::app_state(app, &parts) == WebAppState::Completed,
+                    });
+                }
+            }
+            let named = format!("{RECORDS}{id}");
+            let records = self.repositories.values().flat_map(|r| &r.snapshots).find(|s| s.name == named);
+            if let Some(snapshot) = records {
+                one["records"] = snapshot.state.wire().into();
+                one["records_whole"] =
+                    (snapshot.state == SnapshotState::Success && !snapshot.indices.is_empty()).into();
+                one["metadata"] = snapshot.metadata.clone().unwrap_or_default();
+            }
+            one
+        };
+        ids.into_iter().map(body).collect()
+    }
+}

@@ -1,0 +1,102 @@
+//! What faults do to the model.
+//!
+//! Owns the effects on the cluster itself; those on one answer are in `wire.rs`, those on one operation where that
+//! operation is.
+
+use super::backups::BackupStore;
+use super::faults::{self, Fault, What};
+use super::importer::App;
+use super::indices::Index;
+use super::model::{Cluster, Timer};
+use super::snapshots::Fate;
+use chrono::TimeDelta;
+
+impl Cluster {
+    /// Reads a list of faults and arms them; those that begin with `now` happen at once.
+    pub fn arm(&mut self, spec: &str) -> Result<(), String> {
+        for fault in faults::parse(spec)? {
+            self.arm_fault(fault);
+        }
+        Ok(())
+    }
+
+    /// Arms one fault.
+    pub fn arm_fault(&mut self, fault: Fault) {
+        if fault.when == "now" {
+            self.faults.happened += 1;
+            self.strike_before("zeebe", &[fault.what]);
+            self.strike_after("zeebe", &[fault.what]);
+        } else {
+            self.faults.arm(fault);
+        }
+    }
+
+    /// Effects that are there when the request is acted upon.
+    pub(super) fn strike_before(&mut self, part: &str, struck: &[What]) {
+        for what in struck {
+            match *what {
+                What::StoreDown(length) => self.spoil_store(BackupStore::Down, length),
+                What::StoreHung(length) => self.spoil_store(BackupStore::Hung, length),
+                What::StoreNone => self.spoil_store(BackupStore::Absent, None),
+                What::SearchDown(length) => self.stop_search(length),
+                What::Clock(error) => self.clock_error = error,
+                What::Compact => self.snapshot_broker_now(),
+                What::Heal => self.heal(),
+                What::Unassigned => self.lose_a_primary(part),
+                What::Stall(length) => self.spoil_app(part, Fate::Stall(length)),
+                What::FailedShard | What::Fail => self.spoil_app(part, Fate::FailedShard),
+                _ => {}
+            }
+        }
+    }
+
+    /// Effects that come once it was acted upon.
+    pub(super) fn strike_after(&mut self, part: &str, struck: &[What]) {
+        for what in struck {
+            match *what {
+                What::BrokerRestart(down) => self.restart_broker(down),
+                What::LeaderChange => self.change_leader(),
+                What::Kill(down) => {
+                    if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
+                        self.restart_app(app, down);
+                    }
+                }
+                What::StrangerResume(later) => self.at(later, Timer::StrangerResumes),
+                What::StrangerPause(later) => self.at(later, Timer::StrangerPauses(true)),
+                What::StrangerHardPause(later) => self.at(later, Timer::StrangerPauses(false)),
+                _ => {}
+            }
+        }
+    }
+
+    fn spoil_app(&mut self, part: &str, fate: Fate) {
+        if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
+            // One in the middle, so that something is there before and something is missing after.
+            self.spoil_part(app, app.parts() / 2, fate);
+        }
+    }
+
+    fn lose_a_primary(&mut self, part: &str) {
+        let name = match part {
+            "operate" => "operate-variable-8.3.0_2020-01-01",
+            "tasklist" => "tasklist-task-8.5.0_2020-01-01",
+            _ => "zeebe-record-unassigned",
+        };
+        if !self.extra_indices.iter().any(|i| i.name == name) {
+            self.extra_indices.push(Index { assigned: false, ..Index::healthy(name, 1) });
+        }
+    }
+
+    fn heal(&mut self) {
+        self.faults.disarm();
+        self.extra_indices.clear();
+        self.clock_error = TimeDelta::zero();
+        self.search_down = false;
+        self.broker_down = false;
+        self.apps.values_mut().for_each(|memory| {
+            memory.down = false;
+            memory.fate = None;
+        });
+        self.set_store(BackupStore::Up);
+    }
+}

@@ -1,0 +1,129 @@
+//! The simulated clusters in memory, without sockets.
+//!
+//! Owns `SimTransport`, which carries requests to clusters by host name (`http://sim-NAME/zeebe/...`), and the
+//! clusters' own clock: it follows monotonic time, so that a daemon's wall clock may jump without them noticing.
+
+use super::model::Cluster;
+use super::wire::{Carried, Reply, WireRequest};
+use crate::clients::{MAX_BODY, Request, Response, Transport, TransportError};
+use crate::clock::{SharedClock, within};
+use crate::domain::Instant;
+use chrono::TimeDelta;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A cluster to pass around.
+pub type SharedCluster = Arc<Mutex<Cluster>>;
+
+/// A cluster to pass around, just begun.
+pub fn shared(cluster: Cluster) -> SharedCluster {
+    Arc::new(Mutex::new(cluster))
+}
+
+/// The cluster behind the lock; never held across a wait.
+pub fn locked(cluster: &SharedCluster) -> MutexGuard<'_, Cluster> {
+    cluster.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The simulation's wall clock: begins at another clock's wall time and goes on with its monotonic time.
+#[derive(Clone)]
+pub struct SimClock {
+    clock: SharedClock,
+    start: Instant,
+    from: Duration,
+}
+
+impl SimClock {
+    /// A clock that agrees with `clock` now and does not follow its jumps.
+    pub fn beside(clock: SharedClock) -> Self {
+        Self { start: clock.now(), from: clock.monotonic(), clock }
+    }
+
+    /// The simulation's time.
+    pub fn now(&self) -> Instant {
+        let passed = self.clock.monotonic().saturating_sub(self.from);
+        self.start + TimeDelta::from_std(passed).unwrap_or_default()
+    }
+
+    /// Waits.
+    pub async fn sleep(&self, duration: Duration) {
+        if !duration.is_zero() {
+            self.clock.sleep(duration).await;
+        }
+    }
+
+    /// Lets a cluster act on a request and waits for what comes back.
+    pub(super) async fn exchange(&self, cluster: &SharedCluster, request: &WireRequest) -> Carried {
+        let mut reply = locked(cluster).handle(self.now(), request);
+        loop {
+            let Reply { after, carried } = reply;
+            self.sleep(after).await;
+            match carried {
+                Carried::Waiting(waiting) => reply = locked(cluster).look_again(self.now(), waiting),
+                carried => return carried,
+            }
+        }
+    }
+}
+
+/// Carries requests to simulated clusters.
+pub struct SimTransport {
+    clusters: BTreeMap<String, SharedCluster>,
+    clock: SimClock,
+}
+
+impl SimTransport {
+    /// A transport to these clusters, each at `http://sim-NAME`.
+    pub fn to(clusters: impl IntoIterator<Item = SharedCluster>, clock: SharedClock) -> Self {
+        let named = |cluster: SharedCluster| (format!("sim-{}", locked(&cluster).config.name), cluster);
+        Self { clusters: clusters.into_iter().map(named).collect(), clock: SimClock::beside(clock) }
+    }
+
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &str) -> Option<&SharedCluster> {
+        self.clusters.get(&format!("sim-{name}"))
+    }
+
+    async fn carry(&self, request: Request) -> Result<Response, TransportError> {
+        let url = url::Url::parse(&request.url)
+            .map_err(|error| TransportError::NotSent(format!("`{}` is not a URL: {error}", request.url)))?;
+        let host = url.host_str().unwrap_or("");
+        let Some(cluster) = self.clusters.get(host) else {
+            return Err(TransportError::NotSent(format!("{host}: no such host")));
+        };
+        let wire = WireRequest {
+            method: request.method,
+            path: url.path().to_owned(),
+            query: url.query().unwrap_or("").to_owned(),
+            content_type: request.json.is_some().then(|| "application/json".to_owned()),
+            body: request.json.as_ref().map(|json| json.to_string().into_bytes()).unwrap_or_default(),
+        };
+        match self.clock.exchange(cluster, &wire).await {
+            Carried::Answer(response) if response.body.len() > MAX_BODY => {
+                Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
+            }
+            Carried::Answer(response) => Ok(response),
+            Carried::Redirect(to) => Err(TransportError::Unusable(format!("{host} redirects to {to}"))),
+            Carried::Endless => {
+                Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
+            }
+            Carried::Refused => Err(TransportError::NotSent(format!("{host}: connection refused"))),
+            Carried::Lost | Carried::Waiting(_) => {
+                Err(TransportError::Lost(format!("{host} closed the connection without an answer")))
+            }
+        }
+    }
+}
+
+impl Transport for SimTransport {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        Box::pin(async move {
+            let deadline = request.deadline;
+            let late = format!("no answer from {} within {deadline:?}", request.url);
+            let clock = Arc::clone(&self.clock.clock);
+            within(&*clock, deadline, self.carry(request)).await.unwrap_or(Err(TransportError::Lost(late)))
+        })
+    }
+}

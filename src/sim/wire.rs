@@ -1,0 +1,348 @@
+//! Requests and answers, whatever carries them.
+//!
+//! Owns the way from a request to the part it is for, the counters, and what faults do to the answer on its way
+//! back. The parts lie under path prefixes of one address: `/zeebe /operate /tasklist /optimize /search /rest`.
+//! Must not open sockets.
+
+use super::faults::What;
+use super::importer::App;
+use super::model::Cluster;
+use crate::clients::{Method, Response};
+use crate::domain::Instant;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// `Content-Type` of Spring's actuators.
+pub(super) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
+/// Plain JSON.
+pub(super) const JSON: &str = "application/json";
+/// Errors as RFC 9457 has them, more or less.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// A request as it arrives.
+#[derive(Clone, Debug)]
+pub struct WireRequest {
+    /// Verb.
+    pub method: Method,
+    /// Path, beginning with the part's prefix.
+    pub path: String,
+    /// Query without the question mark.
+    pub query: String,
+    /// `Content-Type`, if it was sent.
+    pub content_type: Option<String>,
+    /// Body, perhaps empty.
+    pub body: Vec<u8>,
+}
+
+impl WireRequest {
+    /// A parameter of the query.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        let pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Whether the body is said to be JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.content_type.as_deref().is_some_and(|t| t.split(';').next().is_some_and(|t| t.trim() == JSON))
+    }
+}
+
+/// What comes back, and how long it takes.
+#[derive(Debug)]
+pub struct Reply {
+    /// Time until it comes.
+    pub after: Duration,
+    /// What comes.
+    pub carried: Carried,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub enum Carried {
+    /// An answer.
+    Answer(Response),
+    /// The way to another place.
+    Redirect(String),
+    /// A body that never ends.
+    Endless,
+    /// Nobody listens.
+    Refused,
+    /// Nothing; the connection ends.
+    Lost,
+    /// Nothing yet: ask `Cluster::look_again`.
+    Waiting(Waiting),
+}
+
+/// An answer that waits for a snapshot.
+#[derive(Debug)]
+pub struct Waiting {
+    key: u64,
+    struck: Vec<What>,
+}
+
+/// What a part made of a request.
+pub(super) enum Acted {
+    /// An answer.
+    Done(Response),
+    /// An answer that takes that much longer.
+    Slow(Duration, Response),
+    /// The answer comes when the snapshot ends.
+    Waits(u64),
+}
+
+impl From<Response> for Acted {
+    fn from(response: Response) -> Self {
+        Self::Done(response)
+    }
+}
+
+/// An answer with a JSON body.
+pub(super) fn json_answer(status: u16, content_type: &str, body: &Value) -> Response {
+    Response { status, content_type: content_type.to_owned(), body: body.to_string().into_bytes() }
+}
+
+/// An answer without a body.
+pub(super) fn empty_answer(status: u16) -> Response {
+    Response { status, content_type: String::new(), body: Vec::new() }
+}
+
+impl Cluster {
+    /// Takes a request at `now`, acts on it, and says what comes back.
+    pub fn handle(&mut self, now: Instant, request: &WireRequest) -> Reply {
+        self.advance(now);
+        let (part, rest) = split_part(&request.path);
+        let endpoint = endpoint_of(part, request.method, rest);
+        *self.seen.entry(endpoint).or_default() += 1;
+        let struck = self.faults.strike(part, endpoint);
+        let carried = |carried| Reply { after: Duration::ZERO, carried };
+        if struck.contains(&What::Refuse) {
+            return carried(Carried::Refused);
+        }
+        if struck.contains(&What::DropRequest) {
+            return carried(Carried::Lost);
+        }
+        self.strike_before(part, &struck);
+        if self.is_down(part) {
+            return carried(Carried::Refused);
+        }
+        let acted = match part {
+            "zeebe" => self.broker(request, rest, &struck),
+            "rest" => self.rest(request, rest).into(),
+            "operate" => self.web_app(App::Operate, request, rest),
+            "tasklist" => self.web_app(App::Tasklist, request, rest),
+            "optimize" => self.web_app(App::Optimize, request, rest),
+            "search" => self.search(request, rest, &struck),
+            _ => json_answer(404, JSON, &json!({"error": "no such part", "path": request.path})).into(),
+        };
+        self.strike_after(part, &struck);
+        let answer = self.config.timing.answer;
+        match acted {
+            Acted::Done(response) => deliver(answer, response, &struck),
+            Acted::Slow(longer, response) => deliver(answer + longer, response, &struck),
+            Acted::Waits(key) => self.wait_for(Waiting { key, struck }),
+        }
+    }
+
+    /// Whether a waiting answer is there by now.
+    pub fn look_again(&mut self, now: Instant, waiting: Waiting) -> Reply {
+        self.advance(now);
+        if self.search_down {
+            return Reply { after: Duration::ZERO, carried: Carried::Lost };
+        }
+        self.wait_for(waiting)
+    }
+
+    fn wait_for(&mut self, waiting: Waiting) -> Reply {
+        match self.snapshot_result(waiting.key) {
+            Some(response) => deliver(self.config.timing.answer, response, &waiting.struck),
+            None => Reply { after: self.snapshot_left(waiting.key), carried: Carried::Waiting(waiting) },
+        }
+    }
+
+    fn is_down(&self, part: &str) -> bool {
+        let app_down = |app| self.apps.get(&app).is_none_or(|memory| memory.down);
+        match part {
+            "zeebe" | "rest" => self.broker_down,
+            "search" => self.search_down,
+            "operate" => app_down(App::Operate),
+            "tasklist" => app_down(App::Tasklist),
+            "optimize" => app_down(App::Optimize),
+            _ => false,
+        }
+    }
+
+    /// An error as Spring itself writes it, without the component having seen the request.
+    pub(super) fn spring_error(&self, status: u16, detail: Option<&str>, path: &str) -> Response {
+        let title = match status {
+            400 => "Bad Request",
+            405 => "Method Not Allowed",
+            415 => "Unsupported Media Type",
+            _ => "Not Found",
+        };
+        if self.config.version.minor >= 6 {
+            let at = self.shown(self.now).format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string();
+            return json_answer(
+                status,
+                JSON,
+                &json!({"timestamp": at, "status": status, "error": title, "path": path}),
+            );
+        }
+        let mut body = json!({"type": "about:blank", "title": title, "status": status, "instance": path});
+        if let Some(detail) = detail {
+            body["detail"] = detail.into();
+        }
+        json_answer(status, PROBLEM, &body)
+    }
+}
+
+/// The part a path is for, and the path within it.
+fn split_part(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.find('/').map_or((path, ""), |at| path.split_at(at))
+}
+
+/// What kind of request it is, as counters and faults name it.
+fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
+    let actuator = rest.strip_prefix("/actuator").unwrap_or("");
+    match part {
+        "zeebe" => match (method, actuator) {
+            (Method::Post, "/exporting/pause") => "pause",
+            (Method::Post, "/exporting/resume") => "resume",
+            (_, "/partitions") => "partitions",
+            (_, "/info") => "info",
+            (_, "/cluster") => "cluster",
+            (_, path) if path.starts_with("/health") => "health",
+            (_, path) => backups_endpoint("zeebe", method, path),
+        },
+        "operate" | "tasklist" | "optimize" => backups_endpoint(part, method, actuator),
+        "rest" if rest.ends_with("/topology") => "topology",
+        "rest" => "rest-other",
+        "search" => {
+            let segments: Vec<&str> = rest.split('/').skip(1).collect();
+            match (method, segments.as_slice()) {
+                (Method::Put | Method::Post, ["_snapshot", _, name]) if !name.starts_with('_') => {
+                    "search-put"
+                }
+                (Method::Get, ["_snapshot", _, _, "_status"] | ["_snapshot", "_status"]) => "search-status",
+                (Method::Get, ["_snapshot", _, _]) => "search-get",
+                (Method::Delete, ["_snapshot", _, _]) => "search-delete",
+                (_, ["_snapshot"] | ["_snapshot", ..]) => "search-repository",
+                (Method::Get, ["_cat", "indices", ..]) => "search-indices",
+                (_, ["" | "_cluster" | "_nodes" | "_cat", ..] | []) => "search-other",
+                (Method::Get, _) => "search-indices",
+                _ => "search-other",
+            }
+        }
+        _ => "unknown",
+    }
+}
+
+fn backups_endpoint(part: &str, method: Method, actuator: &str) -> &'static str {
+    let verb = match (method, actuator) {
+        (Method::Post, "/backups") => "post",
+        (Method::Get, "/backups") => "list",
+        (Method::Get, path) if path.starts_with("/backups/") => "get",
+        (Method::Delete, path) if path.starts_with("/backups/") => "delete",
+        _ => "other",
+    };
+    let name = format!("{part}-{verb}");
+    super::faults::ENDPOINTS.into_iter().find(|known| *known == name).unwrap_or("unknown")
+}
+
+/// An answer on its way back.
+fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
+    let mut reply = Reply { after, carried: Carried::Answer(response) };
+    for what in struck {
+        match (what, &mut reply.carried) {
+            (What::DropAnswer, _) => reply.carried = Carried::Lost,
+            (What::Endless, _) => reply.carried = Carried::Endless,
+            (What::Redirect, _) => reply.carried = Carried::Redirect("http://127.0.0.1:1/login".into()),
+            (What::Delay(longer), _) => reply.after += *longer,
+            (What::NotJson, Carried::Answer(response)) => {
+                response.body = b"<html><body>upstream said something else</body></html>".to_vec();
+            }
+            (What::ContentType, Carried::Answer(response)) => response.content_type = "text/html".into(),
+            (What::UnknownState, Carried::Answer(response)) => strange_states(response),
+            _ => {}
+        }
+    }
+    reply
+}
+
+/// Replaces every state in an answer by a word that no version knows.
+fn strange_states(response: &mut Response) {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    if matches!(key.as_str(), "state" | "exporterPhase") && field.is_string() {
+                        *field = "REARRANGING".into();
+                    } else {
+                        walk(field);
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    if let Ok(mut body) = serde_json::from_slice(&response.body) {
+        walk(&mut body);
+        response.body = body.to_string().into_bytes();
+    }
+}
+
+/// A path segment without percent signs.
+pub(super) fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = |byte: u8| char::from(byte).to_digit(16);
+        match (first, after) {
+            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
+                bytes.push((hex(*high).unwrap_or(0) * 16 + hex(*low).unwrap_or(0)) as u8);
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_has_a_name() {
+        for (method, path, expected) in [
+            (Method::Post, "/zeebe/actuator/exporting/pause", "pause"),
+            (Method::Get, "/zeebe/actuator/backups/7", "zeebe-get"),
+            (Method::Get, "/tasklist/actuator/backups", "tasklist-list"),
+            (Method::Put, "/search/_snapshot/camunda/camunda_zeebe_records_backup_1", "search-put"),
+            (
+                Method::Get,
+                "/search/_snapshot/camunda/camunda_zeebe_records_backup_1/_status",
+                "search-status",
+            ),
+            (Method::Get, "/search/_snapshot/camunda", "search-repository"),
+            (Method::Get, "/search/_cat/indices/zeebe-record*", "search-indices"),
+            (Method::Get, "/search/", "search-other"),
+            (Method::Get, "/rest/v2/topology", "topology"),
+            (Method::Get, "/elsewhere", "unknown"),
+        ] {
+            let (part, rest) = split_part(path);
+            assert_eq!(endpoint_of(part, method, rest), expected, "{path}");
+            assert!(super::super::faults::ENDPOINTS.contains(&expected));
+        }
+    }
+
+    #[test]
+    fn percent_signs_are_decoded() {
+        assert_eq!(decoded("a%20b%2A"), "a b*");
+        assert_eq!(decoded("100%"), "100%");
+    }
+}
