@@ -414,10 +414,15 @@ impl RunView {
             }
             (RunStatus::Running, Event::ResumeIntended { .. }) => {
                 self.pause.resume_intended_at.get_or_insert(at);
+                // Until it is confirmed, this is what the run does, whatever it did before.
+                self.intended.insert(Step::Resume);
+                self.step = Some(Step::Resume);
+                self.step_since = self.pause.resume_intended_at;
             }
             (RunStatus::Running, Event::Resumed { .. }) => {
                 self.pause.resume_intended_at.get_or_insert(at);
                 self.pause.resumed_at.get_or_insert(at);
+                self.leave(Step::Resume);
             }
             (RunStatus::Running, Event::Recovered { .. }) => {}
             (RunStatus::Running, Event::CleanupOwed { what }) => self.cleanup_owed.push(what.clone()),
