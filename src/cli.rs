@@ -9,6 +9,7 @@ pub mod arguments;
 mod backups;
 mod client;
 mod debts;
+mod demo;
 mod offline;
 mod output;
 mod simulate;
@@ -79,7 +80,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
                 Ok(exit::USAGE)
             }
         },
-        Command::Demo { period, listen } => simulate::demo(period, listen).await,
+        Command::Demo { period, listen } => demo::demo(period, listen).await,
         Command::Sim(options) => simulate::sim(options).await,
         Command::Check { online } => offline::check(config, online, json),
         Command::Plan { cluster } => offline::plan(config, &cluster, json),

@@ -146,6 +146,11 @@ impl Daemon {
         }
     }
 
+    /// Where its work is tracked.
+    pub fn tasks(&self) -> Tasks {
+        self.ground.tasks.clone()
+    }
+
     /// Notes that a reload was refused; the running config goes on (rule I12).
     pub fn refuse_config(&self, why: String) {
         tracing::error!(event = "config.rejected", reason = why);
