@@ -15,7 +15,9 @@ pub struct Timing {
     pub part_gap: Duration,
     /// A snapshot taken directly at the search engine.
     pub snapshot: Duration,
-    /// From the deletion of a web app's backup to the first part gone, and on to each next one.
+    /// From the deletion of a web app's backup until its first part is gone.
+    pub delete_begins: Duration,
+    /// From one deleted part to the next.
     pub delete_part: Duration,
     /// From the checkpoint until a partition's backup can be seen.
     pub backup_seen: Duration,
@@ -41,7 +43,8 @@ impl Default for Timing {
             part: ms(95),
             part_gap: ms(40),
             snapshot: ms(100),
-            delete_part: ms(150),
+            delete_begins: ms(550),
+            delete_part: ms(100),
             backup_seen: ms(90),
             backup_skew: ms(20),
             backup: ms(430),
@@ -63,6 +66,7 @@ impl Timing {
             &mut self.part,
             &mut self.part_gap,
             &mut self.snapshot,
+            &mut self.delete_begins,
             &mut self.delete_part,
             &mut self.backup_seen,
             &mut self.backup_skew,

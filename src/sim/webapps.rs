@@ -86,7 +86,7 @@ impl Cluster {
         let found = self.parts_taken(app, id).map_err(|_| WebAppRefusal::NoRepository)?;
         let names: Vec<String> = found.iter().map(|s| s.name.clone()).collect();
         if !names.is_empty() {
-            self.at(self.config.timing.delete_part, Timer::DeletePart(app, names));
+            self.at(self.config.timing.delete_begins, Timer::DeletePart(app, names));
         }
         Ok(())
     }

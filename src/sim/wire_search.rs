@@ -73,6 +73,17 @@ impl Cluster {
         json_answer(status, self.search_type(), &body)
     }
 
+    fn no_such_index(&self, name: &str) -> Response {
+        let kind = "index_not_found_exception";
+        let cause = json!({
+            "type": kind, "reason": format!("no such index [{name}]"), "index": name, "index_uuid": "_na_",
+            "resource.id": name, "resource.type": "index_or_alias",
+        });
+        let mut error = cause.clone();
+        error["root_cause"] = json!([cause]);
+        json_answer(404, self.search_type(), &json!({"error": error, "status": 404}))
+    }
+
     fn refused(&self, repository: &str, name: &str, refusal: &SnapshotRefusal) -> Response {
         let elastic = self.config.engine == Engine::Elasticsearch;
         match refusal {
@@ -95,9 +106,7 @@ impl Cluster {
                 let reason = format!("[{repository}:{name}] Invalid snapshot name [{name}], {why}");
                 self.search_error(400, "invalid_snapshot_name_exception", &reason)
             }
-            SnapshotRefusal::NoIndex(index) => {
-                self.search_error(404, "index_not_found_exception", &format!("no such index [{index}]"))
-            }
+            SnapshotRefusal::NoIndex(index) => self.no_such_index(index),
             SnapshotRefusal::Unassigned(indices) => {
                 let indices = indices.join(", ");
                 let reason = if elastic {
@@ -114,20 +123,32 @@ impl Cluster {
     }
 
     fn engine_info(&self) -> Response {
-        let (number, extra) = match self.config.engine {
-            Engine::OpenSearch => ("2.19.1", Some("opensearch")),
-            Engine::Elasticsearch => ("8.17.0", None),
+        let (version, tagline) = match self.config.engine {
+            Engine::OpenSearch => (
+                json!({
+                    "distribution": "opensearch", "number": "2.19.1", "lucene_version": "9.12.1",
+                    "minimum_wire_compatibility_version": "7.10.0", "minimum_index_compatibility_version": "7.0.0",
+                }),
+                "The OpenSearch Project: https://opensearch.org/",
+            ),
+            Engine::Elasticsearch => (
+                json!({
+                    "number": "8.17.0", "build_flavor": "default", "lucene_version": "9.12.0",
+                    "minimum_wire_compatibility_version": "7.17.0", "minimum_index_compatibility_version": "7.0.0",
+                }),
+                "You Know, for Search",
+            ),
         };
-        let mut version = json!({"number": number, "build_type": "tar", "build_snapshot": false});
-        let mut tagline = "You Know, for Search";
-        if let Some(distribution) = extra {
-            version["distribution"] = distribution.into();
-            tagline = "The OpenSearch Project: https://opensearch.org/";
-        }
-        self.found(&json!({
+        let mut body = json!({
             "name": "Node 1", "cluster_name": self.config.name, "cluster_uuid": "WmtjwC7qTsqf9kgBb1GQ4Q",
             "version": version, "tagline": tagline,
-        }))
+        });
+        body["version"]["build_type"] = "tar".into();
+        body["version"]["build_hash"] = "2e4741fb45d1b150aaeeadf66d41445b23ff5982".into();
+        body["version"]["build_date"] = "2025-02-27T01:16:47.726162386Z".into();
+        body["version"]["build_snapshot"] = false.into();
+        let pretty = serde_json::to_vec_pretty(&body).unwrap_or_default();
+        Response { body: pretty, ..self.found(&body) }
     }
 
     fn see_repositories(&self, name: Option<&str>) -> Response {
@@ -409,11 +430,7 @@ impl Cluster {
         let patterns: Vec<&str> = pattern.split(',').collect();
         let hit = |name: &str, index: &Index| name == "_all" || matches(name, &index.name);
         if let Some(name) = patterns.iter().find(|p| !p.contains('*') && !all.iter().any(|i| hit(p, i))) {
-            return Err(self.search_error(
-                404,
-                "index_not_found_exception",
-                &format!("no such index [{name}]"),
-            ));
+            return Err(self.no_such_index(name));
         }
         Ok(all.into_iter().filter(|i| patterns.iter().any(|p| hit(p, i))).collect())
     }
@@ -498,7 +515,7 @@ impl Cluster {
         let before = self.extra_indices.len();
         self.extra_indices.retain(|i| !matches(name, &i.name));
         if self.extra_indices.len() == before {
-            return self.search_error(404, "index_not_found_exception", &format!("no such index [{name}]"));
+            return self.no_such_index(name);
         }
         self.found(&json!({"acknowledged": true}))
     }

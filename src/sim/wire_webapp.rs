@@ -24,7 +24,11 @@ impl Cluster {
             (Method::Get, "") => actuator(&links(&["health", "info", "backups"])),
             (Method::Get, "/info") => actuator(&self.build_info()),
             (Method::Get, "/health") => return self.app_health(app),
-            (Method::Get, "/health/readiness" | "/health/liveness") => actuator(&json!({"status": "UP"})),
+            (Method::Get, "/health/liveness") => actuator(&json!({"status": "UP"})),
+            (Method::Get, "/health/readiness") => actuator(&json!({
+                "status": "UP",
+                "components": {health_check(app): {"status": "UP"}, "readinessState": {"status": "UP"}},
+            })),
             (Method::Post, "/backups") => self.take_app_backup(app, request, rest),
             (Method::Get, "/backups") => self.list_app_backups(app),
             (_, "/backups") => self.spring_error(405, None, rest),
@@ -40,7 +44,7 @@ impl Cluster {
     }
 
     fn app_health(&self, app: App) -> Acted {
-        let check = if app == App::Operate { "indicesCheck" } else { "searchEngineCheck" };
+        let check = health_check(app);
         let status = if self.search_down { "DOWN" } else { "UP" };
         let body = json!({
             "status": status,
@@ -287,6 +291,10 @@ impl Cluster {
         );
         self.app_error(app, 502, &text)
     }
+}
+
+fn health_check(app: App) -> &'static str {
+    if app == App::Operate { "indicesCheck" } else { "searchEngineCheck" }
 }
 
 /// The id in a body; `Err(None)` when there is none, else what Jackson says of it.
