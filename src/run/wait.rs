@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Where the clocks of components may differ from ours.
 const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// A start whose answer was lost shows within this time, or was never acted upon.
-const LOST_START: Duration = Duration::from_secs(30);
+const LOST_START: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next look: 50 ms at first, then 2 % of the time already waited, between 50 ms and 5 s
 /// and at least ten times what the last answer took.
