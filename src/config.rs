@@ -253,7 +253,7 @@ pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     let mut sources = source::Sources::default();
     let texts = merge::read(path, &mut sources, &mut found);
     let mut tree = merge::tree(&texts, &mut sources, &mut found);
-    // What is not TOML, or not there, hides the rest: a table that could not be read would be called missing.
+    // With a file that is not there or not TOML, what stands in it would be called missing.
     let whole = found.is_empty();
     let taken = shape::check(tree.get_mut(), &schema::value(), &sources, &mut found);
     let config = match raw::Raw::deserialize(toml::de::Deserializer::from(tree)) {

@@ -8,7 +8,7 @@ mod neighbours;
 mod schedule;
 mod url;
 
-use crate::config::diagnostic::{Diagnostic, Label};
+use crate::config::diagnostic::{Diagnostic, Label, Level};
 use crate::config::nearest::nearest;
 use crate::config::raw::{At, Raw};
 use crate::config::source::Sources;
@@ -55,7 +55,10 @@ impl<'a> Checker<'a> {
         let defaults = self.defaults(&raw.defaults);
         let clusters = self.clusters(raw, &defaults);
         let schedules = self.schedules(raw, &defaults);
-        self.neighbours(raw, &schedules);
+        // What was refused may be what serves a cluster, so nothing is concluded from the rest.
+        if self.found.iter().all(|d| d.level == Level::Warning) {
+            self.neighbours(raw, &schedules);
+        }
         Config { daemon, http, log, clusters, schedules, sources: self.sources.paths() }
     }
 
@@ -315,8 +318,18 @@ fn with_article(what: &str) -> String {
     format!("{article} {what}")
 }
 
+/// The way it would be written in the file.
 fn in_words(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
+    const DAY: u64 = 86_400;
+    match duration.as_secs() {
+        seconds if seconds >= DAY && seconds % DAY == 0 => format!("{}d", seconds / DAY),
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
+/// The path of a named table as it may be printed.
+fn path_of(table: &str, name: &At<String>) -> String {
+    format!("{table}.{}", name.value().escape_debug())
 }
 
 /// Asked by trying, since permissions alone do not tell (read-only mounts, capabilities).

@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, sources: &mut Sources, found: &mut Vec<Diagnosti
     texts
 }
 
-/// All texts as one tree, whose spans count over all sources.
+/// All texts that are TOML as one tree, whose spans count over all sources.
 pub(super) fn tree<'a>(
     texts: &'a [Text],
     sources: &mut Sources,
@@ -55,15 +55,21 @@ pub(super) fn tree<'a>(
     for Text { path, text } in texts {
         let base = sources.add(path, text);
         let (tree, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let span = error.span().unwrap_or(0..0);
-            let message = format!("this is not TOML: {}", error.message());
-            let help = "see https://toml.io for how tables, keys and values are written";
-            let label = sources.label(moved(span, base), "");
-            found.push(Diagnostic::error(message).help(help).at_place(label));
+        if errors.is_empty() {
+            for (key, value) in tree.into_inner() {
+                add(&mut merged, entry(key, value, base), sources, found);
+            }
         }
-        for (key, value) in tree.into_inner() {
-            add(&mut merged, entry(key, value, base), sources, found);
+        for error in errors {
+            let label = sources.label(moved(error.span().unwrap_or(0..0), base), "");
+            let diagnostic = match error.message() {
+                "duplicate key" => {
+                    Diagnostic::error("this key or table is written twice").help("keep one of the two")
+                }
+                other => Diagnostic::error(format!("this is not TOML: {other}"))
+                    .help("see https://toml.io for how tables, keys and values are written"),
+            };
+            found.push(diagnostic.at_place(label));
         }
     }
     Spanned::new(0..0, merged)

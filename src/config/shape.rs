@@ -60,7 +60,10 @@ impl Walk<'_> {
             let path = join(path, name);
             let step = if any.is_some() { "*" } else { name };
             let usable = if let Some(schema) = known.and_then(|known| known.get(name)).or(any) {
-                self.value(value.get_mut(), schema, &path, &join(pattern, step), key.span())
+                {
+                    let at = if value.get_ref().is_table() { key.span() } else { value.span() };
+                    self.value(value.get_mut(), schema, &path, &join(pattern, step), at)
+                }
             } else {
                 let names = known.into_iter().flat_map(|known| known.keys().map(String::as_str));
                 self.unknown(name, names, &path, pattern, key.span());
@@ -120,7 +123,7 @@ impl Walk<'_> {
     ) {
         let known: Vec<&str> = known.collect();
         let later = LATER.iter().any(|(table, keys)| *table == pattern && keys.contains(&name));
-        let secret = looks_secret(name);
+        let secret = looks_secret(name) && (!later || AUTHENTICATION.contains(&name));
         let shown = shown(path);
         self.taken.insert(path.to_owned());
         let diagnostic = if later && secret {
@@ -128,7 +131,7 @@ impl Walk<'_> {
                 "`{shown}` is not supported yet, and a secret must not stand in this file"
             ))
             .help("remove it, and change that secret: whoever could read this file knows it")
-        } else if secret && !later && pattern != "http" {
+        } else if secret {
             Diagnostic::error(format!(
                 "`{shown}` looks like a secret, and a secret must not stand in this file"
             ))
@@ -185,6 +188,9 @@ fn wanted_name(wanted: &str) -> &'static str {
 fn given(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
+        DeValue::Integer(number) if i64::from_str_radix(number.as_str(), number.radix()).is_err() => {
+            "a number that is too large"
+        }
         DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a number with a fraction",
         DeValue::Boolean(_) => "true or false",
@@ -202,7 +208,7 @@ fn remedy(wanted: &str, value: &DeValue<'_>, pattern: &str) -> &'static str {
         ("string", DeValue::Datetime(_)) => "put it in quotes, as in \"02:00\"",
         ("string", DeValue::Integer(_)) => "put it in quotes, and give durations a unit, as in \"90s\"",
         ("string", _) => "put it in quotes",
-        ("array", _) => "put it in brackets, as in [\"orders\"]",
+        ("array", _) => "put it in brackets, as in [\"a\", \"b\"]",
         ("integer", DeValue::String(_)) => "write it without quotes",
         ("integer", DeValue::Integer(_)) => "write a smaller number",
         ("integer", _) => "write a number such as 3",

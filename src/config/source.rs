@@ -21,6 +21,7 @@ struct File {
     path: PathBuf,
     base: usize,
     text: String,
+    line_starts: Vec<usize>,
 }
 
 impl Sources {
@@ -28,7 +29,8 @@ impl Sources {
     pub(super) fn add(&mut self, path: &Path, text: &str) -> usize {
         // One byte between two files, so that the end of one is not the start of the next.
         let base = self.files.last().map_or(0, |last| last.base + last.text.len() + 1);
-        self.files.push(File { path: path.to_owned(), base, text: blot(text) });
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        self.files.push(File { path: path.to_owned(), base, text: blot(text), line_starts });
         base
     }
 
@@ -42,7 +44,8 @@ impl Sources {
         let file = self.files.iter().rev().find(|file| file.base <= span.start)?;
         let clip = |at: usize| floor_char(&file.text, (at - file.base).min(file.text.len()));
         let (start, end) = (clip(span.start), clip(span.end.max(span.start)));
-        let line_start = file.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = file.line_starts.partition_point(|line_start| *line_start <= start);
+        let line_start = line.checked_sub(1).and_then(|at| file.line_starts.get(at)).copied()?;
         // Only the first line is shown: a caret under a whole table helps nobody.
         let line_end = file.text[start..].find('\n').map_or(file.text.len(), |newline| start + newline);
         let line_end = floor_char(&file.text, line_end.min(line_start + EXCERPT_LIMIT)).max(start);
@@ -50,7 +53,7 @@ impl Sources {
         let shown = |at: usize| (at - line_start).min(excerpt.len());
         Some(Label {
             file: file.path.clone(),
-            line: file.text[..line_start].matches('\n').count() + 1,
+            line,
             column: file.text[line_start..start].chars().count() + 1,
             span: shown(start)..shown(end),
             excerpt,

@@ -2,7 +2,7 @@
 
 use super::schedule::Defaults;
 use super::url::Kind;
-use super::{Checker, YEAR, in_words, quoted, spans};
+use super::{Checker, YEAR, in_words, path_of, quoted, spans};
 use crate::config::raw::{At, Raw, Search, SelfManaged};
 use crate::config::{ClusterConfig, Limits, Version, raw};
 use crate::domain::{Addresses, SearchAddress};
@@ -36,7 +36,7 @@ impl Checker<'_> {
         defaults: &Defaults,
     ) -> Option<(String, ClusterConfig)> {
         self.name(name, "cluster");
-        let path = format!("clusters.{}", name.value());
+        let path = path_of("clusters", name);
         let limits = self.limits(&raw.limits, &format!("{path}.limits"));
         let manual = self.manual(&raw.manual, &format!("{path}.manual"), defaults.manual);
         let probe_interval = self.duration(

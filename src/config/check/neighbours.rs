@@ -23,10 +23,7 @@ const PAIRS: usize = 2_000;
 impl Checker<'_> {
     pub(super) fn neighbours(&mut self, raw: &Raw, schedules: &BTreeMap<String, ScheduleConfig>) {
         let enabled: Vec<&ScheduleConfig> = schedules.values().filter(|schedule| schedule.enabled).collect();
-        // A schedule that was refused may be the one that serves a cluster.
-        if schedules.len() == raw.schedules.len() {
-            self.unserved(raw, &enabled);
-        }
+        self.unserved(raw, &enabled);
         let places = spans(&raw.schedules);
         for (first, second, at, gap) in too_close(&enabled, self.env.now) {
             let place =

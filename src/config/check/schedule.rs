@@ -1,6 +1,6 @@
 //! `[defaults]` and `[schedules.*]`: which clusters, when, and what to keep.
 
-use super::{Checker, YEAR, quoted};
+use super::{Checker, YEAR, path_of, quoted};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::nearest::nearest;
 use crate::config::raw::{At, Raw};
@@ -67,7 +67,7 @@ impl Checker<'_> {
         known: &BTreeSet<&str>,
     ) -> Option<(String, ScheduleConfig)> {
         self.name(name, "schedule");
-        let path = format!("schedules.{}", name.value());
+        let path = path_of("schedules", name);
         let clusters = self.served(name, raw, &path, known);
         let timezone = self.zone(raw.timezone.as_ref(), defaults.timezone);
         let keep = self.keep(&raw.keep, &format!("{path}.keep"), defaults.keep);
