@@ -55,7 +55,8 @@ impl fmt::Debug for BackupId {
 impl std::str::FromStr for BackupId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let value: i64 = text.parse().map_err(|_| format!("`{text}` is not a backup id: write a positive number"))?;
+        let value: i64 =
+            text.parse().map_err(|_| format!("`{text}` is not a backup id: write a positive number"))?;
         Self::try_from(value)
     }
 }
@@ -234,7 +235,9 @@ impl BackupState {
     /// The state of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         use BackupState::{Completed, Deleted, Deleting, Failed, Missing, Queued, Running};
-        [Queued, Running, Completed, Failed, Deleting, Deleted, Missing].into_iter().find(|s| s.name() == name)
+        [Queued, Running, Completed, Failed, Deleting, Deleted, Missing]
+            .into_iter()
+            .find(|s| s.name() == name)
     }
 }
 

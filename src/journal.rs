@@ -165,6 +165,12 @@ pub enum Event {
         /// One sentence.
         reason: String,
     },
+    /// Whether a component has begun is not known: the answer was lost, or the daemon died before it came. The wait
+    /// that follows looks, and gives it less time to show (rule I9).
+    StartUncertain {
+        /// Whose.
+        component: Component,
+    },
     /// A component said what it will write; deletion later goes by these names.
     Announced {
         /// Whose.
@@ -302,6 +308,8 @@ pub struct RunView {
     pub intended: BTreeSet<Step>,
     /// Steps done.
     pub done: BTreeSet<Step>,
+    /// Components whose start may or may not have been acted upon, until something of it shows.
+    pub uncertain: BTreeSet<Component>,
     /// How long each step took, in milliseconds.
     pub step_ms: BTreeMap<Step, u64>,
     /// Indices that matched the records pattern before the run.
@@ -398,7 +406,11 @@ impl RunView {
                 view.names.clone_from(names);
                 view.parts_total = view.parts_total.max(names.len() as u32);
             }
+            (RunStatus::Running, Event::StartUncertain { component }) => {
+                self.uncertain.insert(*component);
+            }
             (RunStatus::Running, Event::Progress { component, state, done, total }) => {
+                self.uncertain.remove(component);
                 let view = self.components.entry(*component).or_default();
                 view.state.clone_from(state);
                 view.parts_done = *done;

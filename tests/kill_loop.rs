@@ -69,10 +69,19 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_left_paused() {
         let ended = child.wait().unwrap();
         kill_loop.judge_history(began, until).await;
         tally.print(&kill_loop);
+        if !kill_loop.wrong.is_empty() {
+            let log = std::fs::read_to_string(&kill_loop.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("the end of the daemon's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
         assert!(kill_loop.wrong.is_empty(), "after {} kills:\n{}", tally.kills, kill_loop.wrong.join("\n"));
         assert!(ended.success(), "SIGTERM ended with {ended}");
         assert!(tally.paused * 2 >= kills, "too few kills inside a pause: {}", tally.paused);
-        assert!(tally.outstanding * 4 >= kills, "too few kills with an answer outstanding: {}", tally.outstanding);
+        assert!(
+            tally.outstanding * 4 >= kills,
+            "too few kills with an answer outstanding: {}",
+            tally.outstanding
+        );
         assert!(!kill_loop.whole.is_empty(), "no backup was completed, so nothing was shown");
     });
 }
@@ -87,7 +96,12 @@ impl Loop {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let table = sim_config.daemon_table(&base);
         let cluster = sim::shared(Cluster::new(sim_config, chrono::Utc::now()));
-        tokio::spawn(sim::server::serve(listener, cluster.clone(), SystemClock::shared(), std::future::pending()));
+        tokio::spawn(sim::server::serve(
+            listener,
+            cluster.clone(),
+            SystemClock::shared(),
+            std::future::pending(),
+        ));
         let state = directory.join("state");
         let text = format!(
             "[daemon]\nstate_dir = \"{0}\"\nruntime_dir = \"{1}\"\ninstance = \"kill-loop\"\nshutdown_grace = \"20s\"\n\
@@ -194,7 +208,11 @@ impl Loop {
             }
             let restored = locked(&self.cluster).restore(id);
             // Retention may have begun on it between the two looks.
-            let still = self.backups().await.iter().any(|b| b.run.backup_id.get() == id && b.state == BackupState::Completed);
+            let still = self
+                .backups()
+                .await
+                .iter()
+                .any(|b| b.run.backup_id.get() == id && b.state == BackupState::Completed);
             if !restored.is_whole() && still {
                 self.wrong.push(format!(
                     "backup {id} is called completed, but {} records are lost and {} doubled, {} instances unknown to the broker",
@@ -209,7 +227,10 @@ impl Loop {
         let began = std::time::Instant::now();
         while began.elapsed() < LIMIT {
             let store = self.store();
-            if store.unfinished().await.unwrap().is_empty() && store.debts().await.unwrap().is_empty() && !self.paused() {
+            if store.unfinished().await.unwrap().is_empty()
+                && store.debts().await.unwrap().is_empty()
+                && !self.paused()
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -277,7 +298,8 @@ impl Loop {
 
 fn covers(row: &OccurrenceRow, due: Instant) -> bool {
     assert_eq!(due.nanosecond(), 0);
-    row.occurrence.due_at == due || row.until.is_some_and(|until| row.occurrence.due_at <= due && due <= until)
+    row.occurrence.due_at == due
+        || row.until.is_some_and(|until| row.occurrence.due_at <= due && due <= until)
 }
 
 fn signal(child: &Child, name: &str) {

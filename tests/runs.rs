@@ -99,7 +99,10 @@ async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Fai
 #[case("pause.partial-silent", FailureClass::PauseBroken)]
 #[case("search-put.stranger-resume=0s", FailureClass::PauseBroken)]
 #[tokio::test(start_paused = true)]
-async fn whatever_fails_the_run_says_why_and_exporting_runs(#[case] fault: &str, #[case] class: FailureClass) {
+async fn whatever_fails_the_run_says_why_and_exporting_runs(
+    #[case] fault: &str,
+    #[case] class: FailureClass,
+) {
     let lab = Lab::new().fault(fault);
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
@@ -110,7 +113,8 @@ async fn whatever_fails_the_run_says_why_and_exporting_runs(#[case] fault: &str,
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_position() {
-    let lab = Lab::new().fault("search-put.stranger-resume=0s, search-put.stranger-pause=300ms, search-put.stall=2s");
+    let lab = Lab::new()
+        .fault("search-put.stranger-resume=0s, search-put.stranger-pause=300ms, search-put.stall=2s");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     assert!(reason_of(&run).contains("acknowledged exported records"), "{}", reason_of(&run));

@@ -58,9 +58,12 @@ async fn run(
         locked(payments).arm(PLANTED).map_err(failed)?;
     }
     let file = directory.join("config.toml");
-    std::fs::write(&file, &text).map_err(|error| failed(format!("{} cannot be written: {error}", file.display())))?;
+    std::fs::write(&file, &text)
+        .map_err(|error| failed(format!("{} cannot be written: {error}", file.display())))?;
     output::print(&format!("The config of this demo:\n\n{text}"));
-    output::print("Planted: the second records snapshot of payments will lack a shard. A failed run is not retried; its next occurrence is the next try.\n");
+    output::print(
+        "Planted: the second records snapshot of payments will lack a shard. A failed run is not retried; its next occurrence is the next try.\n",
+    );
 
     let loaded = config::load(&file, &Environment::from_process(clock.now()))
         .map_err(|diagnostics| failed(config::diagnostic::render(&diagnostics, false)))?;
@@ -133,7 +136,10 @@ async fn watch(store: &SharedStore, clock: &SharedClock, period: Option<Duration
 }
 
 async fn all(store: &SharedStore) -> Result<Vec<Backup>, Failure> {
-    store.backups(BackupFilter::default()).await.map_err(|error| Failure::new(exit::FAILED, error.to_string()))
+    store
+        .backups(BackupFilter::default())
+        .await
+        .map_err(|error| Failure::new(exit::FAILED, error.to_string()))
 }
 
 fn line(backup: &Backup) -> Option<String> {
@@ -145,11 +151,15 @@ fn line(backup: &Backup) -> Option<String> {
         Some((to? - from?).num_milliseconds() as f64 / 1000.0)
     };
     let took = seconds(Some(run.created_at), run.view.finished_at).unwrap_or_default();
-    let paused = seconds(pause.intended_at, pause.resumed_at).map(|s| format!(", exporting paused {s:.1} s")).unwrap_or_default();
+    let paused = seconds(pause.intended_at, pause.resumed_at)
+        .map(|s| format!(", exporting paused {s:.1} s"))
+        .unwrap_or_default();
     match backup.state {
         BackupState::Running => Some(format!("{who} begins")),
         BackupState::Completed => Some(format!("{who} completed in {took:.1} s{paused}")),
-        BackupState::Failed => Some(format!("{who} FAILED{paused}: {}", run.view.reason().unwrap_or_default())),
+        BackupState::Failed => {
+            Some(format!("{who} FAILED{paused}: {}", run.view.reason().unwrap_or_default()))
+        }
         BackupState::Deleted => {
             let reason = backup.deletion.as_ref().map(|d| d.reason.clone()).unwrap_or_default();
             Some(format!("{who} {reason}"))
@@ -185,19 +195,31 @@ async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) 
         "\n{completed} backups completed, {} failed, {} deleted by retention; exporting {}.",
         failed.len(),
         count(BackupState::Deleted),
-        if wrong.iter().any(|w| w.contains("paused")) { "is NOT running everywhere" } else { "runs on every cluster" }
+        if wrong.iter().any(|w| w.contains("paused")) {
+            "is NOT running everywhere"
+        } else {
+            "runs on every cluster"
+        }
     ));
     for backup in &failed {
         let next = backups.iter().filter(|b| b.run.cluster == backup.run.cluster).map(|b| b.run.created_at);
         let next = next.filter(|at| *at > backup.run.created_at).min();
-        let waited = next.map(|at| format!("{:.1} s later, at its next occurrence", (at - backup.run.created_at).num_milliseconds() as f64 / 1000.0));
+        let waited = next.map(|at| {
+            format!(
+                "{:.1} s later, at its next occurrence",
+                (at - backup.run.created_at).num_milliseconds() as f64 / 1000.0
+            )
+        });
         output::print(&format!(
             "The failed run of {} was not retried: the next began {}.",
             backup.run.cluster,
             waited.unwrap_or_else(|| "not yet".into())
         ));
     }
-    output::print(&format!("Every backup kept restores whole from the simulated clusters: {}.", if wrong.is_empty() { "yes" } else { "NO" }));
+    output::print(&format!(
+        "Every backup kept restores whole from the simulated clusters: {}.",
+        if wrong.is_empty() { "yes" } else { "NO" }
+    ));
     if wrong.is_empty() {
         return Ok(exit::DONE);
     }

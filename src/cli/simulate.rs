@@ -14,8 +14,14 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let engine = match options.storage.as_str() {
         "opensearch" => Engine::OpenSearch,
         "elasticsearch" => Engine::Elasticsearch,
-        "rdbms" => return Err(usage("`--storage rdbms` is not supported yet: it belongs to Camunda 8.9 and later".into())),
-        other => return Err(usage(format!("`--storage {other}` is unknown: write opensearch or elasticsearch"))),
+        "rdbms" => {
+            return Err(usage(
+                "`--storage rdbms` is not supported yet: it belongs to Camunda 8.9 and later".into(),
+            ));
+        }
+        other => {
+            return Err(usage(format!("`--storage {other}` is unknown: write opensearch or elasticsearch")));
+        }
     };
     let version = options.cluster_version.parse().map_err(usage)?;
     let config = Config {
@@ -30,7 +36,10 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
         locked(&cluster).arm(faults).map_err(usage)?;
     }
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
-        Failure::new(exit::USAGE, format!("{} cannot be listened on: {error}; give another --listen", options.listen))
+        Failure::new(
+            exit::USAGE,
+            format!("{} cannot be listened on: {error}; give another --listen", options.listen),
+        )
     })?;
     let address = listener.local_addr().unwrap_or(options.listen);
     let base = format!("http://{address}");

@@ -7,7 +7,7 @@ use super::window::PauseClock;
 use super::{Clients, Ground, Spec, guardian, steps};
 use crate::clients::ClientError;
 use crate::clock::within;
-use crate::domain::{Component, Instant};
+use crate::domain::Instant;
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
 use crate::plan::{Plan, PlannedStep};
 use crate::store::StoreError;
@@ -89,8 +89,6 @@ pub struct Execution {
     pub(super) plan: Plan,
     pub(super) clients: Clients,
     pub(super) pause_clock: Mutex<Option<PauseClock>>,
-    /// Components whose start may or may not have been acted upon (rule I9).
-    pub(super) uncertain: Mutex<BTreeSet<Component>>,
     view: Mutex<RunView>,
     evidence: Mutex<VecDeque<Value>>,
     proof: Mutex<BTreeMap<String, Value>>,
@@ -106,17 +104,9 @@ impl Execution {
     pub fn new(ground: Ground, run: Run, spec: Spec, plan: Plan, stop: watch::Receiver<Stop>) -> Self {
         let clients = Clients::new(&spec.addresses, &ground.transport);
         let pause_clock = run.view.pause.intended_at.map(|at| PauseClock::after_restart(at, &*ground.clock));
-        let uncertain = run
-            .view
-            .intended
-            .iter()
-            .filter(|step| !run.view.done.contains(step))
-            .filter_map(|step| if let Step::Start(component) = step { Some(*component) } else { None })
-            .collect();
         Self {
             view: Mutex::new(run.view.clone()),
             pause_clock: Mutex::new(pause_clock),
-            uncertain: Mutex::new(uncertain),
             evidence: Mutex::default(),
             proof: Mutex::default(),
             ground,
@@ -255,8 +245,12 @@ impl Execution {
         // The pause writes its intent together with the debt. A start that was intended before a restart is not
         // repeated: the wait that follows looks what became of it.
         let begun_before = matches!(step, Step::Start(_)) && self.view().intended.contains(&step);
-        if step != Step::Pause && !begun_before {
-            self.write(vec![Event::StepIntended { step }]).await?;
+        match step {
+            Step::Pause => {}
+            Step::Start(component) if begun_before => {
+                self.write(vec![Event::StartUncertain { component }]).await?;
+            }
+            _ => self.write(vec![Event::StepIntended { step }]).await?,
         }
         let act = steps::act(self, step, begun_before);
         let result = match planned.deadline {

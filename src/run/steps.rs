@@ -134,8 +134,7 @@ async fn refused_or_unknown(
         ));
     }
     if error.may_have_acted() {
-        execution.uncertain.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(component);
-        return Ok(());
+        return execution.write(vec![Event::StartUncertain { component }]).await;
     }
     let class = match error.kind {
         ErrorKind::NotSent => FailureClass::Unreachable,

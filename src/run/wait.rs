@@ -12,7 +12,6 @@ use crate::domain::Component;
 use crate::journal::{Event, FailureClass};
 use serde_json::json;
 use std::future::Future;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Where the clocks of components may differ from ours.
@@ -68,7 +67,7 @@ impl<'a> TransientLook<'a> {
 pub(super) async fn wait(execution: &Execution, component: Component) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let began = clock.monotonic();
-    let uncertain = execution.uncertain.lock().unwrap_or_else(PoisonError::into_inner).contains(&component);
+    let uncertain = execution.view().uncertain.contains(&component);
     let stall_after = execution.spec.limits.stall_after;
     let mut answer_took = Duration::ZERO;
     let mut last: Option<u64> = None;

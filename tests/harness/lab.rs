@@ -109,7 +109,10 @@ impl Lab {
         if matches!(run.view.outcome, Some(Outcome::Completed { .. })) {
             let restored = cluster.restore(run.backup_id.get());
             assert!(restored.is_whole(), "called completed, but {restored:?}");
-            assert!(restored.started_in_window > 0, "no load ran during the backup: the check would be empty");
+            assert!(
+                restored.started_in_window > 0,
+                "no load ran during the backup: the check would be empty"
+            );
         }
     }
 
