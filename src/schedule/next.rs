@@ -3,13 +3,14 @@
 //! Owns the map from wall clock to instants. The set of due instants depends on timing and zone alone, never on
 //! where the question starts. Must not read a clock or take unbounded time. Its story is `tests/schedule_time.rs`.
 //!
-//! A timing at fixed hours is due once per date: at the end of a gap that swallows it, at the first pass of an
-//! overlap. An interval (every hour) follows real time: nothing in a gap, both passes of an overlap.
+//! A timing at fixed hours is due once per date: at the end of a gap that swallows it (a second before the gap
+//! where the date ends with it), at the first pass of an overlap. An interval (every hour) follows real time:
+//! nothing in a gap, both passes of an overlap.
 
 use crate::domain::Instant;
 use crate::schedule::cron::Timing;
 use ::cron::TimeUnitSpec;
-use chrono::{DateTime, Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike};
+use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike};
 use chrono_tz::Tz;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub fn next_after(timing: &Timing, tz: Tz, after: Instant) -> Option<Instant> {
                 return Some(candidate);
             }
             match first_change(tz, from, candidate) {
-                Some(change) => match across(timing, tz, change, civil) {
+                Some(change) => match across(timing, tz, from, change, civil) {
                     Some(due) => return Some(due),
                     None => from = change,
                 },
@@ -48,7 +49,7 @@ pub fn next_after(timing: &Timing, tz: Tz, after: Instant) -> Option<Instant> {
                 },
             }
         } else if let Some(change) = first_change(tz, from, from + NEAR) {
-            match across(timing, tz, change, civil) {
+            match across(timing, tz, from, change, civil) {
                 Some(due) => return Some(due),
                 None => from = change,
             }
@@ -164,14 +165,27 @@ fn within_years(at: Instant) -> Option<Instant> {
     if at.year() > 2100 { None } else { at.with_nanosecond(0) }
 }
 
-/// What is due at the very `change`, given that `civil` is the first match that the old offset does not reach.
-fn across(timing: &Timing, tz: Tz, change: Instant, civil: NaiveDateTime) -> Option<Instant> {
-    let reached = (change + offset(tz, change - TimeDelta::seconds(1))).naive_utc();
+/// What is due at the very `change`, or the second before it, given that `civil` is the first match that the old
+/// offset does not reach.
+fn across(timing: &Timing, tz: Tz, from: Instant, change: Instant, civil: NaiveDateTime) -> Option<Instant> {
+    let eve = change - TimeDelta::seconds(1);
+    let reached = (change + offset(tz, eve)).naive_utc();
     let resumed = (change + offset(tz, change)).naive_utc();
-    let swallowed = !timing.is_interval() && civil < resumed;
+    if !timing.is_interval() && civil < resumed {
+        let old_date = (reached - TimeDelta::seconds(1)).date();
+        if civil.date() != old_date || resumed.date() == old_date {
+            return Some(change);
+        }
+        // The gap takes the end of a date away: what it swallows there is due while the date still lasts.
+        if eve > from {
+            return Some(eve);
+        }
+        let midnight = old_date.succ_opt()?.and_time(NaiveTime::MIN).and_utc();
+        let next = timing.schedule().after(&(midnight - TimeDelta::seconds(1))).next()?;
+        return (next.naive_utc() <= resumed).then_some(change);
+    }
     let repeated = !timing.is_interval() && resumed < reached;
-    let matches = timing.schedule().includes(resumed.and_utc());
-    (swallowed || (matches && !repeated)).then_some(change)
+    (timing.schedule().includes(resumed.and_utc()) && !repeated).then_some(change)
 }
 
 /// The first instant after `from`, and not after `to`, at which the zone's offset changes; `to` is near.
