@@ -92,32 +92,41 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
             Ok(exit::DONE)
         }
         Command::Backup { cluster, wait, note } => {
-            backups::backup(&Client::find(&arguments.url, config)?, &cluster, wait, note, json).await
+            backups::backup(&Client::find(arguments.url.as_deref(), config)?, &cluster, wait, note, json)
+                .await
         }
         Command::Cancel { cluster, why, patience } => {
-            backups::cancel(&Client::find(&arguments.url, config)?, &cluster, why, patience, json).await
+            backups::cancel(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, patience, json)
+                .await
         }
         Command::List { cluster } => {
-            backups::list(&Client::find(&arguments.url, config)?, cluster, json).await
+            backups::list(&Client::find(arguments.url.as_deref(), config)?, cluster, json).await
         }
-        Command::Show { id } => backups::show(&Client::find(&arguments.url, config)?, &id, json).await,
+        Command::Show { id } => {
+            backups::show(&Client::find(arguments.url.as_deref(), config)?, &id, json).await
+        }
         Command::Delete { cluster, backup_id, yes } => {
-            backups::delete(&Client::find(&arguments.url, config)?, &cluster, backup_id, yes, json).await
+            backups::delete(&Client::find(arguments.url.as_deref(), config)?, &cluster, backup_id, yes, json)
+                .await
         }
-        Command::Status => backups::status(&Client::find(&arguments.url, config)?, json).await,
-        Command::Schedules => backups::schedules(&Client::find(&arguments.url, config)?, json).await,
+        Command::Status => backups::status(&Client::find(arguments.url.as_deref(), config)?, json).await,
+        Command::Schedules => {
+            backups::schedules(&Client::find(arguments.url.as_deref(), config)?, json).await
+        }
         Command::Adopt { cluster } => {
-            backups::adopt(&Client::find(&arguments.url, config)?, &cluster, json).await
+            backups::adopt(&Client::find(arguments.url.as_deref(), config)?, &cluster, json).await
         }
-        Command::Debts { act: None } => debts::list(&Client::find(&arguments.url, config)?, json).await,
+        Command::Debts { act: None } => {
+            debts::list(&Client::find(arguments.url.as_deref(), config)?, json).await
+        }
         Command::Debts { act: Some(arguments::DebtAct::Forgive { cluster, why }) } => {
-            debts::forgive(&Client::find(&arguments.url, config)?, &cluster, why, json).await
+            debts::forgive(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, json).await
         }
         Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
-            debts::pay(config, &arguments.url, patience, state_dir, json).await
+            debts::pay(config, arguments.url.as_deref(), patience, state_dir, json).await
         }
         Command::ResumeExporting { cluster: Some(cluster), yes, .. } => {
-            debts::resume(&Client::find(&arguments.url, config)?, &cluster, yes, json).await
+            debts::resume(&Client::find(arguments.url.as_deref(), config)?, &cluster, yes, json).await
         }
         Command::ResumeExporting { .. } => Err(Failure::new(
             exit::USAGE,

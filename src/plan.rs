@@ -83,6 +83,7 @@ pub struct PlanInput<'a> {
     pub limits: Limits,
 }
 
+#[allow(clippy::ref_option)] // the shape that serde asks for
 fn seconds<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(duration) => serializer.serialize_some(&humantime::format_duration(*duration).to_string()),

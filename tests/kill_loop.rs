@@ -158,7 +158,7 @@ impl Loop {
         }
         let delay = if inside { self.below(450) } else { self.below(2500) };
         tokio::time::sleep(Duration::from_millis(delay)).await;
-        if wanted % 2 == 0 {
+        if wanted.is_multiple_of(2) {
             while locked(&self.cluster).outstanding == 0 && std::time::Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }

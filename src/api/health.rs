@@ -93,7 +93,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     let (overdue, late) = overdue(facts, &mut backups);
     checks.extend(late);
     let mut clusters = Vec::new();
-    for (name, _) in &facts.live.config.clusters {
+    for name in facts.live.config.clusters.keys() {
         clusters.push(cluster(facts, name, overdue.contains(name), &mut checks));
     }
     checks.extend(retention(facts));
@@ -168,7 +168,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
             let of_pair = |b: &&Backup| {
                 b.run.cluster == *name && b.run.occurrences.iter().any(|o| o.schedule == schedule.name)
             };
-            let last_run = facts.backups.iter().filter(of_pair).filter(|b| b.run.view.ended()).next_back();
+            let last_run = facts.backups.iter().filter(of_pair).rfind(|b| b.run.view.ended());
             let last_success = facts
                 .backups
                 .iter()

@@ -72,7 +72,7 @@ pub async fn open(config: &Config) -> Result<Doors, DoorError> {
         };
     let path = config.daemon.runtime_dir.join("control.sock");
     let control = unix(&path, 0o660).await?;
-    let owner = std::fs::metadata(&path).map(|m| m.uid()).unwrap_or(0);
+    let owner = std::fs::metadata(&path).map_or(0, |m| m.uid());
     Ok(Doors { http, control, hosts: config.http.public_hosts.clone(), owner })
 }
 

@@ -55,12 +55,10 @@ async fn judged(state: &ApiState) -> Health {
     );
     // A store that cannot be read must not hide what else is wrong: its own check says so.
     let mut live = live;
-    for error in
-        [backups.as_ref().err(), debts.as_ref().err(), timetable.as_ref().err(), clusters.as_ref().err()]
-    {
-        if let Some(error) = error {
-            live.store_error.get_or_insert(error.to_string());
-        }
+    let errors =
+        [backups.as_ref().err(), debts.as_ref().err(), timetable.as_ref().err(), clusters.as_ref().err()];
+    for error in errors.into_iter().flatten() {
+        live.store_error.get_or_insert(error.to_string());
     }
     health::judge(&Facts {
         live: &live,

@@ -67,17 +67,17 @@ pub async fn cancel(
     as_json: bool,
 ) -> Result<u8, Failure> {
     let body = json!({ "why": why, "wait_seconds": patience.as_secs() });
-    said(&client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?, as_json)
+    Ok(said(&client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?, as_json))
 }
 
 /// Prints an answer's message.
-pub fn said(answer: &Value, as_json: bool) -> Result<u8, Failure> {
+pub fn said(answer: &Value, as_json: bool) -> u8 {
     if as_json {
         print_json(answer);
     } else {
         print(&cell(&answer["message"]));
     }
-    Ok(exit::DONE)
+    exit::DONE
 }
 
 /// `list [CLUSTER]`.

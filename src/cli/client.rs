@@ -20,10 +20,10 @@ pub struct Client {
 
 impl Client {
     /// The daemon of `--url`, else the one of the config.
-    pub fn find(url: &Option<String>, config: &Path) -> Result<Self, Failure> {
+    pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
         match url {
             Some(url) => {
-                Self::over(reqwest::Client::builder(), url.trim_end_matches('/').to_owned(), url.clone())
+                Self::over(reqwest::Client::builder(), url.trim_end_matches('/').to_owned(), url.to_owned())
             }
             None => Self::at(&socket(config)?),
         }

@@ -60,18 +60,18 @@ pub async fn resume(client: &Client, cluster: &str, yes: bool, as_json: bool) ->
     {
         return Err(Failure::new(exit::REFUSED, "nothing was resumed"));
     }
-    said(
+    Ok(said(
         &client
             .post(&format!("/v1/clusters/{cluster}/resume-exporting"), json!({}), Duration::from_secs(60))
             .await?,
         as_json,
-    )
+    ))
 }
 
 /// `resume-exporting --if-ours`: asks a live daemon, else pays from the state file alone.
 pub async fn pay(
     config: &Path,
-    url: &Option<String>,
+    url: Option<&str>,
     patience: Duration,
     state_dir: Option<PathBuf>,
     as_json: bool,

@@ -18,7 +18,7 @@ use crate::store::{Backup, BackupFilter, SharedStore};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -43,7 +43,7 @@ async fn run(
     period: Option<Duration>,
     listen: SocketAddr,
     clock: &SharedClock,
-    directory: &PathBuf,
+    directory: &Path,
 ) -> Result<u8, Failure> {
     let failed = |message: String| Failure::new(exit::FAILED, message);
     let _log = logging::init("error", LogFormat::Text).map_err(failed)?;
@@ -85,7 +85,7 @@ async fn run(
     judge(&store, &clusters).await
 }
 
-fn text_of(directory: &PathBuf, listen: SocketAddr) -> String {
+fn text_of(directory: &Path, listen: SocketAddr) -> String {
     let directory = directory.display();
     format!(
         "[daemon]\nstate_dir = \"{directory}/state\"\nruntime_dir = \"{directory}/run\"\ninstance = \"demo\"\n\

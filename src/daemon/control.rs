@@ -215,7 +215,7 @@ impl Control for Daemon {
             let settings = self.known(&cluster)?;
             adopt::adopt(&self.ground, &cluster, &apply::spec(&settings))
                 .await
-                .map_err(|error| refusal(RefusalKind::Unreachable, error.to_string()))
+                .map_err(|error| refusal(RefusalKind::Unreachable, error))
         })
     }
 

@@ -337,7 +337,8 @@ impl Execution {
                 }
             }
             None => {
-                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into()).await
+                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into())
+                    .await;
             }
         }
         let dossier = json!({

@@ -104,7 +104,7 @@ impl Queue {
 
     /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
-        let mut starts: BTreeMap<(Instant, String), ()> = BTreeMap::new();
+        let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
         {
             let mut inner = self.lock();
             for row in rows {
@@ -112,11 +112,11 @@ impl Queue {
                 if slot.waiting.iter().any(|w| w.occurrence == row.occurrence) {
                     continue;
                 }
-                starts.insert((row.start_at, row.occurrence.cluster.clone()), ());
+                starts.insert((row.start_at, row.occurrence.cluster.clone()));
                 slot.waiting.push(row);
             }
         }
-        for (start_at, cluster) in starts.into_keys() {
+        for (start_at, cluster) in starts {
             let queue = self.clone();
             self.ground.tasks.spawn(async move {
                 queue.sleep_until(start_at, &cluster).await;
@@ -146,12 +146,7 @@ impl Queue {
         let Some(slot) = inner.slots.get_mut(cluster) else { return };
         let due = slot.waiting.iter().any(|w| w.start_at <= now);
         match &slot.busy {
-            Some(Busy::Run { .. }) => {}
-            Some(Busy::Upkeep { give_way }) => {
-                if due {
-                    give_way.cancel();
-                }
-            }
+            Some(Busy::Upkeep { give_way }) if due => give_way.cancel(),
             None if due => {
                 let (stop, stopped) = watch::channel(Stop::None);
                 slot.busy = Some(Busy::Run { run_id: None, stop });
@@ -173,7 +168,7 @@ impl Queue {
                     queue.free(&cluster);
                 });
             }
-            None => {}
+            _ => {}
         }
     }
 
