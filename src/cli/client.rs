@@ -23,7 +23,7 @@ impl Client {
     pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
         match url {
             Some(url) => {
-                Self::over(reqwest::Client::builder(), url.trim_end_matches('/').to_owned(), url.to_owned())
+                Self::over(reqwest::Client::builder, url.trim_end_matches('/').to_owned(), url.to_owned())
             }
             None => Self::at(&socket(config)?),
         }
@@ -31,13 +31,21 @@ impl Client {
 
     /// The daemon behind one control socket.
     pub fn at(socket: &Path) -> Result<Self, Failure> {
-        let builder = reqwest::Client::builder().unix_socket(socket);
+        let builder = || reqwest::Client::builder().unix_socket(socket);
         Self::over(builder, "http://localhost".into(), socket.display().to_string())
     }
 
-    fn over(builder: reqwest::ClientBuilder, base: String, place: String) -> Result<Self, Failure> {
-        let http =
-            builder.no_proxy().redirect(reqwest::redirect::Policy::none()).build().map_err(|error| {
+    fn over(
+        builder: impl Fn() -> reqwest::ClientBuilder,
+        base: String,
+        place: String,
+    ) -> Result<Self, Failure> {
+        let plain = || builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let http = plain()
+            .build()
+            // Without CA certificates on the machine the control socket works all the same.
+            .or_else(|_| plain().tls_certs_only([]).build())
+            .map_err(|error| {
                 Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
             })?;
         Ok(Self { http, base, place })

@@ -7,6 +7,7 @@ use super::{Failure, exit};
 use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
 use crate::config::{self, Environment};
+use crate::daemon::offline::state_dir_of;
 use crate::daemon::pay_debts_offline;
 use crate::store::sqlite::SqliteStore;
 use serde_json::json;
@@ -98,8 +99,7 @@ pub async fn pay(
     }
     let state_dir = state_dir
         .or_else(|| loaded.as_ref().map(|c| c.daemon.state_dir.clone()))
-        .or_else(|| environment.state_directory.clone())
-        .unwrap_or_else(|| PathBuf::from("./state"));
+        .unwrap_or_else(|| state_dir_of(config, environment.state_directory.as_ref()));
     if let Some(code) = as_owner(&state_dir)? {
         return Ok(code);
     }

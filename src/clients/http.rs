@@ -24,15 +24,21 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// A transport with its own pool of connections.
     pub fn new() -> Result<Self, TransportError> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("camunda-backupd/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("camunda-backupd/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT)
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .no_proxy()
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(IDLE_PER_HOST)
+        };
+        let client = builder()
             .build()
+            // A machine without CA certificates can still talk plain HTTP, and must: a resume may depend on it. No
+            // certificate is trusted then, so that HTTPS fails with its reason.
+            .or_else(|_| builder().tls_certs_only([]).build())
             .map_err(|error| TransportError::NotSent(format!("TLS cannot be set up: {}", causes(&error))))?;
         Ok(Self { client })
     }

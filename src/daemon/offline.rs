@@ -8,7 +8,19 @@ use crate::run::Ground;
 use crate::run::guardian::Guardian;
 use crate::store::{SharedStore, StoreError};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Where the state of a refused config lies: `[daemon] state_dir` as far as the file can be read as TOML at all, else
+/// `$STATE_DIRECTORY`, else `./state`. Debts are paid even if the rest of the file is wrong.
+pub fn state_dir_of(config: &Path, state_directory: Option<&PathBuf>) -> PathBuf {
+    let file = if config.is_dir() { config.join("config.toml") } else { config.to_owned() };
+    let told = std::fs::read_to_string(file)
+        .ok()
+        .and_then(|text| text.parse::<toml::Table>().ok())
+        .and_then(|table| table.get("daemon")?.get("state_dir")?.as_str().map(PathBuf::from));
+    told.or_else(|| state_directory.cloned()).unwrap_or_else(|| PathBuf::from("./state"))
+}
 
 /// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters still owing.
 pub async fn pay_debts_offline(

@@ -3,6 +3,7 @@
 //! Whatever keeps the daemon from coming up, the debts are paid first (rule I1).
 
 use super::notify::{self, Notifier};
+use super::offline::state_dir_of;
 use super::signals::{self, Signal};
 use super::{Daemon, DaemonError, pay_debts_offline};
 use crate::api::listen::{self, Doors};
@@ -14,7 +15,7 @@ use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
 use futures::StreamExt;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
-            let state_dir = environment.state_directory.clone().unwrap_or_else(|| PathBuf::from("./state"));
+            let state_dir = state_dir_of(path, environment.state_directory.as_ref());
             let debts = pay_before_exit(&state_dir, &clock).await;
             return Err(Refused { text: format!("{text}{debts}") });
         }
