@@ -112,7 +112,9 @@ impl Cluster {
                 let reason = if elastic {
                     format!(
                         "[{repository}:{name}] the following indices have unassigned primary shards and cannot be \
-                         included in a snapshot unless [partial] is set to [true]: [{indices}]"
+                         included in a snapshot unless [partial] is set to [true]: [{indices}]; for help with \
+                         troubleshooting unassigned shards see https://www.elastic.co/guide/en/elasticsearch/\
+                         reference/8.17/red-yellow-cluster-status.html\n"
                     )
                 } else {
                     format!("[{repository}:{name}] Indices don't have primary shards [{indices}]")
