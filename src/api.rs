@@ -1,1 +1,120 @@
-//! HTTP and control-socket routes.
+//! What the outside may ask: routes over TCP, Unix socket and control socket, and health.
+//!
+//! Owns routing, who may what, and the shapes of contract section 4. Reads the store; every act goes through
+//! `Control`, which the daemon implements, so that nothing here knows runs or timetables. Must not touch a cluster.
+
+pub mod acts;
+pub mod health;
+pub mod listen;
+pub mod refuse;
+pub mod routes;
+pub mod shapes;
+
+use crate::config::Config;
+use crate::domain::{BackupId, Instant, RunId};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why an act was not done; the kind decides HTTP status and exit code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What kind.
+    pub kind: RefusalKind,
+    /// One sentence.
+    pub message: String,
+    /// When to come back, if that is known.
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// Kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// No such cluster, backup or schedule: 404, exit 1.
+    NotFound,
+    /// Busy, rate limited, held, running, not ours: 409, exit 4.
+    Refused,
+    /// A needed confirmation is missing: 409, exit 4.
+    NeedsConfirmation,
+    /// The cluster cannot be reached: 502, exit 3.
+    Unreachable,
+    /// Our own fault or the disk's: 500, exit 1.
+    Failed,
+}
+
+/// An answer of an act.
+pub type Act<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
+
+/// The acts; implemented by the daemon, called over the control socket.
+pub trait Control: Send + Sync + 'static {
+    /// What is true right now and not in the store.
+    fn live(&self) -> Live;
+    /// Starts a manual backup; waits up to 60 s for a deletion of that cluster, refuses while a run is under way.
+    fn backup(&self, cluster: String, note: Option<String>) -> Act<'_, RunId>;
+    /// Ends the run of a cluster: resume, clean up, fail `cancelled`. Answers when the resume is confirmed or `wait` is
+    /// over; the text says which.
+    fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, String>;
+    /// Asks for a deletion. The last good one needs `confirmed`.
+    fn delete(&self, cluster: String, backup_id: BackupId, confirmed: bool) -> Act<'_, ()>;
+    /// Pays all debts now; a live run that owes one is ended. Answers with the clusters still owing after `wait`.
+    fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>>;
+    /// A human's resume of one cluster, also of a foreign pause.
+    fn resume_exporting(&self, cluster: String) -> Act<'_, String>;
+    /// Rebuilds the state of a cluster from what it lists.
+    fn adopt(&self, cluster: String) -> Act<'_, AdoptReport>;
+    /// Gives up the debts of a cluster that no longer exists.
+    fn forgive(&self, cluster: String, why: String) -> Act<'_, u32>;
+}
+
+/// What `adopt` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptReport {
+    /// Ids taken over.
+    pub adopted: Vec<BackupId>,
+    /// Ids that are known already.
+    pub known: Vec<BackupId>,
+    /// Ids that are not ours, each with the reason.
+    pub not_ours: Vec<(i64, String)>,
+    /// Other instances whose mark was seen in this cluster.
+    pub other_instances: Vec<String>,
+}
+
+/// What is true right now and not in the store.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The config that runs.
+    pub config: Arc<Config>,
+    /// When the daemon came up.
+    pub started_at: Instant,
+    /// Wall-clock time now.
+    pub now: Instant,
+    /// Time since the dispatch loop last ticked.
+    pub since_tick: Duration,
+    /// The refusal of the last reload, if it was refused.
+    pub config_refused: Option<String>,
+    /// The last store failure, until a write succeeds again.
+    pub store_error: Option<String>,
+    /// A jump of the wall clock seen in the last hour.
+    pub clock_jump: Option<String>,
+    /// Next due instant per (schedule, cluster).
+    pub next_due: BTreeMap<(String, String), Instant>,
+    /// Per cluster, what the last look showed.
+    pub clusters: BTreeMap<String, LiveCluster>,
+}
+
+/// What the last look at a cluster showed.
+#[derive(Clone, Debug, Default)]
+pub struct LiveCluster {
+    /// `running | paused_by_us | paused_by_other | mixed | unknown`.
+    pub exporting: String,
+    /// When that was read.
+    pub exporting_checked_at: Option<Instant>,
+    /// Why a component could not be reached.
+    pub unreachable: Option<String>,
+    /// Deletions that are behind.
+    pub retention_behind: Option<String>,
+}

@@ -1,1 +1,136 @@
-//! Commands.
+//! Commands: contract section 3.
+//!
+//! Owns arguments, output and exit codes. Talks to a daemon over its control socket, or works on the config alone.
+//! Must not touch a cluster or the store, but for `resume-exporting --if-ours` where no daemon answers.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)] // the command line's own output
+
+pub mod arguments;
+mod backups;
+mod client;
+mod debts;
+mod demo;
+mod offline;
+mod output;
+mod simulate;
+
+pub use arguments::{Arguments, Command};
+use client::Client;
+use std::process::ExitCode;
+
+/// Exit codes of contract section 3.
+pub mod exit {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Failed.
+    pub const FAILED: u8 = 1;
+    /// Usage or config.
+    pub const USAGE: u8 = 2;
+    /// Daemon or cluster not reachable.
+    pub const UNREACHABLE: u8 = 3;
+    /// Refused: rate limit, busy, hold, not ours.
+    pub const REFUSED: u8 = 4;
+}
+
+/// Why a command did not do what it was asked; printed as one line, ends with that code.
+#[derive(Debug)]
+pub struct Failure {
+    /// Exit code.
+    pub code: u8,
+    /// One sentence.
+    pub message: String,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Reads the arguments; usage errors end the process with code 2.
+pub fn parse() -> Arguments {
+    <Arguments as clap::Parser>::parse()
+}
+
+/// Prints why the program could not even begin.
+pub fn failed(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(exit::FAILED)
+}
+
+/// Runs one command; returns its exit code.
+pub async fn run(arguments: Arguments) -> u8 {
+    match dispatch(arguments).await {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            failure.code
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
+    let json = arguments.json;
+    let config = &arguments.config;
+    match arguments.command {
+        Command::Serve => match crate::daemon::serve::serve(config).await {
+            Ok(()) => Ok(exit::DONE),
+            Err(refused) => {
+                eprint!("{}", refused.text);
+                Ok(exit::USAGE)
+            }
+        },
+        Command::Demo { period, listen } => demo::demo(period, listen).await,
+        Command::Sim(options) => simulate::sim(options).await,
+        Command::Check { online } => offline::check(config, online, json),
+        Command::Plan { cluster } => offline::plan(config, &cluster, json),
+        Command::Next { schedule, from, count } => {
+            offline::next(config, schedule.as_deref(), from, count, json)
+        }
+        Command::Schema => {
+            output::print(&crate::config::schema::text());
+            Ok(exit::DONE)
+        }
+        Command::Backup { cluster, wait, note } => {
+            backups::backup(&Client::find(arguments.url.as_deref(), config)?, &cluster, wait, note, json)
+                .await
+        }
+        Command::Cancel { cluster, why, patience } => {
+            backups::cancel(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, patience, json)
+                .await
+        }
+        Command::List { cluster } => {
+            backups::list(&Client::find(arguments.url.as_deref(), config)?, cluster, json).await
+        }
+        Command::Show { id } => {
+            backups::show(&Client::find(arguments.url.as_deref(), config)?, &id, json).await
+        }
+        Command::Delete { cluster, backup_id, yes } => {
+            backups::delete(&Client::find(arguments.url.as_deref(), config)?, &cluster, backup_id, yes, json)
+                .await
+        }
+        Command::Status => backups::status(&Client::find(arguments.url.as_deref(), config)?, json).await,
+        Command::Schedules => {
+            backups::schedules(&Client::find(arguments.url.as_deref(), config)?, json).await
+        }
+        Command::Adopt { cluster } => {
+            backups::adopt(&Client::find(arguments.url.as_deref(), config)?, &cluster, json).await
+        }
+        Command::Debts { act: None } => {
+            debts::list(&Client::find(arguments.url.as_deref(), config)?, json).await
+        }
+        Command::Debts { act: Some(arguments::DebtAct::Forgive { cluster, why }) } => {
+            debts::forgive(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, json).await
+        }
+        Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
+            debts::pay(config, arguments.url.as_deref(), patience, state_dir, json).await
+        }
+        Command::ResumeExporting { cluster: Some(cluster), yes, .. } => {
+            debts::resume(&Client::find(arguments.url.as_deref(), config)?, &cluster, yes, json).await
+        }
+        Command::ResumeExporting { .. } => Err(Failure::new(
+            exit::USAGE,
+            "say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`",
+        )),
+    }
+}

@@ -5,6 +5,32 @@
 //! the same parsing is exercised by both. Sources: the Camunda API documents, and answers recorded from real
 //! 8.6.0 and 8.5.8 clusters.
 
+mod call;
+#[cfg(test)]
+mod canned;
+pub mod error;
+pub mod exporters;
+pub mod http;
+pub mod probe;
+mod reading;
+pub mod search;
+pub mod seen;
+pub mod snapshot;
+pub mod version;
+pub mod webapp;
+pub mod zeebe;
+
+pub use error::{ClientError, ErrorKind};
+pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
+pub use http::HttpTransport;
+pub use probe::{Capabilities, probe};
+pub use search::Search;
+pub use seen::{Listed, Part, Progress, Seen};
+pub use snapshot::{Snapshot, SnapshotState};
+pub use version::Version;
+pub use webapp::WebApp;
+pub use zeebe::Zeebe;
+
 use futures::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;

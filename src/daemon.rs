@@ -1,1 +1,159 @@
-//! Wires all parts.
+//! The daemon: wires all parts; start-up is a reload from nothing.
+//!
+//! Owns the life of the process: what comes first (debts), what a config change does, what stops in which order.
+//! Must not know how a run, a timetable or a route works.
+
+pub mod apply;
+pub mod control;
+pub mod notify;
+pub mod offline;
+pub mod rounds;
+pub mod serve;
+pub mod signals;
+
+use crate::clients::SharedTransport;
+use crate::clock::{SharedClock, Tasks};
+use crate::config::Config;
+use crate::run::Ground;
+use crate::run::guardian::Guardian;
+use crate::run::queue::Queue;
+use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
+use crate::store::{SharedStore, StoreError};
+use arc_swap::ArcSwap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use offline::pay_debts_offline;
+
+/// Everything that lives as long as the process.
+pub struct Daemon {
+    pub(crate) ground: Ground,
+    pub(crate) queue: Queue,
+    pub(crate) guardian: Guardian,
+    pub(crate) timetable: Arc<Shared>,
+    pub(crate) config: ArcSwap<Config>,
+    pub(crate) started_at: crate::domain::Instant,
+    pub(crate) config_refused: Mutex<Option<String>>,
+    pub(crate) looks: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
+    dispatch: tokio::sync::Mutex<Dispatch>,
+}
+
+/// Why the daemon does not come up or a config is not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The dispatch loop refused.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+}
+
+impl Daemon {
+    /// Comes up on a loaded config: first every debt that no live run will pay, then the rest.
+    pub async fn start(
+        config: Config,
+        store: SharedStore,
+        transport: SharedTransport,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>, DaemonError> {
+        let ground = Ground {
+            store: store.clone(),
+            transport,
+            clock: clock.clone(),
+            tasks: Tasks::new(),
+            instance: config.daemon.instance.clone(),
+        };
+        let guardian = Guardian::new(ground.clone());
+        let queue = Queue::new(ground.clone(), guardian.clone(), config.daemon.max_parallel_runs);
+        queue.configure(apply::settings(&config, &[]));
+        queue.recover().await?;
+
+        let submit = {
+            let queue = queue.clone();
+            Arc::new(move |rows| queue.submit(rows))
+        };
+        let timetable = Shared::new(clock.clone(), store, submit);
+        let expected = config.schedules.len();
+        let daemon = Arc::new(Self {
+            dispatch: tokio::sync::Mutex::new(Dispatch::new(timetable.clone(), expected).await?),
+            config: ArcSwap::from_pointee(config.clone()),
+            started_at: clock.now(),
+            config_refused: Mutex::default(),
+            looks: Mutex::default(),
+            ground,
+            queue,
+            guardian,
+            timetable,
+        });
+        daemon.apply(config).await?;
+        daemon.take_over_waiting().await?;
+        daemon.dispatch.lock().await.start().await?;
+        tracing::info!(event = "daemon.started", version = env!("CARGO_PKG_VERSION"),
+            instance = %daemon.ground.instance);
+        Ok(daemon)
+    }
+
+    /// Occurrences that were claimed and never begun start if they are still inside their window (design 4).
+    async fn take_over_waiting(&self) -> Result<(), DaemonError> {
+        let now = self.ground.clock.now();
+        let config = self.config.load();
+        let waiting = self.ground.store.waiting().await?;
+        let (mut inside, mut over, mut homeless) = (vec![], vec![], vec![]);
+        for row in waiting {
+            if !config.clusters.contains_key(&row.occurrence.cluster) {
+                homeless.push(row.occurrence);
+            } else if row.start_until <= now {
+                over.push(row.occurrence);
+            } else {
+                inside.push(row);
+            }
+        }
+        self.skip(over, "the daemon was down until start_within was over").await?;
+        self.skip(homeless, "the cluster was taken out of the config while the daemon was down").await?;
+        self.queue.submit(inside);
+        Ok(())
+    }
+
+    async fn skip(
+        &self,
+        occurrences: Vec<crate::domain::Occurrence>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        if occurrences.is_empty() {
+            return Ok(());
+        }
+        for o in &occurrences {
+            tracing::warn!(event = "occurrence.skipped", schedule = %o.schedule, cluster = %o.cluster,
+                due_at = %o.due_at.to_rfc3339(), reason);
+        }
+        self.ground.store.skip(occurrences, reason.to_owned()).await
+    }
+
+    /// Stops: no new run; runs in their pause window have `shutdown_grace` to leave it. Returns when nothing is under
+    /// way or the grace and a little more is over; what is left is re-entered, and paid for, by the next start.
+    pub async fn stop(&self, tell: impl Fn(Duration)) {
+        let grace = self.config.load().daemon.shutdown_grace;
+        tracing::info!(event = "daemon.stopping", under_way = self.queue.under_way());
+        self.dispatch.lock().await.stop().await;
+        let clock = &self.ground.clock;
+        let until = clock.monotonic() + grace;
+        self.queue.go_down(until);
+        tell(grace + Duration::from_secs(30));
+        // A few seconds past the grace let an aborted run send its resume and write its last entry.
+        while self.queue.under_way() > 0 && clock.monotonic() < until + Duration::from_secs(15) {
+            clock.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Where its work is tracked.
+    pub fn tasks(&self) -> Tasks {
+        self.ground.tasks.clone()
+    }
+
+    /// Notes that a reload was refused; the running config goes on (rule I12).
+    pub fn refuse_config(&self, why: String) {
+        tracing::error!(event = "config.rejected", reason = why);
+        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}

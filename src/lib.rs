@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod domain;
+pub mod journal;
 pub mod logging;
 pub mod plan;
 pub mod retention;

@@ -1,1 +1,219 @@
-//! What to keep and what to delete, with a reason each.
+//! What to keep: a pure decision with a reason for every keep and every delete (rule I8).
+//!
+//! Owns the counting of pools and, in `ownership`, the proof that a backup is ours. Must not do IO or read a
+//! clock: who looks at components and who deletes is `run/delete`.
+
+use crate::domain::{BackupId, BackupState, Keep, Pool, RunId};
+use crate::store::Backup;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub mod ownership;
+
+/// How one pool of a cluster is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRule {
+    /// Which.
+    pub pool: Pool,
+    /// What stays.
+    pub keep: Keep,
+    /// Its schedule was removed or renamed: nothing of it is pruned.
+    pub frozen: bool,
+}
+
+/// What is to become of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Stays.
+    Keep,
+    /// Goes.
+    Delete,
+}
+
+/// The verdict on one backup and the sentence that explains it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whose.
+    pub run_id: RunId,
+    /// Its id.
+    pub backup_id: BackupId,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// One sentence for the operator.
+    pub reason: String,
+}
+
+/// One decision for each backup of one cluster that still exists and is not on its way out, oldest first.
+///
+/// `complete` names the good ones that a look in this pass found complete in all components: only they stand in
+/// for an older one. `stopped` says why nothing may be deleted.
+pub fn decide(
+    pools: &[PoolRule],
+    backups: &[Backup],
+    complete: &BTreeSet<RunId>,
+    stopped: Option<&str>,
+) -> Vec<Decision> {
+    Counted::new(pools, backups).decide(complete, stopped)
+}
+
+/// The good ones to look at before `decide` may count on them; empty when no good one would go or all is known.
+///
+/// `doubtful` are those that were looked at in this pass and not found complete. Looks are asked for only where
+/// they would let something be deleted, newest first, so that most passes ask the cluster nothing.
+pub fn needs_look(
+    pools: &[PoolRule],
+    backups: &[Backup],
+    complete: &BTreeSet<RunId>,
+    doubtful: &BTreeSet<RunId>,
+    stopped: Option<&str>,
+) -> Vec<RunId> {
+    if stopped.is_some() {
+        return Vec::new();
+    }
+    let counted = Counted::new(pools, backups);
+    let hopeful: BTreeSet<RunId> =
+        counted.good.iter().map(|b| b.run.run_id).filter(|id| !doubtful.contains(id)).collect();
+    let mut wanted = BTreeMap::new();
+    for candidate in &counted.good {
+        if counted.good_fate(candidate, &hopeful).is_err() {
+            continue;
+        }
+        wanted.extend(counted.stand_ins(candidate, &hopeful).into_iter().map(|b| (age(b), b.run.run_id)));
+    }
+    wanted.into_values().rev().filter(|id| !complete.contains(id)).collect()
+}
+
+/// The backups of one cluster, sorted so that the order they came in does not matter.
+struct Counted<'a> {
+    rules: BTreeMap<Pool, PoolRule>,
+    present: Vec<&'a Backup>,
+    good: Vec<&'a Backup>,
+    bad: Vec<&'a Backup>,
+}
+
+/// A sentence that says why.
+type Reason = String;
+
+impl<'a> Counted<'a> {
+    fn new(pools: &[PoolRule], backups: &'a [Backup]) -> Self {
+        let mut rules: BTreeMap<Pool, PoolRule> = pools.iter().map(|r| (r.pool.clone(), r.clone())).collect();
+        if let Some(manual) = rules.get(&Pool::Manual) {
+            let keep = Keep { successful: manual.keep.successful.max(1), ..manual.keep };
+            let adopted = PoolRule { pool: Pool::Adopted, keep, frozen: manual.frozen };
+            rules.insert(Pool::Adopted, adopted);
+        }
+        let mut present: Vec<&Backup> = backups.iter().filter(|b| exists(b.state)).collect();
+        present.sort_by_key(|b| age(b));
+        let of = |state| present.iter().copied().filter(|b| b.state == state).collect();
+        let (good, bad) = (of(BackupState::Completed), of(BackupState::Failed));
+        Self { rules, present, good, bad }
+    }
+
+    fn decide(&self, complete: &BTreeSet<RunId>, stopped: Option<&str>) -> Vec<Decision> {
+        self.present
+            .iter()
+            .map(|backup| {
+                let fate = match (stopped, backup.state) {
+                    (Some(why), _) => Err(format!("retention of this cluster is stopped: {why}")),
+                    (None, BackupState::Completed) => self.good_fate(backup, complete),
+                    (None, BackupState::Failed) => self.bad_fate(backup),
+                    (None, _) => Err("its run has not ended".to_owned()),
+                };
+                let (verdict, reason) = match fate {
+                    Ok(reason) => (Verdict::Delete, format!("deleted: {reason}")),
+                    Err(reason) => (Verdict::Keep, format!("kept: {reason}")),
+                };
+                Decision { run_id: backup.run.run_id, backup_id: backup.run.backup_id, verdict, reason }
+            })
+            .collect()
+    }
+
+    /// `Ok` with the reason it goes, `Err` with the reason it stays.
+    fn good_fate(&self, backup: &Backup, complete: &BTreeSet<RunId>) -> Result<Reason, Reason> {
+        let rules = self.rules_of(backup)?;
+        let mut reasons = Vec::new();
+        for rule in rules {
+            let newer: Vec<_> = newer(&self.good, backup, &rule.pool).collect();
+            let seen = newer.iter().filter(|b| complete.contains(&b.run.run_id)).count();
+            let (limit, pool) = (rule.keep.successful, &rule.pool);
+            if newer.len() < limit as usize {
+                return Err(format!("one of the {limit} newest good ones of {pool}"));
+            }
+            if seen < limit as usize {
+                return Err(format!(
+                    "{limit} newer good ones of {pool} must be seen complete in this pass before it may go, and {seen} were"
+                ));
+            }
+            reasons
+                .push(format!("{seen} newer good ones of {pool} were seen complete, and it keeps {limit}"));
+        }
+        // Decides with a limit of 0 only: the one that would be left must be whole.
+        if self.good.last().is_some_and(|last| age(last) == age(backup)) {
+            return Err("the newest good one of the cluster always stays".to_owned());
+        }
+        if !self.good.iter().any(|b| age(b) > age(backup) && complete.contains(&b.run.run_id)) {
+            return Err("no newer good one of the cluster was seen complete in this pass".to_owned());
+        }
+        Ok(reasons.join("; "))
+    }
+
+    fn bad_fate(&self, backup: &Backup) -> Result<Reason, Reason> {
+        let mut reasons = Vec::new();
+        for rule in self.rules_of(backup)? {
+            let count = newer(&self.bad, backup, &rule.pool).count();
+            let (limit, pool) = (rule.keep.failed, &rule.pool);
+            if count < limit as usize {
+                return Err(format!("one of the {limit} newest failures of {pool}"));
+            }
+            reasons.push(format!("{count} newer failures of {pool} exist, and it keeps {limit}"));
+        }
+        Ok(reasons.join("; "))
+    }
+
+    /// The rules of every pool the backup belongs to, or why none of them lets it go.
+    fn rules_of(&self, backup: &Backup) -> Result<Vec<&PoolRule>, Reason> {
+        if backup.held {
+            return Err("an operator holds it".to_owned());
+        }
+        if backup.run.pools.is_empty() {
+            return Err("it belongs to no pool".to_owned());
+        }
+        backup
+            .run
+            .pools
+            .iter()
+            .map(|pool| match self.rules.get(pool) {
+                Some(rule) if !rule.frozen => Ok(rule),
+                _ => Err(format!("{pool} is no longer in the configuration, so nothing of it is pruned")),
+            })
+            .collect()
+    }
+
+    /// Those of `hopeful` that would let `backup` go: the newest of each of its pools, at least one of the cluster.
+    fn stand_ins(&self, backup: &Backup, hopeful: &BTreeSet<RunId>) -> Vec<&'a Backup> {
+        let hope = |b: &&Backup| hopeful.contains(&b.run.run_id);
+        let mut found = Vec::new();
+        for pool in &backup.run.pools {
+            let limit = self.rules.get(pool).map_or(0, |r| r.keep.successful) as usize;
+            found.extend(newer(&self.good, backup, pool).filter(hope).take(limit));
+        }
+        if found.is_empty() {
+            found.extend(self.good.iter().rev().copied().filter(|b| age(b) > age(backup)).find(hope));
+        }
+        found
+    }
+}
+
+/// Those of `list` that belong to `pool` and are newer than `than`, newest first.
+fn newer<'a>(list: &[&'a Backup], than: &Backup, pool: &Pool) -> impl Iterator<Item = &'a Backup> {
+    let than = age(than);
+    list.iter().rev().copied().take_while(move |b| age(b) > than).filter(move |b| b.run.pools.contains(pool))
+}
+
+/// Ids only grow, also when the clock was set back; run ids settle what cannot be.
+fn age(backup: &Backup) -> (BackupId, RunId) {
+    (backup.run.backup_id, backup.run.run_id)
+}
+
+fn exists(state: BackupState) -> bool {
+    !matches!(state, BackupState::Deleting | BackupState::Deleted | BackupState::Missing)
+}

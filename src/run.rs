@@ -1,1 +1,137 @@
-//! Runs.
+//! Runs: what carries out a plan, and what sets things right after a crash.
+//!
+//! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
+//! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
+
+pub mod adopt;
+pub mod delete;
+pub mod executor;
+pub mod guardian;
+pub mod prepare;
+pub mod queue;
+pub mod recover;
+mod steps;
+mod wait;
+mod window;
+
+use crate::clients::{Search, SharedTransport, WebApp, Zeebe};
+use crate::clock::{SharedClock, Tasks};
+use crate::domain::{Addresses, Component};
+use crate::store::SharedStore;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What every part of this folder stands on.
+#[derive(Clone)]
+pub struct Ground {
+    /// Durable state.
+    pub store: SharedStore,
+    /// The way to the components.
+    pub transport: SharedTransport,
+    /// Time.
+    pub clock: SharedClock,
+    /// Spawned work.
+    pub tasks: Tasks,
+    /// Marks what is ours in the clusters.
+    pub instance: String,
+}
+
+/// What a run needs to go on after a restart, whatever the config says by then; stored with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Where the components are.
+    pub addresses: Addresses,
+    /// Version from the config, or `None` to ask the cluster.
+    pub version: Option<String>,
+    /// Limits of the cluster.
+    pub limits: Limits,
+}
+
+/// How long things may take; config `[clusters.NAME.limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Longest run.
+    pub run_deadline: Duration,
+    /// Longest time from the pause's intent to our first resume.
+    pub pause_budget: Duration,
+    /// Longest time without progress of any part.
+    pub stall_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            run_deadline: Duration::from_secs(4 * 3600),
+            pause_budget: Duration::from_secs(45 * 60),
+            stall_after: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// The `metadata` of our records snapshots: the proof that a backup is ours (design 6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// `[daemon] instance`.
+    pub instance: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// The run.
+    pub run_id: uuid::Uuid,
+}
+
+impl Mark {
+    /// The key under which the mark lies in the snapshot's metadata.
+    pub const KEY: &'static str = "camunda_backupd";
+
+    /// The mark in a snapshot's metadata, if there is one.
+    pub fn read(metadata: &serde_json::Value) -> Option<Self> {
+        serde_json::from_value(metadata.get(Self::KEY)?.clone()).ok()
+    }
+
+    /// The metadata to send with a snapshot.
+    pub fn metadata(&self) -> serde_json::Value {
+        serde_json::json!({ Self::KEY: self })
+    }
+}
+
+/// Clusters that share a search engine and repository share ids (rule I3); a cluster without one has its own scope.
+pub fn id_scope(cluster: &str, addresses: &Addresses) -> String {
+    match &addresses.search {
+        Some(search) => format!("{}/{}", search.url, search.repository),
+        None => format!("cluster:{cluster}"),
+    }
+}
+
+/// The clients of one cluster's components.
+#[derive(Clone)]
+pub struct Clients {
+    /// Brokers.
+    pub zeebe: Zeebe,
+    /// Operate, Tasklist, Optimize, as far as they exist.
+    pub apps: BTreeMap<Component, WebApp>,
+    /// Search engine.
+    pub search: Option<Search>,
+}
+
+impl Clients {
+    /// Clients for these addresses.
+    pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
+        let apps = [
+            (Component::Operate, &addresses.operate),
+            (Component::Tasklist, &addresses.tasklist),
+            (Component::Optimize, &addresses.optimize),
+        ];
+        Self {
+            zeebe: Zeebe::new(&addresses.zeebe, &addresses.brokers, transport.clone()),
+            apps: apps
+                .into_iter()
+                .filter_map(|(component, base)| {
+                    let base = base.as_ref()?;
+                    Some((component, WebApp::new(component, base, transport.clone())))
+                })
+                .collect(),
+            search: addresses.search.as_ref().map(|a| Search::new(a, transport.clone())),
+        }
+    }
+}

@@ -1,1 +1,255 @@
-//! Timetable.
+//! Timetable: which occurrences are due, claimed, missed; pure, every instant is passed in.
+//!
+//! Owns the next due instant of each (schedule, cluster) pair and the rules for missed ones (design 4, rule I13).
+//! Must not read a clock, write the store or know tokio-cron-scheduler (that is `dispatch`).
+
+pub mod cron;
+pub mod dispatch;
+pub mod next;
+
+use crate::config::{CatchUp, Config};
+use crate::domain::{Instant, Occurrence};
+use crate::schedule::cron::Timing;
+use crate::store::{Fate, OccurrenceRow, TimetableRow};
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An occurrence found later than this was missed (daemon down, clock set forward), not merely late.
+const LATE: TimeDelta = TimeDelta::seconds(60);
+
+/// A (schedule, cluster) pair.
+pub type Pair = (String, String);
+
+/// One pair's times.
+#[derive(Clone, Debug)]
+struct Entry {
+    timing: Timing,
+    timezone: Tz,
+    times_key: String,
+    spread: TimeDelta,
+    start_within: TimeDelta,
+    catch_up: CatchUp,
+    run_deadline: TimeDelta,
+    since: Instant,
+    last_due: Option<Instant>,
+    next: Option<Instant>,
+    /// Occurrences before this were missed while the daemon was down, however late.
+    fresh_from: Instant,
+}
+
+/// The times of every pair that is in the config and enabled.
+#[derive(Debug, Default)]
+pub struct Timetable {
+    entries: BTreeMap<Pair, Entry>,
+}
+
+/// What a change of the config asks the store to write.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Every active pair.
+    pub rows: Vec<TimetableRow>,
+}
+
+impl Timetable {
+    /// Takes over a config. A pair that is new, enabled again or whose times were edited begins now: nothing before
+    /// it is missed. `known` is what the store remembers; at start-up that is the only memory.
+    pub fn apply(&mut self, config: &Config, known: &[TimetableRow], now: Instant) -> Applied {
+        let mut entries = BTreeMap::new();
+        for schedule in config.schedules.values().filter(|s| s.enabled) {
+            for cluster in &schedule.clusters {
+                let Some(settings) = config.clusters.get(cluster) else { continue };
+                let pair = (schedule.name.clone(), cluster.clone());
+                let kept = known
+                    .iter()
+                    .find(|row| row.schedule == pair.0 && row.cluster == pair.1)
+                    .filter(|row| row.active && row.times_key == schedule.times_key);
+                let since = kept.map_or(now, |row| row.since);
+                let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
+                let running = self.entries.get(&pair).filter(|e| e.times_key == schedule.times_key);
+                let mut entry = Entry {
+                    timing: schedule.timing.clone(),
+                    timezone: schedule.timezone,
+                    times_key: schedule.times_key.clone(),
+                    spread: spread(cluster, schedule.spread),
+                    start_within: delta(schedule.start_within),
+                    catch_up: schedule.catch_up,
+                    run_deadline: delta(settings.limits.run_deadline),
+                    since,
+                    last_due: running.map_or(last_due, |e| e.last_due),
+                    next: None,
+                    fresh_from: running.map_or(now, |e| e.fresh_from),
+                };
+                entry.next = entry.after_last();
+                entries.insert(pair, entry);
+            }
+        }
+        self.entries = entries;
+        Applied { rows: self.rows() }
+    }
+
+    fn rows(&self) -> Vec<TimetableRow> {
+        self.entries
+            .iter()
+            .map(|((schedule, cluster), entry)| TimetableRow {
+                schedule: schedule.clone(),
+                cluster: cluster.clone(),
+                times_key: entry.times_key.clone(),
+                since: entry.since,
+                last_due: entry.last_due,
+                active: true,
+            })
+            .collect()
+    }
+
+    /// Occurrences due until `now + ahead`, ordered by due time and at most `limit` pairs, as the store shall write
+    /// them: `Waiting`, or `Skipped` ranges of missed ones. Nothing is advanced before `claimed`.
+    pub fn due(&self, now: Instant, ahead: TimeDelta, limit: usize) -> Vec<OccurrenceRow> {
+        let mut due: Vec<(&Pair, &Entry, Instant)> = self
+            .entries
+            .iter()
+            .filter_map(|(pair, entry)| {
+                entry.next.filter(|next| *next <= now + ahead).map(|next| (pair, entry, next))
+            })
+            .collect();
+        due.sort_by_key(|(_, _, next)| *next);
+        due.truncate(limit);
+        due.into_iter().flat_map(|(pair, entry, first)| entry.rows_until(pair, first, now)).collect()
+    }
+
+    /// The store has written these rows: their pairs advance.
+    pub fn claimed(&mut self, rows: &[OccurrenceRow]) {
+        for row in rows {
+            let pair = (row.occurrence.schedule.clone(), row.occurrence.cluster.clone());
+            if let Some(entry) = self.entries.get_mut(&pair) {
+                let last = row.until.unwrap_or(row.occurrence.due_at);
+                if entry.last_due.is_none_or(|known| known < last) {
+                    entry.last_due = Some(last);
+                }
+                entry.next = entry.after_last();
+            }
+        }
+    }
+
+    /// The wall clock went back: what lies in the future is forgotten, and every pair asks again from now.
+    pub fn clock_set_back(&mut self, now: Instant) {
+        for entry in self.entries.values_mut() {
+            if entry.last_due.is_some_and(|last| last > now) {
+                entry.last_due = Some(now);
+            }
+            entry.fresh_from = entry.fresh_from.min(now);
+            entry.next = entry.after_last();
+        }
+    }
+
+    /// The next due instant of every pair.
+    pub fn next_due(&self) -> BTreeMap<Pair, Instant> {
+        self.entries.iter().filter_map(|(pair, entry)| Some((pair.clone(), entry.next?))).collect()
+    }
+
+    /// Names of the schedules that have at least one pair.
+    pub fn schedules(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.entries.keys().map(|(schedule, _)| schedule.clone()).collect();
+        names.dedup();
+        names
+    }
+}
+
+impl Entry {
+    fn after_last(&self) -> Option<Instant> {
+        let from = self.last_due.map_or(self.since, |last| last.max(self.since));
+        next::next_after(&self.timing, self.timezone, from)
+    }
+
+    /// From `first` (due) on: missed ones as ranges, and the one that is to run.
+    fn rows_until(&self, pair: &Pair, first: Instant, now: Instant) -> Vec<OccurrenceRow> {
+        let missed_before = now - LATE;
+        let is_missed = |due: Instant| due < missed_before || due < self.fresh_from;
+        if !is_missed(first) {
+            return vec![self.row(pair, first, Fate::Waiting, false)];
+        }
+        // Everything missed is one range; the latest may be caught up.
+        let bound = missed_before.max(self.fresh_from - TimeDelta::milliseconds(1)).min(now);
+        let from = self.last_due.map_or(self.since, |last| last.max(self.since));
+        let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else {
+            return vec![self.row(pair, first, Fate::Waiting, true)];
+        };
+        let following = next::next_after(&self.timing, self.timezone, missed.latest);
+        let near = following.is_some_and(|next| next - now < self.run_deadline);
+        let catch_up = self.catch_up == CatchUp::Once && !near;
+        let at_least = if missed.more { "at least " } else { "" };
+        let mut rows = Vec::new();
+        if catch_up {
+            if missed.earlier > 0 {
+                let last = missed.latest - TimeDelta::seconds(1);
+                let reason = format!(
+                    "{at_least}{} missed while the daemon was down or the clock jumped; only the latest is caught up",
+                    missed.earlier
+                );
+                rows.push(self.range(pair, missed.first, last, missed.earlier, reason));
+            }
+            rows.push(self.row(pair, missed.latest, Fate::Waiting, true));
+        } else {
+            let count = missed.earlier + 1;
+            let why = if near { "the next one is nearer than run_deadline" } else { "catch_up is \"skip\"" };
+            let reason =
+                format!("{at_least}{count} missed while the daemon was down or the clock jumped; {why}");
+            rows.push(self.range(pair, missed.first, missed.latest, count, reason));
+        }
+        rows
+    }
+
+    fn row(&self, pair: &Pair, due_at: Instant, fate: Fate, missed: bool) -> OccurrenceRow {
+        let start_at = due_at + self.spread;
+        // A caught-up occurrence waits from now on: its own window has passed while nobody could start it.
+        let from = if missed { self.fresh_from.max(start_at) } else { start_at };
+        OccurrenceRow {
+            occurrence: Occurrence { schedule: pair.0.clone(), cluster: pair.1.clone(), due_at },
+            until: None,
+            count: 1,
+            start_at,
+            start_until: from + self.start_within,
+            missed,
+            fate,
+            reason: None,
+            run_id: None,
+        }
+    }
+
+    fn range(&self, pair: &Pair, first: Instant, last: Instant, count: u64, reason: String) -> OccurrenceRow {
+        let mut row = self.row(pair, first, Fate::Skipped, true);
+        row.until = (last > first).then_some(last);
+        row.count = count;
+        row.reason = Some(reason);
+        row
+    }
+}
+
+/// A last run in the future means that the clock was set back meanwhile.
+fn clamp(pair: &Pair, last: Instant, now: Instant) -> Instant {
+    // Occurrences are claimed ahead of their instant, so a little future is no sign of that.
+    if last > now + TimeDelta::seconds(10) {
+        tracing::warn!(event = "clock.jumped", schedule = %pair.0, cluster = %pair.1,
+            reason = "the last occurrence lies in the future: the clock was set back; counting from now");
+        return now;
+    }
+    last
+}
+
+/// A stable delay below `limit`, the same for every schedule of a cluster, so that they stay together.
+fn spread(cluster: &str, limit: Duration) -> TimeDelta {
+    let limit = limit.as_millis() as u64;
+    if limit == 0 {
+        return TimeDelta::zero();
+    }
+    // FNV-1a: stable across versions and machines, which std's hasher is not.
+    let hash = cluster
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    TimeDelta::milliseconds((hash % limit) as i64)
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}

@@ -64,6 +64,8 @@ pub struct Cluster {
     pub pauses: Pauses,
     /// Requests seen, by endpoint.
     pub seen: BTreeMap<&'static str, u64>,
+    /// Requests whose answer is not given yet.
+    pub outstanding: u64,
     pub(super) apps: BTreeMap<App, WebApp>,
     pub(super) now: Instant,
     pub(super) random: Random,
@@ -105,6 +107,7 @@ impl Cluster {
             faults: Faults::default(),
             pauses: Pauses::default(),
             seen: BTreeMap::new(),
+            outstanding: 0,
             apps: apps.iter().map(|app| (*app, WebApp::default())).collect(),
             now,
             random,

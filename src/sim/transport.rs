@@ -56,6 +56,7 @@ impl SimClock {
 
     /// Lets a cluster act on a request and waits for what comes back.
     pub(super) async fn exchange(&self, cluster: &SharedCluster, request: &WireRequest) -> Carried {
+        let _owed = Owed::by(cluster);
         let mut reply = locked(cluster).handle(self.now(), request);
         loop {
             let Reply { after, carried } = reply;
@@ -65,6 +66,22 @@ impl SimClock {
                 carried => return carried,
             }
         }
+    }
+}
+
+/// Counts an answer as outstanding until it is given, or its asker has gone.
+struct Owed<'a>(&'a SharedCluster);
+
+impl<'a> Owed<'a> {
+    fn by(cluster: &'a SharedCluster) -> Self {
+        locked(cluster).outstanding += 1;
+        Self(cluster)
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        locked(self.0).outstanding -= 1;
     }
 }
 

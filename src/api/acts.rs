@@ -1,0 +1,147 @@
+//! Acts: the routes that change something, on the control socket alone.
+//!
+//! Who may what follows from the peer's credentials: root and the daemon's own user are admin, everybody else who can
+//! open the socket (its group) may back up, cancel and pay.
+
+use super::routes::ApiState;
+use super::{Refusal, RefusalKind, refuse, shapes};
+use crate::domain::BackupId;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What the peer of a control-socket connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Take and cancel backups, pay debts.
+    Operate,
+    /// Everything.
+    Admin,
+}
+
+/// The acting routes.
+pub fn acting() -> Router<ApiState> {
+    Router::new()
+        .route("/v1/clusters/{name}/backups", post(backup))
+        .route("/v1/clusters/{name}/backups/{id}", delete(delete_backup))
+        .route("/v1/clusters/{name}/cancel", post(cancel))
+        .route("/v1/clusters/{name}/resume-exporting", post(resume_exporting))
+        .route("/v1/clusters/{name}/adopt", post(adopt))
+        .route("/v1/clusters/{name}/forgive", post(forgive))
+        .route("/v1/debts/pay", post(pay))
+}
+
+fn admin(role: Role) -> Result<(), Response> {
+    if role == Role::Admin {
+        return Ok(());
+    }
+    tracing::warn!(event = "auth.failed", reason = "an act needs admin");
+    let message = "this act needs admin: run it as root or as the daemon's own user";
+    Err((StatusCode::FORBIDDEN, Json(json!({ "message": message }))).into_response())
+}
+
+fn id_of(text: &str) -> Result<BackupId, Response> {
+    text.parse().map_err(refuse::bad_input)
+}
+
+#[derive(Deserialize)]
+struct Note {
+    note: Option<String>,
+}
+
+async fn backup(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Json(note): Json<Note>,
+) -> Result<Json<Value>, Refusal> {
+    let run_id = state.control.backup(name, note.note).await?;
+    let run = state.store.run(run_id).await?.ok_or_else(|| Refusal {
+        kind: RefusalKind::Failed,
+        message: format!("run {run_id} vanished right after it began"),
+        retry_after_seconds: None,
+    })?;
+    Ok(Json(
+        json!({ "run_id": run_id, "backup_id": run.backup_id, "cluster": run.cluster, "created_at": shapes::instant(run.created_at) }),
+    ))
+}
+
+#[derive(Deserialize)]
+struct Confirmed {
+    #[serde(default)]
+    confirmed: bool,
+}
+
+async fn delete_backup(
+    State(state): State<ApiState>,
+    Extension(role): Extension<Role>,
+    Path((name, id)): Path<(String, String)>,
+    Query(query): Query<Confirmed>,
+) -> Result<Json<Value>, Response> {
+    admin(role)?;
+    let id = id_of(&id)?;
+    state.control.delete(name, id, query.confirmed).await.map_err(IntoResponse::into_response)?;
+    Ok(Json(json!({ "backup_id": id, "state": "deleting" })))
+}
+
+#[derive(Deserialize)]
+struct Why {
+    why: String,
+    wait_seconds: Option<u64>,
+}
+
+async fn cancel(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Json(why): Json<Why>,
+) -> Result<Json<Value>, Refusal> {
+    let wait = Duration::from_secs(why.wait_seconds.unwrap_or(60));
+    let text = state.control.cancel(name, why.why, wait).await?;
+    Ok(Json(json!({ "message": text })))
+}
+
+async fn resume_exporting(
+    State(state): State<ApiState>,
+    Extension(role): Extension<Role>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Response> {
+    admin(role)?;
+    let text = state.control.resume_exporting(name).await.map_err(IntoResponse::into_response)?;
+    Ok(Json(json!({ "message": text })))
+}
+
+async fn adopt(
+    State(state): State<ApiState>,
+    Extension(role): Extension<Role>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Response> {
+    admin(role)?;
+    let report = state.control.adopt(name).await.map_err(IntoResponse::into_response)?;
+    Ok(Json(json!(report)))
+}
+
+async fn forgive(
+    State(state): State<ApiState>,
+    Extension(role): Extension<Role>,
+    Path(name): Path<String>,
+    Json(why): Json<Why>,
+) -> Result<Json<Value>, Response> {
+    admin(role)?;
+    let count = state.control.forgive(name, why.why).await.map_err(IntoResponse::into_response)?;
+    Ok(Json(json!({ "forgiven": count })))
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    wait_seconds: Option<u64>,
+}
+
+async fn pay(State(state): State<ApiState>, Json(wait): Json<Wait>) -> Result<Json<Value>, Refusal> {
+    let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
+    let owing = state.control.pay_debts(wait).await?;
+    Ok(Json(json!({ "owing": owing })))
+}

@@ -1,0 +1,370 @@
+//! Health: the truth about everything, derived from the store and from what is true right now.
+//!
+//! Pure: `judge` gets all it needs. Contract section 4 says which finding is `degraded` and which `failing`.
+
+use super::{Live, shapes};
+use crate::domain::{BackupState, Instant};
+use crate::journal::Run;
+use crate::schedule::next::longest_gap;
+use crate::store::{Backup, ClusterRow, Debt, TimetableRow};
+use chrono::TimeDelta;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A debt that is unpaid for longer is an emergency.
+const DEBT_FAILING: TimeDelta = TimeDelta::minutes(5);
+/// The dispatch loop ticks twice a second.
+const DISPATCH_STALLED: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// Somebody should look.
+    Degraded,
+    /// Backups are not being taken, or exporting is in danger.
+    Failing,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// `store dispatch config clock debts exporting schedules retention credentials probes copy`.
+    pub name: &'static str,
+    /// Whose, if it is about one cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// How bad.
+    pub status: Status,
+    /// One sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Everything health is judged from.
+pub struct Facts<'a> {
+    /// What is true right now.
+    pub live: &'a Live,
+    /// Existing backups, oldest first.
+    pub backups: &'a [Backup],
+    /// Open debts.
+    pub debts: &'a [Debt],
+    /// Known pairs.
+    pub timetable: &'a [TimetableRow],
+    /// Known clusters.
+    pub clusters: &'a [ClusterRow],
+    /// Runs that have not ended.
+    pub unfinished: &'a [Run],
+}
+
+/// The body of `/health`, and what `/health/backups` needs beside it.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The worst of all checks.
+    pub status: Status,
+    /// All findings, good ones included.
+    pub checks: Vec<Check>,
+    /// Per cluster, as contract section 4 shapes it.
+    pub clusters: Vec<Value>,
+    /// Why `/health/backups` is 503; empty if it is not.
+    pub backups: Vec<String>,
+}
+
+impl Health {
+    /// The JSON body.
+    pub fn body(&self) -> Value {
+        json!({
+            "status": self.status,
+            "version": env!("CARGO_PKG_VERSION"),
+            "checks": self.checks,
+            "clusters": self.clusters,
+        })
+    }
+}
+
+/// What is good and what is not.
+pub fn judge(facts: &Facts<'_>) -> Health {
+    let mut checks = process(facts.live);
+    checks.push(debts(facts));
+    let mut backups = Vec::new();
+    let (overdue, late) = overdue(facts, &mut backups);
+    checks.extend(late);
+    let mut clusters = Vec::new();
+    for name in facts.live.config.clusters.keys() {
+        clusters.push(cluster(facts, name, overdue.contains(name), &mut checks));
+    }
+    checks.extend(retention(facts));
+    let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
+    Health { status, checks, clusters, backups }
+}
+
+fn check(name: &'static str, status: Status, detail: impl Into<Option<String>>) -> Check {
+    Check { name, cluster: None, status, detail: detail.into() }
+}
+
+fn process(live: &Live) -> Vec<Check> {
+    let store = match &live.store_error {
+        Some(error) => check("store", Status::Failing, error.clone()),
+        None => check("store", Status::Ok, None),
+    };
+    let dispatch = if live.since_tick >= DISPATCH_STALLED {
+        check(
+            "dispatch",
+            Status::Failing,
+            format!("the dispatch loop has not ticked for {} s", live.since_tick.as_secs()),
+        )
+    } else {
+        check("dispatch", Status::Ok, None)
+    };
+    let config = match &live.config_refused {
+        Some(why) => check(
+            "config",
+            Status::Degraded,
+            format!("the last reload was refused and the old config runs: {why}"),
+        ),
+        None => check("config", Status::Ok, None),
+    };
+    let clock = match &live.clock_jump {
+        Some(what) => check("clock", Status::Degraded, what.clone()),
+        None => check("clock", Status::Ok, None),
+    };
+    vec![store, dispatch, config, clock]
+}
+
+fn debts(facts: &Facts<'_>) -> Check {
+    let due = |debt: &&Debt| {
+        !facts.unfinished.iter().any(|r| r.run_id == debt.run_id) || debt.resume_intended_at.is_some()
+    };
+    let owed: Vec<&Debt> = facts.debts.iter().filter(due).collect();
+    let Some(oldest) = owed.iter().min_by_key(|d| d.resume_intended_at.unwrap_or(d.intended_at)) else {
+        return check("debts", Status::Ok, None);
+    };
+    let age = facts.live.now - oldest.resume_intended_at.unwrap_or(oldest.intended_at);
+    let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
+    let names: BTreeSet<&str> = owed.iter().map(|d| d.cluster.as_str()).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    check(
+        "debts",
+        status,
+        format!(
+            "exporting of {names} is paused by us and its resume is not confirmed, for {} s",
+            age.num_seconds()
+        ),
+    )
+}
+
+/// Clusters that have no success for their schedule's longest gap plus `run_deadline`, and the findings.
+fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, Vec<Check>) {
+    let (mut late, mut checks) = (BTreeSet::new(), Vec::new());
+    let live = facts.live;
+    let mut scheduled = BTreeSet::new();
+    for schedule in live.config.schedules.values().filter(|s| s.enabled) {
+        for name in &schedule.clusters {
+            let Some(settings) = live.config.clusters.get(name) else { continue };
+            scheduled.insert(name.clone());
+            let of_pair = |b: &&Backup| {
+                b.run.cluster == *name && b.run.occurrences.iter().any(|o| o.schedule == schedule.name)
+            };
+            let last_run = facts.backups.iter().filter(of_pair).rfind(|b| b.run.view.ended());
+            let last_success = facts
+                .backups
+                .iter()
+                .filter(of_pair)
+                .filter(|b| b.state == BackupState::Completed)
+                .filter_map(|b| b.run.view.finished_at)
+                .max();
+            let since = facts
+                .timetable
+                .iter()
+                .find(|row| row.schedule == schedule.name && row.cluster == *name)
+                .map_or(live.started_at, |row| row.since);
+            let gap = longest_gap(&schedule.timing, schedule.timezone, since)
+                .and_then(|g| TimeDelta::from_std(g).ok());
+            let allowed = gap.unwrap_or(TimeDelta::days(366))
+                + TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
+            let from = last_success.unwrap_or(since);
+            if live.now - from > allowed {
+                late.insert(name.clone());
+                let detail = match last_success {
+                    Some(at) => {
+                        format!("schedule {} has had no success since {}", schedule.name, shapes::instant(at))
+                    }
+                    None => format!(
+                        "schedule {} has never succeeded since {}",
+                        schedule.name,
+                        shapes::instant(since)
+                    ),
+                };
+                backups.push(format!("{name}: {detail}"));
+                checks.push(Check {
+                    name: "schedules",
+                    cluster: Some(name.clone()),
+                    status: Status::Failing,
+                    detail: Some(detail),
+                });
+            } else if let Some(failed) = last_run.filter(|b| b.state == BackupState::Failed) {
+                backups.push(format!("{name}: the last run of schedule {} failed", schedule.name));
+                let why = failed.run.view.reason().unwrap_or("no reason recorded");
+                let detail = format!("the last run of schedule {} failed: {why}", schedule.name);
+                checks.push(Check {
+                    name: "schedules",
+                    cluster: Some(name.clone()),
+                    status: Status::Degraded,
+                    detail: Some(detail),
+                });
+            }
+        }
+    }
+    for name in live.config.clusters.keys().filter(|name| !scheduled.contains(*name)) {
+        let detail = "no enabled schedule names this cluster".to_owned();
+        checks.push(Check {
+            name: "schedules",
+            cluster: Some(name.clone()),
+            status: Status::Degraded,
+            detail: Some(detail),
+        });
+    }
+    if checks.is_empty() {
+        checks.push(check("schedules", Status::Ok, None));
+    }
+    (late, checks)
+}
+
+fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>) -> Value {
+    let live = facts.live;
+    let of = |b: &&Backup| b.run.cluster == name;
+    let finished = |state: BackupState| {
+        facts.backups.iter().filter(of).filter(|b| b.state == state).max_by_key(|b| b.run.view.finished_at)
+    };
+    let last = |backup: Option<&Backup>| -> Value {
+        let Some((backup, at)) = backup.and_then(|b| Some((b, b.run.view.finished_at?))) else {
+            return Value::Null;
+        };
+        json!({
+            "backup_id": backup.run.backup_id,
+            "finished_at": shapes::instant(at),
+            "age_seconds": (live.now - at).num_seconds().max(0),
+        })
+    };
+    let running = facts.unfinished.iter().find(|r| r.cluster == name);
+    let owing = facts.debts.iter().any(|d| d.cluster == name);
+    let look = live.clusters.get(name);
+    let seen = look.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
+    // A look from before our own pause or resume would contradict what we know.
+    let exporting = match (owing, seen) {
+        (true, _) => "paused_by_us",
+        (false, "paused_by_us") => "unknown",
+        (false, seen) => seen,
+    };
+    let status = match exporting {
+        "paused_by_other" | "mixed" => Status::Degraded,
+        _ => Status::Ok,
+    };
+    checks.push(Check {
+        name: "exporting",
+        cluster: Some(name.to_owned()),
+        status,
+        detail: Some(exporting.to_owned()),
+    });
+    if let Some(reason) = look.and_then(|l| l.unreachable.clone()) {
+        checks.push(Check {
+            name: "probes",
+            cluster: Some(name.to_owned()),
+            status: Status::Degraded,
+            detail: Some(reason),
+        });
+    }
+    let newest_first = facts.backups.iter().rev().filter(of).filter(|b| b.run.view.ended());
+    let failures = newest_first.take_while(|b| b.state == BackupState::Failed).count();
+    let next: Option<Instant> =
+        live.next_due.iter().filter(|((_, cluster), _)| cluster == name).map(|(_, due)| *due).min();
+    json!({
+        "name": name,
+        "exporting": exporting,
+        "exporting_checked_at": look.and_then(|l| l.exporting_checked_at).map(shapes::instant),
+        "last_success": last(finished(BackupState::Completed)),
+        "last_failure": last(finished(BackupState::Failed)),
+        "next_due": next.map(shapes::instant),
+        "overdue": overdue,
+        "running": running.map(shapes::running),
+        "consecutive_failures": failures,
+    })
+}
+
+fn retention(facts: &Facts<'_>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut behind: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for backup in facts.backups {
+        if let Some(deletion) =
+            backup.deletion.as_ref().filter(|d| backup.state == BackupState::Deleting && d.attempts > 3)
+        {
+            let error = deletion.last_error.as_deref().unwrap_or("it is not gone yet");
+            behind
+                .entry(&backup.run.cluster)
+                .or_default()
+                .push(format!("deletion of {} is behind: {error}", backup.run.backup_id));
+        }
+        if backup.state == BackupState::Failed && !backup.run.view.cleanup_owed.is_empty() {
+            behind.entry(&backup.run.cluster).or_default().push(backup.run.view.cleanup_owed.join("; "));
+        }
+    }
+    for row in facts.clusters.iter().filter(|row| row.configured) {
+        if let Some(reason) = &row.state_behind {
+            behind
+                .entry(&row.name)
+                .or_default()
+                .push(format!("state_behind: {reason}; `adopt {}` mends it", row.name));
+        }
+    }
+    for (cluster, what) in behind {
+        let detail = Some(what.join("; "));
+        checks.push(Check {
+            name: "retention",
+            cluster: Some(cluster.to_owned()),
+            status: Status::Degraded,
+            detail,
+        });
+    }
+    let orphans: BTreeSet<&str> = facts
+        .backups
+        .iter()
+        .filter(|b| !facts.live.config.clusters.contains_key(&b.run.cluster))
+        .map(|b| b.run.cluster.as_str())
+        .collect();
+    for cluster in orphans {
+        let detail =
+            Some("the cluster left the config; its backups stay until they are deleted by hand".to_owned());
+        checks.push(Check {
+            name: "retention",
+            cluster: Some(cluster.to_owned()),
+            status: Status::Degraded,
+            detail,
+        });
+    }
+    let frozen: BTreeSet<String> = facts
+        .backups
+        .iter()
+        .flat_map(|b| b.run.occurrences.iter().map(|o| (&o.schedule, &o.cluster)))
+        .filter(|(schedule, cluster)| {
+            let config = &facts.live.config;
+            config.clusters.contains_key(*cluster)
+                && !config.schedules.get(*schedule).is_some_and(|s| s.clusters.contains(cluster))
+        })
+        .map(|(schedule, cluster)| format!("{schedule} of {cluster}"))
+        .collect();
+    if !frozen.is_empty() {
+        let names = frozen.into_iter().collect::<Vec<_>>().join(", ");
+        checks.push(check(
+            "retention",
+            Status::Degraded,
+            format!("pools without a schedule are frozen: {names}"),
+        ));
+    }
+    if checks.is_empty() {
+        checks.push(check("retention", Status::Ok, None));
+    }
+    checks
+}

@@ -1,0 +1,159 @@
+//! Listeners: HTTP on loopback or a Unix socket, and the control socket with its peers' credentials.
+//!
+//! Opens before the daemon starts, so that a taken port is known before anything runs.
+
+use super::acts::{self, Role};
+use super::routes::{self, ApiState};
+use super::{Control, refuse};
+use crate::clock::Tasks;
+use crate::config::{Config, Listen};
+use crate::store::SharedStore;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+/// Longest request body.
+const BODY: usize = 64 * 1024;
+
+/// Open listeners.
+pub struct Doors {
+    http: Http,
+    control: UnixListener,
+    hosts: Vec<String>,
+    owner: u32,
+}
+
+enum Http {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Why a listener does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The port.
+    #[error("{address} cannot be listened on: {reason}; stop what uses it or set another [http] listen")]
+    Tcp {
+        /// Address.
+        address: String,
+        /// The system's word.
+        reason: String,
+    },
+    /// A socket file.
+    #[error("the socket {} cannot be opened: {reason}; set [daemon] runtime_dir to a directory the daemon may write", path.display())]
+    Unix {
+        /// File.
+        path: PathBuf,
+        /// The system's word.
+        reason: String,
+    },
+    /// Another daemon answers.
+    #[error("another daemon answers on {}: stop it or set another [daemon] runtime_dir", .0.display())]
+    Taken(PathBuf),
+}
+
+/// Opens every listener of the config.
+pub async fn open(config: &Config) -> Result<Doors, DoorError> {
+    let http =
+        match &config.http.listen {
+            Listen::Tcp(address) => Http::Tcp(TcpListener::bind(address).await.map_err(|error| {
+                DoorError::Tcp { address: address.to_string(), reason: error.to_string() }
+            })?),
+            Listen::Unix(path) => Http::Unix(unix(path, 0o666).await?),
+        };
+    let path = config.daemon.runtime_dir.join("control.sock");
+    let control = unix(&path, 0o660).await?;
+    let owner = std::fs::metadata(&path).map_or(0, |m| m.uid());
+    Ok(Doors { http, control, hosts: config.http.public_hosts.clone(), owner })
+}
+
+/// A stale socket file is replaced only when nobody answers on it.
+async fn unix(path: &Path, mode: u32) -> Result<UnixListener, DoorError> {
+    let refused =
+        |error: std::io::Error| DoorError::Unix { path: path.to_owned(), reason: error.to_string() };
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(DoorError::Taken(path.to_owned()));
+    }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(refused)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(refused)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(refused)?;
+    Ok(listener)
+}
+
+impl Doors {
+    /// The address of the HTTP listener, with the port the system chose.
+    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+        match &self.http {
+            Http::Tcp(listener) => listener.local_addr().ok(),
+            Http::Unix(_) => None,
+        }
+    }
+
+    /// Answers until the token is cancelled.
+    pub fn serve(self, store: SharedStore, control: Arc<dyn Control>, tasks: &Tasks) -> CancellationToken {
+        let state = ApiState { store, control };
+        let hosts = Arc::new(self.hosts);
+        let outside = routes::reading()
+            .fallback(refuse::no_such_path)
+            .layer(middleware::from_fn_with_state(hosts, refuse::local_only))
+            .layer(DefaultBodyLimit::max(BODY))
+            .with_state(state.clone());
+        let owner = self.owner;
+        let inside: Router = routes::reading()
+            .merge(acts::acting())
+            .fallback(refuse::no_such_path)
+            .layer(middleware::from_fn(move |request, next| with_role(owner, request, next)))
+            .layer(DefaultBodyLimit::max(BODY))
+            .with_state(state);
+        let stop = CancellationToken::new();
+        let stopped = |stop: &CancellationToken| stop.clone().cancelled_owned();
+        match self.http {
+            Http::Tcp(listener) => {
+                let serve = axum::serve(listener, outside).with_graceful_shutdown(stopped(&stop));
+                tasks.spawn(async move { serve.await });
+            }
+            Http::Unix(listener) => {
+                let serve = axum::serve(listener, outside).with_graceful_shutdown(stopped(&stop));
+                tasks.spawn(async move { serve.await });
+            }
+        }
+        let inside = inside.into_make_service_with_connect_info::<Peer>();
+        let serve = axum::serve(self.control, inside).with_graceful_shutdown(stopped(&stop));
+        tasks.spawn(async move { serve.await });
+        stop
+    }
+}
+
+/// The user at the other end of the control socket.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|c| c.uid()) }
+    }
+}
+
+async fn with_role(owner: u32, mut request: Request, next: Next) -> Response {
+    let uid = request.extensions().get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(peer)| peer.uid);
+    let role = if uid == Some(0) || uid == Some(owner) { Role::Admin } else { Role::Operate };
+    request.extensions_mut().insert(role);
+    next.run(request).await
+}

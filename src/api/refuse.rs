@@ -1,0 +1,113 @@
+//! Refusals over HTTP: problem+json for bad input, `{"message"}` for the rest, and who counts as loopback.
+
+use super::{Refusal, RefusalKind};
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::sync::Arc;
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Refused | RefusalKind::NeedsConfirmation => StatusCode::CONFLICT,
+            RefusalKind::Unreachable => StatusCode::BAD_GATEWAY,
+            RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut body = json!({ "message": self.message, "kind": self.kind });
+        if status.is_server_error() {
+            // The operator finds the line of the log by this id.
+            let id = uuid::Uuid::now_v7();
+            tracing::error!(event = "request.failed", request_id = %id, status = status.as_u16(), reason = %self.message);
+            body["request_id"] = json!(id);
+        }
+        let mut response = (status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// 400 with a problem document.
+pub fn bad_input(detail: impl Into<String>) -> Response {
+    let body =
+        json!({ "type": "about:blank", "title": "Bad Request", "status": 400, "detail": detail.into() });
+    let mut response = (StatusCode::BAD_REQUEST, Json(body)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+/// 404 for a path that does not exist.
+pub async fn no_such_path() -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({ "message": "there is nothing at this path" }))).into_response()
+}
+
+/// Lets through what comes from this machine. `/health*` answers everybody.
+pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/health") {
+        return next.run(request).await;
+    }
+    if let Some(query) = request.uri().query()
+        && query
+            .split('&')
+            .any(|pair| matches!(pair.split('=').next(), Some("token" | "access_token" | "bearer")))
+    {
+        return bad_input(
+            "a token in a query string is refused, since it ends up in logs: send it as a header",
+        );
+    }
+    match foreign(request.headers(), &hosts) {
+        None => next.run(request).await,
+        Some(why) => {
+            tracing::warn!(event = "auth.failed", reason = why);
+            let message = format!("{why}: without tokens only requests from this machine are answered");
+            (StatusCode::FORBIDDEN, Json(json!({ "message": message }))).into_response()
+        }
+    }
+}
+
+/// Why a request is not from this machine, as far as its headers tell.
+fn foreign(headers: &HeaderMap, public_hosts: &[String]) -> Option<&'static str> {
+    if headers.keys().any(|name| name == "forwarded" || name.as_str().starts_with("x-forwarded-")) {
+        return Some("the request was forwarded");
+    }
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let ours = name.is_empty()
+        || name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || public_hosts.iter().any(|public| public.eq_ignore_ascii_case(name));
+    (!ours).then_some("the Host of the request is not a name of this machine")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pairs: &[(&'static str, &'static str)], expected: bool) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        let local = foreign(&headers, &["backup.example".to_owned()]).is_none();
+        assert_eq!(local, expected, "{pairs:?}");
+    }
+
+    #[test]
+    fn only_loopback_names_and_public_hosts_count_as_this_machine() {
+        check(&[("host", "127.0.0.1:9610")], true);
+        check(&[("host", "[::1]:9610")], true);
+        check(&[("host", "localhost")], true);
+        check(&[("host", "backup.example")], true);
+        check(&[("host", "evil.example:9610")], false);
+        check(&[("host", "localhost"), ("x-forwarded-for", "10.0.0.1")], false);
+        check(&[("host", "localhost"), ("forwarded", "for=10.0.0.1")], false);
+    }
+}

@@ -1,0 +1,217 @@
+//! Reading routes: health, the SaaS-shaped ones, and what the command line reads.
+//!
+//! Must not change anything.
+
+use super::health::{self, Facts, Health, Status};
+use super::{Control, Refusal, RefusalKind, refuse, shapes};
+use crate::domain::RunId;
+use crate::store::{BackupFilter, SharedStore};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What every route stands on.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Durable state, to read.
+    pub store: SharedStore,
+    /// What is true right now, and the acts.
+    pub control: Arc<dyn Control>,
+}
+
+/// The reading routes, the SaaS-shaped ones also below `/api`.
+pub fn reading() -> Router<ApiState> {
+    let saas = Router::new()
+        .route("/clusters", get(saas_clusters))
+        .route("/clusters/{uuid}", get(saas_cluster))
+        .route("/clusters/{uuid}/backups", get(saas_backups));
+    Router::new()
+        .route("/health", get(whole_health))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/health/backups", get(health_of_backups))
+        .route("/v1/backups", get(backups))
+        .route("/v1/backups/{id}", get(one_backup))
+        .route("/v1/schedules", get(schedules))
+        .route("/v1/debts", get(debts))
+        .merge(saas.clone())
+        .nest("/api", saas)
+}
+
+async fn judged(state: &ApiState) -> Health {
+    let live = state.control.live();
+    let filter = BackupFilter { existing: true, ..Default::default() };
+    let (backups, debts, timetable, clusters, unfinished) = futures::join!(
+        state.store.backups(filter),
+        state.store.debts(),
+        state.store.timetable(),
+        state.store.clusters(),
+        state.store.unfinished(),
+    );
+    // A store that cannot be read must not hide what else is wrong: its own check says so.
+    let mut live = live;
+    let errors =
+        [backups.as_ref().err(), debts.as_ref().err(), timetable.as_ref().err(), clusters.as_ref().err()];
+    for error in errors.into_iter().flatten() {
+        live.store_error.get_or_insert(error.to_string());
+    }
+    health::judge(&Facts {
+        live: &live,
+        backups: &backups.unwrap_or_default(),
+        debts: &debts.unwrap_or_default(),
+        timetable: &timetable.unwrap_or_default(),
+        clusters: &clusters.unwrap_or_default(),
+        unfinished: &unfinished.unwrap_or_default(),
+    })
+}
+
+fn answer(good: bool, body: Value) -> Response {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+async fn whole_health(State(state): State<ApiState>) -> Response {
+    let health = judged(&state).await;
+    answer(health.status != Status::Failing, health.body())
+}
+
+async fn live(State(state): State<ApiState>) -> Response {
+    let since = state.control.live().since_tick;
+    answer(since < std::time::Duration::from_secs(10), json!({ "since_tick_ms": since.as_millis() as u64 }))
+}
+
+async fn ready(State(state): State<ApiState>) -> Response {
+    // The listeners open after the config is applied; what is left is the store.
+    match state.store.debts().await {
+        Ok(_) => answer(true, json!({ "status": "ready" })),
+        Err(error) => answer(false, json!({ "status": "not ready", "reason": error.to_string() })),
+    }
+}
+
+async fn health_of_backups(State(state): State<ApiState>) -> Response {
+    let health = judged(&state).await;
+    let mut body = health.body();
+    body["backups"] = json!(health.backups);
+    answer(health.backups.is_empty(), body)
+}
+
+#[derive(Deserialize)]
+struct WhichBackups {
+    cluster: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+async fn backups(
+    State(state): State<ApiState>,
+    Query(which): Query<WhichBackups>,
+) -> Result<Json<Value>, Refusal> {
+    let filter = BackupFilter { cluster: which.cluster, existing: !which.all, limit: 0 };
+    let found = state.store.backups(filter).await?;
+    Ok(Json(found.iter().map(shapes::backup).collect()))
+}
+
+/// By backup id or run id.
+async fn one_backup(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Json<Value>, Response> {
+    let wanted_run: Option<RunId> = id.parse().ok();
+    let wanted_backup: Option<i64> = id.parse().ok();
+    if wanted_run.is_none() && wanted_backup.is_none() {
+        return Err(refuse::bad_input(format!("`{id}` is neither a backup id nor a run id")));
+    }
+    let read = async {
+        let found = state.store.backups(BackupFilter::default()).await?;
+        let found = found
+            .into_iter()
+            .find(|b| Some(b.run.run_id) == wanted_run || Some(b.run.backup_id.get()) == wanted_backup)
+            .ok_or_else(|| Refusal {
+                kind: RefusalKind::NotFound,
+                message: format!("there is no backup or run {id}: `list` shows what there is"),
+                retry_after_seconds: None,
+            })?;
+        let journal = state.store.journal(found.run.run_id).await?;
+        Ok::<_, Refusal>(Json(shapes::whole(&found, &journal)))
+    };
+    read.await.map_err(IntoResponse::into_response)
+}
+
+async fn schedules(State(state): State<ApiState>) -> Json<Value> {
+    let live = state.control.live();
+    let rows: Vec<Value> = live
+        .config
+        .schedules
+        .values()
+        .map(|schedule| {
+            let next: Vec<Value> = schedule
+                .clusters
+                .iter()
+                .map(|cluster| {
+                    let due = live.next_due.get(&(schedule.name.clone(), cluster.clone()));
+                    json!({ "cluster": cluster, "next_due": due.map(|at| shapes::instant(*at)) })
+                })
+                .collect();
+            json!({
+                "name": schedule.name,
+                "enabled": schedule.enabled,
+                "timing": schedule.timing.to_string(),
+                "timezone": schedule.timezone.name(),
+                "keep": schedule.keep,
+                "clusters": next,
+            })
+        })
+        .collect();
+    Json(json!(rows))
+}
+
+async fn debts(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {
+    Ok(Json(state.store.debts().await?.iter().map(shapes::debt).collect()))
+}
+
+async fn saas_clusters(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {
+    let rows = state.store.clusters().await?;
+    let mut shapes = Vec::new();
+    for row in rows.iter().filter(|row| row.configured) {
+        shapes.push(saas_shape(&state, row).await?);
+    }
+    Ok(Json(json!(shapes)))
+}
+
+async fn saas_shape(state: &ApiState, row: &crate::store::ClusterRow) -> Result<Value, Refusal> {
+    let filter = BackupFilter { cluster: Some(row.name.clone()), existing: true, limit: 0 };
+    let version = state.store.backups(filter).await?.into_iter().rev().find_map(|b| b.run.view.version);
+    let live = state.control.live();
+    let healthy = live.clusters.get(&row.name).is_some_and(|look| look.unreachable.is_none());
+    Ok(shapes::saas_cluster(row, version.as_deref(), healthy))
+}
+
+async fn by_uuid(state: &ApiState, uuid: &str) -> Result<crate::store::ClusterRow, Refusal> {
+    let wanted: Option<uuid::Uuid> = uuid.parse().ok();
+    state.store.clusters().await?.into_iter().find(|row| Some(row.uuid) == wanted).ok_or_else(|| Refusal {
+        kind: RefusalKind::NotFound,
+        message: format!("there is no cluster {uuid}: GET /clusters lists them"),
+        retry_after_seconds: None,
+    })
+}
+
+async fn saas_cluster(
+    State(state): State<ApiState>,
+    Path(uuid): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let row = by_uuid(&state, &uuid).await?;
+    Ok(Json(saas_shape(&state, &row).await?))
+}
+
+async fn saas_backups(
+    State(state): State<ApiState>,
+    Path(uuid): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let row = by_uuid(&state, &uuid).await?;
+    let filter = BackupFilter { cluster: Some(row.name), existing: true, limit: 0 };
+    let mut found = state.store.backups(filter).await?;
+    found.reverse();
+    Ok(Json(found.iter().map(shapes::saas_backup).collect()))
+}

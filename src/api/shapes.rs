@@ -1,0 +1,183 @@
+//! The shapes of contract sections 3 and 4: backups, runs, clusters, as JSON.
+//!
+//! Pure; every shape is made from rows of the store.
+
+use crate::domain::{BackupState, Instant};
+use crate::journal::{Outcome, Run, RunStatus};
+use crate::store::{Backup, ClusterRow, Debt};
+use chrono::SecondsFormat;
+use serde_json::{Map, Value, json};
+
+/// RFC 3339 in UTC with `Z`.
+pub fn instant(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn maybe(at: Option<Instant>) -> Value {
+    at.map_or(Value::Null, |at| Value::String(instant(at)))
+}
+
+/// `backup` of contract section 3.
+pub fn backup(backup: &Backup) -> Value {
+    let run = &backup.run;
+    let view = &run.view;
+    let components: Map<String, Value> = view
+        .components
+        .iter()
+        .map(|(component, part)| {
+            let state = json!({
+                "state": part.state,
+                "parts_done": part.parts_done,
+                "parts_total": part.parts_total,
+                "reason": part.reason,
+            });
+            (component.name().to_owned(), state)
+        })
+        .collect();
+    json!({
+        "cluster": run.cluster,
+        "backup_id": run.backup_id,
+        "state": backup.state.name(),
+        "trigger": run.trigger,
+        "schedules": run.occurrences.iter().map(|o| o.schedule.clone()).collect::<Vec<_>>(),
+        "due_at": maybe(run.occurrences.iter().map(|o| o.due_at).min()),
+        "started_at": maybe(view.started_at.or(Some(run.created_at))),
+        "finished_at": maybe(view.finished_at),
+        "components": components,
+        "pools": run.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "held": backup.held,
+        "reason": view.reason(),
+        "run_id": run.run_id,
+        "note": run.note,
+    })
+}
+
+/// A backup with everything that is known of its run: steps, parts, pause, certificate or dossier, deletion.
+pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
+    let mut shape = backup(found);
+    let view = &found.run.view;
+    let steps: Vec<Value> = view
+        .steps
+        .iter()
+        .map(|step| {
+            let state = if view.done.contains(step) {
+                "done"
+            } else if view.step == Some(*step) && !view.ended() {
+                "running"
+            } else if view.intended.contains(step) {
+                "begun"
+            } else {
+                "not begun"
+            };
+            json!({ "step": step.to_string(), "state": state, "duration_ms": view.step_ms.get(step) })
+        })
+        .collect();
+    let pause = &view.pause;
+    if let Some(shape) = shape.as_object_mut() {
+        shape.insert("version".into(), json!(view.version));
+        shape.insert("steps".into(), json!(steps));
+        shape.insert(
+            "pause".into(),
+            json!({
+                "mode": pause.mode.or(pause.asked).map(crate::domain::PauseMode::name),
+                "intended_at": maybe(pause.intended_at),
+                "confirmed_at": maybe(pause.confirmed_at),
+                "resume_intended_at": maybe(pause.resume_intended_at),
+                "resumed_at": maybe(pause.resumed_at),
+            }),
+        );
+        let snapshots: Map<String, Value> =
+            view.components.iter().map(|(c, part)| (c.name().to_owned(), json!(part.names))).collect();
+        shape.insert("snapshots".into(), Value::Object(snapshots));
+        match &view.outcome {
+            Some(Outcome::Completed { certificate }) => {
+                shape.insert("certificate".into(), certificate.clone());
+            }
+            Some(Outcome::Failed { class, dossier, .. }) => {
+                shape.insert("class".into(), json!(class));
+                shape.insert("dossier".into(), dossier.clone());
+            }
+            None => {}
+        }
+        shape.insert("cleanup_owed".into(), json!(view.cleanup_owed));
+        if let Some(deletion) = &found.deletion {
+            shape.insert("deletion".into(), json!(deletion));
+        }
+        let entries: Vec<Value> =
+            journal.iter().map(|e| json!({ "at": instant(e.at), "event": e.event })).collect();
+        shape.insert("journal".into(), json!(entries));
+    }
+    shape
+}
+
+/// A debt, without credentials (there are none in it).
+pub fn debt(debt: &Debt) -> Value {
+    json!({
+        "cluster": debt.cluster,
+        "run_id": debt.run_id,
+        "zeebe": debt.addresses.zeebe,
+        "intended_at": instant(debt.intended_at),
+        "resume_intended_at": maybe(debt.resume_intended_at),
+        "attempts": debt.attempts,
+        "last_error": debt.last_error,
+    })
+}
+
+/// `running` of a cluster in `/health`.
+pub fn running(run: &Run) -> Value {
+    let view = &run.view;
+    json!({
+        "run_id": run.run_id,
+        "step": view.step.map(|s| s.to_string()),
+        "since": maybe(view.step_since.or(Some(run.created_at))),
+        "paused_since": if view.owes_resume() { maybe(view.pause.intended_at) } else { Value::Null },
+    })
+}
+
+/// `Cluster` of the SaaS Administration API, as far as a self-managed cluster has its fields.
+pub fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> Value {
+    let status = if healthy { "Healthy" } else { "Unhealthy" };
+    json!({
+        "uuid": row.uuid,
+        "name": row.name,
+        "ownerId": "",
+        "created": "",
+        "autoUpdate": false,
+        "planType": { "name": "self-managed", "uuid": "" },
+        "region": { "name": "self-managed", "uuid": "" },
+        "generation": { "name": version.map_or_else(|| "Camunda 8".to_owned(), |v| format!("Camunda {v}")), "uuid": "" },
+        "channel": { "name": "self-managed", "uuid": "" },
+        "status": { "ready": status, "zeebeStatus": status },
+        "links": { "zeebe": row.addresses.zeebe },
+    })
+}
+
+/// `BackupDto` of the SaaS Administration API.
+pub fn saas_backup(backup: &Backup) -> Value {
+    let run = &backup.run;
+    let view = &run.view;
+    let status = match backup.state {
+        BackupState::Queued | BackupState::Running => "In progress",
+        BackupState::Completed => "Complete",
+        BackupState::Failed => "Failed",
+        BackupState::Deleting | BackupState::Deleted | BackupState::Missing => "-",
+    };
+    let of = |component: crate::domain::Component| match view.components.get(&component) {
+        None => "-",
+        Some(part) if part.finished_at.is_some() => "Complete",
+        Some(_) if matches!(view.status, RunStatus::Failed) => "Failed",
+        Some(_) => "In progress",
+    };
+    json!({
+        "uuid": run.run_id,
+        "name": run.backup_id.to_string(),
+        "created": instant(run.created_at),
+        "completed": view.finished_at.map(instant).unwrap_or_default(),
+        "status": status,
+        "zeebeStatus": of(crate::domain::Component::Zeebe),
+        "operateStatus": of(crate::domain::Component::Operate),
+        "tasklistStatus": of(crate::domain::Component::Tasklist),
+        "optimizeStatus": of(crate::domain::Component::Optimize),
+        "generationName": view.version,
+    })
+}

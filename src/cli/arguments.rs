@@ -1,0 +1,174 @@
+//! The arguments of every command, as contract section 3 fixes them.
+
+use crate::domain::BackupId;
+use chrono::{DateTime, Utc};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whole, consistent, zero-downtime backups of Camunda 8 clusters.
+#[derive(Debug, Parser)]
+#[command(name = "camunda-backupd", version, about, max_term_width = 110)]
+pub struct Arguments {
+    /// Config file, or a directory with config.toml in it
+    #[arg(long, global = true, value_name = "F", default_value = "/etc/camunda-backupd/config.toml")]
+    pub config: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Read from the daemon at this URL instead of its control socket
+    #[arg(long, global = true, value_name = "U")]
+    pub url: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve,
+    /// Run the real daemon against two simulated clusters, schedules seconds apart
+    Demo {
+        /// End after this time; without it, on Ctrl-C
+        #[arg(long = "for", value_name = "T", value_parser = humantime::parse_duration)]
+        period: Option<Duration>,
+        /// Where the daemon's health answers
+        #[arg(long, value_name = "A", default_value = "127.0.0.1:0")]
+        listen: std::net::SocketAddr,
+    },
+    /// Run one simulated cluster and print a config for it
+    Sim(SimOptions),
+    /// Check the config: all errors at once
+    Check {
+        /// Also look at the clusters
+        #[arg(long)]
+        online: bool,
+    },
+    /// Print the steps a backup of this cluster takes
+    Plan {
+        /// Cluster
+        cluster: String,
+    },
+    /// Print when schedules fire
+    Next {
+        /// Only this schedule
+        schedule: Option<String>,
+        /// From this instant (RFC 3339); without it, from now
+        #[arg(long, value_name = "T")]
+        from: Option<DateTime<Utc>>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        count: usize,
+    },
+    /// Take a backup now
+    Backup {
+        /// Cluster
+        cluster: String,
+        /// Wait until it has ended; the exit code tells how
+        #[arg(long)]
+        wait: bool,
+        /// A note that stays with it
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// End the run of a cluster: resume, clean up, fail `cancelled`
+    Cancel {
+        /// Cluster
+        cluster: String,
+        /// Why; stays with the run
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// How long to wait for the resume
+        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = humantime::parse_duration)]
+        patience: Duration,
+    },
+    /// List backups
+    List {
+        /// Only of this cluster
+        cluster: Option<String>,
+    },
+    /// Show everything about a backup or run
+    Show {
+        /// Backup id or run id
+        id: String,
+    },
+    /// Delete a backup everywhere
+    Delete {
+        /// Cluster
+        cluster: String,
+        /// Its id
+        backup_id: BackupId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// How things are: the health of the daemon
+    Status,
+    /// Schedules and when they are next due
+    Schedules,
+    /// Exporting pauses that we owe a resume
+    Debts {
+        /// What to do with them
+        #[command(subcommand)]
+        act: Option<DebtAct>,
+    },
+    /// Send resumes: ours (--if-ours), or a cluster's whoever paused it
+    ResumeExporting {
+        /// Cluster
+        cluster: Option<String>,
+        /// Pay all our debts, from the state file alone where no daemon answers
+        #[arg(long, conflicts_with = "cluster")]
+        if_ours: bool,
+        /// How long to try
+        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = humantime::parse_duration)]
+        patience: Duration,
+        /// Where the state file lies, when the config cannot tell
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Rebuild the state of a cluster from what it lists, after the state was lost
+    Adopt {
+        /// Cluster
+        cluster: String,
+    },
+    /// Print the JSON schema of the config
+    Schema,
+}
+
+/// What to do with debts.
+#[derive(Debug, Subcommand)]
+pub enum DebtAct {
+    /// Give up the debt of a cluster that no longer exists
+    Forgive {
+        /// Cluster
+        cluster: String,
+        /// Why; stays in the log
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
+}
+
+/// One simulated cluster.
+#[derive(Debug, clap::Args)]
+pub struct SimOptions {
+    /// Camunda version it answers as
+    #[arg(long, value_name = "V", default_value = "8.6.0")]
+    pub cluster_version: String,
+    /// Where it answers
+    #[arg(long, value_name = "A", default_value = "127.0.0.1:9700")]
+    pub listen: std::net::SocketAddr,
+    /// Search engine
+    #[arg(long, default_value = "opensearch")]
+    pub storage: String,
+    /// How much faster than a real one its parts are taken
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub speed: f64,
+    /// Faults, e.g. `operate.stall,zeebe.drop-answer@2`
+    #[arg(long, value_name = "SPEC")]
+    pub faults: Option<String>,
+}

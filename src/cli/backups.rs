@@ -1,0 +1,290 @@
+//! Commands about backups and schedules, through the daemon.
+
+use super::client::Client;
+use super::output::{cell, json as print_json, print, table};
+use super::{Failure, exit};
+use crate::clock::SystemClock;
+use crate::domain::BackupId;
+use serde_json::{Value, json};
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
+
+/// `backup CLUSTER [--wait]`.
+pub async fn backup(
+    client: &Client,
+    cluster: &str,
+    wait: bool,
+    note: Option<String>,
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let path = format!("/v1/clusters/{cluster}/backups");
+    let begun = client.post(&path, json!({ "note": note }), Duration::from_secs(60)).await?;
+    let run_id = cell(&begun["run_id"]);
+    if !wait {
+        if as_json {
+            print_json(&begun);
+        } else {
+            print(&format!(
+                "backup {} of {cluster} has begun: `show {run_id}` tells how it goes",
+                begun["backup_id"]
+            ));
+        }
+        return Ok(exit::DONE);
+    }
+    let clock = SystemClock::shared();
+    let mut told = String::new();
+    loop {
+        let run = client.get(&format!("/v1/backups/{run_id}")).await?;
+        let state = cell(&run["state"]);
+        if !as_json {
+            let running = run["steps"].as_array().into_iter().flatten().filter(|s| s["state"] == "running");
+            let now = running.map(|s| cell(&s["step"])).collect::<Vec<_>>().join(", ");
+            if !now.is_empty() && now != told {
+                eprintln!("{}: {now}", run["backup_id"]);
+                told = now;
+            }
+        }
+        if state != "running" && state != "queued" {
+            if as_json {
+                print_json(&run);
+            } else if state == "completed" {
+                print(&format!("backup {} of {cluster} is completed", run["backup_id"]));
+            } else {
+                print(&format!("backup {} of {cluster} {state}: {}", run["backup_id"], cell(&run["reason"])));
+            }
+            return Ok(if state == "completed" { exit::DONE } else { exit::FAILED });
+        }
+        clock.sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// `cancel CLUSTER --why TEXT`.
+pub async fn cancel(
+    client: &Client,
+    cluster: &str,
+    why: String,
+    patience: Duration,
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let body = json!({ "why": why, "wait_seconds": patience.as_secs() });
+    Ok(said(&client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?, as_json))
+}
+
+/// Prints an answer's message.
+pub fn said(answer: &Value, as_json: bool) -> u8 {
+    if as_json {
+        print_json(answer);
+    } else {
+        print(&cell(&answer["message"]));
+    }
+    exit::DONE
+}
+
+/// `list [CLUSTER]`.
+pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Result<u8, Failure> {
+    let path = match cluster {
+        Some(cluster) => format!("/v1/backups?cluster={cluster}"),
+        None => "/v1/backups".into(),
+    };
+    let backups = client.get(&path).await?;
+    if as_json {
+        print_json(&backups);
+        return Ok(exit::DONE);
+    }
+    let rows: Vec<Vec<String>> = backups
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|b| {
+            ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"]
+                .map(|key| cell(&b[key]))
+                .to_vec()
+        })
+        .collect();
+    if rows.is_empty() {
+        print("there are no backups yet");
+    } else {
+        table(&["cluster", "id", "state", "trigger", "pools", "finished", "reason"], rows);
+    }
+    Ok(exit::DONE)
+}
+
+/// `show ID`.
+pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failure> {
+    let found = client.get(&format!("/v1/backups/{id}")).await?;
+    if as_json {
+        print_json(&found);
+        return Ok(exit::DONE);
+    }
+    let facts = [
+        "cluster",
+        "backup_id",
+        "run_id",
+        "state",
+        "trigger",
+        "schedules",
+        "pools",
+        "version",
+        "started_at",
+        "finished_at",
+        "reason",
+    ];
+    for key in facts {
+        if !found[key].is_null() {
+            print(&format!("{key:12} {}", cell(&found[key])));
+        }
+    }
+    let pause = &found["pause"];
+    if !pause["intended_at"].is_null() {
+        print(&format!(
+            "{:12} {} from {} to {}",
+            "pause",
+            cell(&pause["mode"]),
+            cell(&pause["intended_at"]),
+            cell(&pause["resumed_at"])
+        ));
+    }
+    let components = found["components"].as_object().into_iter().flatten();
+    let rows = components
+        .map(|(name, c)| {
+            vec![
+                name.clone(),
+                cell(&c["state"]),
+                format!("{}/{}", c["parts_done"], c["parts_total"]),
+                cell(&c["reason"]),
+            ]
+        })
+        .collect();
+    table(&["component", "state", "parts", "reason"], rows);
+    let steps = found["steps"].as_array().into_iter().flatten();
+    let rows = steps.map(|s| vec![cell(&s["step"]), cell(&s["state"]), cell(&s["duration_ms"])]).collect();
+    table(&["step", "state", "ms"], rows);
+    for owed in found["cleanup_owed"].as_array().into_iter().flatten() {
+        print(&format!("owed: {}", cell(owed)));
+    }
+    Ok(exit::DONE)
+}
+
+/// `delete CLUSTER BACKUP_ID`.
+pub async fn delete(
+    client: &Client,
+    cluster: &str,
+    id: BackupId,
+    yes: bool,
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let question = format!("Delete backup {id} of {cluster} from every component?");
+    if !yes && !confirmed(&question)? {
+        return Err(Failure::new(exit::REFUSED, "nothing was deleted"));
+    }
+    let path = format!("/v1/clusters/{cluster}/backups/{id}");
+    let mut answer = client.delete(&format!("{path}?confirmed={yes}")).await;
+    // The last good one is asked for in its own words.
+    if let Err(failure) = &answer
+        && failure.message.contains("the last good one")
+        && std::io::stdin().is_terminal()
+        && confirmed(&format!("It is the last good one of {cluster}. Delete it all the same?"))?
+    {
+        answer = client.delete(&format!("{path}?confirmed=true")).await;
+    }
+    let answer = answer?;
+    if as_json {
+        print_json(&answer);
+    } else {
+        print(&format!("backup {id} of {cluster} is being deleted: `list {cluster}` shows when it is gone"));
+    }
+    Ok(exit::DONE)
+}
+
+/// Asks on the terminal; without one, nothing is confirmed.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Err(Failure::new(
+            exit::REFUSED,
+            "this needs a confirmation: say --yes where there is no terminal to ask on",
+        ));
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    let _ = input.lock().read_line(&mut line);
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+/// `status`.
+pub async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
+    let (http, health) = client.look("/health").await?;
+    if as_json {
+        print_json(&health);
+    } else {
+        print(&format!("status: {}", cell(&health["status"])));
+        for check in health["checks"].as_array().into_iter().flatten().filter(|c| c["status"] != "ok") {
+            let cluster = check["cluster"].as_str().map(|c| format!(" {c}")).unwrap_or_default();
+            print(&format!(
+                "  {} {}{cluster}: {}",
+                cell(&check["status"]),
+                cell(&check["name"]),
+                cell(&check["detail"])
+            ));
+        }
+        let rows = health["clusters"].as_array().into_iter().flatten().map(|c| {
+            vec![
+                cell(&c["name"]),
+                cell(&c["exporting"]),
+                cell(&c["last_success"]["finished_at"]),
+                cell(&c["consecutive_failures"]),
+                cell(&c["next_due"]),
+                cell(&c["running"]["step"]),
+            ]
+        });
+        table(
+            &["cluster", "exporting", "last success", "failures in a row", "next due", "running"],
+            rows.collect(),
+        );
+    }
+    Ok(if http == 200 { exit::DONE } else { exit::FAILED })
+}
+
+/// `schedules`.
+pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
+    let schedules = client.get("/v1/schedules").await?;
+    if as_json {
+        print_json(&schedules);
+        return Ok(exit::DONE);
+    }
+    let rows = schedules.as_array().into_iter().flatten().flat_map(|s| {
+        let clusters = s["clusters"].as_array().cloned().unwrap_or_default();
+        clusters.into_iter().map(move |c| {
+            let enabled = if s["enabled"] == true { "yes" } else { "no" };
+            vec![
+                cell(&s["name"]),
+                cell(&c["cluster"]),
+                enabled.into(),
+                cell(&s["timing"]),
+                cell(&s["timezone"]),
+                cell(&c["next_due"]),
+            ]
+        })
+    });
+    table(&["schedule", "cluster", "enabled", "when", "zone", "next due (UTC)"], rows.collect());
+    Ok(exit::DONE)
+}
+
+/// `adopt CLUSTER`.
+pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, Failure> {
+    let report =
+        client.post(&format!("/v1/clusters/{cluster}/adopt"), json!({}), Duration::from_secs(300)).await?;
+    if as_json {
+        print_json(&report);
+        return Ok(exit::DONE);
+    }
+    print(&format!("adopted: {}", cell(&report["adopted"])));
+    print(&format!("known already: {}", cell(&report["known"])));
+    for pair in report["not_ours"].as_array().into_iter().flatten() {
+        print(&format!("not ours: {} ({})", pair[0], cell(&pair[1])));
+    }
+    for other in report["other_instances"].as_array().into_iter().flatten() {
+        print(&format!("another instance backs this cluster up: {}", cell(other)));
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,127 @@
+//! The way to the daemon: its control socket, or a URL for what only reads.
+
+use super::{Failure, exit};
+use crate::clock::SystemClock;
+use crate::config::{self, Environment};
+use reqwest::Method;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest wait for an answer, beyond what a command asks for.
+const ANSWER: Duration = Duration::from_secs(90);
+
+/// A daemon to talk to.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    place: String,
+}
+
+impl Client {
+    /// The daemon of `--url`, else the one of the config.
+    pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
+        match url {
+            Some(url) => {
+                Self::over(reqwest::Client::builder(), url.trim_end_matches('/').to_owned(), url.to_owned())
+            }
+            None => Self::at(&socket(config)?),
+        }
+    }
+
+    /// The daemon behind one control socket.
+    pub fn at(socket: &Path) -> Result<Self, Failure> {
+        let builder = reqwest::Client::builder().unix_socket(socket);
+        Self::over(builder, "http://localhost".into(), socket.display().to_string())
+    }
+
+    fn over(builder: reqwest::ClientBuilder, base: String, place: String) -> Result<Self, Failure> {
+        let http =
+            builder.no_proxy().redirect(reqwest::redirect::Policy::none()).build().map_err(|error| {
+                Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
+            })?;
+        Ok(Self { http, base, place })
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        Ok(self.ask(Method::GET, path, None, ANSWER).await?.1)
+    }
+
+    /// Reads an answer of any status.
+    pub async fn look(&self, path: &str) -> Result<(u16, Value), Failure> {
+        self.send(Method::GET, path, None, ANSWER).await
+    }
+
+    /// Acts; `patience` is what the act itself may take.
+    pub async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
+        Ok(self.ask(Method::POST, path, Some(body), ANSWER + patience).await?.1)
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        Ok(self.ask(Method::DELETE, path, None, ANSWER).await?.1)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        limit: Duration,
+    ) -> Result<(u16, Value), Failure> {
+        let (status, answer) = self.send(method, path, body, limit).await?;
+        if status < 400 {
+            return Ok((status, answer));
+        }
+        let message =
+            answer["message"].as_str().or(answer["detail"].as_str()).unwrap_or("the daemon gave no reason");
+        let code = match status {
+            400 => exit::USAGE,
+            403 | 409 => exit::REFUSED,
+            502 => exit::UNREACHABLE,
+            _ => exit::FAILED,
+        };
+        Err(Failure::new(code, message))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        limit: Duration,
+    ) -> Result<(u16, Value), Failure> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(limit);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.map_err(|error| self.absent(&error))?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.map_err(|error| self.absent(&error))?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
+    fn absent(&self, error: &reqwest::Error) -> Failure {
+        let why = if error.is_timeout() { "it does not answer in time" } else { "no daemon answers there" };
+        let place = &self.place;
+        Failure::new(
+            exit::UNREACHABLE,
+            format!(
+                "the daemon cannot be reached at {place}: {why}; start it, or name its config with --config"
+            ),
+        )
+    }
+}
+
+/// The control socket of the daemon that runs on this config.
+pub fn socket(config: &Path) -> Result<PathBuf, Failure> {
+    let environment = Environment::from_process(SystemClock::shared().now());
+    let loaded = config::load(config, &environment).map_err(|diagnostics| {
+        let text = config::diagnostic::render(&diagnostics, false);
+        Failure::new(exit::USAGE, format!("the config does not load, so the daemon's socket is not known; or name the daemon with --url\n{text}"))
+    })?;
+    let sockets = loaded.config.daemon.control_sockets();
+    let found = sockets.iter().find(|path| path.exists()).or(sockets.first());
+    Ok(found.cloned().unwrap_or_else(|| PathBuf::from("control.sock")))
+}

@@ -1,0 +1,151 @@
+//! Commands that need no daemon: `check`, `plan`, `next`.
+
+use super::{Failure, exit, output};
+use crate::clients::Version;
+use crate::clock::SystemClock;
+use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
+use crate::domain::{Component, Family, Instant, PauseMode};
+use crate::plan::{PlanInput, plan as plan_of};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::path::Path;
+
+fn load(path: &Path) -> Result<config::Loaded, Vec<Diagnostic>> {
+    config::load(path, &Environment::from_process(SystemClock::shared().now()))
+}
+
+fn load_or_print(path: &Path) -> Result<Config, Failure> {
+    load(path).map(|loaded| loaded.config).map_err(|diagnostics| {
+        let text = diagnostic::render(&diagnostics, false);
+        Failure::new(exit::USAGE, format!("the config does not load\n{text}"))
+    })
+}
+
+/// `check`: every diagnostic, and when each schedule fires next.
+pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
+    if online {
+        return Err(Failure::new(
+            exit::USAGE,
+            "`check --online` is not supported yet: `backup CLUSTER --wait` shows whether a backup works",
+        ));
+    }
+    let (ok, diagnostics, config) = match load(path) {
+        Ok(loaded) => (true, loaded.warnings, Some(loaded.config)),
+        Err(diagnostics) => (false, diagnostics, None),
+    };
+    if as_json {
+        let shown: Vec<_> = diagnostics.iter().map(Diagnostic::to_json).collect();
+        output::json(&json!({ "ok": ok, "diagnostics": shown }));
+    } else {
+        if !diagnostics.is_empty() {
+            output::print(&diagnostic::render(&diagnostics, std::io::stdout().is_terminal()));
+        }
+        if let Some(config) = config {
+            let (clusters, schedules) = (config.clusters.len(), config.schedules.len());
+            output::print(&format!(
+                "{} is in order: {clusters} clusters, {schedules} schedules",
+                path.display()
+            ));
+            let now = SystemClock::shared().now();
+            for due in config::upcoming::occurrences(&config, None, now, 5) {
+                output::print(&format!(
+                    "  next: {} of {} at {} ({})",
+                    due.schedule,
+                    due.cluster,
+                    due.local,
+                    due.due_at.to_rfc3339()
+                ));
+            }
+        }
+    }
+    Ok(if ok { exit::DONE } else { exit::USAGE })
+}
+
+/// `plan CLUSTER`: what a run would do. The version decides which pause there is; without one in the config it is
+/// asked of the cluster when the run begins, and the plan shown is that of a version with the soft pause.
+pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
+    let config = load_or_print(path)?;
+    let settings = config.clusters.get(cluster).ok_or_else(|| {
+        Failure::new(
+            exit::USAGE,
+            format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
+        )
+    })?;
+    let version = settings.version.as_ref().map(ToString::to_string);
+    let soft = version
+        .as_deref()
+        .and_then(|v| v.parse::<Version>().ok())
+        .is_none_or(|v| (v.major, v.minor, v.patch) >= (8, 4, 7));
+    let a = &settings.addresses;
+    let components: Vec<Component> = [
+        (Component::Operate, a.operate.is_some()),
+        (Component::Tasklist, a.tasklist.is_some()),
+        (Component::Optimize, a.optimize.is_some()),
+        (Component::Records, a.search.as_ref().is_some_and(|s| s.records.is_some())),
+        (Component::Zeebe, true),
+    ]
+    .into_iter()
+    .filter_map(|(component, there)| there.then_some(component))
+    .collect();
+    let spec = crate::daemon::apply::spec(settings);
+    let plan = plan_of(&PlanInput {
+        cluster,
+        family: Family::V82To87,
+        pause: if soft { PauseMode::Soft } else { PauseMode::Hard },
+        components: &components,
+        limits: spec.limits,
+    });
+    if as_json {
+        output::json(&json!(plan));
+        return Ok(exit::DONE);
+    }
+    let assumed = if version.is_some() {
+        ""
+    } else {
+        " (assumed; the version is asked of the cluster when a run begins)"
+    };
+    output::print(&format!("{cluster}: {} pause{assumed}", plan.pause.name()));
+    let rows = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let after: Vec<String> = step.after.iter().map(ToString::to_string).collect();
+            let deadline = step.deadline.map_or("none".into(), |d| humantime::format_duration(d).to_string());
+            let undo = step.compensation.map_or("-".into(), |c| output::cell(&json!(c)));
+            let paused = if step.needs_pause { "yes" } else { "" };
+            vec![step.step.to_string(), after.join(", "), paused.into(), deadline, undo]
+        })
+        .collect();
+    output::table(&["step", "after", "paused", "deadline", "compensation"], rows);
+    Ok(exit::DONE)
+}
+
+/// `next`: reads no clock when `--from` is given.
+pub fn next(
+    path: &Path,
+    schedule: Option<&str>,
+    from: Option<Instant>,
+    count: usize,
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let config = load_or_print(path)?;
+    if let Some(name) = schedule
+        && !config.schedules.contains_key(name)
+    {
+        return Err(Failure::new(exit::USAGE, format!("schedule {name} is not in the config")));
+    }
+    let from = from.unwrap_or_else(|| SystemClock::shared().now());
+    let due = config::upcoming::occurrences(&config, schedule, from, count);
+    if as_json {
+        output::json(&json!(due));
+        return Ok(exit::DONE);
+    }
+    let rows = due
+        .into_iter()
+        .map(|d| {
+            vec![d.schedule, d.cluster, d.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), d.local]
+        })
+        .collect();
+    output::table(&["schedule", "cluster", "due (UTC)", "local"], rows);
+    Ok(exit::DONE)
+}

@@ -1,0 +1,57 @@
+//! `sim`: one simulated cluster on a socket, until Ctrl-C.
+
+use super::arguments::SimOptions;
+use super::{Failure, exit, output};
+use crate::clock::SystemClock;
+use crate::daemon::signals::{self, Signal};
+use crate::sim::{self, Cluster, Config, Engine, Timing, locked};
+use futures::StreamExt;
+use tokio::net::TcpListener;
+
+/// Serves the cluster and prints a config for it.
+pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
+    let usage = |message: String| Failure::new(exit::USAGE, message);
+    let engine = match options.storage.as_str() {
+        "opensearch" => Engine::OpenSearch,
+        "elasticsearch" => Engine::Elasticsearch,
+        "rdbms" => {
+            return Err(usage(
+                "`--storage rdbms` is not supported yet: it belongs to Camunda 8.9 and later".into(),
+            ));
+        }
+        other => {
+            return Err(usage(format!("`--storage {other}` is unknown: write opensearch or elasticsearch")));
+        }
+    };
+    let version = options.cluster_version.parse().map_err(usage)?;
+    let config = Config {
+        version,
+        engine,
+        timing: Timing::default().faster(options.speed),
+        ..Config::named("orders")
+    };
+    let clock = SystemClock::shared();
+    let cluster = sim::shared(Cluster::new(config.clone(), clock.now()));
+    if let Some(faults) = &options.faults {
+        locked(&cluster).arm(faults).map_err(usage)?;
+    }
+    let listener = TcpListener::bind(options.listen).await.map_err(|error| {
+        Failure::new(
+            exit::USAGE,
+            format!("{} cannot be listened on: {error}; give another --listen", options.listen),
+        )
+    })?;
+    let address = listener.local_addr().unwrap_or(options.listen);
+    let base = format!("http://{address}");
+    output::print(&format!(
+        "# A simulated Camunda {} answers at {base}; /sim/state tells how it is, POST /sim/faults breaks it.\n{}",
+        config.version,
+        config.daemon_table(&base)
+    ));
+    let mut signals = signals::register().map_err(|error| Failure::new(exit::FAILED, error))?;
+    let stop = async move { while !matches!(signals.next().await, Some(Signal::Terminate) | None) {} };
+    sim::server::serve(listener, cluster, clock, stop)
+        .await
+        .map_err(|error| Failure::new(exit::FAILED, format!("the simulated cluster stopped: {error}")))?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,306 @@
+//! One call to one component, and what an answer that is not the wanted one means.
+//!
+//! Owns the reading of error answers in all their shapes. Must not know what a successful answer looks like.
+
+use super::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
+use super::reading::{int, text};
+use super::{Method, Request, Response, SharedTransport, TransportError};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Longest wait for an answer that only reads; a broker whose store hangs answers 504 after 15 s.
+pub(super) const READ: Duration = Duration::from_secs(30);
+/// Longest wait for the start of a backup: none of them waits for it to end.
+pub(super) const START: Duration = Duration::from_secs(30);
+/// Longest wait for a deletion: search engines and brokers delete before they answer.
+pub(super) const DELETE: Duration = Duration::from_mins(1);
+/// Longest wait for a pause or a resume.
+pub(super) const SWITCH: Duration = Duration::from_secs(10);
+/// Longest wait for one broker's exporter phases.
+pub(super) const EXPORTERS: Duration = Duration::from_secs(5);
+
+/// Calls one component at one address.
+#[derive(Clone)]
+pub(super) struct Caller {
+    component: String,
+    base: String,
+    transport: SharedTransport,
+}
+
+/// An answer of any status but a redirect.
+#[derive(Clone)]
+pub(super) struct Answer {
+    component: String,
+    call: String,
+    response: Response,
+}
+
+impl Caller {
+    /// Calls `component` below `base`.
+    pub fn new(component: &str, base: &str, transport: SharedTransport) -> Self {
+        Self { component: component.to_owned(), base: base.trim_end_matches('/').to_owned(), transport }
+    }
+
+    /// The address, without user info.
+    pub fn base(&self) -> String {
+        one_line(&self.base, 200)
+    }
+
+    /// Sends one request; `path` begins with a slash and is already encoded.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<Value>,
+        deadline: Duration,
+    ) -> Result<Answer, ClientError> {
+        let call = format!("{} {}{path}", verb(method), prefix(&self.base));
+        let request = Request { method, url: format!("{}{path}", self.base), json, deadline };
+        match self.transport.send(request).await {
+            Ok(response) => {
+                let answer = Answer { component: self.component.clone(), call, response };
+                if (200..300).contains(&answer.status()) || (400..600).contains(&answer.status()) {
+                    Ok(answer)
+                } else {
+                    Err(answer.unusable("which no component answers"))
+                }
+            }
+            Err(error) => Err(self.unanswered(&call, &error)),
+        }
+    }
+
+    fn unanswered(&self, call: &str, error: &TransportError) -> ClientError {
+        let component = &self.component;
+        let reason = one_line(&error.to_string(), 300);
+        let (kind, message) = match error {
+            TransportError::NotSent(_) => {
+                (ErrorKind::NotSent, format!("{component} cannot be reached at {}: {reason}", self.base()))
+            }
+            TransportError::Lost(_) => {
+                (ErrorKind::Lost, format!("{component} gave no whole answer to {call}: {reason}"))
+            }
+            TransportError::Unusable(_) => (
+                ErrorKind::Unusable,
+                format!(
+                    "{component} answered {call} with something no component answers: {reason}; check its address"
+                ),
+            ),
+        };
+        let evidence = format!("{call} -> no answer, {reason}");
+        ClientError { component: component.clone(), kind, status: None, message, evidence }
+    }
+}
+
+impl Answer {
+    /// HTTP status.
+    pub fn status(&self) -> u16 {
+        self.response.status
+    }
+
+    /// Whether there is no body.
+    pub fn is_empty(&self) -> bool {
+        self.response.body.is_empty()
+    }
+
+    /// The body as JSON, if it is JSON and says so.
+    pub fn json(&self) -> Result<Value, ClientError> {
+        if self.is_empty() {
+            return Err(self.unusable("with an empty body instead of JSON"));
+        }
+        if !self.says_json() {
+            let kind = one_line(&self.response.content_type, 60);
+            return Err(self.unusable(&format!("with `{kind}` instead of JSON")));
+        }
+        serde_json::from_slice(&self.response.body).map_err(|_| self.unusable("with a body that is not JSON"))
+    }
+
+    /// The body as a JSON object.
+    pub fn object(&self) -> Result<Value, ClientError> {
+        self.json().and_then(|value| if value.is_object() { Ok(value) } else { Err(self.unknown_shape()) })
+    }
+
+    /// The body as a JSON array.
+    pub fn array(&self) -> Result<Vec<Value>, ClientError> {
+        match self.json()? {
+            Value::Array(all) => Ok(all),
+            _ => Err(self.unknown_shape()),
+        }
+    }
+
+    /// What the component says went wrong, in any of the shapes seen: `message`, problem+json, Optimize's
+    /// `detailedMessage`, a search engine's `error.reason`.
+    pub fn complaint(&self) -> Option<String> {
+        let body: Value = self.lenient()?;
+        let error = &body["error"];
+        // Spring's placeholder says less than nothing.
+        let said = |value: &Value| text(value).filter(|t| t != "No message available");
+        said(&body["message"])
+            .or_else(|| said(&body["detailedMessage"]))
+            .or_else(|| said(&body["detail"]))
+            .or_else(|| said(&body["errorMessage"]))
+            .or_else(|| said(&error["reason"]))
+            .or_else(|| said(error))
+            .or_else(|| said(&body["title"]))
+    }
+
+    /// `error.type` of a search engine.
+    pub fn error_type(&self) -> Option<String> {
+        text(&self.lenient()?["error"]["type"])
+    }
+
+    /// Whether this 404 is the component's own word that backup `id` does not exist. Gateways and wrong paths
+    /// answer 404 as well, some of them with a `message`, but none names the id.
+    pub fn says_no_such_backup(&self, id: i64) -> bool {
+        let names_it = |complaint: String| {
+            let mut numbers = complaint.split(|c: char| !c.is_ascii_digit());
+            complaint.to_ascii_lowercase().contains("backup") && numbers.any(|n| n.parse() == Ok(id))
+        };
+        self.status() == 404 && !self.is_springs_own() && self.complaint().is_some_and(names_it)
+    }
+
+    /// Whether the body is Spring's own error page, which names the path: no controller was reached, or an old one
+    /// that leaves its 404 to Spring.
+    pub fn is_springs_own(&self) -> bool {
+        self.lenient().is_some_and(|body| body["timestamp"].is_string() && body["path"].is_string())
+    }
+
+    /// The error this answer is, where no success was expected of its status.
+    pub fn failure(&self) -> ClientError {
+        let complaint = self.complaint();
+        let says = |part: &str| complaint.as_ref().is_some_and(|c| c.contains(part));
+        let no_repository = says("No repository with name")
+            || self.error_type().as_deref() == Some("repository_missing_exception")
+            || (self.status() == 404 && says("epository"));
+        if no_repository {
+            let hint = "register it in the search engine, or correct the repository name";
+            return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
+        }
+        let (kind, hint) = match self.status() {
+            // A search engine's own word, about an index or a snapshot.
+            404 if self.error_type().is_some() => (ErrorKind::Refused, None),
+            404 | 405 => {
+                let hint = "nothing answers at that path, check the component's address";
+                return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
+            }
+            409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
+            400 if says(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
+            400 if says("already exists") || says("already in-progress") => {
+                (ErrorKind::Conflict { highest: None }, None)
+            }
+            401 | 403 => (
+                ErrorKind::Refused,
+                Some("it wants credentials, and components with login are not supported yet"),
+            ),
+            400..500 => (ErrorKind::Refused, None),
+            500.. => (ErrorKind::Server, None),
+            _ => return self.unusable("which does not fit the call"),
+        };
+        self.error(kind, self.sentence(complaint.as_deref(), hint))
+    }
+
+    /// The error that this answer is nothing a component gives; `what` follows "answered".
+    pub fn unusable(&self, what: &str) -> ClientError {
+        let Self { component, call, .. } = self;
+        let message =
+            format!("{component} answered {call} with {}, {what}; check its address", self.status());
+        self.error(ErrorKind::Unusable, message)
+    }
+
+    /// The error that this answer is JSON of a shape not known.
+    pub fn unknown_shape(&self) -> ClientError {
+        let Self { component, call, .. } = self;
+        let message = format!(
+            "{component} answered {call} with JSON of an unknown shape; check its address and version"
+        );
+        self.error(ErrorKind::Unusable, message)
+    }
+
+    /// An error of this answer, its evidence included.
+    pub fn error(&self, kind: ErrorKind, message: String) -> ClientError {
+        let status = Some(self.status());
+        ClientError { component: self.component.clone(), kind, status, message, evidence: self.evidence() }
+    }
+
+    /// `component answered 400 to CALL: reason; hint`.
+    pub fn sentence(&self, complaint: Option<&str>, hint: Option<&str>) -> String {
+        let Self { component, call, .. } = self;
+        let mut sentence = format!("{component} answered {} to {call}", self.status());
+        match complaint {
+            Some(complaint) => {
+                sentence.push_str(": ");
+                sentence.push_str(complaint.trim_end_matches(['.', ' ']));
+            }
+            None => sentence.push_str(" without a reason"),
+        }
+        if let Some(hint) = hint {
+            sentence.push_str("; ");
+            sentence.push_str(hint);
+        }
+        sentence
+    }
+
+    /// Component whose answer it is.
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// Method and path that were asked.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
+    fn evidence(&self) -> String {
+        let Response { status, content_type, body } = &self.response;
+        let kind = if self.says_json() || content_type.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", one_line(content_type, 60))
+        };
+        format!("{} -> {status}{kind}, {}", self.call, body_excerpt(body))
+    }
+
+    fn says_json(&self) -> bool {
+        let kind =
+            self.response.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        kind.is_empty() || kind.ends_with("/json") || kind.ends_with("+json")
+    }
+
+    fn lenient(&self) -> Option<Value> {
+        if self.says_json() { serde_json::from_slice(&self.response.body).ok() } else { None }
+    }
+}
+
+/// The highest id a broker knows, from its 409; every wording since 8.2 has these words before the number.
+fn latest_id(complaint: &str) -> Option<i64> {
+    let lower = complaint.to_ascii_lowercase();
+    let (_, after) = lower.split_once("latest backup has id ")?;
+    int(&Value::String(after.chars().take_while(char::is_ascii_digit).collect()))
+}
+
+/// One segment of a path, encoded; `*` stays, because repositories take patterns.
+pub(super) fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'*') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+fn verb(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+    }
+}
+
+/// The path part of a base URL, which a Helm context path puts before `/actuator`.
+fn prefix(base: &str) -> String {
+    url::Url::parse(base).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,72 @@
+//! A transport for unit tests: answers given beforehand, in order, and the requests that were made.
+//!
+//! Owns nothing but what a test puts in. Must not know what any answer means.
+
+use super::{Method, Request, Response, SharedTransport, Transport, TransportError};
+use futures::future::BoxFuture;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// Content type of the brokers' own answers.
+pub(super) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
+
+#[derive(Default)]
+pub(super) struct Canned {
+    answers: Mutex<VecDeque<Result<Response, TransportError>>>,
+    asked: Mutex<Vec<Request>>,
+}
+
+impl Canned {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The next answer: status and JSON text.
+    pub fn json(self: &Arc<Self>, status: u16, body: &str) -> &Arc<Self> {
+        self.of_type(status, ACTUATOR, body)
+    }
+
+    /// The next answer: status, content type and body.
+    pub fn of_type(self: &Arc<Self>, status: u16, content_type: &str, body: &str) -> &Arc<Self> {
+        let answer =
+            Response { status, content_type: content_type.to_owned(), body: body.as_bytes().to_vec() };
+        self.answers.lock().unwrap().push_back(Ok(answer));
+        self
+    }
+
+    /// The next answer is none.
+    pub fn fails(self: &Arc<Self>, error: TransportError) -> &Arc<Self> {
+        self.answers.lock().unwrap().push_back(Err(error));
+        self
+    }
+
+    pub fn shared(self: &Arc<Self>) -> SharedTransport {
+        self.clone()
+    }
+
+    /// What was asked, as `METHOD url body`.
+    pub fn asked(&self) -> Vec<String> {
+        let line = |request: &Request| {
+            let method = match request.method {
+                Method::Get => "GET",
+                Method::Post => "POST",
+                Method::Put => "PUT",
+                Method::Delete => "DELETE",
+            };
+            match &request.json {
+                Some(json) => format!("{method} {} {json}", request.url),
+                None => format!("{method} {}", request.url),
+            }
+        };
+        self.asked.lock().unwrap().iter().map(line).collect()
+    }
+}
+
+impl Transport for Canned {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        self.asked.lock().unwrap().push(request);
+        let answer =
+            self.answers.lock().unwrap().pop_front().expect("one more call than the test has answers for");
+        Box::pin(async move { answer })
+    }
+}

@@ -1,0 +1,184 @@
+//! Why a call to a component failed, in one sentence an operator can act on.
+//!
+//! Owns `ClientError` and how foreign text is made fit for a log line. Must not decide what a run does about it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Write as _};
+
+/// Longest piece of a body that is kept as evidence.
+const EVIDENCE_BODY: usize = 1024;
+/// How much of that is taken from the end: the `status` of an exporting answer comes after a stack trace.
+const EVIDENCE_TAIL: usize = 160;
+
+/// How Operate's 400 begins where the failure is its own or the search engine's, and not the caller's: nothing was
+/// done, and it may be over later.
+pub(super) const DISGUISED_FAILURE: &str = "Exception occurred";
+
+/// Why a call to a component failed. Display is one sentence; it never holds secrets or user info.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientError {
+    /// Who was asked: `zeebe`, `operate`, `tasklist`, `optimize`, `search` or `rest`.
+    pub component: String,
+    /// What sort of failure it is.
+    pub kind: ErrorKind,
+    /// Status of the answer, or the one inside its body where that is the true one; `None` without an answer.
+    pub status: Option<u16>,
+    /// The whole sentence.
+    pub message: String,
+    /// `METHOD path -> status, body`, the body cut and with control characters escaped.
+    pub evidence: String,
+}
+
+/// What sort of failure it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// Never reached the component.
+    NotSent,
+    /// No answer, or only half of one; the component may have acted.
+    Lost,
+    /// The id or name is taken.
+    Conflict {
+        /// Highest id the component knows, where it says so.
+        highest: Option<i64>,
+    },
+    /// The repository or the endpoint itself does not exist.
+    Missing,
+    /// A definite no.
+    Refused,
+    /// The component failed; some of it may have acted.
+    Server,
+    /// An answer that no component gives: not JSON, HTML, a redirect, too long, an unknown shape.
+    Unusable,
+}
+
+impl ClientError {
+    /// Whether the component may have done what was asked: look before acting again.
+    pub fn may_have_acted(&self) -> bool {
+        matches!(self.kind, ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable)
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => true,
+            ErrorKind::Refused => {
+                matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
+            }
+            ErrorKind::Conflict { .. } | ErrorKind::Missing | ErrorKind::Unusable => false,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// Foreign text as one line: control characters escaped, user info in URLs masked, cut after `limit` characters.
+pub(super) fn one_line(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit) + 8);
+    for c in text.trim().chars().take(limit) {
+        push_escaped(&mut line, c);
+    }
+    if text.trim().chars().nth(limit).is_some() {
+        line.push('…');
+    }
+    without_user_info(&line)
+}
+
+/// A body as evidence: its beginning and its end, on one line.
+pub(super) fn body_excerpt(body: &[u8]) -> String {
+    let (head, tail) = if body.len() <= EVIDENCE_BODY {
+        (body, None)
+    } else {
+        (&body[..EVIDENCE_BODY - EVIDENCE_TAIL], Some(&body[body.len() - EVIDENCE_TAIL..]))
+    };
+    let mut text = String::new();
+    for c in String::from_utf8_lossy(head).chars() {
+        push_escaped(&mut text, c);
+    }
+    if let Some(tail) = tail {
+        text.push_str(" … ");
+        for c in String::from_utf8_lossy(tail).chars() {
+            push_escaped(&mut text, c);
+        }
+    }
+    without_user_info(&text)
+}
+
+fn push_escaped(line: &mut String, c: char) {
+    match c {
+        '\n' => line.push_str("\\n"),
+        '\t' => line.push_str("\\t"),
+        '\r' => line.push_str("\\r"),
+        // Bidirectional overrides would let a body reorder the line it is shown in.
+        c if c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+        {
+            let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
+        }
+        c => line.push(c),
+    }
+}
+
+/// `scheme://user:password@host` becomes `scheme://***@host`.
+fn without_user_info(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("//") {
+        let (before, after) = rest.split_at(at + 2);
+        out.push_str(before);
+        let end = after
+            .find(|c: char| {
+                c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | '\\' | ',')
+            })
+            .unwrap_or(after.len());
+        let authority = &after[..end];
+        match authority.rfind('@') {
+            Some(host) => {
+                out.push_str("***");
+                out.push_str(&authority[host..]);
+            }
+            None => out.push_str(authority),
+        }
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_info_is_masked_wherever_a_url_stands() {
+        let text = "cannot reach http://bob:s3cret@es:9200/x, nor https://a@b nor s3://plain";
+        assert_eq!(
+            one_line(text, 200),
+            "cannot reach http://***@es:9200/x, nor https://***@b nor s3://plain"
+        );
+    }
+
+    #[test]
+    fn evidence_keeps_the_end_of_a_long_body_and_stays_on_one_line() {
+        let mut body = b"{\"body\":{\"stackTrace\":[".to_vec();
+        body.extend(std::iter::repeat_n(b'\n', 8000));
+        body.extend_from_slice(b"]},\"status\":500,\"contentType\":null}");
+        let text = body_excerpt(&body);
+        assert!(text.starts_with("{\"body\":"));
+        assert!(text.ends_with("\"status\":500,\"contentType\":null}"));
+        assert!(!text.contains('\n'));
+        assert!(text.len() < 3 * EVIDENCE_BODY);
+    }
+
+    #[test]
+    fn text_that_would_move_the_cursor_is_escaped() {
+        assert_eq!(one_line("a\u{1b}[2Jb\u{202e}c", 99), "a\\u{1b}[2Jb\\u{202e}c");
+        assert_eq!(one_line("abcdef", 3), "abc…");
+    }
+}

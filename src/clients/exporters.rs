@@ -1,0 +1,154 @@
+//! Whether exporting runs, is softly paused or paused, as the brokers show it.
+//!
+//! Owns the reading of `/actuator/partitions`. Must not pause or resume anything.
+
+use super::call::Answer;
+use super::error::ClientError;
+use super::reading::{int, text, word};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The exporter of every partition whose leader, or at least a follower, was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exporters {
+    /// By partition id; a row of a follower stands only where no leader was seen.
+    pub partitions: BTreeMap<u32, ExporterOf>,
+    /// False when a broker that was asked has no such endpoint, as a standalone gateway has not.
+    pub readable: bool,
+}
+
+/// The exporter of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExporterOf {
+    /// `exporterPhase`.
+    pub phase: Phase,
+    /// Stands still in a soft pause, although records go on being exported.
+    pub exported_position: Option<i64>,
+    /// `LEADER`, or another role where no leader was seen.
+    pub role: String,
+    /// `streamProcessorPhase`, `PROCESSING` when all is well.
+    pub processing: Option<String>,
+    /// How far the log is processed.
+    pub processed_position: Option<i64>,
+}
+
+/// `exporterPhase` of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Running.
+    Exporting,
+    /// Records go out, the position stands still.
+    SoftPaused,
+    /// Nothing goes out.
+    Paused,
+    /// A word this version does not know, or no leader to ask.
+    Other(String),
+}
+
+/// Exporting of a whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportingState {
+    /// Every partition seen exports.
+    Running,
+    /// Every partition seen is softly paused.
+    SoftPaused,
+    /// Every partition seen is paused.
+    Paused,
+    /// They differ, or some partition's phase could not be seen although its broker was asked.
+    Mixed,
+    /// There is no way to read it.
+    Unknown,
+}
+
+impl Exporters {
+    /// Adds what one broker shows of its own partitions.
+    pub(super) fn add(&mut self, answer: &Answer) -> Result<(), ClientError> {
+        for (partition, row) in partitions(answer)? {
+            match self.partitions.get_mut(&partition) {
+                None => {
+                    self.partitions.insert(partition, row);
+                }
+                Some(known) if !known.is_leader() && row.is_leader() => *known = row,
+                // A change of leader is going on: neither can be believed.
+                Some(known) if known.is_leader() && row.is_leader() && known.phase != row.phase => {
+                    known.phase = Phase::Other("two leaders that disagree".to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Partitions of which only followers were seen: their leaders' brokers were not asked, or there is no leader.
+    pub fn leaders_not_seen(&self) -> Vec<u32> {
+        self.partitions.iter().filter(|(_, row)| !row.is_leader()).map(|(partition, _)| *partition).collect()
+    }
+
+    /// What all partitions seen have in common. How many there should be is for the caller to compare.
+    pub fn state(&self) -> ExportingState {
+        let mut phases = self.partitions.values().map(|p| &p.phase);
+        let Some(first) = phases.next().filter(|_| self.readable) else { return ExportingState::Unknown };
+        if phases.any(|phase| phase != first) {
+            return ExportingState::Mixed;
+        }
+        match first {
+            Phase::Exporting => ExportingState::Running,
+            Phase::SoftPaused => ExportingState::SoftPaused,
+            Phase::Paused => ExportingState::Paused,
+            Phase::Other(_) => ExportingState::Mixed,
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exporting => "EXPORTING",
+            Self::SoftPaused => "SOFT_PAUSED",
+            Self::Paused => "PAUSED",
+            Self::Other(word) => word,
+        })
+    }
+}
+
+impl ExporterOf {
+    /// Whether this row comes from the partition's leader.
+    pub fn is_leader(&self) -> bool {
+        self.role == "LEADER"
+    }
+}
+
+fn partitions(answer: &Answer) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
+    let body = answer.object()?;
+    let rows = body.as_object().into_iter().flatten();
+    rows.map(|(partition, row)| {
+        let id = partition.parse().ok().filter(|id| *id > 0).ok_or_else(|| answer.unknown_shape())?;
+        if !row.is_object() {
+            return Err(answer.unknown_shape());
+        }
+        Ok((id, exporter(row)))
+    })
+    .collect()
+}
+
+fn exporter(row: &Value) -> ExporterOf {
+    let role = word(&row["role"]).unwrap_or_else(|| "UNKNOWN".to_owned());
+    let phase = match word(&row["exporterPhase"]).as_deref() {
+        _ if role != "LEADER" => Phase::Other("no leader seen".to_owned()),
+        Some("EXPORTING") => Phase::Exporting,
+        Some("SOFT_PAUSED") => Phase::SoftPaused,
+        Some("PAUSED") => Phase::Paused,
+        Some(other) => Phase::Other(other.to_owned()),
+        None => Phase::Other("no phase".to_owned()),
+    };
+    ExporterOf {
+        phase,
+        exported_position: int(&row["exportedPosition"]),
+        role,
+        processing: text(&row["streamProcessorPhase"]),
+        processed_position: int(&row["processedPosition"]),
+    }
+}

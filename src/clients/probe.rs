@@ -1,0 +1,372 @@
+//! What a cluster is: its version, partitions and components.
+//!
+//! Owns the ways to find that out. Must not change anything in the cluster.
+
+use super::call::{Caller, READ};
+use super::error::{ClientError, ErrorKind};
+use super::reading::{count, text, word};
+use super::{Method, SharedTransport, Version};
+use crate::domain::{Addresses, Component, Family, PauseMode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// What a cluster is and can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Version from the config, else of the brokers, else of the gateway.
+    pub version: Version,
+    /// Which procedure it takes.
+    pub family: Family,
+    /// How exporting is paused.
+    pub pause: PauseMode,
+    /// How many partitions it has, where that can be read.
+    pub partitions: Option<u32>,
+    /// What is backed up, in the order in which reports name it.
+    pub components: Vec<Component>,
+    /// Every broker's version, where that can be read.
+    pub brokers: Vec<String>,
+    /// Partitions without a healthy leader; `None` where that cannot be read.
+    pub leaderless: Option<Vec<u32>>,
+    /// What could not be read although an address for it is configured, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Capabilities {
+    /// Whether every partition has a healthy leader; `None` where that cannot be read.
+    pub fn healthy(&self) -> Option<bool> {
+        self.leaderless.as_ref().map(Vec::is_empty)
+    }
+}
+
+/// Asks a cluster what it is; `version_override` wins over what it says.
+pub async fn probe(
+    addresses: &Addresses,
+    version_override: Option<&str>,
+    transport: &SharedTransport,
+) -> Result<Capabilities, ClientError> {
+    let zeebe = Caller::new("zeebe", &addresses.zeebe, transport.clone());
+    let mut notes = Vec::new();
+    let mut unread = None;
+    let mut note = |error: ClientError| {
+        notes.push(error.to_string());
+        unread.get_or_insert(error);
+    };
+
+    let told = info(&zeebe).await.unwrap_or_else(|error| {
+        note(error);
+        None
+    });
+    let mut brokers = Vec::new();
+    for base in addresses.brokers.iter().filter(|base| **base != addresses.zeebe) {
+        let broker = Caller::new("zeebe", base, transport.clone());
+        match info(&broker).await {
+            Ok(version) => brokers.extend(version),
+            Err(error) => note(error),
+        }
+    }
+    let mut topology = None;
+    if let Some(rest) = &addresses.rest {
+        match self::topology(&Caller::new("rest", rest, transport.clone())).await {
+            Ok(found) => topology = Some(found),
+            Err(error) => note(error),
+        }
+    }
+    let topology = topology.unwrap_or_default();
+    if !topology.brokers.is_empty() {
+        brokers.clone_from(&topology.brokers);
+    }
+
+    let distinct: BTreeSet<&str> = brokers.iter().map(String::as_str).collect();
+    if distinct.len() > 1 {
+        let versions = distinct.into_iter().collect::<Vec<_>>().join(" and ");
+        let message = format!(
+            "the brokers of {} run different versions, {versions}: wait for the upgrade to end, then back up",
+            zeebe.base()
+        );
+        return Err(refused("zeebe", message));
+    }
+
+    let candidates = [brokers.first().cloned(), told, topology.gateway.clone()];
+    let version = match version_override {
+        Some(text) => text.parse::<Version>().map_err(|error| refused("zeebe", error))?,
+        None => match candidates.into_iter().flatten().find_map(|text| text.parse::<Version>().ok()) {
+            Some(version) => version,
+            None => return Err(unknown_version(&zeebe, unread)),
+        },
+    };
+    let family = version.family().map_err(|error| refused("zeebe", error))?;
+    let partitions = match topology.partitions {
+        Some(partitions) => Some(partitions),
+        None => partitions_of_cluster(&zeebe).await,
+    };
+    Ok(Capabilities {
+        pause: version.pause(),
+        family,
+        version,
+        partitions,
+        components: components(addresses),
+        brokers,
+        leaderless: topology.leaderless,
+        notes,
+    })
+}
+
+fn components(addresses: &Addresses) -> Vec<Component> {
+    let records = addresses.search.as_ref().and_then(|search| search.records.as_ref());
+    let has = |component: &Component| match component {
+        Component::Zeebe => true,
+        Component::Operate => addresses.operate.is_some(),
+        Component::Tasklist => addresses.tasklist.is_some(),
+        Component::Optimize => addresses.optimize.is_some(),
+        Component::Records => records.is_some(),
+        Component::History => false,
+    };
+    Component::ALL.into_iter().filter(has).collect()
+}
+
+/// `build.version` of `/actuator/info`; `None` where the endpoint is not exposed or says nothing of it.
+async fn info(caller: &Caller) -> Result<Option<String>, ClientError> {
+    let answer = caller.call(Method::Get, "/actuator/info", None, READ).await?;
+    match answer.status() {
+        200 => Ok(text(&answer.object()?["build"]["version"])),
+        401 | 403 | 404 => Ok(None),
+        _ => Err(answer.failure()),
+    }
+}
+
+#[derive(Default)]
+struct Topology {
+    gateway: Option<String>,
+    brokers: Vec<String>,
+    partitions: Option<u32>,
+    leaderless: Option<Vec<u32>>,
+}
+
+/// The topology, from `/v2` or, up to 8.5, `/v1`.
+async fn topology(rest: &Caller) -> Result<Topology, ClientError> {
+    let mut answer = rest.call(Method::Get, "/v2/topology", None, READ).await?;
+    if answer.status() == 404 {
+        answer = rest.call(Method::Get, "/v1/topology", None, READ).await?;
+    }
+    if answer.status() != 200 {
+        return Err(answer.failure());
+    }
+    let body = answer.object()?;
+    let rows = body["brokers"].as_array().ok_or_else(|| answer.unknown_shape())?;
+    let partitions = Some(count(&body["partitionsCount"])).filter(|n| *n > 0);
+    Ok(Topology {
+        gateway: text(&body["gatewayVersion"]),
+        brokers: rows.iter().filter_map(|row| text(&row["version"])).collect(),
+        partitions,
+        leaderless: partitions.map(|partitions| leaderless(rows, partitions)),
+    })
+}
+
+/// More partitions than this are a mistake, not a cluster.
+const MOST_PARTITIONS: u32 = 8192;
+
+fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
+    let rows = brokers.iter().filter_map(|broker| broker["partitions"].as_array()).flatten();
+    let led: BTreeSet<u32> = rows
+        .filter(|row| word(&row["role"]).as_deref() == Some("LEADER"))
+        .filter(|row| word(&row["health"]).is_none_or(|health| health == "HEALTHY"))
+        .map(|row| count(&row["partitionId"]))
+        .collect();
+    (1..=partitions.min(MOST_PARTITIONS)).filter(|partition| !led.contains(partition)).collect()
+}
+
+/// How many partitions `/actuator/cluster` names; where there is no REST address, and not in every version.
+async fn partitions_of_cluster(zeebe: &Caller) -> Option<u32> {
+    let answer = zeebe.call(Method::Get, "/actuator/cluster", None, READ).await.ok()?;
+    let body = answer.object().ok().filter(|_| answer.status() == 200)?;
+    let rows =
+        body["brokers"].as_array()?.iter().filter_map(|broker| broker["partitions"].as_array()).flatten();
+    let ids: BTreeSet<u32> = rows.map(|row| count(&row["id"])).filter(|id| *id > 0).collect();
+    u32::try_from(ids.len()).ok().filter(|n| *n > 0)
+}
+
+fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
+    let advice = "set `version` for this cluster in the config";
+    match unread {
+        // Whoever cannot be reached cannot tell: that is what has to be mended.
+        Some(error) if error.kind != ErrorKind::Missing => error,
+        _ => refused("zeebe", format!("nothing at {} tells the Camunda version: {advice}", zeebe.base())),
+    }
+}
+
+fn refused(component: &str, message: String) -> ClientError {
+    ClientError {
+        component: component.to_owned(),
+        kind: ErrorKind::Refused,
+        status: None,
+        evidence: message.clone(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TransportError;
+    use super::super::canned::Canned;
+    use super::*;
+    use crate::domain::SearchAddress;
+    use rstest::rstest;
+    use std::sync::Arc;
+
+    const INFO: &str = r#"{"build":{"artifact":"camunda-zeebe","java":{"version":"21.0.4"},"name":"Zeebe Distribution","description":"Zeebe Distribution","time":"2024-10-02T11:04:00.970Z","version":"8.6.0","group":"io.camunda"}}"#;
+    const ABSENT: &str =
+        r#"{"type":"about:blank","title":"Not Found","status":404,"instance":"/v2/topology"}"#;
+    const CLUSTER: &str = r#"{"version":1,"brokers":[{"id":0,"state":"ACTIVE","version":0,"partitions":[{"id":1,"state":"ACTIVE"},{"id":2,"state":"ACTIVE"}]}]}"#;
+
+    fn topology_of(versions: [&str; 2], second: &str) -> String {
+        let [one, two] = versions;
+        format!(
+            r#"{{"brokers":[{{"nodeId":0,"host":"a","port":26501,"partitions":[{{"partitionId":1,"role":"leader","health":"healthy"}},{{"partitionId":2,"role":"follower","health":"healthy"}}],"version":"{one}"}},{{"nodeId":1,"host":"b","port":26501,"partitions":[{{"partitionId":2,{second}}}],"version":"{two}"}}],"clusterSize":2,"partitionsCount":2,"replicationFactor":2,"gatewayVersion":"8.6.0"}}"#
+        )
+    }
+
+    fn addresses() -> Addresses {
+        Addresses {
+            zeebe: "http://zeebe:9600".into(),
+            operate: Some("http://operate:9600".into()),
+            tasklist: Some("http://tasklist:9600".into()),
+            optimize: None,
+            rest: Some("http://zeebe:8080".into()),
+            brokers: Vec::new(),
+            search: Some(SearchAddress {
+                url: "http://es:9200".into(),
+                repository: "camunda".into(),
+                webapps_repository: "camunda".into(),
+                records: Some("zeebe-record*".into()),
+            }),
+        }
+    }
+
+    async fn ask(
+        canned: &Arc<Canned>,
+        addresses: &Addresses,
+        version: Option<&str>,
+    ) -> Result<Capabilities, ClientError> {
+        probe(addresses, version, &canned.shared()).await
+    }
+
+    #[tokio::test]
+    async fn a_healthy_8_6_is_told_by_info_and_topology() {
+        let canned = Canned::new();
+        canned.json(200, INFO);
+        canned.json(200, &topology_of(["8.6.0", "8.6.0"], r#""role":"leader","health":"healthy""#));
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.version.to_string(), "8.6.0");
+        assert_eq!((found.family, found.pause), (Family::V82To87, PauseMode::Soft));
+        assert_eq!((found.partitions, found.healthy()), (Some(2), Some(true)));
+        assert_eq!(
+            found.components,
+            [Component::Operate, Component::Tasklist, Component::Records, Component::Zeebe]
+        );
+        assert_eq!(found.brokers, ["8.6.0", "8.6.0"]);
+        assert!(found.notes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_8_5_has_its_topology_at_v1() {
+        let canned = Canned::new();
+        canned.of_type(404, "", "");
+        canned.of_type(404, "application/problem+json", ABSENT);
+        canned.json(200, &topology_of(["8.5.8", "8.5.8"], r#""role":"leader","health":"healthy""#));
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.version.to_string(), "8.5.8");
+        assert_eq!(canned.asked()[2], "GET http://zeebe:8080/v1/topology");
+    }
+
+    #[tokio::test]
+    async fn without_a_rest_address_the_management_port_tells_the_partitions() {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, CLUSTER);
+        let addresses = Addresses { rest: None, ..addresses() };
+        let found = ask(&canned, &addresses, None).await.unwrap();
+        assert_eq!((found.partitions, found.healthy()), (Some(2), None));
+    }
+
+    #[rstest]
+    #[case(r#""role":"follower","health":"healthy""#)]
+    #[case(r#""role":"leader","health":"unhealthy""#)]
+    #[tokio::test]
+    async fn a_partition_without_a_healthy_leader_is_named(#[case] second: &str) {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second));
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.leaderless, Some(vec![2]));
+    }
+
+    #[tokio::test]
+    async fn brokers_of_two_versions_are_refused() {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.1"], r#""role":"leader""#));
+        let error = ask(&canned, &addresses(), None).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the brokers of http://zeebe:9600 run different versions, 8.6.0 and 8.6.1: wait for the upgrade to end, \
+             then back up"
+        );
+        assert_eq!(error.kind, ErrorKind::Refused);
+    }
+
+    #[tokio::test]
+    async fn without_a_topology_the_brokers_themselves_are_compared() {
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, INFO).json(200, &INFO.replace("8.6.0", "8.5.8"));
+        let brokers = vec!["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
+        let addresses = Addresses { rest: None, brokers, ..addresses() };
+        let error = ask(&canned, &addresses, None).await.unwrap_err();
+        assert!(error.to_string().contains("8.5.8 and 8.6.0"), "{error}");
+    }
+
+    #[rstest]
+    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster.")]
+    #[case(
+        "8.8.0",
+        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd."
+    )]
+    #[tokio::test]
+    async fn a_version_outside_the_family_is_refused(#[case] version: &str, #[case] sentence: &str) {
+        let canned = Canned::new();
+        canned.json(200, &INFO.replace("8.6.0", version));
+        let addresses = Addresses { rest: None, ..addresses() };
+        assert_eq!(ask(&canned, &addresses, None).await.unwrap_err().to_string(), sentence);
+    }
+
+    #[tokio::test]
+    async fn where_nothing_tells_the_version_the_config_must() {
+        let canned = Canned::new();
+        canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT);
+        let error = ask(&canned, &addresses(), None).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "nothing at http://zeebe:9600 tells the Camunda version: set `version` for this cluster in the config"
+        );
+        let canned = Canned::new();
+        canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT).json(404, "");
+        let found = ask(&canned, &addresses(), Some("8.4.6")).await.unwrap();
+        assert_eq!((found.version.to_string().as_str(), found.pause), ("8.4.6", PauseMode::Hard));
+        assert_eq!(found.notes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_zeebe_that_cannot_be_reached_is_the_error() {
+        let canned = Canned::new();
+        canned.fails(TransportError::NotSent("Connection refused".into()));
+        let addresses = Addresses { rest: None, ..addresses() };
+        let error = ask(&canned, &addresses, None).await.unwrap_err();
+        assert_eq!(error.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_rest_address_is_noted_and_does_not_stop_a_backup() {
+        let canned = Canned::new();
+        canned.json(200, INFO).fails(TransportError::NotSent("Connection refused".into())).json(200, CLUSTER);
+        let found = ask(&canned, &addresses(), None).await.unwrap();
+        assert_eq!(found.partitions, Some(2));
+        assert_eq!(found.notes, ["rest cannot be reached at http://zeebe:8080: Connection refused"]);
+    }
+}

@@ -1,0 +1,412 @@
+//! The search engine, Elasticsearch or OpenSearch: indices of records, and snapshots.
+//!
+//! Owns the paths of the search engine's API. Must not know Camunda beyond the name of the records snapshot.
+
+use super::call::{Answer, Caller, DELETE, READ, START, segment};
+use super::error::{ClientError, ErrorKind, one_line};
+use super::reading::{text, word};
+use super::snapshot::snapshots;
+use super::{Method, SharedTransport, Snapshot, SnapshotState};
+use crate::domain::{BackupId, SearchAddress};
+use serde_json::{Value, json};
+
+/// The search engine's API.
+#[derive(Clone)]
+pub struct Search {
+    caller: Caller,
+}
+
+impl Search {
+    /// The engine at `address`.
+    pub fn new(address: &SearchAddress, transport: SharedTransport) -> Self {
+        Self { caller: Caller::new("search", &address.url, transport) }
+    }
+
+    /// Name of the records snapshot of one backup.
+    pub fn records_name(id: BackupId) -> String {
+        format!("camunda_zeebe_records_backup_{id}")
+    }
+
+    /// Open indices that match `pattern`, sorted.
+    pub async fn indices(&self, pattern: &str) -> Result<Vec<String>, ClientError> {
+        let list = pattern.split(',').map(segment).collect::<Vec<_>>().join(",");
+        let answer = self
+            .get(&format!("/_cat/indices/{list}?format=json&h=index,status&expand_wildcards=open"))
+            .await?;
+        match answer.status() {
+            200 => {}
+            404 if is(&answer, "index_not_found_exception") => return Ok(Vec::new()),
+            _ => return Err(answer.failure()),
+        }
+        let mut indices = Vec::new();
+        for row in answer.array()? {
+            let index = text(&row["index"]).ok_or_else(|| answer.unknown_shape())?;
+            if word(&row["status"]).is_none_or(|status| status == "OPEN") {
+                indices.push(index);
+            }
+        }
+        indices.sort();
+        Ok(indices)
+    }
+
+    /// Starts a snapshot of the indices matching `pattern` and returns at once; `see_snapshot` tells the rest.
+    pub async fn start_snapshot(
+        &self,
+        repository: &str,
+        name: &str,
+        pattern: &str,
+        metadata: Value,
+    ) -> Result<(), ClientError> {
+        let path = exact(repository, name)? + "?wait_for_completion=false";
+        // `indices`, not `indexes`: the engines take the latter and snapshot everything.
+        let mut body = json!({ "indices": pattern, "feature_states": ["none"] });
+        if !metadata.is_null() {
+            body["metadata"] = metadata;
+        }
+        let answer = self.caller.call(Method::Put, &path, Some(body), START).await?;
+        match answer.status() {
+            200 | 202 => {
+                let body = answer.object()?;
+                let taken = body["accepted"] == json!(true) || body["snapshot"].is_object();
+                if taken { Ok(()) } else { Err(answer.unknown_shape()) }
+            }
+            // Answered as a failure of the engine, but certainly no snapshot was begun.
+            500 if is(&answer, "snapshot_exception") && says(&answer, "primary shard") => {
+                let hint = "bring the cluster back from red, or take the index out of the pattern";
+                Err(answer
+                    .error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), Some(hint))))
+            }
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Looks at one snapshot; `None` when it does not exist.
+    pub async fn see_snapshot(&self, repository: &str, name: &str) -> Result<Option<Snapshot>, ClientError> {
+        let path = exact(repository, name)?;
+        let answer = self.get(&path).await?;
+        let found = listed(&answer)?.into_iter().find(|snapshot| snapshot.name == name);
+        let Some(mut snapshot) = found else { return Ok(None) };
+        if snapshot.state == SnapshotState::InProgress
+            && let Ok(answer) = self.get(&format!("{path}/_status")).await
+            && answer.status() == 200
+        {
+            snapshot.refine(&answer);
+        }
+        Ok(Some(snapshot))
+    }
+
+    /// The snapshots whose names match `pattern`.
+    pub async fn snapshots(&self, repository: &str, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
+        listed(&self.get(&format!("/_snapshot/{}/{}", segment(repository), segment(pattern))).await?)
+    }
+
+    /// Deletes one snapshot, aborting it if it runs; `false` when it was not there.
+    pub async fn delete_snapshot(&self, repository: &str, name: &str) -> Result<bool, ClientError> {
+        let path = exact(repository, name)?;
+        let answer = self.caller.call(Method::Delete, &path, None, DELETE).await?;
+        match answer.status() {
+            200 => answer.object().map(|_| true),
+            404 if is(&answer, "snapshot_missing_exception") => Ok(false),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Whether some primary shard is unassigned.
+    pub async fn red(&self) -> Result<bool, ClientError> {
+        let answer = self.get("/_cluster/health").await?;
+        // A cluster that waits for its state may say so with 408 and the usual body.
+        if !matches!(answer.status(), 200 | 408) {
+            return Err(answer.failure());
+        }
+        match word(&answer.object()?["status"]).as_deref() {
+            Some("RED") => Ok(true),
+            Some("GREEN" | "YELLOW") => Ok(false),
+            _ => Err(answer.unknown_shape()),
+        }
+    }
+
+    /// Whether the repository is registered.
+    pub async fn repository_exists(&self, repository: &str) -> Result<bool, ClientError> {
+        let answer = self.get(&format!("/_snapshot/{}", segment(repository))).await?;
+        match answer.status() {
+            200 => Ok(answer.object()?[repository].is_object()),
+            404 if is(&answer, "repository_missing_exception") => Ok(false),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.caller.call(Method::Get, path, None, READ).await
+    }
+}
+
+/// Path of one snapshot. A pattern where a name belongs would delete every snapshot it matches.
+fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
+    let is_pattern = |text: &str| text.is_empty() || text.starts_with('_') || text.contains(['*', ',', '?']);
+    if is_pattern(repository) || is_pattern(name) {
+        let (repository, name) = (one_line(repository, 100), one_line(name, 100));
+        let message = format!(
+            "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+        );
+        return Err(ClientError {
+            component: "search".to_owned(),
+            kind: ErrorKind::Refused,
+            status: None,
+            evidence: message.clone(),
+            message,
+        });
+    }
+    Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))
+}
+
+/// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list.
+fn listed(answer: &Answer) -> Result<Vec<Snapshot>, ClientError> {
+    match answer.status() {
+        200 => snapshots(answer),
+        404 if is(answer, "snapshot_missing_exception") => Ok(Vec::new()),
+        _ => Err(answer.failure()),
+    }
+}
+
+fn is(answer: &Answer, error_type: &str) -> bool {
+    answer.error_type().as_deref() == Some(error_type)
+}
+
+fn says(answer: &Answer, part: &str) -> bool {
+    answer.complaint().is_some_and(|complaint| complaint.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::Canned;
+    use super::*;
+    use rstest::rstest;
+    use std::sync::Arc;
+
+    const NO_SNAPSHOT: &str = r#"{"error":{"root_cause":[{"type":"snapshot_missing_exception","reason":"[camunda:n] is missing"}],"type":"snapshot_missing_exception","reason":"[camunda:n] is missing"},"status":404}"#;
+    const NO_REPOSITORY: &str = r#"{"error":{"root_cause":[{"type":"repository_missing_exception","reason":"[camunda] missing"}],"type":"repository_missing_exception","reason":"[camunda] missing"},"status":404}"#;
+
+    fn search(canned: &Arc<Canned>) -> Search {
+        let address = SearchAddress {
+            url: "http://es:9200".into(),
+            repository: "camunda".into(),
+            webapps_repository: "camunda".into(),
+            records: Some("zeebe-record*".into()),
+        };
+        Search::new(&address, canned.shared())
+    }
+
+    fn snapshot(state: &str, rest: &str) -> String {
+        format!(
+            r#"{{"snapshots":[{{"snapshot":"n","uuid":"zDPlgfOURHK6gIPsmFdNAg","version":"2.19.1","indices":["zeebe-record_job_8.6.0_2026-11-23","zeebe-record_deployment_8.6.0_2026-11-23"],"data_streams":[],"include_global_state":true,"state":"{state}","start_time":"2026-11-23T06:11:10.128Z","start_time_in_millis":1795414270128,{rest}}}]}}"#
+        )
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_started_without_waiting_for_it() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"accepted":true}"#);
+        let name = Search::records_name(BackupId::new(223).unwrap());
+        let mark = json!({"owner": "camunda-backupd"});
+        search(&canned).start_snapshot("camunda", &name, "zeebe-record*", mark).await.unwrap();
+        assert_eq!(
+            canned.asked(),
+            [
+                r#"PUT http://es:9200/_snapshot/camunda/camunda_zeebe_records_backup_223?wait_for_completion=false {"feature_states":["none"],"indices":"zeebe-record*","metadata":{"owner":"camunda-backupd"}}"#
+            ]
+        );
+    }
+
+    #[rstest]
+    #[case(400, r#"{"error":{"type":"invalid_snapshot_name_exception","reason":"[camunda:n] Invalid snapshot name [n], snapshot with the same name is already in-progress"},"status":400}"#, ErrorKind::Conflict { highest: None }, false)]
+    #[case(400, r#"{"error":{"type":"snapshot_name_already_in_use_exception","reason":"[camunda:n] Invalid snapshot name [n], snapshot with the same name already exists"},"status":400}"#, ErrorKind::Conflict { highest: None }, false)]
+    #[case(400, r#"{"error":{"type":"invalid_snapshot_name_exception","reason":"[camunda:UPPER] Invalid snapshot name [UPPER], must be lowercase"},"status":400}"#, ErrorKind::Refused, false)]
+    #[case(404, NO_REPOSITORY, ErrorKind::Missing, false)]
+    #[case(404, r#"{"error":{"type":"index_not_found_exception","reason":"no such index [nothing-here]"},"status":404}"#, ErrorKind::Refused, false)]
+    #[case(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:part_false/D4nr4NLfTgauLpWncTf4Iw] Indices don't have primary shards [zeebe-record-unassigned]"},"status":500}"#, ErrorKind::Refused, false)]
+    #[case(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:part_false/vSFf2N9KT02P53HRpHo0sA] the following indices have unassigned primary shards and cannot be included in a snapshot unless [partial] is set to [true]: [zeebe-record-unassigned]"},"status":500}"#, ErrorKind::Refused, false)]
+    #[case(500, r#"{"error":"boom","status":500}"#, ErrorKind::Server, true)]
+    #[case(
+        503,
+        r#"{"error":{"type":"cluster_manager_not_discovered_exception","reason":null},"status":503}"#,
+        ErrorKind::Server,
+        true
+    )]
+    #[case(200, r#"{"hello":"world"}"#, ErrorKind::Unusable, true)]
+    #[tokio::test]
+    async fn a_snapshot_that_is_not_started(
+        #[case] status: u16,
+        #[case] body: &str,
+        #[case] kind: ErrorKind,
+        #[case] acted: bool,
+    ) {
+        let canned = Canned::new();
+        canned.json(status, body);
+        let error =
+            search(&canned).start_snapshot("camunda", "n", "zeebe-record*", Value::Null).await.unwrap_err();
+        assert_eq!((error.kind.clone(), error.may_have_acted()), (kind, acted), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_red_index_is_named_with_what_to_do() {
+        let canned = Canned::new();
+        canned.json(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:n/D4] Indices don't have primary shards [zeebe-record-unassigned]"},"status":500}"#);
+        let error =
+            search(&canned).start_snapshot("camunda", "n", "zeebe-record*", Value::Null).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "search answered 500 to PUT /_snapshot/camunda/n?wait_for_completion=false: [camunda:n/D4] Indices don't \
+             have primary shards [zeebe-record-unassigned]; bring the cluster back from red, or take the index out of \
+             the pattern"
+        );
+    }
+
+    /// OpenSearch shows no shards of a running snapshot; `_status` does.
+    #[tokio::test]
+    async fn a_running_snapshot_shows_how_far_it_is() {
+        let canned = Canned::new();
+        let running =
+            snapshot("IN_PROGRESS", r#""failures":[],"shards":{"total":0,"failed":0,"successful":0}"#);
+        let status = |done: u32, bytes: u32| {
+            format!(
+                r#"{{"snapshots":[{{"snapshot":"n","repository":"camunda","state":"STARTED","shards_stats":{{"initializing":9,"started":2,"finalizing":0,"done":{done},"failed":0,"total":11}},"stats":{{"processed":{{"file_count":0,"size_in_bytes":{bytes}}}}}}}]}}"#
+            )
+        };
+        canned.json(200, &running).json(200, &status(0, 100));
+        canned.json(200, &running).json(200, &status(0, 900));
+        canned.json(200, &running).json(500, "{}");
+        let search = search(&canned);
+        let first = search.see_snapshot("camunda", "n").await.unwrap().unwrap();
+        let second = search.see_snapshot("camunda", "n").await.unwrap().unwrap();
+        let third = search.see_snapshot("camunda", "n").await.unwrap().unwrap();
+        assert_eq!(
+            (&first.state, first.shards_total, first.bytes_done),
+            (&SnapshotState::InProgress, 11, 100)
+        );
+        assert_ne!(first.fingerprint(), second.fingerprint());
+        assert_eq!((third.shards_total, third.bytes_done), (0, 0));
+        assert_eq!(canned.asked()[1], "GET http://es:9200/_snapshot/camunda/n/_status");
+    }
+
+    #[tokio::test]
+    async fn a_whole_and_a_partial_snapshot_are_told_apart() {
+        let canned = Canned::new();
+        canned.json(
+            200,
+            &snapshot(
+                "SUCCESS",
+                r#""failures":[],"metadata":{"owner":"x"},"shards":{"total":11,"failed":0,"successful":11}"#,
+            ),
+        );
+        canned.json(200, &snapshot("PARTIAL", r#""failures":[{"index":"zeebe-record-unassigned","shard_id":0,"reason":"primary shard is not allocated","status":"INTERNAL_SERVER_ERROR"}],"shards":{"total":12,"failed":1,"successful":11}"#));
+        canned.json(200, &snapshot("DREAMING", r#""shards":null"#));
+        let search = search(&canned);
+        let whole = search.see_snapshot("camunda", "n").await.unwrap().unwrap();
+        assert_eq!(whole.state, SnapshotState::Success);
+        assert_eq!(whole.indices[0], "zeebe-record_deployment_8.6.0_2026-11-23");
+        assert_eq!((whole.shards_total, whole.shards_failed, whole.shards_successful), (11, 0, 11));
+        assert_eq!(whole.metadata, Some(json!({"owner": "x"})));
+        assert_eq!(whole.started_at, Some("2026-11-23T06:11:10.128Z".parse().unwrap()));
+        let partial = search.see_snapshot("camunda", "n").await.unwrap().unwrap();
+        assert_eq!((partial.state, partial.shards_failed), (SnapshotState::Partial, 1));
+        assert_eq!(partial.reason.as_deref(), Some("primary shard is not allocated"));
+        let other = search.see_snapshot("camunda", "n").await.unwrap().unwrap();
+        assert_eq!(other.state, SnapshotState::Other("DREAMING".to_owned()));
+    }
+
+    #[rstest]
+    #[case(404, NO_SNAPSHOT)]
+    #[case(200, r#"{"snapshots":[]}"#)]
+    #[case(200, r#"{"snapshots":[],"total":0,"remaining":0}"#)]
+    #[tokio::test]
+    async fn both_engines_ways_of_saying_there_is_none(#[case] status: u16, #[case] body: &str) {
+        let canned = Canned::new();
+        canned.json(status, body).json(status, body);
+        let search = search(&canned);
+        assert_eq!(search.see_snapshot("camunda", "n").await.unwrap(), None);
+        assert!(search.snapshots("camunda", "n*").await.unwrap().is_empty());
+        assert_eq!(canned.asked()[1], "GET http://es:9200/_snapshot/camunda/n*");
+    }
+
+    #[tokio::test]
+    async fn deleting_tells_whether_it_was_there() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"acknowledged":true}"#).json(404, NO_SNAPSHOT).json(404, NO_REPOSITORY);
+        canned.of_type(404, "text/html", "<html>nginx</html>");
+        let search = search(&canned);
+        assert!(search.delete_snapshot("camunda", "n").await.unwrap());
+        assert!(!search.delete_snapshot("camunda", "n").await.unwrap());
+        for _ in 0..2 {
+            assert_eq!(search.delete_snapshot("camunda", "n").await.unwrap_err().kind, ErrorKind::Missing);
+        }
+    }
+
+    #[rstest]
+    #[case("camunda", "*")]
+    #[case("camunda", "a,b")]
+    #[case("camunda", "")]
+    #[case("*", "n")]
+    #[case("camunda", "_all")]
+    #[tokio::test]
+    async fn a_pattern_never_reaches_a_deletion(#[case] repository: &str, #[case] name: &str) {
+        let canned = Canned::new();
+        let error = search(&canned).delete_snapshot(repository, name).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+            )
+        );
+        assert!(canned.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn names_are_encoded_into_the_path() {
+        let canned = Canned::new();
+        canned.json(404, NO_SNAPSHOT);
+        search(&canned).see_snapshot("my repo/x", "a%b").await.unwrap();
+        assert_eq!(canned.asked(), ["GET http://es:9200/_snapshot/my%20repo%2Fx/a%25b"]);
+    }
+
+    #[tokio::test]
+    async fn open_indices_are_listed_in_order() {
+        let canned = Canned::new();
+        canned.json(200, r#"[{"index":"zeebe-record_process","status":"open"},{"index":"zeebe-record_old","status":"close"},{"index":"zeebe-record_job"}]"#);
+        canned.json(200, "[]");
+        canned.json(
+            404,
+            r#"{"error":{"type":"index_not_found_exception","reason":"no such index [x]"},"status":404}"#,
+        );
+        canned.of_type(200, "text/plain; charset=UTF-8", "zeebe-record_job open\n");
+        let search = search(&canned);
+        assert_eq!(
+            search.indices("zeebe-record*").await.unwrap(),
+            ["zeebe-record_job", "zeebe-record_process"]
+        );
+        assert!(search.indices("zeebe-record*").await.unwrap().is_empty());
+        assert!(search.indices("a*,x").await.unwrap().is_empty());
+        assert_eq!(search.indices("x").await.unwrap_err().kind, ErrorKind::Unusable);
+        assert_eq!(
+            canned.asked()[2],
+            "GET http://es:9200/_cat/indices/a*,x?format=json&h=index,status&expand_wildcards=open"
+        );
+    }
+
+    #[tokio::test]
+    async fn red_and_the_repository() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"cluster_name":"search","status":"red"}"#).json(200, r#"{"status":"yellow"}"#);
+        canned.json(200, r#"{"status":"purple"}"#);
+        canned
+            .json(200, r#"{"camunda":{"type":"fs","settings":{}}}"#)
+            .json(404, NO_REPOSITORY)
+            .json(500, "{}");
+        let search = search(&canned);
+        assert!(search.red().await.unwrap());
+        assert!(!search.red().await.unwrap());
+        assert_eq!(search.red().await.unwrap_err().kind, ErrorKind::Unusable);
+        assert!(search.repository_exists("camunda").await.unwrap());
+        assert!(!search.repository_exists("camunda").await.unwrap());
+        assert_eq!(search.repository_exists("camunda").await.unwrap_err().kind, ErrorKind::Server);
+    }
+}

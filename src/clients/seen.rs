@@ -1,0 +1,183 @@
+//! What a look at one backup id of one component shows.
+//!
+//! Owns the states of a component's backup and the parts it consists of. Must not decide how long to wait for it.
+
+use super::call::Answer;
+use super::error::ClientError;
+use super::reading::{count, instant, int, reasons, text, word};
+use crate::domain::{BackupId, Instant};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+/// What a look at one backup id of one component showed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// The component says there is no such backup.
+    Absent,
+    /// Being taken.
+    Running(Progress),
+    /// Parts are missing: passed through on the way, or for ever.
+    Incomplete(Progress),
+    /// Every part was taken.
+    Completed(Progress),
+    /// It says itself that it failed.
+    Failed {
+        /// In the component's words.
+        reason: String,
+        /// How far it had come.
+        progress: Progress,
+    },
+    /// An answer that tells neither progress nor an end.
+    Unclear {
+        /// What was answered.
+        reason: String,
+    },
+}
+
+impl Seen {
+    /// The parts seen, if any.
+    pub fn progress(&self) -> Option<&Progress> {
+        match self {
+            Self::Running(progress)
+            | Self::Incomplete(progress)
+            | Self::Completed(progress)
+            | Self::Failed { progress, .. } => Some(progress),
+            Self::Absent | Self::Unclear { .. } => None,
+        }
+    }
+}
+
+/// The parts of one backup: snapshots of a web app, partitions of Zeebe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// In the component's order.
+    pub parts: Vec<Part>,
+}
+
+/// One part of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Snapshot name, or `partition-1`.
+    pub name: String,
+    /// The component's word, in upper case.
+    pub state: String,
+    /// `createdAt` or `startTime`.
+    pub started_at: Option<Instant>,
+    /// `lastUpdatedAt`, Zeebe only.
+    pub updated_at: Option<Instant>,
+    /// Position of the checkpoint, Zeebe only.
+    pub checkpoint_position: Option<i64>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Version of the broker that took it, Zeebe only.
+    pub broker_version: Option<String>,
+}
+
+impl Progress {
+    /// Changes whenever anything moved.
+    pub fn fingerprint(&self) -> u64 {
+        let mut parts: Vec<_> =
+            self.parts.iter().map(|p| (&p.name, &p.state, p.started_at, p.updated_at)).collect();
+        parts.sort();
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// When the first part was started.
+    pub fn earliest_start(&self) -> Option<Instant> {
+        self.parts.iter().filter_map(|p| p.started_at).min()
+    }
+
+    /// How many parts are taken.
+    pub fn done(&self) -> usize {
+        self.parts.iter().filter(|p| p.is_done()).count()
+    }
+}
+
+impl Part {
+    /// Whether this part is taken and whole.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state.as_str(), "SUCCESS" | "COMPLETED" | "COMPLETE")
+    }
+}
+
+/// One line of a component's list of backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its id; web apps may hold `0`.
+    pub id: i64,
+    /// The component's word, in upper case.
+    pub state: String,
+    /// When its first part was started.
+    pub started_at: Option<Instant>,
+}
+
+/// What a 200 to the question for backup `id` says; web apps and brokers answer alike.
+pub(super) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientError> {
+    let body = answer.object()?;
+    if int(&body["backupId"]) != Some(id.get()) {
+        return Err(answer.unknown_shape());
+    }
+    let state = word(&body["state"]).ok_or_else(|| answer.unknown_shape())?;
+    let progress = Progress { parts: parts(answer, &body["details"])? };
+    let component = answer.component();
+    Ok(match state.as_str() {
+        "IN_PROGRESS" => Seen::Running(progress),
+        "INCOMPLETE" => Seen::Incomplete(progress),
+        // Optimize's reference page says COMPLETE, its walkthrough COMPLETED.
+        "COMPLETED" | "COMPLETE" => match progress.parts.iter().find(|part| !part.is_done()) {
+            Some(part) => Seen::Unclear {
+                reason: format!("{component} says {state}, but its part {} is {}", part.name, part.state),
+            },
+            None if progress.parts.is_empty() => {
+                Seen::Unclear { reason: format!("{component} says {state}, but names no part") }
+            }
+            None => Seen::Completed(progress),
+        },
+        "FAILED" | "INCOMPATIBLE" => {
+            let part = || progress.parts.iter().find_map(|part| part.reason.clone());
+            let reason = text(&body["failureReason"])
+                .or_else(part)
+                .unwrap_or_else(|| format!("{component} says {state} and gives no reason"));
+            Seen::Failed { reason, progress }
+        }
+        "DOES_NOT_EXIST" => Seen::Absent,
+        _ => Seen::Unclear { reason: format!("{component} says {state}, a state not known") },
+    })
+}
+
+/// What a 200 to the question for all backups says.
+pub(super) fn all_backups(answer: &Answer) -> Result<Vec<Listed>, ClientError> {
+    let row = |row: &Value| {
+        let id = int(&row["backupId"]).ok_or_else(|| answer.unknown_shape())?;
+        let state = word(&row["state"]).ok_or_else(|| answer.unknown_shape())?;
+        let progress = Progress { parts: parts(answer, &row["details"])? };
+        Ok(Listed { id, state, started_at: progress.earliest_start() })
+    };
+    answer.array()?.iter().map(row).collect()
+}
+
+fn parts(answer: &Answer, details: &Value) -> Result<Vec<Part>, ClientError> {
+    let part = |detail: &Value| {
+        let partition =
+            || Some(count(&detail["partitionId"])).filter(|id| *id > 0).map(|id| format!("partition-{id}"));
+        let name = text(&detail["snapshotName"]).or_else(partition).ok_or_else(|| answer.unknown_shape())?;
+        Ok(Part {
+            name,
+            state: word(&detail["state"]).ok_or_else(|| answer.unknown_shape())?,
+            started_at: instant(&detail["createdAt"]).or_else(|| instant(&detail["startTime"])),
+            updated_at: instant(&detail["lastUpdatedAt"]),
+            checkpoint_position: int(&detail["checkpointPosition"]),
+            reason: reasons(&detail["failureReason"]).or_else(|| reasons(&detail["failures"])),
+            broker_version: text(&detail["brokerVersion"]),
+        })
+    };
+    match details {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(all) => all.iter().map(part).collect(),
+        _ => Err(answer.unknown_shape()),
+    }
+}

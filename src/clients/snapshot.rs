@@ -1,0 +1,125 @@
+//! One snapshot in the search engine's repository.
+//!
+//! Owns the reading of a snapshot's description. Must not talk to anybody.
+
+use super::call::Answer;
+use super::error::ClientError;
+use super::reading::{count, instant, int, reasons, text, word};
+use crate::domain::Instant;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+/// One snapshot in a repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: SnapshotState,
+    /// Indices in it, sorted.
+    pub indices: Vec<String>,
+    /// Shards to copy; `0` where a running snapshot does not say.
+    pub shards_total: u32,
+    /// Shards that could not be copied.
+    pub shards_failed: u32,
+    /// Shards copied.
+    pub shards_successful: u32,
+    /// Bytes copied so far, while it runs and the engine says so.
+    pub bytes_done: u64,
+    /// When it was started.
+    pub started_at: Option<Instant>,
+    /// What was sent with it.
+    pub metadata: Option<serde_json::Value>,
+    /// Why it is not whole.
+    pub reason: Option<String>,
+}
+
+/// How a snapshot stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotState {
+    /// Being taken.
+    InProgress,
+    /// Whole, of the indices it names.
+    Success,
+    /// Shards are missing: a failure, although it was answered with 200.
+    Partial,
+    /// Failed.
+    Failed,
+    /// Another word.
+    Other(String),
+}
+
+impl std::fmt::Display for SnapshotState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Success => "SUCCESS",
+            Self::Partial => "PARTIAL",
+            Self::Failed => "FAILED",
+            Self::Other(word) => word,
+        })
+    }
+}
+
+impl Snapshot {
+    /// Changes whenever anything moved.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let shards = (self.shards_total, self.shards_failed, self.shards_successful);
+        (&self.name, &self.state, shards, self.bytes_done, self.started_at).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Takes over the finer figures of `_status`, which only a running snapshot needs.
+    pub(super) fn refine(&mut self, answer: &Answer) {
+        let Ok(body) = answer.object() else { return };
+        let status = &body["snapshots"][0];
+        if text(&status["snapshot"]).as_ref() != Some(&self.name) {
+            return;
+        }
+        let (shards, stats) = (&status["shards_stats"], &status["stats"]);
+        self.shards_total = self.shards_total.max(count(&shards["total"]));
+        self.shards_successful = self.shards_successful.max(count(&shards["done"]));
+        self.shards_failed = self.shards_failed.max(count(&shards["failed"]));
+        let bytes = int(&stats["processed"]["size_in_bytes"]).unwrap_or(0);
+        self.bytes_done = u64::try_from(bytes).unwrap_or(0);
+    }
+}
+
+/// The snapshots a 200 names.
+pub(super) fn snapshots(answer: &Answer) -> Result<Vec<Snapshot>, ClientError> {
+    let body = answer.object()?;
+    let all = body["snapshots"].as_array().ok_or_else(|| answer.unknown_shape())?;
+    all.iter().map(|one| snapshot(one).ok_or_else(|| answer.unknown_shape())).collect()
+}
+
+fn snapshot(body: &Value) -> Option<Snapshot> {
+    let state = match word(&body["state"])?.as_str() {
+        "IN_PROGRESS" | "STARTED" => SnapshotState::InProgress,
+        "SUCCESS" => SnapshotState::Success,
+        "PARTIAL" => SnapshotState::Partial,
+        "FAILED" => SnapshotState::Failed,
+        other => SnapshotState::Other(other.to_owned()),
+    };
+    let mut indices: Vec<String> = match &body["indices"] {
+        Value::Null => Vec::new(),
+        Value::Array(all) => all.iter().map(text).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    indices.sort();
+    let shards = &body["shards"];
+    Some(Snapshot {
+        name: text(&body["snapshot"])?,
+        state,
+        indices,
+        shards_total: count(&shards["total"]),
+        shards_failed: count(&shards["failed"]),
+        shards_successful: count(&shards["successful"]),
+        bytes_done: 0,
+        started_at: instant(&body["start_time_in_millis"]).or_else(|| instant(&body["start_time"])),
+        metadata: Some(body["metadata"].clone()).filter(|m| !m.is_null()),
+        reason: reasons(&body["failures"]).or_else(|| text(&body["reason"])),
+    })
+}

@@ -1,0 +1,313 @@
+//! Operate, Tasklist and Optimize: their backups in the search engine.
+//!
+//! Owns `/actuator/backups` of a web app and how the three differ. Must not know the search engine.
+
+use super::call::{Answer, Caller, DELETE, READ, START};
+use super::error::ClientError;
+use super::reading::text;
+use super::seen::{all_backups, one_backup};
+use super::{Listed, Method, Seen, SharedTransport};
+use crate::domain::{BackupId, Component};
+use serde_json::{Value, json};
+
+const BACKUPS: &str = "/actuator/backups";
+
+/// A web app's management API.
+#[derive(Clone)]
+pub struct WebApp {
+    component: Component,
+    caller: Caller,
+}
+
+impl WebApp {
+    /// The API of `component` at `base`.
+    pub fn new(component: Component, base: &str, transport: SharedTransport) -> Self {
+        Self { component, caller: Caller::new(component.name(), base, transport) }
+    }
+
+    /// Asks for a backup; returns the names of the snapshots to come, none where the app does not tell.
+    pub async fn start(&self, id: BackupId) -> Result<Vec<String>, ClientError> {
+        let body = json!({ "backupId": id.get() });
+        let answer = self.caller.call(Method::Post, BACKUPS, Some(body), START).await?;
+        match answer.status() {
+            200 | 202 => self.scheduled(&answer),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Looks at one backup. Absent right after the start is not yet final, and incomplete may never be.
+    pub async fn see(&self, id: BackupId) -> Result<Seen, ClientError> {
+        let answer = self.caller.call(Method::Get, &one(id), None, READ).await?;
+        match answer.status() {
+            200 => one_backup(&answer, id),
+            404 => self.missing(&answer, id).await.map(|()| Seen::Absent),
+            400 => {
+                let error = answer.failure();
+                // Operate on OpenSearch cannot read IN_PROGRESS and says so with 400.
+                if error.is_transient() { Ok(Seen::Unclear { reason: error.message }) } else { Err(error) }
+            }
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Every backup of this app in its repository. Operate on OpenSearch cannot list while one is running.
+    pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
+        let answer = self.caller.call(Method::Get, BACKUPS, None, READ).await?;
+        if answer.status() == 200 { all_backups(&answer) } else { Err(answer.failure()) }
+    }
+
+    /// Asks for deletion; it works later, and only on the parts there are now.
+    pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
+        let answer = self.caller.call(Method::Delete, &one(id), None, DELETE).await?;
+        match answer.status() {
+            204 => Ok(()),
+            404 => self.missing(&answer, id).await,
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// `Ok` when this 404 means that there is no such backup. Early 8.2 leaves it to Spring, whose page says the same
+    /// for a wrong path; whether the list answers tells the two apart.
+    async fn missing(&self, answer: &Answer, id: BackupId) -> Result<(), ClientError> {
+        if answer.says_no_such_backup(id.get()) {
+            return Ok(());
+        }
+        if answer.is_springs_own() {
+            let list = self.caller.call(Method::Get, BACKUPS, None, READ).await?;
+            if list.status() == 200 && all_backups(&list)?.iter().all(|listed| listed.id != id.get()) {
+                return Ok(());
+            }
+        }
+        Err(answer.failure())
+    }
+
+    fn scheduled(&self, answer: &Answer) -> Result<Vec<String>, ClientError> {
+        let body = answer.object()?;
+        match &body["scheduledSnapshots"] {
+            Value::Array(names) => {
+                names.iter().map(text).collect::<Option<_>>().ok_or_else(|| answer.unknown_shape())
+            }
+            Value::Null if self.component == Component::Optimize => Ok(Vec::new()),
+            _ => Err(answer.unknown_shape()),
+        }
+    }
+}
+
+fn one(id: BackupId) -> String {
+    format!("{BACKUPS}/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ErrorKind;
+    use super::super::canned::Canned;
+    use super::*;
+    use rstest::rstest;
+    use std::sync::Arc;
+
+    const PROBLEM: &str = "application/problem+json";
+
+    fn app(component: Component, canned: &Arc<Canned>) -> WebApp {
+        WebApp::new(component, "http://app:8080", canned.shared())
+    }
+
+    fn id(value: i64) -> BackupId {
+        BackupId::new(value).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_snapshots_to_come_are_named() {
+        let canned = Canned::new();
+        canned.json(
+            200,
+            "{\n  \"scheduledSnapshots\" : [ \"camunda_tasklist_200_8.6.0_part_1_of_6\", \"camunda_tasklist_200_8.6.0_part_2_of_6\" ]\n}",
+        );
+        let names = app(Component::Tasklist, &canned).start(id(200)).await.unwrap();
+        assert_eq!(
+            names,
+            ["camunda_tasklist_200_8.6.0_part_1_of_6", "camunda_tasklist_200_8.6.0_part_2_of_6"]
+        );
+        assert_eq!(canned.asked(), [r#"POST http://app:8080/actuator/backups {"backupId":200}"#]);
+    }
+
+    #[tokio::test]
+    async fn only_optimize_may_keep_the_names_to_itself() {
+        let canned = Canned::new();
+        let body = r#"{"message":"Backup creation for ID 200 has been scheduled."}"#;
+        canned.json(202, body).json(202, body);
+        assert!(app(Component::Optimize, &canned).start(id(200)).await.unwrap().is_empty());
+        let error = app(Component::Operate, &canned).start(id(200)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "operate answered POST /actuator/backups with JSON of an unknown shape; check its address and version"
+        );
+        assert!(error.may_have_acted());
+    }
+
+    /// Operate 8.6.0 on OpenSearch, from its start to its end.
+    #[tokio::test]
+    async fn operate_goes_through_404_400_and_incomplete_to_completed() {
+        let canned = Canned::new();
+        canned.of_type(404, PROBLEM, r#"{"status":404,"message":"No backup with id [200] found.","instance":"d4b7abbc-7385-4a74-a445-892730a63308","type":"Requested resource not found"}"#);
+        canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backup with ID [200].","instance":"0dfb8a12-bdf0-4b66-9bf0-d118759f4518","type":"Invalid request"}"#);
+        canned.json(200, r#"{"backupId":200,"state":"INCOMPLETE","failureReason":null,"details":[{"snapshotName":"camunda_operate_200_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.678+0000","failures":null}]}"#);
+        canned.json(200, r#"{"backupId":200,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_200_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.678+0000","failures":null},{"snapshotName":"camunda_operate_200_8.6.0_part_2_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:38.547+0000","failures":null}]}"#);
+        let operate = app(Component::Operate, &canned);
+        assert_eq!(operate.see(id(200)).await.unwrap(), Seen::Absent);
+        let reason = "operate answered 400 to GET /actuator/backups/200: Exception occurred when searching for \
+                      backup with ID [200]";
+        assert_eq!(operate.see(id(200)).await.unwrap(), Seen::Unclear { reason: reason.to_owned() });
+        let Seen::Incomplete(part) = operate.see(id(200)).await.unwrap() else { panic!("not incomplete") };
+        assert_eq!(part.earliest_start(), Some("2026-11-23T05:59:36.678Z".parse().unwrap()));
+        let Seen::Completed(whole) = operate.see(id(200)).await.unwrap() else { panic!("not completed") };
+        assert_eq!(whole.done(), 2);
+        assert_ne!(part.fingerprint(), whole.fingerprint());
+    }
+
+    #[tokio::test]
+    async fn tasklist_swings_between_running_and_incomplete() {
+        let canned = Canned::new();
+        let part = |state: &str, part: &str| {
+            format!(
+                "{{\n  \"backupId\" : 200,\n  \"state\" : \"{state}\",\n  \"failureReason\" : null,\n  \"details\" : [ {{\n    \"snapshotName\" : \"camunda_tasklist_200_8.6.0_part_1_of_6\",\n    \"state\" : \"{part}\",\n    \"startTime\" : \"2026-11-23T05:59:36.475+0000\",\n    \"failures\" : [ ]\n  }} ]\n}}"
+            )
+        };
+        canned.json(200, &part("IN_PROGRESS", "IN_PROGRESS"));
+        canned.json(200, &part("INCOMPLETE", "SUCCESS"));
+        let tasklist = app(Component::Tasklist, &canned);
+        let Seen::Running(first) = tasklist.see(id(200)).await.unwrap() else { panic!("not running") };
+        let Seen::Incomplete(second) = tasklist.see(id(200)).await.unwrap() else { panic!("not incomplete") };
+        assert_ne!(first.fingerprint(), second.fingerprint());
+        assert_eq!(second.parts[0].reason, None);
+    }
+
+    #[rstest]
+    #[case("COMPLETE")]
+    #[case("COMPLETED")]
+    #[case("completed")]
+    #[tokio::test]
+    async fn optimize_spells_its_end_in_two_ways(#[case] state: &str) {
+        let canned = Canned::new();
+        canned.json(200, &format!(r#"{{"backupId":7,"state":"{state}","failureReason":"","details":[{{"snapshotName":"camunda_optimize_7_8.6.0_part_1_of_2","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}}]}}"#));
+        let seen = app(Component::Optimize, &canned).see(id(7)).await.unwrap();
+        assert!(matches!(seen, Seen::Completed(_)), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn a_failed_part_gives_the_reason() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"backupId":7,"state":"FAILED","failureReason":null,"details":[{"snapshotName":"camunda_operate_7_8.6.0_part_1_of_6","state":"PARTIAL","startTime":"2026-11-23T05:59:36.475+0000","failures":["operate-variable-8.3.0_ primary shard is not allocated"]}]}"#);
+        canned.json(200, r#"{"backupId":7,"state":"INCOMPATIBLE","failureReason":null,"details":[]}"#);
+        let operate = app(Component::Operate, &canned);
+        let Seen::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else { panic!("not failed") };
+        assert_eq!(reason, "operate-variable-8.3.0_ primary shard is not allocated");
+        let Seen::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else { panic!("not failed") };
+        assert_eq!(reason, "operate says INCOMPATIBLE and gives no reason");
+    }
+
+    #[rstest]
+    #[case(Component::Operate, 400, r#"{"status":400,"message":"No repository with name [camunda] could be found.","instance":"343da1de-740a-414e-8a7c-e120c8cb82f9","type":"Invalid request"}"#)]
+    #[case(
+        Component::Tasklist,
+        500,
+        "{\n  \"status\" : 500,\n  \"message\" : \"No repository with name [camunda] could be found.\",\n  \"instance\" : null\n}"
+    )]
+    #[case(Component::Optimize, 404, r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No repository with name [camunda] could be found.","reportDefinition":null}"#)]
+    #[tokio::test]
+    async fn a_missing_repository_is_the_same_whatever_the_status(
+        #[case] component: Component,
+        #[case] status: u16,
+        #[case] body: &str,
+    ) {
+        let canned = Canned::new();
+        canned.of_type(status, PROBLEM, body).of_type(status, PROBLEM, body).of_type(status, PROBLEM, body);
+        let app = app(component, &canned);
+        let errors = [
+            app.start(id(219)).await.unwrap_err(),
+            app.see(id(219)).await.unwrap_err(),
+            app.delete(id(219)).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!((error.kind.clone(), error.status), (ErrorKind::Missing, Some(status)));
+            assert!(
+                error.to_string().ends_with(
+                    ": No repository with name [camunda] could be found; register it in the search engine, or \
+                     correct the repository name"
+                ),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn optimize_tells_of_an_absent_backup_in_its_own_words() {
+        let canned = Canned::new();
+        let body = r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No Optimize backup with ID [1679426843] could be found.","reportDefinition":null}"#;
+        canned.json(404, body).json(404, body);
+        let optimize = app(Component::Optimize, &canned);
+        assert_eq!(optimize.see(id(1_679_426_843)).await.unwrap(), Seen::Absent);
+        optimize.delete(id(1_679_426_843)).await.unwrap();
+    }
+
+    /// Spring's page for a controller's bare 404 is the one for a wrong path; the list tells which it is.
+    #[tokio::test]
+    async fn where_spring_answers_404_the_list_decides() {
+        let canned = Canned::new();
+        let page = r#"{"timestamp":"2023-03-21T20:50:28.707+00:00","status":404,"error":"Not Found","message":"No message available","path":"/actuator/backups/5"}"#;
+        canned.json(404, page).json(200, "[]");
+        canned.json(404, page).json(404, page);
+        canned.json(404, page).json(200, r#"[{"backupId":5,"state":"COMPLETED"}]"#);
+        let operate = app(Component::Operate, &canned);
+        assert_eq!(operate.see(id(5)).await.unwrap(), Seen::Absent);
+        let error = operate.see(id(5)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "operate answered 404 to GET /actuator/backups/5: Not Found; nothing answers at that path, check the \
+             component's address"
+        );
+        assert_eq!(operate.see(id(5)).await.unwrap_err().kind, ErrorKind::Missing);
+    }
+
+    #[rstest]
+    #[case("Another backup is running at the moment", ErrorKind::Refused, false)]
+    #[case(
+        "Exception occurred when validating whether backup with ID [206] already exists.",
+        ErrorKind::Refused,
+        true
+    )]
+    #[case(
+        "Exception occurred when validating existence of repository with name [camunda].",
+        ErrorKind::Refused,
+        true
+    )]
+    #[case("A backup with ID [200] already exists. Found snapshots: [jxqevvX-QXmr45zF1PP-bg]", ErrorKind::Conflict { highest: None }, false)]
+    #[case("BackupId must be a non-negative Integer. Received value: -1", ErrorKind::Refused, false)]
+    #[tokio::test]
+    async fn a_400_has_many_meanings(
+        #[case] message: &str,
+        #[case] kind: ErrorKind,
+        #[case] transient: bool,
+    ) {
+        let canned = Canned::new();
+        canned.of_type(
+            400,
+            PROBLEM,
+            &json!({"status": 400, "message": message, "type": "Invalid request"}).to_string(),
+        );
+        let error = app(Component::Operate, &canned).start(id(206)).await.unwrap_err();
+        assert_eq!((error.kind.clone(), error.is_transient()), (kind, transient));
+        assert!(!error.may_have_acted());
+    }
+
+    #[tokio::test]
+    async fn operate_cannot_list_while_one_is_running() {
+        let canned = Canned::new();
+        canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backups: No enum constant io.camunda.operate.store.opensearch.response.SnapshotState.IN_PROGRESS","instance":"b8ef43fb-0abd-4fd2-b30b-11a331e0df42","type":"Invalid request"}"#);
+        canned.json(200, r#"[{"backupId":0,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_0_8.6.0_part_6_of_6","state":"SUCCESS","startTime":"2026-11-23T05:52:17.432+0000","failures":null}]}]"#);
+        let operate = app(Component::Operate, &canned);
+        let error = operate.list().await.unwrap_err();
+        assert!(error.kind == ErrorKind::Refused && error.is_transient());
+        let list = operate.list().await.unwrap();
+        assert_eq!((list[0].id, list[0].started_at), (0, Some("2026-11-23T05:52:17.432Z".parse().unwrap())));
+    }
+}

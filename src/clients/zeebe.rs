@@ -1,0 +1,513 @@
+//! The brokers: pausing and resuming exporting, and their own backups.
+//!
+//! Owns the paths below `/actuator` of a broker or gateway. Must not know the order of a backup's steps.
+
+use super::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
+use super::error::{ClientError, ErrorKind};
+use super::reading::{int, text};
+use super::seen::{all_backups, one_backup};
+use super::{Exporters, Listed, Method, Seen, SharedTransport};
+use crate::domain::{BackupId, PauseMode};
+use serde_json::json;
+
+/// How many brokers are asked at once.
+const AT_ONCE: usize = 8;
+
+/// A broker or gateway's management API.
+#[derive(Clone)]
+pub struct Zeebe {
+    gateway: Caller,
+    brokers: Vec<Caller>,
+}
+
+impl Zeebe {
+    /// The API at `base`; exporter phases are read from `brokers`, or from `base` where none are named.
+    pub fn new(base: &str, brokers: &[String], transport: SharedTransport) -> Self {
+        let gateway = Caller::new("zeebe", base, transport.clone());
+        let brokers = if brokers.is_empty() {
+            vec![gateway.clone()]
+        } else {
+            brokers.iter().map(|broker| Caller::new("zeebe", broker, transport.clone())).collect()
+        };
+        Self { gateway, brokers }
+    }
+
+    /// Pauses exporting on every partition. An error may leave some of them paused.
+    pub async fn pause(&self, mode: PauseMode) -> Result<(), ClientError> {
+        // Only the query makes it soft; a body would be ignored and the pause be hard.
+        match mode {
+            PauseMode::Soft => self.switch("/actuator/exporting/pause?soft=true").await,
+            PauseMode::Hard => self.switch("/actuator/exporting/pause").await,
+        }
+    }
+
+    /// Resumes exporting on every partition; ends every pause, whoever made it.
+    pub async fn resume(&self) -> Result<(), ClientError> {
+        self.switch("/actuator/exporting/resume").await
+    }
+
+    /// The exporter of every partition, as its leader shows it.
+    pub async fn exporters(&self) -> Result<Exporters, ClientError> {
+        let mut exporters = Exporters { readable: true, ..Exporters::default() };
+        for some in self.brokers.chunks(AT_ONCE) {
+            let calls =
+                some.iter().map(|broker| broker.call(Method::Get, "/actuator/partitions", None, EXPORTERS));
+            for answer in futures::future::join_all(calls).await {
+                let answer = answer?;
+                match answer.status() {
+                    200 => exporters.add(&answer)?,
+                    404 => exporters.readable = false,
+                    _ => return Err(answer.failure()),
+                }
+            }
+        }
+        Ok(exporters)
+    }
+
+    /// Asks for a backup; `Ok` only means that it was scheduled.
+    pub async fn start(&self, id: BackupId) -> Result<(), ClientError> {
+        let body = json!({ "backupId": id.get() });
+        let answer = self.gateway.call(Method::Post, "/actuator/backups", Some(body), START).await?;
+        match answer.status() {
+            200 | 202 => answer.object().map(|_| ()),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Looks at one backup. Absent right after the start is not yet final.
+    pub async fn see(&self, id: BackupId) -> Result<Seen, ClientError> {
+        let answer = self.gateway.call(Method::Get, &format!("/actuator/backups/{id}"), None, READ).await?;
+        match answer.status() {
+            200 => one_backup(&answer, id),
+            404 if answer.says_no_such_backup(id.get()) => Ok(Seen::Absent),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Every backup in the store.
+    pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
+        let answer = self.gateway.call(Method::Get, "/actuator/backups", None, READ).await?;
+        if answer.status() == 200 { all_backups(&answer) } else { Err(answer.failure()) }
+    }
+
+    /// Asks for deletion; `Ok` does not mean it is gone, and a running backup goes on.
+    pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
+        let answer =
+            self.gateway.call(Method::Delete, &format!("/actuator/backups/{id}"), None, DELETE).await?;
+        match answer.status() {
+            204 => Ok(()),
+            404 if answer.says_no_such_backup(id.get()) => Ok(()),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    async fn switch(&self, path: &str) -> Result<(), ClientError> {
+        let answer = self.gateway.call(Method::Post, path, None, SWITCH).await?;
+        match answer.status() {
+            204 => return Ok(()),
+            200 => {}
+            _ => return Err(answer.failure()),
+        }
+        // 200 says nothing: the truth is the status inside the body.
+        let body = answer.object()?;
+        match int(&body["status"]) {
+            Some(204) => Ok(()),
+            Some(status) => {
+                let call = answer.call();
+                let said = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
+                let said = said.unwrap_or_else(|| "it gives no reason, see the broker's log".to_owned());
+                let message = format!(
+                    "zeebe answered {call} with status {status} inside a 200, so some partitions may not follow: {said}"
+                );
+                let mut error = answer.error(ErrorKind::Server, message);
+                error.status = u16::try_from(status).ok();
+                Err(error)
+            }
+            None => Err(answer.unknown_shape()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::Canned;
+    use super::super::{ExportingState, Phase, TransportError};
+    use super::*;
+    use rstest::rstest;
+    use std::sync::Arc;
+
+    fn zeebe(canned: &Arc<Canned>) -> Zeebe {
+        Zeebe::new("http://zeebe:9600", &[], canned.shared())
+    }
+
+    fn id(value: i64) -> BackupId {
+        BackupId::new(value).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_switch_believes_the_status_inside_the_body() {
+        let canned = Canned::new();
+        canned.of_type(200, "application/json", r#"{"body":null,"status":204,"contentType":null}"#);
+        canned.of_type(204, "", "");
+        canned.json(200, r#"{"body":null,"status":"204","contentType":null}"#);
+        let zeebe = zeebe(&canned);
+        zeebe.pause(PauseMode::Soft).await.unwrap();
+        zeebe.pause(PauseMode::Hard).await.unwrap();
+        zeebe.resume().await.unwrap();
+        assert_eq!(
+            canned.asked(),
+            [
+                "POST http://zeebe:9600/actuator/exporting/pause?soft=true",
+                "POST http://zeebe:9600/actuator/exporting/pause",
+                "POST http://zeebe:9600/actuator/exporting/resume",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_200_with_500_inside_is_a_failure_of_the_server_and_its_body_is_kept() {
+        let canned = Canned::new();
+        let trace =
+            r#"{"methodName":"post","fileName":"ExportingEndpoint.java","lineNumber":46},"#.repeat(100);
+        canned.json(
+            200,
+            &format!(
+                r#"{{"body":{{"cause":null,"stackTrace":[{trace}{{}}],"message":null}},"status":500,"contentType":null}}"#
+            ),
+        );
+        let error = zeebe(&canned).resume().await.unwrap_err();
+        assert_eq!((error.kind.clone(), error.status), (ErrorKind::Server, Some(500)));
+        assert!(error.may_have_acted() && error.is_transient());
+        assert_eq!(
+            error.to_string(),
+            "zeebe answered POST /actuator/exporting/resume with status 500 inside a 200, so some partitions may not \
+             follow: it gives no reason, see the broker's log"
+        );
+        assert!(
+            error.evidence.starts_with("POST /actuator/exporting/resume -> 200, {\"body\":{\"cause\":null")
+        );
+        assert!(error.evidence.ends_with("\"status\":500,\"contentType\":null}"), "{}", error.evidence);
+        assert!(error.evidence.len() < 1300);
+    }
+
+    #[rstest]
+    #[case(200, "application/json", "null", ErrorKind::Unusable)]
+    #[case(200, "application/json", "{}", ErrorKind::Unusable)]
+    #[case(200, "application/json", "", ErrorKind::Unusable)]
+    #[case(200, "text/html", "<html>Log in</html>", ErrorKind::Unusable)]
+    #[case(202, "application/json", r#"{"status":204}"#, ErrorKind::Unusable)]
+    #[case(301, "", "", ErrorKind::Unusable)]
+    #[case(404, "application/json", r#"{"timestamp":"2026-11-23T06:02:04.878+00:00","status":404,"error":"Not Found","path":"/actuator/exporting"}"#, ErrorKind::Missing)]
+    #[case(400, "application/problem+json", r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"Type mismatch.","instance":"/actuator/exporting/pause"}"#, ErrorKind::Refused)]
+    #[case(503, "text/html", "<html><h1>503 Service Temporarily Unavailable</h1></html>", ErrorKind::Server)]
+    #[tokio::test]
+    async fn nothing_else_is_a_pause(
+        #[case] status: u16,
+        #[case] content_type: &str,
+        #[case] body: &str,
+        #[case] kind: ErrorKind,
+    ) {
+        let canned = Canned::new();
+        canned.of_type(status, content_type, body);
+        let error = zeebe(&canned).pause(PauseMode::Soft).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_was_not_reached_did_nothing_and_who_did_not_answer_may_have() {
+        let canned = Canned::new();
+        canned.fails(TransportError::NotSent("Connection refused".into()));
+        canned.fails(TransportError::Lost("no whole answer within 10 s".into()));
+        let zeebe = zeebe(&canned);
+        let refused = zeebe.resume().await.unwrap_err();
+        assert_eq!(refused.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+        assert!(!refused.may_have_acted() && refused.is_transient());
+        let lost = zeebe.resume().await.unwrap_err();
+        assert_eq!(
+            lost.to_string(),
+            "zeebe gave no whole answer to POST /actuator/exporting/resume: no whole answer within 10 s"
+        );
+        assert!(lost.may_have_acted() && lost.is_transient());
+    }
+
+    #[tokio::test]
+    async fn user_info_of_an_address_is_in_no_error() {
+        let canned = Canned::new();
+        canned.fails(TransportError::NotSent("http://bob:s3cret@zeebe:9600/x refused".into()));
+        let zeebe = Zeebe::new("http://bob:s3cret@zeebe:9600/ctx/", &[], canned.shared());
+        let error = zeebe.resume().await.unwrap_err();
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+        assert!(
+            error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no answer"),
+            "{}",
+            error.evidence
+        );
+    }
+
+    #[rstest]
+    #[case("EXPORTING", "EXPORTING", ExportingState::Running)]
+    #[case("SOFT_PAUSED", "SOFT_PAUSED", ExportingState::SoftPaused)]
+    #[case("PAUSED", "PAUSED", ExportingState::Paused)]
+    #[case("PAUSED", "SOFT_PAUSED", ExportingState::Mixed)]
+    #[case("EXPORTING", "SOFT_PAUSED", ExportingState::Mixed)]
+    #[case("EXPORTING", "CLOSED", ExportingState::Mixed)]
+    #[case("CLOSED", "CLOSED", ExportingState::Mixed)]
+    #[tokio::test]
+    async fn phases_of_all_partitions_make_one_state(
+        #[case] one: &str,
+        #[case] two: &str,
+        #[case] state: ExportingState,
+    ) {
+        let canned = Canned::new();
+        canned.json(
+            200,
+            &format!(
+                r#"{{"1":{{"role":"LEADER","processedPosition":951,"snapshotId":null,"streamProcessorPhase":"PROCESSING","exporterPhase":"{one}","exportedPosition":967,"clock":{{"modificationType":"None"}}}},"2":{{"role":"LEADER","processedPosition":824,"exporterPhase":"{two}","exportedPosition":835}}}}"#
+            ),
+        );
+        let exporters = zeebe(&canned).exporters().await.unwrap();
+        assert_eq!(exporters.state(), state);
+        assert_eq!(exporters.partitions[&1].exported_position, Some(967));
+        assert_eq!(exporters.partitions[&1].processing.as_deref(), Some("PROCESSING"));
+    }
+
+    #[tokio::test]
+    async fn leaders_of_all_brokers_are_merged_and_followers_do_not_count() {
+        let canned = Canned::new();
+        canned.json(
+            200,
+            r#"{"1":{"role":"LEADER","exporterPhase":"SOFT_PAUSED"},"2":{"role":"FOLLOWER","exporterPhase":null}}"#,
+        );
+        canned.json(
+            200,
+            r#"{"1":{"role":"FOLLOWER"},"2":{"role":"LEADER","exporterPhase":"SOFT_PAUSED","exportedPosition":"835"}}"#,
+        );
+        let brokers = ["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
+        let exporters =
+            Zeebe::new("http://gateway:9600", &brokers, canned.shared()).exporters().await.unwrap();
+        assert_eq!(exporters.state(), ExportingState::SoftPaused);
+        assert_eq!(exporters.partitions[&2].exported_position, Some(835));
+        assert_eq!(
+            canned.asked(),
+            ["GET http://b0:9600/actuator/partitions", "GET http://b1:9600/actuator/partitions"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_partition_without_a_leader_is_not_paused_and_is_named() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"},"2":{"role":"FOLLOWER"}}"#);
+        let exporters = zeebe(&canned).exporters().await.unwrap();
+        assert_eq!(exporters.partitions[&2].phase, Phase::Other("no leader seen".to_owned()));
+        assert_eq!((exporters.state(), exporters.leaders_not_seen()), (ExportingState::Mixed, vec![2]));
+    }
+
+    #[tokio::test]
+    async fn two_leaders_that_disagree_are_not_believed() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"}}"#);
+        canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"EXPORTING"}}"#);
+        let brokers = ["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
+        let exporters = Zeebe::new("http://b0:9600", &brokers, canned.shared()).exporters().await.unwrap();
+        assert_eq!(exporters.state(), ExportingState::Mixed);
+    }
+
+    #[tokio::test]
+    async fn a_standalone_gateway_has_no_phases_to_read() {
+        let canned = Canned::new();
+        canned.of_type(
+            404,
+            "application/problem+json",
+            r#"{"type":"about:blank","title":"Not Found","status":404,"instance":"/actuator/partitions"}"#,
+        );
+        let exporters = zeebe(&canned).exporters().await.unwrap();
+        assert!(!exporters.readable);
+        assert_eq!(exporters.state(), ExportingState::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_seen_on_its_way_from_404_to_completed() {
+        let canned = Canned::new();
+        canned.json(
+            202,
+            r#"{"message":"A backup with id 200 has been scheduled. Use GET actuator/backups/200 to monitor the status."}"#,
+        );
+        canned.json(404, r#"{"message":"Backup with id 200 does not exist"}"#);
+        canned.json(
+            200,
+            r#"{"backupId":200,"state":"INCOMPLETE","details":[{"partitionId":1,"state":"IN_PROGRESS","createdAt":"2026-11-23T06:05:00.611203256Z","lastUpdatedAt":"2026-11-23T06:05:00.611203256Z","checkpointPosition":1071,"brokerVersion":"8.6.0"},{"partitionId":2,"state":"DOES_NOT_EXIST"}]}"#,
+        );
+        canned.json(
+            200,
+            r#"{"backupId":200,"state":"IN_PROGRESS","details":[{"partitionId":1,"state":"IN_PROGRESS","createdAt":"2026-11-23T06:05:00.611203256Z","lastUpdatedAt":"2026-11-23T06:05:00.811203256Z"},{"partitionId":2,"state":"IN_PROGRESS","createdAt":"2026-11-23T06:05:00.7Z"}]}"#,
+        );
+        canned.json(
+            200,
+            r#"{"backupId":"200","state":"COMPLETED","details":[{"partitionId":1,"state":"COMPLETED","createdAt":"2026-11-23T06:05:00.611203256Z","checkpointPosition":1071,"brokerVersion":"8.6.0"},{"partitionId":2,"state":"COMPLETED","createdAt":"2026-11-23T06:05:00.7Z"}]}"#,
+        );
+        let zeebe = zeebe(&canned);
+        zeebe.start(id(200)).await.unwrap();
+        assert_eq!(canned.asked(), [r#"POST http://zeebe:9600/actuator/backups {"backupId":200}"#]);
+        assert_eq!(zeebe.see(id(200)).await.unwrap(), Seen::Absent);
+        let Seen::Incomplete(first) = zeebe.see(id(200)).await.unwrap() else { panic!("not incomplete") };
+        let Seen::Running(second) = zeebe.see(id(200)).await.unwrap() else { panic!("not running") };
+        let Seen::Completed(last) = zeebe.see(id(200)).await.unwrap() else { panic!("not completed") };
+        assert_ne!(first.fingerprint(), second.fingerprint());
+        assert_ne!(second.fingerprint(), last.fingerprint());
+        assert_eq!((first.done(), last.done()), (0, 2));
+        assert_eq!(last.parts[0].name, "partition-1");
+        assert_eq!(last.parts[0].checkpoint_position, Some(1071));
+        assert_eq!(last.parts[0].broker_version.as_deref(), Some("8.6.0"));
+        assert_eq!(last.earliest_start(), Some("2026-11-23T06:05:00.611203256Z".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_failed_backup_tells_why() {
+        let canned = Canned::new();
+        canned.json(
+            200,
+            r#"{"backupId":212,"state":"FAILED","failureReason":"Backup on partition 1 failed due to Backup is cancelled due to leader change.. ","details":[{"partitionId":1,"state":"FAILED","failureReason":"Backup is cancelled due to leader change.","createdAt":"2026-11-23T06:06:38.01602476Z"}]}"#,
+        );
+        let Seen::Failed { reason, progress } = zeebe(&canned).see(id(212)).await.unwrap() else {
+            panic!("not failed")
+        };
+        assert_eq!(reason, "Backup on partition 1 failed due to Backup is cancelled due to leader change..");
+        assert_eq!(progress.parts[0].reason.as_deref(), Some("Backup is cancelled due to leader change."));
+    }
+
+    #[rstest]
+    #[case(r#"{"backupId":5,"state":"DELETED","details":[]}"#, "zeebe says DELETED, a state not known")]
+    #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe says HALF_DONE, a state not known")]
+    #[case(r#"{"backupId":5,"state":"COMPLETED","details":null}"#, "zeebe says COMPLETED, but names no part")]
+    #[case(
+        r#"{"backupId":5,"state":"COMPLETED","details":[{"partitionId":1,"state":"FAILED"}]}"#,
+        "zeebe says COMPLETED, but its part partition-1 is FAILED"
+    )]
+    #[tokio::test]
+    async fn what_cannot_be_believed_is_unclear(#[case] body: &str, #[case] expected: &str) {
+        let canned = Canned::new();
+        canned.json(200, body);
+        assert_eq!(zeebe(&canned).see(id(5)).await.unwrap(), Seen::Unclear { reason: expected.to_owned() });
+    }
+
+    #[rstest]
+    #[case(200, r#"{"backupId":6,"state":"COMPLETED","details":[]}"#)]
+    #[case(200, r#"{"backupId":5}"#)]
+    #[case(200, r#"{"backupId":5,"state":"COMPLETED","details":{"1":"x"}}"#)]
+    #[case(200, r#"{"backupId":5,"state":"COMPLETED","details":[{"state":"COMPLETED"}]}"#)]
+    #[case(200, "[]")]
+    #[case(200, "null")]
+    #[case(204, "")]
+    #[tokio::test]
+    async fn another_shape_is_unusable(#[case] status: u16, #[case] body: &str) {
+        let canned = Canned::new();
+        canned.json(status, body);
+        let error = zeebe(&canned).see(id(5)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unusable, "{error}");
+        assert!(!error.is_transient());
+    }
+
+    #[rstest]
+    #[case(
+        "Requested backup has id 150. The latest backup has id 200. Id of new backups must be higher than the previous one. ",
+        Some(200)
+    )]
+    #[case(
+        "Requested backup has ID 20261123. The latest backup has ID 20261124. The backup ID must be greater",
+        Some(20_261_124)
+    )]
+    #[case("Cannot take a backup while partition scaling is in progress", None)]
+    #[case("The latest backup has id 99999999999999999999.", None)]
+    #[tokio::test]
+    async fn a_taken_id_tells_the_highest(#[case] message: &str, #[case] highest: Option<i64>) {
+        let canned = Canned::new();
+        canned.json(409, &json!({ "message": message }).to_string());
+        let error = zeebe(&canned).start(id(150)).await.unwrap_err();
+        assert_eq!((error.kind.clone(), error.status), (ErrorKind::Conflict { highest }, Some(409)));
+        assert!(!error.may_have_acted() && !error.is_transient());
+    }
+
+    #[rstest]
+    #[case(400, r#"{"message":"Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration."}"#, ErrorKind::Refused,
+        "zeebe answered 400 to POST /actuator/backups: Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration")]
+    #[case(415, r#"{"timestamp":"2026-11-23T06:00:28.989+00:00","status":415,"error":"Unsupported Media Type","path":"/actuator/backups"}"#, ErrorKind::Refused,
+        "zeebe answered 415 to POST /actuator/backups: Unsupported Media Type")]
+    #[case(504, r#"{"message":"Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S"}"#, ErrorKind::Server,
+        "zeebe answered 504 to POST /actuator/backups: Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S")]
+    #[case(
+        401,
+        "",
+        ErrorKind::Refused,
+        "zeebe answered 401 to POST /actuator/backups without a reason; it wants credentials, and components with login are not supported yet"
+    )]
+    #[tokio::test]
+    async fn a_refusal_is_told_in_one_sentence(
+        #[case] status: u16,
+        #[case] body: &str,
+        #[case] kind: ErrorKind,
+        #[case] sentence: &str,
+    ) {
+        let canned = Canned::new();
+        canned.json(status, body);
+        let error = zeebe(&canned).start(id(1)).await.unwrap_err();
+        assert_eq!((error.kind.clone(), error.to_string().as_str()), (kind, sentence));
+    }
+
+    /// Answers of a wrong path, of Spring, of gateways in between: none of them says that the backup is not there.
+    #[rstest]
+    #[case("", "")]
+    #[case("text/html", "<html><body>404 Not Found</body></html>")]
+    #[case("application/json", r#"{"timestamp":"2026-11-23T06:00:29.528+00:00","status":404,"error":"Not Found","path":"/actuator/backups/5"}"#)]
+    #[case(
+        "application/problem+json",
+        r#"{"type":"about:blank","title":"Not Found","status":404,"instance":"/actuator/backups/5"}"#
+    )]
+    #[case("application/json", r#"{"message":"no Route matched with those values"}"#)]
+    #[case("application/json", r#"{"message":"Backup with id 57 does not exist"}"#)]
+    #[tokio::test]
+    async fn a_404_that_does_not_name_the_backup_is_a_missing_endpoint(
+        #[case] content_type: &str,
+        #[case] body: &str,
+    ) {
+        let canned = Canned::new();
+        canned.of_type(404, content_type, body).of_type(404, content_type, body).of_type(
+            404,
+            content_type,
+            body,
+        );
+        let zeebe = zeebe(&canned);
+        let errors = [
+            zeebe.see(id(5)).await.unwrap_err(),
+            zeebe.delete(id(5)).await.unwrap_err(),
+            zeebe.list().await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind, ErrorKind::Missing, "{error}");
+            assert!(error.to_string().ends_with("check the component's address"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn deleting_what_is_gone_is_done() {
+        let canned = Canned::new();
+        canned.of_type(204, "", "");
+        canned.json(404, r#"{"message":"Backup with id 5 does not exist"}"#);
+        canned.json(500, r#"{"message":"software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: Connection refused: /127.0.0.1:9000"}"#);
+        let zeebe = zeebe(&canned);
+        zeebe.delete(id(5)).await.unwrap();
+        zeebe.delete(id(5)).await.unwrap();
+        assert_eq!(zeebe.delete(id(5)).await.unwrap_err().kind, ErrorKind::Server);
+    }
+
+    #[tokio::test]
+    async fn the_list_names_failed_backups_too() {
+        let canned = Canned::new();
+        canned.json(
+            200,
+            r#"[{"backupId":212,"state":"FAILED","failureReason":"x","details":[{"partitionId":1,"state":"FAILED","createdAt":"2026-11-23T06:06:38.01602476Z","brokerVersion":"8.6.0"}]},{"backupId":100,"state":"COMPLETED","details":[{"partitionId":1,"state":"COMPLETED","createdAt":"2026-11-23T05:52:19.168218268Z"}]}]"#,
+        );
+        let list = zeebe(&canned).list().await.unwrap();
+        let short: Vec<_> = list.iter().map(|l| (l.id, l.state.as_str(), l.started_at.is_some())).collect();
+        assert_eq!(short, [(212, "FAILED", true), (100, "COMPLETED", true)]);
+    }
+}

@@ -1,0 +1,228 @@
+//! `[clusters.*]`: where components are, which version they have, when runs are given up.
+
+use super::schedule::Defaults;
+use super::url::Kind;
+use super::{Checker, YEAR, in_words, path_of, quoted, spans};
+use crate::config::raw::{At, Raw, Search, SelfManaged};
+use crate::config::{ClusterConfig, Limits, Version, raw};
+use crate::domain::{Addresses, SearchAddress};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const RECORDS: &str = "zeebe-record*";
+
+impl Checker<'_> {
+    pub(super) fn clusters(&mut self, raw: &Raw, defaults: &Defaults) -> BTreeMap<String, ClusterConfig> {
+        if raw.clusters.is_empty() && !self.taken.iter().any(|path| path.starts_with("clusters")) {
+            let help = "write at least [clusters.NAME.self_managed] with `zeebe` and `search`";
+            self.found.push(
+                super::Diagnostic::error("no cluster is configured")
+                    .help(help)
+                    .in_file(self.sources.paths().into_iter().next().unwrap_or_default()),
+            );
+        }
+        let clusters: BTreeMap<String, ClusterConfig> =
+            raw.clusters.iter().filter_map(|(name, cluster)| self.cluster(name, cluster, defaults)).collect();
+        self.shared(raw, &clusters);
+        clusters
+    }
+
+    fn cluster(
+        &mut self,
+        name: &At<String>,
+        raw: &raw::Cluster,
+        defaults: &Defaults,
+    ) -> Option<(String, ClusterConfig)> {
+        self.name(name, "cluster");
+        let path = path_of("clusters", name);
+        let limits = self.limits(&raw.limits, &format!("{path}.limits"));
+        let manual = self.manual(&raw.manual, &format!("{path}.manual"), defaults.manual);
+        let probe_interval = self.duration(
+            raw.probe_interval.as_ref(),
+            &format!("{path}.probe_interval"),
+            defaults.probe_interval,
+            SECOND..=YEAR,
+        );
+        let saas = self.taken.contains(&format!("{path}.saas"));
+        let path = format!("{path}.self_managed");
+        let Some(ours) = &raw.self_managed else {
+            if !saas {
+                self.missing(
+                    &path,
+                    name.span(),
+                    "",
+                    "write where its components are, as in [clusters.orders.self_managed]",
+                );
+            }
+            return None;
+        };
+        if saas {
+            let message = format!("cluster {} is both self_managed and saas", quoted(name.value()));
+            self.error(name.span(), message, "keep one of the two tables");
+        }
+        let version = self.version(ours.version.as_ref());
+        let addresses = self.addresses(ours, &path, name.span())?;
+        let name = name.value().clone();
+        Some((name.clone(), ClusterConfig { name, addresses, version, limits, manual, probe_interval }))
+    }
+
+    fn version(&mut self, raw: Option<&At<String>>) -> Option<Version> {
+        let at = raw.filter(|at| at.value() != "auto")?;
+        if let Ok(version) = at.value().parse::<Version>() {
+            if let Err(why) = version.family() {
+                self.error(at.span(), why.message, why.help);
+            }
+            Some(version)
+        } else {
+            let message = format!("{} is not a Camunda version", quoted(at.value()));
+            self.error(at.span(), message, "write \"auto\", or a version such as \"8.6\" or \"8.6.3\"");
+            None
+        }
+    }
+
+    fn addresses(&mut self, raw: &SelfManaged, path: &str, at: Range<usize>) -> Option<Addresses> {
+        let mut url = |raw: Option<&At<String>>, key: &str, kind| {
+            raw.and_then(|at| self.url(at, &format!("{path}.{key}"), kind))
+        };
+        let zeebe = url(raw.zeebe.as_ref(), "zeebe", Kind::Management);
+        let operate = url(raw.operate.as_ref(), "operate", Kind::Management);
+        let tasklist = url(raw.tasklist.as_ref(), "tasklist", Kind::Management);
+        let optimize = url(raw.optimize.as_ref(), "optimize", Kind::Management);
+        let rest = url(raw.rest.as_ref(), "rest", Kind::Rest);
+        let brokers = raw.brokers.as_deref().unwrap_or_default();
+        let brokers = brokers.iter().filter_map(|at| url(Some(at), "brokers", Kind::Management)).collect();
+        if raw.zeebe.is_none() {
+            let help =
+                "write the management URL of a broker or gateway, as in zeebe = \"http://127.0.0.1:9600\"";
+            self.missing(&format!("{path}.zeebe"), at.clone(), "", help);
+        }
+        let search = if let Some(search) = &raw.search {
+            self.search(search, &format!("{path}.search"))
+        } else {
+            let why = ", and Camunda 8.2 to 8.7 exports its records to a search engine";
+            let help = "write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }";
+            self.missing(&format!("{path}.search"), at, why, help);
+            None
+        };
+        Some(Addresses { zeebe: zeebe?, operate, tasklist, optimize, rest, brokers, search: Some(search?) })
+    }
+
+    fn search(&mut self, at: &At<Search>, path: &str) -> Option<SearchAddress> {
+        let raw = at.value();
+        let url = if let Some(url) = &raw.url {
+            self.url(url, &format!("{path}.url"), Kind::Search)
+        } else {
+            self.missing(&format!("{path}.url"), at.span(), "", "write url = \"http://127.0.0.1:9200\"");
+            None
+        };
+        let repository = if let Some(name) = &raw.repository {
+            self.repository(name, &format!("{path}.repository"))
+        } else {
+            let help = "write the snapshot repository that Camunda was given, as in repository = \"camunda\"";
+            self.missing(&format!("{path}.repository"), at.span(), "", help);
+            None
+        };
+        let webapps = raw.webapps_repository.as_ref();
+        let webapps = webapps.map(|name| self.repository(name, &format!("{path}.webapps_repository")));
+        let records =
+            raw.records.as_ref().map_or_else(|| Some(RECORDS.to_owned()), |at| self.records(at, path));
+        let repository = repository?;
+        Some(SearchAddress {
+            url: url?,
+            webapps_repository: webapps.unwrap_or_else(|| Some(repository.clone()))?,
+            repository,
+            records: Some(records?),
+        })
+    }
+
+    fn repository(&mut self, at: &At<String>, path: &str) -> Option<String> {
+        let name = at.value();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.starts_with(['.', '_', '-']) || !name.chars().all(plain) {
+            let message =
+                format!("`{path}` is {}, which is not the name of a snapshot repository", quoted(name));
+            self.error(at.span(), message, "write its name alone: letters, digits, `.`, `_` and `-`");
+            return None;
+        }
+        Some(name.clone())
+    }
+
+    fn records(&mut self, at: &At<String>, path: &str) -> Option<String> {
+        let pattern = at.value();
+        if pattern == "none" {
+            let message =
+                format!("`{path}.records` is \"none\", and Camunda 8.2 to 8.7 always exports records");
+            self.error(
+                at.span(),
+                message,
+                format!("leave it out, or write the pattern, as in \"{RECORDS}\""),
+            );
+            return None;
+        }
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c);
+        if !pattern.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            || !pattern.chars().all(plain)
+        {
+            let message = format!("`{path}.records` is {}, which is not one index pattern", quoted(pattern));
+            self.error(
+                at.span(),
+                message,
+                format!("write lower-case letters, digits, `.`, `_`, `-` and `*`, as in \"{RECORDS}\""),
+            );
+            return None;
+        }
+        Some(pattern.clone())
+    }
+
+    fn limits(&mut self, raw: &raw::Limits, path: &str) -> Limits {
+        let default = Limits::default();
+        let run_deadline = self.duration(
+            raw.run_deadline.as_ref(),
+            &format!("{path}.run_deadline"),
+            default.run_deadline,
+            SECOND..=YEAR,
+        );
+        let mut within = |raw: Option<&At<String>>, key: &str, default: Duration| {
+            let path = format!("{path}.{key}");
+            let limit = self.duration(raw, &path, default.min(run_deadline), SECOND..=YEAR);
+            if let (Some(at), true) = (raw, limit > run_deadline) {
+                let (limit, deadline) = (in_words(limit), in_words(run_deadline));
+                let message =
+                    format!("`{path}` is {limit}, which is longer than the run_deadline of {deadline}");
+                self.error(
+                    at.span(),
+                    message,
+                    format!("write at most \"{deadline}\", or a longer run_deadline"),
+                );
+            }
+            limit
+        };
+        Limits {
+            run_deadline,
+            pause_budget: within(raw.pause_budget.as_ref(), "pause_budget", default.pause_budget),
+            stall_after: within(raw.stall_after.as_ref(), "stall_after", default.stall_after),
+        }
+    }
+
+    /// Two names for one Camunda would pause it twice, and each would end the other's pause.
+    fn shared(&mut self, raw: &Raw, clusters: &BTreeMap<String, ClusterConfig>) {
+        let spans = spans(&raw.clusters);
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, cluster) in clusters {
+            let Some(first) = seen.insert(&cluster.addresses.zeebe, name) else { continue };
+            let message = format!(
+                "clusters {} and {} have the same `zeebe` URL, so they are one cluster",
+                quoted(first),
+                quoted(name)
+            );
+            let place = |name: &str| spans.get(name).cloned().unwrap_or_default();
+            let diagnostic = super::Diagnostic::error(message)
+                .help("keep one of them, and name it in all schedules")
+                .at_place(self.label(place(name), "this one"))
+                .at_place(self.label(place(first), "and this one"));
+            self.found.push(diagnostic);
+        }
+    }
+}

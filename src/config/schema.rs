@@ -1,0 +1,47 @@
+//! The JSON schema of the config file, for editors and for our own check of keys and types.
+//!
+//! Owns turning the written types into a schema. `config/config.schema.json` is this text; a test keeps it so.
+
+use crate::config::raw::Raw;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+/// The schema as a value.
+pub fn value() -> Value {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// The schema as `config/config.schema.json` holds it and the `schema` command prints it.
+pub fn text() -> String {
+    format!("{:#}\n", value())
+}
+
+/// TOML has no null: an optional key is left out.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.remove("default");
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    map.insert("type".into(), only);
+                }
+            }
+            if let Some(Value::Array(mut either)) = map.remove("anyOf") {
+                either.retain(|schema| schema.get("type") != Some(&Value::from("null")));
+                for (key, value) in
+                    either.into_iter().filter_map(|schema| schema.as_object().cloned()).flatten()
+                {
+                    map.entry(key).or_insert(value);
+                }
+            }
+            map.values_mut().for_each(without_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
+}

@@ -1,0 +1,160 @@
+//! Credential files: where they are, who else could read them, and their text.
+//!
+//! Owns every rule about secrets on disk. Must not print, log or put a secret into an error.
+
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A secret longer than this is a mistake.
+const SIZE_LIMIT: u64 = 64 * 1024;
+/// Files of one directory that are looked at.
+const FILE_LIMIT: usize = 1_000;
+const GROUP_OR_WORLD_READ: u32 = 0o044;
+const WORLD_READ: u32 = 0o004;
+
+/// A secret's text, which no format shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the request that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where credentials are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// `$CREDENTIALS_DIRECTORY`, which systemd fills.
+    pub systemd: Option<PathBuf>,
+    /// `[daemon] credentials_dir`.
+    pub configured: Option<PathBuf>,
+}
+
+impl Credentials {
+    /// The secret of that name; an error names file and remedy, never the text.
+    pub fn read(&self, name: &str) -> Result<Secret, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') || name.len() > 255 {
+            let shown: String = name.escape_debug().take(80).collect();
+            return Err(format!(
+                "`{shown}` is not the name of a credential: use letters, digits, `.`, `_` and `-`"
+            ));
+        }
+        let mut looked = vec![];
+        if let Some(dir) = &self.systemd {
+            for name in [name.to_owned(), format!("secret_{name}")] {
+                match read_in(dir, &name, WORLD_READ)? {
+                    Some(secret) => return Ok(secret),
+                    None => looked.push(dir.join(name)),
+                }
+            }
+        }
+        if let Some(dir) = &self.configured {
+            match read_in(dir, name, GROUP_OR_WORLD_READ)? {
+                Some(secret) => return Ok(secret),
+                None => looked.push(dir.join(name)),
+            }
+        }
+        if looked.is_empty() {
+            return Err(format!(
+                "credential `{name}` cannot be looked for, because there is no directory of credentials: run under systemd with LoadCredential, or write credentials_dir under [daemon]"
+            ));
+        }
+        let looked: Vec<String> = looked.iter().map(|path| format!("`{}`", path.display())).collect();
+        Err(format!("credential `{name}` does not exist: create {} with mode 0600", looked.join(" or ")))
+    }
+}
+
+/// What is wrong with the files of a configured directory, and what to do about it.
+pub(super) fn refused_in(dir: &Path) -> Vec<(String, String)> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) => {
+            let why = e.to_string();
+            let why = why.split(" (os error").next().unwrap_or_default();
+            let message = format!("the directory of credentials `{}` cannot be listed: {why}", dir.display());
+            return vec![(message, "create it with mode 0700, owned by the daemon's user".into())];
+        }
+    };
+    let mut refused: Vec<(String, String)> = entries
+        .take(FILE_LIMIT)
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let meta = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+            readable_by_others(&path, meta.mode(), GROUP_OR_WORLD_READ)
+        })
+        .collect();
+    refused.sort();
+    refused
+}
+
+fn readable_by_others(path: &Path, mode: u32, refused: u32) -> Option<(String, String)> {
+    let who = match mode & refused {
+        0 => return None,
+        bits if bits & WORLD_READ != 0 => "every user",
+        _ => "its group",
+    };
+    let message = format!("the credential `{}` can be read by {who} of this machine", path.display());
+    Some((
+        message,
+        format!("run `chmod 0600 {}`, and change the secret if others had access", path.display()),
+    ))
+}
+
+fn read_in(dir: &Path, name: &str, refused: u32) -> Result<Option<Secret>, String> {
+    let path = dir.join(name);
+    let shown = path.display();
+    let failed = |e: std::io::Error| {
+        let why = e.to_string();
+        format!(
+            "the credential `{shown}` cannot be read: {}",
+            why.split(" (os error").next().unwrap_or_default()
+        )
+    };
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(e)),
+    };
+    if !real.starts_with(dir.canonicalize().map_err(failed)?) {
+        return Err(format!(
+            "the credential `{shown}` is a link that leads out of its directory: put the file itself there"
+        ));
+    }
+    let mut file = fs::File::open(&real).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(format!(
+            "the credential `{shown}` is not a file: put the secret's text into a file of that name"
+        ));
+    }
+    if let Some((message, help)) = readable_by_others(&path, meta.mode(), refused) {
+        return Err(format!("{message}: {help}"));
+    }
+    let mut bytes = vec![];
+    file.by_ref().take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) if text.len() as u64 <= SIZE_LIMIT => text,
+        _ => {
+            return Err(format!(
+                "the credential `{shown}` is not a text of at most 64 KiB: put only the secret there"
+            ));
+        }
+    };
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(format!("the credential `{shown}` is empty: put the secret there"));
+    }
+    Ok(Some(Secret(secret.to_owned())))
+}

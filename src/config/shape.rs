@@ -1,0 +1,218 @@
+//! Keys and types: what no key is called, what a value is not, and what is not supported yet.
+//!
+//! Owns the check that needs no meaning. What is wrong is reported and taken out of the tree, so that the rest can
+//! still be read and every error is shown at once. Must not know more of a key than the schema says.
+
+use crate::config::diagnostic::Diagnostic;
+use crate::config::nearest::nearest;
+use crate::config::source::{Sources, looks_secret};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use toml::de::{DeTable, DeValue};
+
+/// Keys that the surface has and this version does not, by the table they stand in.
+const LATER: [(&str, &[&str]); 5] = [
+    ("http", &["tokens", "clients"]),
+    ("clusters.*", &["saas"]),
+    ("clusters.*", AUTHENTICATION),
+    ("clusters.*.self_managed", AUTHENTICATION),
+    ("clusters.*.self_managed.search", AUTHENTICATION),
+];
+const AUTHENTICATION: &[&str] = &[
+    "auth",
+    "username",
+    "password",
+    "token",
+    "ca",
+    "client_cert",
+    "client_key",
+    "client_id",
+    "client_secret",
+    "proxy",
+];
+
+/// Takes out of the tree what cannot be used; the paths of what was taken, or was meant, are returned.
+pub(super) fn check(
+    tree: &mut DeTable<'_>,
+    schema: &Value,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> BTreeSet<String> {
+    let mut walk = Walk { sources, found, taken: BTreeSet::new() };
+    walk.table(tree, schema, "", "");
+    walk.taken
+}
+
+struct Walk<'a> {
+    sources: &'a Sources,
+    found: &'a mut Vec<Diagnostic>,
+    taken: BTreeSet<String>,
+}
+
+impl Walk<'_> {
+    /// `path` is as written, `pattern` has `*` for names that the operator chose.
+    fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, path: &str, pattern: &str) {
+        let known = schema.get("properties").and_then(Value::as_object);
+        let any = schema.get("additionalProperties").filter(|any| any.is_object());
+        for (key, mut value) in std::mem::replace(table, DeTable::new()) {
+            let name = key.get_ref().as_ref();
+            let path = join(path, name);
+            let step = if any.is_some() { "*" } else { name };
+            let usable = if let Some(schema) = known.and_then(|known| known.get(name)).or(any) {
+                {
+                    let at = if value.get_ref().is_table() { key.span() } else { value.span() };
+                    self.value(value.get_mut(), schema, &path, &join(pattern, step), at)
+                }
+            } else {
+                let names = known.into_iter().flat_map(|known| known.keys().map(String::as_str));
+                self.unknown(name, names, &path, pattern, key.span());
+                false
+            };
+            if usable {
+                table.insert(key, value);
+            }
+        }
+    }
+
+    fn value(
+        &mut self,
+        value: &mut DeValue<'_>,
+        schema: &Value,
+        path: &str,
+        pattern: &str,
+        at: Range<usize>,
+    ) -> bool {
+        let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+        match (wanted, value) {
+            ("object", DeValue::Table(table)) => self.table(table, schema, path, pattern),
+            ("array", DeValue::Array(items)) => {
+                let item = schema.get("items").unwrap_or(&Value::Null);
+                let all = items.iter_mut().fold(true, |all, value| {
+                    let at = value.span();
+                    self.value(value.get_mut(), item, path, pattern, at) && all
+                });
+                return all;
+            }
+            ("string", DeValue::String(_)) | ("boolean", DeValue::Boolean(_)) => {}
+            ("integer", DeValue::Integer(number))
+                if i64::from_str_radix(number.as_str(), number.radix()).is_ok() => {}
+            (_, value) => {
+                let message = format!(
+                    "`{}` must be {}, and this is {}",
+                    shown(path),
+                    wanted_name(wanted),
+                    given(value)
+                );
+                let help = remedy(wanted, value, pattern);
+                self.report(Diagnostic::error(message).help(help), at);
+                self.taken.insert(path.to_owned());
+                return false;
+            }
+        }
+        true
+    }
+
+    fn unknown<'n>(
+        &mut self,
+        name: &str,
+        known: impl Iterator<Item = &'n str>,
+        path: &str,
+        pattern: &str,
+        at: Range<usize>,
+    ) {
+        let known: Vec<&str> = known.collect();
+        let later = LATER.iter().any(|(table, keys)| *table == pattern && keys.contains(&name));
+        let secret = looks_secret(name) && (!later || AUTHENTICATION.contains(&name));
+        let shown = shown(path);
+        self.taken.insert(path.to_owned());
+        let diagnostic = if later && secret {
+            Diagnostic::error(format!(
+                "`{shown}` is not supported yet, and a secret must not stand in this file"
+            ))
+            .help("remove it, and change that secret: whoever could read this file knows it")
+        } else if secret {
+            Diagnostic::error(format!(
+                "`{shown}` looks like a secret, and a secret must not stand in this file"
+            ))
+            .help("remove it, and change that secret: whoever could read this file knows it")
+        } else if later {
+            Diagnostic::error(format!("`{shown}` is not supported yet")).help(later_help(name))
+        } else {
+            let diagnostic = Diagnostic::error(format!("`{shown}` is not a known key"));
+            if let Some(meant) = nearest(name, known.iter().copied()) {
+                let table = path.strip_suffix(name).unwrap_or_default();
+                self.taken.insert(format!("{table}{meant}"));
+                diagnostic.help(format!("did you mean `{meant}`?"))
+            } else {
+                diagnostic.help(format!("known here: {}", known.join(", ")))
+            }
+        };
+        self.report(diagnostic, at);
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic, at: Range<usize>) {
+        self.found.push(diagnostic.at_place(self.sources.label(at, "")));
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// A path as it may be printed: without control characters, and not endless.
+fn shown(path: &str) -> String {
+    path.escape_debug().to_string().chars().take(200).collect()
+}
+
+fn later_help(name: &str) -> &'static str {
+    match name {
+        "saas" => "remove this cluster: only self_managed clusters can be backed up for now",
+        "tokens" | "clients" => {
+            "remove it: HTTP answers on loopback and Unix sockets only, where reading needs no token"
+        }
+        _ => "remove it: components are reached directly and without authentication for now",
+    }
+}
+
+fn wanted_name(wanted: &str) -> &'static str {
+    match wanted {
+        "object" => "a table",
+        "array" => "a list",
+        "integer" => "a whole number",
+        "boolean" => "true or false",
+        _ => "text",
+    }
+}
+
+fn given(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(number) if i64::from_str_radix(number.as_str(), number.radix()).is_err() => {
+            "a number that is too large"
+        }
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time without quotes",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn remedy(wanted: &str, value: &DeValue<'_>, pattern: &str) -> &'static str {
+    match (wanted, value) {
+        ("string", DeValue::Table(_)) if pattern.starts_with("clusters.*.self_managed") => {
+            "write the URL alone: authentication per component is not supported yet"
+        }
+        ("string", DeValue::Datetime(_)) => "put it in quotes, as in \"02:00\"",
+        ("string", DeValue::Integer(_)) => "put it in quotes, and give durations a unit, as in \"90s\"",
+        ("string", _) => "put it in quotes",
+        ("array", _) => "put it in brackets, as in [\"a\", \"b\"]",
+        ("integer", DeValue::String(_)) => "write it without quotes",
+        ("integer", DeValue::Integer(_)) => "write a smaller number",
+        ("integer", _) => "write a number such as 3",
+        ("boolean", _) => "write true or false without quotes",
+        _ => "write it as a table, with one key for each setting",
+    }
+}

@@ -1,0 +1,177 @@
+//! The texts a config was read from, as one range of bytes, so that a span alone names file and place.
+//!
+//! Owns turning spans into places. Must not show a secret: passwords are blotted out of every excerpt.
+
+use crate::config::diagnostic::Label;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Lines longer than this are cut in excerpts.
+const EXCERPT_LIMIT: usize = 400;
+/// Words in a key that make its value look like a secret.
+const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "api_key", "apikey"];
+
+/// Every file read, one behind the other.
+#[derive(Default)]
+pub(super) struct Sources {
+    files: Vec<File>,
+}
+
+struct File {
+    path: PathBuf,
+    base: usize,
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+impl Sources {
+    /// Adds a file and returns where its bytes begin.
+    pub(super) fn add(&mut self, path: &Path, text: &str) -> usize {
+        // One byte between two files, so that the end of one is not the start of the next.
+        let base = self.files.last().map_or(0, |last| last.base + last.text.len() + 1);
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        self.files.push(File { path: path.to_owned(), base, text: blot(text), line_starts });
+        base
+    }
+
+    /// The files in the order in which they were read.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path.clone()).collect()
+    }
+
+    /// The place of a span; `None` for a span of no file.
+    pub(super) fn label(&self, span: Range<usize>, text: impl Into<String>) -> Option<Label> {
+        let file = self.files.iter().rev().find(|file| file.base <= span.start)?;
+        let clip = |at: usize| floor_char(&file.text, (at - file.base).min(file.text.len()));
+        let (start, end) = (clip(span.start), clip(span.end.max(span.start)));
+        let line = file.line_starts.partition_point(|line_start| *line_start <= start);
+        let line_start = line.checked_sub(1).and_then(|at| file.line_starts.get(at)).copied()?;
+        // Only the first line is shown: a caret under a whole table helps nobody.
+        let line_end = file.text[start..].find('\n').map_or(file.text.len(), |newline| start + newline);
+        let line_end = floor_char(&file.text, line_end.min(line_start + EXCERPT_LIMIT)).max(start);
+        let excerpt = file.text[line_start..line_end].trim_end_matches('\r').to_owned();
+        let shown = |at: usize| (at - line_start).min(excerpt.len());
+        Some(Label {
+            file: file.path.clone(),
+            line,
+            column: file.text[line_start..start].chars().count() + 1,
+            span: shown(start)..shown(end),
+            excerpt,
+            text: text.into(),
+        })
+    }
+}
+
+fn floor_char(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// True when a key of this name usually holds a secret.
+pub(super) fn looks_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
+/// The same text, byte for byte as long, with what looks like a secret replaced by stars. It works on plain text,
+/// not on parsed values, because a file that cannot be parsed is quoted too.
+fn blot(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    blot_values(text, &mut bytes);
+    blot_user_info(text, &mut bytes);
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn blot_values(text: &str, bytes: &mut [u8]) {
+    let lower = text.to_ascii_lowercase();
+    for word in SECRET_WORDS.iter().chain(&["api-key"]) {
+        for (at, _) in lower.match_indices(word) {
+            let rest = &text[at + word.len()..];
+            let key_rest =
+                rest.find(|c: char| !(c.is_alphanumeric() || "_-\"'".contains(c))).unwrap_or(rest.len());
+            let after_key = &rest[key_rest..];
+            let value = after_key.trim_start_matches([' ', '\t']);
+            let Some(value) = value.strip_prefix('=') else { continue };
+            let value = value.trim_start_matches([' ', '\t']);
+            let end = value_end(value);
+            let start = text.len() - value.len();
+            stars(&mut bytes[start..start + end]);
+        }
+    }
+}
+
+/// Where a TOML value ends, generously: at its closing quotes, else at the end of the line.
+fn value_end(value: &str) -> usize {
+    for quotes in ["\"\"\"", "'''", "\"", "'"] {
+        if let Some(inner) = value.strip_prefix(quotes) {
+            let mut from = 0;
+            while let Some(found) = inner[from..].find(quotes) {
+                let at = from + found;
+                let escaped = quotes.starts_with('"') && inner[..at].ends_with('\\');
+                if !escaped {
+                    return quotes.len() + at + quotes.len();
+                }
+                from = at + quotes.len();
+            }
+            if quotes.len() == 3 {
+                return value.len();
+            }
+            break;
+        }
+    }
+    value.find('\n').unwrap_or(value.len())
+}
+
+fn blot_user_info(text: &str, bytes: &mut [u8]) {
+    for (at, marker) in text.match_indices("://") {
+        let start = at + marker.len();
+        let rest = &text[start..];
+        let end = rest.find(['"', '\'', '\n', ' ', '/', '?', '#']).unwrap_or(rest.len());
+        if let Some(user_info) = rest[..end].rfind('@') {
+            stars(&mut bytes[start..start + user_info]);
+        }
+    }
+}
+
+fn stars(bytes: &mut [u8]) {
+    for byte in bytes {
+        // Line ends stay, so that line numbers do.
+        if *byte != b'\n' && *byte != b'\r' {
+            *byte = b'*';
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("password = \"geheim\"", "password = ********")]
+    #[case("PassWord='x y' # why", "PassWord=***** # why")]
+    #[case("a = { client_secret = \"s\\\"t\", b = 1 }", "a = { client_secret = ******, b = 1 }")]
+    #[case("token = unquoted\nnext = 1", "token = ********\nnext = 1")]
+    #[case("\"my-token\" = \"\"\"a\nb\"\"\"\nc = 1", "\"my-token\" = ****\n****\nc = 1")]
+    #[case("password = \"left open\nnext = 1", "password = **********\nnext = 1")]
+    #[case("url = \"http://joe:pass@host/x\"", "url = \"http://********@host/x\"")]
+    #[case("url = \"http://host/a@b\"", "url = \"http://host/a@b\"")]
+    #[case("password = \"geheimß\"", "password = **********")]
+    #[case("[http.tokens.grafana]", "[http.tokens.grafana]")]
+    fn secrets_are_blotted_out_and_nothing_moves(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(blot(text), shown);
+        assert_eq!(blot(text).len(), text.len());
+    }
+
+    #[test]
+    fn a_span_names_file_line_and_column() {
+        let mut sources = Sources::default();
+        sources.add(Path::new("a.toml"), "x = 1\n");
+        let base = sources.add(Path::new("b.toml"), "y = 1\nß = 2\r\n");
+        let label = sources.label(base + 9..base + 12, "here").unwrap();
+        assert_eq!((label.file.to_str(), label.line, label.column), (Some("b.toml"), 2, 3));
+        assert_eq!((label.excerpt.as_str(), label.span), ("ß = 2", 3..6));
+    }
+}

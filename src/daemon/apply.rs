@@ -1,0 +1,103 @@
+//! Taking a config over: the same path at start-up and on reload.
+//!
+//! Store first, memory afterwards: a config that cannot be recorded changes nothing.
+
+use super::{Daemon, DaemonError};
+use crate::config::{ClusterConfig, Config};
+use crate::domain::{Keep, Pool};
+use crate::retention::PoolRule;
+use crate::run::queue::ClusterSettings;
+use crate::run::{Limits, Spec};
+use crate::store::{ClusterRow, TimetableRow};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+impl Daemon {
+    /// Takes `new` over from whatever runs.
+    pub async fn apply(&self, new: Config) -> Result<(), DaemonError> {
+        let store = &self.ground.store;
+        let rows = new
+            .clusters
+            .values()
+            .map(|c| ClusterRow {
+                name: c.name.clone(),
+                uuid: cluster_uuid(&self.ground.instance, &c.name),
+                addresses: c.addresses.clone(),
+                configured: true,
+                state_behind: None,
+            })
+            .collect();
+        store.set_clusters(rows).await?;
+        let known = store.timetable().await?;
+        let rows = self.timetable.apply(&new, &known);
+        store.set_timetable(rows).await?;
+        self.queue.configure(settings(&new, &known));
+        self.dispatch.lock().await.sync().await?;
+        let (clusters, schedules) = (new.clusters.len(), new.schedules.len());
+        self.config.store(Arc::new(new));
+        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::info!(event = "config.loaded", clusters, schedules);
+        Ok(())
+    }
+}
+
+/// A cluster's stable identity in the SaaS-shaped routes.
+pub fn cluster_uuid(instance: &str, cluster: &str) -> uuid::Uuid {
+    let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"camunda-backupd");
+    uuid::Uuid::new_v5(&namespace, format!("{instance}/{cluster}").as_bytes())
+}
+
+/// What the queue needs of each cluster.
+pub fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, ClusterSettings> {
+    config
+        .clusters
+        .values()
+        .map(|cluster| {
+            let settings = ClusterSettings {
+                spec: spec(cluster),
+                rules: rules(config, cluster, known),
+                manual_min_interval: cluster.manual.min_interval,
+            };
+            (cluster.name.clone(), settings)
+        })
+        .collect()
+}
+
+/// What a cluster's runs need.
+pub fn spec(cluster: &ClusterConfig) -> Spec {
+    Spec {
+        addresses: cluster.addresses.clone(),
+        version: cluster.version.as_ref().map(ToString::to_string),
+        limits: Limits {
+            run_deadline: cluster.limits.run_deadline,
+            pause_budget: cluster.limits.pause_budget,
+            stall_after: cluster.limits.stall_after,
+        },
+    }
+}
+
+/// What each pool of a cluster keeps. The pool of a schedule that no longer names the cluster is frozen.
+fn rules(config: &Config, cluster: &ClusterConfig, known: &[TimetableRow]) -> Vec<PoolRule> {
+    let manual = Keep { successful: cluster.manual.keep, failed: cluster.manual.failed };
+    let mut rules = vec![
+        PoolRule { pool: Pool::Manual, keep: manual, frozen: false },
+        PoolRule { pool: Pool::Adopted, keep: manual, frozen: false },
+    ];
+    let mut named = BTreeSet::new();
+    for schedule in config.schedules.values().filter(|s| s.clusters.contains(&cluster.name)) {
+        named.insert(schedule.name.clone());
+        rules.push(PoolRule {
+            pool: Pool::Schedule(schedule.name.clone()),
+            keep: schedule.keep,
+            frozen: false,
+        });
+    }
+    for row in known.iter().filter(|row| row.cluster == cluster.name && !named.contains(&row.schedule)) {
+        rules.push(PoolRule {
+            pool: Pool::Schedule(row.schedule.clone()),
+            keep: Keep::default(),
+            frozen: true,
+        });
+    }
+    rules
+}

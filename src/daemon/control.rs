@@ -1,0 +1,238 @@
+//! The acts that the control socket asks for.
+
+use super::{Daemon, apply};
+use crate::api::{Act, AdoptReport, Control, Live, Refusal, RefusalKind};
+use crate::clients::{ExportingState, Zeebe};
+use crate::domain::{BackupId, BackupState, RunId};
+use crate::journal::FailureClass;
+use crate::run::queue::ManualError;
+use crate::run::{adopt, prepare};
+use crate::store::{BackupFilter, StoreError};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
+    Refusal { kind, message: message.into(), retry_after_seconds: None }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Busy { .. } | StoreError::RateLimited { .. } | StoreError::Refused(_) => {
+                RefusalKind::Refused
+            }
+            StoreError::NotFound(_) => RefusalKind::NotFound,
+            _ => RefusalKind::Failed,
+        };
+        refusal(kind, error.to_string())
+    }
+}
+
+impl Daemon {
+    fn known(&self, cluster: &str) -> Result<crate::config::ClusterConfig, Refusal> {
+        self.config.load().clusters.get(cluster).cloned().ok_or_else(|| {
+            refusal(
+                RefusalKind::NotFound,
+                format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
+            )
+        })
+    }
+
+    async fn wait_until_paid(
+        &self,
+        wait: Duration,
+        owes: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Refusal> {
+        let clock = &self.ground.clock;
+        let began = clock.monotonic();
+        loop {
+            let mut owing: Vec<String> =
+                self.ground.store.debts().await?.into_iter().map(|d| d.cluster).filter(|c| owes(c)).collect();
+            owing.dedup();
+            if owing.is_empty() || clock.monotonic().saturating_sub(began) >= wait {
+                return Ok(owing);
+            }
+            clock.sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Control for Daemon {
+    fn live(&self) -> Live {
+        let lock =
+            |m: &std::sync::Mutex<Option<String>>| m.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Live {
+            config: self.config.load_full(),
+            started_at: self.started_at,
+            now: self.ground.clock.now(),
+            since_tick: self.timetable.since_tick(),
+            config_refused: lock(&self.config_refused),
+            store_error: self.timetable.store_error(),
+            clock_jump: self.timetable.clock_jump(),
+            next_due: self.timetable.next_due(),
+            clusters: self.looks.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    fn backup(&self, cluster: String, note: Option<String>) -> Act<'_, RunId> {
+        Box::pin(async move {
+            self.queue.manual(&cluster, note).await.map_err(|error| match error {
+                ManualError::UnknownCluster(_) => refusal(RefusalKind::NotFound, error.to_string()),
+                ManualError::Store(StoreError::RateLimited { until, .. }) => Refusal {
+                    kind: RefusalKind::Refused,
+                    retry_after_seconds: Some((until - self.ground.clock.now()).num_seconds().max(1) as u64),
+                    message: error.to_string(),
+                },
+                ManualError::Store(error) => error.into(),
+                other => refusal(RefusalKind::Refused, other.to_string()),
+            })
+        })
+    }
+
+    fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, String> {
+        Box::pin(async move {
+            self.known(&cluster)?;
+            if !self.queue.stop(
+                &cluster,
+                FailureClass::Cancelled,
+                &format!("cancelled by an operator: {why}"),
+            ) {
+                return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has no run to cancel")));
+            }
+            let run_id = self.queue.running(&cluster);
+            let clock = &self.ground.clock;
+            let began = clock.monotonic();
+            loop {
+                let owing = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
+                let ended = self.queue.running(&cluster) != run_id || run_id.is_none();
+                if !owing && ended {
+                    return Ok(format!("the run of {cluster} is cancelled and exporting is resumed"));
+                }
+                if clock.monotonic().saturating_sub(began) >= wait {
+                    let still = if owing {
+                        "its resume is not confirmed yet and is tried on"
+                    } else {
+                        "it is still cleaning up; exporting is resumed"
+                    };
+                    return Ok(format!("the run of {cluster} is being cancelled; {still}"));
+                }
+                clock.sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
+    fn delete(&self, cluster: String, backup_id: BackupId, confirmed: bool) -> Act<'_, ()> {
+        Box::pin(async move {
+            let store = &self.ground.store;
+            let backup = store.backup(cluster.clone(), backup_id).await?.ok_or_else(|| {
+                refusal(
+                    RefusalKind::NotFound,
+                    format!(
+                        "cluster {cluster} has no backup {backup_id} of ours: `list {cluster}` shows them"
+                    ),
+                )
+            })?;
+            let filter = BackupFilter { cluster: Some(cluster.clone()), existing: true, limit: 0 };
+            let good = store
+                .backups(filter)
+                .await?
+                .into_iter()
+                .filter(|b| b.state == BackupState::Completed)
+                .count();
+            if backup.state == BackupState::Completed && good == 1 && !confirmed {
+                return Err(refusal(
+                    RefusalKind::NeedsConfirmation,
+                    format!(
+                        "backup {backup_id} is the last good one of {cluster}: say --yes to delete it all the same"
+                    ),
+                ));
+            }
+            let at = self.ground.clock.now();
+            store
+                .ask_deletion(backup.run.run_id, "command".into(), "asked for by an operator".into(), at)
+                .await?;
+            self.queue.ask_upkeep(&cluster);
+            Ok(())
+        })
+    }
+
+    fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>> {
+        Box::pin(async move {
+            let owing: Vec<String> =
+                self.ground.store.debts().await?.into_iter().map(|d| d.cluster).collect();
+            self.queue.stop_indebted(
+                &owing,
+                "`resume-exporting --if-ours` was asked for while the run had paused exporting",
+            );
+            self.guardian.sweep("command").await?;
+            self.wait_until_paid(wait, |_| true).await
+        })
+    }
+
+    fn resume_exporting(&self, cluster: String) -> Act<'_, String> {
+        Box::pin(async move {
+            let settings = self.known(&cluster)?;
+            let ours = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
+            if ours {
+                self.queue.stop(
+                    &cluster,
+                    FailureClass::Interrupted,
+                    "an operator resumed exporting while the run needed it paused",
+                );
+                self.guardian.sweep("command").await?;
+                let owing = self.wait_until_paid(Duration::from_secs(60), |c| c == cluster).await?;
+                return if owing.is_empty() {
+                    Ok(format!("exporting of {cluster} is resumed; the pause was ours"))
+                } else {
+                    Err(refusal(
+                        RefusalKind::Unreachable,
+                        format!("the resume of {cluster} is not confirmed yet and is tried on"),
+                    ))
+                };
+            }
+            let spec = apply::spec(&settings);
+            let zeebe =
+                Zeebe::new(&spec.addresses.zeebe, &spec.addresses.brokers, self.ground.transport.clone());
+            zeebe.resume().await.map_err(|error| {
+                refusal(
+                    RefusalKind::Unreachable,
+                    format!("exporting of {cluster} could not be resumed: {error}"),
+                )
+            })?;
+            tracing::warn!(event = "exporting.resumed", cluster, by = "command", owner = "other");
+            let now = prepare::exporters(&self.ground, &spec).await.map(|e| e.state());
+            Ok(match now {
+                Ok(ExportingState::Running) => format!("exporting of {cluster} is resumed"),
+                _ => format!(
+                    "the resume of {cluster} was confirmed, but its partitions could not be seen exporting"
+                ),
+            })
+        })
+    }
+
+    fn adopt(&self, cluster: String) -> Act<'_, AdoptReport> {
+        Box::pin(async move {
+            let settings = self.known(&cluster)?;
+            adopt::adopt(&self.ground, &cluster, &apply::spec(&settings))
+                .await
+                .map_err(|error| refusal(RefusalKind::Unreachable, error))
+        })
+    }
+
+    fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {
+        Box::pin(async move {
+            if self.queue.running(&cluster).is_some() {
+                return Err(refusal(
+                    RefusalKind::Refused,
+                    format!("cluster {cluster} has a live run: cancel it first"),
+                ));
+            }
+            let count =
+                self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
+            if count > 0 {
+                tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
+            }
+            Ok(count)
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! What the daemon does again and again: expiry of waiting occurrences, looks at the clusters, debts, pending
+//! deletions, the heartbeat.
+//!
+//! Each round is a task of its own, so that a slow cluster or disk delays nothing else.
+
+use super::Daemon;
+use crate::api::LiveCluster;
+use crate::clients::ExportingState;
+use crate::domain::BackupState;
+use crate::run::prepare;
+use crate::store::BackupFilter;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+const EXPIRY: Duration = Duration::from_secs(1);
+const DEBTS: Duration = Duration::from_secs(10);
+const DELETIONS: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_secs(300);
+const REMINDER: Duration = Duration::from_secs(60);
+/// A resume that is confirmed at all is confirmed within this time.
+const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+/// Clusters looked at side by side.
+const LOOKS: usize = 32;
+
+impl Daemon {
+    /// Starts every round.
+    pub fn start_rounds(self: &Arc<Self>) {
+        let clock = self.ground.clock.clone();
+        let tasks = self.ground.tasks.clone();
+        let every = move |daemon: Arc<Self>, period: Duration, first: Duration, round: Round| {
+            let clock = clock.clone();
+            tasks.spawn(async move {
+                clock.sleep(first).await;
+                loop {
+                    match round {
+                        Round::Expiry => daemon.expiry_round().await,
+                        Round::Debts => daemon.debts_round().await,
+                        Round::Deletions => daemon.deletions_round().await,
+                        Round::Looks => daemon.looks_round().await,
+                        Round::Heartbeat => daemon.heartbeat().await,
+                        Round::Reminder => daemon.reminder().await,
+                    }
+                    clock.sleep(period).await;
+                }
+            });
+        };
+        let probe = self.config.load().clusters.values().map(|c| c.probe_interval).min().unwrap_or(HEARTBEAT);
+        every(self.clone(), EXPIRY, EXPIRY, Round::Expiry);
+        every(self.clone(), DEBTS, DEBTS, Round::Debts);
+        every(self.clone(), DELETIONS, Duration::from_secs(5), Round::Deletions);
+        every(self.clone(), probe.max(Duration::from_secs(1)), Duration::ZERO, Round::Looks);
+        every(self.clone(), HEARTBEAT, HEARTBEAT, Round::Heartbeat);
+        every(self.clone(), REMINDER, REMINDER, Round::Reminder);
+    }
+
+    async fn expiry_round(&self) {
+        self.queue.expire();
+        // A resume that was sent a while ago and is not confirmed keeps its cluster from any new run.
+        let now = self.ground.clock.now();
+        let debts = self.ground.store.debts().await.unwrap_or_default();
+        let owing: BTreeSet<String> = debts
+            .into_iter()
+            .filter(|d| d.resume_intended_at.is_some_and(|at| now - at > RESUME_TAKES))
+            .map(|d| d.cluster)
+            .collect();
+        if !owing.is_empty() {
+            self.queue.skip_owing(&owing);
+        }
+    }
+
+    async fn debts_round(&self) {
+        if let Err(error) = self.guardian.sweep("guardian").await {
+            tracing::error!(event = "store.unwritable", reason = %error);
+        }
+    }
+
+    /// Deletions that a crash or an unreachable component left behind are tried again.
+    async fn deletions_round(&self) {
+        let filter = BackupFilter { existing: true, ..Default::default() };
+        let Ok(backups) = self.ground.store.backups(filter).await else { return };
+        let behind: BTreeSet<&str> = backups
+            .iter()
+            .filter(|b| b.state == BackupState::Deleting)
+            .map(|b| b.run.cluster.as_str())
+            .collect();
+        for cluster in behind {
+            self.queue.ask_upkeep(cluster);
+        }
+    }
+
+    /// Looks at what exporting does on every cluster; health reports it, and a pause that is not ours is never touched.
+    async fn looks_round(&self) {
+        let config = self.config.load_full();
+        let owing: BTreeSet<String> =
+            self.ground.store.debts().await.unwrap_or_default().into_iter().map(|d| d.cluster).collect();
+        let mut looks = FuturesUnordered::new();
+        let mut clusters = config.clusters.values();
+        loop {
+            while looks.len() < LOOKS {
+                let Some(cluster) = clusters.next() else { break };
+                let spec = super::apply::spec(cluster);
+                let ours = owing.contains(&cluster.name);
+                looks.push(async move {
+                    let seen = prepare::exporters(&self.ground, &spec).await;
+                    (cluster.name.clone(), ours, seen)
+                });
+            }
+            let Some((name, ours, seen)) = looks.next().await else { break };
+            let look = match seen {
+                Ok(exporters) => LiveCluster {
+                    exporting: word(exporters.state(), ours || self.queue.running(&name).is_some())
+                        .to_owned(),
+                    exporting_checked_at: Some(self.ground.clock.now()),
+                    ..Default::default()
+                },
+                Err(error) => {
+                    tracing::warn!(event = "cluster.unreachable", cluster = name, reason = %error);
+                    LiveCluster {
+                        exporting: "unknown".into(),
+                        exporting_checked_at: Some(self.ground.clock.now()),
+                        unreachable: Some(error.to_string()),
+                        ..Default::default()
+                    }
+                }
+            };
+            if look.exporting == "paused_by_other" {
+                tracing::error!(
+                    event = "exporting.paused_by_other",
+                    cluster = name,
+                    reason =
+                        "exporting is paused and the pause is not ours: whoever paused it must resume it"
+                );
+            }
+            self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(name, look);
+        }
+    }
+
+    async fn reminder(&self) {
+        let now = self.ground.clock.now();
+        for debt in self.ground.store.debts().await.unwrap_or_default() {
+            let seconds = (now - debt.intended_at).num_seconds();
+            if seconds >= 60 {
+                tracing::error!(event = "exporting.still_paused", cluster = %debt.cluster, run_id = %debt.run_id,
+                    owner = "us", seconds, reason = debt.last_error);
+            }
+        }
+    }
+
+    async fn heartbeat(&self) {
+        let store = &self.ground.store;
+        let Ok(backups) = store.backups(BackupFilter { existing: true, ..Default::default() }).await else {
+            return;
+        };
+        let debts = store.debts().await.map(|d| d.len()).unwrap_or_default();
+        let mut newest: BTreeMap<&str, crate::domain::Instant> = BTreeMap::new();
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        for backup in &backups {
+            *count.entry(backup.state.name()).or_default() += 1;
+            if let (BackupState::Completed, Some(at)) = (backup.state, backup.run.view.finished_at) {
+                let newest = newest.entry(&backup.run.cluster).or_insert(at);
+                *newest = at.max(*newest);
+            }
+        }
+        let of = |state: BackupState| count.get(state.name()).copied().unwrap_or(0);
+        tracing::info!(
+            event = "daemon.heartbeat",
+            ok = of(BackupState::Completed),
+            failed = of(BackupState::Failed),
+            running = self.queue.under_way(),
+            debts,
+            oldest_success = newest.values().min().map(chrono::DateTime::to_rfc3339)
+        );
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Round {
+    Expiry,
+    Debts,
+    Deletions,
+    Looks,
+    Heartbeat,
+    Reminder,
+}
+
+/// Contract section 4: `running | paused_by_us | paused_by_other | mixed | unknown`.
+fn word(state: ExportingState, ours: bool) -> &'static str {
+    match state {
+        ExportingState::Running => "running",
+        ExportingState::Mixed => "mixed",
+        ExportingState::Unknown => "unknown",
+        ExportingState::SoftPaused | ExportingState::Paused if ours => "paused_by_us",
+        ExportingState::SoftPaused | ExportingState::Paused => "paused_by_other",
+    }
+}

@@ -1,0 +1,97 @@
+//! Signals as a stream of three requests.
+//!
+//! Owns which signal means what, and the hard exit on the second request to stop.
+//! Must not act on a request: the daemon does, and tests feed it the same enum through a channel.
+
+use futures::Stream;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
+use signal_hook::iterator::backend::Handle;
+use signal_hook_tokio::Signals;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+
+/// What a signal asks for. Signals are merged on their way, so none may be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: leave the pause windows and stop.
+    Terminate,
+    /// SIGHUP: read the config file again, as it is now.
+    Reload,
+    /// SIGUSR1: write the status to the log.
+    Status,
+}
+
+impl Signal {
+    fn from_number(number: i32) -> Option<Self> {
+        match number {
+            SIGTERM | SIGINT => Some(Self::Terminate),
+            SIGHUP => Some(Self::Reload),
+            SIGUSR1 => Some(Self::Status),
+            _ => None,
+        }
+    }
+}
+
+/// Exit code of the hard exit.
+pub const HARD_EXIT: i32 = 130;
+
+/// The signals of this process from `register` on.
+pub struct SignalStream {
+    signals: Signals,
+    handle: Handle,
+}
+
+/// Takes over TERM, INT, HUP and USR1; to be called once, inside the runtime.
+///
+/// The second TERM or INT ends the process at once with code 130, even where the runtime hangs:
+/// that exit happens in the signal handler.
+pub fn register() -> Result<SignalStream, String> {
+    let watch = || {
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+        let armed = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            // In this order: the first signal must find the flag down before it raises it.
+            flag::register_conditional_shutdown(signal, HARD_EXIT, armed.clone())?;
+            flag::register(signal, armed.clone())?;
+        }
+        Ok(signals)
+    };
+    let signals = watch().map_err(|e: std::io::Error| {
+        format!("signals cannot be watched ({e}): raise the limit of open files (LimitNOFILE=)")
+    })?;
+    Ok(SignalStream { handle: signals.handle(), signals })
+}
+
+impl Stream for SignalStream {
+    type Item = Signal;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Signal>> {
+        Pin::new(&mut self.signals).poll_next(context).map(|number| number.and_then(Signal::from_number))
+    }
+}
+
+impl Drop for SignalStream {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("SIGTERM", Some(Signal::Terminate))]
+    #[case("SIGINT", Some(Signal::Terminate))]
+    #[case("SIGHUP", Some(Signal::Reload))]
+    #[case("SIGUSR1", Some(Signal::Status))]
+    #[case("SIGPIPE", None)]
+    fn each_signal_asks_for_one_thing(#[case] name: &str, #[case] request: Option<Signal>) {
+        let number = (1..32).find(|n| signal_hook::low_level::signal_name(*n) == Some(name)).unwrap();
+        assert_eq!(Signal::from_number(number), request);
+    }
+}

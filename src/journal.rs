@@ -1,0 +1,557 @@
+//! The journal of a run: what is written before and after each act, and the one function that derives status.
+//!
+//! Owns `Event`, `RunView` and the list of legal transitions (rule I10). Must not do IO or read a clock: the
+//! store keeps the entries, the executor makes them, everybody else reads the view.
+
+use crate::domain::{BackupId, Component, Family, Instant, PauseMode};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// One act of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Step {
+    /// Ask every component whether it already knows the id.
+    Guard,
+    /// Ask a component to start.
+    Start(Component),
+    /// Wait until a component has ended.
+    Wait(Component),
+    /// Pause exporting and see it paused.
+    Pause,
+    /// See that the pause held.
+    CheckPause,
+    /// Resume exporting and have it confirmed.
+    Resume,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guard => f.write_str("guard"),
+            Self::Start(component) => write!(f, "{component}.start"),
+            Self::Wait(component) => write!(f, "{component}.wait"),
+            Self::Pause => f.write_str("pause"),
+            Self::CheckPause => f.write_str("check_pause"),
+            Self::Resume => f.write_str("resume"),
+        }
+    }
+}
+
+impl From<Step> for String {
+    fn from(step: Step) -> String {
+        step.to_string()
+    }
+}
+
+impl TryFrom<String> for Step {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let unknown = || format!("`{text}` is not a step");
+        match text.as_str() {
+            "guard" => Ok(Self::Guard),
+            "pause" => Ok(Self::Pause),
+            "check_pause" => Ok(Self::CheckPause),
+            "resume" => Ok(Self::Resume),
+            other => {
+                let (component, act) = other.split_once('.').ok_or_else(unknown)?;
+                let component = Component::from_name(component).ok_or_else(unknown)?;
+                match act {
+                    "start" => Ok(Self::Start(component)),
+                    "wait" => Ok(Self::Wait(component)),
+                    _ => Err(unknown()),
+                }
+            }
+        }
+    }
+}
+
+impl Step {
+    /// Whether the step only looks, or may be repeated without harm: it can be intended again after a restart.
+    pub fn repeatable(self) -> bool {
+        matches!(self, Self::Guard | Self::Wait(_) | Self::CheckPause | Self::Resume)
+    }
+}
+
+/// Why a run failed, in a word that can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// A component or the search engine said no, or said that its part failed.
+    Component,
+    /// The id was already known somewhere.
+    Conflict,
+    /// No progress for `stall_after`.
+    Stalled,
+    /// `run_deadline` passed.
+    Deadline,
+    /// `pause_budget` passed.
+    PauseBudget,
+    /// Exporting did not stay paused.
+    PauseBroken,
+    /// The records snapshot is partial, empty or lacks indices.
+    Records,
+    /// The daemon was stopped or died, and the run could not lawfully go on.
+    Interrupted,
+    /// An operator cancelled it.
+    Cancelled,
+    /// The cluster left the configuration.
+    Removed,
+    /// The state file could not be written.
+    Store,
+    /// A component could not be reached or gave no usable answer.
+    Unreachable,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Rule I6 holds; the certificate says by what evidence.
+    Completed {
+        /// Evidence: per component what was seen, pause times, indices.
+        certificate: serde_json::Value,
+    },
+    /// Anything else.
+    Failed {
+        /// Countable reason.
+        class: FailureClass,
+        /// One sentence for the operator.
+        reason: String,
+        /// Evidence: the answers that led to it.
+        dossier: serde_json::Value,
+    },
+}
+
+/// What is written. Serialised into the state file: fields may be added with defaults, none renamed.
+/// Externally tagged, because the other forms cannot read maps with numeric keys back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The plan is fixed and the id is ours.
+    Started {
+        /// Camunda version found.
+        version: String,
+        /// Procedure chosen.
+        family: Family,
+        /// Pause asked for.
+        pause: PauseMode,
+        /// Everything this backup consists of.
+        components: Vec<Component>,
+        /// Steps that a completed run has done, in order.
+        steps: Vec<Step>,
+        /// Indices that matched the records pattern before.
+        records_indices: Vec<String>,
+        /// Partitions that Zeebe's part must hold, where the topology tells.
+        partitions: Option<u32>,
+    },
+    /// About to act.
+    StepIntended {
+        /// Which.
+        step: Step,
+    },
+    /// Acted, and it went well.
+    StepDone {
+        /// Which.
+        step: Step,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+    /// Acted or tried to, and it went wrong.
+    StepFailed {
+        /// Which.
+        step: Step,
+        /// One sentence.
+        reason: String,
+    },
+    /// Whether a component has begun is not known: the answer was lost, or the daemon died before it came. The wait
+    /// that follows looks, and gives it less time to show (rule I9).
+    StartUncertain {
+        /// Whose.
+        component: Component,
+    },
+    /// A component said what it will write; deletion later goes by these names.
+    Announced {
+        /// Whose.
+        component: Component,
+        /// Snapshot repository, if it writes snapshots.
+        repository: Option<String>,
+        /// Snapshot names.
+        names: Vec<String>,
+    },
+    /// A component's part moved.
+    Progress {
+        /// Whose.
+        component: Component,
+        /// What it last said.
+        state: String,
+        /// Parts done.
+        done: u32,
+        /// Parts known or announced.
+        total: u32,
+    },
+    /// Every readable partition reads paused.
+    PauseConfirmed {
+        /// As read, which may differ from what was asked.
+        mode: PauseMode,
+        /// Exported position per partition at that moment, where it can be read.
+        positions: BTreeMap<u32, i64>,
+    },
+    /// Somebody of ours is about to send a resume.
+    ResumeIntended {
+        /// `run`, `guardian` or `command`.
+        by: String,
+    },
+    /// The server confirmed a resume, or an operator gave the debt up.
+    Resumed {
+        /// `run`, `guardian`, `command`, or `forgiven` where an operator gave the debt up.
+        by: String,
+    },
+    /// The daemon came back and goes on with the run.
+    Recovered {
+        /// What is done with it.
+        how: String,
+    },
+    /// Clean-up that could not be done within its deadline.
+    CleanupOwed {
+        /// One sentence.
+        what: String,
+    },
+    /// The end.
+    Ended(Outcome),
+}
+
+/// An event and when it was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Wall-clock time of writing.
+    pub at: Instant,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A run's status, derived from its journal and from nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Has its id, has done nothing yet.
+    #[default]
+    Claimed,
+    /// Under way.
+    Running,
+    /// Ended well.
+    Completed,
+    /// Ended otherwise.
+    Failed,
+}
+
+/// What is known of one component of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ComponentView {
+    /// What it last said, in its own word, or `asked` before it said anything.
+    pub state: String,
+    /// Parts done.
+    pub parts_done: u32,
+    /// Parts announced or seen.
+    pub parts_total: u32,
+    /// Snapshot repository.
+    pub repository: Option<String>,
+    /// Snapshot names.
+    pub names: Vec<String>,
+    /// When it was asked to start.
+    pub asked_at: Option<Instant>,
+    /// When it was seen complete.
+    pub finished_at: Option<Instant>,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// What is known of a run's pause.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PauseView {
+    /// Before it was asked for.
+    pub intended_at: Option<Instant>,
+    /// When it was seen.
+    pub confirmed_at: Option<Instant>,
+    /// Asked for.
+    pub asked: Option<PauseMode>,
+    /// As read.
+    pub mode: Option<PauseMode>,
+    /// Exported positions at that moment.
+    pub positions: BTreeMap<u32, i64>,
+    /// First resume that was about to be sent.
+    pub resume_intended_at: Option<Instant>,
+    /// When the server confirmed it.
+    pub resumed_at: Option<Instant>,
+}
+
+/// Everything derived from a run's journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunView {
+    /// Status.
+    pub status: RunStatus,
+    /// Camunda version.
+    pub version: Option<String>,
+    /// Procedure.
+    pub family: Option<Family>,
+    /// The step that was intended last and has not ended.
+    pub step: Option<Step>,
+    /// Since when.
+    pub step_since: Option<Instant>,
+    /// Steps planned.
+    pub steps: Vec<Step>,
+    /// Steps intended at least once.
+    pub intended: BTreeSet<Step>,
+    /// Steps done.
+    pub done: BTreeSet<Step>,
+    /// Components whose start may or may not have been acted upon, until something of it shows.
+    pub uncertain: BTreeSet<Component>,
+    /// How long each step took, in milliseconds.
+    pub step_ms: BTreeMap<Step, u64>,
+    /// Indices that matched the records pattern before the run.
+    pub records_indices: Vec<String>,
+    /// Partitions that Zeebe's part must hold, where the topology tells.
+    pub partitions: Option<u32>,
+    /// Per component.
+    pub components: BTreeMap<Component, ComponentView>,
+    /// The pause.
+    pub pause: PauseView,
+    /// Clean-up still owed.
+    pub cleanup_owed: Vec<String>,
+    /// When the run began.
+    pub started_at: Option<Instant>,
+    /// When it ended.
+    pub finished_at: Option<Instant>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// An event that may not follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal refuses `{event}` while the run is {status}: {why}; this is a defect, please report it")]
+pub struct IllegalEvent {
+    /// The event's name.
+    pub event: String,
+    /// Status before it.
+    pub status: String,
+    /// Which rule it breaks.
+    pub why: String,
+}
+
+impl RunView {
+    /// The view after `entries`.
+    pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalEvent> {
+        let mut view = Self::default();
+        for entry in entries {
+            view.apply(entry)?;
+        }
+        Ok(view)
+    }
+
+    /// The one place that says which event may follow which.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEvent> {
+        let at = entry.at;
+        match (&self.status, &entry.event) {
+            (
+                RunStatus::Claimed,
+                Event::Started { version, family, pause, components, steps, records_indices, partitions },
+            ) => {
+                self.pause.asked = Some(*pause);
+                self.partitions = *partitions;
+                self.status = RunStatus::Running;
+                self.version = Some(version.clone());
+                self.family = Some(*family);
+                self.steps.clone_from(steps);
+                self.records_indices.clone_from(records_indices);
+                self.components = components.iter().map(|c| (*c, ComponentView::default())).collect();
+                self.started_at = Some(at);
+            }
+            (RunStatus::Running, Event::StepIntended { step }) => self.intend(*step, at)?,
+            (RunStatus::Running, Event::StepDone { step, ms }) => {
+                if !self.intended.contains(step) {
+                    return self.illegal(&entry.event, "a step that was never intended cannot be done");
+                }
+                if *step == Step::Resume && self.pause.resumed_at.is_none() {
+                    return self.illegal(&entry.event, "no resume was confirmed");
+                }
+                if *step == Step::CheckPause && self.pause.resume_intended_at.is_some() {
+                    return self.illegal(
+                        &entry.event,
+                        "a resume was intended before the pause was seen to have held",
+                    );
+                }
+                self.done.insert(*step);
+                self.step_ms.insert(*step, *ms);
+                if let Step::Wait(component) = step {
+                    self.components.entry(*component).or_default().finished_at = Some(at);
+                }
+                self.leave(*step);
+            }
+            (RunStatus::Running, Event::StepFailed { step, reason }) => {
+                if !self.intended.contains(step) {
+                    return self.illegal(&entry.event, "a step that was never intended cannot fail");
+                }
+                if let Step::Start(component) | Step::Wait(component) = step {
+                    self.components.entry(*component).or_default().reason = Some(reason.clone());
+                }
+                self.leave(*step);
+            }
+            (RunStatus::Running, Event::Announced { component, repository, names }) => {
+                let view = self.components.entry(*component).or_default();
+                view.repository.clone_from(repository);
+                view.names.clone_from(names);
+                view.parts_total = view.parts_total.max(names.len() as u32);
+            }
+            (RunStatus::Running, Event::StartUncertain { component }) => {
+                self.uncertain.insert(*component);
+            }
+            (RunStatus::Running, Event::Progress { component, state, done, total }) => {
+                self.uncertain.remove(component);
+                let view = self.components.entry(*component).or_default();
+                view.state.clone_from(state);
+                view.parts_done = *done;
+                view.parts_total = view.parts_total.max(*total);
+            }
+            (RunStatus::Running, Event::PauseConfirmed { mode, positions }) => {
+                if self.pause.intended_at.is_none() {
+                    return self.illegal(&entry.event, "the pause was never intended");
+                }
+                self.pause.confirmed_at = Some(at);
+                self.pause.mode = Some(*mode);
+                self.pause.positions.clone_from(positions);
+            }
+            (RunStatus::Running, Event::ResumeIntended { .. }) => {
+                self.pause.resume_intended_at.get_or_insert(at);
+                // Until it is confirmed, this is what the run does, whatever it did before.
+                self.intended.insert(Step::Resume);
+                self.step = Some(Step::Resume);
+                self.step_since = self.pause.resume_intended_at;
+            }
+            (RunStatus::Running, Event::Resumed { .. }) => {
+                self.pause.resume_intended_at.get_or_insert(at);
+                self.pause.resumed_at.get_or_insert(at);
+                self.leave(Step::Resume);
+            }
+            (RunStatus::Running, Event::Recovered { .. }) => {}
+            (RunStatus::Running, Event::CleanupOwed { what }) => self.cleanup_owed.push(what.clone()),
+            (RunStatus::Claimed | RunStatus::Running, Event::Ended(outcome)) => self.end(outcome, at)?,
+            _ => return self.illegal(&entry.event, "this event does not follow that status"),
+        }
+        Ok(())
+    }
+
+    fn intend(&mut self, step: Step, at: Instant) -> Result<(), IllegalEvent> {
+        let event = Event::StepIntended { step };
+        if self.intended.contains(&step) && !step.repeatable() {
+            return self.illegal(&event, "an act that cannot be repeated was intended before");
+        }
+        if self.pause.resume_intended_at.is_some() && !matches!(step, Step::Resume) {
+            return self.illegal(&event, "nothing but the resume follows an intended resume");
+        }
+        if step == Step::Pause {
+            self.pause.intended_at = Some(at);
+        }
+        if let Step::Start(component) = step {
+            let view = self.components.entry(component).or_default();
+            view.asked_at = Some(at);
+            view.state = "asked".into();
+        }
+        self.intended.insert(step);
+        self.step = Some(step);
+        self.step_since = Some(at);
+        Ok(())
+    }
+
+    fn leave(&mut self, step: Step) {
+        if self.step == Some(step) {
+            self.step = None;
+            self.step_since = None;
+        }
+    }
+
+    fn end(&mut self, outcome: &Outcome, at: Instant) -> Result<(), IllegalEvent> {
+        let event = Event::Ended(outcome.clone());
+        if self.owes_resume() {
+            return self
+                .illegal(&event, "a resume is still owed, and a run does not end before it is confirmed");
+        }
+        self.status = match outcome {
+            Outcome::Completed { .. } => {
+                if let Some(missing) = self.steps.iter().find(|s| !self.done.contains(s)) {
+                    return self.illegal(&event, &format!("step {missing} is not done"));
+                }
+                if self.status != RunStatus::Running {
+                    return self.illegal(&event, "a run that never started cannot be complete");
+                }
+                RunStatus::Completed
+            }
+            Outcome::Failed { .. } => RunStatus::Failed,
+        };
+        self.outcome = Some(outcome.clone());
+        self.finished_at = Some(at);
+        self.step = None;
+        self.step_since = None;
+        Ok(())
+    }
+
+    /// Whether a pause was intended and no resume has been confirmed since.
+    pub fn owes_resume(&self) -> bool {
+        self.pause.intended_at.is_some() && self.pause.resumed_at.is_none()
+    }
+
+    /// Whether the run has ended.
+    pub fn ended(&self) -> bool {
+        matches!(self.status, RunStatus::Completed | RunStatus::Failed)
+    }
+
+    /// The operator's sentence of a failed run.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.outcome {
+            Some(Outcome::Failed { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    fn illegal<T>(&self, event: &Event, why: &str) -> Result<T, IllegalEvent> {
+        let name = serde_json::to_value(event)
+            .ok()
+            .and_then(|v| v.as_object().and_then(|o| o.keys().next().cloned()))
+            .unwrap_or_default();
+        let status = match self.status {
+            RunStatus::Claimed => "claimed",
+            RunStatus::Running => "running",
+            RunStatus::Completed => "completed",
+            RunStatus::Failed => "failed",
+        };
+        Err(IllegalEvent { event: name, status: status.into(), why: why.into() })
+    }
+}
+
+/// A run's fixed facts and its derived view, as the store hands it out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Identity.
+    pub run_id: crate::domain::RunId,
+    /// Cluster name.
+    pub cluster: String,
+    /// The id of the backup, given in the transaction that made the run.
+    pub backup_id: BackupId,
+    /// Why it exists.
+    pub trigger: crate::domain::Trigger,
+    /// The occurrences it serves; empty for a manual one.
+    pub occurrences: Vec<crate::domain::Occurrence>,
+    /// Pools it counts in.
+    pub pools: Vec<crate::domain::Pool>,
+    /// An operator's note.
+    pub note: Option<String>,
+    /// When it was made.
+    pub created_at: Instant,
+    /// What it needs to go on after a restart, whatever the config says by then.
+    pub spec: serde_json::Value,
+    /// Derived from the journal.
+    pub view: RunView,
+}

@@ -1,0 +1,70 @@
+//! `[log] level`: a level, or a list of `target=level`.
+//!
+//! Owns its grammar, which is narrower than tracing-subscriber's: that one takes any unknown word
+//! for a target and logs everything of it. Must not know where lines go.
+
+use tracing_subscriber::EnvFilter;
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Whether `level` can be used, without using it.
+pub fn check_level(level: &str) -> Result<(), String> {
+    level.split(',').try_for_each(|part| {
+        let (target, word) = part.trim().rsplit_once('=').unwrap_or(("camunda_backupd", part.trim()));
+        let known = LEVELS.contains(&word.trim());
+        let plain =
+            !target.is_empty() && target.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
+        if known && plain {
+            return Ok(());
+        }
+        Err(format!(
+            "log level `{}` is not one: write {}, or a list such as `info,camunda_backupd::run=debug`",
+            part.trim().escape_debug(),
+            "error, warn, info, debug or trace"
+        ))
+    })
+}
+
+/// The filter for `level`.
+pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
+    check_level(level)?;
+    let directives: String = level.chars().filter(|c| !c.is_whitespace()).collect();
+    EnvFilter::builder().parse(directives).map_err(|e| {
+        format!(
+            "log level `{}` is not one ({e}): write error, warn, info, debug or trace",
+            level.escape_debug()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("info", "info")]
+    #[case("info, camunda_backupd::run=debug", "camunda_backupd::run=debug,info")]
+    #[case("camunda_backupd=trace,hyper-util=error", "camunda_backupd=trace,hyper-util=error")]
+    fn levels_and_targets_are_taken(#[case] level: &str, #[case] means: &str) {
+        assert_eq!(filter(level).unwrap().to_string(), means);
+    }
+
+    #[rstest]
+    #[case("loud", "loud")]
+    #[case("", "")]
+    #[case("info,", "")]
+    #[case("off", "off")]
+    #[case("info,run=loud", "run=loud")]
+    #[case("[span{secret=1}]=trace", "[span{secret=1}]=trace")]
+    #[case("in\nfo", "in\\nfo")]
+    fn anything_else_is_refused_in_one_sentence(#[case] level: &str, #[case] named: &str) {
+        assert_eq!(
+            filter(level).unwrap_err(),
+            format!(
+                "log level `{named}` is not one: write error, warn, info, debug or trace, \
+                 or a list such as `info,camunda_backupd::run=debug`"
+            )
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! After the state was lost or is older than the cluster: notice it, and take over what is ours by its mark.
+//!
+//! Owns what an adopted backup is said to be, from what its components show. Must not delete anything, and takes
+//! nothing over that does not carry our instance and cluster in its records snapshot.
+
+mod found;
+mod survey;
+
+use super::{Clients, Ground, Mark, Spec, id_scope};
+use crate::api::AdoptReport;
+use crate::domain::{BackupId, Component, RunId};
+use crate::store::{Adopted, Backup, BackupFilter};
+use std::collections::{BTreeMap, BTreeSet};
+use survey::{Survey, survey};
+
+/// Takes over every backup of `cluster` whose records snapshot carries our instance and cluster, raises the id mark to
+/// the largest id seen and lets retention go on. Twice is once. `Err` names what could not be told; what was
+/// taken over before it stays so, and retention stays stopped.
+pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptReport, String> {
+    let again = |why: String| format!("{why}; nothing more was adopted for {cluster}, adopt it again later");
+    let survey = survey(ground, spec).await.map_err(again)?;
+    let known = known(ground, cluster).await?;
+    let clients = Clients::new(&spec.addresses, &ground.transport);
+    let mut report =
+        AdoptReport { other_instances: other_instances(ground, cluster, &survey), ..Default::default() };
+    for (number, components) in &survey.ids {
+        let Some(id) = BackupId::new(*number) else {
+            report.not_ours.push((*number, "its id is not a positive number".to_owned()));
+            continue;
+        };
+        let mark = survey.mark(id);
+        if let Some(run_id) = known.get(&id) {
+            match &mark {
+                Some(mark) if mark.run_id != *run_id => {
+                    report.not_ours.push((
+                        *number,
+                        format!("the state knows it as run {run_id}, its mark says run {}", mark.run_id),
+                    ));
+                }
+                _ => report.known.push(id),
+            }
+            continue;
+        }
+        let (snapshot, mark) = match (survey.records.get(&id), mark) {
+            (Some(snapshot), Some(mark)) if mark.instance == ground.instance && mark.cluster == cluster => {
+                (snapshot, mark)
+            }
+            (_, mark) => {
+                report.not_ours.push((*number, not_ours(components, mark.as_ref())));
+                continue;
+            }
+        };
+        let look = found::look(&clients, spec, id, snapshot).await.map_err(again)?;
+        let (created_at, view) = look.view(ground.clock.now());
+        let adopted = Adopted {
+            run_id: mark.run_id,
+            cluster: cluster.to_owned(),
+            backup_id: id,
+            created_at,
+            spec: serde_json::to_value(spec).unwrap_or_default(),
+            view,
+        };
+        ground.store.adopt(adopted).await.map_err(|error| again(error.to_string()))?;
+        tracing::info!(event = "backup.adopted", cluster, backup_id = id.get(), run_id = %mark.run_id);
+        report.adopted.push(id);
+    }
+    let store = &ground.store;
+    store
+        .raise_mark(id_scope(cluster, &spec.addresses), survey.largest())
+        .await
+        .map_err(|e| again(e.to_string()))?;
+    store.set_state_behind(cluster.to_owned(), None).await.map_err(|e| again(e.to_string()))?;
+    Ok(report)
+}
+
+/// Why the state is older than the cluster, if it is: a records snapshot that is ours and unknown to us, or an id above
+/// our mark that no other's mark explains. A second instance on the cluster is warned of on the way.
+pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
+    let survey = survey(ground, spec).await?;
+    for instance in other_instances(ground, cluster, &survey) {
+        tracing::warn!(
+            event = "cluster.second_instance", cluster, instance = %instance,
+            reason = "another daemon takes backups of this cluster: give each its own [daemon] instance and stop one"
+        );
+    }
+    // After the survey, so that ids given meanwhile to clusters that share the repository are below it.
+    let mark =
+        ground.store.mark(id_scope(cluster, &spec.addresses)).await.map_err(|error| error.to_string())?;
+    let runs: BTreeSet<RunId> = known(ground, cluster).await?.into_values().collect();
+    for (number, components) in survey.ids.iter().rev() {
+        let theirs = BackupId::new(*number).and_then(|id| survey.mark(id));
+        match theirs {
+            Some(m) if m.instance == ground.instance && m.cluster == cluster && !runs.contains(&m.run_id) => {
+                return Ok(Some(format!(
+                    "backup {number} of {cluster} is ours by its mark and unknown to the state: the state was lost or \
+                     is old, run `adopt {cluster}`"
+                )));
+            }
+            None if *number > mark => {
+                return Ok(Some(format!(
+                    "{} of {cluster} shows backup {number}, above the largest id the state knows, {mark}: the state was \
+                     lost or is old, or another takes backups; run `adopt {cluster}`",
+                    names(components)
+                )));
+            }
+            // Known, below the mark, or explained by another's mark.
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+async fn known(ground: &Ground, cluster: &str) -> Result<BTreeMap<BackupId, RunId>, String> {
+    let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: false, limit: 0 };
+    let backups = ground.store.backups(filter).await.map_err(|error| error.to_string())?;
+    Ok(backups.into_iter().map(|Backup { run, .. }| (run.backup_id, run.run_id)).collect())
+}
+
+/// Other instances that marked a backup of this very cluster.
+fn other_instances(ground: &Ground, cluster: &str, survey: &Survey) -> Vec<String> {
+    let marks = survey.records.keys().filter_map(|id| survey.mark(*id));
+    let others = marks.filter(|m| m.cluster == cluster && m.instance != ground.instance).map(|m| m.instance);
+    others.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn not_ours(components: &BTreeSet<Component>, mark: Option<&Mark>) -> String {
+    match mark {
+        Some(mark) => format!(
+            "its records snapshot carries the mark of instance {}, cluster {}",
+            mark.instance, mark.cluster
+        ),
+        None if components.contains(&Component::Records) => "its records snapshot carries no mark".to_owned(),
+        None => format!("it has no records snapshot that could prove it ours, only {}", names(components)),
+    }
+}
+
+fn names(components: &BTreeSet<Component>) -> String {
+    components.iter().map(|c| c.name()).collect::<Vec<_>>().join(", ")
+}

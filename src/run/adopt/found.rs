@@ -1,0 +1,138 @@
+//! What an adopted backup is said to be: completed only when every component shows it complete.
+
+use crate::clients::{Progress, Seen, Snapshot};
+use crate::domain::{BackupId, Component, Family, Instant};
+use crate::journal::{ComponentView, FailureClass, Outcome, RunStatus, RunView};
+use crate::run::steps::word;
+use crate::run::wait::seen_of;
+use crate::run::{Clients, Spec};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// What the components show of one backup.
+pub(super) struct Found {
+    seen: BTreeMap<Component, Seen>,
+    records: Snapshot,
+    repositories: BTreeMap<Component, String>,
+}
+
+/// Looks at every component the config names. `Err` when one cannot say or is still taking it.
+pub(super) async fn look(
+    clients: &Clients,
+    spec: &Spec,
+    id: BackupId,
+    records: &Snapshot,
+) -> Result<Found, String> {
+    let mut seen = BTreeMap::new();
+    let failed = |component: Component, error: &dyn std::fmt::Display| {
+        format!("{component} could not be asked about backup {id}: {error}")
+    };
+    let zeebe = clients.zeebe.see(id).await.map_err(|e| failed(Component::Zeebe, &e))?;
+    seen.insert(Component::Zeebe, zeebe);
+    for (component, app) in &clients.apps {
+        let look = app.see(id).await.map_err(|e| failed(*component, &e))?;
+        seen.insert(*component, look);
+    }
+    seen.insert(Component::Records, seen_of(Some(records)));
+    for (component, look) in &seen {
+        if matches!(look, Seen::Running(_) | Seen::Unclear { .. }) {
+            return Err(format!("{component} is still taking backup {id} or cannot say: {}", word(look)));
+        }
+    }
+    let mut repositories = BTreeMap::new();
+    if let Some(search) = &spec.addresses.search {
+        repositories.insert(Component::Records, search.repository.clone());
+        for app in clients.apps.keys() {
+            repositories.insert(*app, search.webapps_repository.clone());
+        }
+    }
+    Ok(Found { seen, records: records.clone(), repositories })
+}
+
+impl Found {
+    /// When it was taken, and the view of the run that took it.
+    pub(super) fn view(&self, now: Instant) -> (Instant, RunView) {
+        let times = |seen: &Seen| -> Vec<Instant> {
+            let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
+            parts.iter().flat_map(|p| [p.started_at, p.updated_at]).flatten().collect()
+        };
+        let all: Vec<Instant> = self.seen.values().flat_map(times).collect();
+        let first = all.iter().min().copied().unwrap_or(now);
+        let last = all.iter().max().copied().unwrap_or(now);
+        let version = self.seen.get(&Component::Zeebe).and_then(Seen::progress);
+        let version = version.and_then(|p| p.parts.iter().find_map(|part| part.broker_version.clone()));
+        let (status, outcome) = self.outcome();
+        let view = RunView {
+            status,
+            version,
+            family: Some(Family::V82To87),
+            records_indices: self.records.indices.clone(),
+            components: self.seen.iter().map(|(c, seen)| (*c, self.component(*c, seen, first))).collect(),
+            started_at: Some(first),
+            finished_at: Some(last),
+            outcome: Some(outcome),
+            ..RunView::default()
+        };
+        (first, view)
+    }
+
+    fn component(&self, component: Component, seen: &Seen, first: Instant) -> ComponentView {
+        let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
+        let is_snapshot = component != Component::Zeebe;
+        let names = match component {
+            Component::Records => vec![self.records.name.clone()],
+            _ => parts.iter().filter(|_| is_snapshot).map(|p| p.name.clone()).collect(),
+        };
+        ComponentView {
+            state: state(seen).to_owned(),
+            parts_done: parts.iter().filter(|p| p.is_done()).count() as u32,
+            parts_total: parts.len() as u32,
+            repository: self.repositories.get(&component).cloned().filter(|_| is_snapshot),
+            names,
+            // By the mark all of it is ours, so deletion looks everywhere.
+            asked_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
+            finished_at: parts.iter().filter_map(|p| p.updated_at.or(p.started_at)).max(),
+            reason: (!matches!(seen, Seen::Completed(_))).then(|| word(seen)),
+        }
+    }
+
+    fn outcome(&self) -> (RunStatus, Outcome) {
+        let facts = json!({ "adopted": true, "components": self.seen });
+        let whole = |(_, seen): &(&Component, &Seen)| matches!(seen, Seen::Completed(_));
+        if let Some((component, seen)) = self.seen.iter().find(|found| !whole(found)) {
+            let class = if *component == Component::Records {
+                FailureClass::Records
+            } else {
+                FailureClass::Component
+            };
+            let reason = format!("adopted, and not whole: {component} {}", word(seen));
+            return (RunStatus::Failed, Outcome::Failed { class, reason, dossier: facts });
+        }
+        if self.records.indices.is_empty() || self.records.shards_total == 0 || self.records.shards_failed > 0
+        {
+            let reason = format!(
+                "adopted, and not whole: {} holds {} indices, and {} of {} shards failed",
+                self.records.name,
+                self.records.indices.len(),
+                self.records.shards_failed,
+                self.records.shards_total
+            );
+            return (
+                RunStatus::Failed,
+                Outcome::Failed { class: FailureClass::Records, reason, dossier: facts },
+            );
+        }
+        (RunStatus::Completed, Outcome::Completed { certificate: facts })
+    }
+}
+
+fn state(seen: &Seen) -> &'static str {
+    match seen {
+        Seen::Absent => "ABSENT",
+        Seen::Running(_) => "IN_PROGRESS",
+        Seen::Incomplete(_) => "INCOMPLETE",
+        Seen::Completed(_) => "COMPLETED",
+        Seen::Failed { .. } => "FAILED",
+        Seen::Unclear { .. } => "UNCLEAR",
+    }
+}

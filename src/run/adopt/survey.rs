@@ -1,0 +1,102 @@
+//! Everything a cluster lists: ids in every component, and records snapshots with the marks they carry.
+//!
+//! Only looks. A list that cannot be had makes the whole survey fail: unknown is not empty.
+
+use crate::clients::Snapshot;
+use crate::domain::{BackupId, Component};
+use crate::run::prepare::id_in_name;
+use crate::run::{Clients, Ground, Mark, Spec};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a cluster lists.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Every id, and who shows it.
+    pub ids: BTreeMap<i64, BTreeSet<Component>>,
+    /// The records snapshots, by id.
+    pub records: BTreeMap<BackupId, Snapshot>,
+}
+
+impl Survey {
+    /// The mark on the records snapshot of that id.
+    pub(super) fn mark(&self, id: BackupId) -> Option<Mark> {
+        self.records.get(&id)?.metadata.as_ref().and_then(Mark::read)
+    }
+
+    /// The largest id anything shows.
+    pub(super) fn largest(&self) -> i64 {
+        self.ids.keys().next_back().copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, id: i64, component: Component) {
+        self.ids.entry(id).or_default().insert(component);
+    }
+}
+
+/// Lists everything.
+pub(super) async fn survey(ground: &Ground, spec: &Spec) -> Result<Survey, String> {
+    let clients = Clients::new(&spec.addresses, &ground.transport);
+    let mut found = Survey::default();
+    let listed =
+        clients.zeebe.list().await.map_err(|e| format!("zeebe's backups could not be listed: {e}"))?;
+    for line in listed {
+        found.add(line.id, Component::Zeebe);
+    }
+    let mut by_name = false;
+    if let (Some(search), Some(address)) = (&clients.search, &spec.addresses.search) {
+        for repository in BTreeSet::from([&address.repository, &address.webapps_repository]) {
+            let snapshots = search
+                .snapshots(repository, "camunda_*")
+                .await
+                .map_err(|e| format!("the snapshots of repository {repository} could not be listed: {e}"))?;
+            for snapshot in snapshots {
+                let Some((id, component)) = id_in_name(&snapshot.name).zip(owner(&snapshot.name)) else {
+                    continue;
+                };
+                found.add(id, component);
+                if component == Component::Records
+                    && *repository == address.repository
+                    && let Some(id) = BackupId::new(id)
+                {
+                    found.records.insert(id, snapshot);
+                }
+            }
+        }
+        by_name = true;
+    }
+    for (component, app) in &clients.apps {
+        match app.list().await {
+            Ok(listed) => listed.iter().for_each(|line| found.add(line.id, *component)),
+            // Operate on OpenSearch cannot list while a part is running; the snapshot names have told its ids.
+            Err(_) if by_name => {}
+            Err(error) => return Err(format!("{component}'s backups could not be listed: {error}")),
+        }
+    }
+    Ok(found)
+}
+
+/// Whose snapshot it is, by its name.
+fn owner(name: &str) -> Option<Component> {
+    let rest = name.strip_prefix("camunda_")?;
+    if rest.starts_with("zeebe_records_backup_") {
+        return Some(Component::Records);
+    }
+    match rest.split('_').next()? {
+        "webapps" => Some(Component::History),
+        app => Component::from_name(app),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_names_tell_whose_they_are() {
+        assert_eq!(owner("camunda_operate_17_8.6.0_part_1_of_6"), Some(Component::Operate));
+        assert_eq!(owner("camunda_optimize_17_8.6.0_part_1_of_2"), Some(Component::Optimize));
+        assert_eq!(owner("camunda_webapps_17_8.8.0_part_1_of_6"), Some(Component::History));
+        assert_eq!(owner("camunda_zeebe_records_backup_17"), Some(Component::Records));
+        assert_eq!(owner("nightly_17"), None);
+    }
+}

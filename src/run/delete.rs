@@ -1,0 +1,184 @@
+//! Deletion of backups that are proven ours, and the passes of retention that ask for it.
+//!
+//! Owns the walk over the places of a backup, in the order Zeebe, web apps, records last. Must not decide what goes
+//! (that is `retention`) and never deletes what is not proven ours (`retention::ownership`).
+
+mod pass;
+mod place;
+mod retain;
+
+pub use pass::{PASS_LIMIT, PLACE_LIMIT, SETTLE};
+pub use retain::{RetainReport, retain};
+
+use super::{Clients, Ground, Spec};
+use crate::clients::Seen;
+use crate::clock::within;
+use crate::domain::{Addresses, BackupState};
+use crate::store::{Backup, StoreError};
+use pass::{End, Pass};
+use place::places;
+use tokio_util::sync::CancellationToken;
+
+/// What one pass over a backup came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeletionPass {
+    /// Every place answers that it is gone, and the store knows it.
+    Gone,
+    /// Something is left, or may be: the next pass goes on.
+    Left {
+        /// What, one sentence.
+        what: String,
+    },
+    /// Not proven ours: nothing was touched.
+    NotOurs {
+        /// Why, one sentence.
+        reason: String,
+    },
+    /// A due run wants the cluster: nothing is outstanding, the next pass goes on.
+    GaveWay,
+}
+
+/// One pass of deletion over a backup that is `deleting`, at the addresses its cluster was last known by.
+pub async fn delete_backup(ground: &Ground, backup: &Backup, give_way: CancellationToken) -> DeletionPass {
+    match last_addresses(ground, backup).await {
+        Ok(addresses) => delete_at(ground, &addresses, backup, &give_way).await,
+        Err(what) => settle(ground, backup, ground.clock.monotonic(), None, Err(End::Left(what))).await,
+    }
+}
+
+/// The same at given addresses.
+async fn delete_at(
+    ground: &Ground,
+    addresses: &Addresses,
+    backup: &Backup,
+    give_way: &CancellationToken,
+) -> DeletionPass {
+    let began = ground.clock.monotonic();
+    if backup.state != BackupState::Deleting {
+        let what =
+            format!("backup {} is {}, not asked to be deleted", backup.run.backup_id, backup.state.name());
+        return DeletionPass::Left { what };
+    }
+    let mut pass = Pass::new(ground, backup, give_way);
+    let end = pass.walk(addresses).await;
+    settle(ground, backup, began, Some(&pass), end).await
+}
+
+/// Writes and logs what a pass came to.
+async fn settle(
+    ground: &Ground,
+    backup: &Backup,
+    began: std::time::Duration,
+    pass: Option<&Pass<'_>>,
+    end: Result<(), End>,
+) -> DeletionPass {
+    let (run, store) = (&backup.run, &ground.store);
+    let end = match end {
+        Ok(()) => match store.deletion_done(run.run_id, ground.clock.now()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(End::Left(format!("it is gone, but that could not be written: {error}"))),
+        },
+        end => end,
+    };
+    let duration_ms = ground.clock.monotonic().saturating_sub(began).as_millis() as u64;
+    let (result, reason, note) = match end {
+        Ok(()) => {
+            let asked = backup.deletion.as_ref();
+            tracing::info!(
+                event = "backup.deleted", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
+                duration_ms, by = asked.map(|d| d.by.as_str()), reason = asked.map(|d| d.reason.as_str())
+            );
+            return DeletionPass::Gone;
+        }
+        Err(End::GaveWay) => {
+            tracing::debug!(cluster = %run.cluster, backup_id = run.backup_id.get(), "a deletion gives way to a due run");
+            return DeletionPass::GaveWay;
+        }
+        Err(End::Left(what)) => {
+            let note =
+                pass.and_then(|p| p.proof.as_ref()).map_or_else(|| what.clone(), |proof| proof.note(&what));
+            (DeletionPass::Left { what: what.clone() }, what, note)
+        }
+        Err(End::NotOurs(reason)) => {
+            let said =
+                format!("not proven ours, nothing was touched: {reason}; delete it by hand if it may go");
+            (DeletionPass::NotOurs { reason }, said.clone(), said)
+        }
+    };
+    tracing::error!(
+        event = "backup.delete_failed", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
+        duration_ms, reason = %reason
+    );
+    if let Err(error) = store.deletion_tried(run.run_id, Some(note)).await {
+        tracing::error!(event = "store.unwritable", cluster = %run.cluster, run_id = %run.run_id, reason = %error);
+    }
+    result
+}
+
+/// Whether a good backup is still complete in all its components. One that is gone from all of them is noted as
+/// missing. `Err` says what could not be told: that is neither complete nor gone.
+pub async fn still_complete(ground: &Ground, backup: &Backup) -> Result<bool, String> {
+    let addresses = last_addresses(ground, backup).await?;
+    still_complete_at(ground, &addresses, backup).await
+}
+
+async fn still_complete_at(ground: &Ground, addresses: &Addresses, backup: &Backup) -> Result<bool, String> {
+    let run = &backup.run;
+    let looked = within(&*ground.clock, PASS_LIMIT, look_everywhere(ground, addresses, backup)).await;
+    let seen = looked.unwrap_or_else(|| {
+        Err(format!("backup {} could not be looked at within {} s", run.backup_id, PASS_LIMIT.as_secs()))
+    })?;
+    if seen.is_empty() {
+        return Err(format!("backup {} names no component that could be looked at", run.backup_id));
+    }
+    if seen.iter().all(|seen| *seen == Seen::Absent) {
+        ground.store.set_missing(run.run_id).await.map_err(|error| error.to_string())?;
+        tracing::error!(
+            event = "backup.missing", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
+            reason = "no component has it any more, and we did not delete it"
+        );
+        return Ok(false);
+    }
+    Ok(seen.iter().all(|seen| matches!(seen, Seen::Completed(_))))
+}
+
+async fn look_everywhere(
+    ground: &Ground,
+    addresses: &Addresses,
+    backup: &Backup,
+) -> Result<Vec<Seen>, String> {
+    let clients = Clients::new(addresses, &ground.transport);
+    let places = places(&backup.run, addresses, &clients)?;
+    let mut all = Vec::new();
+    for place in &places {
+        if place.is_second_look() {
+            if clients.apps.contains_key(&place.component) {
+                continue;
+            }
+            return Err(format!(
+                "{} has no address any more, so its part cannot be looked at",
+                place.component
+            ));
+        }
+        let look = place.look(backup.run.backup_id).await;
+        let look = look.map_err(|error| format!("{} could not be looked at: {error}", place.component))?;
+        if let Seen::Unclear { reason } = &look.seen {
+            return Err(format!("{} cannot say: {reason}", place.component));
+        }
+        all.push(look.seen);
+    }
+    Ok(all)
+}
+
+/// Where the cluster was last known to be: the config's word, kept by the store, before that of the run.
+async fn last_addresses(ground: &Ground, backup: &Backup) -> Result<Addresses, String> {
+    let run = &backup.run;
+    let rows = ground.store.clusters().await.map_err(|error: StoreError| error.to_string())?;
+    if let Some(row) = rows.into_iter().find(|row| row.name == run.cluster) {
+        return Ok(row.addresses);
+    }
+    let spec: Result<Spec, _> = serde_json::from_value(run.spec.clone());
+    spec.map(|spec| spec.addresses).map_err(|error| {
+        format!("nothing says where cluster {} is: put it back into the config ({error})", run.cluster)
+    })
+}

@@ -1,0 +1,177 @@
+//! The places that hold the parts of one backup, and one way to look at and to delete from each.
+//!
+//! Owns which places a backup has, from what its journal says was asked for. Must not decide whether to delete.
+
+use crate::clients::{ClientError, Part, Progress, Search, Seen, Snapshot, SnapshotState, WebApp, Zeebe};
+use crate::domain::{Addresses, BackupId, Component};
+use crate::journal::{ComponentView, Run, Step};
+use crate::retention::ownership::RecordsShown;
+use crate::run::wait::seen_of;
+use crate::run::{Clients, Mark};
+
+/// One place.
+pub(super) struct Place {
+    /// Whose part it holds.
+    pub component: Component,
+    way: Way,
+}
+
+enum Way {
+    Zeebe(Zeebe),
+    App(WebApp),
+    /// Snapshots of a web app under the names it announced, for what its API does not show.
+    Named {
+        search: Search,
+        repository: String,
+        names: Vec<String>,
+    },
+    Records {
+        search: Search,
+        repository: String,
+        name: String,
+    },
+}
+
+/// What a look at one place showed.
+pub(super) struct Look {
+    pub component: Component,
+    pub seen: Seen,
+    /// Of the records snapshot only.
+    pub records: Option<RecordsShown>,
+}
+
+/// In the order of deletion: Zeebe, web apps, records last, because they carry the proof. Components that were
+/// never asked hold nothing of ours. `Err` names a component that was asked and can no longer be reached.
+pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Result<Vec<Place>, String> {
+    let mut places = Vec::new();
+    let order =
+        [Component::Zeebe, Component::Operate, Component::Tasklist, Component::History, Component::Optimize];
+    for component in order {
+        let Some(view) = asked(run, component) else { continue };
+        let before = places.len();
+        match (component, clients.apps.get(&component)) {
+            (Component::Zeebe, _) => {
+                places.push(Place { component, way: Way::Zeebe(clients.zeebe.clone()) });
+            }
+            (_, Some(app)) => places.push(Place { component, way: Way::App(app.clone()) }),
+            (_, None) => {}
+        }
+        if let (Some(search), Some(repository), false) =
+            (&clients.search, &view.repository, view.names.is_empty())
+        {
+            let (search, repository, names) = (search.clone(), repository.clone(), view.names.clone());
+            places.push(Place { component, way: Way::Named { search, repository, names } });
+        }
+        if places.len() == before {
+            return Err(out_of_reach(component, run));
+        }
+    }
+    if let Some(view) = asked(run, Component::Records) {
+        let configured = addresses.search.as_ref().map(|s| s.repository.clone());
+        let (Some(search), Some(repository)) = (&clients.search, view.repository.clone().or(configured))
+        else {
+            return Err(out_of_reach(Component::Records, run));
+        };
+        let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));
+        let way = Way::Records { search: search.clone(), repository, name };
+        places.push(Place { component: Component::Records, way });
+    }
+    Ok(places)
+}
+
+fn asked(run: &Run, component: Component) -> Option<&ComponentView> {
+    let view = run.view.components.get(&component)?;
+    (run.view.intended.contains(&Step::Start(component)) || view.asked_at.is_some()).then_some(view)
+}
+
+fn out_of_reach(component: Component, run: &Run) -> String {
+    format!(
+        "{component} holds a part and cluster {} has no address for it any more: put the address back or delete the \
+         part by hand",
+        run.cluster
+    )
+}
+
+impl Place {
+    pub(super) fn is_records(&self) -> bool {
+        self.component == Component::Records
+    }
+
+    /// Whether it only shows what another place of the same component may have missed.
+    pub(super) fn is_second_look(&self) -> bool {
+        matches!(self.way, Way::Named { .. })
+    }
+
+    pub(super) async fn look(&self, id: BackupId) -> Result<Look, ClientError> {
+        let mut records = None;
+        let seen = match &self.way {
+            Way::Zeebe(zeebe) => zeebe.see(id).await?,
+            Way::App(app) => app.see(id).await?,
+            Way::Named { search, repository, names } => named(search, repository, names).await?,
+            Way::Records { search, repository, name } => {
+                let snapshot = search.see_snapshot(repository, name).await?;
+                records = snapshot.as_ref().map(|snapshot| RecordsShown {
+                    name: snapshot.name.clone(),
+                    mark: snapshot.metadata.as_ref().and_then(Mark::read),
+                });
+                seen_of(snapshot.as_ref())
+            }
+        };
+        Ok(Look { component: self.component, seen, records })
+    }
+
+    /// Asks for deletion of what the look showed; it may take effect later, or not at all.
+    pub(super) async fn delete(&self, id: BackupId, seen: &Seen) -> Result<(), ClientError> {
+        match &self.way {
+            Way::Zeebe(zeebe) => zeebe.delete(id).await,
+            Way::App(app) => app.delete(id).await,
+            Way::Named { search, repository, .. } => {
+                for part in seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default() {
+                    search.delete_snapshot(repository, &part.name).await?;
+                }
+                Ok(())
+            }
+            Way::Records { search, repository, name } => {
+                search.delete_snapshot(repository, name).await.map(|_| ())
+            }
+        }
+    }
+}
+
+async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Seen, ClientError> {
+    let listed = search.snapshots(repository, &format!("{}*", common_beginning(names))).await?;
+    let ours: Vec<_> = listed.iter().filter(|snapshot| names.contains(&snapshot.name)).collect();
+    let part = |s: &&Snapshot| Part { name: s.name.clone(), started_at: s.started_at, ..Part::default() };
+    let parts: Vec<Part> = ours.iter().map(part).collect();
+    Ok(match ours.iter().any(|s| s.state == SnapshotState::InProgress) {
+        _ if ours.is_empty() => Seen::Absent,
+        true => Seen::Running(Progress { parts }),
+        false => Seen::Incomplete(Progress { parts }),
+    })
+}
+
+/// What all names begin with: one request instead of one for each.
+fn common_beginning(names: &[String]) -> &str {
+    let Some((first, rest)) = names.split_first() else { return "" };
+    let mut length = first.len();
+    for name in rest {
+        let same = first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+        length = length.min(same);
+    }
+    first.get(..length).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common_beginning;
+
+    #[test]
+    fn the_names_of_a_backups_parts_share_their_beginning() {
+        let names = |all: &[&str]| all.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let parts = names(&["camunda_operate_7_8.6.0_part_1_of_6", "camunda_operate_7_8.6.0_part_2_of_6"]);
+        assert_eq!(common_beginning(&parts), "camunda_operate_7_8.6.0_part_");
+        assert_eq!(common_beginning(&names(&["one"])), "one");
+        assert_eq!(common_beginning(&names(&["one", "two"])), "");
+        assert_eq!(common_beginning(&[]), "");
+    }
+}

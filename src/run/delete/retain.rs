@@ -1,0 +1,168 @@
+//! One pass of retention over a cluster: look where it matters, decide, ask for deletions, carry them out.
+
+use super::{DeletionPass, delete_at, still_complete_at};
+use crate::domain::{BackupId, BackupState};
+use crate::retention::{Decision, PoolRule, Verdict, decide, needs_look};
+use crate::run::adopt::detect_behind;
+use crate::run::{Ground, Spec};
+use crate::store::{Backup, BackupFilter, StoreError};
+use std::collections::BTreeSet;
+use tokio_util::sync::CancellationToken;
+
+/// What a pass of retention did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetainReport {
+    /// A verdict and a reason for every backup.
+    pub decisions: Vec<Decision>,
+    /// Good ones that were looked at and could not be told complete, each with the reason.
+    pub doubtful: Vec<(BackupId, String)>,
+    /// Passes of deletion and what they came to.
+    pub deletions: Vec<(BackupId, DeletionPass)>,
+    /// Why nothing may be deleted until `adopt`.
+    pub stopped: Option<String>,
+    /// A due run wanted the cluster before everything was done.
+    pub gave_way: bool,
+    /// What kept the pass from its work.
+    pub trouble: Option<String>,
+}
+
+/// One pass; what is not done is left to the next one.
+pub async fn retain(
+    ground: &Ground,
+    cluster: &str,
+    rules: &[PoolRule],
+    spec: &Spec,
+    give_way: CancellationToken,
+) -> RetainReport {
+    let mut report = RetainReport::default();
+    if let Err(error) = pass(ground, cluster, rules, spec, &give_way, &mut report).await {
+        report.trouble = Some(error.to_string());
+    }
+    if let Some(reason) = &report.trouble {
+        tracing::error!(event = "retention.failed", cluster, reason = %reason);
+    }
+    report
+}
+
+async fn pass(
+    ground: &Ground,
+    cluster: &str,
+    rules: &[PoolRule],
+    spec: &Spec,
+    give_way: &CancellationToken,
+    report: &mut RetainReport,
+) -> Result<(), StoreError> {
+    let row = ground.store.clusters().await?.into_iter().find(|row| row.name == cluster);
+    report.stopped = row.and_then(|row| row.state_behind);
+    let backups = backups(ground, cluster).await?;
+    if report.stopped.is_none() && would_delete(rules, &backups) {
+        match detect_behind(ground, cluster, spec).await {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                tracing::error!(event = "cluster.state_behind", cluster, reason = %reason);
+                ground.store.set_state_behind(cluster.to_owned(), Some(reason.clone())).await?;
+                report.stopped = Some(reason);
+            }
+            Err(reason) => {
+                report.trouble = Some(format!("nothing more is pruned in this pass: {reason}"));
+                return carry_out(ground, cluster, spec, give_way, report).await;
+            }
+        }
+    }
+    let Some(complete) = look(ground, rules, &backups, spec, give_way, report).await else {
+        report.gave_way = true;
+        return Ok(());
+    };
+    // Those found missing no longer count.
+    let backups = self::backups(ground, cluster).await?;
+    report.decisions = decide(rules, &backups, &complete, report.stopped.as_deref());
+    for decision in report.decisions.iter().filter(|d| d.verdict == Verdict::Delete) {
+        let (id, reason) = (decision.backup_id, decision.reason.clone());
+        let at = ground.clock.now();
+        match ground.store.ask_deletion(decision.run_id, "retention".into(), reason.clone(), at).await {
+            Ok(()) => tracing::info!(
+                event = "backup.deletion_asked", cluster, backup_id = id.get(), run_id = %decision.run_id, reason = %reason
+            ),
+            // Held since it was loaded.
+            Err(StoreError::Refused(why)) => {
+                tracing::info!(event = "retention.kept", cluster, backup_id = id.get(), reason = %why);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    carry_out(ground, cluster, spec, give_way, report).await
+}
+
+/// Whether anything would go if every good one were found complete.
+fn would_delete(rules: &[PoolRule], backups: &[Backup]) -> bool {
+    let all = backups.iter().map(|b| b.run.run_id).collect();
+    decide(rules, backups, &all, None).iter().any(|d| d.verdict == Verdict::Delete)
+}
+
+/// Looks at the good ones that stand in for those that would go. `None` when a due run wants the cluster.
+async fn look(
+    ground: &Ground,
+    rules: &[PoolRule],
+    backups: &[Backup],
+    spec: &Spec,
+    give_way: &CancellationToken,
+    report: &mut RetainReport,
+) -> Option<BTreeSet<uuid::Uuid>> {
+    let (mut complete, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        let wanted = needs_look(rules, backups, &complete, &doubtful, report.stopped.as_deref());
+        let Some(backup) = wanted.first().and_then(|id| backups.iter().find(|b| b.run.run_id == *id)) else {
+            return Some(complete);
+        };
+        if give_way.is_cancelled() {
+            return None;
+        }
+        let id = backup.run.backup_id;
+        match still_complete_at(ground, &spec.addresses, backup).await {
+            Ok(true) => {
+                complete.insert(backup.run.run_id);
+            }
+            Ok(false) => {
+                doubtful.insert(backup.run.run_id);
+                let why = "it is no longer complete in every component";
+                tracing::warn!(event = "backup.damaged", cluster = %backup.run.cluster, backup_id = id.get(), reason = why);
+                report.doubtful.push((id, why.to_owned()));
+            }
+            // What does not answer for this one does not answer for the others.
+            Err(why) => {
+                tracing::warn!(event = "retention.unsure", cluster = %backup.run.cluster, backup_id = id.get(), reason = %why);
+                report.doubtful.push((id, why));
+                return Some(complete);
+            }
+        }
+    }
+}
+
+/// Runs the deletions that were asked for; while the state is behind, only those that an operator asked for.
+async fn carry_out(
+    ground: &Ground,
+    cluster: &str,
+    spec: &Spec,
+    give_way: &CancellationToken,
+    report: &mut RetainReport,
+) -> Result<(), StoreError> {
+    for backup in backups(ground, cluster).await?.iter().filter(|b| b.state == BackupState::Deleting) {
+        let by_hand = backup.deletion.as_ref().is_some_and(|d| d.by != "retention");
+        if report.stopped.is_some() && !by_hand {
+            continue;
+        }
+        if give_way.is_cancelled() {
+            report.gave_way = true;
+            break;
+        }
+        let done = delete_at(ground, &spec.addresses, backup, give_way).await;
+        report.gave_way |= done == DeletionPass::GaveWay;
+        report.deletions.push((backup.run.backup_id, done));
+    }
+    Ok(())
+}
+
+async fn backups(ground: &Ground, cluster: &str) -> Result<Vec<Backup>, StoreError> {
+    let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
+    ground.store.backups(filter).await
+}

@@ -1,0 +1,524 @@
+//! Walks one plan: writes the intent, acts, writes the outcome; whatever happens, exporting is resumed first.
+//!
+//! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor what an
+//! answer of a component means beyond the clients' words (`steps`, `wait`).
+
+use super::window::PauseClock;
+use super::{Clients, Ground, Spec, guardian, steps};
+use crate::clients::ClientError;
+use crate::clock::within;
+use crate::domain::Instant;
+use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
+use crate::plan::{Plan, PlannedStep};
+use crate::store::StoreError;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Clean-up after an abort never takes longer; what it could not do is reported.
+const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
+/// Answers kept for the dossier.
+const EVIDENCE: usize = 40;
+
+/// Why a run must end, or pause, before its plan is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing asks it to.
+    None,
+    /// The daemon goes down: outside the pause window the run is left to re-entry, inside it has until then
+    /// (monotonic time of the clock) to leave the window.
+    Shutdown {
+        /// Monotonic time at which the grace is over.
+        until: Duration,
+    },
+    /// Abort with this reason.
+    Abort {
+        /// Countable reason.
+        class: FailureClass,
+        /// One sentence.
+        reason: String,
+    },
+}
+
+/// How the executor left the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The journal has its last entry.
+    Ended,
+    /// The daemon goes down; the run is re-entered after the restart.
+    Suspended,
+}
+
+/// A step that went wrong.
+#[derive(Clone, Debug)]
+pub struct StepError {
+    /// Countable reason.
+    pub class: FailureClass,
+    /// One sentence for the operator.
+    pub reason: String,
+}
+
+impl StepError {
+    /// A step error.
+    pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into() }
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::new(FailureClass::Store, error.to_string())
+    }
+}
+
+/// Why the walk stopped short.
+enum Halt {
+    Failed(StepError),
+    Suspended,
+}
+
+/// One run under way.
+pub struct Execution {
+    pub(super) ground: Ground,
+    pub(super) run: Run,
+    pub(super) spec: Spec,
+    pub(super) plan: Plan,
+    pub(super) clients: Clients,
+    pub(super) pause_clock: Mutex<Option<PauseClock>>,
+    view: Mutex<RunView>,
+    evidence: Mutex<VecDeque<Value>>,
+    proof: Mutex<BTreeMap<String, Value>>,
+    stop: watch::Receiver<Stop>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Execution {
+    /// A run whose `Started` entry is written; its plan is the one that entry names.
+    pub fn new(ground: Ground, run: Run, spec: Spec, plan: Plan, stop: watch::Receiver<Stop>) -> Self {
+        let clients = Clients::new(&spec.addresses, &ground.transport);
+        let pause_clock = run.view.pause.intended_at.map(|at| PauseClock::after_restart(at, &*ground.clock));
+        Self {
+            view: Mutex::new(run.view.clone()),
+            pause_clock: Mutex::new(pause_clock),
+            evidence: Mutex::default(),
+            proof: Mutex::default(),
+            ground,
+            run,
+            spec,
+            plan,
+            clients,
+            stop,
+        }
+    }
+
+    /// Walks the plan to its end, or aborts; returns when the journal has its last entry or the daemon goes down.
+    pub async fn execute(self) -> Left {
+        let started = self.ground.clock.monotonic();
+        match self.walk().await {
+            Ok(()) => match self.certify().await {
+                Ok(certificate) => self.end(Outcome::Completed { certificate }, started).await,
+                Err(error) => self.abort(error, started).await,
+            },
+            Err(Halt::Failed(error)) => self.abort(error, started).await,
+            Err(Halt::Suspended) => Left::Suspended,
+        }
+    }
+
+    /// Ends the run without another step, e.g. when it could not go on after a restart.
+    pub async fn abandon(self, error: StepError) -> Left {
+        let started = self.ground.clock.monotonic();
+        self.abort(error, started).await
+    }
+
+    async fn walk(&self) -> Result<(), Halt> {
+        let mut under_way = FuturesUnordered::new();
+        let mut begun: BTreeSet<Step> = BTreeSet::new();
+        let mut stop = self.stop.clone();
+        loop {
+            let view = self.view();
+            if self.plan.steps.iter().all(|s| view.done.contains(&s.step)) {
+                return Ok(());
+            }
+            let going_down = matches!(*stop.borrow(), Stop::Shutdown { .. });
+            for planned in &self.plan.steps {
+                let ready = !view.done.contains(&planned.step)
+                    && planned.after.iter().all(|before| view.done.contains(before))
+                    && !begun.contains(&planned.step);
+                if !ready {
+                    continue;
+                }
+                if going_down && planned.step == Step::Pause {
+                    return Err(Halt::Suspended);
+                }
+                begun.insert(planned.step);
+                under_way.push(self.take(planned));
+            }
+            let resuming = begun.contains(&Step::Resume);
+            tokio::select! {
+                biased;
+                halt = self.stopped(&mut stop), if !resuming => return Err(halt),
+                done = under_way.next() => match done {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => return Err(Halt::Failed(error)),
+                    None => return Err(Halt::Failed(StepError::new(
+                        FailureClass::Interrupted,
+                        "the plan has steps that can never start; this is a defect, please report it",
+                    ))),
+                },
+                error = self.out_of_time(), if !resuming => return Err(Halt::Failed(error)),
+            }
+        }
+    }
+
+    /// Returns when something asks the run to end or to be left.
+    async fn stopped(&self, stop: &mut watch::Receiver<Stop>) -> Halt {
+        loop {
+            let now = stop.borrow_and_update().clone();
+            match now {
+                Stop::None => {}
+                Stop::Abort { class, reason } => return Halt::Failed(StepError::new(class, reason)),
+                Stop::Shutdown { until } => {
+                    if !self.view().owes_resume() && lock(&self.pause_clock).is_none() {
+                        return Halt::Suspended;
+                    }
+                    let left = until.saturating_sub(self.ground.clock.monotonic());
+                    tokio::select! {
+                        () = self.ground.clock.sleep(left) => return Halt::Failed(StepError::new(
+                            FailureClass::Interrupted,
+                            "the daemon was stopped inside the pause and its shutdown grace ran out",
+                        )),
+                        changed = stop.changed() => if changed.is_err() { futures::future::pending::<()>().await },
+                    }
+                    continue;
+                }
+            }
+            if stop.changed().await.is_err() {
+                futures::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Returns when the run deadline or, while exporting is paused by us, the pause budget is over.
+    async fn out_of_time(&self) -> StepError {
+        let limits = self.spec.limits;
+        loop {
+            let now = self.ground.clock.now();
+            let age = (now - self.run.created_at).to_std().unwrap_or_default();
+            if age >= limits.run_deadline {
+                let text = humantime::format_duration(limits.run_deadline);
+                return StepError::new(
+                    FailureClass::Deadline,
+                    format!("the run took longer than its run_deadline of {text}"),
+                );
+            }
+            let mut left = limits.run_deadline.saturating_sub(age);
+            let paused = lock(&self.pause_clock).as_ref().map(|p| p.elapsed(&*self.ground.clock));
+            if let Some(paused) = paused {
+                if paused >= limits.pause_budget {
+                    let text = humantime::format_duration(limits.pause_budget);
+                    return StepError::new(
+                        FailureClass::PauseBudget,
+                        format!("exporting was paused longer than the pause_budget of {text}"),
+                    );
+                }
+                left = left.min(limits.pause_budget.saturating_sub(paused));
+            }
+            // Wall clock and pause state may change under a long sleep.
+            self.ground.clock.sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+        }
+    }
+
+    /// One step: intent, act, outcome.
+    async fn take(&self, planned: &PlannedStep) -> Result<(), StepError> {
+        let step = planned.step;
+        let began = self.ground.clock.monotonic();
+        if step == Step::Resume {
+            return self.take_resume(began).await;
+        }
+        // The pause writes its intent together with the debt. A start that was intended before a restart is not
+        // repeated: the wait that follows looks what became of it.
+        let begun_before = matches!(step, Step::Start(_)) && self.view().intended.contains(&step);
+        match step {
+            Step::Pause => {}
+            Step::Start(component) if begun_before => {
+                self.write(vec![Event::StartUncertain { component }]).await?;
+            }
+            _ => self.write(vec![Event::StepIntended { step }]).await?,
+        }
+        let act = steps::act(self, step, begun_before);
+        let result = match planned.deadline {
+            Some(limit) => within(&*self.ground.clock, limit, act).await.unwrap_or_else(|| {
+                let text = humantime::format_duration(limit);
+                Err(StepError::new(FailureClass::Deadline, format!("step {step} took longer than {text}")))
+            }),
+            None => act.await,
+        };
+        let ms = self.since(began);
+        match &result {
+            Ok(()) => {
+                tracing::info!(
+                    event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
+                    backup_id = self.run.backup_id.get(), step = %step, duration_ms = ms, outcome = "done"
+                );
+                self.write(vec![Event::StepDone { step, ms }]).await?;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
+                    backup_id = self.run.backup_id.get(), step = %step, duration_ms = ms, outcome = "failed",
+                    reason = %error.reason
+                );
+                if !self.view().owes_resume() {
+                    // Inside the window the resume comes first; the end of the run carries the reason.
+                    let failed = Event::StepFailed { step, reason: error.reason.clone() };
+                    let _ =
+                        within(&*self.ground.clock, Duration::from_secs(5), self.write(vec![failed])).await;
+                }
+            }
+        }
+        result
+    }
+
+    async fn take_resume(&self, began: Duration) -> Result<(), StepError> {
+        if self.view().pause.resumed_at.is_none() && !self.pay_debt().await {
+            // Going down: the debt is durable, whoever comes next pays it and re-enters the run.
+            return Err(StepError::new(
+                FailureClass::Interrupted,
+                "the daemon was stopped before the resume was confirmed",
+            ));
+        }
+        let mut events = vec![Event::StepDone { step: Step::Resume, ms: self.since(began) }];
+        if !self.view().intended.contains(&Step::Resume) {
+            events.insert(0, Event::StepIntended { step: Step::Resume });
+        }
+        self.persist(events).await;
+        Ok(())
+    }
+
+    /// Resumes exporting until the server confirms it; `false` when the daemon goes down before.
+    async fn pay_debt(&self) -> bool {
+        let payment = guardian::Payment {
+            run_id: self.run.run_id,
+            cluster: &self.run.cluster,
+            zeebe: &self.clients.zeebe,
+            by: "run",
+            paused_since: self.view().pause.intended_at,
+        };
+        let mut stop = self.stop.clone();
+        let paid = tokio::select! {
+            biased;
+            () = guardian::pay(&self.ground, &payment) => true,
+            () = grace_over(&mut stop, &self.ground) => false,
+        };
+        if paid {
+            *lock(&self.pause_clock) = None;
+            self.refresh().await;
+        }
+        paid
+    }
+
+    async fn abort(&self, error: StepError, started: Duration) -> Left {
+        self.settle_pause().await;
+        if (self.view().owes_resume() || lock(&self.pause_clock).is_some()) && !self.pay_debt().await {
+            return Left::Suspended;
+        }
+        let clean_up = steps::clean_up(self, error.class);
+        match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
+            Some(owed) => {
+                for what in owed {
+                    self.clean_up_owed(what).await;
+                }
+            }
+            None => {
+                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into())
+                    .await;
+            }
+        }
+        let dossier = json!({
+            "class": error.class,
+            "reason": error.reason,
+            "answers": *lock(&self.evidence),
+            "proof": *lock(&self.proof),
+        });
+        let outcome = Outcome::Failed { class: error.class, reason: error.reason, dossier };
+        self.end(outcome, started).await
+    }
+
+    /// A pause step that was cut short may have a debt on its way to the disk: writes are in order, so a write that
+    /// has returned shows all before it.
+    async fn settle_pause(&self) {
+        let view = self.view();
+        if view.owes_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
+            return;
+        }
+        let clock = &*self.ground.clock;
+        let _ = within(clock, Duration::from_secs(1), self.ground.store.probe(clock.now())).await;
+        self.refresh().await;
+    }
+
+    async fn clean_up_owed(&self, what: String) {
+        tracing::warn!(event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
+            step = "clean_up", outcome = "owed", reason = %what);
+        self.persist(vec![Event::CleanupOwed { what }]).await;
+    }
+
+    async fn end(&self, outcome: Outcome, started: Duration) -> Left {
+        self.persist(vec![Event::Ended(outcome.clone())]).await;
+        if !self.view().ended() {
+            // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
+            // paid before it is.
+            self.refresh().await;
+            if self.view().owes_resume() {
+                if !self.pay_debt().await {
+                    return Left::Suspended;
+                }
+                self.persist(vec![Event::Ended(outcome.clone())]).await;
+            }
+            if !self.view().ended() {
+                return Left::Suspended;
+            }
+        }
+        let ms = self.since(started);
+        let schedules: Vec<&str> = self.run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
+        let schedule = schedules.join(",");
+        match outcome {
+            Outcome::Completed { .. } => tracing::info!(
+                event = "run.succeeded", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
+                backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "completed"
+            ),
+            Outcome::Failed { class, reason, .. } => {
+                if class == FailureClass::Cancelled {
+                    tracing::warn!(event = "run.cancelled", run_id = %self.run.run_id, cluster = %self.run.cluster, reason);
+                }
+                tracing::error!(
+                    event = "run.failed", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
+                    backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "failed", reason
+                );
+            }
+        }
+        Left::Ended
+    }
+
+    /// A last look at everything, after the resume: the evidence of rule I6.
+    async fn certify(&self) -> Result<Value, StepError> {
+        let components = steps::look_at_all(self).await?;
+        let view = self.view();
+        Ok(json!({
+            "backup_id": self.run.backup_id,
+            "run_id": self.run.run_id,
+            "cluster": self.run.cluster,
+            "instance": self.ground.instance,
+            "version": view.version,
+            "family": view.family,
+            "components": components,
+            "pause": {
+                "mode": view.pause.mode,
+                "intended_at": view.pause.intended_at,
+                "confirmed_at": view.pause.confirmed_at,
+                "resume_intended_at": view.pause.resume_intended_at,
+                "resumed_at": view.pause.resumed_at,
+                "exported_positions": view.pause.positions,
+            },
+            "proof": *lock(&self.proof),
+        }))
+    }
+
+    /// The view as of the last successful write.
+    pub(super) fn view(&self) -> RunView {
+        lock(&self.view).clone()
+    }
+
+    /// Appends entries; an error means that nothing was written.
+    pub(super) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
+        Ok(self.append(events).await?)
+    }
+
+    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        let at = self.ground.clock.now();
+        let entries = events.into_iter().map(|event| Entry { at, event }).collect();
+        let view = self.ground.store.append(self.run.run_id, entries).await?;
+        *lock(&self.view) = view;
+        Ok(())
+    }
+
+    /// Writes what must be written, for as long as it takes, unless the daemon goes down.
+    async fn persist(&self, events: Vec<Event>) {
+        let mut pause = Duration::from_millis(200);
+        let mut stop = self.stop.clone();
+        loop {
+            let Err(error) = self.append(events.clone()).await else { return };
+            if let StoreError::Illegal(illegal) = &error {
+                tracing::error!(event = "store.unwritable", run_id = %self.run.run_id, cluster = %self.run.cluster,
+                    reason = %illegal);
+                return;
+            }
+            tracing::error!(event = "store.unwritable", run_id = %self.run.run_id, cluster = %self.run.cluster,
+                reason = %error);
+            if matches!(*stop.borrow(), Stop::Shutdown { .. }) {
+                return;
+            }
+            tokio::select! {
+                () = self.ground.clock.sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(60));
+        }
+    }
+
+    /// Reads the run again after somebody else wrote into its journal.
+    async fn refresh(&self) {
+        if let Ok(Some(run)) = self.ground.store.run(self.run.run_id).await {
+            *lock(&self.view) = run.view;
+        }
+    }
+
+    /// Sets the pause clock and takes over what the debt's entry did to the view.
+    pub(super) async fn pause_begins(&self, intended_at: Instant) {
+        *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.ground.clock));
+        self.refresh().await;
+    }
+
+    /// Keeps an answer for the dossier.
+    pub(super) fn remember(&self, error: &ClientError) {
+        let mut evidence = lock(&self.evidence);
+        if evidence.len() == EVIDENCE {
+            evidence.pop_front();
+        }
+        evidence.push_back(
+            json!({ "at": self.ground.clock.now(), "component": error.component, "answer": error.evidence }),
+        );
+    }
+
+    /// Keeps a fact for certificate and dossier.
+    pub(super) fn prove(&self, name: &str, fact: Value) {
+        lock(&self.proof).insert(name.to_owned(), fact);
+    }
+
+    fn since(&self, began: Duration) -> u64 {
+        self.ground.clock.monotonic().saturating_sub(began).as_millis() as u64
+    }
+}
+
+/// Returns when a shutdown was asked for and its grace is over.
+async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground) {
+    loop {
+        let until = match *stop.borrow_and_update() {
+            Stop::Shutdown { until } => Some(until),
+            _ => None,
+        };
+        if let Some(until) = until {
+            ground.clock.sleep(until.saturating_sub(ground.clock.monotonic())).await;
+            return;
+        }
+        if stop.changed().await.is_err() {
+            futures::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What must be known before a run begins: version, components, ids in use, what the records pattern matches.
+//!
+//! Only looks; changes nothing in the cluster.
+
+use super::executor::StepError;
+use super::{Clients, Ground, Spec};
+use crate::clients::{Capabilities, ClientError, ErrorKind, Exporters, probe};
+use crate::domain::Component;
+use crate::journal::FailureClass;
+
+/// What a look at the cluster showed.
+pub struct Prepared {
+    /// Version, family, pause, components.
+    pub capabilities: Capabilities,
+    /// The largest id any component or snapshot name shows.
+    pub largest_seen: i64,
+    /// Indices that match the records pattern.
+    pub records_indices: Vec<String>,
+    /// Partitions a whole Zeebe backup holds.
+    pub partitions: Option<u32>,
+}
+
+/// Looks at everything a run needs.
+pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError> {
+    let capabilities = probe(&spec.addresses, spec.version.as_deref(), &ground.transport)
+        .await
+        .map_err(|error| refused("the cluster could not be examined", &error))?;
+    let clients = Clients::new(&spec.addresses, &ground.transport);
+    let mut largest = 0;
+    let listed =
+        clients.zeebe.list().await.map_err(|error| refused("zeebe's backups could not be listed", &error))?;
+    largest = listed.iter().map(|l| l.id).fold(largest, i64::max);
+    let mut records_indices = Vec::new();
+    let mut by_name = false;
+    if let (Some(search), Some(address)) = (&clients.search, &spec.addresses.search) {
+        let mut repositories = vec![&address.repository];
+        if address.webapps_repository != address.repository {
+            repositories.push(&address.webapps_repository);
+        }
+        for repository in repositories {
+            let snapshots = search.snapshots(repository, "camunda_*").await.map_err(|error| {
+                refused(&format!("the snapshots of repository {repository} could not be listed"), &error)
+            })?;
+            largest = snapshots.iter().filter_map(|s| id_in_name(&s.name)).fold(largest, i64::max);
+        }
+        by_name = true;
+        if let Some(pattern) = &address.records {
+            records_indices = search
+                .indices(pattern)
+                .await
+                .map_err(|error| refused(&format!("the indices of {pattern} could not be listed"), &error))?;
+            if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
+                return Err(StepError::new(
+                    FailureClass::Records,
+                    format!(
+                        "no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"
+                    ),
+                ));
+            }
+        }
+    }
+    for (component, app) in &clients.apps {
+        match app.list().await {
+            Ok(listed) => largest = listed.iter().map(|l| l.id).fold(largest, i64::max),
+            // Operate on OpenSearch cannot list while any part runs; the snapshot names have told the ids already.
+            Err(error) if by_name && matches!(error.kind, ErrorKind::Refused) => {}
+            Err(error) => return Err(refused(&format!("{component}'s backups could not be listed"), &error)),
+        }
+    }
+    let partitions = match capabilities.partitions {
+        Some(count) => Some(count),
+        None => {
+            clients.zeebe.exporters().await.ok().filter(|e| e.readable).map(|e| e.partitions.len() as u32)
+        }
+    };
+    Ok(Prepared { capabilities, largest_seen: largest, records_indices, partitions })
+}
+
+/// What the partitions say, if they can be read at all.
+pub async fn exporters(ground: &Ground, spec: &Spec) -> Result<Exporters, ClientError> {
+    Clients::new(&spec.addresses, &ground.transport).zeebe.exporters().await
+}
+
+fn refused(what: &str, error: &ClientError) -> StepError {
+    let class = match error.kind {
+        ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => FailureClass::Unreachable,
+        _ => FailureClass::Component,
+    };
+    StepError::new(class, format!("{what}: {error}"))
+}
+
+/// The id in `camunda_operate_17_8.6.0_part_1_of_6` or `camunda_zeebe_records_backup_17`.
+pub fn id_in_name(name: &str) -> Option<i64> {
+    let rest = name.strip_prefix("camunda_")?;
+    let id = match rest.strip_prefix("zeebe_records_backup_") {
+        Some(id) => id,
+        None => rest.split('_').nth(1)?,
+    };
+    id.parse().ok().filter(|id| *id > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::id_in_name;
+
+    #[test]
+    fn ids_are_read_from_snapshot_names() {
+        assert_eq!(id_in_name("camunda_operate_17_8.6.0_part_1_of_6"), Some(17));
+        assert_eq!(id_in_name("camunda_optimize_18_8.6.0_part_1_of_2"), Some(18));
+        assert_eq!(id_in_name("camunda_zeebe_records_backup_19"), Some(19));
+        assert_eq!(id_in_name("camunda_zeebe_records_backup_x"), None);
+        assert_eq!(id_in_name("somebody_elses"), None);
+    }
+}

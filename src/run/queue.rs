@@ -1,0 +1,293 @@
+//! One operation per cluster at a time (rule I4): waiting occurrences, runs under way, deletions between them.
+//!
+//! Owns which run starts when its cluster is free. Must not know times beyond an occurrence's own (`schedule`),
+//! nor steps (`plan`).
+
+mod recovery;
+mod start;
+mod upkeep;
+
+pub use start::ManualError;
+
+use super::executor::Stop;
+use super::guardian::Guardian;
+use super::{Ground, Spec};
+use crate::domain::{Instant, RunId};
+use crate::journal::FailureClass;
+use crate::retention::PoolRule;
+use crate::store::OccurrenceRow;
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What the queue needs to know of a cluster; from the config.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// What its runs need.
+    pub spec: Spec,
+    /// What its pools keep.
+    pub rules: Vec<PoolRule>,
+    /// The shortest interval between the starts of manual runs.
+    pub manual_min_interval: Duration,
+}
+
+/// What a cluster is doing.
+enum Busy {
+    Run { run_id: Option<RunId>, stop: watch::Sender<Stop> },
+    Upkeep { give_way: CancellationToken },
+}
+
+#[derive(Default)]
+struct Slot {
+    waiting: Vec<OccurrenceRow>,
+    busy: Option<Busy>,
+    upkeep_due: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    slots: HashMap<String, Slot>,
+    /// Set once, when the daemon goes down: monotonic time at which the grace is over.
+    going_down: Option<Duration>,
+}
+
+/// The queue of every cluster.
+#[derive(Clone)]
+pub struct Queue {
+    ground: Ground,
+    guardian: Guardian,
+    inner: Arc<Mutex<Inner>>,
+    permits: Arc<Semaphore>,
+    settings: Arc<ArcSwap<BTreeMap<String, ClusterSettings>>>,
+}
+
+/// A reason why an operation cannot begin, in a word for the occurrence's record.
+pub const EXPORTING_OWED: &str = "exporting_owed";
+/// See `EXPORTING_OWED`.
+pub const PAUSED_BY_OTHER: &str = "paused_by_other";
+
+impl Queue {
+    /// An empty queue that runs at most `max_parallel` runs side by side.
+    pub fn new(ground: Ground, guardian: Guardian, max_parallel: usize) -> Self {
+        Self {
+            ground,
+            guardian,
+            inner: Arc::default(),
+            permits: Arc::new(Semaphore::new(max_parallel.clamp(1, Semaphore::MAX_PERMITS))),
+            settings: Arc::new(ArcSwap::from_pointee(BTreeMap::new())),
+        }
+    }
+
+    /// Takes over new settings. A run keeps those it began with; the run of a cluster that is gone is ended.
+    pub fn configure(&self, settings: BTreeMap<String, ClusterSettings>) {
+        let removed: Vec<String> =
+            self.settings.load().keys().filter(|name| !settings.contains_key(*name)).cloned().collect();
+        self.settings.store(Arc::new(settings));
+        for cluster in removed {
+            self.stop(
+                &cluster,
+                FailureClass::Removed,
+                "the cluster was taken out of the config while it ran",
+            );
+            let waiting: Vec<OccurrenceRow> = self
+                .lock()
+                .slots
+                .get_mut(&cluster)
+                .map(|s| std::mem::take(&mut s.waiting))
+                .unwrap_or_default();
+            self.skip_later(waiting, "the cluster was taken out of the config".into());
+        }
+    }
+
+    /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free.
+    pub fn submit(&self, rows: Vec<OccurrenceRow>) {
+        let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
+        {
+            let mut inner = self.lock();
+            for row in rows {
+                let slot = inner.slots.entry(row.occurrence.cluster.clone()).or_default();
+                if slot.waiting.iter().any(|w| w.occurrence == row.occurrence) {
+                    continue;
+                }
+                starts.insert((row.start_at, row.occurrence.cluster.clone()));
+                slot.waiting.push(row);
+            }
+        }
+        for (start_at, cluster) in starts {
+            let queue = self.clone();
+            self.ground.tasks.spawn(async move {
+                queue.sleep_until(start_at, &cluster).await;
+                queue.kick(&cluster);
+            });
+        }
+    }
+
+    /// Waits until the wall clock reads `instant`, whatever jumps it makes meanwhile.
+    async fn sleep_until(&self, instant: Instant, cluster: &str) {
+        loop {
+            let left = (instant - self.ground.clock.now()).to_std().unwrap_or_default();
+            if left.is_zero() || self.going_down() || !self.lock().slots.contains_key(cluster) {
+                return;
+            }
+            self.ground.clock.sleep(left.min(Duration::from_secs(1))).await;
+        }
+    }
+
+    /// Starts what can start on a cluster.
+    pub fn kick(&self, cluster: &str) {
+        let now = self.ground.clock.now();
+        let mut inner = self.lock();
+        if inner.going_down.is_some() {
+            return;
+        }
+        let Some(slot) = inner.slots.get_mut(cluster) else { return };
+        let due = slot.waiting.iter().any(|w| w.start_at <= now);
+        match &slot.busy {
+            Some(Busy::Upkeep { give_way }) if due => give_way.cancel(),
+            None if due => {
+                let (stop, stopped) = watch::channel(Stop::None);
+                slot.busy = Some(Busy::Run { run_id: None, stop });
+                drop(inner);
+                let (queue, cluster) = (self.clone(), cluster.to_owned());
+                self.ground.tasks.spawn(async move {
+                    queue.run_waiting(&cluster, stopped).await;
+                    queue.free(&cluster);
+                });
+            }
+            None if slot.upkeep_due => {
+                slot.upkeep_due = false;
+                let give_way = CancellationToken::new();
+                slot.busy = Some(Busy::Upkeep { give_way: give_way.clone() });
+                drop(inner);
+                let (queue, cluster) = (self.clone(), cluster.to_owned());
+                self.ground.tasks.spawn(async move {
+                    queue.upkeep(&cluster, give_way).await;
+                    queue.free(&cluster);
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// The operation of a cluster has ended.
+    fn free(&self, cluster: &str) {
+        if let Some(slot) = self.lock().slots.get_mut(cluster) {
+            slot.busy = None;
+        }
+        self.kick(cluster);
+    }
+
+    /// Asks for retention and deletions on a cluster as soon as it is free.
+    pub fn ask_upkeep(&self, cluster: &str) {
+        self.lock().slots.entry(cluster.to_owned()).or_default().upkeep_due = true;
+        self.kick(cluster);
+    }
+
+    /// Skips occurrences that have waited too long; called by every tick.
+    pub fn expire(&self) {
+        let now = self.ground.clock.now();
+        let expired = self.take_waiting(|_, row| row.start_until <= now);
+        self.skip_later(expired, "its cluster was busy until start_within was over".into());
+    }
+
+    /// Skips what is due on clusters whose resume is not confirmed: no run can begin there before it is.
+    pub fn skip_owing(&self, owing: &BTreeSet<String>) {
+        let now = self.ground.clock.now();
+        let due = self.take_waiting(|cluster, row| row.start_at <= now && owing.contains(cluster));
+        self.skip_later(due, format!("{EXPORTING_OWED}: an earlier run's resume is not confirmed yet"));
+    }
+
+    fn take_waiting(&self, goes: impl Fn(&str, &OccurrenceRow) -> bool) -> Vec<OccurrenceRow> {
+        let mut taken = Vec::new();
+        for (cluster, slot) in &mut self.lock().slots {
+            taken.extend(slot.waiting.extract_if(.., |row| goes(cluster, row)));
+        }
+        taken
+    }
+
+    /// Records skips beside the caller; a store that is down is tried again until the daemon goes down.
+    fn skip_later(&self, rows: Vec<OccurrenceRow>, reason: String) {
+        if rows.is_empty() {
+            return;
+        }
+        let queue = self.clone();
+        self.ground.tasks.spawn(async move { queue.skip(rows, reason).await });
+    }
+
+    async fn skip(&self, rows: Vec<OccurrenceRow>, reason: String) {
+        for row in &rows {
+            tracing::warn!(
+                event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
+                due_at = %row.occurrence.due_at.to_rfc3339(), reason
+            );
+        }
+        let occurrences: Vec<_> = rows.into_iter().map(|r| r.occurrence).collect();
+        let mut pause = Duration::from_millis(200);
+        while let Err(error) = self.ground.store.skip(occurrences.clone(), reason.clone()).await {
+            tracing::error!(event = "store.unwritable", reason = %error);
+            if self.going_down() {
+                return;
+            }
+            self.ground.clock.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Asks the run of a cluster to end. `false` when none is under way.
+    pub fn stop(&self, cluster: &str, class: FailureClass, reason: &str) -> bool {
+        let inner = self.lock();
+        match inner.slots.get(cluster).and_then(|s| s.busy.as_ref()) {
+            Some(Busy::Run { stop, .. }) => {
+                stop.send_replace(Stop::Abort { class, reason: reason.to_owned() });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Asks every run that owes a resume to end: `resume-exporting --if-ours` beside a live daemon.
+    pub fn stop_indebted(&self, clusters: &[String], reason: &str) {
+        for cluster in clusters {
+            self.stop(cluster, FailureClass::Interrupted, reason);
+        }
+    }
+
+    /// The run under way on a cluster.
+    pub fn running(&self, cluster: &str) -> Option<RunId> {
+        match self.lock().slots.get(cluster)?.busy.as_ref()? {
+            Busy::Run { run_id, .. } => *run_id,
+            Busy::Upkeep { .. } => None,
+        }
+    }
+
+    /// No new run from now on; runs in their pause window have until `until` (monotonic) to leave it.
+    pub fn go_down(&self, until: Duration) {
+        let mut inner = self.lock();
+        inner.going_down = Some(until);
+        for slot in inner.slots.values() {
+            match &slot.busy {
+                Some(Busy::Run { stop, .. }) => {
+                    stop.send_replace(Stop::Shutdown { until });
+                }
+                Some(Busy::Upkeep { give_way }) => give_way.cancel(),
+                None => {}
+            }
+        }
+    }
+
+    /// How many runs are under way.
+    pub fn under_way(&self) -> usize {
+        self.lock().slots.values().filter(|s| matches!(s.busy, Some(Busy::Run { .. }))).count()
+    }
+
+    fn going_down(&self) -> bool {
+        self.lock().going_down.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

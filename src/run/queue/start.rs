@@ -1,0 +1,354 @@
+//! Beginning a run: what must hold first, the id, the first journal entry, then the executor.
+
+use super::super::executor::{Execution, Left, StepError, Stop};
+use super::super::prepare::{self, Prepared};
+use super::super::{Spec, id_scope};
+use super::{Busy, ClusterSettings, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
+use crate::clients::ExportingState;
+use crate::clock::within;
+use crate::domain::{Pool, RunId, Trigger};
+use crate::journal::{Entry, Event, FailureClass, Run};
+use crate::plan::{Plan, PlanInput, plan};
+use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A manual request waits so long for a deletion to give way.
+const MANUAL_WAIT: Duration = Duration::from_secs(60);
+
+impl Queue {
+    /// Serves everything that waits on a cluster and is due, with one run.
+    pub(super) async fn run_waiting(&self, cluster: &str, stop: watch::Receiver<Stop>) {
+        let Some(_permit) = self.permit(cluster).await else { return };
+        let Some(settings) = self.settings.load().get(cluster).cloned() else { return };
+        let now = self.ground.clock.now();
+        let due: Vec<OccurrenceRow> = {
+            let mut inner = self.lock();
+            let Some(slot) = inner.slots.get_mut(cluster) else { return };
+            let (due, later) = std::mem::take(&mut slot.waiting).into_iter().partition(|w| w.start_at <= now);
+            slot.waiting = later;
+            due
+        };
+        let Some(earliest) = due.iter().map(|row| row.start_at).min() else { return };
+        let late = (now - earliest).num_milliseconds();
+        match self.hindrance(cluster, &settings.spec).await {
+            Ok(None) => {}
+            Ok(Some(reason)) => return self.skip(due, reason).await,
+            Err(error) => return self.wait_again(cluster, due, &error).await,
+        }
+        let prepared = prepare::prepare(&self.ground, &settings.spec).await;
+        let fate_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
+            (true, _) => Fate::CaughtUp,
+            (false, true) => Fate::Fired,
+            (false, false) => Fate::Coalesced,
+        };
+        let mut pools: Vec<Pool> =
+            due.iter().map(|r| Pool::Schedule(r.occurrence.schedule.clone())).collect();
+        pools.sort();
+        pools.dedup();
+        let first_fires = |i: usize| i == 0;
+        let occurrences = due
+            .iter()
+            .enumerate()
+            .map(|(i, row)| (row.occurrence.clone(), fate_of(row, first_fires(i))))
+            .collect();
+        let new = self.new_run(cluster, &settings, &prepared, Trigger::Schedule, occurrences, pools, None);
+        match self.begin_run(new).await {
+            Ok(run) => {
+                for row in &due {
+                    let event = if row.missed { "occurrence.caught_up" } else { "occurrence.due" };
+                    tracing::info!(event, schedule = %row.occurrence.schedule, cluster, run_id = %run.run_id,
+                        due_at = %row.occurrence.due_at.to_rfc3339(), duration_ms = late);
+                }
+                for row in due.iter().skip(1) {
+                    tracing::info!(event = "occurrence.coalesced", schedule = %row.occurrence.schedule, cluster,
+                        run_id = %run.run_id, due_at = %row.occurrence.due_at.to_rfc3339());
+                }
+                self.carry_out(cluster, run, settings.spec, prepared, stop).await;
+            }
+            Err(StoreError::Busy { run_id, .. }) => {
+                self.skip(due, format!("run {run_id} of the cluster has not ended")).await;
+            }
+            Err(error) => self.wait_again(cluster, due, &error).await,
+        }
+    }
+
+    /// Starts a manual run. `Busy` while a run is under way; a deletion gives way within a minute.
+    pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
+        let settings = self
+            .settings
+            .load()
+            .get(cluster)
+            .cloned()
+            .ok_or_else(|| ManualError::UnknownCluster(cluster.to_owned()))?;
+        let stop = self.reserve(cluster).await?;
+        match self.begin_manual(cluster, &settings, note).await {
+            Ok((run, prepared)) => {
+                let run_id = run.run_id;
+                let (queue, name, spec) = (self.clone(), cluster.to_owned(), settings.spec);
+                self.ground.tasks.spawn(async move {
+                    let _permit = queue.permits.acquire().await;
+                    queue.carry_out(&name, run, spec, prepared, stop).await;
+                    queue.free(&name);
+                });
+                Ok(run_id)
+            }
+            Err(error) => {
+                self.free(cluster);
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin_manual(
+        &self,
+        cluster: &str,
+        settings: &ClusterSettings,
+        note: Option<String>,
+    ) -> Result<(Run, Result<Prepared, StepError>), ManualError> {
+        if let Some(reason) = self.hindrance(cluster, &settings.spec).await? {
+            return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
+        }
+        let prepared = prepare::prepare(&self.ground, &settings.spec).await;
+        let mut new =
+            self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
+        new.min_interval = Some(settings.manual_min_interval);
+        Ok((self.begin_run(new).await?, prepared))
+    }
+
+    /// Takes the cluster for a manual run.
+    async fn reserve(&self, cluster: &str) -> Result<watch::Receiver<Stop>, ManualError> {
+        let began = self.ground.clock.monotonic();
+        loop {
+            {
+                let mut inner = self.lock();
+                if inner.going_down.is_some() {
+                    return Err(ManualError::GoingDown);
+                }
+                let slot = inner.slots.entry(cluster.to_owned()).or_default();
+                match &slot.busy {
+                    None => {
+                        let (stop, stopped) = watch::channel(Stop::None);
+                        slot.busy = Some(Busy::Run { run_id: None, stop });
+                        return Ok(stopped);
+                    }
+                    Some(Busy::Run { run_id, .. }) => {
+                        return Err(ManualError::Busy { cluster: cluster.to_owned(), run_id: *run_id });
+                    }
+                    Some(Busy::Upkeep { give_way }) => give_way.cancel(),
+                }
+            }
+            if self.ground.clock.monotonic().saturating_sub(began) >= MANUAL_WAIT {
+                return Err(ManualError::Deleting(cluster.to_owned()));
+            }
+            self.ground.clock.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits for a place among `max_parallel_runs`; meanwhile `expire` skips what waits too long.
+    async fn permit(&self, cluster: &str) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        loop {
+            let acquire = self.permits.clone().acquire_owned();
+            if let Some(permit) = within(&*self.ground.clock, Duration::from_secs(1), acquire).await {
+                return permit.ok();
+            }
+            let waits = self.lock().slots.get(cluster).is_some_and(|s| !s.waiting.is_empty());
+            if !waits || self.going_down() {
+                return None;
+            }
+        }
+    }
+
+    /// What forbids a run before it has begun: a debt of ours, or a pause that is not ours.
+    async fn hindrance(&self, cluster: &str, spec: &Spec) -> Result<Option<String>, StoreError> {
+        if self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster) {
+            return Ok(Some(format!("{EXPORTING_OWED}: an earlier run's resume is not confirmed yet")));
+        }
+        // Unreadable is no hindrance here: the run itself will fail with the reason.
+        let Ok(exporters) = prepare::exporters(&self.ground, spec).await else { return Ok(None) };
+        match exporters.state() {
+            ExportingState::Running | ExportingState::Unknown => Ok(None),
+            state => {
+                let phases = super::super::window::describe(&exporters, state);
+                tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
+                Ok(Some(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause")))
+            }
+        }
+    }
+
+    /// A commit whose answer was lost may have made the run: its row tells.
+    async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
+        let run_id = new.run_id;
+        match self.ground.store.begin_run(new).await {
+            Err(error @ StoreError::Unknown { .. }) => match self.ground.store.run(run_id).await {
+                Ok(Some(run)) => Ok(run),
+                _ => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    /// The store is down: the occurrences wait on, as long as they may.
+    async fn wait_again(&self, cluster: &str, due: Vec<OccurrenceRow>, error: &StoreError) {
+        tracing::error!(event = "store.unwritable", cluster, reason = %error);
+        self.ground.clock.sleep(Duration::from_secs(1)).await;
+        if let Some(slot) = self.lock().slots.get_mut(cluster) {
+            slot.waiting.extend(due);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one row
+    fn new_run(
+        &self,
+        cluster: &str,
+        settings: &ClusterSettings,
+        prepared: &Result<Prepared, StepError>,
+        trigger: Trigger,
+        occurrences: Vec<(crate::domain::Occurrence, Fate)>,
+        pools: Vec<Pool>,
+        note: Option<String>,
+    ) -> NewRun {
+        NewRun {
+            run_id: uuid::Uuid::now_v7(),
+            cluster: cluster.to_owned(),
+            trigger,
+            occurrences,
+            pools,
+            note,
+            spec: serde_json::to_value(&settings.spec).unwrap_or_default(),
+            id_scope: id_scope(cluster, &settings.spec.addresses),
+            largest_seen: prepared.as_ref().map_or(0, |p| p.largest_seen),
+            now: self.ground.clock.now(),
+            min_interval: None,
+        }
+    }
+
+    /// Writes the first entry and walks the plan; or ends the run with what the look before it met.
+    pub(super) async fn carry_out(
+        &self,
+        cluster: &str,
+        mut run: Run,
+        spec: Spec,
+        prepared: Result<Prepared, StepError>,
+        stop: watch::Receiver<Stop>,
+    ) {
+        self.under_way_is(cluster, run.run_id);
+        let schedules: Vec<&str> = run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
+        tracing::info!(event = "run.started", run_id = %run.run_id, cluster, schedule = schedules.join(","),
+            backup_id = run.backup_id.get());
+        let (plan, failed) = match prepared {
+            Ok(prepared) => {
+                let plan = plan_for(cluster, &spec, &prepared);
+                match self.begin(&mut run, &plan, &prepared).await {
+                    Ok(()) => (plan, None),
+                    Err(error) => (plan, Some(error)),
+                }
+            }
+            Err(error) => (empty_plan(cluster), Some(error)),
+        };
+        let run_id = run.run_id;
+        self.guardian.claim(run_id);
+        let execution = Execution::new(self.ground.clone(), run, spec, plan, stop);
+        let left = match failed {
+            None => execution.execute().await,
+            Some(error) => execution.abandon(error).await,
+        };
+        self.after(cluster, run_id, left);
+    }
+
+    pub(super) fn after(&self, cluster: &str, run_id: RunId, left: Left) {
+        self.guardian.release(run_id);
+        if left == Left::Ended
+            && let Some(slot) = self.lock().slots.get_mut(cluster)
+        {
+            slot.upkeep_due = true;
+        }
+    }
+
+    pub(super) fn under_way_is(&self, cluster: &str, run_id: RunId) {
+        if let Some(Busy::Run { run_id: now, .. }) =
+            self.lock().slots.get_mut(cluster).and_then(|s| s.busy.as_mut())
+        {
+            *now = Some(run_id);
+        }
+    }
+
+    async fn begin(&self, run: &mut Run, plan: &Plan, prepared: &Prepared) -> Result<(), StepError> {
+        let event = Event::Started {
+            version: prepared.capabilities.version.to_string(),
+            family: plan.family,
+            pause: plan.pause,
+            components: plan.components.clone(),
+            steps: plan.step_names(),
+            records_indices: prepared.records_indices.clone(),
+            partitions: prepared.partitions,
+        };
+        let entry = Entry { at: self.ground.clock.now(), event };
+        run.view = self.ground.store.append(run.run_id, vec![entry]).await?;
+        Ok(())
+    }
+}
+
+fn plan_for(cluster: &str, spec: &Spec, prepared: &Prepared) -> Plan {
+    plan(&PlanInput {
+        cluster,
+        family: prepared.capabilities.family,
+        pause: prepared.capabilities.pause,
+        components: &prepared.capabilities.components,
+        limits: spec.limits,
+    })
+}
+
+/// The plan of a run that fails before it has one.
+fn empty_plan(cluster: &str) -> Plan {
+    Plan {
+        cluster: cluster.to_owned(),
+        family: crate::domain::Family::V82To87,
+        pause: crate::domain::PauseMode::Soft,
+        components: vec![],
+        steps: vec![],
+    }
+}
+
+/// Why a manual backup does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ManualError {
+    /// Not in the config.
+    #[error("cluster {0} is not in the config: `check` lists the clusters that are")]
+    UnknownCluster(String),
+    /// A run is under way.
+    #[error("cluster {cluster} is busy with {}: wait until it has ended", run_id.map_or("a run that is about to begin".into(), |r| format!("run {r}")))]
+    Busy {
+        /// Cluster.
+        cluster: String,
+        /// The run, once it has its id.
+        run_id: Option<RunId>,
+    },
+    /// A deletion did not give way.
+    #[error("a deletion on cluster {0} did not give way within a minute: try again")]
+    Deleting(String),
+    /// Exporting is not ours to pause.
+    #[error("cluster {cluster} cannot be backed up now: {reason}")]
+    Hindered {
+        /// Cluster.
+        cluster: String,
+        /// Why.
+        reason: String,
+    },
+    /// The daemon goes down.
+    #[error("the daemon is stopping: try again when it is back")]
+    GoingDown,
+    /// Rate limit and store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads a run's stored spec back; a run whose spec cannot be read fails with this.
+pub(super) fn spec_of(run: &Run) -> Result<Spec, StepError> {
+    serde_json::from_value(run.spec.clone()).map_err(|error| {
+        StepError::new(
+            FailureClass::Interrupted,
+            format!("the run's stored settings cannot be read: {error}"),
+        )
+    })
+}

@@ -1,0 +1,28 @@
+//! Between runs: retention and deletions of one cluster, giving way to a due run.
+
+use super::Queue;
+use crate::domain::BackupState;
+use crate::run::delete;
+use crate::store::BackupFilter;
+use tokio_util::sync::CancellationToken;
+
+impl Queue {
+    /// One pass of retention and deletion.
+    pub(super) async fn upkeep(&self, cluster: &str, give_way: CancellationToken) {
+        match self.settings.load().get(cluster).cloned() {
+            Some(settings) => {
+                delete::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
+            }
+            None => self.delete_orphans(cluster, give_way).await,
+        }
+    }
+
+    /// A cluster that left the config keeps its backups; only what an operator asked for is deleted.
+    async fn delete_orphans(&self, cluster: &str, give_way: CancellationToken) {
+        let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
+        let Ok(backups) = self.ground.store.backups(filter).await else { return };
+        for backup in backups.iter().filter(|b| b.state == BackupState::Deleting) {
+            delete::delete_backup(&self.ground, backup, give_way.clone()).await;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What becomes of a run that a restart found unfinished.
+//!
+//! Owns the decision, a pure function of what is known; the queue carries it out. Must not send a resume: the
+//! guardian and the executor do.
+
+use super::Limits;
+use crate::clients::ExportingState;
+use crate::domain::{Instant, PauseMode};
+use crate::journal::{FailureClass, Run, RunStatus, Step};
+use crate::store::Debt;
+use std::time::Duration;
+
+/// What is done with an unfinished run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nothing was begun: it starts as if new.
+    Start,
+    /// It goes on where it was.
+    GoOn,
+    /// Its pause held to the end and only the resume is unconfirmed: pay, then finish.
+    Finish,
+    /// Resume first if a debt is open, then fail.
+    Fail {
+        /// Countable reason.
+        class: FailureClass,
+        /// One sentence.
+        reason: String,
+    },
+}
+
+/// What is known when the decision is made.
+pub struct Known<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// Its debt, if it owes one.
+    pub debt: Option<&'a Debt>,
+    /// What the partitions say; `None` when they cannot be read.
+    pub exporting: Option<ExportingState>,
+    /// Exported positions grew past those of the pause's confirmation.
+    pub positions_moved: bool,
+    /// How long the pause has lasted.
+    pub paused_for: Duration,
+    /// Limits of the run.
+    pub limits: Limits,
+    /// Now.
+    pub now: Instant,
+}
+
+/// The rules of design 5 for a restart inside and outside the pause window.
+pub fn decide(known: &Known<'_>) -> Recovery {
+    let fail = |class, reason: &str| Recovery::Fail { class, reason: reason.to_owned() };
+    let view = &known.run.view;
+    let pause = &view.pause;
+    let age = (known.now - known.run.created_at).to_std().unwrap_or_default();
+    let checked = view.done.contains(&Step::CheckPause);
+    if view.status == RunStatus::Claimed {
+        return if age >= known.limits.run_deadline {
+            fail(
+                FailureClass::Interrupted,
+                "the daemon was down from before the first step until the run_deadline was over",
+            )
+        } else {
+            Recovery::Start
+        };
+    }
+    if checked && view.owes_resume() {
+        return Recovery::Finish;
+    }
+    if age >= known.limits.run_deadline {
+        return fail(FailureClass::Deadline, "the daemon was down until the run_deadline was over");
+    }
+    if pause.resumed_at.is_some() {
+        return if checked {
+            Recovery::GoOn
+        } else {
+            fail(
+                FailureClass::Interrupted,
+                "the daemon went down inside the pause and exporting was resumed before the backup had all its parts",
+            )
+        };
+    }
+    if !view.owes_resume() {
+        return Recovery::GoOn;
+    }
+    if pause.resume_intended_at.is_some() || known.debt.is_none_or(|d| d.resume_intended_at.is_some()) {
+        return fail(
+            FailureClass::Interrupted,
+            "the daemon went down inside the pause and a resume may have been sent before the backup had all its parts",
+        );
+    }
+    if known.paused_for >= known.limits.pause_budget {
+        return fail(
+            FailureClass::PauseBudget,
+            "the daemon went down inside the pause and the pause_budget is over",
+        );
+    }
+    if pause.confirmed_at.is_none() {
+        return fail(FailureClass::Interrupted, "the daemon went down before the pause was confirmed");
+    }
+    let held = matches!(
+        (known.exporting, pause.mode),
+        (Some(ExportingState::SoftPaused), Some(PauseMode::Soft))
+            | (Some(ExportingState::Paused), Some(PauseMode::Hard))
+    );
+    if !held || known.positions_moved {
+        return fail(
+            FailureClass::Interrupted,
+            "the daemon went down inside the pause and not every partition can be shown to have stayed paused",
+        );
+    }
+    Recovery::GoOn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Addresses, BackupId, Trigger};
+    use crate::journal::{Entry, Event, RunView};
+    use chrono::TimeDelta;
+    use std::collections::BTreeMap;
+
+    fn at(seconds: i64) -> Instant {
+        chrono::DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    fn run(events: Vec<Event>) -> Run {
+        let entries: Vec<Entry> =
+            events.into_iter().enumerate().map(|(i, event)| Entry { at: at(i as i64), event }).collect();
+        Run {
+            run_id: uuid::Uuid::nil(),
+            cluster: "orders".into(),
+            backup_id: BackupId::new(1).unwrap(),
+            trigger: Trigger::Schedule,
+            occurrences: vec![],
+            pools: vec![],
+            note: None,
+            created_at: at(0),
+            spec: serde_json::Value::Null,
+            view: RunView::replay(&entries).unwrap(),
+        }
+    }
+
+    fn started() -> Event {
+        Event::Started {
+            version: "8.6.0".into(),
+            family: crate::domain::Family::V82To87,
+            pause: PauseMode::Soft,
+            components: vec![],
+            steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
+            records_indices: vec![],
+            partitions: Some(1),
+        }
+    }
+
+    fn paused() -> Vec<Event> {
+        vec![
+            started(),
+            Event::StepIntended { step: Step::Pause },
+            Event::PauseConfirmed { mode: PauseMode::Soft, positions: BTreeMap::new() },
+            Event::StepDone { step: Step::Pause, ms: 1 },
+        ]
+    }
+
+    fn debt(resume_intended: bool) -> Debt {
+        Debt {
+            run_id: uuid::Uuid::nil(),
+            cluster: "orders".into(),
+            addresses: Addresses {
+                zeebe: "http://z".into(),
+                operate: None,
+                tasklist: None,
+                optimize: None,
+                rest: None,
+                brokers: vec![],
+                search: None,
+            },
+            intended_at: at(1),
+            intended_since_boot_ms: None,
+            resume_intended_at: resume_intended.then(|| at(3)),
+            attempts: 0,
+            last_error: None,
+            paid_at: None,
+            forgiven: None,
+        }
+    }
+
+    fn check(events: Vec<Event>, change: impl FnOnce(&mut Known<'_>), expected: &str) {
+        let run = run(events);
+        let owed = debt(false);
+        let mut known = Known {
+            run: &run,
+            debt: run.view.owes_resume().then_some(&owed),
+            exporting: Some(ExportingState::SoftPaused),
+            positions_moved: false,
+            paused_for: Duration::from_secs(5),
+            limits: Limits::default(),
+            now: at(10),
+        };
+        change(&mut known);
+        let text = match decide(&known) {
+            Recovery::Start => "start".into(),
+            Recovery::GoOn => "go on".into(),
+            Recovery::Finish => "finish".into(),
+            Recovery::Fail { class, .. } => format!("{class:?}"),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn nothing_begun_starts_and_outside_the_window_goes_on() {
+        check(vec![], |_| {}, "start");
+        check(vec![started()], |_| {}, "go on");
+        check(vec![started()], |k| k.now = at(5 * 3600), "Deadline");
+        check(vec![], |k| k.now = at(5 * 3600), "Interrupted");
+    }
+
+    #[test]
+    fn inside_the_window_it_goes_on_only_when_everything_shows_the_pause_held() {
+        check(paused(), |_| {}, "go on");
+        check(paused(), |k| k.exporting = None, "Interrupted");
+        check(paused(), |k| k.exporting = Some(ExportingState::Running), "Interrupted");
+        check(paused(), |k| k.exporting = Some(ExportingState::Mixed), "Interrupted");
+        check(paused(), |k| k.exporting = Some(ExportingState::Paused), "Interrupted");
+        check(paused(), |k| k.positions_moved = true, "Interrupted");
+        check(paused(), |k| k.paused_for = Duration::from_secs(46 * 60), "PauseBudget");
+        check(paused()[..2].to_vec(), |_| {}, "Interrupted");
+        let intended = debt(true);
+        let run = run(paused());
+        let known = Known {
+            run: &run,
+            debt: Some(&intended),
+            exporting: Some(ExportingState::SoftPaused),
+            positions_moved: false,
+            paused_for: Duration::ZERO,
+            limits: Limits::default(),
+            now: at(10),
+        };
+        assert!(matches!(decide(&known), Recovery::Fail { class: FailureClass::Interrupted, .. }));
+    }
+
+    #[test]
+    fn a_debt_paid_by_somebody_else_fails_the_run_unless_the_pause_had_been_checked() {
+        let mut events = paused();
+        events.push(Event::Resumed { by: "command".into() });
+        check(events, |_| {}, "Interrupted");
+        let mut checked = paused();
+        checked.push(Event::StepIntended { step: Step::CheckPause });
+        checked.push(Event::StepDone { step: Step::CheckPause, ms: 1 });
+        check(checked.clone(), |_| {}, "finish");
+        checked.push(Event::Resumed { by: "command".into() });
+        check(checked, |_| {}, "go on");
+    }
+}

@@ -1,0 +1,315 @@
+//! What each step does: the look before a start, the start, the last look, and clean-up after an abort.
+//!
+//! Must not know the order of steps (that is the plan's) or write intents (the executor does).
+
+use super::executor::{Execution, StepError};
+use super::wait::{self, TransientLook};
+use super::{Mark, id_scope, window};
+use crate::clients::{ClientError, ErrorKind, Search, Seen};
+use crate::domain::Component;
+use crate::journal::{Event, FailureClass, Step};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A look before a start is repeated on a transient answer for so long.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Carries out one step. `begun_before`: its intent stems from before a restart, so a start is not sent again.
+pub(super) async fn act(execution: &Execution, step: Step, begun_before: bool) -> Result<(), StepError> {
+    match step {
+        Step::Guard => guard_all(execution).await,
+        Step::Start(_) if begun_before => Ok(()),
+        Step::Start(component) => start(execution, component).await,
+        Step::Wait(component) => wait::wait(execution, component).await,
+        Step::Pause => window::pause(execution).await,
+        Step::CheckPause => window::check(execution).await,
+        // The executor resumes itself: nothing may stand between it and the request.
+        Step::Resume => Ok(()),
+    }
+}
+
+/// No component may know the id: one that does would answer for an older backup as if it were this one.
+async fn guard_all(execution: &Execution) -> Result<(), StepError> {
+    for component in execution.plan.components.clone() {
+        guard(execution, component).await?;
+    }
+    Ok(())
+}
+
+async fn guard(execution: &Execution, component: Component) -> Result<(), StepError> {
+    let looker = TransientLook::new(&*execution.ground.clock, LOOK);
+    let seen = looker.look(|| look(execution, component), |error| execution.remember(error)).await.map_err(
+        |error| {
+            StepError::new(
+                FailureClass::Unreachable,
+                format!("{component} could not be asked whether it knows the id before the start: {error}"),
+            )
+        },
+    )?;
+    match seen {
+        Seen::Absent => Ok(()),
+        other => Err(StepError::new(
+            FailureClass::Conflict,
+            format!(
+                "{component} already answers for backup id {} ({}): the id is burnt, the next run takes a higher one",
+                execution.run.backup_id,
+                word(&other)
+            ),
+        )),
+    }
+}
+
+/// One look at this run's id in one component.
+pub(super) async fn look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
+    let id = execution.run.backup_id;
+    match component {
+        Component::Zeebe => execution.clients.zeebe.see(id).await,
+        Component::Records => {
+            let Some((search, repository)) = records(execution) else { return Ok(Seen::Absent) };
+            let snapshot = search.see_snapshot(&repository, &Search::records_name(id)).await?;
+            Ok(wait::seen_of(snapshot.as_ref()))
+        }
+        app => match execution.clients.apps.get(&app) {
+            Some(client) => client.see(id).await,
+            None => Ok(Seen::Absent),
+        },
+    }
+}
+
+/// The search client and the repository of the records snapshot.
+pub(super) fn records(execution: &Execution) -> Option<(&Search, String)> {
+    let address = execution.spec.addresses.search.as_ref()?;
+    Some((execution.clients.search.as_ref()?, address.repository.clone()))
+}
+
+async fn start(execution: &Execution, component: Component) -> Result<(), StepError> {
+    guard(execution, component).await?;
+    let id = execution.run.backup_id;
+    let asked = match component {
+        Component::Zeebe => execution.clients.zeebe.start(id).await.map(|()| None),
+        Component::Records => return start_records(execution).await,
+        app => match execution.clients.apps.get(&app) {
+            Some(client) => client.start(id).await.map(Some),
+            None => {
+                return Err(StepError::new(
+                    FailureClass::Component,
+                    format!("{app} has no address in the config"),
+                ));
+            }
+        },
+    };
+    match asked {
+        Ok(names) => {
+            let repository = execution
+                .spec
+                .addresses
+                .search
+                .as_ref()
+                .map(|s| s.webapps_repository.clone())
+                .filter(|_| names.is_some());
+            if let Some(names) = names.filter(|names| !names.is_empty()) {
+                execution.write(vec![Event::Announced { component, repository, names }]).await?;
+            }
+            Ok(())
+        }
+        Err(error) => refused_or_unknown(execution, component, &error).await,
+    }
+}
+
+/// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
+async fn refused_or_unknown(
+    execution: &Execution,
+    component: Component,
+    error: &ClientError,
+) -> Result<(), StepError> {
+    execution.remember(error);
+    if let ErrorKind::Conflict { highest } = error.kind {
+        if let Some(highest) = highest {
+            let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
+            execution.ground.store.raise_mark(scope, highest).await?;
+        }
+        return Err(StepError::new(
+            FailureClass::Conflict,
+            format!("{component} refused the backup id: {error}"),
+        ));
+    }
+    if error.may_have_acted() {
+        return execution.write(vec![Event::StartUncertain { component }]).await;
+    }
+    let class = match error.kind {
+        ErrorKind::NotSent => FailureClass::Unreachable,
+        _ => FailureClass::Component,
+    };
+    Err(StepError::new(class, format!("{component} did not start the backup: {error}")))
+}
+
+async fn start_records(execution: &Execution) -> Result<(), StepError> {
+    let Some((search, repository)) = records(execution) else {
+        return Err(StepError::new(
+            FailureClass::Records,
+            "the exported records have no search engine in the config",
+        ));
+    };
+    let pattern =
+        execution.spec.addresses.search.as_ref().and_then(|s| s.records.clone()).unwrap_or_default();
+    let indices = search.indices(&pattern).await.map_err(|error| {
+        execution.remember(&error);
+        StepError::new(
+            FailureClass::Records,
+            format!("the indices of {pattern} could not be listed: {error}"),
+        )
+    })?;
+    if indices.is_empty() {
+        return Err(StepError::new(
+            FailureClass::Records,
+            format!(
+                "no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"
+            ),
+        ));
+    }
+    execution.prove("records_indices_before", json!(indices));
+    let id = execution.run.backup_id;
+    let name = Search::records_name(id);
+    execution
+        .write(vec![Event::Announced {
+            component: Component::Records,
+            repository: Some(repository.clone()),
+            names: vec![name.clone()],
+        }])
+        .await?;
+    let mark = Mark {
+        instance: execution.ground.instance.clone(),
+        cluster: execution.run.cluster.clone(),
+        run_id: execution.run.run_id,
+    };
+    match search.start_snapshot(&repository, &name, &pattern, mark.metadata()).await {
+        Ok(()) => Ok(()),
+        Err(error) => refused_or_unknown(execution, Component::Records, &error).await,
+    }
+}
+
+/// Every component complete with this id, seen after the resume; the facts go into the certificate.
+pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepError> {
+    let mut facts = serde_json::Map::new();
+    for component in execution.plan.components.clone() {
+        let looker = TransientLook::new(&*execution.ground.clock, LOOK);
+        let seen = looker
+            .look(|| look(execution, component), |error| execution.remember(error))
+            .await
+            .map_err(|error| {
+                StepError::new(
+                    FailureClass::Unreachable,
+                    format!("{component} could not be seen complete after the resume: {error}"),
+                )
+            })?;
+        match seen {
+            Seen::Completed(progress) => {
+                facts.insert(
+                    component.name().to_owned(),
+                    json!({ "state": "COMPLETED", "parts": progress.parts }),
+                );
+            }
+            other => {
+                return Err(StepError::new(
+                    FailureClass::Component,
+                    format!(
+                        "{component} was complete and is not any more ({}): someone changed the backup",
+                        word(&other)
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(Value::Object(facts))
+}
+
+/// Stops what still runs after an abort. Returns what could not be done, one sentence each.
+pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
+    let mut owed = Vec::new();
+    let view = execution.view();
+    for component in &execution.plan.components {
+        let start = Step::Start(*component);
+        // After a conflict, what answers under this id where we did not start is somebody else's.
+        let others = class == FailureClass::Conflict && !view.done.contains(&start);
+        if !view.intended.contains(&start) || others {
+            continue;
+        }
+        if let Err(what) = stop_running(execution, *component).await {
+            owed.push(what);
+        }
+    }
+    owed
+}
+
+async fn stop_running(execution: &Execution, component: Component) -> Result<(), String> {
+    let id = execution.run.backup_id;
+    let owed = |why: &str| {
+        format!("{component} may still be taking backup {id}: {why}; retention deletes its remains")
+    };
+    let mut deleted = false;
+    let mut quiet = 0;
+    for _ in 0..60 {
+        let seen = match look(execution, component).await {
+            Ok(seen) => seen,
+            Err(error) => return Err(owed(&error.to_string())),
+        };
+        let running = match &seen {
+            Seen::Running(_) | Seen::Unclear { .. } => true,
+            // Between two parts of a web app, or for ever after one failed: it has to be quiet for a while.
+            Seen::Incomplete(_) => {
+                quiet += 1;
+                quiet < 10
+            }
+            // Not begun yet, or gone: a start whose answer was lost may still surface.
+            Seen::Absent => {
+                quiet += 1;
+                !deleted && quiet < 4
+            }
+            // Terminal parts stay for the failed pool, unless they surfaced after the deletion.
+            Seen::Completed(_) | Seen::Failed { .. } => {
+                if deleted {
+                    delete(execution, component).await.map_err(|e| owed(&e.to_string()))?;
+                }
+                return Ok(());
+            }
+        };
+        if !running {
+            return Ok(());
+        }
+        if matches!(seen, Seen::Running(_) | Seen::Unclear { .. }) && !deleted {
+            delete(execution, component).await.map_err(|e| owed(&e.to_string()))?;
+            deleted = true;
+        }
+        execution.ground.clock.sleep(Duration::from_millis(500)).await;
+    }
+    Err(owed("it did not end in time"))
+}
+
+async fn delete(execution: &Execution, component: Component) -> Result<(), ClientError> {
+    let id = execution.run.backup_id;
+    match component {
+        Component::Zeebe => execution.clients.zeebe.delete(id).await,
+        Component::Records => match records(execution) {
+            Some((search, repository)) => {
+                search.delete_snapshot(&repository, &Search::records_name(id)).await.map(|_| ())
+            }
+            None => Ok(()),
+        },
+        app => match execution.clients.apps.get(&app) {
+            Some(client) => client.delete(id).await,
+            None => Ok(()),
+        },
+    }
+}
+
+/// A look in a few words, for a sentence.
+pub(super) fn word(seen: &Seen) -> String {
+    match seen {
+        Seen::Absent => "does not exist".into(),
+        Seen::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),
+        Seen::Incomplete(p) => format!("incomplete, {} of {} parts", p.done(), p.parts.len()),
+        Seen::Completed(_) => "completed".into(),
+        Seen::Failed { reason, .. } => format!("failed: {reason}"),
+        Seen::Unclear { reason } => reason.clone(),
+    }
+}

@@ -1,0 +1,311 @@
+//! Waiting for a component: how often to look, what counts as progress, and when a completed part is believed.
+//!
+//! While waiting, a transient answer and a final one look the same (404, INCOMPLETE, Operate's 400 on OpenSearch,
+//! 5xx, a lost answer): only progress and `stall_after` tell them apart.
+
+use super::Mark;
+use super::executor::{Execution, StepError};
+use super::steps::{self, word};
+use crate::clients::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
+use crate::clock::Clock;
+use crate::domain::Component;
+use crate::journal::{Event, FailureClass};
+use serde_json::json;
+use std::future::Future;
+use std::time::Duration;
+
+/// Where the clocks of components may differ from ours.
+const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+/// A start whose answer was lost shows within this time, or was never acted upon.
+const LOST_START: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next look: 50 ms at first, then 2 % of the time already waited, between 50 ms and 5 s
+/// and at least ten times what the last answer took.
+pub(super) fn pace(waited: Duration, answer_took: Duration) -> Duration {
+    let two_percent = waited / 50;
+    two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(answer_took * 10)
+}
+
+/// Repeats a look while its answer is transient.
+pub(super) struct TransientLook<'a> {
+    clock: &'a dyn Clock,
+    limit: Duration,
+}
+
+impl<'a> TransientLook<'a> {
+    /// Looks for at most `limit`.
+    pub(super) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
+        Self { clock, limit }
+    }
+
+    /// The first answer that is not transient, or the last error.
+    pub(super) async fn look<T, F>(
+        &self,
+        mut once: impl FnMut() -> F,
+        mut remember: impl FnMut(&ClientError),
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let began = self.clock.monotonic();
+        loop {
+            match once().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    remember(&error);
+                    if !error.is_transient() || self.clock.monotonic().saturating_sub(began) >= self.limit {
+                        return Err(error);
+                    }
+                }
+            }
+            self.clock.sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
+/// Waits until the component has completed its part and the part is believed.
+pub(super) async fn wait(execution: &Execution, component: Component) -> Result<(), StepError> {
+    let clock = &execution.ground.clock;
+    let began = clock.monotonic();
+    let uncertain = execution.view().uncertain.contains(&component);
+    let stall_after = execution.spec.limits.stall_after;
+    let mut answer_took = Duration::ZERO;
+    let mut last: Option<u64> = None;
+    let mut moved_at = began;
+    loop {
+        let waited = clock.monotonic().saturating_sub(began);
+        clock.sleep(pace(waited, answer_took)).await;
+        let asked = clock.monotonic();
+        let seen = steps::look(execution, component).await;
+        answer_took = clock.monotonic().saturating_sub(asked);
+        let latest = match seen {
+            Ok(Seen::Completed(progress)) => {
+                report(execution, component, "COMPLETED", &progress).await?;
+                return believe(execution, component, &progress).await;
+            }
+            Ok(Seen::Failed { reason, progress }) => {
+                report(execution, component, "FAILED", &progress).await?;
+                let class = if component == Component::Records {
+                    FailureClass::Records
+                } else {
+                    FailureClass::Component
+                };
+                return Err(StepError::new(class, format!("{component} failed: {reason}")));
+            }
+            Ok(seen) => {
+                let progress = match &seen {
+                    Seen::Running(progress) | Seen::Incomplete(progress) => Some(progress.clone()),
+                    Seen::Unclear { .. } => parts_in_repository(execution, component).await,
+                    _ => None,
+                };
+                if let Some(progress) = progress
+                    && last != Some(progress.fingerprint())
+                {
+                    last = Some(progress.fingerprint());
+                    moved_at = clock.monotonic();
+                    let state =
+                        if matches!(seen, Seen::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
+                    report(execution, component, state, &progress).await?;
+                }
+                word(&seen)
+            }
+            Err(error) => {
+                execution.remember(&error);
+                if matches!(error.kind, ErrorKind::Unusable) {
+                    return Err(StepError::new(
+                        FailureClass::Component,
+                        format!("{component} gave no usable answer: {error}"),
+                    ));
+                }
+                error.to_string()
+            }
+        };
+        let still = clock.monotonic().saturating_sub(moved_at);
+        if uncertain && last.is_none() && still >= LOST_START.min(stall_after) {
+            return Err(StepError::new(
+                FailureClass::Component,
+                format!("the answer to {component}'s start was lost and nothing of it shows: {latest}"),
+            ));
+        }
+        if still >= stall_after {
+            let text = humantime::format_duration(stall_after);
+            return Err(StepError::new(
+                FailureClass::Stalled,
+                format!("{component} made no progress for its stall_after of {text}: {latest}"),
+            ));
+        }
+    }
+}
+
+/// A web app's parts as the search engine shows them. Operate on OpenSearch answers 400 for as long as a part runs,
+/// which on a large cluster is longer than `stall_after`: the snapshots themselves tell whether it moves.
+async fn parts_in_repository(execution: &Execution, component: Component) -> Option<Progress> {
+    if !execution.clients.apps.contains_key(&component) {
+        return None;
+    }
+    let repository = &execution.spec.addresses.search.as_ref()?.webapps_repository;
+    let pattern = format!("camunda_{component}_{}_*", execution.run.backup_id);
+    let snapshots = execution.clients.search.as_ref()?.snapshots(repository, &pattern).await.ok()?;
+    let parts: Vec<Part> = snapshots.iter().map(part_of).collect();
+    (!parts.is_empty()).then_some(Progress { parts })
+}
+
+/// A snapshot as a part; while it runs, the bytes written are in its state, so that progress shows.
+fn part_of(snapshot: &Snapshot) -> Part {
+    let state = match snapshot.state {
+        SnapshotState::InProgress => format!("IN_PROGRESS, {} bytes", snapshot.bytes_done),
+        _ => snapshot.state.to_string(),
+    };
+    Part {
+        name: snapshot.name.clone(),
+        state,
+        started_at: snapshot.started_at,
+        reason: snapshot.reason.clone(),
+        ..Default::default()
+    }
+}
+
+async fn report(
+    execution: &Execution,
+    component: Component,
+    state: &str,
+    progress: &Progress,
+) -> Result<(), StepError> {
+    let announced = execution.view().components.get(&component).map_or(0, |c| c.parts_total);
+    let event = Event::Progress {
+        component,
+        state: state.to_owned(),
+        done: progress.done() as u32,
+        total: announced.max(progress.parts.len() as u32).max(of_total(progress).unwrap_or(0)),
+    };
+    execution.write(vec![event]).await
+}
+
+/// The part count that snapshot names carry (`…_part_1_of_6`).
+fn of_total(progress: &Progress) -> Option<u32> {
+    progress.parts.iter().find_map(|part| part.name.rsplit_once("_of_")?.1.parse().ok())
+}
+
+/// A part that says COMPLETED is believed when it has what was announced and was made during this run: after a
+/// restore from an older backup, a broker says COMPLETED at once for an id that its store already holds.
+async fn believe(execution: &Execution, component: Component, progress: &Progress) -> Result<(), StepError> {
+    let doubt = |why: String| {
+        StepError::new(FailureClass::Component, format!("{component} says COMPLETED, but {why}"))
+    };
+    let now = execution.ground.clock.now();
+    let earliest = execution.run.created_at - OTHER_CLOCK;
+    for part in &progress.parts {
+        if let Some(at) = part.started_at
+            && (at < earliest || at > now + OTHER_CLOCK)
+        {
+            return Err(doubt(format!(
+                "{} is from {}, outside this run: it is another backup under the same id",
+                part.name,
+                at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+            )));
+        }
+    }
+    let view = execution.view();
+    match component {
+        Component::Zeebe => {
+            if let Some(expected) = view.partitions
+                && progress.parts.len() as u32 != expected
+            {
+                return Err(doubt(format!("it holds {} of {expected} partitions", progress.parts.len())));
+            }
+            if progress.parts.is_empty() {
+                return Err(doubt("it names no partition".into()));
+            }
+        }
+        Component::Records => believe_records(execution).await?,
+        _ => {
+            let found: Vec<String> = progress.parts.iter().map(|p| p.name.clone()).collect();
+            let announced = view.components.get(&component).map(|c| c.names.clone()).unwrap_or_default();
+            if let Some(missing) = announced.iter().find(|name| !found.contains(name)) {
+                return Err(doubt(format!("the announced part {missing} is not there")));
+            }
+            let expected = of_total(progress).unwrap_or(0).max(announced.len() as u32);
+            if found.is_empty() || (found.len() as u32) != expected {
+                return Err(doubt(format!("{} of {expected} parts are there", found.len())));
+            }
+            if announced.is_empty() {
+                let repository =
+                    execution.spec.addresses.search.as_ref().map(|s| s.webapps_repository.clone());
+                execution.write(vec![Event::Announced { component, repository, names: found }]).await?;
+            }
+        }
+    }
+    execution.prove(component.name(), json!(progress.parts));
+    Ok(())
+}
+
+/// The records snapshot: successful, no failed shard, something in it, every index that matched before, and ours.
+async fn believe_records(execution: &Execution) -> Result<(), StepError> {
+    let doubt = |why: String| StepError::new(FailureClass::Records, format!("the records snapshot {why}"));
+    let Some((search, repository)) = steps::records(execution) else { return Ok(()) };
+    let name = crate::clients::Search::records_name(execution.run.backup_id);
+    let look = TransientLook::new(&*execution.ground.clock, Duration::from_secs(20));
+    let snapshot = look
+        .look(|| search.see_snapshot(&repository, &name), |error| execution.remember(error))
+        .await
+        .map_err(|error| doubt(format!("could not be read: {error}")))?
+        .ok_or_else(|| doubt("is gone".into()))?;
+    if snapshot.shards_total == 0 || snapshot.indices.is_empty() {
+        return Err(doubt("is empty: no index matched; check `search.records` and the exporter".into()));
+    }
+    if snapshot.shards_failed > 0 {
+        return Err(doubt(format!("lost {} of {} shards", snapshot.shards_failed, snapshot.shards_total)));
+    }
+    if let Some(missing) = execution.view().records_indices.iter().find(|i| !snapshot.indices.contains(i)) {
+        return Err(doubt(format!("lacks index {missing}, which matched before")));
+    }
+    let mark = snapshot.metadata.as_ref().and_then(Mark::read);
+    if mark.as_ref().map(|m| m.run_id) != Some(execution.run.run_id) {
+        return Err(doubt("does not carry our mark: someone else made it under the same name".into()));
+    }
+    execution.prove(
+        "records_snapshot",
+        json!({ "indices": snapshot.indices, "shards_total": snapshot.shards_total, "shards_failed": snapshot.shards_failed }),
+    );
+    Ok(())
+}
+
+/// A snapshot in the words of a component's backup.
+pub(super) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
+    let Some(snapshot) = snapshot else { return Seen::Absent };
+    let progress = Progress { parts: vec![part_of(snapshot)] };
+    match &snapshot.state {
+        SnapshotState::InProgress => Seen::Running(progress),
+        SnapshotState::Success => Seen::Completed(progress),
+        SnapshotState::Partial | SnapshotState::Failed => Seen::Failed {
+            reason: format!(
+                "snapshot {} is {}, {} of {} shards failed{}",
+                snapshot.name,
+                snapshot.state,
+                snapshot.shards_failed,
+                snapshot.shards_total,
+                snapshot.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default()
+            ),
+            progress,
+        },
+        SnapshotState::Other(state) => {
+            Seen::Unclear { reason: format!("snapshot {} is in the unknown state {state}", snapshot.name) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_frequent_at_first_and_never_a_burden() {
+        let ms = Duration::from_millis;
+        assert_eq!(pace(Duration::ZERO, Duration::ZERO), ms(50));
+        assert_eq!(pace(ms(500), ms(1)), ms(50));
+        assert_eq!(pace(Duration::from_secs(60), ms(1)), ms(1200));
+        assert_eq!(pace(Duration::from_secs(3600), ms(1)), Duration::from_secs(5));
+        assert_eq!(pace(Duration::ZERO, ms(40)), ms(400), "at least ten times what the answer took");
+        assert_eq!(pace(Duration::ZERO, Duration::from_secs(1)), Duration::from_secs(10));
+    }
+}

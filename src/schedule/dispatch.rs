@@ -1,0 +1,344 @@
+//! Dispatch: the only file that names tokio-cron-scheduler, which ticks over our own timetable as its storage.
+//!
+//! Owns the tick: claim what is due up to `AHEAD` before its instant, in one store transaction, and hand it over.
+//! tokio-cron-scheduler polls `list_next_ticks` twice a second on the monotonic clock and runs one job per schedule;
+//! its opinion about times is ignored. Its channels may drop an activation, so what is not fetched within `FETCH`
+//! is handed over directly; the store's unique key makes that exactly once.
+
+use super::Timetable;
+use crate::clock::{SharedClock, within};
+use crate::config::Config;
+use crate::domain::Instant;
+use crate::store::{Fate, OccurrenceRow, SharedStore, StoreError, TimetableRow};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_cron_scheduler::job::job_data::{JobAndNextTick, JobStoredData, JobType};
+use tokio_cron_scheduler::store::{DataStore, InitStore};
+use tokio_cron_scheduler::{
+    JobBuilder, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode, SimpleNotificationCode,
+    SimpleNotificationStore,
+};
+use uuid::Uuid;
+
+/// Occurrences are claimed so long before their instant; each waits for the exact instant itself, so that the
+/// poll costs no lateness.
+const AHEAD: TimeDelta = TimeDelta::seconds(2);
+/// Pairs claimed in one tick; a burst of more takes a second tick.
+const PER_TICK: usize = 5000;
+/// A claimed occurrence that the scheduler has not delivered within this time is handed over directly.
+const FETCH: Duration = Duration::from_secs(5);
+/// A wall clock that departs this much from the monotonic one has jumped.
+const JUMP: TimeDelta = TimeDelta::seconds(5);
+/// tokio-cron-scheduler wants an expression; it never decides anything.
+const PLACEHOLDER: &str = "0 0 0 1 1 *";
+const NAMESPACE: Uuid = Uuid::from_u128(0x6b1d_66d1_94c8_4c4a_8f0b_3c0d_5e5f_2a61);
+
+/// Takes claimed occurrences over.
+pub type Submit = Arc<dyn Fn(Vec<OccurrenceRow>) + Send + Sync>;
+
+/// What the tick and its readers share.
+pub struct Shared {
+    clock: SharedClock,
+    store: SharedStore,
+    timetable: Mutex<Timetable>,
+    claimed: Mutex<HashMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
+    submit: Submit,
+    ticked_ms: AtomicU64,
+    last: Mutex<Option<(Instant, Duration)>>,
+    clock_jump: Mutex<Option<(Instant, String)>>,
+    store_error: Mutex<Option<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Nothing scheduled yet.
+    pub fn new(clock: SharedClock, store: SharedStore, submit: Submit) -> Arc<Self> {
+        Arc::new(Self {
+            ticked_ms: AtomicU64::new(clock.monotonic().as_millis() as u64),
+            clock,
+            store,
+            timetable: Mutex::default(),
+            claimed: Mutex::default(),
+            submit,
+            last: Mutex::default(),
+            clock_jump: Mutex::default(),
+            store_error: Mutex::default(),
+        })
+    }
+
+    /// One tick: what is due is claimed. Returns the schedules that have something to deliver.
+    pub async fn tick(&self) -> BTreeSet<String> {
+        let now = self.clock.now();
+        self.watch_clock(now);
+        let rows = lock(&self.timetable).due(now, AHEAD, PER_TICK);
+        let mut schedules = BTreeSet::new();
+        if !rows.is_empty() {
+            let claim = within(&*self.clock, Duration::from_secs(10), self.store.claim(rows.clone())).await;
+            match claim {
+                Some(Ok(new)) => {
+                    *lock(&self.store_error) = None;
+                    lock(&self.timetable).claimed(&rows);
+                    schedules = self.keep(new);
+                }
+                Some(Err(error)) => self.store_failed(&error.to_string()),
+                None => self.store_failed("a write took longer than 10 s"),
+            }
+        }
+        self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
+        self.hand_over_forgotten();
+        schedules
+    }
+
+    fn keep(&self, new: Vec<OccurrenceRow>) -> BTreeSet<String> {
+        let at = self.clock.monotonic();
+        let mut schedules = BTreeSet::new();
+        let mut claimed = lock(&self.claimed);
+        for row in new {
+            if row.fate == Fate::Skipped {
+                tracing::warn!(
+                    event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
+                    due_at = %row.occurrence.due_at.to_rfc3339(), count = row.count,
+                    reason = row.reason.as_deref().unwrap_or_default()
+                );
+                continue;
+            }
+            schedules.insert(row.occurrence.schedule.clone());
+            let id = job_id(&row.occurrence.schedule);
+            claimed.entry(id).or_insert_with(|| (at, Vec::new())).1.push(row);
+        }
+        schedules
+    }
+
+    /// The scheduler delivers a schedule.
+    fn deliver(&self, job: Uuid) {
+        if let Some((_, rows)) = lock(&self.claimed).remove(&job) {
+            (self.submit)(rows);
+        }
+    }
+
+    fn hand_over_forgotten(&self) {
+        let now = self.clock.monotonic();
+        let forgotten: Vec<Uuid> = lock(&self.claimed)
+            .iter()
+            .filter(|(_, (at, _))| now.saturating_sub(*at) >= FETCH)
+            .map(|(id, _)| *id)
+            .collect();
+        for job in forgotten {
+            self.deliver(job);
+        }
+    }
+
+    fn watch_clock(&self, now: Instant) {
+        let mono = self.clock.monotonic();
+        let Some((wall_before, mono_before)) = lock(&self.last).replace((now, mono)) else { return };
+        let passed = TimeDelta::from_std(mono.saturating_sub(mono_before)).unwrap_or_default();
+        let jump = (now - wall_before) - passed;
+        if jump.abs() <= JUMP {
+            return;
+        }
+        let text = format!("the wall clock jumped by {} s", jump.num_seconds());
+        tracing::warn!(event = "clock.jumped", reason = text);
+        *lock(&self.clock_jump) = Some((now, text));
+        if jump < TimeDelta::zero() {
+            lock(&self.timetable).clock_set_back(now);
+        }
+    }
+
+    fn store_failed(&self, reason: &str) {
+        tracing::error!(event = "store.unwritable", reason);
+        *lock(&self.store_error) = Some(reason.to_owned());
+    }
+
+    /// Time since the last tick ended; health and the watchdog live by it.
+    pub fn since_tick(&self) -> Duration {
+        let now = self.clock.monotonic().as_millis() as u64;
+        Duration::from_millis(now.saturating_sub(self.ticked_ms.load(Ordering::Relaxed)))
+    }
+
+    /// A jump of the wall clock within the last hour.
+    pub fn clock_jump(&self) -> Option<String> {
+        let now = self.clock.now();
+        lock(&self.clock_jump)
+            .clone()
+            .filter(|(at, _)| (now - *at).abs() < TimeDelta::hours(1))
+            .map(|(_, text)| text)
+    }
+
+    /// The last claim that failed, until one succeeds.
+    pub fn store_error(&self) -> Option<String> {
+        lock(&self.store_error).clone()
+    }
+
+    /// The next due instant of every pair.
+    pub fn next_due(&self) -> BTreeMap<super::Pair, Instant> {
+        lock(&self.timetable).next_due()
+    }
+
+    /// Takes a config over; the rows returned are what the store shall hold.
+    pub fn apply(&self, config: &Config, known: &[TimetableRow]) -> Vec<TimetableRow> {
+        lock(&self.timetable).apply(config, known, self.clock.now()).rows
+    }
+
+    fn schedules(&self) -> Vec<String> {
+        lock(&self.timetable).schedules()
+    }
+}
+
+/// The scheduler and the jobs it has.
+pub struct Dispatch {
+    shared: Arc<Shared>,
+    scheduler: JobScheduler,
+    jobs: BTreeMap<String, Uuid>,
+}
+
+impl Dispatch {
+    /// A scheduler over `shared`; ticks after `start`.
+    pub async fn new(shared: Arc<Shared>, expected_jobs: usize) -> Result<Self, DispatchError> {
+        let storage = Adapter { shared: shared.clone(), jobs: Arc::default() };
+        let scheduler = JobScheduler::new_with_storage_and_code(
+            Box::new(storage),
+            Box::new(SimpleNotificationStore::default()),
+            Box::new(SimpleJobCode::default()),
+            Box::new(SimpleNotificationCode::default()),
+            (expected_jobs.max(PER_TICK) * 2).next_power_of_two(),
+        )
+        .await?;
+        Ok(Self { shared, scheduler, jobs: BTreeMap::new() })
+    }
+
+    /// Adds and removes jobs until there is one for every schedule of the timetable; one at a time, since
+    /// concurrent additions are lost.
+    pub async fn sync(&mut self) -> Result<(), DispatchError> {
+        let wanted: BTreeSet<String> = self.shared.schedules().into_iter().collect();
+        let gone: Vec<String> = self.jobs.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        for name in gone {
+            if let Some(id) = self.jobs.remove(&name) {
+                self.scheduler.remove(&id).await?;
+            }
+        }
+        for name in wanted {
+            if self.jobs.contains_key(&name) {
+                continue;
+            }
+            let id = job_id(&name);
+            let shared = self.shared.clone();
+            let job = JobBuilder::new()
+                .with_job_id(id.into())
+                .with_cron_job_type()
+                .with_schedule(PLACEHOLDER)?
+                .with_run_async(Box::new(move |job, _| {
+                    let shared = shared.clone();
+                    Box::pin(async move { shared.deliver(job) })
+                }))
+                .build()?;
+            self.scheduler.add(job).await?;
+            self.jobs.insert(name, id);
+        }
+        Ok(())
+    }
+
+    /// Starts ticking.
+    pub async fn start(&self) -> Result<(), DispatchError> {
+        Ok(self.scheduler.start().await?)
+    }
+
+    /// Stops ticking; what was claimed and not delivered waits in the store for the next start.
+    pub async fn stop(&mut self) {
+        let _ = self.scheduler.shutdown().await;
+    }
+}
+
+/// tokio-cron-scheduler failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the dispatch loop failed ({0:?}); restart the daemon and report it")]
+pub struct DispatchError(#[from] JobSchedulerError);
+
+impl From<StoreError> for DispatchError {
+    fn from(_: StoreError) -> Self {
+        Self(JobSchedulerError::CantInit)
+    }
+}
+
+fn job_id(schedule: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, schedule.as_bytes())
+}
+
+type Done<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Send>>;
+
+/// Our timetable in the shape of tokio-cron-scheduler's storage.
+struct Adapter {
+    shared: Arc<Shared>,
+    jobs: Arc<Mutex<HashMap<Uuid, JobStoredData>>>,
+}
+
+impl InitStore for Adapter {
+    fn init(&mut self) -> Done<()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn inited(&mut self) -> Done<bool> {
+        Box::pin(ready(Ok(true)))
+    }
+}
+
+impl DataStore<JobStoredData> for Adapter {
+    fn get(&mut self, id: Uuid) -> Done<Option<JobStoredData>> {
+        let job = lock(&self.jobs).get(&id).cloned();
+        Box::pin(ready(Ok(job)))
+    }
+
+    fn add_or_update(&mut self, data: JobStoredData) -> Done<()> {
+        if let Some(id) = &data.id {
+            lock(&self.jobs).insert(id.into(), data);
+        }
+        Box::pin(ready(Ok(())))
+    }
+
+    fn delete(&mut self, id: Uuid) -> Done<()> {
+        lock(&self.jobs).remove(&id);
+        Box::pin(ready(Ok(())))
+    }
+}
+
+impl MetaDataStorage for Adapter {
+    fn list_next_ticks(&mut self) -> Done<Vec<JobAndNextTick>> {
+        let (shared, jobs) = (self.shared.clone(), self.jobs.clone());
+        Box::pin(async move {
+            let schedules = shared.tick().await;
+            let known = lock(&jobs);
+            Ok(schedules
+                .iter()
+                .map(|name| job_id(name))
+                .filter(|id| known.contains_key(id))
+                // An instant long past and never run: due, whatever the wall clock says.
+                .map(|id| JobAndNextTick {
+                    id: Some(id.into()),
+                    job_type: JobType::Cron as i32,
+                    next_tick: 1,
+                    last_tick: None,
+                })
+                .collect())
+        })
+    }
+
+    fn set_next_and_last_tick(
+        &mut self,
+        _: Uuid,
+        _: Option<DateTime<Utc>>,
+        _: Option<DateTime<Utc>>,
+    ) -> Done<()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn time_till_next_job(&mut self) -> Done<Option<Duration>> {
+        Box::pin(ready(Ok(None)))
+    }
+}

@@ -1,0 +1,253 @@
+//! The store kept in memory: for tests and simulation, with the same promises but for durability.
+//!
+//! Owns the rows as plain maps and the faults that a test can ask for. Must not decide anything that another store
+//! would decide differently: that is `store::rules`.
+
+mod rows;
+
+use super::{
+    Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, Store, StoreError,
+    TimetableRow,
+};
+use crate::domain::{BackupId, Instant, Occurrence, RunId};
+use crate::journal::{Entry, Run, RunView};
+use rows::Rows;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What errors name as the file.
+const PATH: &str = "(memory)";
+
+#[derive(Default)]
+struct Inside {
+    rows: Rows,
+    failing: bool,
+    failures_left: u32,
+    answers_to_lose: u32,
+    closed: bool,
+}
+
+/// State that is gone with the process.
+#[derive(Default)]
+pub struct MemoryStore {
+    inside: Mutex<Inside>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The next `count` writes fail and do nothing.
+    pub fn fail_next_writes(&self, count: u32) {
+        self.lock().failures_left = count;
+    }
+
+    /// Until told otherwise, every write fails and does nothing.
+    pub fn fail_all_writes(&self, failing: bool) {
+        self.lock().failing = failing;
+    }
+
+    /// The next `count` writes are done, but their answers are lost.
+    pub fn lose_next_answers(&self, count: u32) {
+        self.lock().answers_to_lose = count;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `work` must refuse before it changes anything.
+    fn write<'a, T: Send + 'a>(
+        &'a self,
+        work: impl FnOnce(&mut Rows) -> Result<T, StoreError> + Send + 'a,
+    ) -> Answer<'a, T> {
+        Box::pin(async move {
+            let mut inside = self.lock();
+            if inside.closed {
+                return Err(StoreError::Closed);
+            }
+            if inside.failing || inside.failures_left > 0 {
+                inside.failures_left = inside.failures_left.saturating_sub(1);
+                return Err(StoreError::Unwritable {
+                    path: PATH.into(),
+                    reason: "a test asked it to fail".into(),
+                });
+            }
+            let done = work(&mut inside.rows)?;
+            if inside.answers_to_lose > 0 {
+                inside.answers_to_lose -= 1;
+                return Err(StoreError::Unknown { path: PATH.into() });
+            }
+            Ok(done)
+        })
+    }
+
+    fn read<'a, T: Send + 'a>(&'a self, work: impl FnOnce(&Rows) -> T + Send + 'a) -> Answer<'a, T> {
+        Box::pin(async move {
+            let inside = self.lock();
+            if inside.closed {
+                return Err(StoreError::Closed);
+            }
+            Ok(work(&inside.rows))
+        })
+    }
+}
+
+impl Store for MemoryStore {
+    fn timetable(&self) -> Answer<'_, Vec<TimetableRow>> {
+        self.read(|rows| rows.timetable.values().cloned().collect())
+    }
+
+    fn set_timetable(&self, new: Vec<TimetableRow>) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            rows.set_timetable(new);
+            Ok(())
+        })
+    }
+
+    fn claim(&self, new: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>> {
+        self.write(move |rows| rows.claim(new))
+    }
+
+    fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>> {
+        self.read(Rows::waiting)
+    }
+
+    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            rows.skip(&occurrences, &reason);
+            Ok(())
+        })
+    }
+
+    fn occurrences(
+        &self,
+        schedule: Option<String>,
+        cluster: Option<String>,
+        limit: u32,
+    ) -> Answer<'_, Vec<OccurrenceRow>> {
+        self.read(move |rows| rows.list_occurrences(schedule.as_deref(), cluster.as_deref(), limit))
+    }
+
+    fn begin_run(&self, new: NewRun) -> Answer<'_, Run> {
+        self.write(move |rows| rows.begin(new))
+    }
+
+    fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            rows.raise_mark(id_scope, largest);
+            Ok(())
+        })
+    }
+
+    fn mark(&self, id_scope: String) -> Answer<'_, i64> {
+        self.read(move |rows| rows.mark(&id_scope))
+    }
+
+    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView> {
+        self.write(move |rows| rows.append(run_id, entries))
+    }
+
+    fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>> {
+        self.read(move |rows| rows.runs.get(&run_id).map(|row| row.run.clone()))
+    }
+
+    fn journal(&self, run_id: RunId) -> Answer<'_, Vec<Entry>> {
+        self.read(move |rows| rows.runs.get(&run_id).map(|row| row.journal.clone()).unwrap_or_default())
+    }
+
+    fn unfinished(&self) -> Answer<'_, Vec<Run>> {
+        self.read(Rows::unfinished)
+    }
+
+    fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()> {
+        self.write(move |rows| rows.owe(debt, entry))
+    }
+
+    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+        self.write(move |rows| rows.resume_intended(run_id, by, at))
+    }
+
+    fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
+        self.write(move |rows| rows.resume_failed(run_id, error))
+    }
+
+    fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+        self.write(move |rows| rows.paid(run_id, by, at))
+    }
+
+    fn debts(&self) -> Answer<'_, Vec<Debt>> {
+        self.read(Rows::open_debts)
+    }
+
+    fn forgive(&self, cluster: String, why: String, at: Instant) -> Answer<'_, u32> {
+        self.write(move |rows| Ok(rows.forgive(&cluster, &why, at)))
+    }
+
+    fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {
+        self.read(move |rows| rows.backups(&filter))
+    }
+
+    fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {
+        self.read(move |rows| rows.backup(&cluster, backup_id))
+    }
+
+    fn ask_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant) -> Answer<'_, ()> {
+        self.write(move |rows| rows.ask_deletion(run_id, by, reason, at))
+    }
+
+    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            let deletion = rows.deletion(run_id)?;
+            deletion.attempts += 1;
+            deletion.last_error = error;
+            Ok(())
+        })
+    }
+
+    fn deletion_done(&self, run_id: RunId, at: Instant) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            rows.deletion(run_id)?.done_at.get_or_insert(at);
+            Ok(())
+        })
+    }
+
+    fn set_missing(&self, run_id: RunId) -> Answer<'_, ()> {
+        self.write(move |rows| rows.set_missing(run_id))
+    }
+
+    fn hold(&self, run_id: RunId, held: bool) -> Answer<'_, ()> {
+        self.write(move |rows| rows.hold(run_id, held))
+    }
+
+    fn adopt(&self, adopted: Adopted) -> Answer<'_, ()> {
+        self.write(move |rows| rows.adopt(adopted))
+    }
+
+    fn clusters(&self) -> Answer<'_, Vec<ClusterRow>> {
+        self.read(|rows| rows.clusters.values().cloned().collect())
+    }
+
+    fn set_clusters(&self, new: Vec<ClusterRow>) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            rows.set_clusters(new);
+            Ok(())
+        })
+    }
+
+    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> Answer<'_, ()> {
+        self.write(move |rows| rows.set_state_behind(&cluster, reason))
+    }
+
+    fn probe(&self, _at: Instant) -> Answer<'_, ()> {
+        self.write(|_| Ok(()))
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.lock().closed = true;
+            Ok(())
+        })
+    }
+}

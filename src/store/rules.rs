@@ -1,0 +1,205 @@
+//! What every store decides alike: ids, the manual limit, states, and what a state refuses.
+//!
+//! Owns decisions as pure functions, so that two implementations cannot differ in them. Must not keep anything
+//! or know how rows are kept.
+
+use super::{Adopted, Deletion, Fate, NewRun, OccurrenceRow, StoreError};
+use crate::domain::{BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
+use crate::journal::{Run, RunStatus, RunView};
+use chrono::TimeDelta;
+use std::time::Duration;
+
+/// What stands in a journal as the author of a resume that an operator gave up.
+pub const FORGIVEN: &str = "forgiven";
+
+/// The next backup id of a scope (rule I3).
+pub fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupId, StoreError> {
+    let next = largest.checked_add(1).map(|after| after.max(now.timestamp()).max(1));
+    next.and_then(BackupId::new).ok_or_else(|| {
+        StoreError::Refused(format!(
+            "no backup id is left above {largest} for `{scope}`: delete the backup or snapshot that carries it and \
+             the id mark in the state file"
+        ))
+    })
+}
+
+/// When the next manual run is allowed, given the start of the newest; `None` when it is allowed now.
+pub fn limited_until(last: Instant, now: Instant, interval: Duration) -> Option<Instant> {
+    let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
+    let until = last.checked_add_signed(interval).unwrap_or(Instant::MAX_UTC);
+    (now < until).then_some(until)
+}
+
+/// What has become of a backup.
+pub fn state(status: RunStatus, missing: bool, deletion: Option<&Deletion>) -> BackupState {
+    match (status, deletion) {
+        (RunStatus::Claimed, _) => BackupState::Queued,
+        (RunStatus::Running, _) => BackupState::Running,
+        (_, Some(deletion)) if deletion.done_at.is_some() => BackupState::Deleted,
+        (_, Some(_)) => BackupState::Deleting,
+        (_, None) if missing => BackupState::Missing,
+        (RunStatus::Completed, None) => BackupState::Completed,
+        (RunStatus::Failed, None) => BackupState::Failed,
+    }
+}
+
+/// How sentences name a backup.
+pub fn name(cluster: &str, id: BackupId) -> String {
+    format!("backup {id} of cluster {cluster}")
+}
+
+/// Whether deletion may be asked for; `false` when it has been.
+pub fn may_delete(name: &str, state: BackupState, held: bool) -> Result<bool, StoreError> {
+    match state {
+        BackupState::Queued => refuse(format!("{name} has not begun: cancel the run instead of deleting it")),
+        BackupState::Running => {
+            refuse(format!("{name} is being taken: cancel the run or wait until it has ended"))
+        }
+        BackupState::Deleted => refuse(format!("{name} is deleted already: nothing is left to delete")),
+        BackupState::Deleting => Ok(false),
+        _ if held => refuse(format!("{name} is held: release the hold before deleting it")),
+        BackupState::Completed | BackupState::Failed | BackupState::Missing => Ok(true),
+    }
+}
+
+/// Whether a backup may be pinned or released.
+pub fn may_hold(name: &str, state: BackupState, held: bool) -> Result<(), StoreError> {
+    match state {
+        BackupState::Deleting if held => {
+            refuse(format!("{name} is being deleted: it is too late to hold it"))
+        }
+        BackupState::Deleted if held => refuse(format!("{name} is deleted: hold another one")),
+        BackupState::Missing if held => refuse(format!("{name} is missing in its cluster: hold another one")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a backup can be found gone; `false` when it was before.
+pub fn may_be_missing(name: &str, state: BackupState) -> Result<bool, StoreError> {
+    match state {
+        BackupState::Completed | BackupState::Failed => Ok(true),
+        BackupState::Missing => Ok(false),
+        other => refuse(format!(
+            "{name} is {}: only a completed or failed one can be found missing, look at it again later",
+            other.name()
+        )),
+    }
+}
+
+/// Whether an occurrence may be written as it is.
+pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
+    let fits = match row.fate {
+        Fate::Waiting => row.reason.is_none() && row.until.is_none() && row.count == 1,
+        Fate::Skipped => row.reason.is_some() && row.count >= 1,
+        Fate::Fired | Fate::CaughtUp | Fate::Coalesced => false,
+    };
+    if fits && row.run_id.is_none() {
+        return Ok(());
+    }
+    refuse(format!(
+        "{} can be claimed as waiting or as skipped with a reason only",
+        occurrence_name(&row.occurrence)
+    ))
+}
+
+/// Whether a run may serve an occurrence that has met `fate` so far.
+pub fn may_serve(occurrence: &Occurrence, fate: Option<Fate>, becomes: Fate) -> Result<(), StoreError> {
+    let name = occurrence_name(occurrence);
+    if matches!(becomes, Fate::Waiting | Fate::Skipped) {
+        return refuse(format!("{name} is served by the run and can become neither waiting nor skipped"));
+    }
+    match fate {
+        None => Err(StoreError::NotFound(name)),
+        Some(Fate::Waiting) => Ok(()),
+        Some(_) => refuse(format!("{name} does not wait any more: an occurrence leads to at most one run")),
+    }
+}
+
+/// Whether what was found may be adopted.
+pub fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreError> {
+    let name = name(&adopted.cluster, adopted.backup_id);
+    if !adopted.view.ended() {
+        return refuse(format!("{name} has not ended: adopt it when no component reports it as in progress"));
+    }
+    match same_id {
+        Some(other) => refuse(format!("{name} is known as run {other} already: only that run can be it")),
+        None => Ok(()),
+    }
+}
+
+/// How sentences name an occurrence.
+pub fn occurrence_name(occurrence: &Occurrence) -> String {
+    let due_at = occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    format!("occurrence {due_at} of schedule {} for cluster {}", occurrence.schedule, occurrence.cluster)
+}
+
+/// How sentences name a run.
+pub fn run_name(run_id: RunId) -> String {
+    format!("run {run_id}")
+}
+
+/// How sentences name a debt.
+pub fn debt_name(run_id: RunId) -> String {
+    format!("debt of run {run_id}")
+}
+
+/// How sentences name a request to delete.
+pub fn deletion_name(run_id: RunId) -> String {
+    format!("request to delete the backup of run {run_id}")
+}
+
+/// How sentences name a cluster.
+pub fn cluster_name(name: &str) -> String {
+    format!("cluster {name}")
+}
+
+/// The refusal of a second pause in one run.
+pub fn second_debt(run_id: RunId) -> StoreError {
+    StoreError::Refused(format!("{} exists already: a run pauses exporting at most once", debt_name(run_id)))
+}
+
+/// The refusal of a run that exists.
+pub fn second_run(run_id: RunId) -> StoreError {
+    StoreError::Refused(format!("{} exists already: look at it instead of beginning it", run_name(run_id)))
+}
+
+/// The run that begins.
+pub fn new_run(new: NewRun, backup_id: BackupId) -> Run {
+    Run {
+        run_id: new.run_id,
+        cluster: new.cluster,
+        backup_id,
+        trigger: new.trigger,
+        occurrences: new.occurrences.into_iter().map(|(occurrence, _)| occurrence).collect(),
+        pools: new.pools,
+        note: new.note,
+        created_at: new.now,
+        spec: new.spec,
+        view: RunView::default(),
+    }
+}
+
+/// The run that stands for an adopted backup.
+pub fn adopted_run(adopted: Adopted) -> Run {
+    Run {
+        run_id: adopted.run_id,
+        cluster: adopted.cluster,
+        backup_id: adopted.backup_id,
+        trigger: Trigger::Manual,
+        occurrences: Vec::new(),
+        pools: vec![Pool::Adopted],
+        note: None,
+        created_at: adopted.created_at,
+        spec: adopted.spec,
+        view: adopted.view,
+    }
+}
+
+/// Whether a run's journal still takes what becomes of its debt.
+pub fn journal_open(view: &RunView) -> bool {
+    view.status == RunStatus::Running
+}
+
+fn refuse<T>(sentence: String) -> Result<T, StoreError> {
+    Err(StoreError::Refused(sentence))
+}

@@ -1,0 +1,225 @@
+//! The state file: SQLite behind the `Store` trait, and the only SQL of the program.
+//!
+//! Owns the two threads and which of them answers what: one commits (`synchronous=FULL`, group commit), one reads, so
+//! that a long list never holds up a journal entry. Must not decide anything that another store would decide
+//! differently: that is `store::rules`.
+
+mod backups;
+mod clusters;
+mod columns;
+mod debts;
+mod failure;
+mod lock;
+mod occurrences;
+mod open;
+mod runs;
+mod timetable;
+mod worker;
+
+pub use lock::StateLock;
+
+use super::{
+    Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
+    StoreError, TimetableRow,
+};
+use crate::domain::{BackupId, Instant, Occurrence, RunId};
+use crate::journal::{Entry, Run, RunView};
+use failure::Failure;
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Arc;
+use worker::Worker;
+
+/// The file's name inside the state directory.
+pub const FILE: &str = "state.db";
+
+/// Durable state in one file.
+pub struct SqliteStore {
+    writer: Worker,
+    reader: Worker,
+}
+
+impl SqliteStore {
+    /// Opens the state of a daemon, made if there is none, and keeps other daemons off it. Blocks: call it at start-up.
+    pub fn open(state_dir: &Path) -> Result<(SharedStore, StateLock), StoreError> {
+        let file = state_dir.join(FILE);
+        open::directory(state_dir, &file)?;
+        let lock = StateLock::take(state_dir)?;
+        open::create(&file)?;
+        Ok((Self::start(&file, true)?, lock))
+    }
+
+    /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
+    /// that nothing is owed. Creates nothing and changes no schema.
+    pub fn open_without_lock(state_dir: &Path) -> Result<Option<SharedStore>, StoreError> {
+        let file = state_dir.join(FILE);
+        match file.try_exists() {
+            Ok(false) => Ok(None),
+            _ => Self::start(&file, false).map(Some),
+        }
+    }
+
+    fn start(file: &Path, owner: bool) -> Result<SharedStore, StoreError> {
+        let writer = open::writer(file, owner)?;
+        let reader = open::reader(file)?;
+        Ok(Arc::new(Self { writer: Worker::writing(writer, file)?, reader: Worker::reading(reader, file)? }))
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(self.writer.ask(work))
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(self.reader.ask(work))
+    }
+}
+
+/// `0` means all.
+fn limit(limit: u32) -> i64 {
+    if limit == 0 { -1 } else { i64::from(limit) }
+}
+
+impl Store for SqliteStore {
+    fn timetable(&self) -> Answer<'_, Vec<TimetableRow>> {
+        self.read(timetable::all)
+    }
+
+    fn set_timetable(&self, rows: Vec<TimetableRow>) -> Answer<'_, ()> {
+        self.write(move |c| timetable::set(c, &rows))
+    }
+
+    fn claim(&self, rows: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>> {
+        self.write(move |c| occurrences::claim(c, rows))
+    }
+
+    fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>> {
+        self.read(occurrences::waiting)
+    }
+
+    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> Answer<'_, ()> {
+        self.write(move |c| occurrences::skip(c, &occurrences, &reason))
+    }
+
+    fn occurrences(
+        &self,
+        schedule: Option<String>,
+        cluster: Option<String>,
+        limit: u32,
+    ) -> Answer<'_, Vec<OccurrenceRow>> {
+        self.read(move |c| occurrences::list(c, schedule.as_deref(), cluster.as_deref(), limit))
+    }
+
+    fn begin_run(&self, new: NewRun) -> Answer<'_, Run> {
+        Box::pin(async move { self.writer.ask(move |c| runs::begin(c, new)).await? })
+    }
+
+    fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()> {
+        self.write(move |c| runs::raise_mark(c, &id_scope, largest))
+    }
+
+    fn mark(&self, id_scope: String) -> Answer<'_, i64> {
+        self.read(move |c| runs::mark(c, &id_scope))
+    }
+
+    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView> {
+        self.write(move |c| runs::append(c, run_id, &entries))
+    }
+
+    fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>> {
+        self.read(move |c| runs::one(c, run_id))
+    }
+
+    fn journal(&self, run_id: RunId) -> Answer<'_, Vec<Entry>> {
+        self.read(move |c| runs::journal(c, run_id))
+    }
+
+    fn unfinished(&self) -> Answer<'_, Vec<Run>> {
+        self.read(runs::unfinished)
+    }
+
+    fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()> {
+        self.write(move |c| debts::owe(c, &debt, entry))
+    }
+
+    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+        self.write(move |c| debts::resume_intended(c, run_id, by, at))
+    }
+
+    fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
+        self.write(move |c| debts::resume_failed(c, run_id, &error))
+    }
+
+    fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+        self.write(move |c| debts::paid(c, run_id, by, at))
+    }
+
+    fn debts(&self) -> Answer<'_, Vec<Debt>> {
+        self.read(debts::open)
+    }
+
+    fn forgive(&self, cluster: String, why: String, at: Instant) -> Answer<'_, u32> {
+        self.write(move |c| debts::forgive(c, &cluster, &why, at))
+    }
+
+    fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {
+        self.read(move |c| backups::list(c, &filter))
+    }
+
+    fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {
+        self.read(move |c| backups::one(c, &cluster, backup_id))
+    }
+
+    fn ask_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant) -> Answer<'_, ()> {
+        self.write(move |c| backups::ask_deletion(c, run_id, &by, &reason, at))
+    }
+
+    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> Answer<'_, ()> {
+        self.write(move |c| backups::deletion_tried(c, run_id, error.as_deref()))
+    }
+
+    fn deletion_done(&self, run_id: RunId, at: Instant) -> Answer<'_, ()> {
+        self.write(move |c| backups::deletion_done(c, run_id, at))
+    }
+
+    fn set_missing(&self, run_id: RunId) -> Answer<'_, ()> {
+        self.write(move |c| backups::set_missing(c, run_id))
+    }
+
+    fn hold(&self, run_id: RunId, held: bool) -> Answer<'_, ()> {
+        self.write(move |c| backups::hold(c, run_id, held))
+    }
+
+    fn adopt(&self, adopted: Adopted) -> Answer<'_, ()> {
+        self.write(move |c| runs::adopt(c, adopted))
+    }
+
+    fn clusters(&self) -> Answer<'_, Vec<ClusterRow>> {
+        self.read(clusters::all)
+    }
+
+    fn set_clusters(&self, rows: Vec<ClusterRow>) -> Answer<'_, ()> {
+        self.write(move |c| clusters::set(c, &rows))
+    }
+
+    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> Answer<'_, ()> {
+        self.write(move |c| clusters::set_state_behind(c, &cluster, reason.as_deref()))
+    }
+
+    fn probe(&self, at: Instant) -> Answer<'_, ()> {
+        self.write(move |c| clusters::probe(c, at))
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // The last connection to go folds the write-ahead log into the file, which the reader cannot.
+            self.reader.close().await?;
+            self.writer.close().await
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! Clusters that are or were configured, and the probe row.
+//!
+//! Owns the tables `clusters` and `probe`.
+
+use super::columns::{At, Id, Json};
+use super::failure::Failure;
+use crate::domain::Instant;
+use crate::store::{ClusterRow, StoreError, rules};
+use rusqlite::{Connection, Row, params};
+
+pub(super) fn all(connection: &Connection) -> Result<Vec<ClusterRow>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, uuid, addresses, configured, state_behind FROM clusters ORDER BY name",
+    )?;
+    let rows = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
+    Ok(rows)
+}
+
+pub(super) fn set(connection: &Connection, rows: &[ClusterRow]) -> Result<(), Failure> {
+    connection.execute("UPDATE clusters SET configured = 0", [])?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO clusters (name, uuid, addresses, configured, state_behind) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (name) DO UPDATE SET
+             uuid = excluded.uuid, addresses = excluded.addresses, configured = excluded.configured",
+    )?;
+    for row in rows {
+        statement.execute(params![
+            row.name,
+            Id(row.uuid),
+            Json(&row.addresses),
+            row.configured,
+            row.state_behind
+        ])?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_state_behind(
+    connection: &Connection,
+    name: &str,
+    reason: Option<&str>,
+) -> Result<(), Failure> {
+    let changed =
+        connection.execute("UPDATE clusters SET state_behind = ?2 WHERE name = ?1", params![name, reason])?;
+    if changed == 0 {
+        return Err(StoreError::NotFound(rules::cluster_name(name)).into());
+    }
+    Ok(())
+}
+
+pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure> {
+    connection.prepare_cached("INSERT OR REPLACE INTO probe (id, at) VALUES (1, ?1)")?.execute([At(at)])?;
+    Ok(())
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<ClusterRow> {
+    Ok(ClusterRow {
+        name: row.get(0)?,
+        uuid: row.get::<_, Id>(1)?.0,
+        addresses: row.get::<_, Json<_>>(2)?.0,
+        configured: row.get(3)?,
+        state_behind: row.get(4)?,
+    })
+}

@@ -1,0 +1,157 @@
+//! What SQLite says, put into the store's sentences.
+//!
+//! Owns the mapping from database errors to `StoreError`. Must not decide what happens next.
+
+use crate::journal::IllegalEvent;
+use crate::store::StoreError;
+use rusqlite::ErrorCode;
+use std::path::Path;
+
+/// Why the work of one command stopped.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The database.
+    Sql(rusqlite::Error),
+    /// A rule.
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<IllegalEvent> for Failure {
+    fn from(error: IllegalEvent) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What was being done when the database failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// Committing.
+    Writing,
+    /// Looking.
+    Reading,
+    /// Opening or migrating.
+    Opening,
+}
+
+impl Failure {
+    /// The sentence for it.
+    pub(super) fn put(self, path: &Path, doing: Doing) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Sql(error) => sentence(&error, path, doing),
+        }
+    }
+}
+
+/// The sentence for a database error.
+pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> StoreError {
+    let path = path.display().to_string();
+    let code = error.sqlite_error_code();
+    let newest_copy = "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
+    let reason = match code {
+        Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged: {newest_copy}"),
+        Some(ErrorCode::NotADatabase) => {
+            "it is not a SQLite database: move it away, restore a copy of the state, or set another [daemon] state_dir"
+                .into()
+        }
+        _ if is_unreadable_row(error) => format!("a row cannot be understood ({error}): {newest_copy}"),
+        _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
+        _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => format!(
+            "{}: make it and its directory writable for the daemon's user, or set another [daemon] state_dir",
+            word(error)
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("{}: end that program and start again", word(error))
+        }
+        _ => format!("{}: look at the disk and its log, or set another [daemon] state_dir", word(error)),
+    };
+    StoreError::Unusable { path, reason }
+}
+
+/// Whether a row holds what this program did not write.
+pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    )
+}
+
+/// The system's word, in a clause.
+fn word(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full".into(),
+        Some(ErrorCode::ReadOnly) => "it is read-only".into(),
+        Some(ErrorCode::CannotOpen) => "it cannot be opened".into(),
+        Some(ErrorCode::PermissionDenied) => "permission is denied".into(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program holds a lock on it".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Doing, sentence};
+    use rstest::rstest;
+    use rusqlite::ffi;
+    use std::path::Path;
+
+    const REMEDY: &str =
+        "make it and its directory writable for the daemon's user, or set another [daemon] state_dir";
+
+    #[rstest]
+    #[case(
+        ffi::SQLITE_FULL,
+        Doing::Writing,
+        "cannot be written: the disk is full; free space or mend permissions, nothing was lost"
+    )]
+    #[case(
+        ffi::SQLITE_READONLY,
+        Doing::Writing,
+        "cannot be written: it is read-only; free space or mend permissions, nothing was lost"
+    )]
+    #[case(
+        ffi::SQLITE_CORRUPT,
+        Doing::Writing,
+        "cannot be used: it is damaged: stop the daemon, restore the newest copy of the file, or move it away and run `adopt`"
+    )]
+    #[case(
+        ffi::SQLITE_IOERR,
+        Doing::Reading,
+        "cannot be used: it cannot be read (disk I/O error): look at the disk and its log"
+    )]
+    #[case(ffi::SQLITE_READONLY, Doing::Opening, &format!("cannot be used: it is read-only: {REMEDY}"))]
+    #[case(ffi::SQLITE_CANTOPEN, Doing::Opening, &format!("cannot be used: it cannot be opened: {REMEDY}"))]
+    #[case(ffi::SQLITE_PERM, Doing::Opening, &format!("cannot be used: permission is denied: {REMEDY}"))]
+    #[case(
+        ffi::SQLITE_BUSY,
+        Doing::Opening,
+        "cannot be used: another program holds a lock on it: end that program and start again"
+    )]
+    #[case(
+        ffi::SQLITE_IOERR,
+        Doing::Opening,
+        "cannot be used: disk I/O error: look at the disk and its log, or set another [daemon] state_dir"
+    )]
+    fn each_error_has_its_sentence(#[case] code: i32, #[case] doing: Doing, #[case] expected: &str) {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("disk I/O error".into()));
+        let sentence = sentence(&error, Path::new("/state/state.db"), doing).to_string();
+        assert_eq!(sentence, format!("the state file /state/state.db {expected}"));
+    }
+}

@@ -1,0 +1,115 @@
+//! Opening the state file: directory, lock, pragmas, schema.
+//!
+//! Owns what is checked before the first question. Must not touch rows.
+
+use super::failure::{Doing, sentence};
+use crate::store::StoreError;
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// One entry per schema version.
+const STEPS: &[M<'static>] = &[M::up(include_str!("../migrations/0001_init.sql"))];
+const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
+
+/// How long a connection waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+/// Files up to this size are checked as a whole before they are used.
+const CHECKED_BYTES: u64 = 256 << 20;
+
+/// Creates the directory if needed, readable by its owner only.
+pub(super) fn directory(dir: &Path, file: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| StoreError::Unusable {
+        path: file.display().to_string(),
+        reason: format!(
+            "its directory cannot be made ({error}): make it, owned by the daemon's user, or set another \
+             [daemon] state_dir"
+        ),
+    })
+}
+
+/// Creates an empty file that only its owner can read; SQLite gives its side files the same mode.
+pub(super) fn create(file: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(file);
+    made.map(|_| ()).map_err(|error| StoreError::Unusable {
+        path: file.display().to_string(),
+        reason: format!(
+            "it cannot be opened for writing ({error}): make it and its directory writable for the daemon's user, or \
+             set another [daemon] state_dir"
+        ),
+    })
+}
+
+/// The connection that writes. The owner of the state brings the schema up to date; a guest only fills an empty file.
+pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError> {
+    let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
+    let mut connection = connect(file).map_err(explain)?;
+    let unusable = |reason: String| StoreError::Unusable { path: file.display().to_string(), reason };
+    let version: usize = connection
+        .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
+        .map_err(explain)? as usize;
+    if version > STEPS.len() {
+        return Err(unusable(format!(
+            "it was written by a newer camunda-backupd (schema {version}, this one knows {}): install that version \
+             again or restore the older state file",
+            STEPS.len()
+        )));
+    }
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
+    if version == 0 && tables > 0 {
+        return Err(unusable(
+            "it is the database of another program: move it away or set another [daemon] state_dir".into(),
+        ));
+    }
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(explain)?;
+    if mode != "wal" {
+        return Err(unusable(
+            "its file system cannot keep a write-ahead log: set [daemon] state_dir to a local disk".into(),
+        ));
+    }
+    if owner && file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
+        let check: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
+        if check != "ok" {
+            return Err(unusable(format!(
+                "it is damaged ({check}): stop the daemon, restore the newest copy of the file, or move it away and \
+                 run `adopt`"
+            )));
+        }
+    }
+    if owner || version == 0 {
+        MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => explain(err),
+            other => unusable(format!(
+                "its schema cannot be brought up to date ({other}): restore the newest copy"
+            )),
+        })?;
+    }
+    Ok(connection)
+}
+
+/// The connection that only looks.
+pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(file).and_then(|connection| {
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    });
+    connection.map_err(|error| sentence(&error, file, Doing::Opening))
+}
+
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // After a burst the side file shrinks again.
+    connection.pragma_update(None, "journal_size_limit", 64_i64 << 20)?;
+    Ok(connection)
+}

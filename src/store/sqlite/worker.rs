@@ -1,0 +1,236 @@
+//! A thread that owns a connection: callers send closures and await what they return.
+//!
+//! Owns the queue, group commit (one transaction and one fsync for everything that waits, each command in its own
+//! savepoint) and the deadline of callers. Must not know any table.
+
+use super::failure::{Doing, Failure, sentence};
+use crate::store::StoreError;
+use rusqlite::Connection;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that may wait; more make callers wait before they are queued.
+const QUEUE: usize = 4096;
+/// Commands that share a commit at most.
+const BATCH: usize = 1024;
+/// How long a caller waits for an answer.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+enum Message {
+    Do(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// A command whose result type has been put away.
+trait Job: Send {
+    /// Does the work; an error means that its savepoint must be rolled back.
+    fn run(&mut self, connection: &Connection, path: &Path, doing: Doing) -> Result<(), StoreError>;
+    /// Answers the caller, with `broken` instead of the result if the commit failed.
+    fn answer(self: Box<Self>, broken: Option<&StoreError>);
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+    /// Set by whoever comes first: the thread that begins the work, or the caller who gives up.
+    taken: Arc<AtomicBool>,
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+{
+    fn run(&mut self, connection: &Connection, path: &Path, doing: Doing) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        if self.taken.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        // A defect in one command must not take the thread, and every other command, with it.
+        let result = catch_unwind(AssertUnwindSafe(|| work(connection))).unwrap_or_else(|_| {
+            Err(StoreError::Refused("the store met a defect in a command: please report it".into()).into())
+        });
+        let result = result.map_err(|failure| failure.put(path, doing));
+        let done = result.as_ref().map(|_| ()).map_err(Clone::clone);
+        self.result = Some(result);
+        done
+    }
+
+    fn answer(self: Box<Self>, broken: Option<&StoreError>) {
+        let result = match broken {
+            Some(error) => Some(Err(error.clone())),
+            None => self.result,
+        };
+        if let Some(result) = result {
+            // A caller that has gone needs no answer.
+            let _ = self.reply.send(result);
+        }
+    }
+}
+
+/// The sending side of a thread.
+pub(super) struct Worker {
+    queue: mpsc::Sender<Message>,
+    path: String,
+    doing: Doing,
+}
+
+impl Worker {
+    /// Starts a thread that commits what it is sent.
+    pub(super) fn writing(connection: Connection, path: &Path) -> Result<Self, StoreError> {
+        Self::spawn("state-writer", connection, path, Doing::Writing)
+    }
+
+    /// Starts a thread that answers questions.
+    pub(super) fn reading(connection: Connection, path: &Path) -> Result<Self, StoreError> {
+        Self::spawn("state-reader", connection, path, Doing::Reading)
+    }
+
+    fn spawn(name: &str, connection: Connection, path: &Path, doing: Doing) -> Result<Self, StoreError> {
+        let (queue, messages) = mpsc::channel(QUEUE);
+        let owned = path.to_path_buf();
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || work_off(connection, &owned, messages, doing))
+            .map_err(|error| StoreError::Unusable {
+                path: path.display().to_string(),
+                reason: format!("no thread can be started for it ({error}): raise the limit of tasks"),
+            })?;
+        Ok(Self { queue, path: path.display().to_string(), doing })
+    }
+
+    /// Has `work` done on the thread.
+    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let taken = Arc::new(AtomicBool::new(false));
+        let task = Task { work: Some(work), result: None, reply, taken: Arc::clone(&taken) };
+        let exchange = async {
+            self.queue.send(Message::Do(Box::new(task))).await.map_err(|_| StoreError::Closed)?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        };
+        match tokio::time::timeout(DEADLINE, exchange).await {
+            Ok(answer) => answer,
+            Err(_) if taken.swap(true, Ordering::AcqRel) && self.doing == Doing::Writing => {
+                Err(StoreError::Unknown { path: self.path.clone() })
+            }
+            Err(_) => Err(late(&self.path, self.doing)),
+        }
+    }
+
+    /// Returns when everything asked for before is done and the connection is closed.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (done, closed) = oneshot::channel();
+        let exchange = async {
+            if self.queue.send(Message::Close(done)).await.is_ok() {
+                // An error means that somebody else closed it.
+                let _ = closed.await;
+            }
+        };
+        let late = |_| StoreError::Unknown { path: self.path.clone() };
+        tokio::time::timeout(DEADLINE, exchange).await.map_err(late)
+    }
+}
+
+/// The sentence for a command that was given up before it began.
+fn late(path: &str, doing: Doing) -> StoreError {
+    let reason = format!("it did not answer within {} s", DEADLINE.as_secs());
+    match doing {
+        Doing::Reading => {
+            StoreError::Unusable { path: path.into(), reason: reason + ": look at the disk and its log" }
+        }
+        Doing::Writing | Doing::Opening => StoreError::Unwritable { path: path.into(), reason },
+    }
+}
+
+fn work_off(connection: Connection, path: &Path, mut messages: mpsc::Receiver<Message>, doing: Doing) {
+    let mut closing = None;
+    while closing.is_none() {
+        let Some(first) = messages.blocking_recv() else { break };
+        let mut jobs = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Do(job) => jobs.push(job),
+                Message::Close(done) => {
+                    closing = Some(done);
+                    break;
+                }
+            }
+            if jobs.len() < BATCH {
+                next = messages.try_recv().ok();
+            }
+        }
+        match doing {
+            Doing::Reading => read_batch(&connection, path, jobs),
+            Doing::Writing | Doing::Opening => write_batch(&connection, path, jobs),
+        }
+    }
+    drop(messages);
+    // Whatever it reports, all commits are on disk already.
+    let _ = connection.close();
+    if let Some(done) = closing {
+        let _ = done.send(());
+    }
+}
+
+fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>) {
+    if jobs.is_empty() {
+        return;
+    }
+    let broken = commit(connection, path, &mut jobs).err();
+    if broken.is_some() && !connection.is_autocommit() {
+        // If this fails too, the next BEGIN fails and says why.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for job in jobs {
+        job.answer(broken.as_ref());
+    }
+}
+
+fn commit(connection: &Connection, path: &Path, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let execute = |sql: &str| -> Result<(), StoreError> {
+        let done = connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        done.map(|_| ()).map_err(|error| sentence(&error, path, Doing::Writing))
+    };
+    execute("BEGIN IMMEDIATE")?;
+    for job in jobs {
+        execute("SAVEPOINT command")?;
+        if let Err(error) = job.run(connection, path, Doing::Writing) {
+            if connection.is_autocommit() {
+                // A full disk and its like end the whole transaction, and what was done before is gone.
+                return Err(error);
+            }
+            execute("ROLLBACK TO command")?;
+        }
+        execute("RELEASE command")?;
+    }
+    execute("COMMIT")
+}
+
+fn read_batch(connection: &Connection, path: &Path, jobs: Vec<Box<dyn Job>>) {
+    for mut job in jobs {
+        let begun = connection.execute_batch("BEGIN").map_err(|error| sentence(&error, path, Doing::Reading));
+        let broken = match begun {
+            Ok(()) => {
+                // Its own error is in its answer.
+                let _ = job.run(connection, path, Doing::Reading);
+                let _ = connection.execute_batch("ROLLBACK");
+                None
+            }
+            Err(error) => Some(error),
+        };
+        job.answer(broken.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests;

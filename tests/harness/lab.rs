@@ -1,0 +1,134 @@
+//! A daemon's queue against one simulated cluster, in memory and on virtual time, for stories of ten lines.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use camunda_backupd::clock::{Clock, ManualClock, Tasks};
+use camunda_backupd::domain::{Addresses, Keep, Pool, SearchAddress};
+use camunda_backupd::journal::{FailureClass, Outcome, Run};
+use camunda_backupd::retention::PoolRule;
+use camunda_backupd::run::guardian::Guardian;
+use camunda_backupd::run::queue::{ClusterSettings, ManualError, Queue};
+use camunda_backupd::run::{Ground, Limits, Spec};
+use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
+use camunda_backupd::store::SharedStore;
+use camunda_backupd::store::memory::MemoryStore;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct Lab {
+    pub clock: Arc<ManualClock>,
+    pub cluster: SharedCluster,
+    pub store: SharedStore,
+    pub queue: Queue,
+    pub ground: Ground,
+    pub settings: ClusterSettings,
+}
+
+/// The addresses at which a simulated cluster answers in memory.
+pub fn addresses(config: &sim::Config) -> Addresses {
+    let base = config.memory_url();
+    let at = |part: &str| format!("{base}/{part}");
+    Addresses {
+        zeebe: at("zeebe"),
+        operate: Some(at("operate")),
+        tasklist: Some(at("tasklist")),
+        optimize: config.optimize.then(|| at("optimize")),
+        rest: Some(at("rest")),
+        brokers: vec![],
+        search: Some(SearchAddress {
+            url: at("search"),
+            repository: config.repository.clone(),
+            webapps_repository: config.repository.clone(),
+            records: Some("zeebe-record*".into()),
+        }),
+    }
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Self::with(sim::Config::named("orders"), Limits::default())
+    }
+
+    pub fn with(config: sim::Config, limits: Limits) -> Self {
+        let clock = ManualClock::at("2026-03-01T12:00:00Z".parse().unwrap());
+        let addresses = addresses(&config);
+        let cluster = sim::shared(sim::Cluster::new(config, clock.now()));
+        let store = MemoryStore::shared();
+        let store: SharedStore = store;
+        let ground = Ground {
+            store: store.clone(),
+            transport: Arc::new(SimTransport::to([cluster.clone()], clock.clone())),
+            clock: clock.clone(),
+            tasks: Tasks::new(),
+            instance: "lab".into(),
+        };
+        let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
+        let settings = ClusterSettings {
+            spec: Spec { addresses, version: None, limits },
+            rules: vec![PoolRule { pool: Pool::Manual, keep: Keep::default(), frozen: false }],
+            manual_min_interval: Duration::ZERO,
+        };
+        queue.configure(BTreeMap::from([("orders".to_owned(), settings.clone())]));
+        Self { clock, cluster, store, queue, ground, settings }
+    }
+
+    /// Arms faults; `sim::faults` tells their language.
+    pub fn fault(self, spec: &str) -> Self {
+        locked(&self.cluster).arm(spec).unwrap();
+        self
+    }
+
+    /// Takes a backup by hand and waits for its end.
+    pub async fn backup(&self) -> Run {
+        let run_id = self.queue.manual("orders", None).await.unwrap();
+        self.ended(run_id).await
+    }
+
+    pub async fn refused(&self) -> ManualError {
+        self.queue.manual("orders", None).await.unwrap_err()
+    }
+
+    /// The run after its end; a day of virtual time is enough for every story.
+    pub async fn ended(&self, run_id: uuid::Uuid) -> Run {
+        for _ in 0..864_000 {
+            let run = self.store.run(run_id).await.unwrap().unwrap();
+            if run.view.ended() {
+                return run;
+            }
+            self.clock.sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the run did not end: {:?}", self.store.run(run_id).await.unwrap().unwrap().view);
+    }
+
+    /// What must hold at every end: exporting runs, nothing is owed, and what is called completed is whole.
+    pub async fn nothing_owed(&self, run: &Run) {
+        assert!(self.store.debts().await.unwrap().is_empty(), "a debt is left");
+        let cluster = locked(&self.cluster);
+        let paused = cluster.pauses.since.is_some();
+        assert!(!paused, "exporting is left paused");
+        if matches!(run.view.outcome, Some(Outcome::Completed { .. })) {
+            let restored = cluster.restore(run.backup_id.get());
+            assert!(restored.is_whole(), "called completed, but {restored:?}");
+            assert!(
+                restored.started_in_window > 0,
+                "no load ran during the backup: the check would be empty"
+            );
+        }
+    }
+
+    /// How often an endpoint was asked.
+    pub fn asked(&self, endpoint: &str) -> u64 {
+        locked(&self.cluster).seen.get(endpoint).copied().unwrap_or(0)
+    }
+}
+
+pub fn class_of(run: &Run) -> Option<FailureClass> {
+    match &run.view.outcome {
+        Some(Outcome::Failed { class, .. }) => Some(*class),
+        _ => None,
+    }
+}
+
+pub fn reason_of(run: &Run) -> String {
+    run.view.reason().unwrap_or("completed").to_owned()
+}

@@ -1,0 +1,327 @@
+//! SIGKILLs of the real binary during simulated runs, each at a moment chosen by what the cluster shows.
+//!
+//! After each: exporting runs again, no occurrence ran twice, none vanished without a recorded reason, ids only grow,
+//! and every backup called completed restores without a lost or doubled record. `KILLS` sets how many (CI: 200), and
+//! `KILL_LOOP_BINARY` another binary: `tests/kill_loop/run` shows that the loop ends red with one that leaves the
+//! resume out, and with one that takes Zeebe before the records.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+use camunda_backupd::clock::SystemClock;
+use camunda_backupd::domain::{BackupState, Instant};
+use camunda_backupd::sim::{self, Cluster, SharedCluster, Timing, locked};
+use camunda_backupd::store::sqlite::SqliteStore;
+use camunda_backupd::store::{Backup, BackupFilter, Fate, OccurrenceRow, SharedStore};
+use chrono::{TimeDelta, Timelike};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const PERIOD: i64 = 2;
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Loop {
+    cluster: SharedCluster,
+    config: PathBuf,
+    state: PathBuf,
+    log: PathBuf,
+    binary: PathBuf,
+    whole: BTreeSet<i64>,
+    random: u64,
+    wrong: Vec<String>,
+}
+
+#[derive(Default)]
+struct Tally {
+    kills: usize,
+    paused: usize,
+    outstanding: usize,
+    steps: BTreeMap<String, usize>,
+    resumed_after: Vec<Duration>,
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_and_nothing_left_paused() {
+    let kills: usize = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let binary = std::env::var_os("KILL_LOOP_BINARY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_camunda-backupd")), PathBuf::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async move {
+        let directory = tempfile::tempdir().unwrap();
+        let mut kill_loop = Loop::new(directory.path(), binary).await;
+        let began = chrono::Utc::now();
+        let mut tally = Tally::default();
+        let mut child = kill_loop.start();
+        for number in 0..kills {
+            kill_loop.kill(&mut child, &mut tally, number).await;
+            child = kill_loop.start();
+            kill_loop.exporting_again(&mut tally).await;
+            kill_loop.judge_completed().await;
+            if !kill_loop.wrong.is_empty() {
+                break;
+            }
+        }
+        kill_loop.settle().await;
+        kill_loop.judge_completed().await;
+        let until = chrono::Utc::now();
+        signal(&child, "TERM");
+        let ended = child.wait().unwrap();
+        kill_loop.judge_history(began, until).await;
+        tally.print(&kill_loop);
+        if !kill_loop.wrong.is_empty() {
+            let log = std::fs::read_to_string(&kill_loop.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("the end of the daemon's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+        assert!(kill_loop.wrong.is_empty(), "after {} kills:\n{}", tally.kills, kill_loop.wrong.join("\n"));
+        assert!(ended.success(), "SIGTERM ended with {ended}");
+        assert!(tally.paused * 2 >= kills, "too few kills inside a pause: {}", tally.paused);
+        assert!(
+            tally.outstanding * 4 >= kills,
+            "too few kills with an answer outstanding: {}",
+            tally.outstanding
+        );
+        assert!(!kill_loop.whole.is_empty(), "no backup was completed, so nothing was shown");
+    });
+}
+
+impl Loop {
+    async fn new(directory: &Path, binary: PathBuf) -> Self {
+        let mut timing = Timing::default().faster(2.0);
+        timing.answer = Duration::from_millis(25);
+        timing.snapshot_every = Duration::from_millis(400);
+        let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let table = sim_config.daemon_table(&base);
+        let cluster = sim::shared(Cluster::new(sim_config, chrono::Utc::now()));
+        tokio::spawn(sim::server::serve(
+            listener,
+            cluster.clone(),
+            SystemClock::shared(),
+            std::future::pending(),
+        ));
+        let state = directory.join("state");
+        let text = format!(
+            "[daemon]\nstate_dir = \"{0}\"\nruntime_dir = \"{1}\"\ninstance = \"kill-loop\"\nshutdown_grace = \"20s\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n{table}\
+             [schedules.often]\nclusters = [\"orders\"]\ncron = \"*/{PERIOD} * * * * *\"\nkeep = {{ successful = 5, failed = 5 }}\n",
+            state.display(),
+            directory.join("run").display()
+        );
+        let config = directory.join("config.toml");
+        std::fs::write(&config, text).unwrap();
+        Self {
+            cluster,
+            config,
+            state,
+            log: directory.join("log"),
+            binary,
+            whole: BTreeSet::new(),
+            random: 0x2545_f491_4f6c_dd1d,
+            wrong: vec![],
+        }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % limit
+    }
+
+    fn start(&self) -> Child {
+        let log = std::fs::File::options().append(true).create(true).open(&self.log).unwrap();
+        Command::new(&self.binary)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn paused(&self) -> bool {
+        locked(&self.cluster).pauses.since.is_some()
+    }
+
+    /// Waits for a moment of the wanted kind, stops the daemon there, notes what it was at, and kills it.
+    async fn kill(&mut self, child: &mut Child, tally: &mut Tally, number: usize) {
+        let wanted = number % 20;
+        let inside = wanted < 13;
+        let deadline = std::time::Instant::now() + LIMIT;
+        while inside && !self.paused() && std::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let delay = if inside { self.below(450) } else { self.below(2500) };
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        if wanted.is_multiple_of(2) {
+            while locked(&self.cluster).outstanding == 0 && std::time::Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        }
+        signal(child, "STOP");
+        let outstanding = locked(&self.cluster).outstanding > 0;
+        let paused = self.paused();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        tally.kills += 1;
+        tally.paused += usize::from(paused);
+        tally.outstanding += usize::from(outstanding);
+        let unfinished = self.store().unfinished().await.unwrap();
+        let step = unfinished.first().map_or("between runs".to_owned(), |run| {
+            run.view.step.map_or_else(|| "between steps".into(), |step| step.to_string())
+        });
+        *tally.steps.entry(step).or_default() += 1;
+    }
+
+    fn store(&self) -> SharedStore {
+        SqliteStore::open_without_lock(&self.state).unwrap().unwrap()
+    }
+
+    /// After a restart exporting runs again, by the run that goes on or by a resume.
+    async fn exporting_again(&mut self, tally: &mut Tally) {
+        let began = std::time::Instant::now();
+        while self.paused() {
+            if began.elapsed() > LIMIT {
+                self.wrong.push(format!("exporting is still paused {LIMIT:?} after a restart"));
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tally.resumed_after.push(began.elapsed());
+    }
+
+    async fn backups(&self) -> Vec<Backup> {
+        self.store().backups(BackupFilter::default()).await.unwrap()
+    }
+
+    /// Whatever is newly called completed must restore whole.
+    async fn judge_completed(&mut self) {
+        for backup in self.backups().await.iter().filter(|b| b.state == BackupState::Completed) {
+            let id = backup.run.backup_id.get();
+            if !self.whole.insert(id) {
+                continue;
+            }
+            let restored = locked(&self.cluster).restore(id);
+            // Retention may have begun on it between the two looks.
+            let still = self
+                .backups()
+                .await
+                .iter()
+                .any(|b| b.run.backup_id.get() == id && b.state == BackupState::Completed);
+            if !restored.is_whole() && still {
+                self.wrong.push(format!(
+                    "backup {id} is called completed, but {} records are lost and {} doubled, {} instances unknown to the broker",
+                    restored.lost(), restored.duplicates(), restored.unknown_to_broker
+                ));
+            }
+        }
+    }
+
+    /// Lets the daemon come to rest once more.
+    async fn settle(&mut self) {
+        let began = std::time::Instant::now();
+        while began.elapsed() < LIMIT {
+            let store = self.store();
+            if store.unfinished().await.unwrap().is_empty()
+                && store.debts().await.unwrap().is_empty()
+                && !self.paused()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.wrong.push(format!("the daemon did not come to rest within {LIMIT:?}"));
+    }
+
+    /// Every due instant is accounted for once, ids only grow, and no debt is left.
+    async fn judge_history(&mut self, began: Instant, until: Instant) {
+        let store = self.store();
+        let rows = store.occurrences(None, None, 0).await.unwrap();
+        let first = rows.iter().map(|r| r.occurrence.due_at).min().unwrap();
+        if first > began + TimeDelta::seconds(2 * PERIOD + 3) {
+            self.wrong.push(format!("the first occurrence on record is {first}, the loop began at {began}"));
+        }
+        let mut due = first;
+        // The last few may be claimed and not begun when the daemon was stopped: they wait on.
+        while due < until - TimeDelta::seconds(1) {
+            let holders: Vec<&OccurrenceRow> = rows.iter().filter(|row| covers(row, due)).collect();
+            match holders.as_slice() {
+                [row] if row.fate == Fate::Skipped && row.reason.is_none() => {
+                    self.wrong.push(format!("{due} was skipped without a reason"));
+                }
+                [_] => {}
+                [] => self.wrong.push(format!("{due} vanished")),
+                several => self.wrong.push(format!("{due} is on record {} times", several.len())),
+            }
+            due += TimeDelta::seconds(PERIOD);
+        }
+        let backups = self.backups().await;
+        let mut served: BTreeMap<Instant, usize> = BTreeMap::new();
+        let mut last = 0;
+        for backup in &backups {
+            for occurrence in &backup.run.occurrences {
+                *served.entry(occurrence.due_at).or_default() += 1;
+            }
+            let id = backup.run.backup_id.get();
+            if id <= last {
+                self.wrong.push(format!("id {id} follows {last}"));
+            }
+            last = id;
+        }
+        for (due, times) in served.iter().filter(|(_, times)| **times > 1) {
+            self.wrong.push(format!("{due} was run {times} times"));
+        }
+        if !store.debts().await.unwrap().is_empty() {
+            self.wrong.push("a debt is left".into());
+        }
+        if self.paused() {
+            self.wrong.push("exporting is left paused".into());
+        }
+        let failed = backups.iter().filter(|b| b.run.view.reason().is_some()).count();
+        let fates = |fate: Fate| rows.iter().filter(|r| r.fate == fate).map(|r| r.count).sum::<u64>();
+        println!(
+            "{} runs: {} completed (all restore whole), {failed} failed; occurrences: {} fired, {} coalesced, {} skipped with reason, {} waiting",
+            backups.len(),
+            backups.iter().filter(|b| b.run.view.ended() && b.run.view.reason().is_none()).count(),
+            fates(Fate::Fired) + fates(Fate::CaughtUp),
+            fates(Fate::Coalesced),
+            fates(Fate::Skipped),
+            fates(Fate::Waiting)
+        );
+    }
+}
+
+fn covers(row: &OccurrenceRow, due: Instant) -> bool {
+    assert_eq!(due.nanosecond(), 0);
+    row.occurrence.due_at == due
+        || row.until.is_some_and(|until| row.occurrence.due_at <= due && due <= until)
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+}
+
+impl Tally {
+    fn print(&self, kill_loop: &Loop) {
+        let mut after = self.resumed_after.clone();
+        after.sort();
+        let median = after.get(after.len() / 2).copied().unwrap_or_default();
+        println!(
+            "{} kills: {} inside a pause, {} with an answer outstanding; restart to exporting again: median {median:?}, longest {:?}",
+            self.kills,
+            self.paused,
+            self.outstanding,
+            after.last().copied().unwrap_or_default()
+        );
+        for (step, count) in &self.steps {
+            println!("  {count:4} at {step}");
+        }
+        println!("{} backups were seen completed and restored", kill_loop.whole.len());
+    }
+}

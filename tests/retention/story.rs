@@ -1,0 +1,241 @@
+//! What the stories about retention stand on: a cluster, an empty state, and backups that runs of ours left.
+#![allow(dead_code)] // each test crate uses its own part of it
+
+use super::cluster::{Cluster, PARTS, part_name, records_name};
+use camunda_backupd::clients::SharedTransport;
+use camunda_backupd::clock::{ManualClock, Tasks};
+use camunda_backupd::domain::{
+    Addresses, BackupId, BackupState, Component, Family, PauseMode, Pool, RunId, SearchAddress, Trigger,
+};
+use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Step};
+use camunda_backupd::run::delete::{DeletionPass, delete_backup};
+use camunda_backupd::run::{Ground, Limits, Mark, Spec, id_scope};
+use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};
+use chrono::{DateTime, TimeDelta};
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub const ALL: [Component; 4] =
+    [Component::Operate, Component::Tasklist, Component::Records, Component::Zeebe];
+
+pub struct Story {
+    pub clock: Arc<ManualClock>,
+    pub cluster: Arc<Cluster>,
+    pub store: Arc<MemoryStore>,
+    pub ground: Ground,
+    pub spec: Spec,
+}
+
+pub fn addresses() -> Addresses {
+    Addresses {
+        zeebe: "http://zeebe".into(),
+        operate: Some("http://operate".into()),
+        tasklist: Some("http://tasklist".into()),
+        optimize: None,
+        rest: None,
+        brokers: Vec::new(),
+        search: Some(SearchAddress {
+            url: "http://search".into(),
+            repository: "camunda".into(),
+            webapps_repository: "camunda".into(),
+            records: Some("zeebe-record*".into()),
+        }),
+    }
+}
+
+impl Story {
+    pub async fn begin() -> Self {
+        let clock = ManualClock::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
+        let cluster = Cluster::new(clock.clone());
+        let store = MemoryStore::shared();
+        let transport: SharedTransport = cluster.clone();
+        let ground = Ground {
+            store: store.clone(),
+            transport,
+            clock: clock.clone(),
+            tasks: Tasks::new(),
+            instance: "ops-1".into(),
+        };
+        let spec = Spec { addresses: addresses(), version: None, limits: Limits::default() };
+        let story = Self { clock, cluster, store, ground, spec };
+        story.configure(story.spec.addresses.clone()).await;
+        story
+    }
+
+    pub async fn configure(&self, addresses: Addresses) {
+        let row = ClusterRow {
+            name: "orders".into(),
+            uuid: Uuid::from_u128(1),
+            addresses,
+            configured: true,
+            state_behind: None,
+        };
+        self.store.set_clusters(vec![row]).await.unwrap();
+    }
+
+    /// The journal of a run that asked all of `asked` and ended as told; the cluster is left alone.
+    pub async fn journal(&self, pool: &str, asked: &[Component], end: Option<FailureClass>) -> Backup {
+        let run_id = Uuid::from_u128(u128::from(self.clock_ms()) << 64 | u128::from(rank(&self.store).await));
+        let new = NewRun {
+            run_id,
+            cluster: "orders".into(),
+            trigger: Trigger::Schedule,
+            occurrences: Vec::new(),
+            pools: vec![Pool::from(pool.to_owned())],
+            note: None,
+            spec: serde_json::to_value(&self.spec).unwrap(),
+            id_scope: id_scope("orders", &self.spec.addresses),
+            largest_seen: 0,
+            now: self.ground.clock.now(),
+            min_interval: None,
+        };
+        let run = self.store.begin_run(new).await.unwrap();
+        let id = run.backup_id.get();
+        let mut steps = vec![Step::Guard];
+        steps.extend(asked.iter().flat_map(|c| [Step::Start(*c), Step::Wait(*c)]));
+        let mut events = vec![Event::Started {
+            version: "8.6.0".into(),
+            family: Family::V82To87,
+            pause: PauseMode::Soft,
+            components: ALL.to_vec(),
+            steps: steps.clone(),
+            records_indices: vec!["zeebe-record_job".into()],
+            partitions: Some(1),
+        }];
+        for step in steps {
+            events.push(Event::StepIntended { step });
+            if let Step::Start(component) = step
+                && component != Component::Zeebe
+            {
+                let names = match component {
+                    Component::Records => vec![records_name(id)],
+                    app => (1..=PARTS).map(|part| part_name(app.name(), id, part)).collect(),
+                };
+                events.push(Event::Announced { component, repository: Some("camunda".into()), names });
+            }
+            events.push(Event::StepDone { step, ms: 10 });
+        }
+        events.push(Event::Ended(match end {
+            None => Outcome::Completed { certificate: json!({}) },
+            Some(class) => Outcome::Failed { class, reason: "it was told to".into(), dossier: json!({}) },
+        }));
+        self.append(run_id, events).await;
+        self.reload(run.backup_id).await
+    }
+
+    pub async fn append(&self, run_id: RunId, events: Vec<Event>) {
+        let at = self.ground.clock.now();
+        let entries = events.into_iter().map(|event| Entry { at, event }).collect();
+        self.store.append(run_id, entries).await.unwrap();
+    }
+
+    /// A whole backup of ours, in the state and in the cluster. The next one is an hour younger.
+    pub async fn good(&self, pool: &str) -> Backup {
+        let backup = self.journal(pool, &ALL, None).await;
+        self.cluster.put_backup(backup.run.backup_id.get(), Some(self.mark(&backup)));
+        self.clock.jump(TimeDelta::hours(1));
+        backup
+    }
+
+    /// A run that failed before the records: two web apps are there.
+    pub async fn failed_before_records(&self, pool: &str) -> Backup {
+        let asked = [Component::Operate, Component::Tasklist];
+        let backup = self.journal(pool, &asked, Some(FailureClass::Component)).await;
+        for app in asked {
+            for part in 1..=PARTS {
+                let name = part_name(app.name(), backup.run.backup_id.get(), part);
+                self.cluster.put("camunda", &name, "SUCCESS");
+            }
+        }
+        self.clock.jump(TimeDelta::hours(1));
+        backup
+    }
+
+    pub fn mark(&self, backup: &Backup) -> Mark {
+        let run = &backup.run;
+        Mark { instance: self.ground.instance.clone(), cluster: run.cluster.clone(), run_id: run.run_id }
+    }
+
+    pub async fn ask(&self, backup: &Backup) {
+        let at = self.ground.clock.now();
+        let asked = self.store.ask_deletion(backup.run.run_id, "retention".into(), "too many".into(), at);
+        asked.await.unwrap();
+    }
+
+    pub async fn reload(&self, id: BackupId) -> Backup {
+        self.store.backup("orders".into(), id).await.unwrap().unwrap()
+    }
+
+    pub async fn state(&self, backup: &Backup) -> BackupState {
+        self.reload(backup.run.backup_id).await.state
+    }
+
+    /// What the store says about the last pass.
+    pub async fn note(&self, backup: &Backup) -> String {
+        self.reload(backup.run.backup_id).await.deletion.unwrap().last_error.unwrap_or_default()
+    }
+
+    /// One pass over a backup as the store knows it now.
+    pub async fn pass(&self, backup: &Backup) -> DeletionPass {
+        let backup = self.reload(backup.run.backup_id).await;
+        delete_backup(&self.ground, &backup, CancellationToken::new()).await
+    }
+
+    pub async fn states(&self) -> Vec<(i64, BackupState)> {
+        let all = self.store.backups(BackupFilter::default()).await.unwrap();
+        all.into_iter().map(|b| (b.run.backup_id.get(), b.state)).collect()
+    }
+
+    fn clock_ms(&self) -> u64 {
+        self.ground.clock.now().timestamp_millis() as u64
+    }
+}
+
+async fn rank(store: &Arc<MemoryStore>) -> u64 {
+    store.backups(BackupFilter::default()).await.unwrap().len() as u64
+}
+
+/// Events logged while it lives, as `event=backup.deleted`.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub fn count(&self, level: &str, event: &str) -> usize {
+        let event = format!("event=\"{event}\"");
+        self.lines().iter().filter(|l| l.trim_start().starts_with(level) && l.contains(&event)).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub const SECOND: Duration = Duration::from_secs(1);

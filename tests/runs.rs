@@ -1,0 +1,230 @@
+//! Runs against the simulated cluster: every row of the plan's table of cases, and that exporting runs afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "harness/lab.rs"]
+mod lab;
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::{Component, PauseMode};
+use camunda_backupd::journal::{FailureClass, RunStatus, Step};
+use camunda_backupd::run::Limits;
+use camunda_backupd::run::queue::ManualError;
+use camunda_backupd::sim::{self, locked};
+use lab::{Lab, class_of, reason_of};
+use rstest::rstest;
+use std::time::Duration;
+
+fn config() -> sim::Config {
+    sim::Config::named("orders")
+}
+
+#[rstest]
+#[case(config())]
+#[case(sim::Config { engine: sim::Engine::Elasticsearch, ..config() })]
+#[case(sim::Config { optimize: true, partitions: 3, ..config() })]
+#[tokio::test(start_paused = true)]
+async fn a_backup_under_load_restores_whole(#[case] config: sim::Config) {
+    let optimize = config.optimize;
+    let lab = Lab::with(config, Limits::default());
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert_eq!(run.view.components.contains_key(&Component::Optimize), optimize);
+    assert_eq!(run.view.pause.mode, Some(PauseMode::Soft));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_without_soft_pause_is_paused_hard_and_recorded_as_such() {
+    let version = "8.4.6".parse().unwrap();
+    let lab = Lab::with(sim::Config { version, ..config() }, Limits::default());
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert_eq!(run.view.pause.asked, Some(PauseMode::Hard));
+    assert_eq!(run.view.pause.mode, Some(PauseMode::Hard));
+    lab.nothing_owed(&run).await;
+}
+
+/// Unknown is neither failed nor done: the answer is lost, the act was done, and it is not done twice.
+#[rstest]
+#[case("operate-post")]
+#[case("tasklist-post")]
+#[case("zeebe-post")]
+#[case("search-put")]
+#[case("pause")]
+#[case("resume")]
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_looked_up_and_the_act_not_repeated(#[case] endpoint: &str) {
+    let lab = Lab::new().fault(&format!("{endpoint}.drop-answer"));
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    let times = if endpoint == "resume" { 2 } else { 1 };
+    assert_eq!(lab.asked(endpoint), times, "{endpoint}");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_makes_no_sense_is_looked_up_like_a_lost_one() {
+    let lab = Lab::new().fault("operate-post.content-type");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// The request itself is lost: nothing shows, so the run fails; exporting runs afterwards.
+#[rstest]
+#[case("operate-post", FailureClass::Component)]
+#[case("search-put", FailureClass::Component)]
+#[case("zeebe-post", FailureClass::Component)]
+#[case("pause", FailureClass::PauseBroken)]
+#[tokio::test(start_paused = true)]
+async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: FailureClass) {
+    let lab = Lab::new().fault(&format!("{endpoint}.drop-request"));
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
+    assert_eq!(lab.asked(endpoint), 1, "asked once, never repeated");
+    lab.nothing_owed(&run).await;
+}
+
+#[rstest]
+#[case("zeebe-post.fail", FailureClass::Component)]
+#[case("zeebe-post.conflict", FailureClass::Conflict)]
+#[case("operate.not-json@*", FailureClass::Component)]
+#[case("zeebe-get.endless+2", FailureClass::Component)]
+#[case("operate-get.redirect@*", FailureClass::Unreachable)]
+#[case("search-put.failed-shard", FailureClass::Records)]
+#[case("search-put.empty", FailureClass::Records)]
+#[case("search-put.unassigned", FailureClass::Component)]
+#[case("pause.fail", FailureClass::PauseBroken)]
+#[case("pause.partial", FailureClass::PauseBroken)]
+#[case("pause.partial-silent", FailureClass::PauseBroken)]
+#[case("search-put.stranger-resume=0s", FailureClass::PauseBroken)]
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_the_run_says_why_and_exporting_runs(
+    #[case] fault: &str,
+    #[case] class: FailureClass,
+) {
+    let lab = Lab::new().fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+    let next = lab.backup().await;
+    assert!(next.backup_id > run.backup_id, "ids only grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_position() {
+    let lab = Lab::new()
+        .fault("search-put.stranger-resume=0s, search-put.stranger-pause=300ms, search-put.stall=2s");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("acknowledged exported records"), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn someone_elses_pause_is_reported_and_never_resumed() {
+    let lab = Lab::new();
+    locked(&lab.cluster).pause(true);
+    let refused = lab.refused().await;
+    let text = refused.to_string();
+    assert!(matches!(refused, ManualError::Hindered { .. }));
+    assert!(text.contains("paused_by_other") && text.contains("SOFT_PAUSED"), "{text}");
+    assert_eq!(lab.asked("resume"), 0);
+    let paused = locked(&lab.cluster).pauses.since.is_some();
+    assert!(paused, "their pause is untouched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_stalls_fails_the_run_after_stall_after() {
+    let limits = Limits { stall_after: Duration::from_secs(120), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("operate.stall");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Stalled), "{}", reason_of(&run));
+    assert_eq!(lab.asked("pause"), 0, "never paused");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_grows_too_long_is_ended_by_its_budget() {
+    let limits = Limits { pause_budget: Duration::from_secs(60), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("zeebe-post.stall");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
+    let longest = locked(&lab.cluster).pauses.longest;
+    assert!(longest < chrono::TimeDelta::seconds(63), "resumed right after the budget: {longest}");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_takes_too_long_is_ended_by_its_deadline() {
+    let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("tasklist.stall");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Deadline), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// The resume is tried for ever; meanwhile the run stays in that step, whatever its deadline says.
+#[tokio::test(start_paused = true)]
+async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirmed() {
+    let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("resume.refuse@60");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(1800)).await;
+    let run = lab.store.run(run_id).await.unwrap().unwrap();
+    assert_eq!((run.view.status, run.view.step), (RunStatus::Running, Some(Step::Resume)));
+    assert_eq!(lab.store.debts().await.unwrap().len(), 1);
+    assert!(matches!(lab.refused().await, ManualError::Busy { .. }));
+    let run = lab.ended(run_id).await;
+    assert_eq!(run.view.status, RunStatus::Completed, "it meets every condition: {}", reason_of(&run));
+    assert!(lab.asked("resume") >= 60);
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_resumes_first_and_fails_the_run() {
+    let lab = Lab::new().fault("zeebe-post.stall");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.store.debts().await.unwrap().is_empty() {
+        lab.clock.sleep(Duration::from_millis(20)).await;
+    }
+    lab.clock.sleep(Duration::from_millis(500)).await;
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator: maintenance"));
+    lab.clock.sleep(Duration::from_millis(500)).await;
+    let running = locked(&lab.cluster).pauses.since.is_none();
+    assert!(running, "the resume does not wait for clean-up");
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Cancelled));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_of_a_cluster_that_cannot_be_backed_up() {
+    for (version, sentence) in [("8.2.3", "too old"), ("8.8.0", "not yet supported")] {
+        let mut lab = Lab::new();
+        lab.settings.spec.version = Some(version.into());
+        lab.queue.configure([("orders".to_owned(), lab.settings.clone())].into());
+        let run = lab.backup().await;
+        assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
+        assert_eq!(lab.asked("operate-post") + lab.asked("pause"), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn manual_backups_keep_the_newest_three_and_delete_the_oldest_everywhere() {
+    let lab = Lab::new();
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        ids.push(run.backup_id);
+        lab.clock.sleep(Duration::from_secs(120)).await;
+    }
+    let mut cluster = locked(&lab.cluster);
+    let now = lab.clock.now();
+    cluster.advance(now);
+    for (index, id) in ids.iter().enumerate() {
+        let pieces = cluster.pieces_of(id.get()).len();
+        assert_eq!(pieces > 0, index >= 2, "backup {index} has {pieces} pieces");
+    }
+}

@@ -1,0 +1,60 @@
+//! Clusters, the probe, closing.
+
+use crate::bed::{Bed, Kind, addresses, at, scheduled};
+use camunda_backupd::domain::Addresses;
+use camunda_backupd::store::{ClusterRow, StoreError};
+use rstest::rstest;
+use uuid::Uuid;
+
+fn cluster(name: &str) -> ClusterRow {
+    ClusterRow {
+        name: name.into(),
+        uuid: Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes()),
+        addresses: addresses(),
+        configured: true,
+        state_behind: None,
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_cluster_taken_out_of_the_config_is_remembered(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    bed.set_clusters(vec![cluster("test"), cluster("prod")]).await.unwrap();
+    assert_eq!(bed.clusters().await.unwrap(), [cluster("prod"), cluster("test")]);
+
+    let moved = ClusterRow {
+        addresses: Addresses { zeebe: "http://new:9600".into(), ..addresses() },
+        ..cluster("prod")
+    };
+    bed.set_clusters(vec![moved.clone()]).await.unwrap();
+    assert_eq!(bed.clusters().await.unwrap(), [moved, ClusterRow { configured: false, ..cluster("test") }]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn state_behind_outlives_a_reload(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    bed.set_clusters(vec![cluster("prod")]).await.unwrap();
+    bed.set_state_behind("prod".into(), Some("id 9 is above our mark".into())).await.unwrap();
+    bed.set_clusters(vec![cluster("prod")]).await.unwrap();
+    assert_eq!(bed.clusters().await.unwrap()[0].state_behind.as_deref(), Some("id 9 is above our mark"));
+    bed.set_state_behind("prod".into(), None).await.unwrap();
+    assert_eq!(bed.clusters().await.unwrap(), [cluster("prod")]);
+
+    let unknown = bed.set_state_behind("nowhere".into(), None).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "the state knows no cluster nowhere");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_closed_store_does_nothing_more(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    bed.probe(at("2025-03-01T02:00:00Z")).await.unwrap();
+    bed.probe(at("2025-03-01T02:00:01Z")).await.unwrap();
+    bed.close().await.unwrap();
+    bed.close().await.unwrap();
+    let error = bed.begin_run(scheduled("prod", "2025-03-01T02:00:00Z")).await.unwrap_err();
+    assert_eq!(error, StoreError::Closed);
+    assert_eq!(bed.clusters().await.unwrap_err().to_string(), "the store is closed: the daemon is stopping");
+}

@@ -1,0 +1,270 @@
+//! What the state file promises beyond the trait: it survives, it is shared with a guest, operators can read it.
+
+use crate::bed::{
+    Bed, Kind, at, completed, debt, entry, failed, occurrence, pause_intended, scheduled, started, waiting,
+};
+use camunda_backupd::domain::Component;
+use camunda_backupd::journal::{Event, RunView};
+use camunda_backupd::store::sqlite::{FILE, SqliteStore};
+use camunda_backupd::store::{BackupFilter, Fate, NewRun, SharedStore, StoreError};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const NOW: &str = "2025-03-01T02:00:00Z";
+
+/// Everything the trait shows.
+async fn everything(store: &SharedStore) -> String {
+    let mut journals = Vec::new();
+    for backup in store.backups(BackupFilter::default()).await.unwrap() {
+        journals.push(store.journal(backup.run.run_id).await.unwrap());
+    }
+    let backups = store.backups(BackupFilter::default()).await.unwrap();
+    let occurrences = store.occurrences(None, None, 0).await.unwrap();
+    let (debts, clusters) = (store.debts().await.unwrap(), store.clusters().await.unwrap());
+    format!("{backups:#?}{journals:#?}{occurrences:#?}{debts:#?}{clusters:#?}")
+}
+
+/// What a power cut would leave behind: the files as they are, without the shared memory.
+fn as_after_a_crash(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in [FILE.to_owned(), format!("{FILE}-wal")] {
+        std::fs::copy(dir.join(&name), copy.path().join(&name)).unwrap();
+    }
+    copy
+}
+
+async fn a_busy_night(store: &SharedStore) {
+    let due = occurrence("daily", "prod", NOW);
+    store.claim(vec![waiting(&due), waiting(&occurrence("daily", "test", NOW))]).await.unwrap();
+    let new = NewRun { occurrences: vec![(due, Fate::Fired)], ..scheduled("prod", NOW) };
+    let run = store.begin_run(new).await.unwrap();
+    store.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
+    store.owe(debt(&run, NOW), entry(NOW, pause_intended())).await.unwrap();
+    let failing = store.begin_run(scheduled("other", NOW)).await.unwrap();
+    store.append(failing.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
+    store.ask_deletion(failing.run_id, "command".into(), "asked".into(), at(NOW)).await.unwrap();
+}
+
+#[tokio::test]
+async fn closing_and_opening_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, lock) = SqliteStore::open(dir.path()).unwrap();
+    a_busy_night(&store).await;
+    let before = everything(&store).await;
+    store.close().await.unwrap();
+    drop((store, lock));
+    let side_file = dir.path().join(format!("{FILE}-wal"));
+    assert!(!side_file.exists(), "closing folds the log into the file");
+
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    assert_eq!(everything(&store).await, before);
+    assert_eq!(store.unfinished().await.unwrap().len(), 1);
+    assert_eq!(
+        store.begin_run(scheduled("other", NOW)).await.unwrap().backup_id.get(),
+        at(NOW).timestamp() + 1
+    );
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    a_busy_night(&store).await;
+    let copy = as_after_a_crash(dir.path());
+
+    let (survivor, _lock) = SqliteStore::open(copy.path()).unwrap();
+    assert_eq!(everything(&survivor).await, everything(&store).await);
+    assert_eq!(survivor.debts().await.unwrap().len(), 1);
+    let busy = survivor.begin_run(scheduled("prod", NOW)).await;
+    assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_concurrent_appends_are_all_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    let mut runs = Vec::new();
+    for n in 0..50 {
+        let run = store.begin_run(scheduled(&format!("c{n}"), NOW)).await.unwrap();
+        store.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
+        runs.push(run.run_id);
+    }
+    let mut writing = JoinSet::new();
+    for n in 0..1000_u32 {
+        let (store, run_id) = (store.clone(), runs[n as usize % runs.len()]);
+        let event = Event::Progress {
+            component: Component::Zeebe,
+            state: "IN_PROGRESS".into(),
+            done: n,
+            total: 1000,
+        };
+        writing.spawn(async move { store.append(run_id, vec![entry(NOW, event)]).await.unwrap() });
+    }
+    assert_eq!(writing.join_all().await.len(), 1000);
+
+    let copy = as_after_a_crash(dir.path());
+    let (survivor, _lock) = SqliteStore::open(copy.path()).unwrap();
+    let mut seen = Vec::new();
+    for run_id in runs {
+        let journal = survivor.journal(run_id).await.unwrap();
+        assert_eq!(RunView::replay(&journal).unwrap(), survivor.run(run_id).await.unwrap().unwrap().view);
+        seen.extend(journal.into_iter().filter_map(|entry| match entry.event {
+            Event::Progress { done, .. } => Some(done),
+            _ => None,
+        }));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_guest_pays_a_debt_beside_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "no state, nothing owed");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "and none is made");
+
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    a_busy_night(&store).await;
+    let guest = SqliteStore::open_without_lock(dir.path()).unwrap().unwrap();
+    let owed = guest.debts().await.unwrap();
+    assert_eq!(owed, store.debts().await.unwrap());
+    guest.resume_intended(owed[0].run_id, "command".into(), at(NOW)).await.unwrap();
+    guest.debt_paid(owed[0].run_id, "command".into(), at(NOW)).await.unwrap();
+    guest.close().await.unwrap();
+
+    assert_eq!(store.debts().await.unwrap(), []);
+    let pause = store.run(owed[0].run_id).await.unwrap().unwrap().view.pause;
+    assert_eq!(pause.resumed_at, Some(at(NOW)));
+    store.append(owed[0].run_id, vec![entry(NOW, failed("interrupted"))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_does_not_keep_its_debt_from_being_paid() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    a_busy_night(&store).await;
+    let run_id = store.debts().await.unwrap()[0].run_id;
+    let operator = Connection::open(dir.path().join(FILE)).unwrap();
+    operator.execute("UPDATE runs SET view = 'spoilt' WHERE cluster = 'prod'", []).unwrap();
+
+    let file = dir.path().join(FILE).display().to_string();
+    assert_eq!(
+        store.run(run_id).await.unwrap_err().to_string(),
+        format!(
+            "the state file {file} cannot be used: a row cannot be understood (Conversion error from type Text at \
+             index: 9, expected value at line 1 column 1): stop the daemon, restore the newest copy of the file, or \
+             move it away and run `adopt`"
+        )
+    );
+    store.resume_intended(run_id, "guardian".into(), at(NOW)).await.unwrap();
+    store.debt_paid(run_id, "guardian".into(), at(NOW)).await.unwrap();
+    assert_eq!(store.debts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn while_another_program_writes_nothing_is_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
+    let operator = Connection::open(dir.path().join(FILE)).unwrap();
+    operator.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let ended = store.append(run.run_id, vec![entry(NOW, failed("503"))]).await;
+    let file = dir.path().join(FILE).display().to_string();
+    assert_eq!(
+        ended.unwrap_err().to_string(),
+        format!(
+            "the state file {file} cannot be written: another program holds a lock on it; free space or mend \
+             permissions, nothing was lost"
+        )
+    );
+    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&run), "reading goes on");
+
+    operator.execute_batch("COMMIT").unwrap();
+    store.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
+    assert_eq!(store.journal(run.run_id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn operators_see_the_states_that_the_program_sees() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    let mut runs = BTreeMap::new();
+    for state in ["queued", "running", "completed", "failed", "deleting", "deleted", "missing"] {
+        let run = store.begin_run(scheduled(state, NOW)).await.unwrap();
+        let steps = match state {
+            "queued" => vec![],
+            "running" => vec![entry(NOW, started())],
+            "failed" => vec![entry(NOW, failed("503"))],
+            _ => completed(NOW),
+        };
+        store.append(run.run_id, steps).await.unwrap();
+        runs.insert(state, run.run_id);
+    }
+    for state in ["deleting", "deleted"] {
+        store.ask_deletion(runs[state], "command".into(), "asked".into(), at(NOW)).await.unwrap();
+    }
+    store.deletion_done(runs["deleted"], at(NOW)).await.unwrap();
+    store.set_missing(runs["missing"]).await.unwrap();
+
+    let backups = store.backups(BackupFilter::default()).await.unwrap();
+    assert_eq!(backups.len(), runs.len());
+    let operator = Connection::open(dir.path().join(FILE)).unwrap();
+    for backup in backups {
+        let shown: String = operator
+            .query_row("SELECT state FROM v_backups WHERE cluster = ?1", [&backup.run.cluster], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(
+            (shown.as_str(), backup.state.name()),
+            (backup.run.cluster.as_str(), backup.run.cluster.as_str())
+        );
+    }
+    let good: Vec<String> = operator
+        .prepare("SELECT cluster FROM v_last_good ORDER BY cluster")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(good, ["completed"]);
+}
+
+#[tokio::test]
+async fn instants_sort_as_text() {
+    let bed = Bed::new(Kind::Sqlite);
+    for now in [
+        "2025-03-01T02:00:00.5Z",
+        "2025-03-01T02:00:00Z",
+        "2025-03-01T02:00:00.25Z",
+        "2025-03-01T01:59:59.999999999Z",
+    ] {
+        bed.failed("prod", now).await;
+    }
+    let order: Vec<_> = bed
+        .backups(BackupFilter::default())
+        .await
+        .unwrap()
+        .iter()
+        .map(|b| b.run.created_at.timestamp_subsec_nanos())
+        .collect();
+    assert_eq!(order, [999_999_999, 0, 250_000_000, 500_000_000]);
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_the_state() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("new/state");
+    let (store, _lock) = SqliteStore::open(&dir).unwrap();
+    store.probe(at(NOW)).await.unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for name in ["state.db", "state.db-wal", "state.lock"] {
+        assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
+    }
+}

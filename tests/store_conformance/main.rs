@@ -1,0 +1,13 @@
+//! What every store promises, asked of each of them, and what the state file promises on top.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod backups;
+mod bed;
+mod clusters;
+mod debts;
+mod faults;
+mod file;
+mod manual;
+mod occurrences;
+mod refusals;
+mod runs;
