@@ -44,6 +44,7 @@ pub mod transport;
 pub mod webapps;
 pub mod wire;
 mod wire_broker;
+mod wire_indices;
 mod wire_search;
 mod wire_webapp;
 pub mod world;

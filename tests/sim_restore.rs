@@ -249,6 +249,16 @@ fn a_missing_partition_is_a_loss() {
 }
 
 #[test]
+fn a_missing_part_of_a_web_app_is_not_whole_although_it_could_be_imported_again() {
+    let mut cluster = cluster(3);
+    right_order(&mut cluster, 1);
+    let mut pieces = cluster.pieces_of(1);
+    pieces.retain(|p| !matches!(p, Piece::Part(App::Tasklist, _)));
+    let result = cluster.restore_pieces(&pieces);
+    assert_eq!((result.missing_pieces, result.is_whole()), (4, false), "{result:?}");
+}
+
+#[test]
 fn without_load_there_is_nothing_to_lose_and_the_counts_say_so() {
     let config = Config { load: Load { per_second: 0.0, initial: 5 }, ..Config::named("idle") };
     let mut cluster = Cluster::new(config, Utc.with_ymd_and_hms(2026, 11, 23, 6, 0, 0).unwrap());

@@ -132,6 +132,9 @@ impl Cluster {
             self.fire(timer);
         }
         self.live_until(now);
+        if !self.world.remembers_much() {
+            return;
+        }
         let needed: Vec<u64> =
             (0..self.world.partitions.len()).map(|index| self.lowest_copied(index)).collect();
         self.world.forget(|index| needed.get(index).copied().unwrap_or(0));

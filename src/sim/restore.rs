@@ -32,7 +32,7 @@
 use super::broker::{BrokerCopy, Partition};
 use super::content::{Content, Span};
 use super::history::{Intent, Value};
-use super::importer::{App, Imported, PartCopy, Slot};
+use super::importer::{App, Imported, PartCopy, PartOf, Slot};
 use super::random::Random;
 use super::world::World;
 use crate::domain::Instant;
@@ -87,6 +87,9 @@ pub struct Restored {
     pub lost: Tally,
     /// Records in a store that no broker remembers.
     pub duplicates: Tally,
+    /// Pieces that a whole backup has and this one lacks. A web app's could be imported again from the records, as
+    /// long as those are there; what only lives in the web app could not.
+    pub missing_pieces: usize,
     /// Sequence numbers missing among the records, per partition and kind.
     pub sequence_gaps: usize,
     /// Sequence numbers there twice.
@@ -115,9 +118,9 @@ impl Restored {
         self.duplicates.total() + self.sequence_doubles
     }
 
-    /// Nothing lost, nothing doubled, and Operate shows what the broker knows.
+    /// No piece missing, nothing lost, nothing doubled, and Operate shows what the broker knows.
     pub fn is_whole(&self) -> bool {
-        self.lost() == 0 && self.duplicates() == 0 && self.unknown_to_broker == 0
+        self.lost() == 0 && self.duplicates() == 0 && self.unknown_to_broker == 0 && self.missing_pieces == 0
     }
 }
 
@@ -157,7 +160,7 @@ pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
 /// Restores the pieces beside the cluster, lives on, and counts.
 pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
     let mut world = rebuild(before, pieces, now);
-    let mut restored = Restored::default();
+    let mut restored = Restored { missing_pieces: missing_pieces(before, pieces), ..Restored::default() };
     for (index, old) in before.partitions.iter().enumerate() {
         if !pieces.iter().any(|p| matches!(p, Piece::Broker(copy) if copy.partition == index)) {
             restored.lost.broker += old.state.live.len().max(1);
@@ -210,6 +213,27 @@ pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
     restored.missing_in_operate = missing_in_operate(&world);
     (restored.sequence_gaps, restored.sequence_doubles) = sequences(&world);
     restored
+}
+
+fn missing_pieces(before: &World, pieces: &[Piece]) -> usize {
+    let mut missing = usize::from(!pieces.iter().any(|p| matches!(p, Piece::Records(_))));
+    for index in 0..before.partitions.len() {
+        let there = |p: &Piece| matches!(p, Piece::Broker(copy) if copy.partition == index);
+        missing += usize::from(!pieces.iter().any(there));
+    }
+    for app in before.apps.keys() {
+        for number in 1..=app.parts() {
+            let there = |p: &Piece| match (p, app.part(number)) {
+                (Piece::Part(of, PartCopy::Positions(_)), PartOf::Positions) => of == app,
+                (Piece::Part(of, PartCopy::Documents(slot, _)), PartOf::Documents(wanted)) => {
+                    of == app && *slot == wanted
+                }
+                _ => false,
+            };
+            missing += usize::from(app.part(number) != PartOf::Nothing && !pieces.iter().any(there));
+        }
+    }
+    missing
 }
 
 fn catch_up(world: &mut World, now: Instant) {

@@ -208,6 +208,11 @@ impl World {
         self.partitions.iter().map(|p| p.state.live.len()).sum()
     }
 
+    /// Whether it is time to forget something.
+    pub fn remembers_much(&self) -> bool {
+        self.partitions.iter().any(|p| p.histories.remembered() >= REMEMBERED)
+    }
+
     /// Forgets records that every store and every copy has; `needed` gives the lowest position a copy may lack.
     pub fn forget(&mut self, needed: impl Fn(usize) -> u64) {
         for (index, partition) in self.partitions.iter_mut().enumerate() {
