@@ -89,7 +89,7 @@ impl Up {
         let (send, log) = std::sync::mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)))
+            stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
         });
         let up = Self { child, log };
         up.event("daemon.started");
