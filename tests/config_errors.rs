@@ -4,9 +4,9 @@
 #[path = "harness/refusals.rs"]
 mod refusals;
 
-use camunda_backupd::config::diagnostic::{Diagnostic, render};
+use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
-use refusals::{CLUSTER, SCHEDULE, check, env, said, shown, written};
+use refusals::{check, env, said, shown, written};
 use rstest::rstest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
