@@ -4,7 +4,7 @@
 
 use super::notify::{self, Notifier};
 use super::offline::state_dir_of;
-use super::signals::{self, Signal};
+use super::signals::{self, Signal, SignalStream};
 use super::{Daemon, DaemonError, pay_debts_offline};
 use crate::api::listen::{self, Doors};
 use crate::clients::http::HttpTransport;
@@ -33,6 +33,8 @@ pub struct Refused {
 
 /// Runs the daemon until it is told to stop.
 pub async fn serve(path: &Path) -> Result<(), Refused> {
+    // First of all: a signal without a handler would end the process wherever it is.
+    let signals = signals::register().map_err(refused)?;
     let clock = SystemClock::shared();
     let environment = Environment::from_process(clock.now());
     let loaded = match config::load(path, &environment) {
@@ -60,12 +62,17 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
     let transport = HttpTransport::shared().map_err(refused)?;
     let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(refused)?;
     daemon.start_rounds();
-    run(path, daemon, doors, &log).await
+    run(path, daemon, doors, &log, signals).await
 }
 
-async fn run(path: &Path, daemon: Arc<Daemon>, doors: Doors, log: &LogHandle) -> Result<(), Refused> {
+async fn run(
+    path: &Path,
+    daemon: Arc<Daemon>,
+    doors: Doors,
+    log: &LogHandle,
+    mut signals: SignalStream,
+) -> Result<(), Refused> {
     let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
-    let mut signals = signals::register().map_err(refused)?;
     let shutdown = doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.tasks);
     feed_watchdog(&daemon, &notifier);
     tell(notifier.ready("running"));
