@@ -5,7 +5,7 @@
 use super::{Live, shapes};
 use crate::domain::{BackupState, Instant};
 use crate::journal::Run;
-use crate::schedule::next::longest_gap;
+use crate::schedule::next::{longest_gap, next_after};
 use crate::store::{Backup, ClusterRow, Debt, TimetableRow};
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -183,6 +183,14 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
                 .map_or(live.started_at, |row| row.since);
             let gap = longest_gap(&schedule.timing, schedule.timezone, since)
                 .and_then(|g| TimeDelta::from_std(g).ok());
+            let deadline = TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
+            let first_due = next_after(&schedule.timing, schedule.timezone, since);
+            if last_success.is_none() && first_due.is_some_and(|due| live.now > due + deadline) {
+                backups.push(format!(
+                    "{name}: schedule {} has not succeeded since its first due time",
+                    schedule.name
+                ));
+            }
             let allowed = gap.unwrap_or(TimeDelta::days(366))
                 + TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
             let from = last_success.unwrap_or(since);
@@ -205,7 +213,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
                     status: Status::Failing,
                     detail: Some(detail),
                 });
-            } else if let Some(failed) = last_run.filter(|b| b.state == BackupState::Failed) {
+            } else if let Some(failed) = last_run.filter(|b| b.run.view.reason().is_some()) {
                 backups.push(format!("{name}: the last run of schedule {} failed", schedule.name));
                 let why = failed.run.view.reason().unwrap_or("no reason recorded");
                 let detail = format!("the last run of schedule {} failed: {why}", schedule.name);
@@ -278,7 +286,7 @@ fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>
         });
     }
     let newest_first = facts.backups.iter().rev().filter(of).filter(|b| b.run.view.ended());
-    let failures = newest_first.take_while(|b| b.state == BackupState::Failed).count();
+    let failures = newest_first.take_while(|b| b.run.view.reason().is_some()).count();
     let next: Option<Instant> =
         live.next_due.iter().filter(|((_, cluster), _)| cluster == name).map(|(_, due)| *due).min();
     json!({
