@@ -54,7 +54,7 @@ pub fn parse() -> Arguments {
 
 /// Prints why the program could not even begin.
 pub fn failed(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
+    output::complain(&format!("error: {message}"));
     ExitCode::from(exit::FAILED)
 }
 
@@ -63,7 +63,7 @@ pub async fn run(arguments: Arguments) -> u8 {
     match dispatch(arguments).await {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            output::complain(&format!("error: {}", failure.message));
             failure.code
         }
     }
@@ -76,7 +76,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Serve => match crate::daemon::serve::serve(config).await {
             Ok(()) => Ok(exit::DONE),
             Err(refused) => {
-                eprint!("{}", refused.text);
+                output::complain(&refused.text);
                 Ok(exit::USAGE)
             }
         },

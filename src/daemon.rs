@@ -23,8 +23,6 @@ use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use offline::pay_debts_offline;
-
 /// Everything that lives as long as the process.
 pub struct Daemon {
     pub(crate) ground: Ground,

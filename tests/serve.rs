@@ -2,223 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-use camunda_backupd::domain::{Addresses, Family, PauseMode, Trigger};
-use camunda_backupd::journal::{Entry, Event, Step};
-use camunda_backupd::store::sqlite::SqliteStore;
-use camunda_backupd::store::{Debt, NewRun};
-use std::io::{BufRead, BufReader, Read, Write};
+#[path = "harness/process.rs"]
+mod process;
+
+use process::{Place, Up, broker, command, command_of, ends, owe, owed, refused};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-struct Place {
-    directory: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn config(&self, listen: &str, more: &str) -> PathBuf {
-        let text = format!(
-            "[daemon]\nstate_dir = \"{}\"\nruntime_dir = \"{}\"\ninstance = \"test\"\nshutdown_grace = \"2s\"\n\
-             [http]\nlisten = \"{listen}\"\n[log]\nformat = \"json\"\n\
-             [clusters.orders.self_managed]\nzeebe = \"http://127.0.0.1:1\"\noperate = \"http://127.0.0.1:1\"\n\
-             search = {{ url = \"http://127.0.0.1:1\", repository = \"camunda\" }}\n{more}",
-            self.path("state").display(),
-            self.path("run").display()
-        );
-        let file = self.path("config.toml");
-        std::fs::write(&file, text).unwrap();
-        file
-    }
-
-    fn good(&self) -> PathBuf {
-        self.config("127.0.0.1:0", "[schedules.daily]\nclusters = [\"orders\"]\ndaily = \"02:00\"\n")
-    }
-}
-
-fn command(config: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_camunda-backupd"));
-    command.arg("--config").arg(config).args(words).stdin(Stdio::null());
-    for name in ["STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// Runs to the end; a daemon that comes up although it should not is a failure, not a hang.
-fn ends(mut command: Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let began = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if began.elapsed() > Duration::from_secs(30) {
-            child.kill().unwrap();
-            panic!("it still runs: {:?}", child.wait_with_output());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.wait_with_output().unwrap()
-}
-
-fn refused(command: Command) -> String {
-    let output = ends(command);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    text
-}
-
-/// A daemon that is up; its log as lines.
-struct Up {
-    child: Child,
-    log: std::sync::mpsc::Receiver<String>,
-}
-
-impl Up {
-    fn new(config: &Path) -> Self {
-        let mut child =
-            command(config, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let (send, log) = std::sync::mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
-        });
-        let up = Self { child, log };
-        up.event("daemon.started");
-        up
-    }
-
-    fn event(&self, name: &str) -> serde_json::Value {
-        loop {
-            let line = self.log.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("no {name}"));
-            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == name {
-                return event;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(
-            Command::new("kill")
-                .arg(format!("-{name}"))
-                .arg(self.child.id().to_string())
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    fn stop(mut self) {
-        self.signal("TERM");
-        self.event("daemon.stopping");
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A broker that confirms resumes, and counts them.
-fn broker() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let resumes = Arc::new(AtomicUsize::new(0));
-    let seen = resumes.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream: TcpStream = stream.unwrap();
-            let mut head = [0; 4096];
-            let length = stream.read(&mut head).unwrap();
-            if head[..length].starts_with(b"POST /actuator/exporting/resume") {
-                seen.fetch_add(1, Ordering::SeqCst);
-            }
-            let body = r#"{"body":null,"status":204,"contentType":null}"#;
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                body.len()
-            );
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    (base, resumes)
-}
-
-/// A state file in which a run of a cluster at `zeebe` owes a resume.
-fn owe(state: &Path, zeebe: &str) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let (store, _lock) = SqliteStore::open(state).unwrap();
-        let now = chrono::Utc::now();
-        let addresses = Addresses {
-            zeebe: zeebe.into(),
-            operate: None,
-            tasklist: None,
-            optimize: None,
-            rest: None,
-            brokers: vec![],
-            search: None,
-        };
-        let run_id = uuid::Uuid::now_v7();
-        let new = NewRun {
-            run_id,
-            cluster: "orders".into(),
-            trigger: Trigger::Manual,
-            occurrences: vec![],
-            pools: vec![],
-            note: None,
-            spec: serde_json::Value::Null,
-            id_scope: "test".into(),
-            largest_seen: 0,
-            now,
-            min_interval: None,
-        };
-        store.begin_run(new).await.unwrap();
-        let started = Event::Started {
-            version: "8.6.0".into(),
-            family: Family::V82To87,
-            pause: PauseMode::Soft,
-            components: vec![],
-            steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
-            records_indices: vec![],
-            partitions: None,
-        };
-        store.append(run_id, vec![Entry { at: now, event: started }]).await.unwrap();
-        let debt = Debt {
-            run_id,
-            cluster: "orders".into(),
-            addresses,
-            intended_at: now,
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
-            attempts: 0,
-            last_error: None,
-            paid_at: None,
-            forgiven: None,
-        };
-        store.owe(debt, Entry { at: now, event: Event::StepIntended { step: Step::Pause } }).await.unwrap();
-        store.close().await.unwrap();
-    });
-}
-
-fn owed(state: &Path) -> usize {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        SqliteStore::open_without_lock(state).unwrap().unwrap().debts().await.unwrap().len()
-    })
-}
+use std::sync::atomic::Ordering;
 
 #[test]
 fn a_second_daemon_on_one_state_is_refused_and_names_the_first() {
@@ -282,19 +72,145 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
 }
 
 #[test]
-fn a_state_that_cannot_be_used_is_refused() {
+fn a_state_directory_that_is_a_file_is_refused() {
     let place = Place::new();
     std::fs::write(place.path("state"), "a file").unwrap();
     let text = refused(command(&place.good(), &["serve"]));
-    assert!(text.contains("state"), "{text}");
+    assert!(text.contains("/state/state.db cannot be used"), "{text}");
+    assert!(text.contains("or set another [daemon] state_dir"), "{text}");
+    assert_eq!(text.matches("error:").count(), 1, "said once: {text}");
+    assert_eq!(std::fs::read_to_string(place.path("state")).unwrap(), "a file");
+}
 
-    let newer = Place::new();
-    owe(&newer.path("state"), "http://127.0.0.1:1");
-    let file = rusqlite::Connection::open(newer.path("state").join("state.db")).unwrap();
-    file.pragma_update(None, "user_version", 99).unwrap();
-    drop(file);
-    let text = refused(command(&newer.good(), &["serve"]));
-    assert!(text.contains("was written by a newer camunda-backupd"), "{text}");
+#[test]
+fn a_state_file_of_a_newer_schema_is_refused_untouched_and_its_debts_are_paid_before() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe(&place.path("state"), &zeebe);
+    let file = place.path("state").join("state.db");
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let text = refused(command(&place.good(), &["serve"]));
+    assert!(text.contains("was written by a newer camunda-backupd (schema 99"), "{text}");
+    assert!(text.contains("install that version again"), "{text}");
+    assert_eq!(resumes.load(Ordering::SeqCst), 1);
+    assert_eq!(std::fs::read(&file).unwrap(), before, "nothing of it is changed");
+
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "5s"]));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("every resume is confirmed, but that could not be recorded"), "{text}");
+    assert_eq!(resumes.load(Ordering::SeqCst), 2);
+}
+
+/// Root may write everywhere: where the test runs as root, the daemon runs as somebody else.
+#[test]
+fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_before() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    let state = place.path("state");
+    owe(&state, &zeebe);
+    let config = place.good();
+    let mut serve = command(&config, &["serve"]);
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        let program = place.path("camunda-backupd");
+        std::fs::copy(env!("CARGO_BIN_EXE_camunda-backupd"), &program).unwrap();
+        serve = command_of(&program, &config, &["serve"]);
+        mode(place.directory.path(), 0o755);
+        for entry in std::fs::read_dir(&state).unwrap() {
+            chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
+        serve.uid(NOBODY).gid(NOBODY);
+    }
+    for entry in std::fs::read_dir(&state).unwrap() {
+        mode(&entry.unwrap().path(), 0o400);
+    }
+    mode(&state, 0o500);
+    let text = refused(serve);
+    mode(&state, 0o700);
+    assert!(text.contains("Permission denied") && text.contains("[daemon] state_dir"), "{text}");
+    assert_eq!(resumes.load(Ordering::SeqCst), 1, "{text}");
+}
+
+#[test]
+fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() {
+    let first = Place::new();
+    let up = Up::new(&first.good());
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe(&place.path("state"), &zeebe);
+    let config = place.good();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let run = |place: &Place| format!("runtime_dir = \"{}\"", place.path("run").display());
+    std::fs::write(&config, text.replace(&run(&place), &run(&first))).unwrap();
+    let text = refused(command(&config, &["serve"]));
+    assert!(text.contains("another daemon answers on") && text.contains("[daemon] runtime_dir"), "{text}");
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    let output = ends(command(&first.good(), &["status"]));
+    assert_eq!(output.status.code(), Some(0), "the first one answers as before");
+    up.stop();
+}
+
+#[test]
+fn a_socket_file_that_a_killed_daemon_left_is_replaced() {
+    let place = Place::new();
+    let mut killed = Up::new(&place.good());
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    assert!(place.path("run").join("control.sock").exists());
+    Up::new(&place.good()).stop();
+}
+
+#[test]
+fn a_file_that_is_no_toml_still_tells_where_the_debts_are() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe(&place.path("state"), &zeebe);
+    let config = place.config("127.0.0.1:0", "[schedules.d\nclusters = \n");
+    let text = refused(command(&config, &["serve"]));
+    assert!(text.contains("config.toml"), "{text}");
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+}
+
+#[test]
+fn the_state_directory_may_be_named_beside_the_broken_file() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe(&place.path("state"), &zeebe);
+    std::fs::write(place.path("config.toml"), "[schedules.d]\nclusters = [\"nobody\"]\n").unwrap();
+    std::fs::create_dir(place.path("conf.d")).unwrap();
+    let daemon = format!("[daemon]\nstate_dir = \"{}\"\n", place.path("state").display());
+    std::fs::write(place.path("conf.d").join("daemon.toml"), daemon).unwrap();
+    refused(command(&place.path("config.toml"), &["serve"]));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+}
+
+#[test]
+fn a_living_daemon_is_found_although_its_config_was_broken_meanwhile() {
+    let place = Place::new();
+    let up = Up::new(&place.good());
+    let config = place.config("127.0.0.1:0", "nonsense = 1\n");
+    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "5s"]));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"nothing is owed: exporting is paused nowhere by us\n");
+    up.signal("STOP");
+    let began = std::time::Instant::now();
+    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "a daemon that hangs does not keep the state file from being read"
+    );
+    assert!(began.elapsed() < std::time::Duration::from_secs(15));
+    up.signal("CONT");
+    up.stop();
 }
 
 #[test]
@@ -320,17 +236,6 @@ fn a_reload_takes_a_good_file_over_and_a_bad_one_changes_nothing() {
     let why = up.event("config.rejected")["reason"].as_str().unwrap().to_owned();
     assert!(why.contains("[http] listen cannot be changed by a reload"), "{why}");
     up.stop();
-}
-
-impl Place {
-    /// A config that only says where the daemon is.
-    fn good_reader(&self) -> PathBuf {
-        let daemon = std::fs::read_to_string(self.path("config.toml")).unwrap();
-        let file = self.path("reader.toml");
-        let good = daemon.split("[schedules").next().unwrap().to_owned();
-        std::fs::write(&file, good).unwrap();
-        file
-    }
 }
 
 #[test]

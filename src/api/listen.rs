@@ -111,6 +111,7 @@ impl Doors {
         let outside = routes::reading()
             .fallback(refuse::no_such_path)
             .layer(middleware::from_fn_with_state(hosts, refuse::local_only))
+            .layer(middleware::from_fn(refuse::in_our_words))
             .layer(DefaultBodyLimit::max(BODY))
             .with_state(state.clone());
         let owner = self.owner;
@@ -118,6 +119,7 @@ impl Doors {
             .merge(acts::acting())
             .fallback(refuse::no_such_path)
             .layer(middleware::from_fn(move |request, next| with_role(owner, request, next)))
+            .layer(middleware::from_fn(refuse::in_our_words))
             .layer(DefaultBodyLimit::max(BODY))
             .with_state(state);
         let stop = CancellationToken::new();

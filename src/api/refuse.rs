@@ -34,9 +34,17 @@ impl IntoResponse for Refusal {
 
 /// 400 with a problem document.
 pub fn bad_input(detail: impl Into<String>) -> Response {
-    let body =
-        json!({ "type": "about:blank", "title": "Bad Request", "status": 400, "detail": detail.into() });
-    let mut response = (StatusCode::BAD_REQUEST, Json(body)).into_response();
+    problem(StatusCode::BAD_REQUEST, &detail.into())
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let mut response = (status, Json(body)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
@@ -46,11 +54,35 @@ pub async fn no_such_path() -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "message": "there is nothing at this path" }))).into_response()
 }
 
+/// What axum refuses by itself, in our own words: problem+json for input that cannot be read, a message with 405.
+pub async fn in_our_words(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let plain = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !response.status().is_client_error() || !plain {
+        return response;
+    }
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let (mut head, _) = response.into_parts();
+            head.headers.remove(header::CONTENT_LENGTH);
+            let body =
+                json!({ "message": "this path does not know that method: `Allow` lists those it knows" });
+            (head.status, head.headers, Json(body)).into_response()
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => problem(response.status(), "the body is longer than 64 KiB"),
+        StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
+            let detail = axum::body::to_bytes(response.into_body(), 4096).await.unwrap_or_default();
+            bad_input(String::from_utf8_lossy(&detail))
+        }
+        _ => response,
+    }
+}
+
 /// Lets through what comes from this machine. `/health*` answers everybody.
 pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/health") {
-        return next.run(request).await;
-    }
     if let Some(query) = request.uri().query()
         && query
             .split('&')
@@ -59,6 +91,9 @@ pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request,
         return bad_input(
             "a token in a query string is refused, since it ends up in logs: send it as a header",
         );
+    }
+    if request.uri().path().starts_with("/health") {
+        return next.run(request).await;
     }
     match foreign(request.headers(), &hosts) {
         None => next.run(request).await,

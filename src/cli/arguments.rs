@@ -49,6 +49,7 @@ pub enum Command {
     /// Print the steps a backup of this cluster takes
     Plan {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: String,
     },
     /// Print when schedules fire
@@ -65,6 +66,7 @@ pub enum Command {
     /// Take a backup now
     Backup {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: String,
         /// Wait until it has ended; the exit code tells how
         #[arg(long)]
@@ -76,6 +78,7 @@ pub enum Command {
     /// End the run of a cluster: resume, clean up, fail `cancelled`
     Cancel {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: String,
         /// Why; stays with the run
         #[arg(long, value_name = "TEXT")]
@@ -87,16 +90,19 @@ pub enum Command {
     /// List backups
     List {
         /// Only of this cluster
+        #[arg(value_parser = name)]
         cluster: Option<String>,
     },
     /// Show everything about a backup or run
     Show {
         /// Backup id or run id
+        #[arg(value_parser = name)]
         id: String,
     },
     /// Delete a backup everywhere
     Delete {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: String,
         /// Its id
         backup_id: BackupId,
@@ -117,6 +123,7 @@ pub enum Command {
     /// Send resumes: ours (--if-ours), or a cluster's whoever paused it
     ResumeExporting {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: Option<String>,
         /// Pay all our debts, from the state file alone where no daemon answers
         #[arg(long, conflicts_with = "cluster")]
@@ -134,10 +141,20 @@ pub enum Command {
     /// Rebuild the state of a cluster from what it lists, after the state was lost
     Adopt {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: String,
     },
     /// Print the JSON schema of the config
     Schema,
+}
+
+/// What a cluster, backup or run may be called; nothing else belongs into a path.
+fn name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err("write letters, digits, `.`, `_` and `-`, beginning with a letter or digit".into())
 }
 
 /// What to do with debts.
@@ -146,6 +163,7 @@ pub enum DebtAct {
     /// Give up the debt of a cluster that no longer exists
     Forgive {
         /// Cluster
+        #[arg(value_parser = name)]
         cluster: String,
         /// Why; stays in the log
         #[arg(long, value_name = "TEXT")]

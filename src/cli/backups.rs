@@ -1,7 +1,7 @@
 //! Commands about backups and schedules, through the daemon.
 
 use super::client::Client;
-use super::output::{cell, json as print_json, print, table};
+use super::output::{cell, complain, json as print_json, print, table};
 use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::domain::BackupId;
@@ -40,7 +40,7 @@ pub async fn backup(
             let running = run["steps"].as_array().into_iter().flatten().filter(|s| s["state"] == "running");
             let now = running.map(|s| cell(&s["step"])).collect::<Vec<_>>().join(", ");
             if !now.is_empty() && now != told {
-                eprintln!("{}: {now}", run["backup_id"]);
+                complain(&format!("{}: {now}", run["backup_id"]));
                 told = now;
             }
         }
@@ -205,7 +205,7 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
             "this needs a confirmation: say --yes where there is no terminal to ask on",
         ));
     }
-    eprint!("{question} [y/N] ");
+    complain(&format!("{question} [y/N]"));
     let mut line = String::new();
     let _ = input.lock().read_line(&mut line);
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))

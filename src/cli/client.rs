@@ -5,6 +5,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Environment};
 use reqwest::Method;
 use serde_json::Value;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     place: String,
+    reads_only: bool,
 }
 
 impl Client {
@@ -23,7 +25,12 @@ impl Client {
     pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
         match url {
             Some(url) => {
-                Self::over(reqwest::Client::builder, url.trim_end_matches('/').to_owned(), url.to_owned())
+                let client = Self::over(
+                    reqwest::Client::builder,
+                    url.trim_end_matches('/').to_owned(),
+                    url.to_owned(),
+                )?;
+                Ok(Self { reads_only: true, ..client })
             }
             None => Self::at(&socket(config)?),
         }
@@ -48,7 +55,7 @@ impl Client {
             .map_err(|error| {
                 Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
             })?;
-        Ok(Self { http, base, place })
+        Ok(Self { http, base, place, reads_only: false })
     }
 
     /// Reads.
@@ -66,6 +73,11 @@ impl Client {
         Ok(self.ask(Method::POST, path, Some(body), ANSWER + patience).await?.1)
     }
 
+    /// Acts, where nobody may be there: not waited for longer than `limit`.
+    pub async fn post_within(&self, path: &str, body: Value, limit: Duration) -> Result<Value, Failure> {
+        Ok(self.ask(Method::POST, path, Some(body), limit).await?.1)
+    }
+
     /// Deletes.
     pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
         Ok(self.ask(Method::DELETE, path, None, ANSWER).await?.1)
@@ -78,9 +90,15 @@ impl Client {
         body: Option<Value>,
         limit: Duration,
     ) -> Result<(u16, Value), Failure> {
-        let (status, answer) = self.send(method, path, body, limit).await?;
+        let (status, answer) = self.send(method.clone(), path, body, limit).await?;
         if status < 400 {
             return Ok((status, answer));
+        }
+        if self.reads_only && matches!(status, 404 | 405) && method != Method::GET {
+            return Err(Failure::new(
+                exit::REFUSED,
+                "nothing that changes something is done over a URL: run the command on the daemon's host, without --url",
+            ));
         }
         let message =
             answer["message"].as_str().or(answer["detail"].as_str()).unwrap_or("the daemon gave no reason");
@@ -111,14 +129,20 @@ impl Client {
     }
 
     fn absent(&self, error: &reqwest::Error) -> Failure {
-        let why = if error.is_timeout() { "it does not answer in time" } else { "no daemon answers there" };
-        let place = &self.place;
-        Failure::new(
-            exit::UNREACHABLE,
-            format!(
-                "the daemon cannot be reached at {place}: {why}; start it, or name its config with --config"
-            ),
-        )
+        let mut causes =
+            std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source());
+        let denied = causes.any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        });
+        let why = if error.is_timeout() {
+            "it does not answer in time; look at its log"
+        } else if denied {
+            "its socket may not be opened; run the command as root, as the daemon's user or as a member of its group"
+        } else {
+            "no daemon answers there; start it, or name its config with --config"
+        };
+        Failure::new(exit::UNREACHABLE, format!("the daemon cannot be reached at {}: {why}", self.place))
     }
 }
 

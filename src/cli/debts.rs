@@ -1,20 +1,21 @@
 //! Commands about debts: listing, forgiving, paying with and without a daemon.
 
 use super::backups::{confirmed, said};
-use super::client::{self, Client};
+use super::client::Client;
 use super::output::{cell, json as print_json, print, table};
 use super::{Failure, exit};
 use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
-use crate::config::{self, Environment};
-use crate::daemon::offline::state_dir_of;
-use crate::daemon::pay_debts_offline;
-use crate::store::sqlite::SqliteStore;
+use crate::config::{self, Config, Environment};
+use crate::daemon::offline::{pay_from, state_dir_of, told};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How much longer than asked for a daemon is waited for before the state file is read.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// `debts`.
 pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
@@ -79,22 +80,19 @@ pub async fn pay(
 ) -> Result<u8, Failure> {
     let environment = Environment::from_process(SystemClock::shared().now());
     let loaded = config::load(config, &environment).ok().map(|loaded| loaded.config);
-    if state_dir.is_none()
-        && let Ok(client) = if url.is_some() || loaded.is_some() {
-            Client::find(url, config)
-        } else {
-            by_environment(&environment)
-        }
-    {
-        let body = json!({ "wait_seconds": patience.as_secs() });
-        match client.post("/v1/debts/pay", body, patience).await {
-            Ok(answer) => {
-                let owing: Vec<String> = answer["owing"].as_array().into_iter().flatten().map(cell).collect();
-                return Ok(tell(&owing, as_json));
+    if state_dir.is_none() {
+        for client in daemons(config, url, loaded.as_ref(), &environment) {
+            let body = json!({ "wait_seconds": patience.as_secs() });
+            match client.post_within("/v1/debts/pay", body, patience + ANSWER).await {
+                Ok(answer) => {
+                    let owing: Vec<String> =
+                        answer["owing"].as_array().into_iter().flatten().map(cell).collect();
+                    return Ok(tell(&owing, as_json));
+                }
+                // No daemon, or one that hangs: the state file tells all.
+                Err(failure) if failure.code == exit::UNREACHABLE => {}
+                Err(failure) => return Err(failure),
             }
-            // No daemon, or one that hangs: the state file tells all.
-            Err(failure) if failure.code == exit::UNREACHABLE => {}
-            Err(failure) => return Err(failure),
         }
     }
     let state_dir = state_dir
@@ -103,22 +101,40 @@ pub async fn pay(
     if let Some(code) = as_owner(&state_dir)? {
         return Ok(code);
     }
-    let store = SqliteStore::open_without_lock(&state_dir)
-        .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
-    let Some(store) = store else { return Ok(tell(&[], as_json)) };
-    let transport = HttpTransport::shared().map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
+    let failed = |why: String| Failure::new(exit::FAILED, why);
+    let transport = HttpTransport::shared().map_err(|error| failed(error.to_string()))?;
     let instance = loaded.map(|c| c.daemon.instance).unwrap_or_default();
-    let owing = pay_debts_offline(store, transport, SystemClock::shared(), instance, patience)
+    let paid = pay_from(&state_dir, transport, SystemClock::shared(), instance, patience)
         .await
-        .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
-    Ok(tell(&owing, as_json))
+        .map_err(|error| failed(error.to_string()))?;
+    let code = tell(&paid.owing, as_json);
+    match paid.unrecorded {
+        Some(why) if paid.owing.is_empty() => {
+            Err(failed(format!("every resume is confirmed, but that could not be recorded: {why}")))
+        }
+        _ => Ok(code),
+    }
 }
 
-fn by_environment(environment: &Environment) -> Result<Client, Failure> {
-    match &environment.runtime_directory {
-        Some(dir) => Client::at(&dir.join("control.sock")),
-        None => client::socket(Path::new("/nonexistent")).and_then(|path| Client::at(&path)),
+/// Where a daemon may answer. The config need not load for that.
+fn daemons(
+    config: &Path,
+    url: Option<&str>,
+    loaded: Option<&Config>,
+    environment: &Environment,
+) -> Vec<Client> {
+    if url.is_some() {
+        return Client::find(url, config).into_iter().collect();
     }
+    let sockets = if let Some(config) = loaded {
+        config.daemon.control_sockets()
+    } else {
+        let state_dir = state_dir_of(config, environment.state_directory.as_ref());
+        let runtime_dir = told(config, "runtime_dir").or_else(|| environment.runtime_directory.clone());
+        runtime_dir.into_iter().chain([state_dir]).map(|dir| dir.join("control.sock")).collect()
+    };
+    let there = sockets.into_iter().filter(|socket| socket.exists());
+    there.filter_map(|socket| Client::at(&socket).ok()).collect()
 }
 
 fn tell(owing: &[String], as_json: bool) -> u8 {

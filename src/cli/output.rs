@@ -13,6 +13,15 @@ pub fn print(text: &str) {
     }
 }
 
+/// Writes a line to standard error; that nobody reads it changes nothing.
+pub fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+}
+
 /// JSON, indented.
 pub fn json(value: &Value) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());

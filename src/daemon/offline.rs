@@ -1,29 +1,111 @@
-//! Paying debts without the daemon: `resume-exporting --if-ours`, and a start-up whose config is refused.
+//! Paying debts without the daemon: `resume-exporting --if-ours`, and a start-up that is refused.
 //!
-//! Reads the state file alone; the debt's row holds every address that is needed.
+//! Reads the state file alone; the debt's row holds every address that is needed. Nothing that is wrong with the
+//! config or with the state file itself keeps a debt that can still be read from being paid (rule I1).
 
-use crate::clients::SharedTransport;
+use crate::clients::{SharedTransport, Zeebe};
 use crate::clock::{SharedClock, Tasks, within};
 use crate::run::Ground;
-use crate::run::guardian::Guardian;
-use crate::store::{SharedStore, StoreError};
+use crate::run::guardian::{Guardian, Payment, pay};
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Debt, SharedStore, StoreError};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the state of a refused config lies: `[daemon] state_dir` as far as the file can be read as TOML at all, else
-/// `$STATE_DIRECTORY`, else `./state`. Debts are paid even if the rest of the file is wrong.
+/// Where the state of a refused config lies: `[daemon] state_dir` as far as the files can be read at all, else
+/// `$STATE_DIRECTORY`, else `./state`.
 pub fn state_dir_of(config: &Path, state_directory: Option<&PathBuf>) -> PathBuf {
-    let file = if config.is_dir() { config.join("config.toml") } else { config.to_owned() };
-    let told = std::fs::read_to_string(file)
-        .ok()
-        .and_then(|text| text.parse::<toml::Table>().ok())
-        .and_then(|table| table.get("daemon")?.get("state_dir")?.as_str().map(PathBuf::from));
-    told.or_else(|| state_directory.cloned()).unwrap_or_else(|| PathBuf::from("./state"))
+    told(config, "state_dir").or_else(|| state_directory.cloned()).unwrap_or_else(|| "./state".into())
+}
+
+/// A directory that a refused config names in `[daemon]`: read as TOML, else line by line, since one mistake anywhere
+/// keeps a file from being TOML.
+pub fn told(config: &Path, key: &str) -> Option<PathBuf> {
+    let read = |file: PathBuf| String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned().into();
+    files(config).into_iter().filter_map(read).find_map(|text: String| {
+        let value = |table: &toml::Table| table.get(key)?.as_str().map(PathBuf::from);
+        match text.parse::<toml::Table>() {
+            Ok(table) => value(table.get("daemon")?.as_table()?),
+            Err(_) => text.lines().find_map(|line| {
+                let line = line.trim_start();
+                let line = line.strip_prefix("daemon.").unwrap_or(line);
+                value(&line.starts_with(key).then(|| line.parse().ok()).flatten()?)
+            }),
+        }
+    })
+}
+
+fn files(config: &Path) -> Vec<PathBuf> {
+    let listed = |dir: &Path| {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|kind| kind == "toml"));
+        files.sort();
+        files
+    };
+    let (mut files, beside) = if config.is_dir() {
+        (listed(config), Some(config))
+    } else {
+        (vec![config.to_owned()], config.parent())
+    };
+    files.extend(beside.map(|dir| listed(&dir.join("conf.d"))).unwrap_or_default());
+    files
+}
+
+/// What paying came to.
+#[derive(Debug, Default)]
+pub struct Paid {
+    /// Clusters whose resume is not confirmed.
+    pub owing: Vec<String>,
+    /// Why the resumes that were confirmed could not be written down.
+    pub unrecorded: Option<StoreError>,
+}
+
+/// Pays what the state file in `state_dir` says we owe, for at most `wait`. A file that cannot be used, one of a newer
+/// version for example, is still read: its resumes are sent and only not recorded.
+pub async fn pay_from(
+    state_dir: &Path,
+    transport: SharedTransport,
+    clock: SharedClock,
+    instance: String,
+    wait: Duration,
+) -> Result<Paid, StoreError> {
+    if std::fs::metadata(state_dir).is_ok_and(|found| !found.is_dir()) {
+        return Ok(Paid::default());
+    }
+    let unusable = match SqliteStore::open_without_lock(state_dir) {
+        Ok(None) => return Ok(Paid::default()),
+        Ok(Some(store)) => {
+            let owing = pay_debts_offline(store, transport, clock, instance, wait).await?;
+            return Ok(Paid { owing, unrecorded: None });
+        }
+        Err(error) => error,
+    };
+    let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(unusable) };
+    let store = MemoryStore::shared();
+    let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
+    let resumes = debts.iter().map(|debt| resumed(&ground, debt, wait));
+    let owing = futures::future::join_all(resumes).await.into_iter().flatten().collect();
+    Ok(Paid { owing, unrecorded: (!debts.is_empty()).then_some(unusable) })
+}
+
+/// The cluster, if its resume is not confirmed after `wait`.
+async fn resumed(ground: &Ground, debt: &Debt, wait: Duration) -> Option<String> {
+    let zeebe = Zeebe::new(&debt.addresses.zeebe, &debt.addresses.brokers, ground.transport.clone());
+    let payment = Payment {
+        run_id: debt.run_id,
+        cluster: &debt.cluster,
+        zeebe: &zeebe,
+        by: "command",
+        paused_since: Some(debt.intended_at),
+    };
+    within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| debt.cluster.clone())
 }
 
 /// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters still owing.
-pub async fn pay_debts_offline(
+async fn pay_debts_offline(
     store: SharedStore,
     transport: SharedTransport,
     clock: SharedClock,

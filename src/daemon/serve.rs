@@ -3,16 +3,16 @@
 //! Whatever keeps the daemon from coming up, the debts are paid first (rule I1).
 
 use super::notify::{self, Notifier};
-use super::offline::state_dir_of;
+use super::offline::{Paid, pay_from, state_dir_of};
 use super::signals::{self, Signal, SignalStream};
-use super::{Daemon, DaemonError, pay_debts_offline};
+use super::{Daemon, DaemonError};
 use crate::api::listen::{self, Doors};
 use crate::clients::http::HttpTransport;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config, Diagnostic, Environment};
 use crate::logging::{self, LogHandle};
-use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{SharedStore, StoreError};
 use futures::StreamExt;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -40,39 +40,59 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
     let loaded = match config::load(path, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
+            // What is paid now must stand in the log too.
+            let log = logging::init("info", logging::LogFormat::Auto).ok();
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = state_dir_of(path, environment.state_directory.as_ref());
-            let debts = pay_before_exit(&state_dir, &clock).await;
-            return Err(Refused { text: format!("{text}{debts}") });
+            return Err(Refused { text }.after_paying(&state_dir, &clock, log.as_ref()).await);
         }
     };
     let config = loaded.config;
-    let log = logging::init(&config.log.level, format(config.log.format)).map_err(refused)?;
+    let log = logging::init(&config.log.level, format(config.log.format)).map_err(refused);
+    let log = match log {
+        Ok(log) => log,
+        Err(refused) => return Err(refused.after_paying(&config.daemon.state_dir, &clock, None).await),
+    };
     for warning in &loaded.warnings {
         tracing::warn!(event = "config.loaded", reason = one_line(warning));
     }
-    let (store, _lock) = SqliteStore::open(&config.daemon.state_dir).map_err(refused)?;
-    let doors = match listen::open(&config).await {
-        Ok(doors) => doors,
-        Err(error) => {
-            let debts = pay(store, &clock, config.daemon.instance.clone()).await;
-            return Err(Refused { text: format!("error: {error}\n{debts}") });
-        }
+    let state_dir = config.daemon.state_dir.clone();
+    let (store, _lock) = match SqliteStore::open(&state_dir) {
+        Ok(opened) => opened,
+        // The daemon that has it pays its own debts.
+        Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
+        Err(error) => return Err(refused(error).after_paying(&state_dir, &clock, Some(&log)).await),
     };
+    match come_up(config, store, &clock).await {
+        Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &log, signals).await,
+        Err(refused) => Err(refused.after_paying(&state_dir, &clock, Some(&log)).await),
+    }
+}
+
+async fn come_up(
+    config: Config,
+    store: SharedStore,
+    clock: &SharedClock,
+) -> Result<(Arc<Daemon>, Doors, Arc<Notifier>), Refused> {
+    let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
+    let doors = listen::open(&config).await.map_err(refused)?;
     let transport = HttpTransport::shared().map_err(refused)?;
     let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(refused)?;
     daemon.start_rounds();
-    run(path, daemon, doors, &log, signals).await
+    Ok((daemon, doors, notifier))
 }
 
 async fn run(
     path: &Path,
     daemon: Arc<Daemon>,
     doors: Doors,
+    notifier: Arc<Notifier>,
     log: &LogHandle,
     mut signals: SignalStream,
 ) -> Result<(), Refused> {
-    let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
+    if let Some(address) = doors.http_address() {
+        tracing::info!(event = "http.listening", address = %address);
+    }
     let shutdown = doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.tasks);
     feed_watchdog(&daemon, &notifier);
     tell(notifier.ready("running"));
@@ -151,25 +171,35 @@ fn needs_restart(running: &Config, new: &Config) -> Option<&'static str> {
     pairs.into_iter().find(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
-/// Pays what the state file says we owe, before an exit with code 2. Returns a sentence if something stays owed.
-async fn pay_before_exit(state_dir: &Path, clock: &SharedClock) -> String {
-    match SqliteStore::open_without_lock(state_dir) {
-        Ok(Some(store)) => pay(store, clock, String::new()).await,
-        Ok(None) => String::new(),
-        Err(error) => format!("error: debts could not be looked up: {error}\n"),
+impl Refused {
+    /// Whatever keeps the daemon from coming up, what the state file says we owe is paid before the exit (rule I1).
+    /// What stays owed is told.
+    async fn after_paying(mut self, state_dir: &Path, clock: &SharedClock, log: Option<&LogHandle>) -> Self {
+        let still = match pay(state_dir, clock).await {
+            Ok(paid) if paid.owing.is_empty() => None,
+            Ok(paid) => Some(format!(
+                "exporting of {} is still paused by us and could not be resumed: run `resume-exporting --if-ours`",
+                paid.owing.join(", ")
+            )),
+            // Of a state file that cannot be used, the refusal tells already.
+            Err(error) if self.text.contains(&error) => None,
+            Err(error) => Some(format!("debts could not be paid: {error}")),
+        };
+        if let Some(still) = still {
+            self.text.push_str("error: ");
+            self.text.push_str(&still);
+            self.text.push('\n');
+        }
+        if let Some(log) = log {
+            log.flush(Duration::from_secs(2));
+        }
+        self
     }
 }
 
-async fn pay(store: SharedStore, clock: &SharedClock, instance: String) -> String {
-    let Ok(transport) = HttpTransport::shared() else { return String::new() };
-    match pay_debts_offline(store, transport, clock.clone(), instance, PAY).await {
-        Ok(owing) if owing.is_empty() => String::new(),
-        Ok(owing) => format!(
-            "error: exporting of {} is still paused by us and could not be resumed: run `resume-exporting --if-ours`\n",
-            owing.join(", ")
-        ),
-        Err(error) => format!("error: debts could not be paid: {error}\n"),
-    }
+async fn pay(state_dir: &Path, clock: &SharedClock) -> Result<Paid, String> {
+    let transport = HttpTransport::shared().map_err(|error| error.to_string())?;
+    pay_from(state_dir, transport, clock.clone(), String::new(), PAY).await.map_err(|error| error.to_string())
 }
 
 /// A diagnostic as one line of the log: place, sentence, remedy.

@@ -59,6 +59,12 @@ impl SqliteStore {
         }
     }
 
+    /// The open debts of a file that cannot be used, changed by nothing: one of a newer version, or one that may not be
+    /// written. `None` where not even that can be read.
+    pub fn read_debts(state_dir: &Path) -> Option<Vec<Debt>> {
+        debts::open(&open::onlooker(&state_dir.join(FILE)).ok()?).ok()
+    }
+
     fn start(file: &Path, owner: bool) -> Result<SharedStore, StoreError> {
         let writer = open::writer(file, owner)?;
         let reader = open::reader(file)?;

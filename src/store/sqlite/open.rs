@@ -102,6 +102,21 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     connection.map_err(|error| sentence(&error, file, Doing::Opening))
 }
 
+/// A connection that cannot write, whatever the schema is.
+pub(super) fn onlooker(file: &Path) -> rusqlite::Result<Connection> {
+    let mut address = file.as_os_str().to_owned();
+    // Without its log the file stands still, and then the side files that may not be made here are not needed.
+    let still = !file.with_extension("db-wal").exists();
+    if still {
+        let path = file.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        address = format!("file:{path}?immutable=1").into();
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;

@@ -1,0 +1,236 @@
+//! The real binary, a place for its files, and a broker that counts resumes.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+use camunda_backupd::domain::{Addresses, Family, PauseMode, Trigger};
+use camunda_backupd::journal::{Entry, Event, Step};
+use camunda_backupd::store::sqlite::SqliteStore;
+use camunda_backupd::store::{Debt, NewRun};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+pub struct Place {
+    pub directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn config(&self, listen: &str, more: &str) -> PathBuf {
+        let text = format!(
+            "[daemon]\nstate_dir = \"{}\"\nruntime_dir = \"{}\"\ninstance = \"test\"\nshutdown_grace = \"2s\"\n\
+             [http]\nlisten = \"{listen}\"\n[log]\nformat = \"json\"\n\
+             [clusters.orders.self_managed]\nzeebe = \"http://127.0.0.1:1\"\noperate = \"http://127.0.0.1:1\"\n\
+             search = {{ url = \"http://127.0.0.1:1\", repository = \"camunda\" }}\n{more}",
+            self.path("state").display(),
+            self.path("run").display()
+        );
+        let file = self.path("config.toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    pub fn good(&self) -> PathBuf {
+        self.config("127.0.0.1:0", "[schedules.daily]\nclusters = [\"orders\"]\ndaily = \"02:00\"\n")
+    }
+}
+
+pub fn command(config: &Path, words: &[&str]) -> Command {
+    command_of(Path::new(env!("CARGO_BIN_EXE_camunda-backupd")), config, words)
+}
+
+pub fn command_of(program: &Path, config: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).args(words).stdin(Stdio::null());
+    for name in ["STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs to the end; a daemon that comes up although it should not is a failure, not a hang.
+pub fn ends(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("it still runs: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap()
+}
+
+pub fn refused(command: Command) -> String {
+    let output = ends(command);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    text
+}
+
+/// A daemon that is up; its log as lines.
+pub struct Up {
+    pub child: Child,
+    pub log: std::sync::mpsc::Receiver<String>,
+}
+
+impl Up {
+    pub fn new(config: &Path) -> Self {
+        let mut child =
+            command(config, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (send, log) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
+        });
+        let up = Self { child, log };
+        up.event("daemon.started");
+        up
+    }
+
+    pub fn event(&self, name: &str) -> serde_json::Value {
+        loop {
+            let line = self.log.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("no {name}"));
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(
+            Command::new("kill")
+                .arg(format!("-{name}"))
+                .arg(self.child.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        self.event("daemon.stopping");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A broker that confirms resumes, and counts them.
+pub fn broker() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let resumes = Arc::new(AtomicUsize::new(0));
+    let seen = resumes.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream: TcpStream = stream.unwrap();
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap();
+            if head[..length].starts_with(b"POST /actuator/exporting/resume") {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
+            let body = r#"{"body":null,"status":204,"contentType":null}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    (base, resumes)
+}
+
+/// A state file in which a run of a cluster at `zeebe` owes a resume.
+pub fn owe(state: &Path, zeebe: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (store, _lock) = SqliteStore::open(state).unwrap();
+        let now = chrono::Utc::now();
+        let addresses = Addresses {
+            zeebe: zeebe.into(),
+            operate: None,
+            tasklist: None,
+            optimize: None,
+            rest: None,
+            brokers: vec![],
+            search: None,
+        };
+        let run_id = uuid::Uuid::now_v7();
+        let new = NewRun {
+            run_id,
+            cluster: "orders".into(),
+            trigger: Trigger::Manual,
+            occurrences: vec![],
+            pools: vec![],
+            note: None,
+            spec: serde_json::Value::Null,
+            id_scope: "test".into(),
+            largest_seen: 0,
+            now,
+            min_interval: None,
+        };
+        store.begin_run(new).await.unwrap();
+        let started = Event::Started {
+            version: "8.6.0".into(),
+            family: Family::V82To87,
+            pause: PauseMode::Soft,
+            components: vec![],
+            steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
+            records_indices: vec![],
+            partitions: None,
+        };
+        store.append(run_id, vec![Entry { at: now, event: started }]).await.unwrap();
+        let debt = Debt {
+            run_id,
+            cluster: "orders".into(),
+            addresses,
+            intended_at: now,
+            intended_since_boot_ms: None,
+            resume_intended_at: None,
+            attempts: 0,
+            last_error: None,
+            paid_at: None,
+            forgiven: None,
+        };
+        store.owe(debt, Entry { at: now, event: Event::StepIntended { step: Step::Pause } }).await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+pub fn owed(state: &Path) -> usize {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        SqliteStore::open_without_lock(state).unwrap().unwrap().debts().await.unwrap().len()
+    })
+}
+
+impl Place {
+    /// A config that only says where the daemon is.
+    pub fn good_reader(&self) -> PathBuf {
+        let daemon = std::fs::read_to_string(self.path("config.toml")).unwrap();
+        let file = self.path("reader.toml");
+        let good = daemon.split("[schedules").next().unwrap().to_owned();
+        std::fs::write(&file, good).unwrap();
+        file
+    }
+}
