@@ -151,7 +151,8 @@ impl Daemon {
 
     /// Notes that a reload was refused; the running config goes on (rule I12).
     pub fn refuse_config(&self, why: String) {
+        // Whoever reads the event finds it on /health.
+        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
         tracing::error!(event = "config.rejected", reason = why);
-        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }

@@ -1,0 +1,306 @@
+//! Routes of the real binary, asked over TCP and over the control socket, byte by byte.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/process.rs"]
+mod process;
+
+use process::{Place, Up};
+use rstest::rstest;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+/// A daemon whose one cluster cannot be reached, and the two ways to ask it.
+struct Bed {
+    place: Place,
+    up: Up,
+    tcp: String,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
+    }
+}
+
+impl Bed {
+    fn new() -> Self {
+        let place = Place::new();
+        let up = Up::new(&place.good());
+        let tcp = up.event("http.listening")["address"].as_str().unwrap().to_owned();
+        Self { place, up, tcp }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.tcp("GET", path, "Host: localhost\r\n", "")
+    }
+
+    fn tcp(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        ask(TcpStream::connect(&self.tcp).unwrap(), method, path, headers, body)
+    }
+
+    fn control(&self, method: &str, path: &str, body: &str) -> Answer {
+        let socket = UnixStream::connect(self.place.path("run").join("control.sock")).unwrap();
+        ask(socket, method, path, "Host: localhost\r\nContent-Type: application/json\r\n", body)
+    }
+}
+
+fn ask(mut stream: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    // A server that refuses a long body may hang up before it has read all of it.
+    let _ = write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let mut bytes = vec![];
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+#[test]
+fn health_in_all_its_shapes() {
+    let bed = Bed::new();
+    bed.up.event("cluster.unreachable");
+    // The look is written down right after its event.
+    let began = std::time::Instant::now();
+    let health = loop {
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "it never shows");
+        let answer = bed.get("/health");
+        assert_eq!(answer.status, 200, "a cluster that cannot be reached degrades, it does not fail");
+        let health = answer.json();
+        if health["status"] == "degraded" {
+            break health;
+        }
+    };
+    assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+    let checks: Vec<&str> =
+        health["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let expected =
+        ["store", "dispatch", "config", "clock", "debts", "schedules", "exporting", "probes", "retention"];
+    assert_eq!(checks, expected);
+    let mut cluster = health["clusters"][0].clone();
+    assert!(cluster["next_due"].take().as_str().unwrap().ends_with("T02:00:00.000Z"));
+    assert!(cluster["exporting_checked_at"].take().is_string());
+    let expected = json!({
+        "name": "orders", "exporting": "unknown", "exporting_checked_at": null, "last_success": null,
+        "last_failure": null, "next_due": null, "overdue": false, "running": null, "consecutive_failures": 0,
+    });
+    assert_eq!(cluster, expected);
+
+    let live = bed.get("/health/live");
+    assert_eq!(live.status, 200);
+    assert!(live.json()["since_tick_ms"].as_u64().unwrap() < 10_000);
+    let ready = bed.get("/health/ready");
+    assert_eq!((ready.status, ready.json()), (200, json!({ "status": "ready" })));
+    let backups = bed.get("/health/backups");
+    assert_eq!((backups.status, &backups.json()["backups"]), (200, &json!([])), "not due yet is not overdue");
+    assert_eq!(
+        bed.tcp("GET", "/health", "Host: any.example\r\n", "").status,
+        200,
+        "health answers everybody"
+    );
+    bed.up.stop();
+}
+
+#[test]
+fn what_the_saas_clients_read_is_there_with_and_without_api_in_front() {
+    let bed = Bed::new();
+    for base in ["", "/api"] {
+        let clusters = bed.get(&format!("{base}/clusters"));
+        assert_eq!(clusters.status, 200);
+        let cluster = clusters.json()[0].clone();
+        assert_eq!(cluster["name"], "orders");
+        for key in ["uuid", "created", "planType", "region", "generation", "channel", "status", "links"] {
+            assert!(!cluster[key].is_null(), "{key} is missing: {cluster}");
+        }
+        let uuid = cluster["uuid"].as_str().unwrap();
+        uuid.parse::<uuid::Uuid>().unwrap();
+        let one = bed.get(&format!("{base}/clusters/{uuid}"));
+        assert_eq!((one.status, one.json()["uuid"].as_str()), (200, Some(uuid)));
+        let backups = bed.get(&format!("{base}/clusters/{uuid}/backups"));
+        assert_eq!((backups.status, backups.json()), (200, json!([])));
+        let nobody = uuid::Uuid::nil();
+        for path in [format!("{base}/clusters/{nobody}"), format!("{base}/clusters/nonsense/backups")] {
+            let answer = bed.get(&path);
+            assert_eq!(answer.status, 404, "{path}");
+            assert!(answer.json()["message"].as_str().unwrap().starts_with("there is no cluster"));
+        }
+    }
+    bed.up.stop();
+}
+
+#[test]
+fn refusals_over_tcp() {
+    let bed = Bed::new();
+    let wrong = bed.tcp("DELETE", "/health", "Host: localhost\r\n", "");
+    assert_eq!((wrong.status, wrong.header("allow").as_deref()), (405, Some("GET,HEAD")));
+    assert!(wrong.json()["message"].as_str().unwrap().contains("does not know that method"));
+
+    let unknown = bed.get("/v1/nothing");
+    assert_eq!(
+        (unknown.status, unknown.json()),
+        (404, json!({ "message": "there is nothing at this path" }))
+    );
+    let missing = bed.get("/v1/backups/7");
+    assert_eq!(missing.status, 404);
+    assert!(missing.json()["message"].as_str().unwrap().starts_with("there is no backup or run 7"));
+
+    for path in ["/v1/backups/nonsense", "/v1/backups?all=maybe", "/v1/backups?all=true&all=false"] {
+        let bad = bed.get(path);
+        assert_eq!(
+            (bad.status, bad.header("content-type").as_deref()),
+            (400, Some("application/problem+json"))
+        );
+        let problem = bad.json();
+        assert_eq!((&problem["status"], &problem["title"]), (&json!(400), &json!("Bad Request")), "{path}");
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+    }
+    for path in ["/v1/backups?token=abc", "/v1/backups?all=true&access_token=abc", "/health?token=abc"] {
+        let bad = bed.get(path);
+        assert_eq!(bad.status, 400, "{path}");
+        assert!(bad.json()["detail"].as_str().unwrap().starts_with("a token in a query string is refused"));
+        assert!(!bad.body.contains("abc"));
+    }
+    bed.up.stop();
+}
+
+#[rstest]
+#[case::forwarded_for("Host: localhost\r\nX-Forwarded-For: 10.0.0.1\r\n")]
+#[case::forwarded_proto("Host: localhost\r\nX-Forwarded-Proto: https\r\n")]
+#[case::forwarded("Host: localhost\r\nForwarded: for=10.0.0.1\r\n")]
+#[case::rebound("Host: backups.example\r\n")]
+#[case::looks_like_us("Host: localhost.example:9610\r\n")]
+#[case::another_machine("Host: 10.0.0.1\r\n")]
+fn who_is_not_from_this_machine_reads_nothing(#[case] headers: &str) {
+    let bed = Bed::new();
+    for path in ["/v1/backups", "/v1/schedules", "/v1/debts", "/clusters", "/api/clusters"] {
+        let answer = bed.tcp("GET", path, headers, "");
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(!answer.body.contains("orders"), "{path}: {}", answer.body);
+    }
+    assert_eq!(bed.up.event("auth.failed")["level"], "warn");
+    bed.up.stop();
+}
+
+#[test]
+fn no_act_answers_over_tcp() {
+    let bed = Bed::new();
+    let uuid = bed.get("/clusters").json()[0]["uuid"].as_str().unwrap().to_owned();
+    let acts = [
+        ("POST", "/v1/clusters/orders/backups".to_owned()),
+        ("DELETE", "/v1/clusters/orders/backups/1?confirmed=true".to_owned()),
+        ("POST", "/v1/clusters/orders/cancel".to_owned()),
+        ("POST", "/v1/clusters/orders/resume-exporting".to_owned()),
+        ("POST", "/v1/clusters/orders/adopt".to_owned()),
+        ("POST", "/v1/clusters/orders/forgive".to_owned()),
+        ("POST", "/v1/debts/pay".to_owned()),
+        ("POST", "/v1/backups".to_owned()),
+        ("PUT", "/v1/schedules".to_owned()),
+        ("POST", format!("/clusters/{uuid}/backups")),
+        ("POST", format!("/api/clusters/{uuid}/backups")),
+        ("DELETE", format!("/clusters/{uuid}/backups/{uuid}")),
+    ];
+    let body = r#"{"why":"x","note":"x"}"#;
+    for (method, path) in acts {
+        let headers = "Host: localhost\r\nContent-Type: application/json\r\n";
+        let answer = bed.tcp(method, &path, headers, body);
+        assert!(matches!(answer.status, 404 | 405), "{method} {path}: {} {}", answer.status, answer.body);
+    }
+    assert_eq!(bed.get("/v1/backups?all=true").json(), json!([]), "no run began");
+    bed.up.stop();
+}
+
+#[test]
+fn bad_input_on_the_control_socket_is_a_problem_too() {
+    let bed = Bed::new();
+    for body in ["{bad", "{}", "[]", r#"{"why":7}"#, ""] {
+        let bad = bed.control("POST", "/v1/clusters/orders/cancel", body);
+        assert_eq!(
+            (bad.status, bad.header("content-type").as_deref()),
+            (400, Some("application/problem+json")),
+            "{body}"
+        );
+    }
+    let bad = bed.control("DELETE", "/v1/clusters/orders/backups/0", "");
+    assert_eq!(bad.status, 400);
+    let long = format!(r#"{{"why":"{}"}}"#, "x".repeat(64 * 1024));
+    let refused = bed.control("POST", "/v1/clusters/orders/cancel", &long);
+    assert_eq!(
+        (refused.status, refused.header("content-type").as_deref()),
+        (413, Some("application/problem+json"))
+    );
+    assert_eq!(refused.json()["detail"], "the body is longer than 64 KiB");
+    let idle = bed.control("POST", "/v1/clusters/orders/cancel", r#"{"why":"x"}"#);
+    assert_eq!((idle.status, &idle.json()["message"]), (409, &json!("cluster orders has no run to cancel")));
+    let nobody = bed.control("POST", "/v1/clusters/nobody/cancel", r#"{"why":"x"}"#);
+    assert_eq!(nobody.status, 404);
+    bed.up.stop();
+}
+
+/// What goes wrong on our side or beyond it can be found in the log.
+#[test]
+fn a_5xx_has_an_id_that_is_in_the_log() {
+    let bed = Bed::new();
+    let answer = bed.control("POST", "/v1/clusters/orders/resume-exporting", "{}");
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    assert!(answer.json()["message"].as_str().unwrap().contains("could not be resumed"));
+    let id = answer.json()["request_id"].as_str().unwrap().to_owned();
+    assert_eq!(bed.up.event("request.failed")["request_id"], id.as_str());
+    bed.up.stop();
+}
+
+#[test]
+fn http_may_listen_on_a_unix_socket_and_acts_do_not_answer_there_either() {
+    let place = Place::new();
+    let socket = place.path("http.sock");
+    let config = place.config(&format!("unix:{}", socket.display()), "");
+    let up = Up::new(&config);
+    let ask = |method: &str, path: &str| {
+        ask(UnixStream::connect(&socket).unwrap(), method, path, "Host: localhost\r\n", "")
+    };
+    assert_eq!(ask("GET", "/v1/backups").status, 200);
+    assert_eq!(ask("POST", "/v1/debts/pay").status, 404);
+    up.stop();
+}
+
+#[test]
+fn a_refused_reload_degrades_health_until_a_good_one() {
+    let bed = Bed::new();
+    let check = || {
+        let health = bed.get("/health").json();
+        health["checks"].as_array().unwrap().iter().find(|c| c["name"] == "config").unwrap().clone()
+    };
+    assert_eq!(check(), json!({ "name": "config", "status": "ok" }));
+    bed.place.config("127.0.0.1:0", "[schedules.d]\nclusters = [\"nobody\"]\ndaily = \"02:00\"\n");
+    bed.up.signal("HUP");
+    bed.up.event("config.rejected");
+    let refused = check();
+    assert_eq!(refused["status"], "degraded");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the last reload was refused and the old config runs")
+            && detail.contains("nobody")
+    );
+    assert_eq!(bed.get("/v1/schedules").json()[0]["name"], "daily");
+    bed.place.good();
+    bed.up.signal("HUP");
+    bed.up.event("config.loaded");
+    assert_eq!(check(), json!({ "name": "config", "status": "ok" }));
+    bed.up.stop();
+}
