@@ -5,7 +5,7 @@
 #[path = "harness/process.rs"]
 mod process;
 
-use process::{Place, Up, broker, command, command_of, ends, owe, owed, refused};
+use process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
 use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 
@@ -67,6 +67,23 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
     let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "the resume is not confirmed yet for orders\n");
+    assert_eq!(owed(&place.path("state")), 1);
+}
+
+#[test]
+fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker_saying("500 Internal Server Error");
+    owe(&place.path("state"), &zeebe);
+    let config = place.config("127.0.0.1:0", "nonsense = 1\n");
+    let began = std::time::Instant::now();
+    let output = ends(command(&config, &["--json", "resume-exporting", "--if-ours", "--for", "2s"]));
+    let took = began.elapsed().as_secs();
+    assert_eq!(output.status.code(), Some(3));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said, serde_json::json!({ "owing": ["orders"] }));
+    assert!((2..10).contains(&took), "it took {took} s");
+    assert!(resumes.load(Ordering::SeqCst) > 2);
     assert_eq!(owed(&place.path("state")), 1);
 }
 
@@ -235,15 +252,4 @@ fn a_reload_takes_a_good_file_over_and_a_bad_one_changes_nothing() {
     let why = up.event("config.rejected")["reason"].as_str().unwrap().to_owned();
     assert!(why.contains("[http] listen cannot be changed by a reload"), "{why}");
     up.stop();
-}
-
-#[test]
-fn commands_without_a_daemon_say_so() {
-    let place = Place::new();
-    for words in [&["status"][..], &["list"], &["backup", "orders"], &["debts"]] {
-        let output = ends(command(&place.good(), words));
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(3), "{words:?}: {text}");
-        assert!(text.contains("the daemon cannot be reached at") && text.contains("start it"), "{text}");
-    }
 }

@@ -57,7 +57,7 @@ pub enum Command {
         /// Only this schedule
         schedule: Option<String>,
         /// From this instant (RFC 3339); without it, from now
-        #[arg(long, value_name = "T")]
+        #[arg(long, value_name = "T", value_parser = instant)]
         from: Option<DateTime<Utc>>,
         /// How many
         #[arg(long, value_name = "N", default_value_t = 10)]
@@ -155,6 +155,10 @@ fn name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("write letters, digits, `.`, `_` and `-`, beginning with a letter or digit".into())
+}
+
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    text.parse().map_err(|_| "write an instant as RFC 3339, like 2026-10-25T00:00:00Z".into())
 }
 
 /// What to do with debts.

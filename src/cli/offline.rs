@@ -41,10 +41,12 @@ pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
             output::print(&diagnostic::render(&diagnostics, std::io::stdout().is_terminal()));
         }
         if let Some(config) = config {
-            let (clusters, schedules) = (config.clusters.len(), config.schedules.len());
+            let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             output::print(&format!(
-                "{} is in order: {clusters} clusters, {schedules} schedules",
-                path.display()
+                "{} is in order: {}, {}",
+                path.display(),
+                count(config.clusters.len(), "cluster"),
+                count(config.schedules.len(), "schedule")
             ));
             let now = SystemClock::shared().now();
             for due in config::upcoming::occurrences(&config, None, now, 5) {
@@ -53,7 +55,7 @@ pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
                     due.schedule,
                     due.cluster,
                     due.local,
-                    due.due_at.to_rfc3339()
+                    due.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
                 ));
             }
         }
@@ -132,7 +134,10 @@ pub fn next(
     if let Some(name) = schedule
         && !config.schedules.contains_key(name)
     {
-        return Err(Failure::new(exit::USAGE, format!("schedule {name} is not in the config")));
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("schedule {name} is not in the config: `next` without a name shows those that are"),
+        ));
     }
     let from = from.unwrap_or_else(|| SystemClock::shared().now());
     let due = config::upcoming::occurrences(&config, schedule, from, count);

@@ -124,6 +124,11 @@ impl Up {
     pub fn stop(mut self) {
         self.signal("TERM");
         self.event("daemon.stopping");
+        let began = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(10), "it does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 }
@@ -137,6 +142,11 @@ impl Drop for Up {
 
 /// A broker that confirms resumes, and counts them.
 pub fn broker() -> (String, Arc<AtomicUsize>) {
+    broker_saying("200 OK")
+}
+
+/// A broker that counts resumes and answers each with this status.
+pub fn broker_saying(status: &'static str) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let resumes = Arc::new(AtomicUsize::new(0));
@@ -151,7 +161,7 @@ pub fn broker() -> (String, Arc<AtomicUsize>) {
             }
             let body = r#"{"body":null,"status":204,"contentType":null}"#;
             let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
             let _ = stream.write_all(answer.as_bytes());
@@ -162,10 +172,15 @@ pub fn broker() -> (String, Arc<AtomicUsize>) {
 
 /// A state file in which a run of a cluster at `zeebe` owes a resume.
 pub fn owe(state: &Path, zeebe: &str) {
+    owe_since(state, zeebe, chrono::TimeDelta::zero());
+}
+
+/// The same; a resume has been tried for so long already.
+pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (store, _lock) = SqliteStore::open(state).unwrap();
-        let now = chrono::Utc::now();
+        let now = chrono::Utc::now() - age;
         let addresses = Addresses {
             zeebe: zeebe.into(),
             operate: None,
@@ -213,6 +228,9 @@ pub fn owe(state: &Path, zeebe: &str) {
             forgiven: None,
         };
         store.owe(debt, Entry { at: now, event: Event::StepIntended { step: Step::Pause } }).await.unwrap();
+        if age > chrono::TimeDelta::zero() {
+            store.resume_intended(run_id, "run".into(), now).await.unwrap();
+        }
         store.close().await.unwrap();
     });
 }

@@ -1,0 +1,332 @@
+//! Commands of the real binary: what they print and with which code they end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "harness/process.rs"]
+mod process;
+
+use process::{Place, Up, command, ends};
+use rstest::rstest;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a command came to.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("not JSON: {}{}", self.out, self.err))
+    }
+}
+
+fn say(config: &Path, words: &[&str]) -> Said {
+    let output = ends(command(config, words));
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+const NIGHTLY: &str =
+    "[schedules.nightly]\nclusters = [\"orders\"]\ndaily = \"02:30\"\ntimezone = \"Europe/Berlin\"\n";
+const BROKEN: &str = "[schedules.nightly]\nclusters = [\"nobody\"]\ndaily = \"25:00\"\n";
+
+#[test]
+fn check_of_a_good_config_tells_what_is_due() {
+    let place = Place::new();
+    let config = place.config("127.0.0.1:0", NIGHTLY);
+    let said = say(&config, &["check"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("config.toml is in order: 1 cluster, 1 schedule\n"), "{}", said.out);
+    let due: Vec<&str> =
+        said.out.lines().filter(|line| line.contains("next: nightly of orders at")).collect();
+    assert_eq!(due.len(), 5, "{}", said.out);
+    assert!(due.iter().all(|line| line.ends_with("Z)")), "instants end in Z: {due:?}");
+    let said = say(&config, &["check", "--json"]);
+    assert_eq!((said.code, said.json()), (Some(0), json!({ "ok": true, "diagnostics": [] })));
+    assert!(!place.path("state").exists() && !place.path("run").exists(), "a check makes nothing");
+}
+
+#[test]
+fn check_of_a_bad_config_tells_every_mistake_with_place_and_remedy() {
+    let place = Place::new();
+    let config = place.config("127.0.0.1:0", BROKEN);
+    let said = say(&config, &["check"]);
+    assert_eq!(said.code, Some(2));
+    for part in ["nobody", "25:00", "config.toml:15:13", "config.toml:16:9", "help"] {
+        assert!(said.out.contains(part), "{part} is missing:\n{}", said.out);
+    }
+    let said = say(&config, &["--json", "check"]);
+    assert_eq!((said.code, &said.json()["ok"]), (Some(2), &json!(false)));
+    let found = said.json()["diagnostics"].as_array().unwrap().clone();
+    let lines: Vec<_> = found.iter().map(|d| d["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [15, 16]);
+    for one in &found {
+        assert_eq!(one["level"], "error");
+        assert!(one["file"].as_str().unwrap().ends_with("config.toml") && one["column"].is_u64());
+        assert!(one["message"].is_string() && one["help"].is_string(), "{one}");
+    }
+}
+
+#[test]
+fn check_online_is_refused_plainly() {
+    let place = Place::new();
+    let said = say(&place.good(), &["check", "--online"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.starts_with("error: `check --online` is not supported yet"), "{}", said.err);
+}
+
+#[test]
+fn a_config_that_is_not_there_is_a_usage_error_of_every_command() {
+    let place = Place::new();
+    for words in [&["check"][..], &["next"], &["plan", "orders"], &["status"], &["serve"]] {
+        let said = say(&place.path("missing.toml"), words);
+        assert_eq!(said.code, Some(2), "{words:?}: {}", said.err);
+        assert!(format!("{}{}", said.out, said.err).contains("missing.toml"), "{words:?}");
+    }
+}
+
+fn due(due_at: &str, local: &str) -> Value {
+    json!({ "schedule": "nightly", "cluster": "orders", "due_at": due_at, "local": local })
+}
+
+#[test]
+fn next_goes_through_both_changes_of_the_clock() {
+    let place = Place::new();
+    let config = place.config("127.0.0.1:0", NIGHTLY);
+    let next = |from: &str| say(&config, &["next", "--from", from, "--count", "3", "--json"]).json();
+    let spring = json!([
+        due("2026-03-28T01:30:00Z", "2026-03-28 02:30:00 +01:00"),
+        due("2026-03-29T01:00:00Z", "2026-03-29 03:00:00 +02:00"),
+        due("2026-03-30T00:30:00Z", "2026-03-30 02:30:00 +02:00"),
+    ]);
+    assert_eq!(next("2026-03-28T00:00:00Z"), spring, "half past two does not exist on the 29th");
+    let autumn = json!([
+        due("2026-10-24T00:30:00Z", "2026-10-24 02:30:00 +02:00"),
+        due("2026-10-25T00:30:00Z", "2026-10-25 02:30:00 +02:00"),
+        due("2026-10-26T01:30:00Z", "2026-10-26 02:30:00 +01:00"),
+    ]);
+    assert_eq!(next("2026-10-24T00:00:00Z"), autumn, "half past two on the 25th is twice, and due once");
+}
+
+#[test]
+fn next_of_one_schedule_as_a_table() {
+    let place = Place::new();
+    let config = place.config("127.0.0.1:0", &format!("{NIGHTLY}{}", NIGHTLY.replace("nightly", "other")));
+    let said = say(&config, &["next", "other", "--from", "2026-10-24T00:00:00Z", "--count", "1"]);
+    assert_eq!(said.code, Some(0));
+    assert!(said.out.contains("2026-10-24T00:30:00Z") && !said.out.contains("nightly"), "{}", said.out);
+}
+
+#[test]
+fn the_plan_pauses_around_records_and_zeebe_alone() {
+    let place = Place::new();
+    let config = place.good();
+    let plan = say(&config, &["plan", "orders", "--json"]).json();
+    assert_eq!(
+        (&plan["cluster"], &plan["pause"], &plan["family"]),
+        (&json!("orders"), &json!("soft"), &json!("8.2-8.7"))
+    );
+    let steps = plan["steps"].as_array().unwrap();
+    let order: Vec<&str> = steps.iter().map(|s| s["step"].as_str().unwrap()).collect();
+    let expected = [
+        "guard",
+        "operate.start",
+        "operate.wait",
+        "pause",
+        "records.start",
+        "records.wait",
+        "zeebe.start",
+        "zeebe.wait",
+        "check_pause",
+        "resume",
+    ];
+    assert_eq!(order, expected);
+    let paused: Vec<&str> =
+        steps.iter().filter(|s| s["needs_pause"] == true).map(|s| s["step"].as_str().unwrap()).collect();
+    assert_eq!(paused, expected[3..9]);
+    assert_eq!(
+        (&steps[3]["compensation"], &steps[9]["deadline"]),
+        (&json!("resume_exporting"), &Value::Null)
+    );
+    let table = say(&config, &["plan", "orders"]);
+    assert!(
+        table.out.starts_with("orders: soft pause (assumed; the version is asked of the cluster"),
+        "{}",
+        table.out
+    );
+    assert!(expected.iter().all(|step| table.out.contains(step)));
+}
+
+#[test]
+fn an_older_version_has_the_hard_pause() {
+    let place = Place::new();
+    let text = std::fs::read_to_string(place.good()).unwrap();
+    std::fs::write(place.path("config.toml"), text.replace("operate =", "version = \"8.4.6\"\noperate ="))
+        .unwrap();
+    let said = say(&place.path("config.toml"), &["plan", "orders", "--json"]);
+    assert_eq!(said.json()["pause"], "hard");
+}
+
+#[test]
+fn the_schema_is_the_one_that_is_shipped() {
+    let place = Place::new();
+    let said = say(&place.path("no-config-needed.toml"), &["schema"]);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.schema.json");
+    assert_eq!((said.code, said.out), (Some(0), std::fs::read_to_string(shipped).unwrap()));
+}
+
+#[rstest]
+#[case::no_command(&[], "Usage")]
+#[case::unknown_command(&["frobnicate"], "unrecognized subcommand 'frobnicate'")]
+#[case::no_instant(&["next", "--from", "yesterday"], "write an instant as RFC 3339, like 2026-10-25T00:00:00Z")]
+#[case::no_number(&["delete", "orders", "zero"], "`zero` is not a backup id: write a positive number")]
+#[case::no_name(&["backup", "../x"], "write letters, digits, `.`, `_` and `-`")]
+#[case::no_query(&["list", "a&all=true"], "write letters, digits, `.`, `_` and `-`")]
+#[case::no_why(&["cancel", "orders"], "--why")]
+#[case::no_cluster(&["plan", "nobody"], "error: cluster nobody is not in the config: `check` lists")]
+#[case::no_schedule(&["next", "nobody"], "error: schedule nobody is not in the config: `next` without a name")]
+#[case::no_aim(&["resume-exporting"], "error: say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`")]
+#[case::two_aims(&["resume-exporting", "orders", "--if-ours"], "cannot be used with")]
+fn what_cannot_be_meant_ends_with_2(#[case] words: &[&str], #[case] why: &str) {
+    let place = Place::new();
+    let said = say(&place.good(), words);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains(why), "{}", said.err);
+}
+
+#[rstest]
+fn without_a_daemon_every_command_that_needs_it_ends_with_3(
+    #[values(
+        "status",
+        "list",
+        "show 7",
+        "backup orders",
+        "cancel orders --why x",
+        "delete orders 7 --yes",
+        "schedules",
+        "debts",
+        "debts forgive orders --why x",
+        "adopt orders",
+        "resume-exporting orders --yes"
+    )]
+    words: &str,
+) {
+    let place = Place::new();
+    let said = say(&place.good(), &words.split(' ').collect::<Vec<_>>());
+    let socket = place.path("run").join("control.sock");
+    let sentence = format!(
+        "error: the daemon cannot be reached at {}: no daemon answers there; start it, or name its config with --config\n",
+        socket.display()
+    );
+    assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()));
+}
+
+#[test]
+fn commands_of_a_daemon_that_has_nothing_yet() {
+    let place = Place::new();
+    let up = Up::new(&place.good());
+    let config = place.path("config.toml");
+    let status = say(&config, &["status", "--json"]);
+    assert_eq!(status.code, Some(0), "degraded is no failure");
+    assert_eq!(status.json()["clusters"][0]["name"], "orders");
+    assert!(say(&config, &["status"]).out.contains("orders"));
+    assert_eq!(say(&config, &["list", "--json"]).json(), json!([]));
+    assert_eq!(say(&config, &["list", "orders"]).out, "there are no backups yet\n");
+    assert_eq!(say(&config, &["debts", "--json"]).json(), json!([]));
+    assert_eq!(say(&config, &["debts"]).out, "no cluster is owed a resume\n");
+    let schedules = say(&config, &["schedules", "--json"]).json();
+    assert_eq!((&schedules[0]["name"], &schedules[0]["enabled"]), (&json!("daily"), &json!(true)));
+    assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
+    assert_eq!(say(&config, &["resume-exporting", "--if-ours", "--json"]).json(), json!({ "owing": [] }));
+    up.stop();
+}
+
+#[rstest]
+#[case::backup_unknown(&["backup", "unknown"], 1, "cluster unknown is not in the config")]
+#[case::cancel_unknown(&["cancel", "unknown", "--why", "x"], 1, "cluster unknown is not in the config")]
+#[case::cancel_idle(&["cancel", "orders", "--why", "x"], 4, "cluster orders has no run to cancel")]
+#[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7: `list` shows what there is")]
+#[case::show_nonsense(&["show", "x"], 2, "`x` is neither a backup id nor a run id")]
+#[case::delete_without_a_terminal(&["delete", "orders", "7"], 4, "this needs a confirmation: say --yes")]
+#[case::delete_nothing(&["delete", "orders", "7", "--yes"], 1, "cluster orders has no backup 7 of ours")]
+#[case::resume_without_a_terminal(&["resume-exporting", "orders"], 4, "this needs a confirmation: say --yes")]
+#[case::resume_unreachable(&["resume-exporting", "orders", "--yes"], 3, "exporting of orders could not be resumed")]
+#[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot be reached")]
+fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
+    let place = Place::new();
+    let up = Up::new(&place.good());
+    let said = say(&place.path("config.toml"), words);
+    assert_eq!(said.code, Some(code), "{}", said.err);
+    assert!(said.err.starts_with("error: ") && said.err.contains(why), "{}", said.err);
+    assert_eq!(said.err.lines().count(), 1, "one sentence: {}", said.err);
+    up.stop();
+}
+
+#[test]
+fn over_a_url_is_read_and_nothing_is_done() {
+    let place = Place::new();
+    let up = Up::new(&place.good());
+    let url = format!("http://{}", up.event("http.listening")["address"].as_str().unwrap());
+    let elsewhere = place.path("no-config-needed.toml");
+    assert_eq!(say(&elsewhere, &["--url", &url, "list", "--json"]).json(), json!([]));
+    assert_eq!(say(&elsewhere, &["--url", &url, "status"]).code, Some(0));
+    for words in [&["backup", "orders"][..], &["delete", "orders", "7", "--yes"], &["adopt", "orders"]] {
+        let words = [&["--url", url.as_str()], words].concat();
+        let said = say(&elsewhere, &words);
+        assert_eq!(said.code, Some(4), "{words:?}: {}", said.err);
+        assert!(said.err.contains("run the command on the daemon's host, without --url"), "{}", said.err);
+    }
+    up.stop();
+}
+
+/// A cluster that cannot be reached and debts older than five minutes make `status` end with 1.
+#[test]
+fn status_of_a_failing_daemon_ends_with_1() {
+    let place = Place::new();
+    process::owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
+    let up = Up::new(&place.good());
+    up.event("exporting.resume_failed");
+    let said = say(&place.path("config.toml"), &["status", "--json"]);
+    assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
+    let said = say(&place.path("config.toml"), &["status"]);
+    assert!(said.out.contains("failing debts: exporting of orders is paused by us"), "{}", said.out);
+    let debts = say(&place.path("config.toml"), &["debts", "--json"]).json();
+    assert_eq!((&debts[0]["cluster"], &debts[0]["zeebe"]), (&json!("orders"), &json!("http://127.0.0.1:1")));
+    up.stop();
+}
+
+#[rstest]
+#[case("list --json")]
+#[case("next --json")]
+#[case("schema")]
+#[case("--help")]
+#[case("check")]
+#[case("status")]
+#[case("frobnicate")]
+fn whoever_stops_reading_gets_no_panic(#[case] words: &str) {
+    let place = Place::new();
+    let up = Up::new(&place.good());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut closed: Command = command(&place.path("config.toml"), &words.split(' ').collect::<Vec<_>>());
+    closed.stdout(Stdio::from(writer.try_clone().unwrap())).stderr(Stdio::from(writer));
+    let code = closed.status().unwrap().code();
+    assert!(code == Some(0) || (words == "frobnicate" && code == Some(2)), "{words}: {code:?}");
+    up.stop();
+}
+
+#[test]
+fn a_refusal_that_nobody_reads_keeps_its_exit_code() {
+    let place = Place::new();
+    let config = place.config("127.0.0.1:0", BROKEN);
+    for (words, code) in [(&["serve"][..], 2), (&["next"], 2), (&["plan", "orders"], 2), (&["check"], 2)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut closed = command(&config, words);
+        closed.stdout(Stdio::from(writer.try_clone().unwrap())).stderr(Stdio::from(writer));
+        assert_eq!(closed.status().unwrap().code(), Some(code), "{words:?}");
+    }
+}
