@@ -224,6 +224,17 @@ proptest! {
     }
 
     #[test]
+    fn no_text_makes_the_parser_stumble(text in "[0-9*/,@a-zL#?ß -]{0,30}") {
+        for refusal in [Timing::cron(&text, at("2026-01-01T00:00")), Timing::weekly(&text), Timing::daily(&text)]
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            prop_assert!(!refusal.message.is_empty() && !refusal.help.is_empty());
+            prop_assert!(refusal.at.is_none_or(|part| text.get(part).is_some()));
+        }
+    }
+
+    #[test]
     fn the_latest_is_the_last_of_a_walk(
         tz in any_zone(), text in proptest::sample::select(&TIMINGS[..]), since in any_instant(), hours in 0..400_i64
     ) {

@@ -35,6 +35,8 @@ pub(super) struct Checker<'a> {
     /// Paths that were refused before: what is missing there was named already.
     taken: &'a BTreeSet<String>,
     found: &'a mut Vec<Diagnostic>,
+    /// Pairs of schedule and cluster so far.
+    pairs: usize,
 }
 
 impl<'a> Checker<'a> {
@@ -44,7 +46,7 @@ impl<'a> Checker<'a> {
         taken: &'a BTreeSet<String>,
         found: &'a mut Vec<Diagnostic>,
     ) -> Self {
-        Self { sources, env, taken, found }
+        Self { sources, env, taken, found, pairs: 0 }
     }
 
     /// The config as meant; to be used only if no error was found.

@@ -18,7 +18,7 @@ const AHEAD: TimeDelta = TimeDelta::days(35);
 /// Occurrences of one schedule that are compared with another's.
 const COMPARED: usize = 64;
 /// Pairs of schedules that are compared at all.
-const PAIRS: usize = 2_000;
+const PAIRS: usize = 500;
 
 impl Checker<'_> {
     pub(super) fn neighbours(&mut self, raw: &Raw, schedules: &BTreeMap<String, ScheduleConfig>) {

@@ -23,6 +23,8 @@ pub(super) struct Defaults {
 }
 
 const CATCH_UP: [(&str, CatchUp); 2] = [("once", CatchUp::Once), ("skip", CatchUp::Skip)];
+/// Each pair of schedule and cluster is a pool and a timetable row of its own.
+const PAIR_LIMIT: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Checker<'_> {
@@ -194,6 +196,9 @@ impl Checker<'_> {
         if list.value().is_empty() {
             self.error(list.span(), format!("schedule {} serves no cluster", quoted(name.value())), HELP);
         }
+        if self.pairs > PAIR_LIMIT {
+            return vec![];
+        }
         let mut served = BTreeSet::new();
         for at in list.value() {
             let wanted = at.value().as_str();
@@ -218,6 +223,13 @@ impl Checker<'_> {
                     Diagnostic::error(format!("there is no cluster {}", quoted(wanted))).help(help);
                 self.found.push(diagnostic.at_place(self.label(at.span(), "")));
             }
+        }
+        self.pairs += served.len();
+        if self.pairs > PAIR_LIMIT {
+            let upto = quoted(name.value());
+            let message =
+                format!("the schedules up to {upto} serve clusters more than {PAIR_LIMIT} times in all");
+            self.error(list.span(), message, "let fewer schedules serve all clusters");
         }
         served.into_iter().collect()
     }
