@@ -108,7 +108,8 @@ class Clients:
             if not jobs:
                 self.stopping.wait(0.1)
 
-    def run(self):
+    def run(self, asked):
+        """Until `asked` holds something, or every thread has ended."""
         creators = 2
         threads = [threading.Thread(target=self.create, args=(creators,)) for _ in range(creators)]
         if not self.create_only:
@@ -117,7 +118,10 @@ class Clients:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(0.1)
+                if asked:
+                    self.stopping.set()
 
 
 def main():
@@ -129,9 +133,11 @@ def main():
     options = arguments.parse_args()
     ledger = Ledger(options.ledger)
     clients = Clients(ledger, options.rate, options.instances, options.create_only)
+    asked = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: clients.stopping.set())
-    clients.run()
+        # Only an append: a second signal may interrupt the handler of the first, which must hold no lock then.
+        signal.signal(number, lambda *_: asked.append(1))
+    clients.run(asked)
     print(json.dumps(ledger.counts), flush=True)
     return 1 if ledger.counts.get("failed") else 0
 
