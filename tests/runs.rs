@@ -33,14 +33,46 @@ async fn a_backup_under_load_restores_whole(#[case] config: sim::Config) {
     lab.nothing_owed(&run).await;
 }
 
+/// The exporter's bulk goes out up to its delay after a hard pause: only then does the position stand still.
 #[tokio::test(start_paused = true)]
 async fn a_version_without_soft_pause_is_paused_hard_and_recorded_as_such() {
-    let version = "8.4.6".parse().unwrap();
-    let lab = Lab::with(sim::Config { version, ..config() }, Limits::default());
+    for seed in 1..=10 {
+        let timing = sim::Timing { export_every: Duration::from_secs(3), ..sim::Timing::default() };
+        let version = "8.4.6".parse().unwrap();
+        let lab = Lab::with(sim::Config { version, timing, seed, ..config() }, Limits::default());
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        assert_eq!(run.view.pause.asked, Some(PauseMode::Hard));
+        assert_eq!(run.view.pause.mode, Some(PauseMode::Hard));
+        lab.nothing_owed(&run).await;
+    }
+}
+
+/// An exporter that flushes later than we wait may put records between our snapshot and the broker's position.
+#[tokio::test(start_paused = true)]
+async fn a_flush_after_the_drain_of_a_hard_pause_is_a_broken_pause() {
+    let mut broken = 0;
+    for seed in 1..=10 {
+        let timing = sim::Timing { export_every: Duration::from_secs(20), ..sim::Timing::default() };
+        let version = "8.4.6".parse().unwrap();
+        let lab = Lab::with(sim::Config { version, timing, seed, ..config() }, Limits::default())
+            .fault("search-put.stall=8s");
+        let run = lab.backup().await;
+        lab.nothing_owed(&run).await;
+        if run.view.status != RunStatus::Completed {
+            assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+            broken += 1;
+        }
+    }
+    assert!(broken > 0, "no flush fell between the drain and the resume");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_restarts_inside_the_pause_breaks_it() {
+    let lab = Lab::new().fault("search-put.broker-restart=1s, search-put.stall=3s");
     let run = lab.backup().await;
-    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(run.view.pause.asked, Some(PauseMode::Hard));
-    assert_eq!(run.view.pause.mode, Some(PauseMode::Hard));
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("went back from"), "{}", reason_of(&run));
     lab.nothing_owed(&run).await;
 }
 

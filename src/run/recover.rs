@@ -36,7 +36,7 @@ pub struct Known<'a> {
     pub debt: Option<&'a Debt>,
     /// What the partitions say; `None` when they cannot be read.
     pub exporting: Option<ExportingState>,
-    /// Exported positions grew past those of the pause's confirmation.
+    /// Some exported position is not what it was at the pause's confirmation.
     pub positions_moved: bool,
     /// How long the pause has lasted.
     pub paused_for: Duration,

@@ -14,6 +14,11 @@ use std::time::Duration;
 
 /// How long to wait for every partition to read paused.
 const CONFIRM: Duration = Duration::from_secs(15);
+/// A hard pause stops the exporters' reading, not the flush of what they have read: that comes within their bulk
+/// delay, 5 s unless configured. What is flushed after the records snapshot would be missing from the backup.
+const DRAIN: Duration = Duration::from_secs(6);
+/// A position that still moves so long after the hard pause shows that somebody exports.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long to try to read the partitions before the resume; the resume must not wait long for evidence.
 const READ: Duration = Duration::from_secs(5);
 
@@ -54,28 +59,21 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let zeebe = &execution.clients.zeebe;
     match zeebe.exporters().await {
-        Ok(before) if !before.leaders_not_seen().is_empty() => {
-            let unseen: Vec<String> = before.leaders_not_seen().iter().map(ToString::to_string).collect();
-            return Err(StepError::new(
-                FailureClass::PauseBroken,
-                format!(
-                    "no leader of partition {} was seen, so the pause could not be shown to hold: list every broker's management port in `brokers`",
-                    unseen.join(", ")
-                ),
-            ));
-        }
-        Ok(before) => match before.state() {
-            ExportingState::Running | ExportingState::Unknown => {}
-            other => {
-                return Err(StepError::new(
-                    FailureClass::PauseBroken,
-                    format!(
-                        "exporting is already paused by someone else ({}): resume it or wait, then take the backup",
-                        describe(&before, other)
-                    ),
-                ));
+        Ok(before) => {
+            all_seen(execution, &before)?;
+            match before.state() {
+                ExportingState::Running | ExportingState::Unknown => {}
+                other => {
+                    return Err(StepError::new(
+                        FailureClass::PauseBroken,
+                        format!(
+                            "exporting is already paused by someone else ({}): resume it or wait, then take the backup",
+                            describe(&before, other)
+                        ),
+                    ));
+                }
             }
-        },
+        }
         Err(error) => {
             execution.remember(&error);
             return Err(StepError::new(
@@ -128,8 +126,14 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
         let why_not = match &seen {
             Ok(exporters) => match exporters.state() {
                 ExportingState::SoftPaused => return confirmed(execution, PauseMode::Soft, exporters).await,
-                ExportingState::Paused => return confirmed(execution, PauseMode::Hard, exporters).await,
+                ExportingState::Paused => {
+                    let drained = drained(execution, exporters.clone()).await?;
+                    return confirmed(execution, PauseMode::Hard, &drained).await;
+                }
                 ExportingState::Unknown if asked.is_ok() => {
+                    if mode == PauseMode::Hard {
+                        clock.sleep(DRAIN).await;
+                    }
                     return confirmed(execution, mode, exporters).await;
                 }
                 other => describe(exporters, other),
@@ -147,6 +151,64 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
             ));
         }
         clock.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the positions of a hard pause have stood still for as long as a flush may take.
+async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, StepError> {
+    let clock = &execution.ground.clock;
+    let began = clock.monotonic();
+    let (mut last, mut still_since) = (paused, began);
+    loop {
+        clock.sleep(Duration::from_millis(250)).await;
+        let now = clock.monotonic();
+        match execution.clients.zeebe.exporters().await {
+            Ok(seen) if seen.state() != ExportingState::Paused => {
+                return Err(StepError::new(
+                    FailureClass::PauseBroken,
+                    format!(
+                        "the pause was broken while the exporters flushed what they had read ({})",
+                        describe(&seen, seen.state())
+                    ),
+                ));
+            }
+            Ok(seen) => {
+                if moved(&positions(&last), &positions(&seen)).is_some() {
+                    still_since = now;
+                }
+                last = seen;
+                if now.saturating_sub(still_since) >= DRAIN {
+                    return Ok(last);
+                }
+            }
+            Err(error) => execution.remember(&error),
+        }
+        if now.saturating_sub(began) >= DRAIN_LIMIT {
+            return Err(StepError::new(
+                FailureClass::PauseBroken,
+                format!(
+                    "the hard pause did not take hold: exported positions still move, or cannot be read, {} after it",
+                    humantime::format_duration(DRAIN_LIMIT)
+                ),
+            ));
+        }
+    }
+}
+
+/// Every partition's leader must show its phase, where phases can be read at all.
+fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
+    let advice = "so the pause could not be shown to hold: list every broker's management port in `brokers`";
+    let refuse = |what: String| StepError::new(FailureClass::PauseBroken, format!("{what}, {advice}"));
+    let unseen: Vec<String> = seen.leaders_not_seen().iter().map(ToString::to_string).collect();
+    if !unseen.is_empty() {
+        return Err(refuse(format!("no leader of partition {} was seen", unseen.join(", "))));
+    }
+    match execution.view().partitions {
+        Some(expected) if seen.readable && seen.partitions.len() < expected as usize => Err(refuse(format!(
+            "the exporter phases of only {} of {expected} partitions can be read",
+            seen.partitions.len()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -206,28 +268,29 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
         ));
     }
     let now = positions(&exporters);
-    if let Some((partition, before, after)) = moved(&view.pause.positions, &now) {
-        return Err(StepError::new(
-            FailureClass::PauseBroken,
-            format!(
-                "the pause was broken: partition {partition} acknowledged exported records up to {after}, {before} when it was paused, \
-                 so exporting ran in between"
-            ),
-        ));
+    if let Some(how) = moved(&view.pause.positions, &now) {
+        return Err(StepError::new(FailureClass::PauseBroken, format!("the pause was broken: {how}")));
     }
     execution.prove("pause_held", json!({ "readable": exporters.readable, "positions": now }));
     Ok(())
 }
 
-/// The first partition whose acknowledged position grew, with both positions.
-fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<(u32, i64, i64)> {
-    before.iter().find_map(|(partition, position)| {
-        let later = now.get(partition)?;
-        (later > position).then_some((*partition, *position, *later))
+/// How the first partition whose acknowledged position is not what it was at the confirmation has moved. A lower one
+/// comes from a restarted broker: a resume that followed could hide below the old position.
+pub(super) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<String> {
+    before.iter().find_map(|(partition, before)| match now.get(partition) {
+        Some(after) if after > before => Some(format!(
+            "partition {partition} acknowledged exported records up to {after}, {before} when it was paused, so exporting ran in between"
+        )),
+        Some(after) if after < before => Some(format!(
+            "the exported position of partition {partition} went back from {before} to {after}: its broker restarted or its leader changed, and whether exporting ran in between cannot be told"
+        )),
+        Some(_) => None,
+        None => Some(format!("the exported position of partition {partition} can no longer be read")),
     })
 }
 
-fn positions(exporters: &Exporters) -> BTreeMap<u32, i64> {
+pub(super) fn positions(exporters: &Exporters) -> BTreeMap<u32, i64> {
     exporters.partitions.iter().filter_map(|(id, p)| Some((*id, p.exported_position?))).collect()
 }
 
@@ -246,10 +309,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_that_grew_while_paused_is_noticed() {
+    fn a_position_that_is_not_what_it_was_is_noticed() {
         let before = BTreeMap::from([(1, 10), (2, 20)]);
-        assert_eq!(moved(&before, &BTreeMap::from([(1, 10), (2, 20)])), None);
-        assert_eq!(moved(&before, &BTreeMap::from([(1, 10), (2, 21)])), Some((2, 20, 21)));
+        let how = |now: &[(u32, i64)]| moved(&before, &now.iter().copied().collect());
+        assert_eq!(how(&[(1, 10), (2, 20)]), None);
+        assert!(
+            how(&[(1, 10), (2, 21)])
+                .unwrap()
+                .contains("partition 2 acknowledged exported records up to 21, 20 when")
+        );
+        assert!(how(&[(1, 9), (2, 20)]).unwrap().contains("partition 1 went back from 10 to 9"));
+        assert!(how(&[(1, 10)]).unwrap().contains("partition 2 can no longer be read"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -194,7 +194,7 @@ impl Cluster {
     /// Switches the first `count` partitions.
     pub(super) fn set_phase(&mut self, phase: Phase, count: usize) {
         for partition in self.world.partitions.iter_mut().take(count) {
-            partition.exporter.phase = phase;
+            partition.set_phase(phase);
         }
         let paused = self.world.partitions.iter().any(|p| p.exporter.phase != Phase::Exporting);
         if paused {

@@ -194,7 +194,7 @@ impl World {
     /// Sets every partition's exporter phase; a resume acknowledges at the next export.
     pub fn set_phase(&mut self, phase: Phase) {
         for partition in &mut self.partitions {
-            partition.exporter.phase = phase;
+            partition.set_phase(phase);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::recover::{Known, Recovery, decide};
-use super::super::window::PauseClock;
+use super::super::window::{self, PauseClock};
 use super::super::{Clients, Spec, prepare};
 use super::start::spec_of;
 use super::{Busy, Queue};
@@ -101,14 +101,9 @@ impl Queue {
         } else {
             None
         };
-        let positions_moved = exporters.as_ref().is_some_and(|seen| {
-            run.view.pause.positions.iter().any(|(partition, position)| {
-                seen.partitions
-                    .get(partition)
-                    .and_then(|p| p.exported_position)
-                    .is_some_and(|p| p > *position)
-            })
-        });
+        let positions_moved = exporters
+            .as_ref()
+            .is_some_and(|seen| window::moved(&run.view.pause.positions, &window::positions(seen)).is_some());
         let paused_for = run
             .view
             .pause
