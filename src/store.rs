@@ -13,6 +13,7 @@ use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool,
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -332,6 +333,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Backups, oldest first.
     fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>>;
+    /// Per cluster, how many runs have failed since its last success; clusters without any are left out. Failed runs
+    /// count when retention has deleted them.
+    fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>>;
     /// One backup by cluster and id.
     fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>>;
     /// Marks a backup `deleting`. `Refused` for a held, running or deleted one, each with its own sentence; asking twice

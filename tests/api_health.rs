@@ -46,6 +46,7 @@ struct Scene {
     timetable: Vec<TimetableRow>,
     clusters: Vec<ClusterRow>,
     unfinished: Vec<Run>,
+    failures: BTreeMap<String, u32>,
 }
 
 impl Scene {
@@ -89,6 +90,7 @@ impl Scene {
             timetable: vec![row],
             clusters: vec![cluster],
             unfinished: vec![],
+            failures: BTreeMap::new(),
         }
     }
 
@@ -100,6 +102,7 @@ impl Scene {
             timetable: &self.timetable,
             clusters: &self.clusters,
             unfinished: &self.unfinished,
+            failures: &self.failures,
         })
     }
 
@@ -336,20 +339,9 @@ fn a_failure_that_was_made_good_is_history() {
 }
 
 #[test]
-fn failures_in_a_row_are_counted_from_the_newest() {
+fn failures_in_a_row_are_shown() {
     let mut scene = Scene::good();
-    scene.backups.push(failed("2026-11-23T03:05:00Z"));
-    scene.backups.push(failed("2026-11-23T04:05:00Z"));
-    assert_eq!(scene.judged().clusters[0]["consecutive_failures"], 2);
-}
-
-/// Retention deletes all but the newest failed runs; being deleted makes none of them a success.
-#[test]
-fn a_failed_run_that_is_being_deleted_still_counts_as_failed() {
-    let mut scene = Scene::good();
-    let mut oldest = failed("2026-11-23T03:05:00Z");
-    oldest.state = BackupState::Deleting;
-    scene.backups.extend([oldest, failed("2026-11-23T04:05:00Z")]);
+    scene.failures = BTreeMap::from([("orders".into(), 2)]);
     assert_eq!(scene.judged().clusters[0]["consecutive_failures"], 2);
 }
 
@@ -371,6 +363,18 @@ fn a_live_run_whose_resume_is_not_confirmed_is_one() {
     let live = pausing("2026-11-23T11:00:00Z");
     scene.debts = vec![debt(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
     scene.unfinished = vec![live];
+    let said =
+        "failing debts: exporting of orders is paused by us and its resume is not confirmed, for 600 s";
+    assert_eq!(findings(&scene.judged()), [said]);
+}
+
+/// The time the daemon was down counts: nobody resumed meanwhile.
+#[test]
+fn a_debt_that_an_earlier_process_left_is_as_old_as_its_pause() {
+    let mut scene = Scene::good();
+    scene.live.started_at = at("2026-11-23T11:59:00Z");
+    let dead = failed("2026-11-23T11:30:00Z").run;
+    scene.debts = vec![debt(&dead, "2026-11-23T11:50:00Z", Some("2026-11-23T11:59:00Z"))];
     let said =
         "failing debts: exporting of orders is paused by us and its resume is not confirmed, for 600 s";
     assert_eq!(findings(&scene.judged()), [said]);

@@ -58,6 +58,8 @@ pub struct Facts<'a> {
     pub clusters: &'a [ClusterRow],
     /// Runs that have not ended.
     pub unfinished: &'a [Run],
+    /// Failed runs since the last success, per cluster.
+    pub failures: &'a BTreeMap<String, u32>,
 }
 
 /// The body of `/health`, and what `/health/backups` needs beside it.
@@ -139,10 +141,15 @@ fn debts(facts: &Facts<'_>) -> Check {
         !facts.unfinished.iter().any(|r| r.run_id == debt.run_id) || debt.resume_intended_at.is_some()
     };
     let owed: Vec<&Debt> = facts.debts.iter().filter(due).collect();
-    let Some(oldest) = owed.iter().min_by_key(|d| d.resume_intended_at.unwrap_or(d.intended_at)) else {
+    // A pause of this process is owed from the first resume on; one that an earlier process left, since it was intended.
+    let since = |debt: &Debt| match debt.resume_intended_at {
+        Some(at) if debt.intended_at >= facts.live.started_at => at,
+        _ => debt.intended_at,
+    };
+    let Some(since) = owed.iter().map(|debt| since(debt)).min() else {
         return check("debts", Status::Ok, None);
     };
-    let age = facts.live.now - oldest.resume_intended_at.unwrap_or(oldest.intended_at);
+    let age = facts.live.now - since;
     let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
     let names: BTreeSet<&str> = owed.iter().map(|d| d.cluster.as_str()).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
@@ -285,8 +292,7 @@ fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>
             detail: Some(reason),
         });
     }
-    let newest_first = facts.backups.iter().rev().filter(of).filter(|b| b.run.view.ended());
-    let failures = newest_first.take_while(|b| b.run.view.reason().is_some()).count();
+    let failures = facts.failures.get(name).copied().unwrap_or(0);
     let next: Option<Instant> =
         live.next_due.iter().filter(|((_, cluster), _)| cluster == name).map(|(_, due)| *due).min();
     json!({

@@ -46,17 +46,24 @@ pub fn reading() -> Router<ApiState> {
 async fn judged(state: &ApiState) -> Health {
     let live = state.control.live();
     let filter = BackupFilter { existing: true, ..Default::default() };
-    let (backups, debts, timetable, clusters, unfinished) = futures::join!(
+    let (backups, debts, timetable, clusters, unfinished, failures) = futures::join!(
         state.store.backups(filter),
         state.store.debts(),
         state.store.timetable(),
         state.store.clusters(),
         state.store.unfinished(),
+        state.store.failures_in_a_row(),
     );
     // A store that cannot be read must not hide what else is wrong: its own check says so.
     let mut live = live;
-    let errors =
-        [backups.as_ref().err(), debts.as_ref().err(), timetable.as_ref().err(), clusters.as_ref().err()];
+    let errors = [
+        backups.as_ref().err(),
+        debts.as_ref().err(),
+        timetable.as_ref().err(),
+        clusters.as_ref().err(),
+        unfinished.as_ref().err(),
+        failures.as_ref().err(),
+    ];
     for error in errors.into_iter().flatten() {
         live.store_error.get_or_insert(error.to_string());
     }
@@ -67,6 +74,7 @@ async fn judged(state: &ApiState) -> Health {
         timetable: &timetable.unwrap_or_default(),
         clusters: &clusters.unwrap_or_default(),
         unfinished: &unfinished.unwrap_or_default(),
+        failures: &failures.unwrap_or_default(),
     })
 }
 

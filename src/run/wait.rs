@@ -19,11 +19,16 @@ const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// A start whose answer was lost shows within this time, or was never acted upon.
 const LOST_START: Duration = Duration::from_secs(10);
 
+/// How many times the last answer's own time lie between two looks, so that looking is never a burden.
+const SPARING: u32 = 10;
+/// The same inside the pause, which is short and where every look that comes late makes it longer.
+const SPARING_PAUSED: u32 = 1;
+
 /// How long to wait before the next look: 50 ms at first, then 2 % of the time already waited, between 50 ms and 5 s
-/// and at least ten times what the last answer took.
-pub(super) fn pace(waited: Duration, answer_took: Duration) -> Duration {
+/// and at least `sparing` times what the last answer took.
+pub(super) fn pace(waited: Duration, answer_took: Duration, sparing: u32) -> Duration {
     let two_percent = waited / 50;
-    two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(answer_took * 10)
+    two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(answer_took * sparing)
 }
 
 /// Repeats a look while its answer is transient.
@@ -69,12 +74,14 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let began = clock.monotonic();
     let uncertain = execution.view().uncertain.contains(&component);
     let stall_after = execution.spec.limits.stall_after;
+    let paused = matches!(component, Component::Records | Component::Zeebe);
+    let sparing = if paused { SPARING_PAUSED } else { SPARING };
     let mut answer_took = Duration::ZERO;
     let mut last: Option<u64> = None;
     let mut moved_at = began;
     loop {
         let waited = clock.monotonic().saturating_sub(began);
-        clock.sleep(pace(waited, answer_took)).await;
+        clock.sleep(pace(waited, answer_took, sparing)).await;
         let asked = clock.monotonic();
         let seen = steps::look(execution, component).await;
         answer_took = clock.monotonic().saturating_sub(asked);
@@ -301,11 +308,17 @@ mod tests {
     #[test]
     fn looks_are_frequent_at_first_and_never_a_burden() {
         let ms = Duration::from_millis;
-        assert_eq!(pace(Duration::ZERO, Duration::ZERO), ms(50));
-        assert_eq!(pace(ms(500), ms(1)), ms(50));
-        assert_eq!(pace(Duration::from_secs(60), ms(1)), ms(1200));
-        assert_eq!(pace(Duration::from_secs(3600), ms(1)), Duration::from_secs(5));
-        assert_eq!(pace(Duration::ZERO, ms(40)), ms(400), "at least ten times what the answer took");
-        assert_eq!(pace(Duration::ZERO, Duration::from_secs(1)), Duration::from_secs(10));
+        let outside = |waited, took| pace(waited, took, SPARING);
+        assert_eq!(outside(Duration::ZERO, Duration::ZERO), ms(50));
+        assert_eq!(outside(ms(500), ms(1)), ms(50));
+        assert_eq!(outside(Duration::from_secs(60), ms(1)), ms(1200));
+        assert_eq!(outside(Duration::from_secs(3600), ms(1)), Duration::from_secs(5));
+        assert_eq!(outside(Duration::ZERO, ms(40)), ms(400), "at least ten times what the answer took");
+        assert_eq!(outside(Duration::ZERO, Duration::from_secs(1)), Duration::from_secs(10));
+        assert_eq!(
+            pace(Duration::ZERO, ms(40), SPARING_PAUSED),
+            ms(50),
+            "the pause is not made longer by looking late"
+        );
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::domain::{BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use rows::Rows;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What errors name as the file.
@@ -187,6 +188,10 @@ impl Store for MemoryStore {
 
     fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {
         self.read(move |rows| rows.backups(&filter))
+    }
+
+    fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>> {
+        self.read(|rows| rows.failures_in_a_row())
     }
 
     fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {

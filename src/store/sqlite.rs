@@ -26,6 +26,7 @@ use crate::domain::{BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use worker::Worker;
@@ -175,6 +176,10 @@ impl Store for SqliteStore {
 
     fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {
         self.read(move |c| backups::list(c, &filter))
+    }
+
+    fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>> {
+        self.read(backups::failures_in_a_row)
     }
 
     fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {

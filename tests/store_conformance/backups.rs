@@ -203,6 +203,24 @@ async fn existing_leaves_out_only_what_was_verified_gone(#[values(Kind::Memory, 
     assert_eq!(existing, [&kept, &going, &missing].map(|run| run.backup_id.get()));
 }
 
+#[rstest]
+#[tokio::test]
+async fn failures_in_a_row_begin_anew_with_a_success_and_outlive_their_deletion(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
+    let bed = Bed::new(kind);
+    bed.failed("prod", "2025-03-01T02:00:00Z").await;
+    good(&bed, "prod", "2025-03-02T02:00:00Z").await;
+    good(&bed, "well", "2025-03-02T02:00:00Z").await;
+    let first = bed.failed("prod", "2025-03-03T02:00:00Z").await;
+    bed.failed("prod", "2025-03-04T02:00:00Z").await;
+    bed.failed("never", "2025-03-04T02:00:00Z").await;
+    delete(&bed, first.run_id).await.unwrap();
+    bed.deletion_done(first.run_id, at(NOW)).await.unwrap();
+    let failures = bed.failures_in_a_row().await.unwrap();
+    assert_eq!(failures, [("never".to_owned(), 1), ("prod".to_owned(), 2)].into());
+}
+
 fn found(run_id: RunId, backup_id: i64) -> Adopted {
     Adopted {
         run_id,

@@ -3,7 +3,7 @@
 //! Owns the maps. Every change checks first and changes after, so that a refusal has changed nothing.
 
 use crate::domain::{BackupId, Instant, Occurrence, RunId, Trigger};
-use crate::journal::{Entry, Event, Run, RunView};
+use crate::journal::{Entry, Event, Run, RunStatus, RunView};
 use crate::store::{
     Adopted, Backup, BackupFilter, ClusterRow, Debt, Deletion, Fate, NewRun, OccurrenceRow, StoreError,
     TimetableRow, rules,
@@ -293,6 +293,20 @@ impl Rows {
         rows.sort_by_key(|row| order(&row.run));
         let from = rows.len().saturating_sub(at_most(filter.limit));
         rows.drain(from..).map(RunRow::backup).collect()
+    }
+
+    pub(super) fn failures_in_a_row(&self) -> BTreeMap<String, u32> {
+        let mut runs: Vec<&Run> = self.runs.values().map(|row| &row.run).collect();
+        runs.sort_by_key(|run| run.created_at);
+        let mut failures = BTreeMap::new();
+        for run in runs {
+            match run.view.status {
+                RunStatus::Completed => drop(failures.remove(&run.cluster)),
+                RunStatus::Failed => *failures.entry(run.cluster.clone()).or_default() += 1,
+                RunStatus::Claimed | RunStatus::Running => {}
+            }
+        }
+        failures
     }
 
     pub(super) fn backup(&self, cluster: &str, id: BackupId) -> Option<Backup> {

@@ -8,6 +8,7 @@ use super::runs;
 use crate::domain::{BackupId, Instant, RunId};
 use crate::store::{Backup, BackupFilter, Deletion, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 
 const DELETION: &str = "deletions.asked_at, deletions.asked_by, deletions.reason, deletions.attempts, \
                         deletions.last_error, deletions.done_at";
@@ -29,6 +30,18 @@ pub(super) fn list(connection: &Connection, filter: &BackupFilter) -> Result<Vec
     let mut backups: Vec<Backup> = statement.query_map(values, read)?.collect::<rusqlite::Result<_>>()?;
     backups.reverse();
     Ok(backups)
+}
+
+pub(super) fn failures_in_a_row(connection: &Connection) -> Result<BTreeMap<String, u32>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT runs.cluster, count(*) FROM runs LEFT JOIN
+             (SELECT cluster, max(created_at) AS at FROM runs WHERE status = 'completed' GROUP BY cluster) AS good
+             ON good.cluster = runs.cluster
+         WHERE runs.status = 'failed' AND (good.at IS NULL OR runs.created_at > good.at)
+         GROUP BY runs.cluster",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn one(connection: &Connection, cluster: &str, id: BackupId) -> Result<Option<Backup>, Failure> {
