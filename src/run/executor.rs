@@ -10,7 +10,7 @@ use crate::clock::within;
 use crate::domain::Instant;
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
 use crate::plan::{Plan, PlannedStep};
-use crate::store::StoreError;
+use crate::store::{Debt, StoreError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
@@ -100,10 +100,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Execution {
-    /// A run whose `Started` entry is written; its plan is the one that entry names.
-    pub fn new(ground: Ground, run: Run, spec: Spec, plan: Plan, stop: watch::Receiver<Stop>) -> Self {
+    /// A run whose `Started` entry is written; its plan is the one that entry names. `debt` is what an earlier process
+    /// left of it.
+    pub fn new(
+        ground: Ground,
+        run: Run,
+        spec: Spec,
+        plan: Plan,
+        debt: Option<&Debt>,
+        stop: watch::Receiver<Stop>,
+    ) -> Self {
         let clients = Clients::new(&spec.addresses, &ground.transport);
-        let pause_clock = run.view.pause.intended_at.map(|at| PauseClock::after_restart(at, &*ground.clock));
+        let since_boot = debt.and_then(|debt| debt.intended_since_boot_ms);
+        // A pause whose resume was confirmed is over: another resume could end somebody else's.
+        let owed = run.view.pause.intended_at.filter(|_| run.view.owes_resume());
+        let pause_clock = owed.map(|at| PauseClock::after_restart(at, since_boot, &*ground.clock));
         Self {
             view: Mutex::new(run.view.clone()),
             pause_clock: Mutex::new(pause_clock),

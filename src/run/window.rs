@@ -37,9 +37,14 @@ impl PauseClock {
         Self { intended_at, since_boot: clock.since_boot(), monotonic: clock.monotonic() }
     }
 
-    /// A pause that an earlier process intended: its monotonic time is gone, wall-clock time remains.
-    pub fn after_restart(intended_at: Instant, clock: &dyn Clock) -> Self {
-        Self { intended_at, since_boot: None, monotonic: clock.monotonic() }
+    /// A pause that an earlier process intended, when the machine had been up for `since_boot_ms`. After a reboot the
+    /// uptime is smaller than what has passed, so that it never makes the pause look longer than it was.
+    pub fn after_restart(intended_at: Instant, since_boot_ms: Option<u64>, clock: &dyn Clock) -> Self {
+        Self {
+            intended_at,
+            since_boot: since_boot_ms.map(Duration::from_millis),
+            monotonic: clock.monotonic(),
+        }
     }
 
     /// Time since the pause was intended.
@@ -307,6 +312,18 @@ pub(super) fn describe(exporters: &Exporters, state: ExportingState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_the_uptime_tells_what_a_clock_set_back_hides() {
+        let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
+        let intended_at = clock.now();
+        tokio::time::advance(Duration::from_secs(600)).await;
+        clock.jump(chrono::TimeDelta::hours(-1));
+        let known = PauseClock::after_restart(intended_at, Some(0), &*clock);
+        assert_eq!(known.elapsed(&*clock), Duration::from_secs(600));
+        let rebooted = PauseClock::after_restart(intended_at, Some(9_000_000), &*clock);
+        assert_eq!(rebooted.elapsed(&*clock), Duration::ZERO);
+    }
 
     #[test]
     fn a_position_that_is_not_what_it_was_is_noticed() {

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
-use camunda_backupd::domain::{Addresses, Keep, Pool, SearchAddress};
+use camunda_backupd::domain::{Addresses, Instant, Keep, Pool, SearchAddress};
 use camunda_backupd::journal::{FailureClass, Outcome, Run};
 use camunda_backupd::retention::PoolRule;
 use camunda_backupd::run::guardian::Guardian;
@@ -50,11 +50,28 @@ impl Lab {
     }
 
     pub fn with(config: sim::Config, limits: Limits) -> Self {
-        let clock = ManualClock::at("2026-03-01T12:00:00Z".parse().unwrap());
+        let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let addresses = addresses(&config);
-        let cluster = sim::shared(sim::Cluster::new(config, clock.now()));
-        let store = MemoryStore::shared();
-        let store: SharedStore = store;
+        let cluster = sim::shared(sim::Cluster::new(config, now));
+        let store: SharedStore = MemoryStore::shared();
+        let settings = ClusterSettings {
+            spec: Spec { addresses, version: None, limits },
+            rules: vec![PoolRule { pool: Pool::Manual, keep: Keep::default(), frozen: false }],
+            manual_min_interval: Duration::ZERO,
+        };
+        let lab = Self::daemon(cluster, store, settings, now);
+        lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+        lab
+    }
+
+    /// Another process on the same state and cluster, at `now`, that knows no configuration yet.
+    pub fn daemon(
+        cluster: SharedCluster,
+        store: SharedStore,
+        settings: ClusterSettings,
+        now: Instant,
+    ) -> Self {
+        let clock = ManualClock::at(now);
         let ground = Ground {
             store: store.clone(),
             transport: Arc::new(SimTransport::to([cluster.clone()], clock.clone())),
@@ -63,12 +80,6 @@ impl Lab {
             instance: "lab".into(),
         };
         let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
-        let settings = ClusterSettings {
-            spec: Spec { addresses, version: None, limits },
-            rules: vec![PoolRule { pool: Pool::Manual, keep: Keep::default(), frozen: false }],
-            manual_min_interval: Duration::ZERO,
-        };
-        queue.configure(BTreeMap::from([("orders".to_owned(), settings.clone())]));
         Self { clock, cluster, store, queue, ground, settings }
     }
 

@@ -2,14 +2,15 @@
 
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::recover::{Known, Recovery, decide};
+use super::super::wait::TransientLook;
 use super::super::window::{self, PauseClock};
-use super::super::{Clients, Spec, prepare};
+use super::super::{Clients, Limits, Spec, prepare};
 use super::start::spec_of;
 use super::{Busy, Queue};
 use crate::clients::Exporters;
 use crate::clock::within;
-use crate::domain::PauseMode;
-use crate::journal::{Entry, Event, FailureClass, Run};
+use crate::domain::{PauseMode, RunId};
+use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
 use crate::plan::{Plan, PlanInput, plan};
 use crate::store::{Debt, StoreError};
 use std::collections::BTreeMap;
@@ -47,17 +48,17 @@ impl Queue {
 
     async fn recover_one(&self, run: Run, debt: Option<Debt>, stop: watch::Receiver<Stop>) {
         let (run_id, cluster) = (run.run_id, run.cluster.clone());
-        let spec = match spec_of(&run) {
-            Ok(spec) => spec,
-            Err(error) => {
-                // The debt carries its own addresses; the run can only be ended.
-                self.guardian.release(run_id);
-                let _ = self.guardian.sweep("guardian").await;
-                tracing::error!(event = "run.failed", %run_id, cluster, reason = %error.reason);
-                return;
-            }
+        let (spec, unreadable) = match spec_of(&run) {
+            Ok(spec) => (spec, None),
+            Err(error) => match self.spec_elsewhere(&cluster, debt.as_ref()) {
+                Some(spec) => (spec, Some(error)),
+                // Nothing is owed and nothing can be asked: what is left is the record.
+                None => return self.end_unasked(run_id, &cluster, error).await,
+            },
         };
-        let recovery = if self.settings.load().contains_key(&cluster) {
+        let recovery = if let Some(StepError { class, reason }) = unreadable {
+            Recovery::Fail { class, reason }
+        } else if self.settings.load().contains_key(&cluster) {
             self.weigh(&run, debt.as_ref(), &spec).await
         } else {
             let reason = "the cluster was taken out of the config while the daemon was down".into();
@@ -85,7 +86,7 @@ impl Queue {
             self.ground.store.append(run_id, vec![entry]),
         )
         .await;
-        let execution = Execution::new(self.ground.clone(), run, spec, plan, stop);
+        let execution = Execution::new(self.ground.clone(), run, spec, plan, debt.as_ref(), stop);
         let left: Left = match failed {
             None => execution.execute().await,
             Some(error) => execution.abandon(error).await,
@@ -93,22 +94,49 @@ impl Queue {
         self.after(&cluster, run_id, left);
     }
 
+    /// Where a run whose own settings cannot be read is cleaned up: its debt knows, or the config of today.
+    fn spec_elsewhere(&self, cluster: &str, debt: Option<&Debt>) -> Option<Spec> {
+        let configured = self.settings.load().get(cluster).map(|settings| settings.spec.clone());
+        match debt {
+            Some(debt) => {
+                Some(Spec { addresses: debt.addresses.clone(), version: None, limits: Limits::default() })
+            }
+            None => configured,
+        }
+    }
+
+    /// Ends a run without asking anything of its cluster.
+    async fn end_unasked(&self, run_id: RunId, cluster: &str, error: StepError) {
+        let StepError { class, reason } = error;
+        tracing::error!(event = "run.failed", %run_id, cluster, outcome = "failed", reason);
+        let ended = Event::Ended(Outcome::Failed { class, reason, dossier: serde_json::Value::Null });
+        let entry = Entry { at: self.ground.clock.now(), event: ended };
+        if let Err(error) = self.ground.store.append(run_id, vec![entry]).await {
+            tracing::error!(event = "store.unwritable", %run_id, cluster, reason = %error);
+        }
+    }
+
     async fn weigh(&self, run: &Run, debt: Option<&Debt>, spec: &Spec) -> Recovery {
         let now = self.ground.clock.now();
         let exporters: Option<Exporters> = if run.view.owes_resume() {
             let zeebe = Clients::new(&spec.addresses, &self.ground.transport).zeebe;
-            within(&*self.ground.clock, READ, zeebe.exporters()).await.and_then(Result::ok)
+            let look = TransientLook::new(&*self.ground.clock, READ);
+            let seen = look.look(|| zeebe.exporters(), |_| {});
+            within(&*self.ground.clock, READ + READ, seen).await.and_then(Result::ok)
         } else {
             None
         };
         let positions_moved = exporters
             .as_ref()
             .is_some_and(|seen| window::moved(&run.view.pause.positions, &window::positions(seen)).is_some());
+        let since_boot = debt.and_then(|debt| debt.intended_since_boot_ms);
         let paused_for = run
             .view
             .pause
             .intended_at
-            .map(|at| PauseClock::after_restart(at, &*self.ground.clock).elapsed(&*self.ground.clock))
+            .map(|at| {
+                PauseClock::after_restart(at, since_boot, &*self.ground.clock).elapsed(&*self.ground.clock)
+            })
             .unwrap_or_default();
         decide(&Known {
             run,

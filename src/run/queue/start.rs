@@ -248,7 +248,7 @@ impl Queue {
         };
         let run_id = run.run_id;
         self.guardian.claim(run_id);
-        let execution = Execution::new(self.ground.clone(), run, spec, plan, stop);
+        let execution = Execution::new(self.ground.clone(), run, spec, plan, None, stop);
         let left = match failed {
             None => execution.execute().await,
             Some(error) => execution.abandon(error).await,

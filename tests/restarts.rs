@@ -1,0 +1,324 @@
+//! What becomes of a run when its daemon dies and another starts: a story for every row of the restart rules.
+//!
+//! A daemon is a runtime here, and dropping the runtime is its death: nothing of it lives on but state and cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "harness/lab.rs"]
+mod lab;
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::{Component, Instant, Pool, RunId, Trigger};
+use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus, RunView, Step};
+use camunda_backupd::run::Limits;
+use camunda_backupd::run::queue::ClusterSettings;
+use camunda_backupd::sim::{self, SharedCluster, locked};
+use camunda_backupd::store::{Debt, NewRun, SharedStore};
+use chrono::TimeDelta;
+use lab::{Lab, class_of, reason_of};
+use rstest::rstest;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+/// What outlives a daemon.
+struct Remains {
+    cluster: SharedCluster,
+    store: SharedStore,
+    settings: ClusterSettings,
+    configured: bool,
+    now: Instant,
+    run_id: RunId,
+}
+
+fn daemon<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(life)
+}
+
+/// A daemon that begins a run by hand and dies at the first sight of `moment`.
+fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[Debt], &Lab) -> bool) -> Remains {
+    daemon(async {
+        let lab = Lab::with(sim::Config::named("orders"), limits);
+        if !faults.is_empty() {
+            locked(&lab.cluster).arm(faults).unwrap();
+        }
+        let run_id = lab.queue.manual("orders", None).await.unwrap();
+        for _ in 0..1_000_000 {
+            let view = lab.store.run(run_id).await.unwrap().unwrap().view;
+            let debts = lab.store.debts().await.unwrap();
+            if moment(&view, &debts, &lab) {
+                let now = lab.clock.now();
+                let Lab { cluster, store, settings, .. } = lab;
+                return Remains { cluster, store, settings, configured: true, now, run_id };
+            }
+            assert!(!view.ended(), "the moment never came: {view:?}");
+            lab.clock.sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the moment never came");
+    })
+}
+
+impl Remains {
+    /// Time passes without a daemon.
+    fn down(mut self, seconds: i64) -> Self {
+        self.now += TimeDelta::seconds(seconds);
+        locked(&self.cluster).advance(self.now);
+        self
+    }
+
+    fn fault(self, faults: &str) -> Self {
+        locked(&self.cluster).arm(faults).unwrap();
+        self
+    }
+
+    /// The next daemon, until the run has ended; then another backup must be possible.
+    fn restarts(self) -> (Run, Lab) {
+        daemon(async move {
+            let lab = Lab::daemon(self.cluster, self.store, self.settings, self.now);
+            if self.configured {
+                lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+            }
+            lab.queue.recover().await.unwrap();
+            let run = lab.ended(self.run_id).await;
+            lab.nothing_owed(&run).await;
+            if self.configured {
+                locked(&lab.cluster).arm("now.heal").unwrap();
+                lab.clock.sleep(Duration::from_mins(2)).await;
+                let next = lab.backup().await;
+                assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+                assert!(next.backup_id > run.backup_id, "ids only grow");
+            }
+            (run, lab)
+        })
+    }
+}
+
+fn completed(run: &Run) {
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(run));
+}
+
+fn failed(run: &Run, class: FailureClass, sentence: &str) {
+    assert_eq!(class_of(run), Some(class), "{}", reason_of(run));
+    assert!(reason_of(run).contains(sentence), "{}", reason_of(run));
+}
+
+fn in_a_wait(view: &RunView, _: &[Debt], _: &Lab) -> bool {
+    let wait = Step::Wait(Component::Operate);
+    view.intended.contains(&wait) && !view.done.contains(&wait)
+}
+
+/// The records snapshot is under way: the pause is confirmed.
+fn in_the_pause(_: &RunView, _: &[Debt], lab: &Lab) -> bool {
+    lab.asked("search-put") == 1
+}
+
+#[test]
+fn a_run_of_which_nothing_was_begun_starts() {
+    let (run, lab) =
+        dies("", Limits::default(), |view, _, _| view.status == RunStatus::Claimed).down(60).restarts();
+    completed(&run);
+    assert_eq!(lab.asked("pause"), 2, "its own, and that of the next backup");
+}
+
+#[test]
+fn a_run_of_which_nothing_was_begun_before_its_deadline_fails() {
+    let claimed = |view: &RunView, _: &[Debt], _: &Lab| view.status == RunStatus::Claimed;
+    let (run, _) = dies("", Limits::default(), claimed).down(5 * 3600).restarts();
+    failed(&run, FailureClass::Interrupted, "from before the first step until the run_deadline was over");
+}
+
+#[test]
+fn outside_the_pause_it_goes_on_where_it_was() {
+    let (run, lab) = dies("", Limits::default(), in_a_wait).down(60).restarts();
+    completed(&run);
+    assert_eq!(lab.asked("operate-post"), 2, "its own, and that of the next backup");
+}
+
+#[test]
+fn outside_the_pause_it_fails_when_its_deadline_is_over() {
+    let (run, _) =
+        dies("operate.stall", Limits::default(), in_a_wait).down(5 * 3600).fault("now.heal").restarts();
+    failed(&run, FailureClass::Deadline, "the daemon was down until the run_deadline was over");
+}
+
+/// The request had left, its answer had not come: it is looked up, not repeated.
+#[rstest]
+#[case("operate-post")]
+#[case("search-put")]
+#[case("zeebe-post")]
+fn a_start_whose_answer_the_dead_daemon_waited_for_is_not_repeated(#[case] endpoint: &str) {
+    let name = endpoint.to_owned();
+    let outstanding = move |_: &RunView, _: &[Debt], lab: &Lab| lab.asked(&name) == 1;
+    let (run, lab) = dies(&format!("{endpoint}.delay=5s"), Limits::default(), outstanding).down(8).restarts();
+    completed(&run);
+    assert_eq!(lab.asked(endpoint), 2, "its own, and that of the next backup");
+}
+
+#[test]
+fn inside_the_pause_it_goes_on_when_every_partition_still_reads_paused() {
+    let (run, lab) = dies("", Limits::default(), in_the_pause).down(20).restarts();
+    completed(&run);
+    assert_eq!(
+        (lab.asked("pause"), lab.asked("search-put")),
+        (2, 2),
+        "its own, and those of the next backup"
+    );
+}
+
+#[test]
+fn inside_the_pause_one_refused_connection_is_no_reason_to_give_up() {
+    let (run, _) = dies("", Limits::default(), in_the_pause).down(20).fault("partitions.refuse@3").restarts();
+    completed(&run);
+}
+
+#[rstest]
+#[case::resumed("now.stranger-resume=1s", "not every partition can be shown to have stayed paused")]
+#[case::resumed_and_paused(
+    "now.stranger-resume=1s, now.stranger-pause=3s",
+    "not every partition can be shown"
+)]
+#[case::unreadable("partitions.refuse@*", "not every partition can be shown to have stayed paused")]
+fn inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
+    #[case] faults: &str,
+    #[case] sentence: &str,
+) {
+    let (run, _) = dies("", Limits::default(), in_the_pause).fault(faults).down(20).restarts();
+    failed(&run, FailureClass::Interrupted, sentence);
+}
+
+#[test]
+fn inside_the_pause_it_resumes_and_fails_when_its_budget_is_over() {
+    let (run, _) = dies("", Limits::default(), in_the_pause).down(3600).restarts();
+    failed(&run, FailureClass::PauseBudget, "the pause_budget is over");
+}
+
+#[test]
+fn a_pause_that_was_never_confirmed_is_resumed_and_the_run_fails() {
+    let asked =
+        |view: &RunView, debts: &[Debt], _: &Lab| !debts.is_empty() && view.pause.confirmed_at.is_none();
+    let (run, _) = dies("pause.delay=5s", Limits::default(), asked).down(8).restarts();
+    failed(&run, FailureClass::Interrupted, "before the pause was confirmed");
+}
+
+/// The backup had all its parts and the pause had held: only the resume was missing.
+#[test]
+fn a_run_that_only_owes_its_resume_pays_and_completes() {
+    let owes = |_: &RunView, debts: &[Debt], _: &Lab| debts.iter().any(|d| d.resume_intended_at.is_some());
+    let (run, _) =
+        dies("resume.refuse@*", Limits::default(), owes).down(2 * 3600).fault("now.heal").restarts();
+    completed(&run);
+}
+
+/// A resume that may have been sent before the backup was whole has ended the pause, whatever the parts say.
+#[test]
+fn a_resume_of_an_abort_leaves_nothing_to_go_on_with() {
+    let remains = daemon(async {
+        let lab = Lab::new().fault("search-put.stall, resume.drop-request@*");
+        let run_id = lab.queue.manual("orders", None).await.unwrap();
+        while lab.asked("search-put") == 0 {
+            lab.clock.sleep(Duration::from_millis(5)).await;
+        }
+        assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator"));
+        while lab.asked("resume") == 0 {
+            lab.clock.sleep(Duration::from_millis(5)).await;
+        }
+        let now = lab.clock.now();
+        let Lab { cluster, store, settings, .. } = lab;
+        Remains { cluster, store, settings, configured: true, now, run_id }
+    });
+    let (run, _) = remains.down(5).fault("now.heal").restarts();
+    failed(
+        &run,
+        FailureClass::Interrupted,
+        "a resume may have been sent before the backup had all its parts",
+    );
+}
+
+#[test]
+fn after_the_resume_it_ends_without_another_one() {
+    let resumed = |view: &RunView, _: &[Debt], _: &Lab| view.pause.resumed_at.is_some();
+    let (run, lab) = dies("", Limits::default(), resumed).down(3600).restarts();
+    completed(&run);
+    assert_eq!(lab.asked("resume"), 2, "its own, and that of the next backup");
+}
+
+/// Somebody else may have paused since: a resume of ours would end theirs.
+#[test]
+fn after_the_resume_a_failure_sends_no_other_one() {
+    let resumed = |view: &RunView, _: &[Debt], _: &Lab| view.pause.resumed_at.is_some();
+    let (run, lab) = dies("", Limits::default(), resumed).fault("operate-get.not-json@1").down(30).restarts();
+    failed(&run, FailureClass::Unreachable, "operate could not be seen complete after the resume");
+    assert_eq!(lab.asked("resume"), 2, "its own, and that of the next backup");
+}
+
+#[test]
+fn a_cluster_that_was_taken_out_of_the_config_is_resumed_all_the_same() {
+    let mut remains = dies("", Limits::default(), in_the_pause).down(20);
+    remains.configured = false;
+    let (run, _) = remains.restarts();
+    failed(&run, FailureClass::Removed, "taken out of the config while the daemon was down");
+}
+
+/// A state file of other hands: what a run needs cannot be read, and its cluster must not stay busy for ever.
+#[rstest]
+fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
+    #[values(true, false)] owes: bool,
+    #[values(true, false)] configured: bool,
+) {
+    let run_id = uuid::Uuid::now_v7();
+    let remains = daemon(async {
+        let lab = Lab::new();
+        let now = lab.clock.now();
+        let run = lab.store.begin_run(NewRun {
+            run_id,
+            cluster: "orders".into(),
+            trigger: Trigger::Manual,
+            occurrences: vec![],
+            pools: vec![Pool::Manual],
+            note: None,
+            spec: serde_json::json!("not what it was"),
+            id_scope: "scope".into(),
+            largest_seen: 0,
+            now,
+            min_interval: None,
+        });
+        let run = run.await.unwrap();
+        if owes {
+            owe(&lab, &run).await;
+        }
+        let Lab { cluster, store, settings, .. } = lab;
+        Remains { cluster, store, settings, configured, now, run_id }
+    });
+    let (run, _) = remains.down(20).restarts();
+    failed(&run, FailureClass::Interrupted, "the run's stored settings cannot be read");
+}
+
+/// Pauses as a run would.
+async fn owe(lab: &Lab, run: &Run) {
+    let at = lab.clock.now();
+    let entry = |event| camunda_backupd::journal::Entry { at, event };
+    let started = Event::Started {
+        version: "8.6.0".into(),
+        family: camunda_backupd::domain::Family::V82To87,
+        pause: camunda_backupd::domain::PauseMode::Soft,
+        components: vec![],
+        steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
+        records_indices: vec![],
+        partitions: Some(1),
+    };
+    lab.store.append(run.run_id, vec![entry(started)]).await.unwrap();
+    let debt = Debt {
+        run_id: run.run_id,
+        cluster: "orders".into(),
+        addresses: lab.settings.spec.addresses.clone(),
+        intended_at: at,
+        intended_since_boot_ms: None,
+        resume_intended_at: None,
+        attempts: 0,
+        last_error: None,
+        paid_at: None,
+        forgiven: None,
+    };
+    lab.store.owe(debt, entry(Event::StepIntended { step: Step::Pause })).await.unwrap();
+    locked(&lab.cluster).pause(true);
+}
