@@ -68,11 +68,12 @@ fn config_text(count: usize, second_of: impl Fn(usize) -> usize, minute: u32) ->
     for index in 0..count {
         let name = name(index);
         let base = sim::Config::named(&name).memory_url();
+        let second = second_of(index);
         write!(
             text,
-            "[clusters.{name}]\nversion = \"8.6.0\"\nzeebe = \"{base}/zeebe\"\nsearch = {{ url = \"{base}/search\", repository = \"camunda\", records = \"zeebe-record*\" }}\n\
-             [schedules.{name}]\ncluster = \"{name}\"\ncron = \"{} {minute} * * * *\"\n",
-            second_of(index)
+            "[clusters.{name}.self_managed]\nversion = \"8.6\"\nzeebe = \"{base}/zeebe\"\n\
+             search = {{ url = \"{base}/search\", repository = \"camunda\", records = \"zeebe-record*\" }}\n\
+             [schedules.{name}]\nclusters = [\"{name}\"]\ncron = \"{second} {minute} * * * *\"\n",
         )
         .unwrap();
     }
@@ -144,7 +145,7 @@ async fn scenario(
 
 #[tokio::main]
 async fn main() {
-    let count = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(10_000);
+    let count = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(10_000);
     let lateness = Lateness::default();
     tracing_subscriber::registry().with(lateness.clone()).init();
     scenario("spread over a minute", count, &lateness, |index| index * 60 / count, 60).await;

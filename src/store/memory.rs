@@ -191,7 +191,7 @@ impl Store for MemoryStore {
     }
 
     fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>> {
-        self.read(|rows| rows.failures_in_a_row())
+        self.read(Rows::failures_in_a_row)
     }
 
     fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {
