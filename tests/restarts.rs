@@ -12,18 +12,20 @@ use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus, RunView, Ste
 use camunda_backupd::run::Limits;
 use camunda_backupd::run::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
-use camunda_backupd::store::{Debt, NewRun, SharedStore};
+use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::{Debt, NewRun};
 use chrono::TimeDelta;
 use lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What outlives a daemon.
 struct Remains {
     cluster: SharedCluster,
-    store: SharedStore,
+    store: Arc<MemoryStore>,
     settings: ClusterSettings,
     configured: bool,
     now: Instant,
@@ -48,7 +50,7 @@ fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[Debt], &Lab) -
             let debts = lab.store.debts().await.unwrap();
             if moment(&view, &debts, &lab) {
                 let now = lab.clock.now();
-                let Lab { cluster, store, settings, .. } = lab;
+                let Lab { cluster, memory: store, settings, .. } = lab;
                 return Remains { cluster, store, settings, configured: true, now, run_id };
             }
             assert!(!view.ended(), "the moment never came: {view:?}");
@@ -223,7 +225,7 @@ fn a_resume_of_an_abort_leaves_nothing_to_go_on_with() {
             lab.clock.sleep(Duration::from_millis(5)).await;
         }
         let now = lab.clock.now();
-        let Lab { cluster, store, settings, .. } = lab;
+        let Lab { cluster, memory: store, settings, .. } = lab;
         Remains { cluster, store, settings, configured: true, now, run_id }
     });
     let (run, _) = remains.down(5).fault("now.heal").restarts();
@@ -286,7 +288,7 @@ fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
         if owes {
             owe(&lab, &run).await;
         }
-        let Lab { cluster, store, settings, .. } = lab;
+        let Lab { cluster, memory: store, settings, .. } = lab;
         Remains { cluster, store, settings, configured, now, run_id }
     });
     let (run, _) = remains.down(20).restarts();

@@ -68,6 +68,8 @@ pub struct Queue {
 pub const EXPORTING_OWED: &str = "exporting_owed";
 /// See `EXPORTING_OWED`.
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
+/// What waits for a cluster that is gone is skipped with this reason.
+const GONE: &str = "the cluster was taken out of the config";
 
 impl Queue {
     /// An empty queue that runs at most `max_parallel` runs side by side.
@@ -98,7 +100,7 @@ impl Queue {
                 .get_mut(&cluster)
                 .map(|s| std::mem::take(&mut s.waiting))
                 .unwrap_or_default();
-            self.skip_later(waiting, "the cluster was taken out of the config".into());
+            self.skip_later(waiting, GONE.into());
         }
     }
 

@@ -81,7 +81,7 @@ impl Shared {
         let rows = lock(&self.timetable).due(now, AHEAD, PER_TICK);
         let mut schedules = BTreeSet::new();
         if !rows.is_empty() {
-            let claim = within(&*self.clock, Duration::from_secs(10), self.store.claim(rows.clone())).await;
+            let claim = within(&*self.clock, Duration::from_secs(10), self.claim(&rows)).await;
             match claim {
                 Some(Ok(new)) => {
                     *lock(&self.store_error) = None;
@@ -95,6 +95,21 @@ impl Shared {
         self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
         self.hand_over_forgotten();
         schedules
+    }
+
+    /// Claims, and returns what is to be handed over: what was new, and what an earlier claim wrote whose answer was
+    /// lost or came too late.
+    async fn claim(&self, rows: &[OccurrenceRow]) -> Result<Vec<OccurrenceRow>, StoreError> {
+        let mut new = self.store.claim(rows.to_vec()).await?;
+        let mut known: BTreeSet<_> = rows.iter().map(|row| &row.occurrence).collect();
+        for row in &new {
+            known.remove(&row.occurrence);
+        }
+        if !known.is_empty() {
+            let waiting = self.store.waiting().await?.into_iter();
+            new.extend(waiting.filter(|row| known.contains(&row.occurrence)));
+        }
+        Ok(new)
     }
 
     fn keep(&self, new: Vec<OccurrenceRow>) -> BTreeSet<String> {

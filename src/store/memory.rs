@@ -24,6 +24,8 @@ struct Inside {
     failing: bool,
     failures_left: u32,
     answers_to_lose: u32,
+    reads_to_fail: u32,
+    reads_failing: u32,
     closed: bool,
 }
 
@@ -54,6 +56,12 @@ impl MemoryStore {
         self.lock().answers_to_lose = count;
     }
 
+    /// The next write is done, but its answer is lost, and the next `reads` reads fail.
+    pub fn lose_next_answer_and_reads(&self, reads: u32) {
+        let mut inside = self.lock();
+        (inside.answers_to_lose, inside.reads_to_fail) = (1, reads);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,6 +86,7 @@ impl MemoryStore {
             let done = work(&mut inside.rows)?;
             if inside.answers_to_lose > 0 {
                 inside.answers_to_lose -= 1;
+                inside.reads_failing = std::mem::take(&mut inside.reads_to_fail);
                 return Err(StoreError::Unknown { path: PATH.into() });
             }
             Ok(done)
@@ -86,9 +95,16 @@ impl MemoryStore {
 
     fn read<'a, T: Send + 'a>(&'a self, work: impl FnOnce(&Rows) -> T + Send + 'a) -> Answer<'a, T> {
         Box::pin(async move {
-            let inside = self.lock();
+            let mut inside = self.lock();
             if inside.closed {
                 return Err(StoreError::Closed);
+            }
+            if inside.reads_failing > 0 {
+                inside.reads_failing -= 1;
+                return Err(StoreError::Unwritable {
+                    path: PATH.into(),
+                    reason: "a test asked it to fail".into(),
+                });
             }
             Ok(work(&inside.rows))
         })

@@ -19,6 +19,8 @@ pub struct Lab {
     pub clock: Arc<ManualClock>,
     pub cluster: SharedCluster,
     pub store: SharedStore,
+    /// The same, to make it fail.
+    pub memory: Arc<MemoryStore>,
     pub queue: Queue,
     pub ground: Ground,
     pub settings: ClusterSettings,
@@ -53,13 +55,12 @@ impl Lab {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let addresses = addresses(&config);
         let cluster = sim::shared(sim::Cluster::new(config, now));
-        let store: SharedStore = MemoryStore::shared();
         let settings = ClusterSettings {
             spec: Spec { addresses, version: None, limits },
             rules: vec![PoolRule { pool: Pool::Manual, keep: Keep::default(), frozen: false }],
             manual_min_interval: Duration::ZERO,
         };
-        let lab = Self::daemon(cluster, store, settings, now);
+        let lab = Self::daemon(cluster, MemoryStore::shared(), settings, now);
         lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
         lab
     }
@@ -67,10 +68,11 @@ impl Lab {
     /// Another process on the same state and cluster, at `now`, that knows no configuration yet.
     pub fn daemon(
         cluster: SharedCluster,
-        store: SharedStore,
+        memory: Arc<MemoryStore>,
         settings: ClusterSettings,
         now: Instant,
     ) -> Self {
+        let store: SharedStore = memory.clone();
         let clock = ManualClock::at(now);
         let ground = Ground {
             store: store.clone(),
@@ -80,7 +82,7 @@ impl Lab {
             instance: "lab".into(),
         };
         let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
-        Self { clock, cluster, store, queue, ground, settings }
+        Self { clock, cluster, store, memory, queue, ground, settings }
     }
 
     /// Arms faults; `sim::faults` tells their language.

@@ -3,7 +3,7 @@
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::prepare::{self, Prepared};
 use super::super::{Spec, id_scope};
-use super::{Busy, ClusterSettings, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
+use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue};
 use crate::clients::ExportingState;
 use crate::clock::within;
 use crate::domain::{Pool, RunId, Trigger};
@@ -20,7 +20,11 @@ impl Queue {
     /// Serves everything that waits on a cluster and is due, with one run.
     pub(super) async fn run_waiting(&self, cluster: &str, stop: watch::Receiver<Stop>) {
         let Some(_permit) = self.permit(cluster).await else { return };
-        let Some(settings) = self.settings.load().get(cluster).cloned() else { return };
+        let Some(settings) = self.settings.load().get(cluster).cloned() else {
+            // Handed over after the config was taken over: nothing of it may be left waiting here.
+            let waiting = self.lock().slots.get_mut(cluster).map(|slot| std::mem::take(&mut slot.waiting));
+            return self.skip(waiting.unwrap_or_default(), GONE.into()).await;
+        };
         let now = self.ground.clock.now();
         let due: Vec<OccurrenceRow> = {
             let mut inner = self.lock();
@@ -179,19 +183,33 @@ impl Queue {
     /// A commit whose answer was lost may have made the run: its row tells.
     async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
         let run_id = new.run_id;
-        match self.ground.store.begin_run(new).await {
-            Err(error @ StoreError::Unknown { .. }) => match self.ground.store.run(run_id).await {
-                Ok(Some(run)) => Ok(run),
-                _ => Err(error),
-            },
-            result => result,
+        let error = match self.ground.store.begin_run(new).await {
+            Err(error @ StoreError::Unknown { .. }) => error,
+            result => return result,
+        };
+        loop {
+            // A run that nobody carries out would keep its cluster busy until the next start.
+            match self.ground.store.run(run_id).await {
+                Ok(Some(run)) => return Ok(run),
+                Ok(None) | Err(StoreError::Closed) => return Err(error),
+                Err(unread) => {
+                    tracing::error!(event = "store.unwritable", %run_id, reason = %unread);
+                    self.ground.clock.sleep(Duration::from_secs(1)).await;
+                }
+            }
         }
     }
 
     /// The store is down: the occurrences wait on, as long as they may.
-    async fn wait_again(&self, cluster: &str, due: Vec<OccurrenceRow>, error: &StoreError) {
+    async fn wait_again(&self, cluster: &str, mut due: Vec<OccurrenceRow>, error: &StoreError) {
         tracing::error!(event = "store.unwritable", cluster, reason = %error);
         self.ground.clock.sleep(Duration::from_secs(1)).await;
+        if matches!(error, StoreError::Refused(_))
+            && let Ok(waiting) = self.ground.store.waiting().await
+        {
+            // One of them was settled elsewhere; together with it the others would never start.
+            due.retain(|row| waiting.iter().any(|still| still.occurrence == row.occurrence));
+        }
         if let Some(slot) = self.lock().slots.get_mut(cluster) {
             slot.waiting.extend(due);
         }

@@ -1,0 +1,107 @@
+//! The tick's story: what was claimed is handed over exactly once, also when the store's answer is lost or late.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use camunda_backupd::clock::ManualClock;
+use camunda_backupd::config::{Environment, load};
+use camunda_backupd::schedule::dispatch::Shared;
+use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::{Fate, OccurrenceRow};
+use chrono::TimeDelta;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+struct Bed {
+    clock: Arc<ManualClock>,
+    store: Arc<MemoryStore>,
+    shared: Arc<Shared>,
+    handed: Arc<Mutex<Vec<OccurrenceRow>>>,
+}
+
+const CONFIG: &str = r#"
+[clusters.orders.self_managed]
+zeebe = "http://127.0.0.1:1"
+search = { url = "http://127.0.0.1:2", repository = "camunda", records = "zeebe-record*" }
+[schedules.daily]
+clusters = ["orders"]
+daily = "02:00"
+"#;
+
+impl Bed {
+    /// A second and a half before the schedule is due.
+    fn new() -> Self {
+        let now = "2026-03-01T01:59:58.5Z".parse().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, CONFIG).unwrap();
+        let environment =
+            Environment { state_directory: Some(dir.path().into()), ..Environment::from_process(now) };
+        let config = load(&file, &environment).unwrap().config;
+        let clock = ManualClock::at(now - TimeDelta::hours(1));
+        let store = MemoryStore::shared();
+        let handed: Arc<Mutex<Vec<OccurrenceRow>>> = Arc::default();
+        let submit = handed.clone();
+        let shared = Shared::new(
+            clock.clone(),
+            store.clone(),
+            Arc::new(move |rows| submit.lock().unwrap().extend(rows)),
+        );
+        shared.apply(&config, &[]);
+        clock.jump(TimeDelta::hours(1));
+        Self { clock, store, shared, handed }
+    }
+
+    /// Ticks for so long, twice a second, and counts what was handed over meanwhile.
+    async fn tick_for(&self, seconds: u64) -> usize {
+        let before = self.handed.lock().unwrap().len();
+        for _ in 0..seconds * 2 {
+            self.shared.tick().await;
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        self.handed.lock().unwrap().len() - before
+    }
+
+    async fn waiting(&self) -> usize {
+        use camunda_backupd::store::Store;
+        self.store.waiting().await.unwrap().len()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_scheduler_does_not_deliver_is_handed_over_once() {
+    let bed = Bed::new();
+    assert_eq!(bed.tick_for(4).await, 0, "the scheduler has its time");
+    assert_eq!(bed.tick_for(20).await, 1);
+    assert_eq!(bed.handed.lock().unwrap()[0].fate, Fate::Waiting);
+}
+
+/// The claim is on disk, but nobody was told: the occurrence must not wait for the next restart.
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_was_lost_is_handed_over_once() {
+    let bed = Bed::new();
+    bed.store.lose_next_answers(1);
+    assert_eq!(bed.tick_for(1).await, 0);
+    assert_eq!(bed.waiting().await, 1);
+    assert_eq!(bed.tick_for(20).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_failed_is_made_again() {
+    let bed = Bed::new();
+    bed.store.fail_next_writes(3);
+    assert_eq!(bed.tick_for(1).await, 0);
+    assert!(bed.shared.store_error().is_some());
+    assert_eq!(bed.tick_for(20).await, 1);
+    assert_eq!(bed.shared.store_error(), None);
+}
+
+/// What has had its run is not handed over when the clock is set back over its instant.
+#[tokio::test(start_paused = true)]
+async fn what_no_longer_waits_is_not_handed_over_again() {
+    use camunda_backupd::store::Store;
+    let bed = Bed::new();
+    assert_eq!(bed.tick_for(10).await, 1);
+    let served = bed.handed.lock().unwrap()[0].occurrence.clone();
+    bed.store.skip(vec![served], "served".into()).await.unwrap();
+    bed.clock.jump(TimeDelta::minutes(-5));
+    assert_eq!(bed.tick_for(600).await, 0);
+}
