@@ -72,9 +72,8 @@ impl Daemon {
             Arc::new(move |rows| queue.submit(rows))
         };
         let timetable = Shared::new(clock.clone(), store, submit);
-        let expected = config.schedules.len();
         let daemon = Arc::new(Self {
-            dispatch: tokio::sync::Mutex::new(Dispatch::new(timetable.clone(), expected).await?),
+            dispatch: tokio::sync::Mutex::new(Dispatch::new(timetable.clone()).await?),
             config: ArcSwap::from_pointee(config.clone()),
             started_at: clock.now(),
             config_refused: Mutex::default(),

@@ -57,13 +57,14 @@ impl Timetable {
     /// it is missed. `known` is what the store remembers; at start-up that is the only memory.
     pub fn apply(&mut self, config: &Config, known: &[TimetableRow], now: Instant) -> Applied {
         let mut entries = BTreeMap::new();
+        let known: BTreeMap<(&str, &str), &TimetableRow> =
+            known.iter().map(|row| ((row.schedule.as_str(), row.cluster.as_str()), row)).collect();
         for schedule in config.schedules.values().filter(|s| s.enabled) {
             for cluster in &schedule.clusters {
                 let Some(settings) = config.clusters.get(cluster) else { continue };
                 let pair = (schedule.name.clone(), cluster.clone());
                 let kept = known
-                    .iter()
-                    .find(|row| row.schedule == pair.0 && row.cluster == pair.1)
+                    .get(&(pair.0.as_str(), pair.1.as_str()))
                     .filter(|row| row.active && row.times_key == schedule.times_key);
                 let since = kept.map_or(now, |row| row.since);
                 let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));

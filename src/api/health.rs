@@ -10,7 +10,7 @@ use crate::store::{Backup, ClusterRow, Debt, TimetableRow};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A debt that is unpaid for longer is an emergency.
 const DEBT_FAILING: TimeDelta = TimeDelta::minutes(5);
@@ -95,8 +95,18 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     let (overdue, late) = overdue(facts, &mut backups);
     checks.extend(late);
     let mut clusters = Vec::new();
+    let mut of_clusters: HashMap<&str, Vec<&Backup>> = HashMap::new();
+    for backup in facts.backups {
+        of_clusters.entry(backup.run.cluster.as_str()).or_default().push(backup);
+    }
+    let mut next_due: HashMap<&str, Instant> = HashMap::new();
+    for ((_, cluster), due) in &facts.live.next_due {
+        next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
+    }
     for name in facts.live.config.clusters.keys() {
-        clusters.push(cluster(facts, name, overdue.contains(name), &mut checks));
+        let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
+        let next = next_due.get(name.as_str()).copied();
+        clusters.push(cluster(facts, name, &backups, next, overdue.contains(name), &mut checks));
     }
     checks.extend(retention(facts));
     let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
@@ -168,26 +178,31 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
     let (mut late, mut checks) = (BTreeSet::new(), Vec::new());
     let live = facts.live;
     let mut scheduled = BTreeSet::new();
+    let since: HashMap<(&str, &str), Instant> = facts
+        .timetable
+        .iter()
+        .map(|row| ((row.schedule.as_str(), row.cluster.as_str()), row.since))
+        .collect();
+    let mut of_pairs: HashMap<(&str, &str), Vec<&Backup>> = HashMap::new();
+    for backup in facts.backups {
+        let schedules: BTreeSet<&str> = backup.run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
+        for schedule in schedules {
+            of_pairs.entry((schedule, backup.run.cluster.as_str())).or_default().push(backup);
+        }
+    }
     for schedule in live.config.schedules.values().filter(|s| s.enabled) {
         for name in &schedule.clusters {
             let Some(settings) = live.config.clusters.get(name) else { continue };
             scheduled.insert(name.clone());
-            let of_pair = |b: &&Backup| {
-                b.run.cluster == *name && b.run.occurrences.iter().any(|o| o.schedule == schedule.name)
-            };
-            let last_run = facts.backups.iter().filter(of_pair).rfind(|b| b.run.view.ended());
-            let last_success = facts
-                .backups
+            let pair = (schedule.name.as_str(), name.as_str());
+            let of_pair = of_pairs.get(&pair).map_or(&[][..], Vec::as_slice);
+            let last_run = of_pair.iter().rfind(|b| b.run.view.ended());
+            let last_success = of_pair
                 .iter()
-                .filter(of_pair)
                 .filter(|b| b.state == BackupState::Completed)
                 .filter_map(|b| b.run.view.finished_at)
                 .max();
-            let since = facts
-                .timetable
-                .iter()
-                .find(|row| row.schedule == schedule.name && row.cluster == *name)
-                .map_or(live.started_at, |row| row.since);
+            let since = since.get(&pair).copied().unwrap_or(live.started_at);
             let gap = longest_gap(&schedule.timing, schedule.timezone, since)
                 .and_then(|g| TimeDelta::from_std(g).ok());
             let deadline = TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
@@ -248,11 +263,17 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
     (late, checks)
 }
 
-fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>) -> Value {
+fn cluster(
+    facts: &Facts<'_>,
+    name: &str,
+    backups: &[&Backup],
+    next: Option<Instant>,
+    overdue: bool,
+    checks: &mut Vec<Check>,
+) -> Value {
     let live = facts.live;
-    let of = |b: &&Backup| b.run.cluster == name;
     let finished = |state: BackupState| {
-        facts.backups.iter().filter(of).filter(|b| b.state == state).max_by_key(|b| b.run.view.finished_at)
+        backups.iter().copied().filter(|b| b.state == state).max_by_key(|b| b.run.view.finished_at)
     };
     let last = |backup: Option<&Backup>| -> Value {
         let Some((backup, at)) = backup.and_then(|b| Some((b, b.run.view.finished_at?))) else {
@@ -293,8 +314,6 @@ fn cluster(facts: &Facts<'_>, name: &str, overdue: bool, checks: &mut Vec<Check>
         });
     }
     let failures = facts.failures.get(name).copied().unwrap_or(0);
-    let next: Option<Instant> =
-        live.next_due.iter().filter(|((_, cluster), _)| cluster == name).map(|(_, due)| *due).min();
     json!({
         "name": name,
         "exporting": exporting,

@@ -8,13 +8,15 @@ use chrono::{NaiveTime, Timelike};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// When a schedule is due, on the wall clock of a zone that is given elsewhere.
 #[derive(Clone)]
 pub struct Timing {
-    schedule: Schedule,
-    canonical: String,
-    text: String,
+    /// Shared by the config and the timetable: ten thousand of them are several MiB.
+    schedule: Arc<Schedule>,
+    canonical: Arc<str>,
+    text: Arc<str>,
     interval: bool,
 }
 
@@ -110,7 +112,7 @@ impl Timing {
             )
         })?;
         let interval = schedule.hours().is_all();
-        Ok(Self { schedule, canonical, text, interval })
+        Ok(Self { schedule: Arc::new(schedule), canonical: canonical.into(), text: text.into(), interval })
     }
 
     /// The same for every way of writing the same fields; changes when its times are edited.

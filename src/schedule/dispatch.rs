@@ -216,14 +216,14 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// A scheduler over `shared`; ticks after `start`.
-    pub async fn new(shared: Arc<Shared>, expected_jobs: usize) -> Result<Self, DispatchError> {
+    pub async fn new(shared: Arc<Shared>) -> Result<Self, DispatchError> {
         let storage = Adapter { shared: shared.clone(), jobs: Arc::default() };
         let scheduler = JobScheduler::new_with_storage_and_code(
             Box::new(storage),
             Box::new(SimpleNotificationStore::default()),
             Box::new(SimpleJobCode::default()),
             Box::new(SimpleNotificationCode::default()),
-            (expected_jobs.max(PER_TICK) * 2).next_power_of_two(),
+            2 * PER_TICK,
         )
         .await?;
         Ok(Self { shared, scheduler, jobs: BTreeMap::new() })
