@@ -77,7 +77,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
             Ok(()) => Ok(exit::DONE),
             Err(refused) => {
                 output::complain(&refused.text);
-                Ok(exit::USAGE)
+                Ok(if refused.passing { exit::FAILED } else { exit::USAGE })
             }
         },
         Command::Demo { period, listen } => demo::demo(period, listen).await,

@@ -45,17 +45,10 @@ pub struct Timetable {
     entries: BTreeMap<Pair, Entry>,
 }
 
-/// What a change of the config asks the store to write.
-#[derive(Debug, Default)]
-pub struct Applied {
-    /// Every active pair.
-    pub rows: Vec<TimetableRow>,
-}
-
 impl Timetable {
-    /// Takes over a config. A pair that is new, enabled again or whose times were edited begins now: nothing before
+    /// The timetable of a config. A pair that is new, enabled again or whose times were edited begins now: nothing before
     /// it is missed. `known` is what the store remembers; at start-up that is the only memory.
-    pub fn apply(&mut self, config: &Config, known: &[TimetableRow], now: Instant) -> Applied {
+    pub fn planned(&self, config: &Config, known: &[TimetableRow], now: Instant) -> Self {
         let mut entries = BTreeMap::new();
         let known: BTreeMap<(&str, &str), &TimetableRow> =
             known.iter().map(|row| ((row.schedule.as_str(), row.cluster.as_str()), row)).collect();
@@ -86,11 +79,22 @@ impl Timetable {
                 entries.insert(pair, entry);
             }
         }
-        self.entries = entries;
-        Applied { rows: self.rows() }
+        Self { entries }
     }
 
-    fn rows(&self) -> Vec<TimetableRow> {
+    /// Goes on with a planned timetable; what was claimed since it was planned stays claimed.
+    pub fn take_over(&mut self, mut planned: Self) {
+        for (pair, entry) in &mut planned.entries {
+            if let Some(running) = self.entries.get(pair).filter(|e| e.times_key == entry.times_key) {
+                entry.last_due = entry.last_due.max(running.last_due);
+                entry.next = entry.after_last();
+            }
+        }
+        *self = planned;
+    }
+
+    /// Every pair, as the store shall hold it.
+    pub fn rows(&self) -> Vec<TimetableRow> {
         self.entries
             .iter()
             .map(|((schedule, cluster), entry)| TimetableRow {
@@ -174,7 +178,9 @@ impl Entry {
         let bound = missed_before.max(self.fresh_from - TimeDelta::milliseconds(1)).min(now);
         let from = self.last_due.map_or(self.since, |last| last.max(self.since));
         let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else {
-            return vec![self.row(pair, first, Fate::Waiting, true)];
+            let mut row = self.row(pair, first, Fate::Waiting, true);
+            row.start_until = row.start_at.max(now) + self.start_within;
+            return vec![row];
         };
         let following = next::next_after(&self.timing, self.timezone, missed.latest);
         let near = following.is_some_and(|next| next - now < self.run_deadline);
@@ -190,7 +196,10 @@ impl Entry {
                 );
                 rows.push(self.range(pair, missed.first, last, missed.earlier, reason));
             }
-            rows.push(self.row(pair, missed.latest, Fate::Waiting, true));
+            let mut row = self.row(pair, missed.latest, Fate::Waiting, true);
+            // It waits from now on: its own window has passed while nobody could start it.
+            row.start_until = row.start_at.max(now) + self.start_within;
+            rows.push(row);
         } else {
             let count = missed.earlier + 1;
             let why = if near { "the next one is nearer than run_deadline" } else { "catch_up is \"skip\"" };
@@ -203,14 +212,12 @@ impl Entry {
 
     fn row(&self, pair: &Pair, due_at: Instant, fate: Fate, missed: bool) -> OccurrenceRow {
         let start_at = due_at + self.spread;
-        // A caught-up occurrence waits from now on: its own window has passed while nobody could start it.
-        let from = if missed { self.fresh_from.max(start_at) } else { start_at };
         OccurrenceRow {
             occurrence: Occurrence { schedule: pair.0.clone(), cluster: pair.1.clone(), due_at },
             until: None,
             count: 1,
             start_at,
-            start_until: from + self.start_within,
+            start_until: start_at + self.start_within,
             missed,
             fate,
             reason: None,

@@ -283,7 +283,8 @@ pub trait Store: Send + Sync + 'static {
     /// `last_due` does not move back: a claim may have come between reading the rows and writing them.
     fn set_timetable(&self, rows: Vec<TimetableRow>) -> Answer<'_, ()>;
     /// Writes occurrences (fate `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in one
-    /// transaction. An occurrence that is already known, by itself or inside a range, stays as it is. Returns those that
+    /// transaction. An occurrence that is already known, by itself or inside a range, stays as it is, unless it was
+    /// skipped as missed by a clock that was ahead and comes due now. Returns those that
     /// were new: claiming twice after a crash cannot fire twice (rule I5).
     fn claim(&self, rows: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>>;
     /// Occurrences that wait.

@@ -45,7 +45,7 @@ impl Bed {
             store.clone(),
             Arc::new(move |rows| submit.lock().unwrap().extend(rows)),
         );
-        shared.apply(&config, &[]);
+        shared.take_over(shared.planned(&config, &[]));
         clock.jump(TimeDelta::hours(1));
         Self { clock, store, shared, handed }
     }
@@ -104,4 +104,32 @@ async fn what_no_longer_waits_is_not_handed_over_again() {
     bed.store.skip(vec![served], "served".into()).await.unwrap();
     bed.clock.jump(TimeDelta::minutes(-5));
     assert_eq!(bed.tick_for(600).await, 0);
+}
+
+/// A refused reload changes nothing (rule I12), also when it is the state that cannot be written.
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_cannot_be_written_leaves_the_timetable_as_it_was() {
+    use camunda_backupd::api::Control;
+    let dir = tempfile::tempdir().unwrap();
+    let now = "2026-03-01T00:00:00Z".parse().unwrap();
+    let config = |text: &str| {
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        let environment =
+            Environment { state_directory: Some(dir.path().into()), ..Environment::from_process(now) };
+        load(&file, &environment).unwrap().config
+    };
+    let (clock, store) = (ManualClock::at(now), MemoryStore::shared());
+    let nowhere = Arc::new(camunda_backupd::sim::SimTransport::to([], clock.clone()));
+    let daemon =
+        camunda_backupd::daemon::Daemon::start(config(CONFIG), store.clone(), nowhere, clock).await.unwrap();
+    let before = daemon.live().next_due;
+    assert_eq!(before.len(), 1);
+    let weekly = CONFIG.replace("[schedules.daily]", "[schedules.other]");
+    store.fail_all_writes(true);
+    assert!(daemon.apply(config(&weekly)).await.is_err());
+    assert_eq!(daemon.live().next_due, before);
+    store.fail_all_writes(false);
+    daemon.apply(config(&weekly)).await.unwrap();
+    assert_ne!(daemon.live().next_due, before);
 }

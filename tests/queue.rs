@@ -6,8 +6,9 @@ mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Occurrence;
-use camunda_backupd::journal::RunStatus;
-use camunda_backupd::store::{Fate, OccurrenceRow};
+use camunda_backupd::journal::{FailureClass, RunStatus};
+use camunda_backupd::run::queue::ManualError;
+use camunda_backupd::store::{Fate, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
 use lab::{Lab, reason_of};
 use std::collections::BTreeMap;
@@ -60,6 +61,102 @@ async fn what_is_handed_over_for_a_cluster_that_is_gone_is_skipped() {
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(60)).await;
     assert_eq!(told(&lab).await, ["daily Skipped the cluster was taken out of the config"]);
+}
+
+/// With a spread an occurrence waits for a while: a schedule that is disabled meanwhile pauses nothing any more.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
+    for handed_over_late in [false, true] {
+        let mut lab = Lab::new();
+        let rows = claimed(&lab, &["daily", "weekly"]).await;
+        lab.settings.schedules.remove("daily");
+        let settings = BTreeMap::from([("orders".to_owned(), lab.settings.clone())]);
+        if handed_over_late {
+            lab.queue.configure(settings);
+            lab.queue.submit(rows);
+        } else {
+            lab.queue.submit(rows);
+            lab.queue.configure(settings);
+        }
+        lab.clock.sleep(Duration::from_secs(60)).await;
+        let skipped =
+            "daily Skipped its schedule was taken out of the config, disabled or no longer names the cluster";
+        assert_eq!(told(&lab).await, [skipped, "weekly Fired"]);
+    }
+}
+
+/// A schedule of seconds behind a run of hours must not pile up.
+#[tokio::test(start_paused = true)]
+async fn of_one_schedule_only_the_newest_waits() {
+    let lab = Lab::new().fault("tasklist.stall=30s");
+    let running = lab.queue.manual("orders", None).await.unwrap();
+    for _ in 0..3 {
+        lab.queue.submit(claimed(&lab, &["daily"]).await);
+        lab.clock.sleep(Duration::from_secs(5)).await;
+    }
+    lab.ended(running).await;
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    let overtaken = "daily Skipped the next one came due before its cluster was free";
+    assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Fired"]);
+}
+
+/// The caller of a manual backup hangs up while the cluster is still being asked.
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_hangs_up_leaves_no_cluster_reserved() {
+    let lab = Lab::new().fault("info.delay=5s");
+    let asked = tokio::time::timeout(Duration::from_secs(1), lab.queue.manual("orders", None)).await;
+    assert!(asked.is_err(), "it was still asking");
+    lab.clock.sleep(Duration::from_secs(300)).await;
+    assert!(!lab.queue.has_run("orders"));
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+/// A run that the store knows and nobody carries out: its commit came after it was given up.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_nobody_carries_out_is_taken_over() {
+    for by_hand in [true, false] {
+        let lab = Lab::new();
+        let orphan = lab.claimed_run(lab.spec()).await;
+        if by_hand {
+            assert!(matches!(lab.refused().await, ManualError::Store(StoreError::Busy { .. })));
+        } else {
+            lab.queue.submit(claimed(&lab, &["daily"]).await);
+        }
+        let run = lab.ended(orphan.run_id).await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        lab.clock.sleep(Duration::from_secs(60)).await;
+        let expected: &[&str] = if by_hand { &[] } else { &["daily Fired"] };
+        assert_eq!(told(&lab).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_cancelled_before_it_has_begun_does_not_begin() {
+    let lab = Lab::new().fault("info.delay=5s");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(2)).await;
+    assert!(lab.queue.has_run("orders"));
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator: not now"));
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(told(&lab).await, ["daily Skipped cancelled by an operator: not now"]);
+    assert_eq!(lab.asked("pause"), 0);
+}
+
+/// The clock goes back while the cluster is busy, and the sleeper that would have started the occurrence has gone.
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
+    let lab = Lab::new().fault("tasklist.stall=20s");
+    let running = lab.queue.manual("orders", None).await.unwrap();
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(5)).await;
+    lab.clock.jump(TimeDelta::minutes(-5));
+    lab.ended(running).await;
+    for _ in 0..400 {
+        lab.queue.expire();
+        lab.clock.sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(told(&lab).await, ["daily Fired"]);
 }
 
 /// One of two was settled elsewhere: the other still gets its run.

@@ -7,13 +7,13 @@
 mod lab;
 
 use camunda_backupd::clock::Clock;
-use camunda_backupd::domain::{Component, Instant, Pool, RunId, Trigger};
+use camunda_backupd::domain::{Component, Instant, RunId};
 use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus, RunView, Step};
 use camunda_backupd::run::Limits;
 use camunda_backupd::run::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
+use camunda_backupd::store::Debt;
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{Debt, NewRun};
 use chrono::TimeDelta;
 use lab::{Lab, class_of, reason_of};
 use rstest::rstest;
@@ -53,7 +53,7 @@ fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[Debt], &Lab) -
                 let Lab { cluster, memory: store, settings, .. } = lab;
                 return Remains { cluster, store, settings, configured: true, now, run_id };
             }
-            assert!(!view.ended(), "the moment never came: {view:?}");
+            assert!(!view.ended(), "the moment never came: {:?} at {:?}", view.status, view.finished_at);
             lab.clock.sleep(Duration::from_millis(5)).await;
         }
         panic!("the moment never came");
@@ -114,18 +114,29 @@ fn in_the_pause(_: &RunView, _: &[Debt], lab: &Lab) -> bool {
     lab.asked("search-put") == 1
 }
 
+/// A run of which only the row was written.
+fn claimed(change: impl FnOnce(&mut serde_json::Value)) -> Remains {
+    daemon(async {
+        let lab = Lab::new();
+        let mut spec = lab.spec();
+        change(&mut spec);
+        let run_id = lab.claimed_run(spec).await.run_id;
+        let now = lab.clock.now();
+        let Lab { cluster, memory: store, settings, .. } = lab;
+        Remains { cluster, store, settings, configured: true, now, run_id }
+    })
+}
+
 #[test]
 fn a_run_of_which_nothing_was_begun_starts() {
-    let (run, lab) =
-        dies("", Limits::default(), |view, _, _| view.status == RunStatus::Claimed).down(60).restarts();
+    let (run, lab) = claimed(|_| {}).down(60).restarts();
     completed(&run);
     assert_eq!(lab.asked("pause"), 2, "its own, and that of the next backup");
 }
 
 #[test]
 fn a_run_of_which_nothing_was_begun_before_its_deadline_fails() {
-    let claimed = |view: &RunView, _: &[Debt], _: &Lab| view.status == RunStatus::Claimed;
-    let (run, _) = dies("", Limits::default(), claimed).down(5 * 3600).restarts();
+    let (run, _) = claimed(|_| {}).down(5 * 3600).restarts();
     failed(&run, FailureClass::Interrupted, "from before the first step until the run_deadline was over");
 }
 
@@ -267,30 +278,18 @@ fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
     #[values(true, false)] owes: bool,
     #[values(true, false)] configured: bool,
 ) {
-    let run_id = uuid::Uuid::now_v7();
-    let remains = daemon(async {
-        let lab = Lab::new();
-        let now = lab.clock.now();
-        let run = lab.store.begin_run(NewRun {
-            run_id,
-            cluster: "orders".into(),
-            trigger: Trigger::Manual,
-            occurrences: vec![],
-            pools: vec![Pool::Manual],
-            note: None,
-            spec: serde_json::json!("not what it was"),
-            id_scope: "scope".into(),
-            largest_seen: 0,
-            now,
-            min_interval: None,
-        });
-        let run = run.await.unwrap();
-        if owes {
+    let mut remains = claimed(|spec| *spec = "not what it was".into());
+    remains.configured = configured;
+    if owes {
+        let Remains { cluster, store, settings, now, .. } = remains;
+        remains = daemon(async move {
+            let lab = Lab::daemon(cluster, store, settings, now);
+            let run = lab.store.unfinished().await.unwrap().remove(0);
             owe(&lab, &run).await;
-        }
-        let Lab { cluster, memory: store, settings, .. } = lab;
-        Remains { cluster, store, settings, configured, now, run_id }
-    });
+            let Lab { cluster, memory: store, settings, .. } = lab;
+            Remains { cluster, store, settings, configured, now, run_id: run.run_id }
+        });
+    }
     let (run, _) = remains.down(20).restarts();
     failed(&run, FailureClass::Interrupted, "the run's stored settings cannot be read");
 }

@@ -7,7 +7,7 @@ use camunda_backupd::config::{
 use camunda_backupd::domain::{Addresses, Instant, Keep};
 use camunda_backupd::schedule::Timetable;
 use camunda_backupd::schedule::cron::Timing;
-use camunda_backupd::store::{Fate, OccurrenceRow};
+use camunda_backupd::store::{Fate, OccurrenceRow, TimetableRow};
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,6 +74,19 @@ fn daily() -> ScheduleConfig {
 
 const AHEAD: TimeDelta = TimeDelta::seconds(2);
 
+/// Takes a config over and returns what the store shall hold.
+fn apply(
+    timetable: &mut Timetable,
+    config: &Config,
+    known: &[TimetableRow],
+    now: Instant,
+) -> Vec<TimetableRow> {
+    let planned = timetable.planned(config, known, now);
+    let rows = planned.rows();
+    timetable.take_over(planned);
+    rows
+}
+
 /// Claims what is due, as the dispatch loop does, and tells it in short lines.
 fn claim(timetable: &mut Timetable, now: &str) -> Vec<String> {
     let rows = timetable.due(at(now), AHEAD, 5000);
@@ -93,7 +106,7 @@ fn line(row: &OccurrenceRow) -> String {
 #[test]
 fn an_occurrence_is_claimed_once_and_just_before_its_instant() {
     let mut timetable = Timetable::default();
-    timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
+    apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     assert!(claim(&mut timetable, "2026-03-01T01:59:57Z").is_empty());
     assert_eq!(claim(&mut timetable, "2026-03-01T01:59:58.200Z"), ["wait for 03-01 02:00:00"]);
     assert!(claim(&mut timetable, "2026-03-01T01:59:59Z").is_empty(), "claimed once");
@@ -103,9 +116,9 @@ fn an_occurrence_is_claimed_once_and_just_before_its_instant() {
 #[test]
 fn only_the_latest_missed_one_is_caught_up_and_the_others_are_one_row() {
     let mut timetable = Timetable::default();
-    let known = timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z")).rows;
+    let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let mut after_restart = Timetable::default();
-    after_restart.apply(&config(vec![daily()]), &known, at("2026-03-04T10:00:00Z"));
+    apply(&mut after_restart, &config(vec![daily()]), &known, at("2026-03-04T10:00:00Z"));
     assert_eq!(
         claim(&mut after_restart, "2026-03-04T10:00:01Z"),
         ["skip 3 from 03-01 02:00:00", "catch up 03-04 02:00:00"]
@@ -116,9 +129,9 @@ fn only_the_latest_missed_one_is_caught_up_and_the_others_are_one_row() {
 #[test]
 fn a_missed_one_is_skipped_when_the_next_is_nearer_than_a_run_may_take() {
     let mut timetable = Timetable::default();
-    let known = timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z")).rows;
+    let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let mut after_restart = Timetable::default();
-    after_restart.apply(&config(vec![daily()]), &known, at("2026-03-01T23:00:00Z"));
+    apply(&mut after_restart, &config(vec![daily()]), &known, at("2026-03-01T23:00:00Z"));
     let rows = after_restart.due(at("2026-03-01T23:00:01Z"), AHEAD, 5000);
     assert_eq!(rows.iter().map(line).collect::<Vec<_>>(), ["skip 1 from 03-01 02:00:00"]);
     let reason = rows[0].reason.as_deref().unwrap();
@@ -133,19 +146,19 @@ fn catch_up_skip_skips_all_of_them() {
     let mut schedule = daily();
     schedule.catch_up = CatchUp::Skip;
     let mut timetable = Timetable::default();
-    let known = timetable.apply(&config(vec![schedule.clone()]), &[], at("2026-03-01T00:00:00Z")).rows;
+    let known = apply(&mut timetable, &config(vec![schedule.clone()]), &[], at("2026-03-01T00:00:00Z"));
     let mut after_restart = Timetable::default();
-    after_restart.apply(&config(vec![schedule]), &known, at("2026-03-04T10:00:00Z"));
+    apply(&mut after_restart, &config(vec![schedule]), &known, at("2026-03-04T10:00:00Z"));
     assert_eq!(claim(&mut after_restart, "2026-03-04T10:00:01Z"), ["skip 4 from 03-01 02:00:00"]);
 }
 
 #[test]
 fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
     let mut timetable = Timetable::default();
-    let known = timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z")).rows;
+    let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let edited = schedule("daily", Timing::daily("03:00").unwrap());
     let mut after_restart = Timetable::default();
-    let rows = after_restart.apply(&config(vec![edited]), &known, at("2026-03-04T10:00:00Z")).rows;
+    let rows = apply(&mut after_restart, &config(vec![edited]), &known, at("2026-03-04T10:00:00Z"));
     assert_eq!(rows[0].since, at("2026-03-04T10:00:00Z"));
     assert!(claim(&mut after_restart, "2026-03-04T10:00:01Z").is_empty());
     assert_eq!(claim(&mut after_restart, "2026-03-05T02:59:59Z"), ["wait for 03-05 03:00:00"]);
@@ -153,7 +166,7 @@ fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
     let mut disabled = daily();
     disabled.enabled = false;
     let mut off = Timetable::default();
-    assert!(off.apply(&config(vec![disabled]), &known, at("2026-03-02T00:00:00Z")).rows.is_empty());
+    assert!(apply(&mut off, &config(vec![disabled]), &known, at("2026-03-02T00:00:00Z")).is_empty());
     // The store has marked the pair inactive meanwhile.
     let inactive: Vec<_> = known
         .into_iter()
@@ -163,26 +176,47 @@ fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
         })
         .collect();
     let mut on_again = Timetable::default();
-    on_again.apply(&config(vec![daily()]), &inactive, at("2026-03-04T10:00:00Z"));
+    apply(&mut on_again, &config(vec![daily()]), &inactive, at("2026-03-04T10:00:00Z"));
     assert!(claim(&mut on_again, "2026-03-04T10:00:01Z").is_empty());
 }
 
 #[test]
 fn a_reload_with_the_same_times_changes_nothing() {
     let mut timetable = Timetable::default();
-    let known = timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z")).rows;
+    let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     assert_eq!(claim(&mut timetable, "2026-03-01T01:59:59Z"), ["wait for 03-01 02:00:00"]);
     let mut longer = daily();
     longer.keep = Keep { successful: 9, failed: 9 };
-    timetable.apply(&config(vec![longer]), &known, at("2026-03-01T01:59:59.500Z"));
+    apply(&mut timetable, &config(vec![longer]), &known, at("2026-03-01T01:59:59.500Z"));
     assert!(claim(&mut timetable, "2026-03-01T02:00:10Z").is_empty(), "not claimed again");
     assert_eq!(claim(&mut timetable, "2026-03-02T01:59:59Z"), ["wait for 03-02 02:00:00"]);
+}
+
+/// The machine slept over the whole window: what is caught up has its window from now on.
+#[test]
+fn what_is_caught_up_waits_from_now_on() {
+    let mut timetable = Timetable::default();
+    apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
+    let now = at("2026-03-01T12:00:00Z");
+    let rows = timetable.due(now, AHEAD, 5000);
+    assert_eq!(rows.iter().map(line).collect::<Vec<_>>(), ["catch up 03-01 02:00:00"]);
+    assert_eq!(rows[0].start_until, now + TimeDelta::hours(6));
+}
+
+#[test]
+fn what_was_claimed_while_a_reload_was_written_stays_claimed() {
+    let mut timetable = Timetable::default();
+    let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
+    let planned = timetable.planned(&config(vec![daily()]), &known, at("2026-03-01T01:59:58Z"));
+    assert_eq!(claim(&mut timetable, "2026-03-01T01:59:59Z"), ["wait for 03-01 02:00:00"]);
+    timetable.take_over(planned);
+    assert!(claim(&mut timetable, "2026-03-01T02:00:00Z").is_empty());
 }
 
 #[test]
 fn a_clock_set_forward_catches_up_at_most_once_and_set_back_asks_again() {
     let mut timetable = Timetable::default();
-    timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
+    apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     assert_eq!(
         claim(&mut timetable, "2026-03-03T10:00:00Z"),
         ["skip 2 from 03-01 02:00:00", "catch up 03-03 02:00:00"]
@@ -194,10 +228,10 @@ fn a_clock_set_forward_catches_up_at_most_once_and_set_back_asks_again() {
 #[test]
 fn a_last_run_in_the_future_is_clamped_to_now() {
     let mut timetable = Timetable::default();
-    let mut known = timetable.apply(&config(vec![daily()]), &[], at("2026-03-01T00:00:00Z")).rows;
+    let mut known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     known[0].last_due = Some(at("2027-01-01T02:00:00Z"));
     let mut after_restart = Timetable::default();
-    after_restart.apply(&config(vec![daily()]), &known, at("2026-03-04T10:00:00Z"));
+    apply(&mut after_restart, &config(vec![daily()]), &known, at("2026-03-04T10:00:00Z"));
     assert_eq!(after_restart.next_due().values().next(), Some(&at("2026-03-05T02:00:00Z")));
     assert!(claim(&mut after_restart, "2026-03-04T10:00:01Z").is_empty(), "nothing is called missed");
 }
@@ -215,7 +249,7 @@ fn spread_is_stable_and_keeps_the_schedules_of_a_cluster_together() {
         spread("weekly", Timing::weekly("sunday 02:00").unwrap()),
     ]);
     let mut timetable = Timetable::default();
-    timetable.apply(&config, &[], at("2026-03-01T00:00:00Z"));
+    apply(&mut timetable, &config, &[], at("2026-03-01T00:00:00Z"));
     let rows = timetable.due(at("2026-03-01T01:59:59Z"), AHEAD, 5000);
     let delay = |schedule: &str, cluster: &str| {
         let row = rows
@@ -234,7 +268,7 @@ fn spread_is_stable_and_keeps_the_schedules_of_a_cluster_together() {
 fn a_burst_is_claimed_in_order_and_at_most_so_many_at_once() {
     let many = (0..20).map(|n| schedule(&format!("s{n:02}"), Timing::daily("02:00").unwrap())).collect();
     let mut timetable = Timetable::default();
-    timetable.apply(&config(many), &[], at("2026-03-01T00:00:00Z"));
+    apply(&mut timetable, &config(many), &[], at("2026-03-01T00:00:00Z"));
     let first = timetable.due(at("2026-03-01T02:00:00Z"), AHEAD, 15);
     assert_eq!(first.len(), 15);
     timetable.claimed(&first);

@@ -27,10 +27,12 @@ impl Daemon {
                 state_behind: None,
             })
             .collect();
-        store.set_clusters(rows).await?;
         let known = store.timetable().await?;
-        let rows = self.timetable.apply(&new, &known);
-        store.set_timetable(rows).await?;
+        // Nothing is taken over before all of it is written: a reload that fails changes nothing (rule I12).
+        let timetable = self.timetable.planned(&new, &known);
+        store.set_timetable(timetable.rows()).await?;
+        store.set_clusters(rows).await?;
+        self.timetable.take_over(timetable);
         self.queue.configure(settings(&new, &known));
         self.dispatch.lock().await.sync().await?;
         let (clusters, schedules) = (new.clusters.len(), new.schedules.len());
@@ -56,6 +58,12 @@ pub fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, Clu
             let settings = ClusterSettings {
                 spec: spec(cluster),
                 rules: rules(config, cluster, known),
+                schedules: config
+                    .schedules
+                    .values()
+                    .filter(|s| s.enabled && s.clusters.contains(&cluster.name))
+                    .map(|s| s.name.clone())
+                    .collect(),
                 manual_min_interval: cluster.manual.min_interval,
             };
             (cluster.name.clone(), settings)

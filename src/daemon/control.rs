@@ -99,12 +99,16 @@ impl Control for Daemon {
             ) {
                 return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has no run to cancel")));
             }
-            let run_id = self.queue.running(&cluster);
+            let mut run_id = self.queue.running(&cluster);
             let clock = &self.ground.clock;
             let began = clock.monotonic();
             loop {
                 let owing = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
-                let ended = self.queue.running(&cluster) != run_id || run_id.is_none();
+                run_id = run_id.or(self.queue.running(&cluster));
+                let ended = match run_id {
+                    Some(_) => self.queue.running(&cluster) != run_id,
+                    None => !self.queue.has_run(&cluster),
+                };
                 if !owing && ended {
                     return Ok(format!("the run of {cluster} is cancelled and exporting is resumed"));
                 }

@@ -43,17 +43,24 @@ impl Daemon {
                         Round::Heartbeat => daemon.heartbeat().await,
                         Round::Reminder => daemon.reminder().await,
                     }
+                    // A reload may have changed how often to look.
+                    let period = if matches!(round, Round::Looks) { daemon.probe_interval() } else { period };
                     clock.sleep(period).await;
                 }
             });
         };
-        let probe = self.config.load().clusters.values().map(|c| c.probe_interval).min().unwrap_or(HEARTBEAT);
         every(self.clone(), EXPIRY, EXPIRY, Round::Expiry);
         every(self.clone(), DEBTS, DEBTS, Round::Debts);
         every(self.clone(), DELETIONS, Duration::from_secs(5), Round::Deletions);
-        every(self.clone(), probe.max(Duration::from_secs(1)), Duration::ZERO, Round::Looks);
+        every(self.clone(), HEARTBEAT, Duration::ZERO, Round::Looks);
         every(self.clone(), HEARTBEAT, HEARTBEAT, Round::Heartbeat);
         every(self.clone(), REMINDER, REMINDER, Round::Reminder);
+    }
+
+    fn probe_interval(&self) -> Duration {
+        let config = self.config.load();
+        let shortest = config.clusters.values().map(|c| c.probe_interval).min();
+        shortest.unwrap_or(HEARTBEAT).max(Duration::from_secs(1))
     }
 
     async fn expiry_round(&self) {
@@ -102,7 +109,7 @@ impl Daemon {
             while looks.len() < LOOKS {
                 let Some(cluster) = clusters.next() else { break };
                 let spec = super::apply::spec(cluster);
-                let ours = owing.contains(&cluster.name);
+                let ours = owing.contains(&cluster.name) || self.queue.running(&cluster.name).is_some();
                 looks.push(async move {
                     let seen = prepare::exporters(&self.ground, &spec).await;
                     (cluster.name.clone(), ours, seen)

@@ -29,6 +29,8 @@ const STALLED: Duration = Duration::from_secs(10);
 pub struct Refused {
     /// Everything that is wrong.
     pub text: String,
+    /// Starting again may help without anybody's doing: the state could not be written just now.
+    pub passing: bool,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -44,7 +46,9 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
             let log = logging::init("info", logging::LogFormat::Auto).ok();
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = state_dir_of(path, environment.state_directory.as_ref());
-            return Err(Refused { text }.after_paying(&state_dir, &clock, log.as_ref()).await);
+            return Err(Refused { text, passing: false }
+                .after_paying(&state_dir, &clock, log.as_ref())
+                .await);
         }
     };
     let config = loaded.config;
@@ -77,7 +81,11 @@ async fn come_up(
     let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
     let doors = listen::open(&config).await.map_err(refused)?;
     let transport = HttpTransport::shared().map_err(refused)?;
-    let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(refused)?;
+    let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(|error| {
+        let passing =
+            matches!(error, DaemonError::Store(StoreError::Unwritable { .. } | StoreError::Unknown { .. }));
+        Refused { passing, ..refused(error) }
+    })?;
     daemon.start_rounds();
     Ok((daemon, doors, notifier))
 }
@@ -220,7 +228,7 @@ fn format(format: config::LogFormat) -> logging::LogFormat {
 }
 
 fn refused(error: impl std::fmt::Display) -> Refused {
-    Refused { text: format!("error: {error}\n") }
+    Refused { text: format!("error: {error}\n"), passing: false }
 }
 
 fn tell(result: Result<(), String>) {

@@ -30,6 +30,8 @@ pub struct ClusterSettings {
     pub spec: Spec,
     /// What its pools keep.
     pub rules: Vec<PoolRule>,
+    /// The enabled schedules that name it; what waits for another one is skipped.
+    pub schedules: BTreeSet<String>,
     /// The shortest interval between the starts of manual runs.
     pub manual_min_interval: Duration,
 }
@@ -70,6 +72,8 @@ pub const EXPORTING_OWED: &str = "exporting_owed";
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
 /// What waits for a cluster that is gone is skipped with this reason.
 const GONE: &str = "the cluster was taken out of the config";
+/// The same for a schedule.
+const UNSCHEDULED: &str = "its schedule was taken out of the config, disabled or no longer names the cluster";
 
 impl Queue {
     /// An empty queue that runs at most `max_parallel` runs side by side.
@@ -87,7 +91,11 @@ impl Queue {
     pub fn configure(&self, settings: BTreeMap<String, ClusterSettings>) {
         let removed: Vec<String> =
             self.settings.load().keys().filter(|name| !settings.contains_key(*name)).cloned().collect();
+        let unwanted = self.take_waiting(|cluster, row| {
+            settings.get(cluster).is_some_and(|s| !s.schedules.contains(&row.occurrence.schedule))
+        });
         self.settings.store(Arc::new(settings));
+        self.skip_later(unwanted, UNSCHEDULED.into());
         for cluster in removed {
             self.stop(
                 &cluster,
@@ -104,9 +112,12 @@ impl Queue {
         }
     }
 
-    /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free.
+    /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free. One that came due
+    /// and is still waiting when the next of its schedule comes is skipped, so that no pair waits twice.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
+        let now = self.ground.clock.now();
         let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
+        let mut overtaken = Vec::new();
         {
             let mut inner = self.lock();
             for row in rows {
@@ -114,10 +125,16 @@ impl Queue {
                 if slot.waiting.iter().any(|w| w.occurrence == row.occurrence) {
                     continue;
                 }
+                overtaken.extend(slot.waiting.extract_if(.., |w| {
+                    w.occurrence.schedule == row.occurrence.schedule
+                        && w.start_at <= now
+                        && w.occurrence.due_at < row.occurrence.due_at
+                }));
                 starts.insert((row.start_at, row.occurrence.cluster.clone()));
                 slot.waiting.push(row);
             }
         }
+        self.skip_later(overtaken, "the next one came due before its cluster was free".into());
         for (start_at, cluster) in starts {
             let queue = self.clone();
             self.ground.tasks.spawn(async move {
@@ -192,7 +209,15 @@ impl Queue {
     pub fn expire(&self) {
         let now = self.ground.clock.now();
         let expired = self.take_waiting(|_, row| row.start_until <= now);
-        self.skip_later(expired, "its cluster was busy until start_within was over".into());
+        let reason = "its cluster was busy, or max_parallel_runs were under way, until start_within was over";
+        self.skip_later(expired, reason.into());
+        // A clock that was set back and forth may have left a due one without anybody to wake it.
+        let idle = |slot: &Slot| slot.busy.is_none() && slot.waiting.iter().any(|row| row.start_at <= now);
+        let asleep: Vec<String> =
+            self.lock().slots.iter().filter(|(_, slot)| idle(slot)).map(|(name, _)| name.clone()).collect();
+        for cluster in asleep {
+            self.kick(&cluster);
+        }
     }
 
     /// Skips what is due on clusters whose resume is not confirmed: no run can begin there before it is.
@@ -263,6 +288,11 @@ impl Queue {
             Busy::Run { run_id, .. } => *run_id,
             Busy::Upkeep { .. } => None,
         }
+    }
+
+    /// Whether a run is under way or about to begin on a cluster.
+    pub fn has_run(&self, cluster: &str) -> bool {
+        matches!(self.lock().slots.get(cluster).and_then(|s| s.busy.as_ref()), Some(Busy::Run { .. }))
     }
 
     /// No new run from now on; runs in their pause window have until `until` (monotonic) to leave it.

@@ -197,9 +197,14 @@ impl Shared {
         lock(&self.timetable).next_due()
     }
 
-    /// Takes a config over; the rows returned are what the store shall hold.
-    pub fn apply(&self, config: &Config, known: &[TimetableRow]) -> Vec<TimetableRow> {
-        lock(&self.timetable).apply(config, known, self.clock.now()).rows
+    /// The timetable of a config; nothing changes until it is taken over.
+    pub fn planned(&self, config: &Config, known: &[TimetableRow]) -> Timetable {
+        lock(&self.timetable).planned(config, known, self.clock.now())
+    }
+
+    /// Takes over what was planned and whose rows the store holds.
+    pub fn take_over(&self, planned: Timetable) {
+        lock(&self.timetable).take_over(planned);
     }
 
     fn schedules(&self) -> Vec<String> {

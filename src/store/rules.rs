@@ -86,6 +86,11 @@ pub fn may_be_missing(name: &str, state: BackupState) -> Result<bool, StoreError
     }
 }
 
+/// An occurrence whose instant has come, not one that was missed.
+pub(super) fn really_due(row: &OccurrenceRow) -> bool {
+    row.fate == Fate::Waiting && !row.missed
+}
+
 /// Whether an occurrence may be written as it is.
 pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
     let fits = match row.fate {

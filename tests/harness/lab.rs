@@ -2,15 +2,15 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
-use camunda_backupd::domain::{Addresses, Instant, Keep, Pool, SearchAddress};
+use camunda_backupd::domain::{Addresses, Instant, Keep, Pool, SearchAddress, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, Run};
 use camunda_backupd::retention::PoolRule;
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, ManualError, Queue};
-use camunda_backupd::run::{Ground, Limits, Spec};
+use camunda_backupd::run::{Ground, Limits, Spec, id_scope};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
-use camunda_backupd::store::SharedStore;
 use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::{NewRun, SharedStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,7 @@ impl Lab {
         let settings = ClusterSettings {
             spec: Spec { addresses, version: None, limits },
             rules: vec![PoolRule { pool: Pool::Manual, keep: Keep::default(), frozen: false }],
+            schedules: ["daily", "weekly"].map(String::from).into(),
             manual_min_interval: Duration::ZERO,
         };
         let lab = Self::daemon(cluster, MemoryStore::shared(), settings, now);
@@ -95,6 +96,29 @@ impl Lab {
     pub async fn backup(&self) -> Run {
         let run_id = self.queue.manual("orders", None).await.unwrap();
         self.ended(run_id).await
+    }
+
+    /// A run that has its row and nothing else: its daemon died, or never heard that it was committed.
+    pub async fn claimed_run(&self, spec: serde_json::Value) -> Run {
+        let new = NewRun {
+            run_id: uuid::Uuid::now_v7(),
+            cluster: "orders".into(),
+            trigger: Trigger::Manual,
+            occurrences: vec![],
+            pools: vec![Pool::Manual],
+            note: None,
+            spec,
+            id_scope: id_scope("orders", &self.settings.spec.addresses),
+            largest_seen: 0,
+            now: self.clock.now(),
+            min_interval: None,
+        };
+        self.store.begin_run(new).await.unwrap()
+    }
+
+    /// What a run keeps of its settings.
+    pub fn spec(&self) -> serde_json::Value {
+        serde_json::to_value(&self.settings.spec).unwrap()
     }
 
     pub async fn refused(&self) -> ManualError {

@@ -46,6 +46,20 @@ impl Queue {
         Ok(())
     }
 
+    /// Carries out a run that the store knows and nobody else can: the answer to its beginning was lost. The slot is
+    /// the caller's.
+    pub(super) async fn take_over(&self, run_id: RunId, stop: watch::Receiver<Stop>) {
+        let store = &self.ground.store;
+        let (Ok(Some(run)), Ok(debts)) = (store.run(run_id).await, store.debts().await) else { return };
+        if run.view.ended() {
+            return;
+        }
+        self.under_way_is(&run.cluster, run_id);
+        self.guardian.claim(run_id);
+        let debt = debts.into_iter().find(|debt| debt.run_id == run_id);
+        self.recover_one(run, debt, stop).await;
+    }
+
     async fn recover_one(&self, run: Run, debt: Option<Debt>, stop: watch::Receiver<Stop>) {
         let (run_id, cluster) = (run.run_id, run.cluster.clone());
         let (spec, unreadable) = match spec_of(&run) {

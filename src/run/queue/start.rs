@@ -3,7 +3,7 @@
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::prepare::{self, Prepared};
 use super::super::{Spec, id_scope};
-use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue};
+use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
 use crate::clients::ExportingState;
 use crate::clock::within;
 use crate::domain::{Pool, RunId, Trigger};
@@ -33,6 +33,9 @@ impl Queue {
             slot.waiting = later;
             due
         };
+        let (due, unwanted): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|row| settings.schedules.contains(&row.occurrence.schedule));
+        self.skip(unwanted, UNSCHEDULED.into()).await;
         let Some(earliest) = due.iter().map(|row| row.start_at).min() else { return };
         let late = (now - earliest).num_milliseconds();
         match self.hindrance(cluster, &settings.spec).await {
@@ -41,6 +44,13 @@ impl Queue {
             Err(error) => return self.wait_again(cluster, due, &error).await,
         }
         let prepared = prepare::prepare(&self.ground, &settings.spec).await;
+        let asked = stop.borrow().clone();
+        match asked {
+            Stop::None => {}
+            // They wait in the store, and the next start finds them there.
+            Stop::Shutdown { .. } => return,
+            Stop::Abort { reason, .. } => return self.skip(due, reason).await,
+        }
         let fate_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
             (true, _) => Fate::CaughtUp,
             (false, true) => Fate::Fired,
@@ -70,8 +80,9 @@ impl Queue {
                 }
                 self.carry_out(cluster, run, settings.spec, prepared, stop).await;
             }
-            Err(StoreError::Busy { run_id, .. }) => {
-                self.skip(due, format!("run {run_id} of the cluster has not ended")).await;
+            Err(error @ StoreError::Busy { run_id, .. }) => {
+                self.take_over(run_id, stop).await;
+                self.wait_again(cluster, due, &error).await;
             }
             Err(error) => self.wait_again(cluster, due, &error).await,
         }
@@ -79,6 +90,13 @@ impl Queue {
 
     /// Starts a manual run. `Busy` while a run is under way; a deletion gives way within a minute.
     pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
+        let (queue, cluster) = (self.clone(), cluster.to_owned());
+        // A task of its own: a caller who hangs up must not leave the cluster reserved.
+        let begun = self.ground.tasks.spawn(async move { queue.begin_by_hand(&cluster, note).await });
+        begun.await.unwrap_or(Err(ManualError::GoingDown))
+    }
+
+    async fn begin_by_hand(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
         let settings = self
             .settings
             .load()
@@ -86,19 +104,29 @@ impl Queue {
             .cloned()
             .ok_or_else(|| ManualError::UnknownCluster(cluster.to_owned()))?;
         let stop = self.reserve(cluster).await?;
-        match self.begin_manual(cluster, &settings, note).await {
+        let begun = self.begin_manual(cluster, &settings, note, &stop).await;
+        let (queue, name) = (self.clone(), cluster.to_owned());
+        match begun {
             Ok((run, prepared)) => {
                 let run_id = run.run_id;
-                let (queue, name, spec) = (self.clone(), cluster.to_owned(), settings.spec);
                 self.ground.tasks.spawn(async move {
                     let _permit = queue.permits.acquire().await;
-                    queue.carry_out(&name, run, spec, prepared, stop).await;
+                    queue.carry_out(&name, run, settings.spec, prepared, stop).await;
                     queue.free(&name);
                 });
                 Ok(run_id)
             }
             Err(error) => {
-                self.free(cluster);
+                let orphan = match &error {
+                    ManualError::Store(StoreError::Busy { run_id, .. }) => Some(*run_id),
+                    _ => None,
+                };
+                self.ground.tasks.spawn(async move {
+                    if let Some(run_id) = orphan {
+                        queue.take_over(run_id, stop).await;
+                    }
+                    queue.free(&name);
+                });
                 Err(error)
             }
         }
@@ -109,6 +137,7 @@ impl Queue {
         cluster: &str,
         settings: &ClusterSettings,
         note: Option<String>,
+        stop: &watch::Receiver<Stop>,
     ) -> Result<(Run, Result<Prepared, StepError>), ManualError> {
         if let Some(reason) = self.hindrance(cluster, &settings.spec).await? {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
@@ -117,6 +146,14 @@ impl Queue {
         let mut new =
             self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
         new.min_interval = Some(settings.manual_min_interval);
+        let asked = stop.borrow().clone();
+        match asked {
+            Stop::None => {}
+            Stop::Shutdown { .. } => return Err(ManualError::GoingDown),
+            Stop::Abort { reason, .. } => {
+                return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
+            }
+        }
         Ok((self.begin_run(new).await?, prepared))
     }
 
@@ -204,11 +241,15 @@ impl Queue {
     async fn wait_again(&self, cluster: &str, mut due: Vec<OccurrenceRow>, error: &StoreError) {
         tracing::error!(event = "store.unwritable", cluster, reason = %error);
         self.ground.clock.sleep(Duration::from_secs(1)).await;
-        if matches!(error, StoreError::Refused(_))
+        if let StoreError::Refused(why) = error
             && let Ok(waiting) = self.ground.store.waiting().await
         {
             // One of them was settled elsewhere; together with it the others would never start.
+            let before = due.len();
             due.retain(|row| waiting.iter().any(|still| still.occurrence == row.occurrence));
+            if due.len() == before {
+                return self.skip(due, why.clone()).await;
+            }
         }
         if let Some(slot) = self.lock().slots.get_mut(cluster) {
             slot.waiting.extend(due);

@@ -68,7 +68,7 @@ impl Rows {
             if let Some(pair) = self.timetable.get_mut(&(schedule, cluster)) {
                 pair.last_due = pair.last_due.max(Some(row.until.unwrap_or(due_at)));
             }
-            if !self.known(&row.occurrence) {
+            if !self.known(&row) {
                 self.occurrences.insert(row.occurrence.clone(), row.clone());
                 new.push(row);
             }
@@ -76,14 +76,16 @@ impl Rows {
         Ok(new)
     }
 
-    /// Known by itself or as part of a range.
-    fn known(&self, occurrence: &Occurrence) -> bool {
-        self.occurrences.contains_key(occurrence)
-            || self.occurrences.range(..=occurrence).any(|(key, row)| {
-                key.schedule == occurrence.schedule
-                    && key.cluster == occurrence.cluster
-                    && row.until >= Some(occurrence.due_at)
-            })
+    /// Known by itself or as part of a range. What was skipped as missed by a clock that was ahead has not been, once
+    /// its instant really comes.
+    fn known(&self, new: &OccurrenceRow) -> bool {
+        let occurrence = &new.occurrence;
+        self.occurrences.range(..=occurrence).any(|(key, row)| {
+            key.schedule == occurrence.schedule
+                && key.cluster == occurrence.cluster
+                && (key.due_at == occurrence.due_at || row.until >= Some(occurrence.due_at))
+                && !(rules::really_due(new) && row.fate == Fate::Skipped && row.missed)
+        })
     }
 
     pub(super) fn waiting(&self) -> Vec<OccurrenceRow> {

@@ -16,7 +16,7 @@ pub(super) fn claim(
     rows: Vec<OccurrenceRow>,
 ) -> Result<Vec<OccurrenceRow>, Failure> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO occurrences
+        "INSERT OR REPLACE INTO occurrences
              (schedule, cluster, due_at, until, count, start_at, start_until, missed, fate, reason)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
@@ -29,7 +29,7 @@ pub(super) fn claim(
         rules::may_claim(&row)?;
         let Occurrence { schedule, cluster, due_at } = &row.occurrence;
         forward.execute(params![schedule, cluster, At(row.until.unwrap_or(*due_at))])?;
-        if known(connection, &row.occurrence)? {
+        if known(connection, &row)? {
             continue;
         }
         insert.execute(params![
@@ -49,13 +49,16 @@ pub(super) fn claim(
     Ok(new)
 }
 
-/// Known by itself or as part of a range.
-fn known(connection: &Connection, occurrence: &Occurrence) -> Result<bool, Failure> {
+/// Known by itself or as part of a range. What was skipped as missed by a clock that was ahead has not been, once its
+/// instant really comes.
+fn known(connection: &Connection, row: &OccurrenceRow) -> Result<bool, Failure> {
     let mut statement = connection.prepare_cached(
         "SELECT 1 FROM occurrences
-         WHERE schedule = ?1 AND cluster = ?2 AND due_at <= ?3 AND (due_at = ?3 OR until >= ?3) LIMIT 1",
+         WHERE schedule = ?1 AND cluster = ?2 AND due_at <= ?3 AND (due_at = ?3 OR until >= ?3)
+           AND NOT (?4 AND fate = 'skipped' AND missed) LIMIT 1",
     )?;
-    Ok(statement.exists(params![occurrence.schedule, occurrence.cluster, At(occurrence.due_at)])?)
+    let Occurrence { schedule, cluster, due_at } = &row.occurrence;
+    Ok(statement.exists(params![schedule, cluster, At(*due_at), rules::really_due(row)])?)
 }
 
 pub(super) fn waiting(connection: &Connection) -> Result<Vec<OccurrenceRow>, Failure> {
