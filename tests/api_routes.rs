@@ -265,6 +265,22 @@ fn a_5xx_has_an_id_that_is_in_the_log() {
     bed.up.stop();
 }
 
+/// Whoever holds all connections keeps nobody from asking for health, and the log says so once.
+#[test]
+fn health_answers_although_silent_clients_hold_every_connection() {
+    let bed = Bed::new();
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&bed.tcp).unwrap()).collect();
+    for _ in 0..10 {
+        assert_eq!(bed.get("/health/ready").status, 200);
+    }
+    let crowded = bed.up.event("http.crowded");
+    assert_eq!((&crowded["listener"], &crowded["connections"]), (&json!("http"), &json!(256)));
+    drop(silent);
+    bed.up.signal("TERM");
+    let said: Vec<String> = bed.up.log.iter().collect();
+    assert!(!said.iter().any(|line| line.contains("http.crowded")), "{said:?}");
+}
+
 #[test]
 fn http_may_listen_on_a_unix_socket_and_acts_do_not_answer_there_either() {
     let place = Place::new();

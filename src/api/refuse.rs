@@ -37,7 +37,8 @@ pub fn bad_input(detail: impl Into<String>) -> Response {
     problem(StatusCode::BAD_REQUEST, &detail.into())
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+/// A problem document.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
@@ -72,7 +73,6 @@ pub async fn in_our_words(request: Request, next: Next) -> Response {
                 json!({ "message": "this path does not know that method: `Allow` lists those it knows" });
             (head.status, head.headers, Json(body)).into_response()
         }
-        StatusCode::PAYLOAD_TOO_LARGE => problem(response.status(), "the body is longer than 64 KiB"),
         StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
             let detail = axum::body::to_bytes(response.into_body(), 4096).await.unwrap_or_default();
             bad_input(String::from_utf8_lossy(&detail))

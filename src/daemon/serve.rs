@@ -93,7 +93,8 @@ async fn run(
     if let Some(address) = doors.http_address() {
         tracing::info!(event = "http.listening", address = %address);
     }
-    let shutdown = doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.tasks);
+    let shutdown =
+        doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.clock, &daemon.ground.tasks);
     feed_watchdog(&daemon, &notifier);
     tell(notifier.ready("running"));
     while let Some(signal) = signals.next().await {
