@@ -120,6 +120,7 @@ impl Doors {
             .layer(whole_body.clone())
             .layer(middleware::from_fn_with_state(hosts, refuse::local_only))
             .layer(middleware::from_fn(refuse::in_our_words))
+            .layer(middleware::from_fn(refuse::with_request_id))
             .with_state(state.clone());
         let owner = self.owner;
         let inside = routes::reading()
@@ -128,6 +129,7 @@ impl Doors {
             .layer(whole_body)
             .layer(middleware::from_fn(move |request, next| with_role(owner, request, next)))
             .layer(middleware::from_fn(refuse::in_our_words))
+            .layer(middleware::from_fn(refuse::with_request_id))
             .with_state(state);
         let stop = CancellationToken::new();
         let means = || (clock.clone(), tasks.clone());
