@@ -2,7 +2,7 @@
 
 use super::backups::{confirmed, said};
 use super::client::Client;
-use super::output::{cell, json as print_json, print, table};
+use super::output::{cell, complain, json as print_json, print, table};
 use super::{Failure, exit};
 use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
@@ -70,7 +70,7 @@ pub async fn resume(client: &Client, cluster: &str, yes: bool, as_json: bool) ->
     ))
 }
 
-/// `resume-exporting --if-ours`: asks a live daemon, else pays from the state file alone.
+/// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
 pub async fn pay(
     config: &Path,
     url: Option<&str>,
@@ -91,6 +91,13 @@ pub async fn pay(
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
+                // One that fails cannot pay: the state file still can, so long as it can be read.
+                Err(failure) if failure.code == exit::FAILED => {
+                    complain(&format!(
+                        "the daemon failed, so that the state file is read: {}",
+                        failure.message
+                    ));
+                }
                 Err(failure) => return Err(failure),
             }
         }
