@@ -144,7 +144,7 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
         emit("heard");
         assert_eq!(
             handle.set_level("loud").unwrap_err(),
-            "log level `loud` is not one: write error, warn, info, debug or trace, \
+            "log level `loud` is not one: write off, error, warn, info, debug or trace, \
              or a list such as `info,camunda_backupd::run=debug`"
         );
         emit("still heard");
@@ -162,6 +162,7 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
 #[case("info", &["error", "warn"])]
 #[case("trace", &["error", "warn"])]
 #[case("error", &["error"])]
+#[case("off", &[])]
 #[case("info,hyper=info", &["error", "warn", "info"])]
 #[case("warn,hyper::proto=info", &["error", "warn", "info"])]
 #[case("info,hyper=error", &["error"])]

@@ -6,7 +6,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Whether `level` can be used, without using it.
 pub fn check_level(level: &str) -> Result<(), String> {
@@ -21,7 +21,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
         Err(format!(
             "log level `{}` is not one: write {}, or a list such as `info,camunda_backupd::run=debug`",
             part.trim().escape_debug(),
-            "error, warn, info, debug or trace"
+            "off, error, warn, info, debug or trace"
         ))
     })
 }
@@ -32,7 +32,7 @@ pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
     let directives: Vec<String> = level.split(',').map(|part| directive(part.trim())).collect();
     EnvFilter::builder().parse(directives.join(",")).map_err(|e| {
         format!(
-            "log level `{}` is not one ({e}): write error, warn, info, debug or trace",
+            "log level `{}` is not one ({e}): write off, error, warn, info, debug or trace",
             level.escape_debug()
         )
     })
@@ -40,7 +40,7 @@ pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
 
 fn directive(part: &str) -> String {
     match part {
-        "error" | "warn" => part.to_owned(),
+        "off" | "error" | "warn" => part.to_owned(),
         level if !level.contains('=') => format!("warn,camunda_backupd={level}"),
         directive => directive.chars().filter(|c| !c.is_whitespace()).collect(),
     }
@@ -52,6 +52,7 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
+    #[case("off", "off")]
     #[case("error", "error")]
     #[case("warn", "warn")]
     #[case("info", "camunda_backupd=info,warn")]
@@ -66,7 +67,6 @@ mod tests {
     #[case("loud", "loud")]
     #[case("", "")]
     #[case("info,", "")]
-    #[case("off", "off")]
     #[case("info,run=loud", "run=loud")]
     #[case("[span{secret=1}]=trace", "[span{secret=1}]=trace")]
     #[case("in\nfo", "in\\nfo")]
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(
             filter(level).unwrap_err(),
             format!(
-                "log level `{named}` is not one: write error, warn, info, debug or trace, \
+                "log level `{named}` is not one: write off, error, warn, info, debug or trace, \
                  or a list such as `info,camunda_backupd::run=debug`"
             )
         );
