@@ -3,8 +3,9 @@
 
 use camunda_backupd::config::diagnostic::render;
 use camunda_backupd::config::upcoming::occurrences;
-use camunda_backupd::config::{self, CatchUp, Config, Environment, Limits, Listen, LogFormat, Manual};
-use camunda_backupd::domain::Keep;
+use camunda_backupd::config::{self, CatchUp, Config, Environment, Listen, Manual};
+use camunda_backupd::domain::{Keep, Limits};
+use camunda_backupd::logging::LogFormat;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

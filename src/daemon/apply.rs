@@ -6,8 +6,8 @@ use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{Keep, Pool};
 use crate::retention::PoolRule;
+use crate::run::Spec;
 use crate::run::queue::ClusterSettings;
-use crate::run::{Limits, Spec};
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -68,11 +68,7 @@ pub fn spec(cluster: &ClusterConfig) -> Spec {
     Spec {
         addresses: cluster.addresses.clone(),
         version: cluster.version.as_ref().map(ToString::to_string),
-        limits: Limits {
-            run_deadline: cluster.limits.run_deadline,
-            pause_budget: cluster.limits.pause_budget,
-            stall_after: cluster.limits.stall_after,
-        },
+        limits: cluster.limits,
     }
 }
 

@@ -2,12 +2,12 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
-use camunda_backupd::domain::{Addresses, Keep, Pool, SearchAddress};
+use camunda_backupd::domain::{Addresses, Keep, Limits, Pool, SearchAddress};
 use camunda_backupd::journal::{FailureClass, Outcome, Run};
 use camunda_backupd::retention::PoolRule;
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, ManualError, Queue};
-use camunda_backupd::run::{Ground, Limits, Spec};
+use camunda_backupd::run::{Ground, Spec};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::SharedStore;
 use camunda_backupd::store::memory::MemoryStore;
