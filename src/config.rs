@@ -13,9 +13,8 @@ pub mod secret;
 mod shape;
 mod source;
 pub mod upcoming;
-pub mod version;
 
-use crate::domain::{Addresses, Instant, Keep, Limits};
+use crate::domain::{Addresses, Instant, Keep, Limits, Version};
 use crate::logging::LogFormat;
 use crate::schedule::cron::Timing;
 pub use diagnostic::{Diagnostic, Level};
@@ -24,7 +23,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-pub use version::Version;
 
 /// Everything the daemon was told, checked, with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]

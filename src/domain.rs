@@ -2,11 +2,14 @@
 //!
 //! Owns the plain types every module may know. Must not do IO, read a clock or know any other module.
 
+mod version;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 use uuid::Uuid;
+pub use version::{Unsupported, Version};
 
 /// An instant on the wall clock, always UTC.
 pub type Instant = DateTime<Utc>;

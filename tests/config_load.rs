@@ -92,7 +92,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((search.url.as_str(), search.webapps_repository.as_str()), ("http://h:9200", "camunda"));
     assert_eq!(search.records.as_deref(), Some("zeebe-record*"));
     assert_eq!((cluster.limits, cluster.manual), (Limits::default(), Manual::default()));
-    assert_eq!((cluster.version, cluster.probe_interval), (None, Duration::from_mins(5)));
+    assert_eq!((&cluster.version, cluster.probe_interval), (&None, Duration::from_mins(5)));
 
     let schedule = &config.schedules["d"];
     assert_eq!((schedule.keep, schedule.catch_up, schedule.enabled), (Keep::default(), CatchUp::Once, true));
