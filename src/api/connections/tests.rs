@@ -38,8 +38,9 @@ fn house(open: usize, stay: Option<Duration>) -> House {
     let clock: SharedClock = ManualClock::at("2026-11-23T02:00:00Z".parse().unwrap());
     let permits = Arc::new(Semaphore::new(0));
     let waits = permits.clone();
-    let slow =
-        async move || waits.acquire().await.map(|permit| permit.forget()).map_or("closed", |()| "done");
+    let slow = async move || {
+        waits.acquire().await.map(tokio::sync::SemaphorePermit::forget).map_or("closed", |()| "done")
+    };
     let routes = Router::new()
         .route("/health", get(async || "well"))
         .route("/slow", get(slow))
