@@ -2,7 +2,7 @@
 
 use super::backups::{confirmed, said};
 use super::client::Client;
-use super::output::{cell, complain, json as print_json, print, table};
+use super::output::{cell, complain, json as print_json, print, rows, table};
 use super::{Failure, exit};
 use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
@@ -24,14 +24,7 @@ pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
         print_json(&debts);
         return Ok(exit::DONE);
     }
-    let rows: Vec<Vec<String>> = debts
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|d| {
-            ["cluster", "intended_at", "attempts", "last_error", "run_id"].map(|key| cell(&d[key])).to_vec()
-        })
-        .collect();
+    let rows = rows(&debts, ["cluster", "intended_at", "attempts", "last_error", "run_id"]);
     if rows.is_empty() {
         print("no cluster is owed a resume");
     } else {
