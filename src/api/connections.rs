@@ -4,6 +4,7 @@
 
 use super::refuse;
 use crate::clock::{SharedClock, Tasks, within};
+use crate::lock::lock;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -19,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -194,7 +195,7 @@ impl Seats {
     /// Whoever comes gets a seat as long as one is idle: the oldest of those is closed, so that silent clients cannot
     /// keep others from asking for health.
     fn take(&self) -> Option<Seat> {
-        let mut row = locked(&self.row);
+        let mut row = lock(&self.row);
         if row.taken.len() >= self.bounds.open {
             self.tell(&mut row.told);
             let idle = row.taken.iter().position(Seat::give_up)?;
@@ -206,7 +207,7 @@ impl Seats {
     }
 
     fn leave(&self, seat: &Seat) {
-        locked(&self.row).taken.retain(|other| !Arc::ptr_eq(&other.use_of, &seat.use_of));
+        lock(&self.row).taken.retain(|other| !Arc::ptr_eq(&other.use_of, &seat.use_of));
     }
 
     fn tell(&self, told: &mut Option<Duration>) {
@@ -226,7 +227,7 @@ impl Seats {
 impl Seat {
     /// Closes the connection unless something is being done for it.
     fn give_up(&self) -> bool {
-        let mut use_of = locked(&self.use_of);
+        let mut use_of = lock(&self.use_of);
         if *use_of == Use::Working {
             return false;
         }
@@ -236,7 +237,7 @@ impl Seat {
     }
 
     fn work(&self) -> Option<Working> {
-        let mut use_of = locked(&self.use_of);
+        let mut use_of = lock(&self.use_of);
         if *use_of == Use::GivenUp {
             return None;
         }
@@ -250,12 +251,8 @@ struct Working(Arc<Mutex<Use>>);
 
 impl Drop for Working {
     fn drop(&mut self) {
-        *locked(&self.0) = Use::Idle;
+        *lock(&self.0) = Use::Idle;
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{Keep, Pool};
+use crate::lock::lock;
 use crate::retention::PoolRule;
 use crate::run::Spec;
 use crate::run::queue::ClusterSettings;
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Daemon {
     /// Takes `new` over from whatever runs.
@@ -35,7 +36,7 @@ impl Daemon {
         self.dispatch.lock().await.sync().await?;
         let (clusters, schedules) = (new.clusters.len(), new.schedules.len());
         self.config.store(Arc::new(new));
-        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.config_refused) = None;
         tracing::info!(event = "config.loaded", clusters, schedules);
         Ok(())
     }
