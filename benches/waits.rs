@@ -9,8 +9,8 @@
 mod lab;
 
 use camunda_backupd::domain::Component;
+use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::{Entry, Event, Step};
-use camunda_backupd::run::Limits;
 use camunda_backupd::sim::locked;
 use camunda_backupd::sim::{self, Timing};
 use lab::Lab;

@@ -4,6 +4,7 @@
 //! `Control`, which the daemon implements, so that nothing here knows runs or timetables. Must not touch a cluster.
 
 pub mod acts;
+mod connections;
 pub mod health;
 pub mod listen;
 pub mod refuse;

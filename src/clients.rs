@@ -16,7 +16,6 @@ mod reading;
 pub mod search;
 pub mod seen;
 pub mod snapshot;
-pub mod version;
 pub mod webapp;
 pub mod zeebe;
 
@@ -27,7 +26,6 @@ pub use probe::{Capabilities, probe};
 pub use search::Search;
 pub use seen::{Listed, Part, Progress, Seen};
 pub use snapshot::{Snapshot, SnapshotState};
-pub use version::Version;
 pub use webapp::WebApp;
 pub use zeebe::Zeebe;
 

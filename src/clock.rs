@@ -4,9 +4,10 @@
 //! Must not know any other module but `domain`.
 
 use crate::domain::Instant;
+use crate::lock::lock;
 use futures::future::BoxFuture;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
@@ -73,14 +74,14 @@ impl ManualClock {
 
     /// Makes the wall clock jump; monotonic time does not notice.
     pub fn jump(&self, by: chrono::TimeDelta) {
-        let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wall = lock(&self.wall);
         *wall += by;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
-        let wall = *self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = *lock(&self.wall);
         wall + chrono::TimeDelta::from_std(self.start.elapsed()).unwrap_or_default()
     }
 

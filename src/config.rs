@@ -13,9 +13,9 @@ pub mod secret;
 mod shape;
 mod source;
 pub mod upcoming;
-pub mod version;
 
-use crate::domain::{Addresses, Instant, Keep};
+use crate::domain::{Addresses, Instant, Keep, Limits, Version};
+use crate::logging::LogFormat;
 use crate::schedule::cron::Timing;
 pub use diagnostic::{Diagnostic, Level};
 use serde::Deserialize;
@@ -23,7 +23,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-pub use version::Version;
 
 /// Everything the daemon was told, checked, with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,37 +93,6 @@ pub struct Log {
     pub level: String,
     /// How lines look.
     pub format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// journald under systemd, text on a terminal, else JSON.
-    Auto,
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
-    /// The journal's own protocol.
-    Journald,
-}
-
-/// `[clusters.NAME.limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// A run that takes longer is ended.
-    pub run_deadline: Duration,
-    /// Exporting that is paused for longer ends the run.
-    pub pause_budget: Duration,
-    /// A component without progress for so long ends the run.
-    pub stall_after: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { run_deadline: minutes(4 * 60), pause_budget: minutes(45), stall_after: minutes(15) }
-    }
 }
 
 /// What backups by hand may do.

@@ -14,13 +14,14 @@ pub mod signals;
 use crate::clients::SharedTransport;
 use crate::clock::{SharedClock, Tasks};
 use crate::config::Config;
+use crate::lock::lock;
 use crate::run::Ground;
 use crate::run::guardian::Guardian;
 use crate::run::queue::Queue;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
 use crate::store::{SharedStore, StoreError};
 use arc_swap::ArcSwap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Everything that lives as long as the process.
@@ -151,7 +152,7 @@ impl Daemon {
     /// Notes that a reload was refused; the running config goes on (rule I12).
     pub fn refuse_config(&self, why: String) {
         // Whoever reads the event finds it on /health.
-        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        *lock(&self.config_refused) = Some(why.clone());
         tracing::error!(event = "config.rejected", reason = why);
     }
 }

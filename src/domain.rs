@@ -2,10 +2,14 @@
 //!
 //! Owns the plain types every module may know. Must not do IO, read a clock or know any other module.
 
+mod version;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 use uuid::Uuid;
+pub use version::{Unsupported, Version};
 
 /// An instant on the wall clock, always UTC.
 pub type Instant = DateTime<Utc>;
@@ -253,6 +257,24 @@ pub struct Keep {
 impl Default for Keep {
     fn default() -> Self {
         Self { successful: 3, failed: 3 }
+    }
+}
+
+/// How long things may take; config `[clusters.NAME.limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// A run that takes longer is ended.
+    pub run_deadline: Duration,
+    /// Exporting that is paused for longer, from the pause's intent to our first resume, ends the run.
+    pub pause_budget: Duration,
+    /// A component without progress for so long ends the run.
+    pub stall_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self { run_deadline: minutes(4 * 60), pause_budget: minutes(45), stall_after: minutes(15) }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The flow, left to right, is also the order in which modules may know each other:
 //! `config -> schedule -> plan -> run (over clients) -> retention -> api`, with `store` under all of it.
-//! `domain` and `clock` are known by all and know nobody. `sim` is a Camunda cluster made of data:
+//! `domain`, `clock` and `lock` are known by all and know nobody. `sim` is a Camunda cluster made of data:
 //! it knows nothing of our plan, so it can tell when the plan is wrong.
 
 pub mod api;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod journal;
+mod lock;
 pub mod logging;
 pub mod plan;
 pub mod retention;

@@ -5,9 +5,8 @@
 
 mod self_managed;
 
-use crate::domain::{Component, Family, PauseMode};
+use crate::domain::{Component, Family, Limits, PauseMode};
 use crate::journal::Step;
-use crate::run::Limits;
 use serde::Serialize;
 use std::time::Duration;
 

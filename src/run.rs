@@ -16,11 +16,10 @@ mod window;
 
 use crate::clients::{Search, SharedTransport, WebApp, Zeebe};
 use crate::clock::{SharedClock, Tasks};
-use crate::domain::{Addresses, Component};
+use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What every part of this folder stands on.
 #[derive(Clone)]
@@ -46,27 +45,6 @@ pub struct Spec {
     pub version: Option<String>,
     /// Limits of the cluster.
     pub limits: Limits,
-}
-
-/// How long things may take; config `[clusters.NAME.limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Longest run.
-    pub run_deadline: Duration,
-    /// Longest time from the pause's intent to our first resume.
-    pub pause_budget: Duration,
-    /// Longest time without progress of any part.
-    pub stall_after: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            run_deadline: Duration::from_secs(4 * 3600),
-            pause_budget: Duration::from_secs(45 * 60),
-            stall_after: Duration::from_secs(15 * 60),
-        }
-    }
 }
 
 /// The `metadata` of our records snapshots: the proof that a backup is ours (design 6).

@@ -5,7 +5,7 @@
 #[path = "harness/process.rs"]
 mod process;
 
-use process::{Place, Up};
+use process::{Place, Up, owe_since};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -261,8 +261,60 @@ fn a_5xx_has_an_id_that_is_in_the_log() {
     assert_eq!(answer.status, 502, "{}", answer.body);
     assert!(answer.json()["message"].as_str().unwrap().contains("could not be resumed"));
     let id = answer.json()["request_id"].as_str().unwrap().to_owned();
+    assert_eq!(answer.header("x-request-id"), Some(id.clone()));
     assert_eq!(bed.up.event("request.failed")["request_id"], id.as_str());
     bed.up.stop();
+}
+
+#[test]
+fn every_answer_has_an_id_of_its_own() {
+    let bed = Bed::new();
+    let paths = [
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/health/backups",
+        "/v1/debts",
+        "/nothing",
+        "/v1/backups/x",
+    ];
+    let mut answers: Vec<Answer> = paths.iter().map(|path| bed.get(path)).collect();
+    answers.push(bed.get("/health"));
+    answers.push(bed.control("GET", "/health", ""));
+    let ids: std::collections::BTreeSet<uuid::Uuid> =
+        answers.iter().map(|answer| answer.header("x-request-id").unwrap().parse().unwrap()).collect();
+    assert_eq!(ids.len(), answers.len());
+    bed.up.stop();
+}
+
+#[test]
+fn a_failing_health_has_an_id_that_is_in_the_log() {
+    let place = Place::new();
+    owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
+    let up = Up::new(&place.good());
+    let tcp = up.event("http.listening")["address"].as_str().unwrap().to_owned();
+    let answer = ask(TcpStream::connect(&tcp).unwrap(), "GET", "/health", "Host: any.example\r\n", "");
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    let failed = up.event("request.failed");
+    assert_eq!(failed["request_id"], answer.header("x-request-id").unwrap().as_str());
+    assert_eq!((&failed["path"], &failed["status"]), (&json!("/health"), &json!(503)));
+    up.stop();
+}
+
+/// Whoever holds all connections keeps nobody from asking for health, and the log says so once.
+#[test]
+fn health_answers_although_silent_clients_hold_every_connection() {
+    let bed = Bed::new();
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&bed.tcp).unwrap()).collect();
+    for _ in 0..10 {
+        assert_eq!(bed.get("/health/ready").status, 200);
+    }
+    let crowded = bed.up.event("http.crowded");
+    assert_eq!((&crowded["listener"], &crowded["connections"]), (&json!("http"), &json!(256)));
+    drop(silent);
+    bed.up.signal("TERM");
+    let said: Vec<String> = bed.up.log.iter().collect();
+    assert!(!said.iter().any(|line| line.contains("http.crowded")), "{said:?}");
 }
 
 #[test]

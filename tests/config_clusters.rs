@@ -79,7 +79,7 @@ zeebe = 'http://h'
 version = '8.2.3'
 @daily",
     &[
-        "4:11: error: Camunda before 8.2.4 cannot be backed up, and this is 8.2.3; upgrade the cluster first",
+        "4:11: error: Camunda 8.2.3 is too old; backups need 8.2.4 or later, upgrade the cluster",
     ]
 )]
 #[case(
@@ -99,7 +99,7 @@ zeebe = 'http://h'
 version = '8.8'
 @daily",
     &[
-        "4:11: error: Camunda 8.8 is not yet supported; only 8.2.4 to 8.7 can be backed up for now",
+        "4:11: error: Camunda 8.8 is not yet supported; this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd",
     ]
 )]
 #[case(

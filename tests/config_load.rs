@@ -3,8 +3,9 @@
 
 use camunda_backupd::config::diagnostic::render;
 use camunda_backupd::config::upcoming::occurrences;
-use camunda_backupd::config::{self, CatchUp, Config, Environment, Limits, Listen, LogFormat, Manual};
-use camunda_backupd::domain::Keep;
+use camunda_backupd::config::{self, CatchUp, Config, Environment, Listen, Manual};
+use camunda_backupd::domain::{Keep, Limits};
+use camunda_backupd::logging::LogFormat;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,7 +92,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((search.url.as_str(), search.webapps_repository.as_str()), ("http://h:9200", "camunda"));
     assert_eq!(search.records.as_deref(), Some("zeebe-record*"));
     assert_eq!((cluster.limits, cluster.manual), (Limits::default(), Manual::default()));
-    assert_eq!((cluster.version, cluster.probe_interval), (None, Duration::from_mins(5)));
+    assert_eq!((&cluster.version, cluster.probe_interval), (&None, Duration::from_mins(5)));
 
     let schedule = &config.schedules["d"];
     assert_eq!((schedule.keep, schedule.catch_up, schedule.enabled), (Keep::default(), CatchUp::Once, true));

@@ -3,6 +3,7 @@
 
 use camunda_backupd::clock::ManualClock;
 use camunda_backupd::logging::{LogHandle, Sink, build};
+use rstest::rstest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,6 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// This program is a crate of its own, so that it has to be asked for.
+const INFO: &str = "info,logging=info";
 const SOON: Duration = Duration::from_secs(20);
 
 /// What was written.
@@ -55,7 +58,7 @@ fn json_lines(level: &str, emit: impl FnOnce(&LogHandle)) -> Vec<Value> {
 #[test]
 fn an_event_is_one_flat_json_object() {
     let capture = Capture::default();
-    log("info", Sink::json(Box::new(capture.clone())), |_| {
+    log(INFO, Sink::json(Box::new(capture.clone())), |_| {
         tracing::error!(
             event = "run.failed",
             run_id = %"0190-7",
@@ -88,7 +91,7 @@ fn an_event_is_one_flat_json_object() {
 
 #[test]
 fn spans_lend_their_fields_and_the_event_wins() {
-    let lines = json_lines("info", |_| {
+    let lines = json_lines(INFO, |_| {
         let run =
             tracing::info_span!("run", run_id = "r1", cluster = "orders", component = tracing::field::Empty);
         let _in_run = run.enter();
@@ -107,7 +110,7 @@ fn spans_lend_their_fields_and_the_event_wins() {
 fn text_from_elsewhere_can_neither_flood_nor_forge() {
     let answer = format!("first\n{{\"event\":\"run.succeeded\"}}\u{1b}[2J{}", "x".repeat(100_000));
     let capture = Capture::default();
-    log("info", Sink::json(Box::new(capture.clone())), |_| {
+    log(INFO, Sink::json(Box::new(capture.clone())), |_| {
         tracing::info!(event = "step.finished", reason = answer, outcome = ?answer, "{answer}");
     });
 
@@ -126,8 +129,7 @@ fn text_from_elsewhere_can_neither_flood_nor_forge() {
 
 #[test]
 fn a_field_cannot_take_the_place_of_what_every_line_has() {
-    let lines =
-        json_lines("info", |_| tracing::info!(event = "x", level = "fake", timestamp = 1_u64, "hello"));
+    let lines = json_lines(INFO, |_| tracing::info!(event = "x", level = "fake", timestamp = 1_u64, "hello"));
 
     assert_eq!((&lines[0]["level"], &lines[0]["field_level"]), (&json!("info"), &json!("fake")));
     assert_eq!(lines[0]["field_timestamp"], 1);
@@ -135,14 +137,14 @@ fn a_field_cannot_take_the_place_of_what_every_line_has() {
 
 #[test]
 fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
-    let lines = json_lines("info", |handle| {
+    let lines = json_lines(INFO, |handle| {
         let emit = |event| tracing::debug!(target: "camunda_backupd", event);
         emit("unheard");
         handle.set_level("debug").unwrap();
         emit("heard");
         assert_eq!(
             handle.set_level("loud").unwrap_err(),
-            "log level `loud` is not one: write error, warn, info, debug or trace, \
+            "log level `loud` is not one: write off, error, warn, info, debug or trace, \
              or a list such as `info,camunda_backupd::run=debug`"
         );
         emit("still heard");
@@ -155,24 +157,44 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
     assert_eq!(events, ["heard", "still heard", "warned"]);
 }
 
-#[test]
-fn other_crates_are_never_written_below_info_because_they_log_headers() {
-    let lines = json_lines("trace", |_| {
-        tracing::debug!(target: "hyper::proto", "authorization: Bearer 123");
-        tracing::debug!(target: "camunda_backupd_other", "not ours either");
+/// What a crate other than ours says on every level, and what of it is written.
+#[rstest]
+#[case("info", &["error", "warn"])]
+#[case("trace", &["error", "warn"])]
+#[case("error", &["error"])]
+#[case("off", &[])]
+#[case("info,hyper=info", &["error", "warn", "info"])]
+#[case("warn,hyper::proto=info", &["error", "warn", "info"])]
+#[case("info,hyper=error", &["error"])]
+#[case("camunda_backupd=info", &[])]
+// Below `info`, HTTP crates log requests with their headers.
+#[case("trace,hyper=trace", &["error", "warn", "info"])]
+fn other_crates_are_written_from_warn_on_and_below_info_never(#[case] level: &str, #[case] written: &[&str]) {
+    let lines = json_lines(level, |_| {
+        tracing::error!(target: "hyper::proto", "broken");
+        tracing::warn!(target: "hyper::proto", "strange");
         tracing::info!(target: "hyper::proto", "listening");
+        tracing::debug!(target: "hyper::proto", "authorization: Bearer 123");
+        tracing::trace!(target: "hyper::proto", "authorization: Bearer 123");
+    });
+    let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, written);
+}
+
+#[test]
+fn who_only_begins_with_our_name_is_another() {
+    let lines = json_lines("trace", |_| {
+        tracing::debug!(target: "camunda_backupd_other", "not ours");
         tracing::trace!(target: "camunda_backupd::run", event = "poll");
     });
-
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert_eq!((&lines[0]["target"], &lines[0]["message"]), (&json!("hyper::proto"), &json!("listening")));
-    assert_eq!((&lines[1]["event"], lines[1].get("target")), (&json!("poll"), None));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!((&lines[0]["event"], lines[0].get("target")), (&json!("poll"), None));
 }
 
 #[test]
 fn text_is_one_line_for_people() {
     let capture = Capture::default();
-    log("info", Sink::text(Box::new(capture.clone())), |_| {
+    log(INFO, Sink::text(Box::new(capture.clone())), |_| {
         tracing::warn!(event = "backup.missing", cluster = "orders", reason = "it said \"gone\"", "look");
     });
 
@@ -204,7 +226,7 @@ fn the_journal_gets_fields_that_can_be_searched_for() {
     let path = dir.path().join("journal");
     let journal = UnixDatagram::bind(&path).unwrap();
     journal.set_read_timeout(Some(SOON)).unwrap();
-    log("info", Sink::journal(&path).unwrap(), |_| {
+    log(INFO, Sink::journal(&path).unwrap(), |_| {
         tracing::error!(
             event = "run.failed",
             run_id = "r1",
@@ -277,7 +299,7 @@ fn a_reader_that_hangs_costs_counted_lines_and_never_the_daemon() {
     let (let_go, go_on) = channel();
     let sink = Sink::json(Box::new(Hanging { took, go_on, capture: capture.clone() }));
     let emitted = 20_000;
-    log("info", sink, |handle| {
+    log(INFO, sink, |handle| {
         let long = "z".repeat(1000);
         tracing::info!(event = "first");
         taken.recv_timeout(SOON).unwrap();

@@ -7,9 +7,9 @@
 mod lab;
 
 use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::Limits;
 use camunda_backupd::domain::{Component, Instant, RunId};
 use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus, RunView, Step};
-use camunda_backupd::run::Limits;
 use camunda_backupd::run::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
 use camunda_backupd::store::Debt;

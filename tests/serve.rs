@@ -6,7 +6,10 @@
 mod process;
 
 use process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
+use rstest::rstest;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::Ordering;
 
 #[test]
@@ -227,6 +230,42 @@ fn a_living_daemon_is_found_although_its_config_was_broken_meanwhile() {
     assert!(began.elapsed() < std::time::Duration::from_secs(15));
     up.signal("CONT");
     up.stop();
+}
+
+/// A daemon that is there and cannot do it: its state file tells all the same.
+#[rstest]
+#[case("500 Internal Server Error", 0, 1)]
+#[case("503 Service Unavailable", 0, 1)]
+#[case("403 Forbidden", 4, 0)]
+fn a_daemon_that_fails_is_as_good_as_none(
+    #[case] status: &'static str,
+    #[case] code: i32,
+    #[case] paid: usize,
+) {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe(&place.path("state"), &zeebe);
+    std::fs::create_dir(place.path("run")).unwrap();
+    let control = UnixListener::bind(place.path("run").join("control.sock")).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let (mut stream, _) = control.accept().unwrap();
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).unwrap();
+        let body = r#"{"message":"the state file cannot be written","kind":"failed"}"#;
+        let length_of_it = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length_of_it}\r\n\r\n{body}"
+        )
+        .unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
+    assert!(daemon.join().unwrap().starts_with("POST /v1/debts/pay "));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (paid, 1 - paid));
 }
 
 #[test]

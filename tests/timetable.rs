@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::config::{
-    CatchUp, ClusterConfig, Config, Daemon, Http, Limits, Listen, Log, LogFormat, Manual, ScheduleConfig,
+    CatchUp, ClusterConfig, Config, Daemon, Http, Listen, Log, Manual, ScheduleConfig,
 };
-use camunda_backupd::domain::{Addresses, Instant, Keep};
+use camunda_backupd::domain::{Addresses, Instant, Keep, Limits};
+use camunda_backupd::logging::LogFormat;
 use camunda_backupd::schedule::Timetable;
 use camunda_backupd::schedule::cron::Timing;
 use camunda_backupd::store::{Fate, OccurrenceRow, TimetableRow};

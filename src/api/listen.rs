@@ -3,26 +3,26 @@
 //! Opens before the daemon starts, so that a taken port is known before anything runs.
 
 use super::acts::{self, Role};
+use super::connections::{self, Bounds};
 use super::routes::{self, ApiState};
 use super::{Control, refuse};
-use crate::clock::Tasks;
+use crate::clock::{SharedClock, Tasks};
 use crate::config::{Config, Listen};
 use crate::store::SharedStore;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::serve::IncomingStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-/// Longest request body.
-const BODY: usize = 64 * 1024;
+/// Where everybody may ask, every answer is quick.
+const OUTSIDE: Bounds = Bounds { listener: "http", open: 256, stay: Some(Duration::from_secs(60)) };
+/// An act may take as long as its caller waits.
+const INSIDE: Bounds = Bounds { listener: "control", open: 64, stay: None };
 
 /// Open listeners.
 pub struct Doors {
@@ -105,38 +105,45 @@ impl Doors {
     }
 
     /// Answers until the token is cancelled.
-    pub fn serve(self, store: SharedStore, control: Arc<dyn Control>, tasks: &Tasks) -> CancellationToken {
+    pub fn serve(
+        self,
+        store: SharedStore,
+        control: Arc<dyn Control>,
+        clock: &SharedClock,
+        tasks: &Tasks,
+    ) -> CancellationToken {
         let state = ApiState { store, control };
         let hosts = Arc::new(self.hosts);
+        let whole_body = middleware::from_fn_with_state(clock.clone(), connections::whole_body);
         let outside = routes::reading()
             .fallback(refuse::no_such_path)
+            .layer(whole_body.clone())
             .layer(middleware::from_fn_with_state(hosts, refuse::local_only))
             .layer(middleware::from_fn(refuse::in_our_words))
-            .layer(DefaultBodyLimit::max(BODY))
+            .layer(middleware::from_fn(refuse::with_request_id))
             .with_state(state.clone());
         let owner = self.owner;
-        let inside: Router = routes::reading()
+        let inside = routes::reading()
             .merge(acts::acting())
             .fallback(refuse::no_such_path)
+            .layer(whole_body)
             .layer(middleware::from_fn(move |request, next| with_role(owner, request, next)))
             .layer(middleware::from_fn(refuse::in_our_words))
-            .layer(DefaultBodyLimit::max(BODY))
+            .layer(middleware::from_fn(refuse::with_request_id))
             .with_state(state);
         let stop = CancellationToken::new();
-        let stopped = |stop: &CancellationToken| stop.clone().cancelled_owned();
+        let means = || (clock.clone(), tasks.clone());
         match self.http {
             Http::Tcp(listener) => {
-                let serve = axum::serve(listener, outside).with_graceful_shutdown(stopped(&stop));
-                tasks.spawn(async move { serve.await });
+                let answer = connections::answer(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
+                tasks.spawn(answer);
             }
             Http::Unix(listener) => {
-                let serve = axum::serve(listener, outside).with_graceful_shutdown(stopped(&stop));
-                tasks.spawn(async move { serve.await });
+                let answer = connections::answer(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
+                tasks.spawn(answer);
             }
         }
-        let inside = inside.into_make_service_with_connect_info::<Peer>();
-        let serve = axum::serve(self.control, inside).with_graceful_shutdown(stopped(&stop));
-        tasks.spawn(async move { serve.await });
+        tasks.spawn(connections::answer(self.control, inside, INSIDE, Peer::of, means(), stop.clone()));
         stop
     }
 }
@@ -147,14 +154,14 @@ struct Peer {
     uid: Option<u32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|c| c.uid()) }
+impl Peer {
+    fn of(io: &UnixStream) -> Self {
+        Self { uid: io.peer_cred().ok().map(|c| c.uid()) }
     }
 }
 
 async fn with_role(owner: u32, mut request: Request, next: Next) -> Response {
-    let uid = request.extensions().get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(peer)| peer.uid);
+    let uid = request.extensions().get::<Peer>().and_then(|peer| peer.uid);
     let role = if uid == Some(0) || uid == Some(owner) { Role::Admin } else { Role::Operate };
     request.extensions_mut().insert(role);
     next.run(request).await

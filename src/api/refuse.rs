@@ -3,11 +3,14 @@
 use super::{Refusal, RefusalKind};
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::sync::Arc;
+
+/// Where an answer says its id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -18,13 +21,16 @@ impl IntoResponse for Refusal {
             RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut body = json!({ "message": self.message, "kind": self.kind });
-        if status.is_server_error() {
-            // The operator finds the line of the log by this id.
-            let id = uuid::Uuid::now_v7();
+        // The operator finds the line of the log by this id.
+        let id = status.is_server_error().then(uuid::Uuid::now_v7);
+        if let Some(id) = id {
             tracing::error!(event = "request.failed", request_id = %id, status = status.as_u16(), reason = %self.message);
             body["request_id"] = json!(id);
         }
         let mut response = (status, Json(body)).into_response();
+        if let Some(id) = id {
+            name(&mut response, id);
+        }
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -32,12 +38,36 @@ impl IntoResponse for Refusal {
     }
 }
 
+fn name(response: &mut Response, id: uuid::Uuid) {
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+}
+
+/// Every answer has an id; that of a failure is in the log.
+pub async fn with_request_id(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if response.headers().contains_key(REQUEST_ID) {
+        return response;
+    }
+    let id = uuid::Uuid::now_v7();
+    let status = response.status();
+    if status.is_server_error() {
+        // A failing health is an answer, not an error of its own: what fails stands in its body.
+        tracing::warn!(event = "request.failed", request_id = %id, status = status.as_u16(), path);
+    }
+    name(&mut response, id);
+    response
+}
+
 /// 400 with a problem document.
 pub fn bad_input(detail: impl Into<String>) -> Response {
     problem(StatusCode::BAD_REQUEST, &detail.into())
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+/// A problem document.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
@@ -72,7 +102,6 @@ pub async fn in_our_words(request: Request, next: Next) -> Response {
                 json!({ "message": "this path does not know that method: `Allow` lists those it knows" });
             (head.status, head.headers, Json(body)).into_response()
         }
-        StatusCode::PAYLOAD_TOO_LARGE => problem(response.status(), "the body is longer than 64 KiB"),
         StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
             let detail = axum::body::to_bytes(response.into_body(), 4096).await.unwrap_or_default();
             bad_input(String::from_utf8_lossy(&detail))

@@ -1,7 +1,7 @@
 //! Commands about backups and schedules, through the daemon.
 
 use super::client::Client;
-use super::output::{cell, complain, json as print_json, print, table};
+use super::output::{cell, complain, json as print_json, print, rows, table};
 use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::domain::BackupId;
@@ -91,16 +91,8 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
         print_json(&backups);
         return Ok(exit::DONE);
     }
-    let rows: Vec<Vec<String>> = backups
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|b| {
-            ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"]
-                .map(|key| cell(&b[key]))
-                .to_vec()
-        })
-        .collect();
+    let keys = ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"];
+    let rows = rows(&backups, keys);
     if rows.is_empty() {
         print("there are no backups yet");
     } else {

@@ -2,7 +2,7 @@
 
 use super::backups::{confirmed, said};
 use super::client::Client;
-use super::output::{cell, json as print_json, print, table};
+use super::output::{cell, complain, json as print_json, print, rows, table};
 use super::{Failure, exit};
 use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
@@ -24,14 +24,7 @@ pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
         print_json(&debts);
         return Ok(exit::DONE);
     }
-    let rows: Vec<Vec<String>> = debts
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|d| {
-            ["cluster", "intended_at", "attempts", "last_error", "run_id"].map(|key| cell(&d[key])).to_vec()
-        })
-        .collect();
+    let rows = rows(&debts, ["cluster", "intended_at", "attempts", "last_error", "run_id"]);
     if rows.is_empty() {
         print("no cluster is owed a resume");
     } else {
@@ -70,7 +63,7 @@ pub async fn resume(client: &Client, cluster: &str, yes: bool, as_json: bool) ->
     ))
 }
 
-/// `resume-exporting --if-ours`: asks a live daemon, else pays from the state file alone.
+/// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
 pub async fn pay(
     config: &Path,
     url: Option<&str>,
@@ -91,6 +84,13 @@ pub async fn pay(
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
+                // One that fails cannot pay: the state file still can, so long as it can be read.
+                Err(failure) if failure.code == exit::FAILED => {
+                    complain(&format!(
+                        "the daemon failed, so that the state file is read: {}",
+                        failure.message
+                    ));
+                }
                 Err(failure) => return Err(failure),
             }
         }

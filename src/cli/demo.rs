@@ -78,7 +78,7 @@ async fn run(
         .await
         .map_err(|error| failed(error.to_string()))?;
     daemon.start_rounds();
-    let shutdown = doors.serve(store.clone(), daemon.clone(), &daemon.tasks());
+    let shutdown = doors.serve(store.clone(), daemon.clone(), clock, &daemon.tasks());
     watch(&store, clock, period).await?;
     daemon.stop(|_| {}).await;
     shutdown.cancel();

@@ -1,10 +1,9 @@
 //! Commands that need no daemon: `check`, `plan`, `next`.
 
 use super::{Failure, exit, output};
-use crate::clients::Version;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
-use crate::domain::{Component, Family, Instant, PauseMode};
+use crate::domain::{Component, Family, Instant, PauseMode, Version};
 use crate::plan::{PlanInput, plan as plan_of};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -73,11 +72,6 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
             format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
         )
     })?;
-    let version = settings.version.as_ref().map(ToString::to_string);
-    let soft = version
-        .as_deref()
-        .and_then(|v| v.parse::<Version>().ok())
-        .is_none_or(|v| (v.major, v.minor, v.patch) >= (8, 4, 7));
     let a = &settings.addresses;
     let components: Vec<Component> = [
         (Component::Operate, a.operate.is_some()),
@@ -93,7 +87,7 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let plan = plan_of(&PlanInput {
         cluster,
         family: Family::V82To87,
-        pause: if soft { PauseMode::Soft } else { PauseMode::Hard },
+        pause: settings.version.as_ref().map_or(PauseMode::Soft, Version::pause),
         components: &components,
         limits: spec.limits,
     });
@@ -101,7 +95,7 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
         output::json(&json!(plan));
         return Ok(exit::DONE);
     }
-    let assumed = if version.is_some() {
+    let assumed = if settings.version.is_some() {
         ""
     } else {
         " (assumed; the version is asked of the cluster when a run begins)"

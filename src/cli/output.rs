@@ -38,6 +38,12 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
     print(&table.to_string());
 }
 
+/// One row for each object of a JSON list, with the cells named.
+pub fn rows<const N: usize>(list: &Value, keys: [&str; N]) -> Vec<Vec<String>> {
+    let objects = list.as_array().into_iter().flatten();
+    objects.map(|object| keys.map(|key| cell(&object[key])).to_vec()).collect()
+}
+
 /// A JSON value as a cell.
 pub fn cell(value: &Value) -> String {
     match value {

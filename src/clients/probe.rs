@@ -5,14 +5,13 @@
 use super::call::{Caller, READ};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{count, text, word};
-use super::{Method, SharedTransport, Version};
-use crate::domain::{Addresses, Component, Family, PauseMode};
-use serde::{Deserialize, Serialize};
+use super::{Method, SharedTransport};
+use crate::domain::{Addresses, Component, Family, PauseMode, Version};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What a cluster is and can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Version from the config, else of the brokers, else of the gateway.
     pub version: Version,
@@ -95,7 +94,7 @@ pub async fn probe(
             None => return Err(unknown_version(&zeebe, unread)),
         },
     };
-    let family = version.family().map_err(|error| refused("zeebe", error))?;
+    let family = version.family().map_err(|error| refused("zeebe", error.to_string()))?;
     let partitions = match topology.partitions {
         Some(partitions) => Some(partitions),
         None => partitions_of_cluster(&zeebe).await,
@@ -323,10 +322,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster.")]
+    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster")]
     #[case(
         "8.8.0",
-        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd."
+        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd"
     )]
     #[tokio::test]
     async fn a_version_outside_the_family_is_refused(#[case] version: &str, #[case] sentence: &str) {

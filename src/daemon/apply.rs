@@ -5,12 +5,13 @@
 use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{Keep, Pool};
+use crate::lock::lock;
 use crate::retention::PoolRule;
+use crate::run::Spec;
 use crate::run::queue::ClusterSettings;
-use crate::run::{Limits, Spec};
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Daemon {
     /// Takes `new` over from whatever runs.
@@ -37,7 +38,7 @@ impl Daemon {
         self.dispatch.lock().await.sync().await?;
         let (clusters, schedules) = (new.clusters.len(), new.schedules.len());
         self.config.store(Arc::new(new));
-        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.config_refused) = None;
         tracing::info!(event = "config.loaded", clusters, schedules);
         Ok(())
     }
@@ -76,11 +77,7 @@ pub fn spec(cluster: &ClusterConfig) -> Spec {
     Spec {
         addresses: cluster.addresses.clone(),
         version: cluster.version.as_ref().map(ToString::to_string),
-        limits: Limits {
-            run_deadline: cluster.limits.run_deadline,
-            pause_budget: cluster.limits.pause_budget,
-            stall_after: cluster.limits.stall_after,
-        },
+        limits: cluster.limits,
     }
 }
 

@@ -5,10 +5,10 @@ use crate::api::{Act, AdoptReport, Control, Live, Refusal, RefusalKind};
 use crate::clients::{ExportingState, Zeebe};
 use crate::domain::{BackupId, BackupState, RunId};
 use crate::journal::FailureClass;
+use crate::lock::lock;
 use crate::run::queue::ManualError;
 use crate::run::{adopt, prepare};
 use crate::store::{BackupFilter, StoreError};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
@@ -59,18 +59,16 @@ impl Daemon {
 
 impl Control for Daemon {
     fn live(&self) -> Live {
-        let lock =
-            |m: &std::sync::Mutex<Option<String>>| m.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Live {
             config: self.config.load_full(),
             started_at: self.started_at,
             now: self.ground.clock.now(),
             since_tick: self.timetable.since_tick(),
-            config_refused: lock(&self.config_refused),
+            config_refused: lock(&self.config_refused).clone(),
             store_error: self.timetable.store_error(),
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
-            clusters: self.looks.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            clusters: lock(&self.looks).clone(),
         }
     }
 

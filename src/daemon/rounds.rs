@@ -7,12 +7,13 @@ use super::Daemon;
 use crate::api::LiveCluster;
 use crate::clients::ExportingState;
 use crate::domain::BackupState;
+use crate::lock::lock;
 use crate::run::prepare;
 use crate::store::BackupFilter;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -141,7 +142,7 @@ impl Daemon {
                         "exporting is paused and the pause is not ours: whoever paused it must resume it"
                 );
             }
-            self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(name, look);
+            lock(&self.looks).insert(name, look);
         }
     }
 

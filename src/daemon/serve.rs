@@ -52,7 +52,7 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
         }
     };
     let config = loaded.config;
-    let log = logging::init(&config.log.level, format(config.log.format)).map_err(refused);
+    let log = logging::init(&config.log.level, config.log.format).map_err(refused);
     let log = match log {
         Ok(log) => log,
         Err(refused) => return Err(refused.after_paying(&config.daemon.state_dir, &clock, None).await),
@@ -101,7 +101,8 @@ async fn run(
     if let Some(address) = doors.http_address() {
         tracing::info!(event = "http.listening", address = %address);
     }
-    let shutdown = doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.tasks);
+    let shutdown =
+        doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.clock, &daemon.ground.tasks);
     feed_watchdog(&daemon, &notifier);
     tell(notifier.ready("running"));
     while let Some(signal) = signals.next().await {
@@ -216,15 +217,6 @@ fn one_line(diagnostic: &Diagnostic) -> String {
         diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
     let help = diagnostic.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default();
     format!("{place}{}{help}", diagnostic.message)
-}
-
-fn format(format: config::LogFormat) -> logging::LogFormat {
-    match format {
-        config::LogFormat::Auto => logging::LogFormat::Auto,
-        config::LogFormat::Json => logging::LogFormat::Json,
-        config::LogFormat::Text => logging::LogFormat::Text,
-        config::LogFormat::Journald => logging::LogFormat::Journald,
-    }
 }
 
 fn refused(error: impl std::fmt::Display) -> Refused {

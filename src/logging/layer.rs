@@ -12,13 +12,6 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 const OUR_TARGET: &str = "camunda_backupd";
-/// Crates that tell of their own comings and goings at `info`.
-const CHATTY: [&str; 2] = ["tokio_cron_scheduler", "rusqlite_migration"];
-
-fn is_wanted(metadata: &tracing::Metadata<'_>) -> bool {
-    let chatty = CHATTY.iter().any(|name| metadata.target().starts_with(name));
-    *metadata.level() <= if chatty { Level::WARN } else { Level::INFO }
-}
 
 pub(super) struct Output {
     queue: Arc<Queue>,
@@ -34,10 +27,9 @@ impl<S> Layer<S> for Output
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    /// Below `info`, HTTP crates log requests with their headers: that is never written, whatever the level. Of some
-    /// crates only warnings say anything to an operator.
+    /// Below `info`, HTTP crates log requests with their headers: that is never written, whatever the level.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        is_wanted(metadata) || is_ours(metadata.target())
+        *metadata.level() <= Level::INFO || is_ours(metadata.target())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {

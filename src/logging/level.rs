@@ -1,11 +1,12 @@
 //! `[log] level`: a level, or a list of `target=level`.
 //!
 //! Owns its grammar, which is narrower than tracing-subscriber's: that one takes any unknown word
-//! for a target and logs everything of it. Must not know where lines go.
+//! for a target and logs everything of it. And a level alone is ours: of other crates, only warnings
+//! and errors say anything to an operator who did not ask for more. Must not know where lines go.
 
 use tracing_subscriber::EnvFilter;
 
-const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Whether `level` can be used, without using it.
 pub fn check_level(level: &str) -> Result<(), String> {
@@ -20,7 +21,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
         Err(format!(
             "log level `{}` is not one: write {}, or a list such as `info,camunda_backupd::run=debug`",
             part.trim().escape_debug(),
-            "error, warn, info, debug or trace"
+            "off, error, warn, info, debug or trace"
         ))
     })
 }
@@ -28,13 +29,21 @@ pub fn check_level(level: &str) -> Result<(), String> {
 /// The filter for `level`.
 pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
     check_level(level)?;
-    let directives: String = level.chars().filter(|c| !c.is_whitespace()).collect();
-    EnvFilter::builder().parse(directives).map_err(|e| {
+    let directives: Vec<String> = level.split(',').map(|part| directive(part.trim())).collect();
+    EnvFilter::builder().parse(directives.join(",")).map_err(|e| {
         format!(
-            "log level `{}` is not one ({e}): write error, warn, info, debug or trace",
+            "log level `{}` is not one ({e}): write off, error, warn, info, debug or trace",
             level.escape_debug()
         )
     })
+}
+
+fn directive(part: &str) -> String {
+    match part {
+        "off" | "error" | "warn" => part.to_owned(),
+        level if !level.contains('=') => format!("warn,camunda_backupd={level}"),
+        directive => directive.chars().filter(|c| !c.is_whitespace()).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -43,8 +52,12 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("info", "info")]
-    #[case("info, camunda_backupd::run=debug", "camunda_backupd::run=debug,info")]
+    #[case("off", "off")]
+    #[case("error", "error")]
+    #[case("warn", "warn")]
+    #[case("info", "camunda_backupd=info,warn")]
+    #[case("trace, hyper=info", "camunda_backupd=trace,hyper=info,warn")]
+    #[case("info, camunda_backupd::run=debug", "camunda_backupd::run=debug,camunda_backupd=info,warn")]
     #[case("camunda_backupd=trace,hyper-util=error", "camunda_backupd=trace,hyper-util=error")]
     fn levels_and_targets_are_taken(#[case] level: &str, #[case] means: &str) {
         assert_eq!(filter(level).unwrap().to_string(), means);
@@ -54,7 +67,6 @@ mod tests {
     #[case("loud", "loud")]
     #[case("", "")]
     #[case("info,", "")]
-    #[case("off", "off")]
     #[case("info,run=loud", "run=loud")]
     #[case("[span{secret=1}]=trace", "[span{secret=1}]=trace")]
     #[case("in\nfo", "in\\nfo")]
@@ -62,7 +74,7 @@ mod tests {
         assert_eq!(
             filter(level).unwrap_err(),
             format!(
-                "log level `{named}` is not one: write error, warn, info, debug or trace, \
+                "log level `{named}` is not one: write off, error, warn, info, debug or trace, \
                  or a list such as `info,camunda_backupd::run=debug`"
             )
         );

@@ -7,6 +7,7 @@ use super::record::{Fields, Record, Value};
 use super::render;
 use crate::clock::SharedClock;
 use crate::domain::Instant;
+use crate::lock::lock;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
@@ -178,7 +179,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

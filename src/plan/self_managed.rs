@@ -92,8 +92,8 @@ fn step(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Limits;
     use crate::domain::PauseMode;
-    use crate::run::Limits;
 
     fn order(components: &[Component]) -> Vec<String> {
         let input = PlanInput {

@@ -9,13 +9,14 @@ use crate::clients::ClientError;
 use crate::clock::within;
 use crate::domain::Instant;
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
+use crate::lock::lock;
 use crate::plan::{Plan, PlannedStep};
 use crate::store::{Debt, StoreError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -93,10 +94,6 @@ pub struct Execution {
     evidence: Mutex<VecDeque<Value>>,
     proof: Mutex<BTreeMap<String, Value>>,
     stop: watch::Receiver<Stop>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Execution {

@@ -7,9 +7,10 @@ use super::Ground;
 use crate::clients::Zeebe;
 use crate::clock::within;
 use crate::domain::{Instant, RunId};
+use crate::lock::lock;
 use crate::store::{Debt, StoreError};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A resume waits for its own record no longer than this.
@@ -88,12 +89,12 @@ impl Guardian {
 
     /// A live run answers for its own debt until `release`.
     pub fn claim(&self, run_id: RunId) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(run_id);
+        lock(&self.taken).insert(run_id);
     }
 
     /// The run has ended or gives its debt up.
     pub fn release(&self, run_id: RunId) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&run_id);
+        lock(&self.taken).remove(&run_id);
     }
 
     /// Starts a payment for every debt that nobody is on. Returns how many debts are open.
@@ -101,7 +102,7 @@ impl Guardian {
         let debts = self.ground.store.debts().await?;
         let open = debts.len();
         for debt in debts {
-            if self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(debt.run_id) {
+            if lock(&self.taken).insert(debt.run_id) {
                 let guardian = self.clone();
                 self.ground.tasks.spawn(async move { guardian.pay_one(debt, by).await });
             }

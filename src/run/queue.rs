@@ -14,11 +14,12 @@ use super::guardian::Guardian;
 use super::{Ground, Spec};
 use crate::domain::{Instant, RunId};
 use crate::journal::FailureClass;
+use crate::lock::lock;
 use crate::retention::PoolRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -320,6 +321,6 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }

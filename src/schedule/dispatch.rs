@@ -9,13 +9,14 @@ use super::Timetable;
 use crate::clock::{SharedClock, within};
 use crate::config::Config;
 use crate::domain::Instant;
+use crate::lock::lock;
 use crate::store::{Fate, OccurrenceRow, SharedStore, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_cron_scheduler::job::job_data::{JobAndNextTick, JobStoredData, JobType};
 use tokio_cron_scheduler::store::{DataStore, InitStore};
@@ -52,10 +53,6 @@ pub struct Shared {
     last: Mutex<Option<(Instant, Duration)>>,
     clock_jump: Mutex<Option<(Instant, String)>>,
     store_error: Mutex<Option<String>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

@@ -8,10 +8,11 @@ use super::wire::{Carried, Reply, WireRequest};
 use crate::clients::{MAX_BODY, Request, Response, Transport, TransportError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Instant;
+use crate::lock::lock;
 use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A cluster to pass around.
@@ -24,7 +25,7 @@ pub fn shared(cluster: Cluster) -> SharedCluster {
 
 /// The cluster behind the lock; never held across a wait.
 pub fn locked(cluster: &SharedCluster) -> MutexGuard<'_, Cluster> {
-    cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(cluster)
 }
 
 /// The simulation's wall clock: begins at another clock's wall time and goes on with its monotonic time.

@@ -11,9 +11,10 @@ use super::{
 };
 use crate::domain::{BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
+use crate::lock::lock;
 use rows::Rows;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What errors name as the file.
 const PATH: &str = "(memory)";
@@ -63,7 +64,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inside)
     }
 
     /// `work` must refuse before it changes anything.

@@ -5,11 +5,12 @@ use super::cluster::{Cluster, PARTS, part_name, records_name};
 use camunda_backupd::clients::SharedTransport;
 use camunda_backupd::clock::{ManualClock, Tasks};
 use camunda_backupd::domain::{
-    Addresses, BackupId, BackupState, Component, Family, PauseMode, Pool, RunId, SearchAddress, Trigger,
+    Addresses, BackupId, BackupState, Component, Family, Limits, PauseMode, Pool, RunId, SearchAddress,
+    Trigger,
 };
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Step};
 use camunda_backupd::run::delete::{DeletionPass, delete_backup};
-use camunda_backupd::run::{Ground, Limits, Mark, Spec, id_scope};
+use camunda_backupd::run::{Ground, Mark, Spec, id_scope};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};
 use chrono::{DateTime, TimeDelta};

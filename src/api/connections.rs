@@ -1,0 +1,259 @@
+//! Connections: how many may be open, how long a request may take to arrive, and how all of them end.
+//!
+//! Owns the bounds against clients that are many, slow or silent. Must not know what is asked.
+
+use super::refuse;
+use crate::clock::{SharedClock, Tasks, within};
+use crate::lock::lock;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::serve::Listener;
+use futures::StreamExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest request body.
+const BODY: usize = 64 * 1024;
+/// Longest request head, and what is read ahead.
+const HEAD: usize = 32 * 1024;
+/// How long a head may take to arrive, counted from the connection or from the answer before.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a connection that should end may take to finish its answer.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// A listener that stays full says so this often.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
+
+/// What a listener puts up with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How the log calls it.
+    pub listener: &'static str,
+    /// Open connections.
+    pub open: usize,
+    /// How long a connection may stay, where no answer takes long.
+    pub stay: Option<Duration>,
+}
+
+/// Accepts and answers until `stop`. `peer` says who is there; handlers find that as an extension.
+pub(super) async fn answer<L, P>(
+    mut listener: L,
+    routes: Router,
+    bounds: Bounds,
+    peer: fn(&L::Io) -> P,
+    (clock, tasks): (SharedClock, Tasks),
+    stop: CancellationToken,
+) where
+    L: Listener,
+    P: Clone + Send + Sync + 'static,
+{
+    let seats = Arc::new(Seats { bounds, clock: clock.clone(), row: Mutex::default() });
+    loop {
+        let io = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            (io, _) = listener.accept() => io,
+        };
+        // Without a seat the connection is closed by dropping it.
+        let Some(seat) = seats.take() else { continue };
+        let peer = peer(&io);
+        let (routes, seats, clock, stop) = (routes.clone(), seats.clone(), clock.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = seat.given_up.cancelled() => {}
+                () = converse(io, routes, (seat.clone(), peer), bounds.stay, &clock, &stop) => {}
+            }
+            seats.leave(&seat);
+        });
+    }
+}
+
+async fn converse<I, P>(
+    io: I,
+    routes: Router,
+    known: (Seat, P),
+    stay: Option<Duration>,
+    clock: &SharedClock,
+    stop: &CancellationToken,
+) where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    P: Clone + Send + Sync + 'static,
+{
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let (seat, peer) = known.clone();
+        request.extensions_mut().insert(seat);
+        request.extensions_mut().insert(peer);
+        routes.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let long_enough = async {
+        match stay {
+            Some(stay) => clock.sleep(stay).await,
+            None => std::future::pending().await,
+        }
+    };
+    // A client that hangs up or sends no HTTP is its own affair.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = long_enough => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    match stay {
+        Some(_) => drop(within(&**clock, LAST_ANSWER, connection).await),
+        None => drop(connection.await),
+    }
+}
+
+/// Reads the body before anything is done, within its time and its length.
+pub(super) async fn whole_body(State(clock): State<SharedClock>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match within(&*clock, BODY_TIME, read(body)).await {
+        Some(Ok(body)) => body,
+        Some(Err(refusal)) => return refusal,
+        None => {
+            let why = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
+            let mut response = refuse::problem(StatusCode::REQUEST_TIMEOUT, &why);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let working = match head.extensions.get::<Seat>() {
+        None => None,
+        Some(seat) => match seat.work() {
+            Some(working) => Some(working),
+            // The connection is being closed: nobody reads this, and nothing may begin.
+            None => return refuse::problem(StatusCode::SERVICE_UNAVAILABLE, "the connection was given up"),
+        },
+    };
+    let response = next.run(Request::from_parts(head, Body::from(body))).await;
+    drop(working);
+    response
+}
+
+async fn read(body: Body) -> Result<Bytes, Response> {
+    let mut whole = Vec::new();
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| refuse::bad_input("the body ended before all of it was there"))?;
+        if whole.len() + part.len() > BODY {
+            return Err(refuse::problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB"));
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole.into())
+}
+
+/// The open connections of one listener, oldest first.
+struct Seats {
+    bounds: Bounds,
+    clock: SharedClock,
+    row: Mutex<Row>,
+}
+
+#[derive(Default)]
+struct Row {
+    taken: VecDeque<Seat>,
+    told: Option<Duration>,
+}
+
+/// One open connection.
+#[derive(Clone)]
+struct Seat {
+    use_of: Arc<Mutex<Use>>,
+    given_up: CancellationToken,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Waits for a request or for its answer to be read.
+    Idle,
+    Working,
+    GivenUp,
+}
+
+impl Seats {
+    /// Whoever comes gets a seat as long as one is idle: the oldest of those is closed, so that silent clients cannot
+    /// keep others from asking for health.
+    fn take(&self) -> Option<Seat> {
+        let mut row = lock(&self.row);
+        if row.taken.len() >= self.bounds.open {
+            self.tell(&mut row.told);
+            let idle = row.taken.iter().position(Seat::give_up)?;
+            row.taken.remove(idle);
+        }
+        let seat = Seat { use_of: Arc::new(Mutex::new(Use::Idle)), given_up: CancellationToken::new() };
+        row.taken.push_back(seat.clone());
+        Some(seat)
+    }
+
+    fn leave(&self, seat: &Seat) {
+        lock(&self.row).taken.retain(|other| !Arc::ptr_eq(&other.use_of, &seat.use_of));
+    }
+
+    fn tell(&self, told: &mut Option<Duration>) {
+        let now = self.clock.monotonic();
+        if told.is_none_or(|before| now.saturating_sub(before) >= TOLD_AGAIN) {
+            *told = Some(now);
+            tracing::warn!(
+                event = "http.crowded",
+                listener = self.bounds.listener,
+                connections = self.bounds.open,
+                "all connections are taken: the oldest idle ones are closed for new ones"
+            );
+        }
+    }
+}
+
+impl Seat {
+    /// Closes the connection unless something is being done for it.
+    fn give_up(&self) -> bool {
+        let mut use_of = lock(&self.use_of);
+        if *use_of == Use::Working {
+            return false;
+        }
+        *use_of = Use::GivenUp;
+        self.given_up.cancel();
+        true
+    }
+
+    fn work(&self) -> Option<Working> {
+        let mut use_of = lock(&self.use_of);
+        if *use_of == Use::GivenUp {
+            return None;
+        }
+        *use_of = Use::Working;
+        Some(Working(self.use_of.clone()))
+    }
+}
+
+/// Something is being done for a connection until this is dropped.
+struct Working(Arc<Mutex<Use>>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        *lock(&self.0) = Use::Idle;
+    }
+}
+
+#[cfg(test)]
+mod tests;

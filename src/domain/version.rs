@@ -1,0 +1,180 @@
+//! Camunda versions: parsing, and which of them are supported how.
+//!
+//! Owns what a version number implies. Must not ask anybody.
+
+use super::{Family, PauseMode};
+use std::fmt;
+use std::str::FromStr;
+
+/// A Camunda version, as operators write it and clusters report it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// `8` in 8.6.3.
+    pub major: u32,
+    /// `6` in 8.6.3.
+    pub minor: u32,
+    /// `3` in 8.6.3; `None` where it was not given.
+    pub patch: Option<u32>,
+    /// `alpha2`, `SNAPSHOT`.
+    pub pre: Option<String>,
+}
+
+/// Why a version cannot be backed up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}: {help}")]
+pub struct Unsupported {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
+impl Version {
+    /// True when it is surely that version or a later one: an unknown patch counts as zero.
+    fn at_least(&self, major: u32, minor: u32, patch: u32) -> bool {
+        (self.major, self.minor, self.patch.unwrap_or(0)) >= (major, minor, patch)
+    }
+
+    /// The procedure of this version, or why there is none.
+    pub fn family(&self) -> Result<Family, Unsupported> {
+        let (message, help) = if (self.major, self.minor, self.patch) == (8, 2, None) {
+            (
+                format!(
+                    "Camunda before 8.2.4 cannot be backed up, and `{self}` does not say which patch it is"
+                ),
+                "write all three numbers, as in \"8.2.12\"",
+            )
+        } else if !self.at_least(8, 2, 4) {
+            (format!("Camunda {self} is too old"), "backups need 8.2.4 or later, upgrade the cluster")
+        } else if self.at_least(8, 8, 0) {
+            (
+                format!("Camunda {self} is not yet supported"),
+                "this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd",
+            )
+        } else {
+            return Ok(Family::V82To87);
+        };
+        Err(Unsupported { message, help })
+    }
+
+    /// How exporting is paused: the backports of soft pause to 8.2 and 8.3 are not documented, so hard there.
+    pub fn pause(&self) -> PauseMode {
+        if self.at_least(8, 4, 7) { PauseMode::Soft } else { PauseMode::Hard }
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    /// Reads `8.6`, `8.6.0` and what builds append, as in `8.7.0-alpha3` or `8.6.0-SNAPSHOT`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not a Camunda version: write it like 8.6 or 8.6.3");
+        let trimmed = text.trim();
+        let (plain, _build) = trimmed.split_once('+').unwrap_or((trimmed, ""));
+        let (numbers, pre) = match plain.split_once('-') {
+            Some((numbers, pre)) if !pre.is_empty() => (numbers, Some(pre.to_owned())),
+            Some(_) => return Err(bad()),
+            None => (plain, None),
+        };
+        let number = |part: &str| -> Result<u32, String> {
+            if part.is_empty() || part.len() > 6 || !part.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(bad());
+            }
+            part.parse().map_err(|_| bad())
+        };
+        let parts: Vec<&str> = numbers.split('.').collect();
+        let (major, minor, patch) = match parts.as_slice() {
+            [major, minor] => (number(major)?, number(minor)?, None),
+            [major, minor, patch] => (number(major)?, number(minor)?, Some(number(patch)?)),
+            _ => return Err(bad()),
+        };
+        let fits = |pre: &String| {
+            pre.len() <= 40 && pre.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        };
+        if pre.as_ref().is_some_and(|pre| !fits(pre)) {
+            return Err(bad());
+        }
+        Ok(Self { major, minor, patch, pre })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)?;
+        if let Some(patch) = self.patch {
+            write!(f, ".{patch}")?;
+        }
+        match &self.pre {
+            Some(pre) => write!(f, "-{pre}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    #[rstest]
+    #[case("8.6", "8.6")]
+    #[case(" 8.6.0 ", "8.6.0")]
+    #[case("8.7.0-alpha2", "8.7.0-alpha2")]
+    #[case("8.5.8-SNAPSHOT", "8.5.8-SNAPSHOT")]
+    #[case("8.6.3+build7", "8.6.3")]
+    fn is_read(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(version(text).to_string(), shown);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("8")]
+    #[case("8.6.0.1")]
+    #[case("8.x")]
+    #[case("8.6.-1")]
+    #[case("8.6.0-")]
+    #[case("+8.6")]
+    #[case("8.99999999999")]
+    #[case("8.6.0-a b")]
+    fn is_refused(#[case] text: &str) {
+        let error = text.parse::<Version>().unwrap_err();
+        assert_eq!(error, format!("`{text}` is not a Camunda version: write it like 8.6 or 8.6.3"));
+    }
+
+    #[rstest]
+    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster")]
+    #[case(
+        "8.2",
+        "Camunda before 8.2.4 cannot be backed up, and `8.2` does not say which patch it is: write all three numbers, as in \"8.2.12\""
+    )]
+    #[case("7.22.0", "Camunda 7.22.0 is too old: backups need 8.2.4 or later, upgrade the cluster")]
+    #[case(
+        "8.8.0",
+        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd"
+    )]
+    #[case(
+        "8.8.0-alpha1",
+        "Camunda 8.8.0-alpha1 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd"
+    )]
+    fn outside_the_family_is_refused_with_what_to_do(#[case] text: &str, #[case] error: &str) {
+        assert_eq!(version(text).family().unwrap_err().to_string(), error);
+    }
+
+    #[rstest]
+    #[case("8.2.4", PauseMode::Hard)]
+    #[case("8.3.19", PauseMode::Hard)]
+    #[case("8.4.6", PauseMode::Hard)]
+    #[case("8.4.7", PauseMode::Soft)]
+    #[case("8.4", PauseMode::Hard)]
+    #[case("8.5", PauseMode::Soft)]
+    #[case("8.5.0", PauseMode::Soft)]
+    #[case("8.7.12", PauseMode::Soft)]
+    fn soft_pause_only_where_it_is_documented(#[case] text: &str, #[case] pause: PauseMode) {
+        assert_eq!(version(text).family(), Ok(Family::V82To87));
+        assert_eq!(version(text).pause(), pause);
+    }
+}
