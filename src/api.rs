@@ -5,6 +5,7 @@
 
 pub mod acts;
 mod connections;
+pub mod facts;
 pub mod health;
 pub mod listen;
 pub mod refuse;
@@ -50,6 +51,15 @@ pub enum RefusalKind {
 /// An answer of an act.
 pub type Act<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 
+/// What became of a request to cancel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The run has ended and exporting is resumed.
+    pub done: bool,
+    /// One sentence.
+    pub message: String,
+}
+
 /// The acts; implemented by the daemon, called over the control socket.
 pub trait Control: Send + Sync + 'static {
     /// What is true right now and not in the store.
@@ -58,13 +68,13 @@ pub trait Control: Send + Sync + 'static {
     fn backup(&self, cluster: String, note: Option<String>) -> Act<'_, RunId>;
     /// Ends the run of a cluster: resume, clean up, fail `cancelled`. Answers when the resume is confirmed or `wait` is
     /// over; the text says which.
-    fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, String>;
+    fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, Cancelled>;
     /// Asks for a deletion. The last good one needs `confirmed`.
     fn delete(&self, cluster: String, backup_id: BackupId, confirmed: bool) -> Act<'_, ()>;
     /// Pays all debts now; a live run that owes one is ended. Answers with the clusters still owing after `wait`.
     fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>>;
     /// A human's resume of one cluster, also of a foreign pause.
-    fn resume_exporting(&self, cluster: String) -> Act<'_, String>;
+    fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String>;
     /// Rebuilds the state of a cluster from what it lists.
     fn adopt(&self, cluster: String) -> Act<'_, AdoptReport>;
     /// Gives up the debts of a cluster that no longer exists.

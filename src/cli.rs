@@ -85,7 +85,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Check { online } => offline::check(config, online, json),
         Command::Plan { cluster } => offline::plan(config, &cluster, json),
         Command::Next { schedule, from, count } => {
-            offline::next(config, schedule.as_deref(), from, count, json)
+            offline::next(config, schedule.as_deref(), from, count.into(), json)
         }
         Command::Schema => {
             output::print(&crate::config::schema::text());
@@ -125,8 +125,9 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
             debts::pay(config, arguments.url.as_deref(), patience, state_dir, json).await
         }
-        Command::ResumeExporting { cluster: Some(cluster), yes, .. } => {
-            debts::resume(&Client::find(arguments.url.as_deref(), config)?, &cluster, yes, json).await
+        Command::ResumeExporting { cluster: Some(cluster), patience, yes, .. } => {
+            debts::resume(&Client::find(arguments.url.as_deref(), config)?, &cluster, patience, yes, json)
+                .await
         }
         Command::ResumeExporting { .. } => Err(Failure::new(
             exit::USAGE,

@@ -10,6 +10,7 @@ pub mod offline;
 pub mod rounds;
 pub mod serve;
 pub mod signals;
+pub mod watch;
 
 use crate::clients::SharedTransport;
 use crate::clock::{SharedClock, Tasks};
@@ -35,6 +36,7 @@ pub struct Daemon {
     pub(crate) config_refused: Mutex<Option<String>>,
     pub(crate) looks: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
     dispatch: tokio::sync::Mutex<Dispatch>,
+    watch: Mutex<watch::Watch>,
 }
 
 /// Why the daemon does not come up or a config is not taken over.
@@ -79,6 +81,7 @@ impl Daemon {
             started_at: clock.now(),
             config_refused: Mutex::default(),
             looks: Mutex::default(),
+            watch: Mutex::default(),
             ground,
             queue,
             guardian,
@@ -123,7 +126,7 @@ impl Daemon {
         }
         for o in &occurrences {
             tracing::warn!(event = "occurrence.skipped", schedule = %o.schedule, cluster = %o.cluster,
-                due_at = %o.due_at.to_rfc3339(), reason);
+                due_at = %o.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), reason);
         }
         self.ground.store.skip(occurrences, reason.to_owned()).await
     }

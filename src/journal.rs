@@ -208,6 +208,13 @@ pub enum Event {
         /// `run`, `guardian`, `command`, or `forgiven` where an operator gave the debt up.
         by: String,
     },
+    /// The run is being ended: only resume and clean-up follow, also in the next process.
+    Aborting {
+        /// Countable reason.
+        class: FailureClass,
+        /// One sentence.
+        reason: String,
+    },
     /// The daemon came back and goes on with the run.
     Recovered {
         /// What is done with it.
@@ -320,6 +327,8 @@ pub struct RunView {
     pub components: BTreeMap<Component, ComponentView>,
     /// The pause.
     pub pause: PauseView,
+    /// Why it is being ended, from the moment that is decided.
+    pub aborting: Option<(FailureClass, String)>,
     /// Clean-up still owed.
     pub cleanup_owed: Vec<String>,
     /// When the run began.
@@ -436,6 +445,9 @@ impl RunView {
                 self.pause.resumed_at.get_or_insert(at);
                 self.leave(Step::Resume);
             }
+            (RunStatus::Running, Event::Aborting { class, reason }) => {
+                self.aborting.get_or_insert((*class, reason.clone()));
+            }
             (RunStatus::Running, Event::Recovered { .. }) => {}
             (RunStatus::Running, Event::CleanupOwed { what }) => self.cleanup_owed.push(what.clone()),
             (RunStatus::Claimed | RunStatus::Running, Event::Ended(outcome)) => self.end(outcome, at)?,
@@ -483,6 +495,9 @@ impl RunView {
             Outcome::Completed { .. } => {
                 if let Some(missing) = self.steps.iter().find(|s| !self.done.contains(s)) {
                     return self.illegal(&event, &format!("step {missing} is not done"));
+                }
+                if self.aborting.is_some() {
+                    return self.illegal(&event, "the run was being ended for a reason");
                 }
                 if self.status != RunStatus::Running {
                     return self.illegal(&event, "a run that never started cannot be complete");

@@ -5,6 +5,7 @@
 
 pub mod adopt;
 pub mod delete;
+mod evidence;
 pub mod executor;
 pub mod guardian;
 pub mod prepare;

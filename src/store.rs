@@ -51,7 +51,9 @@ pub enum StoreError {
     },
     /// The manual rate limit.
     #[error(
-        "cluster {cluster} had a manual backup at {last}: the next is allowed at {until}, or delete a backup of it"
+        "cluster {cluster} had a manual backup at {}: the next is allowed at {}, or delete a backup of it",
+        last.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
     )]
     RateLimited {
         /// Cluster.

@@ -240,12 +240,16 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
     let schedules = say(&config, &["schedules", "--json"]).json();
     assert_eq!((&schedules[0]["name"], &schedules[0]["enabled"]), (&json!("daily"), &json!(true)));
     assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
-    assert_eq!(say(&config, &["resume-exporting", "--if-ours", "--json"]).json(), json!({ "owing": [] }));
+    assert_eq!(
+        say(&config, &["resume-exporting", "--if-ours", "--json"]).json(),
+        json!({ "owing": [], "resumed": [] })
+    );
     up.stop();
 }
 
 #[rstest]
 #[case::backup_unknown(&["backup", "unknown"], 1, "cluster unknown is not in the config")]
+#[case::list_unknown(&["list", "unknown"], 1, "cluster unknown is not in the config and has no backups")]
 #[case::cancel_unknown(&["cancel", "unknown", "--why", "x"], 1, "cluster unknown is not in the config")]
 #[case::cancel_idle(&["cancel", "orders", "--why", "x"], 4, "cluster orders has no run to cancel")]
 #[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7: `list` shows what there is")]
@@ -263,6 +267,18 @@ fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why:
     assert!(said.err.starts_with("error: ") && said.err.contains(why), "{}", said.err);
     assert_eq!(said.err.lines().count(), 1, "one sentence: {}", said.err);
     up.stop();
+}
+
+/// Perhaps the wrong place was looked at: that must not sound like an all-clear.
+#[rstest]
+#[case::no_config(&["resume-exporting", "--if-ours"])]
+#[case::no_such_dir(&["resume-exporting", "--if-ours", "--state-dir", "/nonexistent"])]
+fn without_a_state_file_nothing_is_told_of_debts(#[case] words: &[&str]) {
+    let place = Place::new();
+    let said = say(&place.path("nothing.toml"), words);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
+    assert!(said.err.contains("there is no state file in "), "{}", said.err);
+    assert!(said.err.contains("name its directory with --state-dir"), "{}", said.err);
 }
 
 #[test]

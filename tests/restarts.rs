@@ -222,9 +222,9 @@ fn a_run_that_only_owes_its_resume_pays_and_completes() {
     completed(&run);
 }
 
-/// A resume that may have been sent before the backup was whole has ended the pause, whatever the parts say.
+/// Its resume may have been sent, whatever the parts say; why it is ended is not forgotten.
 #[test]
-fn a_resume_of_an_abort_leaves_nothing_to_go_on_with() {
+fn a_run_that_was_being_ended_ends_for_that_reason() {
     let remains = daemon(async {
         let lab = Lab::new().fault("search-put.stall, resume.drop-request@*");
         let run_id = lab.queue.manual("orders", None).await.unwrap();
@@ -240,11 +240,7 @@ fn a_resume_of_an_abort_leaves_nothing_to_go_on_with() {
         Remains { cluster, store, settings, configured: true, now, run_id }
     });
     let (run, _) = remains.down(5).fault("now.heal").restarts();
-    failed(
-        &run,
-        FailureClass::Interrupted,
-        "a resume may have been sent before the backup had all its parts",
-    );
+    failed(&run, FailureClass::Cancelled, "cancelled by an operator");
 }
 
 #[test]

@@ -114,6 +114,10 @@ async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Fai
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert_eq!(lab.asked(endpoint), 1, "asked once, never repeated");
+    if endpoint != "pause" {
+        let (reason, answer) = (reason_of(&run), "closed the connection without an answer");
+        assert!(reason.contains("it is not known whether") && reason.contains(answer), "{reason}");
+    }
     lab.nothing_owed(&run).await;
 }
 
@@ -184,6 +188,20 @@ async fn a_pause_that_grows_too_long_is_ended_by_its_budget() {
     assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
     let longest = locked(&lab.cluster).pauses.longest;
     assert!(longest < chrono::TimeDelta::seconds(63), "resumed right after the budget: {longest}");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_never_seen_is_not_said_to_have_been_too_long() {
+    let limits = Limits { pause_budget: Duration::from_secs(8), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("pause.drop-request");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
+    assert!(
+        reason_of(&run).contains("not seen to hold within the pause_budget of 8s"),
+        "{}",
+        reason_of(&run)
+    );
     lab.nothing_owed(&run).await;
 }
 

@@ -100,17 +100,19 @@ async fn cancel(
     Json(why): Json<Why>,
 ) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(why.wait_seconds.unwrap_or(60));
-    let text = state.control.cancel(name, why.why, wait).await?;
-    Ok(Json(json!({ "message": text })))
+    let cancelled = state.control.cancel(name, why.why, wait).await?;
+    Ok(Json(json!({ "message": cancelled.message, "done": cancelled.done })))
 }
 
 async fn resume_exporting(
     State(state): State<ApiState>,
     Extension(role): Extension<Role>,
     Path(name): Path<String>,
+    Json(wait): Json<Wait>,
 ) -> Result<Json<Value>, Response> {
     admin(role)?;
-    let text = state.control.resume_exporting(name).await.map_err(IntoResponse::into_response)?;
+    let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
+    let text = state.control.resume_exporting(name, wait).await.map_err(IntoResponse::into_response)?;
     Ok(Json(json!({ "message": text })))
 }
 

@@ -29,6 +29,17 @@ pub enum Status {
     Failing,
 }
 
+impl Status {
+    /// As in the JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -73,6 +84,8 @@ pub struct Health {
     pub clusters: Vec<Value>,
     /// Why `/health/backups` is 503; empty if it is not.
     pub backups: Vec<String>,
+    /// Pairs of schedule and cluster that are overdue, with the sentence.
+    pub overdue: BTreeMap<(String, String), String>,
 }
 
 impl Health {
@@ -94,6 +107,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     let mut backups = Vec::new();
     let (overdue, late) = overdue(facts, &mut backups);
     checks.extend(late);
+    let late_clusters: BTreeSet<&str> = overdue.keys().map(|(_, cluster)| cluster.as_str()).collect();
     let mut clusters = Vec::new();
     let mut of_clusters: HashMap<&str, Vec<&Backup>> = HashMap::new();
     for backup in facts.backups {
@@ -106,11 +120,18 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for name in facts.live.config.clusters.keys() {
         let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
         let next = next_due.get(name.as_str()).copied();
-        clusters.push(cluster(facts, name, &backups, next, overdue.contains(name), &mut checks));
+        clusters.push(cluster(
+            facts,
+            name,
+            &backups,
+            next,
+            late_clusters.contains(name.as_str()),
+            &mut checks,
+        ));
     }
     checks.extend(retention(facts));
     let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
-    Health { status, checks, clusters, backups }
+    Health { status, checks, clusters, backups, overdue }
 }
 
 fn check(name: &'static str, status: Status, detail: impl Into<Option<String>>) -> Check {
@@ -173,9 +194,9 @@ fn debts(facts: &Facts<'_>) -> Check {
     )
 }
 
-/// Clusters that have no success for their schedule's longest gap plus `run_deadline`, and the findings.
-fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, Vec<Check>) {
-    let (mut late, mut checks) = (BTreeSet::new(), Vec::new());
+/// Pairs that have no success for their schedule's longest gap plus `run_deadline`, and the findings.
+fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, String), String>, Vec<Check>) {
+    let (mut late, mut checks) = (BTreeMap::new(), Vec::new());
     let live = facts.live;
     let mut scheduled = BTreeSet::new();
     let since: HashMap<(&str, &str), Instant> = facts
@@ -217,7 +238,6 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
                 + TimeDelta::from_std(settings.limits.run_deadline).unwrap_or_default();
             let from = last_success.unwrap_or(since);
             if live.now - from > allowed {
-                late.insert(name.clone());
                 let detail = match last_success {
                     Some(at) => {
                         format!("schedule {} has had no success since {}", schedule.name, shapes::instant(at))
@@ -229,6 +249,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeSet<String>, V
                     ),
                 };
                 backups.push(format!("{name}: {detail}"));
+                late.insert((schedule.name.clone(), name.clone()), detail.clone());
                 checks.push(Check {
                     name: "schedules",
                     cluster: Some(name.clone()),

@@ -49,7 +49,7 @@ pub enum DoorError {
         reason: String,
     },
     /// A socket file.
-    #[error("the socket {} cannot be opened: {reason}; set [daemon] runtime_dir to a directory the daemon may write", path.display())]
+    #[error("the socket {} cannot be opened: {reason}; name a directory that exists and that the daemon may write", path.display())]
     Unix {
         /// File.
         path: PathBuf,
@@ -68,30 +68,30 @@ pub async fn open(config: &Config) -> Result<Doors, DoorError> {
             Listen::Tcp(address) => Http::Tcp(TcpListener::bind(address).await.map_err(|error| {
                 DoorError::Tcp { address: address.to_string(), reason: error.to_string() }
             })?),
-            Listen::Unix(path) => Http::Unix(unix(path, 0o666).await?),
+            Listen::Unix(path) => Http::Unix(unix(path).await?),
         };
     let path = config.daemon.runtime_dir.join("control.sock");
-    let control = unix(&path, 0o660).await?;
+    let dir = &config.daemon.runtime_dir;
+    std::fs::create_dir_all(dir)
+        .map_err(|error| DoorError::Unix { path: path.clone(), reason: error.to_string() })?;
+    let control = unix(&path).await?;
     let owner = std::fs::metadata(&path).map_or(0, |m| m.uid());
     Ok(Doors { http, control, hosts: config.http.public_hosts.clone(), owner })
 }
 
-/// A stale socket file is replaced only when nobody answers on it.
-async fn unix(path: &Path, mode: u32) -> Result<UnixListener, DoorError> {
+/// A stale socket file is replaced only when nobody answers on it. Owner and group may connect.
+async fn unix(path: &Path) -> Result<UnixListener, DoorError> {
     let refused =
         |error: std::io::Error| DoorError::Unix { path: path.to_owned(), reason: error.to_string() };
     if UnixStream::connect(path).await.is_ok() {
         return Err(DoorError::Taken(path.to_owned()));
-    }
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(refused)?;
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(error)),
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(refused)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(refused)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(refused)?;
     Ok(listener)
 }
 

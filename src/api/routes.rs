@@ -2,7 +2,8 @@
 //!
 //! Must not change anything.
 
-use super::health::{self, Facts, Health, Status};
+use super::facts;
+use super::health::{Health, Status};
 use super::{Control, Refusal, RefusalKind, refuse, shapes};
 use crate::domain::RunId;
 use crate::store::{BackupFilter, SharedStore};
@@ -44,38 +45,7 @@ pub fn reading() -> Router<ApiState> {
 }
 
 async fn judged(state: &ApiState) -> Health {
-    let live = state.control.live();
-    let filter = BackupFilter { existing: true, ..Default::default() };
-    let (backups, debts, timetable, clusters, unfinished, failures) = futures::join!(
-        state.store.backups(filter),
-        state.store.debts(),
-        state.store.timetable(),
-        state.store.clusters(),
-        state.store.unfinished(),
-        state.store.failures_in_a_row(),
-    );
-    // A store that cannot be read must not hide what else is wrong: its own check says so.
-    let mut live = live;
-    let errors = [
-        backups.as_ref().err(),
-        debts.as_ref().err(),
-        timetable.as_ref().err(),
-        clusters.as_ref().err(),
-        unfinished.as_ref().err(),
-        failures.as_ref().err(),
-    ];
-    for error in errors.into_iter().flatten() {
-        live.store_error.get_or_insert(error.to_string());
-    }
-    health::judge(&Facts {
-        live: &live,
-        backups: &backups.unwrap_or_default(),
-        debts: &debts.unwrap_or_default(),
-        timetable: &timetable.unwrap_or_default(),
-        clusters: &clusters.unwrap_or_default(),
-        unfinished: &unfinished.unwrap_or_default(),
-        failures: &failures.unwrap_or_default(),
-    })
+    facts::judged(&state.store, state.control.live()).await
 }
 
 fn answer(good: bool, body: Value) -> Response {

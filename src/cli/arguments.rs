@@ -60,8 +60,8 @@ pub enum Command {
         #[arg(long, value_name = "T", value_parser = instant)]
         from: Option<DateTime<Utc>>,
         /// How many
-        #[arg(long, value_name = "N", default_value_t = 10)]
-        count: usize,
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        count: u16,
     },
     /// Take a backup now
     Backup {

@@ -67,7 +67,9 @@ pub async fn cancel(
     as_json: bool,
 ) -> Result<u8, Failure> {
     let body = json!({ "why": why, "wait_seconds": patience.as_secs() });
-    Ok(said(&client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?, as_json))
+    let answer = client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?;
+    said(&answer, as_json);
+    Ok(if answer["done"] == json!(false) { exit::FAILED } else { exit::DONE })
 }
 
 /// Prints an answer's message.
@@ -82,7 +84,7 @@ pub fn said(answer: &Value, as_json: bool) -> u8 {
 
 /// `list [CLUSTER]`.
 pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Result<u8, Failure> {
-    let path = match cluster {
+    let path = match &cluster {
         Some(cluster) => format!("/v1/backups?cluster={cluster}"),
         None => "/v1/backups".into(),
     };
@@ -92,13 +94,34 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
         return Ok(exit::DONE);
     }
     let keys = ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"];
-    let rows = rows(&backups, keys);
+    let mut rows = rows(&backups, keys);
+    // The whole reason is in `show`; here it would make every row as wide as the longest.
+    rows.iter_mut().filter_map(|row| row.last_mut()).for_each(|reason| *reason = shortened(reason));
     if rows.is_empty() {
+        if let Some(name) = cluster {
+            let known = client.get("/clusters").await?;
+            if !known.as_array().into_iter().flatten().any(|c| c["name"] == json!(name)) {
+                return Err(Failure::new(
+                    exit::FAILED,
+                    format!(
+                        "cluster {name} is not in the config and has no backups: `status` lists the clusters that are"
+                    ),
+                ));
+            }
+        }
         print("there are no backups yet");
     } else {
         table(&["cluster", "id", "state", "trigger", "pools", "finished", "reason"], rows);
     }
     Ok(exit::DONE)
+}
+
+fn shortened(text: &str) -> String {
+    const WIDTH: usize = 80;
+    match text.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text.to_owned(),
+    }
 }
 
 /// `show ID`.

@@ -7,7 +7,7 @@ use super::{Failure, exit};
 use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Environment};
-use crate::daemon::offline::{pay_from, state_dir_of, told};
+use crate::daemon::offline::{Paid, pay_from, state_dir_of, told};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -47,7 +47,13 @@ pub async fn forgive(client: &Client, cluster: &str, why: String, as_json: bool)
 }
 
 /// `resume-exporting CLUSTER`: a human's act, whoever paused.
-pub async fn resume(client: &Client, cluster: &str, yes: bool, as_json: bool) -> Result<u8, Failure> {
+pub async fn resume(
+    client: &Client,
+    cluster: &str,
+    patience: Duration,
+    yes: bool,
+    as_json: bool,
+) -> Result<u8, Failure> {
     if !yes
         && !confirmed(&format!(
             "Resume exporting of {cluster}, whoever paused it? A backup under way elsewhere would be broken."
@@ -55,12 +61,9 @@ pub async fn resume(client: &Client, cluster: &str, yes: bool, as_json: bool) ->
     {
         return Err(Failure::new(exit::REFUSED, "nothing was resumed"));
     }
-    Ok(said(
-        &client
-            .post(&format!("/v1/clusters/{cluster}/resume-exporting"), json!({}), Duration::from_secs(60))
-            .await?,
-        as_json,
-    ))
+    let body = json!({ "wait_seconds": patience.as_secs() });
+    let path = format!("/v1/clusters/{cluster}/resume-exporting");
+    Ok(said(&client.post_within(&path, body, patience + ANSWER).await?, as_json))
 }
 
 /// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
@@ -80,7 +83,7 @@ pub async fn pay(
                 Ok(answer) => {
                     let owing: Vec<String> =
                         answer["owing"].as_array().into_iter().flatten().map(cell).collect();
-                    return Ok(tell(&owing, as_json));
+                    return Ok(tell(&Paid { owing, ..Paid::default() }, as_json));
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
@@ -95,6 +98,7 @@ pub async fn pay(
             }
         }
     }
+    let under_systemd = state_dir.is_none() && environment.state_directory.is_some();
     let state_dir = state_dir
         .or_else(|| loaded.as_ref().map(|c| c.daemon.state_dir.clone()))
         .unwrap_or_else(|| state_dir_of(config, environment.state_directory.as_ref()));
@@ -107,7 +111,17 @@ pub async fn pay(
     let paid = pay_from(&state_dir, transport, SystemClock::shared(), instance, patience)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let code = tell(&paid.owing, as_json);
+    if !paid.found && !under_systemd {
+        // Perhaps the wrong place was looked at: that must not sound like an all-clear.
+        return Err(Failure::new(
+            exit::USAGE,
+            format!(
+                "there is no state file in {}, so that nothing can be told of our debts: name its directory with --state-dir, or the daemon's config with --config",
+                state_dir.display()
+            ),
+        ));
+    }
+    let code = tell(&paid, as_json);
     match paid.unrecorded {
         Some(why) if paid.owing.is_empty() => {
             Err(failed(format!("every resume is confirmed, but that could not be recorded: {why}")))
@@ -137,13 +151,19 @@ fn daemons(
     there.filter_map(|socket| Client::at(&socket).ok()).collect()
 }
 
-fn tell(owing: &[String], as_json: bool) -> u8 {
+fn tell(paid: &Paid, as_json: bool) -> u8 {
+    let Paid { resumed, owing, .. } = paid;
     if as_json {
-        print_json(&json!({ "owing": owing }));
-    } else if owing.is_empty() {
-        print("nothing is owed: exporting is paused nowhere by us");
+        print_json(&json!({ "resumed": resumed, "owing": owing }));
     } else {
-        print(&format!("the resume is not confirmed yet for {}", owing.join(", ")));
+        if !resumed.is_empty() {
+            print(&format!("exporting of {} is resumed", resumed.join(", ")));
+        }
+        if !owing.is_empty() {
+            print(&format!("the resume is not confirmed yet for {}", owing.join(", ")));
+        } else if resumed.is_empty() {
+            print("nothing is owed: exporting is paused nowhere by us");
+        }
     }
     if owing.is_empty() { exit::DONE } else { exit::UNREACHABLE }
 }

@@ -80,34 +80,38 @@ impl std::error::Error for ClientError {}
 
 /// Foreign text as one line: control characters escaped, user info in URLs masked, cut after `limit` characters.
 pub(super) fn one_line(text: &str, limit: usize) -> String {
-    let mut line = String::with_capacity(text.len().min(limit) + 8);
-    for c in text.trim().chars().take(limit) {
+    let masked = without_user_info(text);
+    let mut line = String::new();
+    for c in masked.trim().chars().take(limit) {
         push_escaped(&mut line, c);
     }
-    if text.trim().chars().nth(limit).is_some() {
+    if masked.trim().chars().nth(limit).is_some() {
         line.push('…');
     }
-    without_user_info(&line)
+    line
 }
 
 /// A body as evidence: its beginning and its end, on one line.
 pub(super) fn body_excerpt(body: &[u8]) -> String {
+    // Masked as a whole: of a URL that is cut, the rest would no longer look like one.
+    let body = without_user_info(&String::from_utf8_lossy(body));
     let (head, tail) = if body.len() <= EVIDENCE_BODY {
-        (body, None)
+        (&body[..], None)
     } else {
-        (&body[..EVIDENCE_BODY - EVIDENCE_TAIL], Some(&body[body.len() - EVIDENCE_TAIL..]))
+        let (head, tail) = (EVIDENCE_BODY - EVIDENCE_TAIL, body.len() - EVIDENCE_TAIL);
+        (&body[..body.floor_char_boundary(head)], Some(&body[body.ceil_char_boundary(tail)..]))
     };
     let mut text = String::new();
-    for c in String::from_utf8_lossy(head).chars() {
+    for c in head.chars() {
         push_escaped(&mut text, c);
     }
     if let Some(tail) = tail {
         text.push_str(" … ");
-        for c in String::from_utf8_lossy(tail).chars() {
+        for c in tail.chars() {
             push_escaped(&mut text, c);
         }
     }
-    without_user_info(&text)
+    text
 }
 
 fn push_escaped(line: &mut String, c: char) {
@@ -162,6 +166,21 @@ mod tests {
             one_line(text, 200),
             "cannot reach http://***@es:9200/x, nor https://***@b nor s3://plain"
         );
+    }
+
+    #[test]
+    fn user_info_is_masked_where_the_text_is_cut_inside_a_url() {
+        assert_eq!(one_line("see http://bob:s3cret@es:9200", 15), "see http://***@…");
+        for from in 0..40 {
+            let filler = "x".repeat(from);
+            let body = format!("{filler}http://bob:s3cret@es/{}", "y".repeat(EVIDENCE_BODY));
+            assert!(!body_excerpt(body.as_bytes()).contains("s3c"));
+            for end in 0..EVIDENCE_TAIL + 40 {
+                let body = format!("{}http://bob:s3cret@es{}", "x".repeat(EVIDENCE_BODY), "y".repeat(end));
+                let text = body_excerpt(body.as_bytes());
+                assert!(!text.contains("cret@") && !text.contains("bob"), "{end}: {text}");
+            }
+        }
     }
 
     #[test]

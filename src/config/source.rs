@@ -9,7 +9,18 @@ use std::path::{Path, PathBuf};
 /// Lines longer than this are cut in excerpts.
 const EXCERPT_LIMIT: usize = 400;
 /// Words in a key that make its value look like a secret.
-const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "api_key", "apikey"];
+const SECRET_WORDS: [&str; 10] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "bearer",
+    "authorization",
+];
 
 /// Every file read, one behind the other.
 #[derive(Default)]
@@ -125,12 +136,21 @@ fn value_end(value: &str) -> usize {
 }
 
 fn blot_user_info(text: &str, bytes: &mut [u8]) {
-    for (at, marker) in text.match_indices("://") {
-        let start = at + marker.len();
-        let rest = &text[start..];
-        let end = rest.find(['"', '\'', '\n', ' ', '/', '?', '#']).unwrap_or(rest.len());
-        if let Some(user_info) = rest[..end].rfind('@') {
-            stars(&mut bytes[start..start + user_info]);
+    let mut start = 0;
+    for word in text.split(['"', '\'', '\n', ' ']) {
+        let scheme = word.find("://").map(|at| at + 3);
+        let rest = &word[scheme.unwrap_or(0)..];
+        let from = start + scheme.unwrap_or(0);
+        start += word.len() + 1;
+        // Before the `@` of a URL that is one, and of a text that was perhaps meant to be one.
+        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some(at) = rest.rfind('@')
+            && ((scheme.is_some() && at < authority) || rest[..at].contains(':'))
+        {
+            stars(&mut bytes[from..from + at]);
+        }
+        if let Some(query) = rest.find('?').filter(|_| scheme.is_some()) {
+            stars(&mut bytes[from + query + 1..from + rest.len()]);
         }
     }
 }
@@ -157,6 +177,14 @@ mod tests {
     #[case("\"my-token\" = \"\"\"a\nb\"\"\"\nc = 1", "\"my-token\" = ****\n****\nc = 1")]
     #[case("password = \"left open\nnext = 1", "password = **********\nnext = 1")]
     #[case("url = \"http://joe:pass@host/x\"", "url = \"http://********@host/x\"")]
+    #[case("url = \"u:geheim@host\"", "url = \"********@host\"")]
+    #[case("url = \"http://tok/en:geheim@host\"", "url = \"http://*************@host\"")]
+    #[case("url = \"http://host/x?key=geheim\"", "url = \"http://host/x?**********\"")]
+    #[case(
+        "headers = { Authorization = \"Bearer geheim\" }",
+        "headers = { Authorization = *************** }"
+    )]
+    #[case("pwd = 'geheim'", "pwd = ********")]
     #[case("url = \"http://host/a@b\"", "url = \"http://host/a@b\"")]
     #[case("password = \"geheimß\"", "password = **********")]
     #[case("[http.tokens.grafana]", "[http.tokens.grafana]")]

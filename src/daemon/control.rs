@@ -1,8 +1,9 @@
 //! The acts that the control socket asks for.
 
 use super::{Daemon, apply};
-use crate::api::{Act, AdoptReport, Control, Live, Refusal, RefusalKind};
+use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKind};
 use crate::clients::{ExportingState, Zeebe};
+use crate::clock::within;
 use crate::domain::{BackupId, BackupState, RunId};
 use crate::journal::FailureClass;
 use crate::lock::lock;
@@ -87,7 +88,7 @@ impl Control for Daemon {
         })
     }
 
-    fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, String> {
+    fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, Cancelled> {
         Box::pin(async move {
             self.known(&cluster)?;
             if !self.queue.stop(
@@ -108,7 +109,8 @@ impl Control for Daemon {
                     None => !self.queue.has_run(&cluster),
                 };
                 if !owing && ended {
-                    return Ok(format!("the run of {cluster} is cancelled and exporting is resumed"));
+                    let message = format!("the run of {cluster} is cancelled and exporting is resumed");
+                    return Ok(Cancelled { done: true, message });
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
                     let still = if owing {
@@ -116,7 +118,8 @@ impl Control for Daemon {
                     } else {
                         "it is still cleaning up; exporting is resumed"
                     };
-                    return Ok(format!("the run of {cluster} is being cancelled; {still}"));
+                    let message = format!("the run of {cluster} is being cancelled; {still}");
+                    return Ok(Cancelled { done: false, message });
                 }
                 clock.sleep(Duration::from_millis(50)).await;
             }
@@ -171,7 +174,7 @@ impl Control for Daemon {
         })
     }
 
-    fn resume_exporting(&self, cluster: String) -> Act<'_, String> {
+    fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String> {
         Box::pin(async move {
             let settings = self.known(&cluster)?;
             let ours = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
@@ -182,7 +185,7 @@ impl Control for Daemon {
                     "an operator resumed exporting while the run needed it paused",
                 );
                 self.guardian.sweep("command").await?;
-                let owing = self.wait_until_paid(Duration::from_secs(60), |c| c == cluster).await?;
+                let owing = self.wait_until_paid(wait, |c| c == cluster).await?;
                 return if owing.is_empty() {
                     Ok(format!("exporting of {cluster} is resumed; the pause was ours"))
                 } else {
@@ -195,7 +198,14 @@ impl Control for Daemon {
             let spec = apply::spec(&settings);
             let zeebe =
                 Zeebe::new(&spec.addresses.zeebe, &spec.addresses.brokers, self.ground.transport.clone());
-            zeebe.resume().await.map_err(|error| {
+            let asked = within(&*self.ground.clock, wait, zeebe.resume()).await;
+            let asked = asked.ok_or_else(|| {
+                refusal(
+                    RefusalKind::Unreachable,
+                    format!("exporting of {cluster} could not be resumed: nothing was answered in time"),
+                )
+            })?;
+            asked.map_err(|error| {
                 refusal(
                     RefusalKind::Unreachable,
                     format!("exporting of {cluster} could not be resumed: {error}"),

@@ -57,8 +57,12 @@ fn files(config: &Path) -> Vec<PathBuf> {
 /// What paying came to.
 #[derive(Debug, Default)]
 pub struct Paid {
+    /// Clusters whose resume was confirmed.
+    pub resumed: Vec<String>,
     /// Clusters whose resume is not confirmed.
     pub owing: Vec<String>,
+    /// False: there is no state file.
+    pub found: bool,
     /// Why the resumes that were confirmed could not be written down.
     pub unrecorded: Option<StoreError>,
 }
@@ -78,8 +82,8 @@ pub async fn pay_from(
     let unusable = match SqliteStore::open_without_lock(state_dir) {
         Ok(None) => return Ok(Paid::default()),
         Ok(Some(store)) => {
-            let owing = pay_debts_offline(store, transport, clock, instance, wait).await?;
-            return Ok(Paid { owing, unrecorded: None });
+            let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
+            return Ok(Paid { resumed, owing, found: true, unrecorded: None });
         }
         Err(error) => error,
     };
@@ -87,8 +91,9 @@ pub async fn pay_from(
     let store = MemoryStore::shared();
     let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
     let resumes = debts.iter().map(|debt| resumed(&ground, debt, wait));
-    let owing = futures::future::join_all(resumes).await.into_iter().flatten().collect();
-    Ok(Paid { owing, unrecorded: (!debts.is_empty()).then_some(unusable) })
+    let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
+    let resumed = debts.iter().map(|debt| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
+    Ok(Paid { resumed, owing, found: true, unrecorded: (!debts.is_empty()).then_some(unusable) })
 }
 
 /// The cluster, if its resume is not confirmed after `wait`.
@@ -104,24 +109,26 @@ async fn resumed(ground: &Ground, debt: &Debt, wait: Duration) -> Option<String>
     within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| debt.cluster.clone())
 }
 
-/// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters still owing.
+/// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters resumed, and those
+/// still owing.
 async fn pay_debts_offline(
     store: SharedStore,
     transport: SharedTransport,
     clock: SharedClock,
     instance: String,
     wait: Duration,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let ground =
         Ground { store: store.clone(), transport, clock: clock.clone(), tasks: Tasks::new(), instance };
     let guardian = Guardian::new(ground);
     let began = clock.monotonic();
+    let owed: BTreeSet<String> = store.debts().await?.into_iter().map(|d| d.cluster).collect();
     guardian.sweep("command").await?;
     loop {
         let owing: BTreeSet<String> = store.debts().await?.into_iter().map(|d| d.cluster).collect();
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
         if owing.is_empty() || left.is_zero() {
-            return Ok(owing.into_iter().collect());
+            return Ok((owed.difference(&owing).cloned().collect(), owing.into_iter().collect()));
         }
         within(&*clock, left, clock.sleep(Duration::from_millis(50))).await;
     }

@@ -4,7 +4,8 @@
 //! Each round is a task of its own, so that a slow cluster or disk delays nothing else.
 
 use super::Daemon;
-use crate::api::LiveCluster;
+use super::watch::Change;
+use crate::api::{Control, LiveCluster, facts, shapes};
 use crate::clients::ExportingState;
 use crate::domain::BackupState;
 use crate::lock::lock;
@@ -20,6 +21,8 @@ const EXPIRY: Duration = Duration::from_secs(1);
 const DEBTS: Duration = Duration::from_secs(10);
 const DELETIONS: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(300);
+/// How often the log learns what health says.
+const HEALTH: Duration = Duration::from_secs(10);
 const REMINDER: Duration = Duration::from_secs(60);
 /// A resume that is confirmed at all is confirmed within this time.
 const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
@@ -43,6 +46,7 @@ impl Daemon {
                         Round::Looks => daemon.looks_round().await,
                         Round::Heartbeat => daemon.heartbeat().await,
                         Round::Reminder => daemon.reminder().await,
+                        Round::Health => daemon.health_round().await,
                     }
                     // A reload may have changed how often to look.
                     let period = if matches!(round, Round::Looks) { daemon.probe_interval() } else { period };
@@ -56,6 +60,7 @@ impl Daemon {
         every(self.clone(), HEARTBEAT, Duration::ZERO, Round::Looks);
         every(self.clone(), HEARTBEAT, HEARTBEAT, Round::Heartbeat);
         every(self.clone(), REMINDER, REMINDER, Round::Reminder);
+        every(self.clone(), HEALTH, HEALTH, Round::Health);
     }
 
     fn probe_interval(&self) -> Duration {
@@ -146,6 +151,12 @@ impl Daemon {
         }
     }
 
+    async fn health_round(&self) {
+        let health = facts::judged(&self.ground.store, self.live()).await;
+        let changes = lock(&self.watch).changes(&health);
+        changes.iter().for_each(Change::say);
+    }
+
     async fn reminder(&self) {
         let now = self.ground.clock.now();
         for debt in self.ground.store.debts().await.unwrap_or_default() {
@@ -177,9 +188,10 @@ impl Daemon {
             event = "daemon.heartbeat",
             ok = of(BackupState::Completed),
             failed = of(BackupState::Failed),
+            overdue = lock(&self.watch).overdue(),
             running = self.queue.under_way(),
             debts,
-            oldest_success = newest.values().min().map(chrono::DateTime::to_rfc3339)
+            oldest_success = newest.values().min().map(|at| shapes::instant(*at))
         );
     }
 }
@@ -192,6 +204,7 @@ enum Round {
     Looks,
     Heartbeat,
     Reminder,
+    Health,
 }
 
 /// Contract section 4: `running | paused_by_us | paused_by_other | mixed | unknown`.

@@ -3,27 +3,26 @@
 //! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor what an
 //! answer of a component means beyond the clients' words (`steps`, `wait`).
 
+use super::evidence::Evidence;
 use super::window::PauseClock;
 use super::{Clients, Ground, Spec, guardian, steps};
 use crate::clients::ClientError;
 use crate::clock::within;
 use crate::domain::Instant;
-use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
+use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunStatus, RunView, Step};
 use crate::lock::lock;
 use crate::plan::{Plan, PlannedStep};
 use crate::store::{Debt, StoreError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Clean-up after an abort never takes longer; what it could not do is reported.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
-/// Answers kept for the dossier.
-const EVIDENCE: usize = 40;
 
 /// Why a run must end, or pause, before its plan is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +90,7 @@ pub struct Execution {
     pub(super) clients: Clients,
     pub(super) pause_clock: Mutex<Option<PauseClock>>,
     view: Mutex<RunView>,
-    evidence: Mutex<VecDeque<Value>>,
-    proof: Mutex<BTreeMap<String, Value>>,
+    pub(super) evidence: Evidence,
     stop: watch::Receiver<Stop>,
 }
 
@@ -115,8 +113,7 @@ impl Execution {
         Self {
             view: Mutex::new(run.view.clone()),
             pause_clock: Mutex::new(pause_clock),
-            evidence: Mutex::default(),
-            proof: Mutex::default(),
+            evidence: Evidence::default(),
             ground,
             run,
             spec,
@@ -231,10 +228,18 @@ impl Execution {
             if let Some(paused) = paused {
                 if paused >= limits.pause_budget {
                     let text = humantime::format_duration(limits.pause_budget);
-                    return StepError::new(
-                        FailureClass::PauseBudget,
-                        format!("exporting was paused longer than the pause_budget of {text}"),
-                    );
+                    let reason = if self.view().pause.confirmed_at.is_some() {
+                        format!("exporting was paused longer than the pause_budget of {text}")
+                    } else {
+                        format!(
+                            "the pause was asked for and not seen to hold within the pause_budget of {text}{}",
+                            self.evidence
+                                .last_error()
+                                .map(|answer| format!(": {answer}"))
+                                .unwrap_or_default()
+                        )
+                    };
+                    return StepError::new(FailureClass::PauseBudget, reason);
                 }
                 left = left.min(limits.pause_budget.saturating_sub(paused));
             }
@@ -334,8 +339,21 @@ impl Execution {
 
     async fn abort(&self, error: StepError, started: Duration) -> Left {
         self.settle_pause().await;
-        if (self.view().owes_resume() || lock(&self.pause_clock).is_some()) && !self.pay_debt().await {
-            return Left::Suspended;
+        // Beside the resume, which waits for no write: whoever goes on after a crash knows that this run is over and why.
+        let noted = async {
+            let event = Event::Aborting { class: error.class, reason: error.reason.clone() };
+            if self.view().status == RunStatus::Running {
+                let _ = within(&*self.ground.clock, Duration::from_secs(5), self.append(vec![event])).await;
+            }
+        };
+        if self.view().owes_resume() || lock(&self.pause_clock).is_some() {
+            let (paid, ()) = futures::join!(self.pay_debt(), noted);
+            if !paid {
+                return Left::Suspended;
+            }
+            self.refresh().await;
+        } else {
+            noted.await;
         }
         let clean_up = steps::clean_up(self, error.class);
         match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
@@ -352,8 +370,8 @@ impl Execution {
         let dossier = json!({
             "class": error.class,
             "reason": error.reason,
-            "answers": *lock(&self.evidence),
-            "proof": *lock(&self.proof),
+            "answers": self.evidence.answers(),
+            "proof": self.evidence.proof(),
         });
         let outcome = Outcome::Failed { class: error.class, reason: error.reason, dossier };
         self.end(outcome, started).await
@@ -434,7 +452,7 @@ impl Execution {
                 "resumed_at": view.pause.resumed_at,
                 "exported_positions": view.pause.positions,
             },
-            "proof": *lock(&self.proof),
+            "proof": self.evidence.proof(),
         }))
     }
 
@@ -495,18 +513,12 @@ impl Execution {
 
     /// Keeps an answer for the dossier.
     pub(super) fn remember(&self, error: &ClientError) {
-        let mut evidence = lock(&self.evidence);
-        if evidence.len() == EVIDENCE {
-            evidence.pop_front();
-        }
-        evidence.push_back(
-            json!({ "at": self.ground.clock.now(), "component": error.component, "answer": error.evidence }),
-        );
+        self.evidence.remember(error, self.ground.clock.now());
     }
 
     /// Keeps a fact for certificate and dossier.
     pub(super) fn prove(&self, name: &str, fact: Value) {
-        lock(&self.proof).insert(name.to_owned(), fact);
+        self.evidence.prove(name, fact);
     }
 
     fn since(&self, began: Duration) -> u64 {

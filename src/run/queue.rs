@@ -249,7 +249,7 @@ impl Queue {
         for row in &rows {
             tracing::warn!(
                 event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
-                due_at = %row.occurrence.due_at.to_rfc3339(), reason
+                due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), reason
             );
         }
         let occurrences: Vec<_> = rows.into_iter().map(|r| r.occurrence).collect();

@@ -62,6 +62,9 @@ pub fn decide(known: &Known<'_>) -> Recovery {
             Recovery::Start
         };
     }
+    if let Some((class, reason)) = &view.aborting {
+        return fail(*class, reason);
+    }
     if checked && view.owes_resume() {
         return Recovery::Finish;
     }
@@ -211,6 +214,13 @@ mod tests {
         check(vec![started()], |_| {}, "go on");
         check(vec![started()], |k| k.now = at(5 * 3600), "Deadline");
         check(vec![], |k| k.now = at(5 * 3600), "Interrupted");
+    }
+
+    #[test]
+    fn a_run_that_was_being_ended_is_ended_for_that_reason() {
+        let aborting = Event::Aborting { class: FailureClass::Cancelled, reason: "not now".into() };
+        check(vec![started(), aborting.clone()], |_| {}, "Cancelled");
+        check([paused(), vec![aborting]].concat(), |k| k.now = at(5 * 3600), "Cancelled");
     }
 
     #[test]

@@ -134,6 +134,7 @@ async fn refused_or_unknown(
         ));
     }
     if error.may_have_acted() {
+        execution.evidence.doubt(component, error);
         return execution.write(vec![Event::StartUncertain { component }]).await;
     }
     let class = match error.kind {

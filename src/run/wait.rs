@@ -131,7 +131,10 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
         if uncertain && last.is_none() && still >= LOST_START.min(stall_after) {
             return Err(StepError::new(
                 FailureClass::Component,
-                format!("the answer to {component}'s start was lost and nothing of it shows: {latest}"),
+                format!(
+                    "it is not known whether {component} began ({}), and nothing of it shows: {latest}",
+                    execution.evidence.doubt_about(component)
+                ),
             ));
         }
         if still >= stall_after {

@@ -213,6 +213,9 @@ fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
             "the exporter phases of only {} of {expected} partitions can be read",
             seen.partitions.len()
         ))),
+        _ if seen.readable && seen.partitions.is_empty() => {
+            Err(refuse("no partition's exporter phase can be read".into()))
+        }
         _ => Ok(()),
     }
 }

@@ -117,7 +117,7 @@ impl Shared {
             if row.fate == Fate::Skipped {
                 tracing::warn!(
                     event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
-                    due_at = %row.occurrence.due_at.to_rfc3339(), count = row.count,
+                    due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), count = row.count,
                     reason = row.reason.as_deref().unwrap_or_default()
                 );
                 continue;

@@ -167,7 +167,7 @@ async fn manual_runs_keep_their_interval_even_when_they_fail(
     assert_eq!(limited, StoreError::RateLimited { cluster: "prod".into(), last, until });
     assert_eq!(
         limited.to_string(),
-        "cluster prod had a manual backup at 2025-03-01 10:00:00 UTC: the next is allowed at 2025-03-01 11:00:00 UTC, \
+        "cluster prod had a manual backup at 2025-03-01T10:00:00Z: the next is allowed at 2025-03-01T11:00:00Z, \
          or delete a backup of it"
     );
     bed.begin_run(manual("test", "2025-03-01T10:30:00Z")).await.unwrap();

@@ -44,7 +44,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        if !url.username().is_empty() || url.password().is_some() {
+        if !url.username().is_empty() || url.password().is_some() || url.path().contains('@') {
             let help = "write it without `user:password@`, and change that password: whoever could read this file knows it; authentication per component is not supported yet";
             self.error(
                 at.span(),

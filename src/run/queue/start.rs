@@ -72,11 +72,11 @@ impl Queue {
                 for row in &due {
                     let event = if row.missed { "occurrence.caught_up" } else { "occurrence.due" };
                     tracing::info!(event, schedule = %row.occurrence.schedule, cluster, run_id = %run.run_id,
-                        due_at = %row.occurrence.due_at.to_rfc3339(), duration_ms = late);
+                        due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), duration_ms = late);
                 }
                 for row in due.iter().skip(1) {
                     tracing::info!(event = "occurrence.coalesced", schedule = %row.occurrence.schedule, cluster,
-                        run_id = %run.run_id, due_at = %row.occurrence.due_at.to_rfc3339());
+                        run_id = %run.run_id, due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
                 }
                 self.carry_out(cluster, run, settings.spec, prepared, stop).await;
             }

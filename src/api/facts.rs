@@ -1,0 +1,41 @@
+//! Gathers what health is judged from.
+//!
+//! Owns the reading only: routes and the daemon's own watch ask the same way. Must not judge (`health` does).
+
+use super::Live;
+use super::health::{self, Facts, Health};
+use crate::store::{BackupFilter, SharedStore};
+
+/// Health, as of now.
+pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
+    let filter = BackupFilter { existing: true, ..Default::default() };
+    let (backups, debts, timetable, clusters, unfinished, failures) = futures::join!(
+        store.backups(filter),
+        store.debts(),
+        store.timetable(),
+        store.clusters(),
+        store.unfinished(),
+        store.failures_in_a_row(),
+    );
+    // A store that cannot be read must not hide what else is wrong: its own check says so.
+    let errors = [
+        backups.as_ref().err(),
+        debts.as_ref().err(),
+        timetable.as_ref().err(),
+        clusters.as_ref().err(),
+        unfinished.as_ref().err(),
+        failures.as_ref().err(),
+    ];
+    for error in errors.into_iter().flatten() {
+        live.store_error.get_or_insert(error.to_string());
+    }
+    health::judge(&Facts {
+        live: &live,
+        backups: &backups.unwrap_or_default(),
+        debts: &debts.unwrap_or_default(),
+        timetable: &timetable.unwrap_or_default(),
+        clusters: &clusters.unwrap_or_default(),
+        unfinished: &unfinished.unwrap_or_default(),
+        failures: &failures.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,142 @@
+//! Says once in the log what health says all the time: its status changed, a schedule is overdue or has recovered.
+//!
+//! Must not judge (`api::health` does), nor act on what it sees.
+
+use crate::api::health::{Health, Status};
+use std::collections::BTreeMap;
+
+/// What was said last.
+#[derive(Debug, Default)]
+pub struct Watch {
+    status: Option<Status>,
+    overdue: BTreeMap<(String, String), String>,
+}
+
+/// Something to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Health is another.
+    Health {
+        /// What it was.
+        from: Status,
+        /// What it is.
+        to: Status,
+        /// Every finding that is not good.
+        reason: String,
+    },
+    /// A pair of schedule and cluster is overdue.
+    Overdue {
+        /// Schedule.
+        schedule: String,
+        /// Cluster.
+        cluster: String,
+        /// One sentence.
+        reason: String,
+    },
+    /// It is no longer.
+    Recovered {
+        /// Schedule.
+        schedule: String,
+        /// Cluster.
+        cluster: String,
+    },
+}
+
+impl Watch {
+    /// What has changed since the last look. A daemon that comes up well has nothing to say.
+    pub fn changes(&mut self, health: &Health) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let from = self.status.replace(health.status).unwrap_or(Status::Ok);
+        if from != health.status {
+            let found = health.checks.iter().filter(|check| check.status != Status::Ok).map(|check| {
+                let whose = check.cluster.as_ref().map(|c| format!(" of {c}")).unwrap_or_default();
+                format!("{}{whose}: {}", check.name, check.detail.as_deref().unwrap_or_default())
+            });
+            let reason = found.collect::<Vec<_>>().join("; ");
+            changes.push(Change::Health { from, to: health.status, reason });
+        }
+        for (pair, reason) in health.overdue.iter().filter(|(pair, _)| !self.overdue.contains_key(*pair)) {
+            let (schedule, cluster) = pair.clone();
+            changes.push(Change::Overdue { schedule, cluster, reason: reason.clone() });
+        }
+        for (schedule, cluster) in
+            self.overdue.keys().filter(|pair| !health.overdue.contains_key(*pair)).cloned()
+        {
+            changes.push(Change::Recovered { schedule, cluster });
+        }
+        self.overdue.clone_from(&health.overdue);
+        changes
+    }
+
+    /// How many pairs are overdue.
+    pub fn overdue(&self) -> usize {
+        self.overdue.len()
+    }
+}
+
+impl Change {
+    /// Writes it to the log.
+    pub fn say(&self) {
+        match self {
+            Self::Health { from, to: to @ Status::Ok, .. } => {
+                tracing::info!(event = "health.changed", from = from.word(), outcome = to.word());
+            }
+            Self::Health { from, to: to @ Status::Degraded, reason } => {
+                tracing::warn!(event = "health.changed", from = from.word(), outcome = to.word(), reason);
+            }
+            Self::Health { from, to: to @ Status::Failing, reason } => {
+                tracing::error!(event = "health.changed", from = from.word(), outcome = to.word(), reason);
+            }
+            Self::Overdue { schedule, cluster, reason } => {
+                tracing::error!(event = "schedule.overdue", schedule, cluster, reason);
+            }
+            Self::Recovered { schedule, cluster } => {
+                tracing::info!(event = "schedule.recovered", schedule, cluster);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::health::Check;
+
+    fn health(status: Status, overdue: &[&str]) -> Health {
+        let detail = Some("disk full".to_owned()).filter(|_| status != Status::Ok);
+        let pair = |schedule: &&str| ((*schedule).to_owned(), "orders".to_owned());
+        Health {
+            status,
+            checks: vec![Check { name: "store", cluster: None, status, detail }],
+            clusters: vec![],
+            backups: vec![],
+            overdue: overdue.iter().map(|s| (pair(s), "no success".to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn each_change_is_said_once() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.changes(&health(Status::Ok, &[])), []);
+        let (schedule, cluster) = ("daily".to_owned(), "orders".to_owned());
+        let bad = health(Status::Failing, &["daily"]);
+        let to = Status::Failing;
+        let changed = Change::Health { from: Status::Ok, to, reason: "store: disk full".into() };
+        let overdue = Change::Overdue {
+            schedule: schedule.clone(),
+            cluster: cluster.clone(),
+            reason: "no success".into(),
+        };
+        assert_eq!(watch.changes(&bad), [changed, overdue]);
+        assert_eq!((watch.changes(&bad), watch.overdue()), (vec![], 1));
+        let back = Change::Health { from: Status::Failing, to: Status::Ok, reason: String::new() };
+        assert_eq!(watch.changes(&health(Status::Ok, &[])), [back, Change::Recovered { schedule, cluster }]);
+        assert_eq!(watch.overdue(), 0);
+    }
+
+    #[test]
+    fn a_daemon_that_comes_up_ill_says_so() {
+        let changes = Watch::default().changes(&health(Status::Degraded, &[]));
+        assert!(matches!(&changes[..], [Change::Health { to: Status::Degraded, .. }]), "{changes:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! What a run has been told: answers for the dossier, facts for the certificate, doubts for its sentences.
+//!
+//! Owns how much of it is kept. Must not judge it.
+
+use crate::clients::ClientError;
+use crate::domain::{Component, Instant};
+use crate::lock::lock;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+/// Answers kept for the dossier.
+const ANSWERS: usize = 40;
+
+/// Everything kept of one run under way; gone with the process.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    answers: Mutex<VecDeque<Value>>,
+    last_error: Mutex<Option<String>>,
+    doubts: Mutex<BTreeMap<Component, String>>,
+    proof: Mutex<BTreeMap<String, Value>>,
+}
+
+impl Evidence {
+    /// Keeps an answer that was no good one; the oldest goes.
+    pub fn remember(&self, error: &ClientError, at: Instant) {
+        *lock(&self.last_error) = Some(error.to_string());
+        let mut answers = lock(&self.answers);
+        if answers.len() == ANSWERS {
+            answers.pop_front();
+        }
+        answers.push_back(json!({ "at": at, "component": error.component, "answer": error.evidence }));
+    }
+
+    /// The last answer that was no good one, in a sentence.
+    pub fn last_error(&self) -> Option<String> {
+        lock(&self.last_error).clone()
+    }
+
+    /// Keeps why it is not known whether a component has begun.
+    pub fn doubt(&self, component: Component, error: &ClientError) {
+        lock(&self.doubts).insert(component, error.to_string());
+    }
+
+    /// Why it is not known whether a component has begun.
+    pub fn doubt_about(&self, component: Component) -> String {
+        let why = lock(&self.doubts).get(&component).cloned();
+        why.unwrap_or_else(|| "the daemon was stopped before it was answered".into())
+    }
+
+    /// Keeps a fact.
+    pub fn prove(&self, name: &str, fact: Value) {
+        lock(&self.proof).insert(name.to_owned(), fact);
+    }
+
+    /// All answers kept, oldest first.
+    pub fn answers(&self) -> Value {
+        json!(*lock(&self.answers))
+    }
+
+    /// All facts by name.
+    pub fn proof(&self) -> Value {
+        json!(*lock(&self.proof))
+    }
+}
