@@ -104,8 +104,10 @@ async fn scenario(
     let config = load(&file, &environment).map_err(|e| format!("{:?}", e.first())).unwrap().config;
     let clock = SystemClock::shared();
     let clusters = (0..count).map(|index| {
+        // Without load of their own: ten thousand clusters' users would be most of what is measured.
+        let load = sim::Load { per_second: 0.0, initial: 10 };
         let config =
-            sim::Config { timing: Timing::tiny(), partitions: 1, ..sim::Config::named(&name(index)) };
+            sim::Config { timing: Timing::tiny(), load, partitions: 1, ..sim::Config::named(&name(index)) };
         sim::shared(sim::Cluster::new(config, clock.now()))
     });
     let transport = Arc::new(SimTransport::to(clusters, clock.clone()));

@@ -58,6 +58,7 @@ impl Daemon {
         transport: SharedTransport,
         clock: SharedClock,
     ) -> Result<Arc<Self>, DaemonError> {
+        let config = Arc::new(config);
         let ground = Ground {
             store: store.clone(),
             transport,
@@ -77,7 +78,7 @@ impl Daemon {
         let timetable = Shared::new(clock.clone(), store, submit);
         let daemon = Arc::new(Self {
             dispatch: tokio::sync::Mutex::new(Dispatch::new(timetable.clone()).await?),
-            config: ArcSwap::from_pointee(config.clone()),
+            config: ArcSwap::new(config.clone()),
             started_at: clock.now(),
             config_refused: Mutex::default(),
             looks: Mutex::default(),

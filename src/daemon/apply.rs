@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 impl Daemon {
     /// Takes `new` over from whatever runs.
-    pub async fn apply(&self, new: Config) -> Result<(), DaemonError> {
+    pub async fn apply(&self, new: impl Into<Arc<Config>>) -> Result<(), DaemonError> {
+        let new = new.into();
         let store = &self.ground.store;
         let rows = new
             .clusters
@@ -37,7 +38,7 @@ impl Daemon {
         self.queue.configure(settings(&new, &known));
         self.dispatch.lock().await.sync().await?;
         let (clusters, schedules) = (new.clusters.len(), new.schedules.len());
-        self.config.store(Arc::new(new));
+        self.config.store(new);
         *lock(&self.config_refused) = None;
         tracing::info!(event = "config.loaded", clusters, schedules);
         Ok(())

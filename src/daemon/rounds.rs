@@ -22,7 +22,7 @@ const DEBTS: Duration = Duration::from_secs(10);
 const DELETIONS: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 /// How often the log learns what health says.
-const HEALTH: Duration = Duration::from_secs(10);
+const HEALTH: Duration = Duration::from_secs(30);
 const REMINDER: Duration = Duration::from_secs(60);
 /// A resume that is confirmed at all is confirmed within this time.
 const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
