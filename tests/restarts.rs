@@ -1,4 +1,4 @@
-//! What becomes of a run when its daemon dies and another starts: a story for every row of the restart rules.
+//! What becomes of a run when its daemon dies or is stopped and another starts: a story for every row of those rules.
 //!
 //! A daemon is a runtime here, and dropping the runtime is its death: nothing of it lives on but state and cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -112,6 +112,56 @@ fn in_a_wait(view: &RunView, _: &[Debt], _: &Lab) -> bool {
 /// The records snapshot is under way: the pause is confirmed.
 fn in_the_pause(_: &RunView, _: &[Debt], lab: &Lab) -> bool {
     lab.asked("search-put") == 1
+}
+
+/// The same, but told to stop at that moment, with so many seconds to leave the pause.
+fn stops(faults: &str, grace: u64, moment: impl Fn(&RunView, &[Debt], &Lab) -> bool) -> Remains {
+    daemon(async {
+        let lab = Lab::new().fault(faults);
+        let run_id = lab.queue.manual("orders", None).await.unwrap();
+        loop {
+            let view = lab.store.run(run_id).await.unwrap().unwrap().view;
+            let debts = lab.store.debts().await.unwrap();
+            if moment(&view, &debts, &lab) {
+                break;
+            }
+            assert!(!view.ended(), "the moment never came");
+            lab.clock.sleep(Duration::from_millis(5)).await;
+        }
+        lab.queue.go_down(lab.clock.monotonic() + Duration::from_secs(grace));
+        let asked = lab.clock.monotonic();
+        while lab.queue.under_way() > 0 {
+            lab.clock.sleep(Duration::from_millis(5)).await;
+        }
+        let took = lab.clock.monotonic().saturating_sub(asked);
+        assert!(took < Duration::from_secs(grace + 15), "stopping took {took:?}");
+        assert!(locked(&lab.cluster).pauses.since.is_none(), "stopped, and exporting is left paused");
+        let now = lab.clock.now();
+        let Lab { cluster, memory: store, settings, .. } = lab;
+        Remains { cluster, store, settings, configured: true, now, run_id }
+    })
+}
+
+#[test]
+fn told_to_stop_outside_the_pause_it_leaves_the_run_to_the_next_start() {
+    let remains = stops("operate.stall=20s", 90, in_a_wait);
+    assert_eq!(locked(&remains.cluster).seen.get("pause"), None, "no pause begins any more");
+    let (run, lab) = remains.down(5).restarts();
+    completed(&run);
+    assert_eq!(lab.asked("operate-post"), 2, "its own, and that of the next backup");
+}
+
+#[test]
+fn told_to_stop_inside_the_pause_it_has_its_grace_to_leave_it() {
+    let (run, lab) = stops("search-put.stall=20s", 90, in_the_pause).down(5).restarts();
+    completed(&run);
+    assert_eq!(lab.asked("pause"), 2, "its own, and that of the next backup");
+}
+
+#[test]
+fn told_to_stop_inside_the_pause_it_resumes_when_the_grace_is_over() {
+    let (run, _) = stops("search-put.stall", 30, in_the_pause).fault("now.heal").down(5).restarts();
+    failed(&run, FailureClass::Interrupted, "its shutdown grace ran out");
 }
 
 /// A run of which only the row was written.
