@@ -157,6 +157,26 @@ async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_posit
     lab.nothing_owed(&run).await;
 }
 
+/// A broker answers COMPLETED for an id that its store already holds, and takes nothing: it is asked before.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_a_component_already_knows_is_burnt() {
+    let lab = Lab::new().fault("operate.stall=5s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    let id = lab.store.run(run_id).await.unwrap().unwrap().backup_id;
+    lab.clock.sleep(Duration::from_secs(2)).await;
+    locked(&lab.cluster).begin_zeebe_backup(id.get(), None).unwrap();
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Conflict), "{}", reason_of(&run));
+    let said = format!("zeebe already answers for backup id {id} (completed): the id is burnt");
+    assert!(reason_of(&run).starts_with(&said), "{}", reason_of(&run));
+    assert_eq!(lab.asked("zeebe-post"), 0);
+    lab.nothing_owed(&run).await;
+    assert!(!locked(&lab.cluster).pieces_of(id.get()).is_empty(), "theirs is not deleted");
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+    assert!(next.backup_id > id);
+}
+
 #[tokio::test(start_paused = true)]
 async fn someone_elses_pause_is_reported_and_never_resumed() {
     let lab = Lab::new();
