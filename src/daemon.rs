@@ -15,6 +15,7 @@ pub mod watch;
 use crate::clients::SharedTransport;
 use crate::clock::{SharedClock, Tasks};
 use crate::config::Config;
+use crate::domain::instant_text;
 use crate::lock::lock;
 use crate::run::Ground;
 use crate::run::guardian::Guardian;
@@ -127,7 +128,7 @@ impl Daemon {
         }
         for o in &occurrences {
             tracing::warn!(event = "occurrence.skipped", schedule = %o.schedule, cluster = %o.cluster,
-                due_at = %o.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), reason);
+                due_at = instant_text(o.due_at), reason);
         }
         self.ground.store.skip(occurrences, reason.to_owned()).await
     }

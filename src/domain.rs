@@ -14,6 +14,11 @@ pub use version::{Unsupported, Version};
 /// An instant on the wall clock, always UTC.
 pub type Instant = DateTime<Utc>;
 
+/// An instant as routes and log say it: RFC 3339 in UTC with `Z`, milliseconds.
+pub fn instant_text(at: Instant) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
 /// Numeric backup id: one per backup, the same in every component; `i64`, more than zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]

@@ -2,16 +2,11 @@
 //!
 //! Pure; every shape is made from rows of the store.
 
+pub use crate::domain::instant_text as instant;
 use crate::domain::{BackupState, Instant};
 use crate::journal::{Outcome, Run, RunStatus};
 use crate::store::{Backup, ClusterRow, Debt};
-use chrono::SecondsFormat;
 use serde_json::{Map, Value, json};
-
-/// RFC 3339 in UTC with `Z`.
-pub fn instant(at: Instant) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
 
 fn maybe(at: Option<Instant>) -> Value {
     at.map_or(Value::Null, |at| Value::String(instant(at)))

@@ -351,6 +351,7 @@ impl Execution {
             if !paid {
                 return Left::Suspended;
             }
+            // Of two answers that came together the older may have been taken over last.
             self.refresh().await;
         } else {
             noted.await;

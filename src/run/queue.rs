@@ -12,7 +12,7 @@ pub use start::ManualError;
 use super::executor::Stop;
 use super::guardian::Guardian;
 use super::{Ground, Spec};
-use crate::domain::{Instant, RunId};
+use crate::domain::{Instant, RunId, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
 use crate::retention::PoolRule;
@@ -249,7 +249,7 @@ impl Queue {
         for row in &rows {
             tracing::warn!(
                 event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
-                due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), reason
+                due_at = instant_text(row.occurrence.due_at), reason
             );
         }
         let occurrences: Vec<_> = rows.into_iter().map(|r| r.occurrence).collect();

@@ -8,7 +8,7 @@
 use super::Timetable;
 use crate::clock::{SharedClock, within};
 use crate::config::Config;
-use crate::domain::Instant;
+use crate::domain::{Instant, instant_text};
 use crate::lock::lock;
 use crate::store::{Fate, OccurrenceRow, SharedStore, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -117,7 +117,7 @@ impl Shared {
             if row.fate == Fate::Skipped {
                 tracing::warn!(
                     event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
-                    due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), count = row.count,
+                    due_at = instant_text(row.occurrence.due_at), count = row.count,
                     reason = row.reason.as_deref().unwrap_or_default()
                 );
                 continue;

@@ -6,7 +6,7 @@ use super::super::{Spec, id_scope};
 use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
 use crate::clients::ExportingState;
 use crate::clock::within;
-use crate::domain::{Pool, RunId, Trigger};
+use crate::domain::{Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
 use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
@@ -35,7 +35,8 @@ impl Queue {
         };
         let (due, unwanted): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|row| settings.schedules.contains(&row.occurrence.schedule));
-        self.skip(unwanted, UNSCHEDULED.into()).await;
+        // Beside the run: most have nothing to skip, and none needs to wait for it.
+        self.skip_later(unwanted, UNSCHEDULED.into());
         let Some(earliest) = due.iter().map(|row| row.start_at).min() else { return };
         let late = (now - earliest).num_milliseconds();
         match self.hindrance(cluster, &settings.spec).await {
@@ -72,11 +73,11 @@ impl Queue {
                 for row in &due {
                     let event = if row.missed { "occurrence.caught_up" } else { "occurrence.due" };
                     tracing::info!(event, schedule = %row.occurrence.schedule, cluster, run_id = %run.run_id,
-                        due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), duration_ms = late);
+                        due_at = instant_text(row.occurrence.due_at), duration_ms = late);
                 }
                 for row in due.iter().skip(1) {
                     tracing::info!(event = "occurrence.coalesced", schedule = %row.occurrence.schedule, cluster,
-                        run_id = %run.run_id, due_at = %row.occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+                        run_id = %run.run_id, due_at = instant_text(row.occurrence.due_at));
                 }
                 self.carry_out(cluster, run, settings.spec, prepared, stop).await;
             }
