@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// Who "resumed" where an operator gave the debt up.
+pub const FORGIVEN: &str = "forgiven";
+
 /// One act of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -293,6 +296,8 @@ pub struct PauseView {
     pub resume_intended_at: Option<Instant>,
     /// When the server confirmed it.
     pub resumed_at: Option<Instant>,
+    /// An operator gave the resume up: whether exporting runs again was never confirmed.
+    pub forgiven: bool,
 }
 
 /// Everything derived from a run's journal.
@@ -384,7 +389,7 @@ impl RunView {
                 if !self.intended.contains(step) {
                     return self.illegal(&entry.event, "a step that was never intended cannot be done");
                 }
-                if *step == Step::Resume && self.pause.resumed_at.is_none() {
+                if *step == Step::Resume && (self.pause.resumed_at.is_none() || self.pause.forgiven) {
                     return self.illegal(&entry.event, "no resume was confirmed");
                 }
                 if *step == Step::CheckPause && self.pause.resume_intended_at.is_some() {
@@ -440,8 +445,9 @@ impl RunView {
                 self.step = Some(Step::Resume);
                 self.step_since = self.pause.resume_intended_at;
             }
-            (RunStatus::Running, Event::Resumed { .. }) => {
+            (RunStatus::Running, Event::Resumed { by }) => {
                 self.pause.resume_intended_at.get_or_insert(at);
+                self.pause.forgiven |= self.pause.resumed_at.is_none() && by == FORGIVEN;
                 self.pause.resumed_at.get_or_insert(at);
                 self.leave(Step::Resume);
             }

@@ -263,6 +263,19 @@ fn a_pause_that_was_never_confirmed_is_resumed_and_the_run_fails() {
     failed(&run, FailureClass::Interrupted, "before the pause was confirmed");
 }
 
+/// The next daemon resumes at once, and only then a gateway that hung carries out the pause.
+#[rstest]
+#[case("8s")]
+#[case("20s")]
+#[case("35s")]
+fn a_pause_that_is_carried_out_after_the_restarted_daemons_resume_is_resumed_again(#[case] late: &str) {
+    let asked = |_: &RunView, _: &[Debt], lab: &Lab| lab.asked("pause") == 1;
+    let faults = format!("pause.act-late={late}");
+    let (run, lab) = dies(&faults, Limits::default(), asked).down(5).restarts();
+    failed(&run, FailureClass::Interrupted, "before the pause was confirmed");
+    assert_eq!(locked(&lab.cluster).pauses.ended, 2, "that pause, and the next backup's");
+}
+
 /// The backup had all its parts and the pause had held: only the resume was missing.
 #[test]
 fn a_run_that_only_owes_its_resume_pays_and_completes() {

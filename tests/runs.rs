@@ -177,6 +177,39 @@ async fn an_id_that_a_component_already_knows_is_burnt() {
     assert!(next.backup_id > id);
 }
 
+/// The gateway hangs with our pause, our resume goes another way and is confirmed, then the pause is carried out.
+#[rstest]
+#[case("12s", None)]
+#[case("26s", Some(FailureClass::PauseBroken))]
+#[case("40s", Some(FailureClass::PauseBroken))]
+#[case("54s", Some(FailureClass::PauseBroken))]
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_acts_after_our_resume_is_resumed_again(
+    #[case] late: &str,
+    #[case] class: Option<FailureClass>,
+) {
+    let lab = Lab::new().fault(&format!("pause.act-late={late}"));
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), class, "{}", reason_of(&run));
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    let now = lab.clock.now();
+    locked(&lab.cluster).advance(now);
+    lab.nothing_owed(&run).await;
+    assert_eq!(locked(&lab.cluster).pauses.ended, 1, "it was paused once, and resumed");
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_never_sent_is_not_waited_for() {
+    let lab = Lab::new().fault("pause.refuse");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+    let took = run.view.finished_at.unwrap() - run.created_at;
+    assert!(took.num_seconds() < 10, "the run ended only after {took}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn someone_elses_pause_is_reported_and_never_resumed() {
     let lab = Lab::new();
@@ -249,6 +282,25 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
     assert_eq!(run.view.status, RunStatus::Completed, "it meets every condition: {}", reason_of(&run));
     assert!(lab.asked("resume") >= 60);
     lab.nothing_owed(&run).await;
+}
+
+/// The cluster was torn down while its run waited to resume it: an operator says so, and nothing is tried any longer.
+#[tokio::test(start_paused = true)]
+async fn a_resume_that_is_given_up_fails_the_run_that_waits_for_it() {
+    let lab = Lab::new().fault("resume.refuse@*");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_mins(10)).await;
+    assert_eq!(lab.store.run(run_id).await.unwrap().unwrap().view.step, Some(Step::Resume));
+    let now = lab.clock.now();
+    assert_eq!(lab.store.forgive("orders".into(), "torn down".into(), now).await.unwrap(), 1);
+    lab.clock.sleep(Duration::from_mins(1)).await;
+    let run = lab.store.run(run_id).await.unwrap().unwrap();
+    assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{:?}", run.view);
+    assert!(reason_of(&run).contains("an operator gave up its resume"), "{}", reason_of(&run));
+    assert!(lab.store.debts().await.unwrap().is_empty());
+    let asked = lab.asked("resume");
+    lab.clock.sleep(Duration::from_mins(10)).await;
+    assert_eq!(lab.asked("resume"), asked, "no resume is tried any longer");
 }
 
 #[tokio::test(start_paused = true)]

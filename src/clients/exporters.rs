@@ -87,6 +87,11 @@ impl Exporters {
         self.partitions.iter().filter(|(_, row)| !row.is_leader()).map(|(partition, _)| *partition).collect()
     }
 
+    /// Whether some partition reads paused, softly or not.
+    pub fn any_paused(&self) -> bool {
+        self.partitions.values().any(|row| matches!(row.phase, Phase::SoftPaused | Phase::Paused))
+    }
+
     /// What all partitions seen have in common. How many there should be is for the caller to compare.
     pub fn state(&self) -> ExportingState {
         let mut phases = self.partitions.values().map(|p| &p.phase);

@@ -5,7 +5,7 @@ use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKin
 use crate::clients::{ExportingState, Zeebe};
 use crate::clock::within;
 use crate::domain::{BackupId, BackupState, RunId};
-use crate::journal::FailureClass;
+use crate::journal::{FailureClass, RunStatus};
 use crate::lock::lock;
 use crate::run::queue::ManualError;
 use crate::run::{adopt, prepare};
@@ -109,7 +109,15 @@ impl Control for Daemon {
                     None => !self.queue.has_run(&cluster),
                 };
                 if !owing && ended {
-                    let message = format!("the run of {cluster} is cancelled and exporting is resumed");
+                    let run = match run_id {
+                        Some(run_id) => self.ground.store.run(run_id).await?,
+                        None => None,
+                    };
+                    let message = if run.is_some_and(|run| run.view.status == RunStatus::Completed) {
+                        format!("the run of {cluster} had only its resume left, and completed")
+                    } else {
+                        format!("the run of {cluster} is cancelled and exporting is resumed")
+                    };
                     return Ok(Cancelled { done: true, message });
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
@@ -233,7 +241,15 @@ impl Control for Daemon {
 
     fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {
         Box::pin(async move {
-            if self.queue.running(&cluster).is_some() {
+            let debts = self.ground.store.debts().await?;
+            let Some(debt) = debts.iter().find(|debt| debt.cluster == cluster) else {
+                return Err(refusal(
+                    RefusalKind::NotFound,
+                    format!("no resume of cluster {cluster} is owed: `debts` lists the clusters that are owed one"),
+                ));
+            };
+            // A run that only waits for its resume has nothing left to be cancelled.
+            if debt.resume_intended_at.is_none() && self.queue.running(&cluster) == Some(debt.run_id) {
                 return Err(refusal(
                     RefusalKind::Refused,
                     format!("cluster {cluster} has a live run: cancel it first"),

@@ -105,6 +105,7 @@ async fn resumed(ground: &Ground, debt: &Debt, wait: Duration) -> Option<String>
         zeebe: &zeebe,
         by: "command",
         paused_since: Some(debt.intended_at),
+        pause_settled: false,
     };
     within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| debt.cluster.clone())
 }

@@ -8,6 +8,7 @@ use crate::lock::lock;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers kept for the dossier.
 const ANSWERS: usize = 40;
@@ -19,6 +20,7 @@ pub struct Evidence {
     last_error: Mutex<Option<String>>,
     doubts: Mutex<BTreeMap<Component, String>>,
     proof: Mutex<BTreeMap<String, Value>>,
+    pause_settled: AtomicBool,
 }
 
 impl Evidence {
@@ -46,6 +48,16 @@ impl Evidence {
     pub fn doubt_about(&self, component: Component) -> String {
         let why = lock(&self.doubts).get(&component).cloned();
         why.unwrap_or_else(|| "the daemon was stopped before it was answered".into())
+    }
+
+    /// Keeps that the pause was answered, or never sent: it is not carried out later than that.
+    pub fn pause_is_settled(&self) {
+        self.pause_settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is known that no pause of ours is still on its way.
+    pub fn pause_settled(&self) -> bool {
+        self.pause_settled.load(Ordering::Relaxed)
     }
 
     /// Keeps a fact.

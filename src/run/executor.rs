@@ -75,6 +75,21 @@ impl From<StoreError> for StepError {
     }
 }
 
+/// What became of a debt that the run was paying.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DebtEnd {
+    /// The server confirmed the resume.
+    Resumed,
+    /// An operator gave it up.
+    Forgiven,
+    /// Nothing yet: the daemon goes down, and whoever comes next pays it.
+    StillOwed,
+}
+
+/// What a run fails with whose resume was given up.
+pub(super) const GIVEN_UP: &str =
+    "an operator gave up its resume (`debts forgive`), so that exporting was never seen to run again";
+
 /// Why the walk stopped short.
 enum Halt {
     Failed(StepError),
@@ -300,12 +315,17 @@ impl Execution {
     }
 
     async fn take_resume(&self, began: Duration) -> Result<(), StepError> {
-        if self.view().pause.resumed_at.is_none() && !self.pay_debt().await {
-            // Going down: the debt is durable, whoever comes next pays it and re-enters the run.
-            return Err(StepError::new(
-                FailureClass::Interrupted,
-                "the daemon was stopped before the resume was confirmed",
-            ));
+        if self.view().pause.resumed_at.is_none() {
+            match self.pay_debt().await {
+                DebtEnd::Resumed => {}
+                DebtEnd::Forgiven => return Err(StepError::new(FailureClass::Cancelled, GIVEN_UP)),
+                DebtEnd::StillOwed => {
+                    return Err(StepError::new(
+                        FailureClass::Interrupted,
+                        "the daemon was stopped before the resume was confirmed",
+                    ));
+                }
+            }
         }
         let mut events = vec![Event::StepDone { step: Step::Resume, ms: self.since(began) }];
         if !self.view().intended.contains(&Step::Resume) {
@@ -315,26 +335,27 @@ impl Execution {
         Ok(())
     }
 
-    /// Resumes exporting until the server confirms it; `false` when the daemon goes down before.
-    async fn pay_debt(&self) -> bool {
+    /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
+    async fn pay_debt(&self) -> DebtEnd {
+        let view = self.view();
         let payment = guardian::Payment {
             run_id: self.run.run_id,
             cluster: &self.run.cluster,
             zeebe: &self.clients.zeebe,
             by: "run",
-            paused_since: self.view().pause.intended_at,
+            paused_since: view.pause.intended_at,
+            pause_settled: view.pause.confirmed_at.is_some() || self.evidence.pause_settled(),
         };
         let mut stop = self.stop.clone();
-        let paid = tokio::select! {
+        tokio::select! {
             biased;
-            () = guardian::pay(&self.ground, &payment) => true,
-            () = grace_over(&mut stop, &self.ground) => false,
-        };
-        if paid {
-            *lock(&self.pause_clock) = None;
-            self.refresh().await;
+            () = guardian::pay(&self.ground, &payment) => {}
+            () = guardian::settled(&self.ground, self.run.run_id) => {}
+            () = grace_over(&mut stop, &self.ground) => return DebtEnd::StillOwed,
         }
-        paid
+        *lock(&self.pause_clock) = None;
+        self.refresh().await;
+        if self.view().pause.forgiven { DebtEnd::Forgiven } else { DebtEnd::Resumed }
     }
 
     async fn abort(&self, error: StepError, started: Duration) -> Left {
@@ -348,7 +369,7 @@ impl Execution {
         };
         if self.view().owes_resume() || lock(&self.pause_clock).is_some() {
             let (paid, ()) = futures::join!(self.pay_debt(), noted);
-            if !paid {
+            if paid == DebtEnd::StillOwed {
                 return Left::Suspended;
             }
             // Of two answers that came together the older may have been taken over last.
@@ -403,7 +424,7 @@ impl Execution {
             // paid before it is.
             self.refresh().await;
             if self.view().owes_resume() {
-                if !self.pay_debt().await {
+                if self.pay_debt().await == DebtEnd::StillOwed {
                     return Left::Suspended;
                 }
                 self.persist(vec![Event::Ended(outcome.clone())]).await;

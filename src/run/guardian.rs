@@ -18,6 +18,12 @@ const RECORD: Duration = Duration::from_millis(500);
 /// The longest time between two tries.
 const BACK_OFF: Duration = Duration::from_secs(60);
 
+/// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
+/// its debt stays open until the partitions have not read paused for so long.
+const LATE_PAUSE: Duration = Duration::from_secs(30);
+/// Between two looks at them.
+const LATE_PAUSE_LOOK: Duration = Duration::from_millis(500);
+
 /// One debt to pay.
 pub struct Payment<'a> {
     /// The run that paused.
@@ -30,10 +36,32 @@ pub struct Payment<'a> {
     pub by: &'static str,
     /// When the pause was intended.
     pub paused_since: Option<Instant>,
+    /// Known without asking the store: the pause was carried out or refused, and cannot be carried out later.
+    pub pause_settled: bool,
 }
 
 /// Resumes until the server confirms it and the record of that is durable. Returns only then.
 pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
+    let Payment { run_id, cluster, by, .. } = payment;
+    let clock = &*ground.clock;
+    resume(ground, payment).await;
+    if !payment.pause_settled && !seen_paused(ground, *run_id).await {
+        outlast_late_pause(ground, payment).await;
+    }
+    let mut pause = Duration::from_millis(100);
+    while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
+        // The debt is not known, or the daemon ends: the resume was confirmed, and there is nothing to write it into.
+        if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
+            return;
+        }
+        tracing::error!(event = "store.unwritable", %run_id, cluster, reason = %error);
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(BACK_OFF);
+    }
+}
+
+/// Resumes until the server confirms it.
+async fn resume(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
     let mut pause = Duration::from_millis(200);
@@ -61,15 +89,48 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     }
     let seconds = payment.paused_since.map(|since| (clock.now() - since).num_milliseconds());
     tracing::info!(event = "exporting.resumed", %run_id, cluster, by, duration_ms = seconds);
-    let mut pause = Duration::from_millis(100);
-    while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
-        // The debt is not known, or the daemon ends: the resume was confirmed, and there is nothing to write it into.
-        if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
+}
+
+/// Whether the journal says that the run saw its pause.
+async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
+    let run = within(&*ground.clock, RECORD, ground.store.run(run_id)).await;
+    matches!(run, Some(Ok(Some(run))) if run.view.pause.confirmed_at.is_some())
+}
+
+/// Resumes again whenever the partitions read paused, and returns once they have not for `LATE_PAUSE`. Where phases
+/// cannot be read, another resume at the end stands for the look.
+async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>) {
+    let Payment { run_id, cluster, .. } = payment;
+    let clock = &*ground.clock;
+    let note = "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
+    let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
+    let mut quiet_since = clock.monotonic();
+    let mut seen = false;
+    while clock.monotonic().saturating_sub(quiet_since) < LATE_PAUSE {
+        clock.sleep(LATE_PAUSE_LOOK).await;
+        let exporters = payment.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
+        seen = exporters.is_some();
+        if exporters.is_some_and(|exporters| exporters.any_paused()) {
+            let reason = "the pause was carried out after its resume had been confirmed; resuming again";
+            tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
+            resume(ground, payment).await;
+            quiet_since = clock.monotonic();
+        }
+    }
+    if !seen {
+        resume(ground, payment).await;
+    }
+}
+
+/// Returns when the debt of a run is open no more: paid, or forgiven by an operator.
+pub(super) async fn settled(ground: &Ground, run_id: RunId) {
+    loop {
+        ground.clock.sleep(Duration::from_secs(5)).await;
+        if let Ok(debts) = ground.store.debts().await
+            && !debts.iter().any(|debt| debt.run_id == run_id)
+        {
             return;
         }
-        tracing::error!(event = "store.unwritable", %run_id, cluster, reason = %error);
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF);
     }
 }
 
@@ -118,21 +179,12 @@ impl Guardian {
             zeebe: &zeebe,
             by,
             paused_since: Some(debt.intended_at),
-        };
-        // A forgiven debt is not tried for ever.
-        let forgiven = async {
-            loop {
-                self.ground.clock.sleep(Duration::from_secs(5)).await;
-                if let Ok(debts) = self.ground.store.debts().await
-                    && !debts.iter().any(|d| d.run_id == debt.run_id)
-                {
-                    return;
-                }
-            }
+            pause_settled: false,
         };
         tokio::select! {
             () = pay(&self.ground, &payment) => {}
-            () = forgiven => {}
+            // A forgiven debt is not tried for ever.
+            () = settled(&self.ground, debt.run_id) => {}
         }
         self.release(debt.run_id);
     }

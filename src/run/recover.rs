@@ -3,6 +3,7 @@
 //! Owns the decision, a pure function of what is known; the queue carries it out. Must not send a resume: the
 //! guardian and the executor do.
 
+use super::executor::GIVEN_UP;
 use crate::clients::ExportingState;
 use crate::domain::{Instant, Limits, PauseMode};
 use crate::journal::{FailureClass, Run, RunStatus, Step};
@@ -65,14 +66,15 @@ pub fn decide(known: &Known<'_>) -> Recovery {
     if let Some((class, reason)) = &view.aborting {
         return fail(*class, reason);
     }
+    if pause.forgiven {
+        return fail(FailureClass::Cancelled, GIVEN_UP);
+    }
     if checked && view.owes_resume() {
         return Recovery::Finish;
     }
-    if age >= known.limits.run_deadline {
-        return fail(FailureClass::Deadline, "the daemon was down until the run_deadline was over");
-    }
     if pause.resumed_at.is_some() {
         return if checked {
+            // All that is left is the last look: a deadline would fail a whole backup.
             Recovery::GoOn
         } else {
             fail(
@@ -80,6 +82,9 @@ pub fn decide(known: &Known<'_>) -> Recovery {
                 "the daemon went down inside the pause and exporting was resumed before the backup had all its parts",
             )
         };
+    }
+    if age >= known.limits.run_deadline {
+        return fail(FailureClass::Deadline, "the daemon was down until the run_deadline was over");
     }
     if !view.owes_resume() {
         return Recovery::GoOn;
@@ -256,7 +261,10 @@ mod tests {
         checked.push(Event::StepIntended { step: Step::CheckPause });
         checked.push(Event::StepDone { step: Step::CheckPause, ms: 1 });
         check(checked.clone(), |_| {}, "finish");
+        let forgiven = Event::Resumed { by: crate::journal::FORGIVEN.into() };
+        check([checked.clone(), vec![forgiven]].concat(), |_| {}, "Cancelled");
         checked.push(Event::Resumed { by: "command".into() });
-        check(checked, |_| {}, "go on");
+        check(checked.clone(), |_| {}, "go on");
+        check(checked, |k| k.now = at(5 * 3600), "go on");
     }
 }

@@ -108,6 +108,7 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
         Err(error) => {
             // The debt may have reached the disk all the same: then it is paid, although nothing was paused.
             if matches!(error, StoreError::Unknown { .. }) {
+                execution.evidence.pause_is_settled();
                 execution.pause_begins(at).await;
             }
             return Err(error.into());
@@ -116,6 +117,9 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
 
     // A lost answer may have paused all the same: the partitions tell.
     let asked = zeebe.pause(mode).await;
+    if asked.as_ref().err().is_none_or(|error| !error.may_have_acted()) {
+        execution.evidence.pause_is_settled();
+    }
     if let Err(error) = &asked {
         execution.remember(error);
         if !error.may_have_acted() {

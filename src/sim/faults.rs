@@ -15,6 +15,7 @@
 //! | `refuse` `drop-request` `drop-answer` | nobody listens; lost before it was read; lost after it was acted upon |
 //! | `delay=2s` `not-json` `endless` `redirect` `content-type` `unknown-state` | what becomes of the answer on its way |
 //! | `fail` `partial` `partial-silent` | pause, resume: no or only one partition switches, and the body says so or not |
+//! | `act-late=30s` | pause, resume: acted upon and answered that much later, as by a gateway that hangs |
 //! | `fail` `stall[=10s]` `conflict` | a Zeebe backup fails, hangs, or a stranger takes a higher id before |
 //! | `stall[=10s]` `failed-shard` `unassigned` `empty` | a web app's part or the records: hangs, lacks a shard, has an index without primary, matches no index |
 //! | `broker-restart[=1s]` `leader-change` `compact` | the broker after, or for `compact` before, the request |
@@ -44,6 +45,7 @@ pub enum What {
     Fail,
     Partial,
     PartialSilent,
+    ActLate(Duration),
     Stall(Option<Duration>),
     Conflict,
     FailedShard,
@@ -242,6 +244,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "fail" => What::Fail,
         "partial" => What::Partial,
         "partial-silent" => What::PartialSilent,
+        "act-late" => What::ActLate(or(30)),
         "stall" => What::Stall(length),
         "conflict" => What::Conflict,
         "failed-shard" => What::FailedShard,

@@ -39,6 +39,8 @@ pub(super) enum Timer {
     AppUp(App),
     /// The backup store works again.
     StoreUp,
+    /// A request to switch exporting is acted upon at last.
+    SwitchesLate(Phase),
     /// Somebody else resumes exporting.
     StrangerResumes,
     /// Somebody else pauses exporting, softly or not.
@@ -172,6 +174,7 @@ impl Cluster {
                 }
             }
             Timer::StoreUp => self.set_store(BackupStore::Up),
+            Timer::SwitchesLate(phase) => self.set_phase(phase, usize::MAX),
             Timer::StrangerResumes => self.set_phase(Phase::Exporting, usize::MAX),
             Timer::StrangerPauses(soft) => {
                 self.set_phase(if soft { Phase::SoftPaused } else { Phase::Paused }, usize::MAX);

@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub metadata: Option<serde_json::Value>,
     /// The documents, once they are copied.
     pub pieces: Vec<Piece>,
+    /// How long it takes when nothing hinders it.
+    pub takes: Duration,
     doomed: bool,
 }
 
@@ -180,6 +182,7 @@ impl Cluster {
             failed,
             metadata: request.metadata.clone(),
             pieces: Vec::new(),
+            takes,
             doomed: fate == Some(Fate::FailedShard),
         };
         if let Some(found) = self.repositories.get_mut(repository) {

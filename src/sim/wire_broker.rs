@@ -5,7 +5,7 @@
 use super::backups::{BackupFate, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup};
 use super::broker::Phase;
 use super::faults::What;
-use super::model::Cluster;
+use super::model::{Cluster, Timer};
 use super::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_answer, json_answer};
 use crate::clients::{Method, Response};
 use crate::domain::Instant;
@@ -64,7 +64,9 @@ impl Cluster {
             }
             (Method::Get, "/cluster") => json_answer(200, JSON, &self.cluster_topology()),
             (Method::Get, "/exporters") => json_answer(200, JSON, &json!([{"exporterId": self.exporter_id(), "status": "ENABLED"}])),
-            (Method::Post, "/exporting/pause" | "/exporting/resume") => self.switch_exporting(request, path, struck),
+            (Method::Post, "/exporting/pause" | "/exporting/resume") => {
+                return self.switch_exporting(request, path, struck);
+            }
             (method, path) if path.starts_with("/exporting/") && !path.get(11..).unwrap_or("").contains('/') => {
                 if method == Method::Post {
                     stack_trace()
@@ -158,7 +160,7 @@ impl Cluster {
         }
     }
 
-    fn switch_exporting(&mut self, request: &WireRequest, path: &str, struck: &[What]) -> Response {
+    fn switch_exporting(&mut self, request: &WireRequest, path: &str, struck: &[What]) -> Acted {
         let phase = if path.ends_with("resume") {
             Phase::Exporting
         } else {
@@ -166,22 +168,31 @@ impl Cluster {
                 None | Some("" | "false" | "no" | "off" | "0") => false,
                 Some("true" | "yes" | "on" | "1") => true,
                 Some(_) => {
-                    return self.spring_error(400, Some("Type mismatch."), &format!("/actuator{path}"));
+                    return self.spring_error(400, Some("Type mismatch."), &format!("/actuator{path}")).into();
                 }
             };
             if soft && self.config.version.has_soft_pause() { Phase::SoftPaused } else { Phase::Paused }
         };
         let some = self.world.partitions.len().div_ceil(2).min(self.world.partitions.len().saturating_sub(1));
         if struck.contains(&What::Fail) {
-            return stack_trace();
+            return stack_trace().into();
         }
         if struck.contains(&What::Partial) {
             self.set_phase(phase, some);
-            return stack_trace();
+            return stack_trace().into();
+        }
+        let switched = json_answer(200, JSON, &json!({"body": null, "status": 204, "contentType": null}));
+        let late = struck.iter().find_map(|what| match what {
+            What::ActLate(late) => Some(*late),
+            _ => None,
+        });
+        if let Some(late) = late {
+            self.at(late, Timer::SwitchesLate(phase));
+            return Acted::Slow(late, switched);
         }
         let count = if struck.contains(&What::PartialSilent) { some } else { usize::MAX };
         self.set_phase(phase, count);
-        json_answer(200, JSON, &json!({"body": null, "status": 204, "contentType": null}))
+        switched.into()
     }
 
     /// What a broken or absent store makes of a request about backups.

@@ -378,7 +378,7 @@ impl Cluster {
     fn status_body(&self, repository: &str, snapshot: &Snapshot) -> Value {
         const FILES: u64 = 10;
         const FILE_BYTES: u64 = 3600;
-        let nominal = super::world::span(self.config.timing.snapshot).max(TimeDelta::milliseconds(1));
+        let nominal = super::world::span(snapshot.takes).max(TimeDelta::milliseconds(1));
         let lived = snapshot.ended.unwrap_or(self.now) - snapshot.started;
         // A stalled one stops here, which is how one sees that it stalls.
         let share = if snapshot.ended.is_some() {

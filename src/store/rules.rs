@@ -9,9 +9,6 @@ use crate::journal::{Run, RunStatus, RunView};
 use chrono::TimeDelta;
 use std::time::Duration;
 
-/// What stands in a journal as the author of a resume that an operator gave up.
-pub const FORGIVEN: &str = "forgiven";
-
 /// The next backup id of a scope (rule I3).
 pub fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupId, StoreError> {
     let next = largest.checked_add(1).map(|after| after.max(now.timestamp()).max(1));

@@ -257,7 +257,7 @@ impl Rows {
             if let Some(debt) = self.debts.get_mut(run_id) {
                 debt.forgiven = Some(why.to_owned());
             }
-            let event = Event::Resumed { by: rules::FORGIVEN.into() };
+            let event = Event::Resumed { by: crate::journal::FORGIVEN.into() };
             self.mirror(*run_id, Entry { at, event }, RunView::owes_resume);
         }
         open.len() as u32

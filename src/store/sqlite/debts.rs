@@ -7,7 +7,7 @@ use super::columns::{At, Id, Json};
 use super::failure::{Failure, is_unreadable_row};
 use super::runs;
 use crate::domain::{Instant, RunId};
-use crate::journal::{Entry, Event, RunView};
+use crate::journal::{Entry, Event, FORGIVEN, RunView};
 use crate::store::{Debt, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -90,7 +90,7 @@ pub(super) fn forgive(
     let open: Vec<Id> = statement.query_map([cluster], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for Id(run_id) in &open {
         connection.execute("UPDATE debts SET forgiven = ?2 WHERE run_id = ?1", params![Id(*run_id), why])?;
-        let event = Event::Resumed { by: rules::FORGIVEN.into() };
+        let event = Event::Resumed { by: FORGIVEN.into() };
         mirror(connection, *run_id, Entry { at, event }, RunView::owes_resume)?;
     }
     Ok(open.len() as u32)
