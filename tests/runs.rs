@@ -210,6 +210,37 @@ async fn a_pause_that_was_never_sent_is_not_waited_for() {
     assert!(took.num_seconds() < 10, "the run ended only after {took}");
 }
 
+/// Operate cannot reach its search engine for a moment and says 400: neither "I know that id" nor "it is gone".
+#[rstest]
+#[case("operate-get.search-down=3s")]
+#[case("tasklist-get.search-down=3s")]
+#[case("resume.search-down=3s")]
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_tells_nothing_is_asked_for_again(
+    #[values(sim::Engine::OpenSearch, sim::Engine::Elasticsearch)] engine: sim::Engine,
+    #[case] fault: &str,
+) {
+    let lab = Lab::with(sim::Config { engine, ..config() }, Limits::default()).fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// The same for longer than a look is repeated.
+#[rstest]
+#[case(
+    "operate-get.search-down=60s",
+    "could not be asked whether it knows the id before the start: operate answered 400"
+)]
+#[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate answered 400")]
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_tells_nothing_for_long_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {
+    let lab = Lab::new().fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Unreachable), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
+}
+
 #[tokio::test(start_paused = true)]
 async fn someone_elses_pause_is_reported_and_never_resumed() {
     let lab = Lab::new();
@@ -223,6 +254,24 @@ async fn someone_elses_pause_is_reported_and_never_resumed() {
     assert!(paused, "their pause is untouched");
 }
 
+/// An election, or a phase that a later version invents, is nobody's pause.
+#[rstest]
+#[case("partitions.no-leader=60s", "no leader of partition 1 was seen")]
+#[case("partitions.unknown-state@*", "partition 1 reads REARRANGING")]
+#[tokio::test(start_paused = true)]
+async fn partitions_that_cannot_be_judged_are_not_called_paused_by_another(
+    #[case] fault: &str,
+    #[case] sentence: &str,
+) {
+    let lab = Lab::new().fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
+    assert!(!reason_of(&run).contains("someone else"), "{}", reason_of(&run));
+    assert_eq!(lab.asked("pause"), 0);
+    lab.nothing_owed(&run).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_part_that_stalls_fails_the_run_after_stall_after() {
     let limits = Limits { stall_after: Duration::from_secs(120), ..Limits::default() };
@@ -230,6 +279,21 @@ async fn a_part_that_stalls_fails_the_run_after_stall_after() {
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Stalled), "{}", reason_of(&run));
     assert_eq!(lab.asked("pause"), 0, "never paused");
+    lab.nothing_owed(&run).await;
+}
+
+/// On a large cluster one part, and the records, take longer than `stall_after`: as long as shards or bytes come, it is
+/// no stall, whatever the web app says meanwhile.
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_long_part_that_moves_is_no_stall(
+    #[values(sim::Engine::OpenSearch, sim::Engine::Elasticsearch)] engine: sim::Engine,
+) {
+    let long = Duration::from_mins(20);
+    let timing = sim::Timing { part: long, snapshot: long, ..sim::Timing::default() };
+    let lab = Lab::with(sim::Config { engine, timing, ..config() }, Limits::default());
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.nothing_owed(&run).await;
 }
 

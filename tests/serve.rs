@@ -69,7 +69,7 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
     owe(&place.path("state"), "http://127.0.0.1:1");
     let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "the resume is not confirmed yet for orders\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "the resume is not settled yet for orders\n");
     assert_eq!(owed(&place.path("state")), 1);
 }
 

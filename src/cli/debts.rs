@@ -160,7 +160,7 @@ fn tell(paid: &Paid, as_json: bool) -> u8 {
             print(&format!("exporting of {} is resumed", resumed.join(", ")));
         }
         if !owing.is_empty() {
-            print(&format!("the resume is not confirmed yet for {}", owing.join(", ")));
+            print(&format!("the resume is not settled yet for {}", owing.join(", ")));
         } else if resumed.is_empty() {
             print("nothing is owed: exporting is paused nowhere by us");
         }

@@ -122,7 +122,7 @@ impl Control for Daemon {
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
                     let still = if owing {
-                        "its resume is not confirmed yet and is tried on"
+                        "its resume is not settled yet and is tried on"
                     } else {
                         "it is still cleaning up; exporting is resumed"
                     };
@@ -199,7 +199,7 @@ impl Control for Daemon {
                 } else {
                     Err(refusal(
                         RefusalKind::Unreachable,
-                        format!("the resume of {cluster} is not confirmed yet and is tried on"),
+                        format!("the resume of {cluster} is not settled yet and is tried on"),
                     ))
                 };
             }
@@ -245,7 +245,9 @@ impl Control for Daemon {
             let Some(debt) = debts.iter().find(|debt| debt.cluster == cluster) else {
                 return Err(refusal(
                     RefusalKind::NotFound,
-                    format!("no resume of cluster {cluster} is owed: `debts` lists the clusters that are owed one"),
+                    format!(
+                        "no resume of cluster {cluster} is owed: `debts` lists the clusters that are owed one"
+                    ),
                 ));
             };
             // A run that only waits for its resume has nothing left to be cancelled.

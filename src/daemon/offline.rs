@@ -90,14 +90,14 @@ pub async fn pay_from(
     let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(unusable) };
     let store = MemoryStore::shared();
     let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
-    let resumes = debts.iter().map(|debt| resumed(&ground, debt, wait));
+    let resumes = debts.iter().map(|(debt, seen)| resumed(&ground, debt, *seen, wait));
     let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
-    let resumed = debts.iter().map(|debt| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
+    let resumed = debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
     Ok(Paid { resumed, owing, found: true, unrecorded: (!debts.is_empty()).then_some(unusable) })
 }
 
 /// The cluster, if its resume is not confirmed after `wait`.
-async fn resumed(ground: &Ground, debt: &Debt, wait: Duration) -> Option<String> {
+async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration) -> Option<String> {
     let zeebe = Zeebe::new(&debt.addresses.zeebe, &debt.addresses.brokers, ground.transport.clone());
     let payment = Payment {
         run_id: debt.run_id,
@@ -105,7 +105,7 @@ async fn resumed(ground: &Ground, debt: &Debt, wait: Duration) -> Option<String>
         zeebe: &zeebe,
         by: "command",
         paused_since: Some(debt.intended_at),
-        pause_settled: false,
+        pause_settled: pause_seen,
     };
     within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| debt.cluster.clone())
 }

@@ -102,7 +102,8 @@ async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
 async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, .. } = payment;
     let clock = &*ground.clock;
-    let note = "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
+    let note =
+        "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
     let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
     let mut quiet_since = clock.monotonic();
     let mut seen = false;

@@ -225,7 +225,7 @@ impl Queue {
     pub fn skip_owing(&self, owing: &BTreeSet<String>) {
         let now = self.ground.clock.now();
         let due = self.take_waiting(|cluster, row| row.start_at <= now && owing.contains(cluster));
-        self.skip_later(due, format!("{EXPORTING_OWED}: an earlier run's resume is not confirmed yet"));
+        self.skip_later(due, format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
     }
 
     fn take_waiting(&self, goes: impl Fn(&str, &OccurrenceRow) -> bool) -> Vec<OccurrenceRow> {

@@ -38,16 +38,19 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
 
 async fn guard(execution: &Execution, component: Component) -> Result<(), StepError> {
     let looker = TransientLook::new(&*execution.ground.clock, LOOK);
-    let seen = looker.look(|| look(execution, component), |error| execution.remember(error)).await.map_err(
-        |error| {
-            StepError::new(
-                FailureClass::Unreachable,
-                format!("{component} could not be asked whether it knows the id before the start: {error}"),
-            )
-        },
-    )?;
+    let unknown = |why: &str| {
+        StepError::new(
+            FailureClass::Unreachable,
+            format!("{component} could not be asked whether it knows the id before the start: {why}"),
+        )
+    };
+    let seen = looker
+        .look_at_backup(|| look(execution, component), |error| execution.remember(error))
+        .await
+        .map_err(|error| unknown(&error.to_string()))?;
     match seen {
         Seen::Absent => Ok(()),
+        Seen::Unclear { reason } => Err(unknown(&reason)),
         other => Err(StepError::new(
             FailureClass::Conflict,
             format!(
@@ -194,16 +197,18 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
     let mut facts = serde_json::Map::new();
     for component in execution.plan.components.clone() {
         let looker = TransientLook::new(&*execution.ground.clock, LOOK);
+        let unknown = |why: &str| {
+            StepError::new(
+                FailureClass::Unreachable,
+                format!("{component} could not be seen complete after the resume: {why}"),
+            )
+        };
         let seen = looker
-            .look(|| look(execution, component), |error| execution.remember(error))
+            .look_at_backup(|| look(execution, component), |error| execution.remember(error))
             .await
-            .map_err(|error| {
-                StepError::new(
-                    FailureClass::Unreachable,
-                    format!("{component} could not be seen complete after the resume: {error}"),
-                )
-            })?;
+            .map_err(|error| unknown(&error.to_string()))?;
         match seen {
+            Seen::Unclear { reason } => return Err(unknown(&reason)),
             Seen::Completed(progress) => {
                 facts.insert(
                     component.name().to_owned(),

@@ -19,6 +19,9 @@ const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// A start whose answer was lost shows within this time, or was never acted upon.
 const LOST_START: Duration = Duration::from_secs(10);
 
+/// After so long without news from a web app its snapshots themselves are looked at.
+const CLOSER: Duration = Duration::from_secs(15);
+
 /// How many times the last answer's own time lie between two looks, so that looking is never a burden.
 const SPARING: u32 = 10;
 /// The same inside the pause, which is short and where every look that comes late makes it longer.
@@ -41,6 +44,27 @@ impl<'a> TransientLook<'a> {
     /// Looks for at most `limit`.
     pub(super) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
         Self { clock, limit }
+    }
+
+    /// The same for a look at a backup: an answer that tells nothing is transient too, and after the limit it stands.
+    pub(super) async fn look_at_backup<F>(
+        &self,
+        mut once: impl FnMut() -> F,
+        mut remember: impl FnMut(&ClientError),
+    ) -> Result<Seen, ClientError>
+    where
+        F: Future<Output = Result<Seen, ClientError>>,
+    {
+        let began = self.clock.monotonic();
+        loop {
+            let seen = self.look(&mut once, &mut remember).await?;
+            if !matches!(seen, Seen::Unclear { .. })
+                || self.clock.monotonic().saturating_sub(began) >= self.limit
+            {
+                return Ok(seen);
+            }
+            self.clock.sleep(Duration::from_millis(250)).await;
+        }
     }
 
     /// The first answer that is not transient, or the last error.
@@ -77,13 +101,19 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let paused = matches!(component, Component::Records | Component::Zeebe);
     let sparing = if paused { SPARING_PAUSED } else { SPARING };
     let mut answer_took = Duration::ZERO;
-    let mut last: Option<u64> = None;
+    let (mut last_said, mut last_written) = (None, None);
     let mut moved_at = began;
     loop {
         let waited = clock.monotonic().saturating_sub(began);
         clock.sleep(pace(waited, answer_took, sparing)).await;
         let asked = clock.monotonic();
         let seen = steps::look(execution, component).await;
+        let closer = match &seen {
+            Ok(Seen::Unclear { .. }) => true,
+            Ok(_) => asked.saturating_sub(moved_at) >= CLOSER.min(stall_after / 4),
+            Err(_) => false,
+        };
+        let written = if closer { parts_in_repository(execution, component).await } else { None };
         answer_took = clock.monotonic().saturating_sub(asked);
         let latest = match seen {
             Ok(Seen::Completed(progress)) => {
@@ -100,19 +130,13 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
                 return Err(StepError::new(class, format!("{component} failed: {reason}")));
             }
             Ok(seen) => {
-                let progress = match &seen {
-                    Seen::Running(progress) | Seen::Incomplete(progress) => Some(progress.clone()),
-                    Seen::Unclear { .. } => parts_in_repository(execution, component).await,
-                    _ => None,
-                };
-                if let Some(progress) = progress
-                    && last != Some(progress.fingerprint())
-                {
-                    last = Some(progress.fingerprint());
+                let said = seen.progress().filter(|said| news(said, &mut last_said));
+                let written = written.as_ref().filter(|written| news(written, &mut last_written));
+                if let Some(progress) = said.or(written) {
                     moved_at = clock.monotonic();
                     let state =
                         if matches!(seen, Seen::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
-                    report(execution, component, state, &progress).await?;
+                    report(execution, component, state, progress).await?;
                 }
                 word(&seen)
             }
@@ -128,7 +152,8 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
             }
         };
         let still = clock.monotonic().saturating_sub(moved_at);
-        if uncertain && last.is_none() && still >= LOST_START.min(stall_after) {
+        let nothing_shows = last_said.or(last_written).is_none();
+        if uncertain && nothing_shows && still >= LOST_START.min(stall_after) {
             return Err(StepError::new(
                 FailureClass::Component,
                 format!(
@@ -147,23 +172,42 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     }
 }
 
-/// A web app's parts as the search engine shows them. Operate on OpenSearch answers 400 for as long as a part runs,
-/// which on a large cluster is longer than `stall_after`: the snapshots themselves tell whether it moves.
+/// Whether this differs from the last of its kind.
+fn news(progress: &Progress, last: &mut Option<u64>) -> bool {
+    let now = Some(progress.fingerprint());
+    let differs = *last != now;
+    *last = now;
+    differs
+}
+
+/// A web app's parts as the search engine shows them. A web app says nothing of how far a part is, and Operate on
+/// OpenSearch answers 400 as long as one runs, which on a large cluster is longer than `stall_after`: the snapshots
+/// themselves tell whether it moves.
 async fn parts_in_repository(execution: &Execution, component: Component) -> Option<Progress> {
     if !execution.clients.apps.contains_key(&component) {
         return None;
     }
     let repository = &execution.spec.addresses.search.as_ref()?.webapps_repository;
     let pattern = format!("camunda_{component}_{}_*", execution.run.backup_id);
-    let snapshots = execution.clients.search.as_ref()?.snapshots(repository, &pattern).await.ok()?;
+    let search = execution.clients.search.as_ref()?;
+    let mut snapshots = search.snapshots(repository, &pattern).await.ok()?;
+    // Only the look at one snapshot tells its shards and bytes while it runs; a web app takes one part after the other.
+    if let Some(running) = snapshots.iter_mut().find(|s| s.state == SnapshotState::InProgress)
+        && let Ok(Some(refined)) = search.see_snapshot(repository, &running.name).await
+    {
+        *running = refined;
+    }
     let parts: Vec<Part> = snapshots.iter().map(part_of).collect();
     (!parts.is_empty()).then_some(Progress { parts })
 }
 
-/// A snapshot as a part; while it runs, the bytes written are in its state, so that progress shows.
+/// A snapshot as a part; while it runs, how far it is is in its state, so that progress shows.
 fn part_of(snapshot: &Snapshot) -> Part {
     let state = match snapshot.state {
-        SnapshotState::InProgress => format!("IN_PROGRESS, {} bytes", snapshot.bytes_done),
+        SnapshotState::InProgress => format!(
+            "IN_PROGRESS, {} of {} shards, {} bytes",
+            snapshot.shards_successful, snapshot.shards_total, snapshot.bytes_done
+        ),
         _ => snapshot.state.to_string(),
     };
     Part {
@@ -181,14 +225,14 @@ async fn report(
     state: &str,
     progress: &Progress,
 ) -> Result<(), StepError> {
-    let announced = execution.view().components.get(&component).map_or(0, |c| c.parts_total);
-    let event = Event::Progress {
-        component,
-        state: state.to_owned(),
-        done: progress.done() as u32,
-        total: announced.max(progress.parts.len() as u32).max(of_total(progress).unwrap_or(0)),
-    };
-    execution.write(vec![event]).await
+    let known = execution.view().components.get(&component).cloned().unwrap_or_default();
+    let done = progress.done() as u32;
+    let total = known.parts_total.max(progress.parts.len() as u32).max(of_total(progress).unwrap_or(0));
+    // Bytes alone move for hours, every few seconds: they keep the run going and are not worth an entry each.
+    if (known.state.as_str(), known.parts_done, known.parts_total) == (state, done, total) {
+        return Ok(());
+    }
+    execution.write(vec![Event::Progress { component, state: state.to_owned(), done, total }]).await
 }
 
 /// The part count that snapshot names carry (`…_part_1_of_6`).

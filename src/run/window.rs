@@ -68,6 +68,15 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
             all_seen(execution, &before)?;
             match before.state() {
                 ExportingState::Running | ExportingState::Unknown => {}
+                other if !before.any_paused() => {
+                    return Err(StepError::new(
+                        FailureClass::PauseBroken,
+                        format!(
+                            "exporting was not paused, because its state could not be judged ({}): see the broker's log",
+                            describe(&before, other)
+                        ),
+                    ));
+                }
                 other => {
                     return Err(StepError::new(
                         FailureClass::PauseBroken,

@@ -18,7 +18,7 @@
 //! | `act-late=30s` | pause, resume: acted upon and answered that much later, as by a gateway that hangs |
 //! | `fail` `stall[=10s]` `conflict` | a Zeebe backup fails, hangs, or a stranger takes a higher id before |
 //! | `stall[=10s]` `failed-shard` `unassigned` `empty` | a web app's part or the records: hangs, lacks a shard, has an index without primary, matches no index |
-//! | `broker-restart[=1s]` `leader-change` `compact` | the broker after, or for `compact` before, the request |
+//! | `broker-restart[=1s]` `leader-change` `no-leader[=5s]` `compact` | the broker after, or for the last two before, the request; without a leader the first partition's exporter is shown by a follower |
 //! | `kill[=1s]` | the web app restarts and forgets its queue |
 //! | `store-down[=5s]` `store-hung[=5s]` `store-none` `search-down[=5s]` | what backups are written to |
 //! | `stranger-resume[=1s]` `stranger-pause[=1s]` `stranger-hard-pause[=1s]` | somebody else, that much later |
@@ -53,6 +53,7 @@ pub enum What {
     Empty,
     BrokerRestart(Duration),
     LeaderChange,
+    NoLeader(Duration),
     Compact,
     Kill(Duration),
     StoreDown(Option<Duration>),
@@ -252,6 +253,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "empty" => What::Empty,
         "broker-restart" => What::BrokerRestart(or(1)),
         "leader-change" => What::LeaderChange,
+        "no-leader" => What::NoLeader(or(5)),
         "compact" => What::Compact,
         "kill" => What::Kill(or(1)),
         "store-down" => What::StoreDown(length),

@@ -33,6 +33,8 @@ pub(super) enum Timer {
     DeletePart(App, Vec<String>),
     /// The broker is reachable again.
     BrokerUp,
+    /// The first partition has a leader again.
+    LeaderElected,
     /// The search engine is reachable again.
     SearchUp,
     /// A web app is reachable again.
@@ -77,6 +79,8 @@ pub struct Cluster {
     pub(super) extra_indices: Vec<Index>,
     pub(super) records_hidden: bool,
     pub(super) broker_down: bool,
+    /// The first partition has no leader: its broker shows a follower's row.
+    pub(super) leaderless: bool,
     pub(super) search_down: bool,
     pub(super) clock_error: TimeDelta,
 }
@@ -119,6 +123,7 @@ impl Cluster {
             extra_indices: Vec::new(),
             records_hidden: false,
             broker_down: false,
+            leaderless: false,
             search_down: false,
             clock_error: TimeDelta::zero(),
             config,
@@ -167,6 +172,7 @@ impl Cluster {
             Timer::NextPart(app) => self.next_part(app),
             Timer::DeletePart(app, names) => self.delete_next_part(app, names),
             Timer::BrokerUp => self.broker_down = false,
+            Timer::LeaderElected => self.leaderless = false,
             Timer::SearchUp => self.search_down = false,
             Timer::AppUp(app) => {
                 if let Some(memory) = self.apps.get_mut(&app) {

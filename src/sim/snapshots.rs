@@ -12,6 +12,9 @@ use crate::domain::Instant;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// The longest time for a snapshot of no index at all, as of archives that are not there yet.
+const OF_NOTHING: Duration = Duration::from_millis(100);
+
 /// How far a snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotState {
@@ -169,6 +172,7 @@ impl Cluster {
         if fate == Some(Fate::FailedShard) {
             failed.extend(indices.iter().find(|i| i.assigned).map(|i| i.name.clone()));
         }
+        let takes = if indices.is_empty() { takes.min(OF_NOTHING) } else { takes };
         self.last_key += 1;
         let key = self.last_key;
         let snapshot = Snapshot {

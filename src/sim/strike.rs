@@ -41,6 +41,10 @@ impl Cluster {
                 What::SearchDown(length) => self.stop_search(length),
                 What::Clock(error) => self.clock_error = error,
                 What::Compact => self.snapshot_broker_now(),
+                What::NoLeader(length) => {
+                    self.leaderless = true;
+                    self.at(length, Timer::LeaderElected);
+                }
                 What::Heal => self.heal(),
                 What::Unassigned => self.lose_a_primary(part),
                 What::Stall(length) => self.spoil_app(part, Fate::Stall(length)),
@@ -93,6 +97,7 @@ impl Cluster {
         self.clock_error = TimeDelta::zero();
         self.search_down = false;
         self.broker_down = false;
+        self.leaderless = false;
         self.apps.values_mut().for_each(|memory| {
             memory.down = false;
             memory.fate = None;

@@ -132,6 +132,13 @@ impl Cluster {
                 let at = self.shown(self.now).format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
                 one["clock"] = json!({"instant": at, "modificationType": "None", "modification": {}});
             }
+            if index == 0 && self.leaderless {
+                one = json!({
+                    "role": "FOLLOWER", "processedPosition": null, "snapshotId": null,
+                    "processedPositionInSnapshot": null, "streamProcessorPhase": null, "exporterPhase": null,
+                    "exportedPosition": null,
+                });
+            }
             all.insert((index + 1).to_string(), one);
         }
         Value::Object(all)
@@ -168,7 +175,9 @@ impl Cluster {
                 None | Some("" | "false" | "no" | "off" | "0") => false,
                 Some("true" | "yes" | "on" | "1") => true,
                 Some(_) => {
-                    return self.spring_error(400, Some("Type mismatch."), &format!("/actuator{path}")).into();
+                    return self
+                        .spring_error(400, Some("Type mismatch."), &format!("/actuator{path}"))
+                        .into();
                 }
             };
             if soft && self.config.version.has_soft_pause() { Phase::SoftPaused } else { Phase::Paused }

@@ -61,9 +61,23 @@ impl SqliteStore {
     }
 
     /// The open debts of a file that cannot be used, changed by nothing: one of a newer version, or one that may not be
-    /// written. `None` where not even that can be read.
-    pub fn read_debts(state_dir: &Path) -> Option<Vec<Debt>> {
-        debts::open(&open::onlooker(&state_dir.join(FILE)).ok()?).ok()
+    /// written; and whether the run of each is known to have seen its pause. `None` where not even that can be read.
+    pub fn read_debts(state_dir: &Path) -> Option<Vec<(Debt, bool)>> {
+        let connection = open::onlooker(&state_dir.join(FILE)).ok()?;
+        let seen = |debt: &Debt| match runs::view(&connection, debt.run_id) {
+            Ok(Some(view)) => view.pause.confirmed_at.is_some(),
+            _ => false,
+        };
+        let debts = debts::open(&connection).ok()?;
+        Some(
+            debts
+                .into_iter()
+                .map(|debt| {
+                    let seen = seen(&debt);
+                    (debt, seen)
+                })
+                .collect(),
+        )
     }
 
     fn start(file: &Path, owner: bool) -> Result<SharedStore, StoreError> {

@@ -228,6 +228,8 @@ pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
             forgiven: None,
         };
         store.owe(debt, Entry { at: now, event: Event::StepIntended { step: Step::Pause } }).await.unwrap();
+        let seen = Event::PauseConfirmed { mode: PauseMode::Soft, positions: [(1, 10)].into() };
+        store.append(run_id, vec![Entry { at: now, event: seen }]).await.unwrap();
         if age > chrono::TimeDelta::zero() {
             store.resume_intended(run_id, "run".into(), now).await.unwrap();
         }

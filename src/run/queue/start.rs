@@ -4,7 +4,6 @@ use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::prepare::{self, Prepared};
 use super::super::{Spec, id_scope};
 use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
-use crate::clients::ExportingState;
 use crate::clock::within;
 use crate::domain::{Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
@@ -204,18 +203,16 @@ impl Queue {
     /// What forbids a run before it has begun: a debt of ours, or a pause that is not ours.
     async fn hindrance(&self, cluster: &str, spec: &Spec) -> Result<Option<String>, StoreError> {
         if self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster) {
-            return Ok(Some(format!("{EXPORTING_OWED}: an earlier run's resume is not confirmed yet")));
+            return Ok(Some(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet")));
         }
         // Unreadable is no hindrance here: the run itself will fail with the reason.
         let Ok(exporters) = prepare::exporters(&self.ground, spec).await else { return Ok(None) };
-        match exporters.state() {
-            ExportingState::Running | ExportingState::Unknown => Ok(None),
-            state => {
-                let phases = super::super::window::describe(&exporters, state);
-                tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
-                Ok(Some(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause")))
-            }
+        if !exporters.any_paused() {
+            return Ok(None);
         }
+        let phases = super::super::window::describe(&exporters, exporters.state());
+        tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
+        Ok(Some(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause")))
     }
 
     /// A commit whose answer was lost may have made the run: its row tells.
