@@ -182,6 +182,9 @@ pub enum Event {
         repository: Option<String>,
         /// Snapshot names.
         names: Vec<String>,
+        /// Of the records: the indices that matched when their snapshot was about to be asked for.
+        #[serde(default)]
+        indices: Vec<String>,
     },
     /// A component's part moved.
     Progress {
@@ -324,7 +327,7 @@ pub struct RunView {
     pub uncertain: BTreeSet<Component>,
     /// How long each step took, in milliseconds.
     pub step_ms: BTreeMap<Step, u64>,
-    /// Indices that matched the records pattern before the run.
+    /// Indices that matched the records pattern before their snapshot.
     pub records_indices: Vec<String>,
     /// Partitions that Zeebe's part must hold, where the topology tells.
     pub partitions: Option<u32>,
@@ -414,7 +417,10 @@ impl RunView {
                 }
                 self.leave(*step);
             }
-            (RunStatus::Running, Event::Announced { component, repository, names }) => {
+            (RunStatus::Running, Event::Announced { component, repository, names, indices }) => {
+                if !indices.is_empty() {
+                    self.records_indices.clone_from(indices);
+                }
                 let view = self.components.entry(*component).or_default();
                 view.repository.clone_from(repository);
                 view.names.clone_from(names);

@@ -5,6 +5,7 @@
 
 pub mod adopt;
 pub mod delete;
+mod ending;
 mod evidence;
 pub mod executor;
 pub mod guardian;
@@ -74,10 +75,12 @@ impl Mark {
     }
 }
 
-/// Clusters that share a search engine and repository share ids (rule I3); a cluster without one has its own scope.
+/// Clusters that share a search engine share ids (rule I3), since any repository of it may be one's for records and
+/// another's for web apps, and the parts of two backups under one id could not be told apart there. A cluster without
+/// a search engine has its own scope.
 pub fn id_scope(cluster: &str, addresses: &Addresses) -> String {
     match &addresses.search {
-        Some(search) => format!("{}/{}", search.url, search.repository),
+        Some(search) => search.url.trim_end_matches('/').to_owned(),
         None => format!("cluster:{cluster}"),
     }
 }

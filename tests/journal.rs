@@ -64,6 +64,7 @@ fn announced() -> Event {
         component: Operate,
         repository: Some("backups".into()),
         names: vec!["part_1".into(), "part_2".into()],
+        indices: vec![],
     }
 }
 

@@ -5,10 +5,11 @@
 mod lab;
 
 use camunda_backupd::clock::Clock;
-use camunda_backupd::domain::Occurrence;
+use camunda_backupd::domain::{Occurrence, Trigger};
 use camunda_backupd::journal::{FailureClass, RunStatus};
+use camunda_backupd::run::id_scope;
 use camunda_backupd::run::queue::ManualError;
-use camunda_backupd::store::{Fate, OccurrenceRow, StoreError};
+use camunda_backupd::store::{Fate, NewRun, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
 use lab::{Lab, reason_of};
 use std::collections::BTreeMap;
@@ -181,4 +182,31 @@ async fn a_run_whose_commit_was_not_answered_is_carried_out() {
     assert_eq!(told(&lab).await, ["daily Fired"]);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+/// Two clusters that share only the repository of their web apps, at one instant.
+#[tokio::test(start_paused = true)]
+async fn clusters_on_one_search_engine_never_take_the_same_id() {
+    let lab = Lab::new();
+    let ours = lab.settings.spec.addresses.clone();
+    let mut theirs = ours.clone();
+    theirs.search.as_mut().unwrap().repository = "records-of-invoices".into();
+    let mut ids = Vec::new();
+    for (cluster, addresses) in [("orders", &ours), ("invoices", &theirs)] {
+        let new = NewRun {
+            run_id: uuid::Uuid::now_v7(),
+            cluster: cluster.into(),
+            trigger: Trigger::Manual,
+            occurrences: vec![],
+            pools: vec![],
+            note: None,
+            spec: serde_json::Value::Null,
+            id_scope: id_scope(cluster, addresses),
+            largest_seen: 0,
+            now: lab.clock.now(),
+            min_interval: None,
+        };
+        ids.push(lab.store.begin_run(new).await.unwrap().backup_id);
+    }
+    assert!(ids[1] > ids[0], "{ids:?}");
 }

@@ -367,6 +367,49 @@ async fn a_resume_that_is_given_up_fails_the_run_that_waits_for_it() {
     assert_eq!(lab.asked("resume"), asked, "no resume is tried any longer");
 }
 
+/// `resume-exporting` from the state file beside a daemon that hung: no defect, a broken pause.
+#[tokio::test(start_paused = true)]
+async fn a_resume_recorded_from_outside_breaks_the_pause() {
+    let lab = Lab::new().fault("search-put.stall=5s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.asked("search-put") == 0 {
+        lab.clock.sleep(Duration::from_millis(5)).await;
+    }
+    lab.store.resume_intended(run_id, "command".into(), lab.clock.now()).await.unwrap();
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("a resume was sent from outside"), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// An index of old days that its lifecycle deletes while the web apps are backed up is missed by nobody.
+#[tokio::test(start_paused = true)]
+async fn the_records_hold_every_index_that_there_is_when_their_snapshot_begins() {
+    let lab = Lab::new().fault("operate.stall=5s");
+    let old = "zeebe-record_job_8.6.0_2020-01-01";
+    locked(&lab.cluster).add_index(old);
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(2)).await;
+    let began = lab.store.run(run_id).await.unwrap().unwrap().view.records_indices;
+    assert!(began.iter().any(|index| index == old), "{began:?}");
+    locked(&lab.cluster).drop_index(old);
+    let run = lab.ended(run_id).await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert!(!run.view.records_indices.iter().any(|index| index == old));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_gives_a_run_no_more_time() {
+    let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("tasklist.stall");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.jump(chrono::TimeDelta::minutes(-4));
+    lab.clock.sleep(Duration::from_secs(640)).await;
+    let run = lab.store.run(run_id).await.unwrap().unwrap();
+    assert_eq!(class_of(&run), Some(FailureClass::Deadline), "{:?}", run.view.status);
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancel_resumes_first_and_fails_the_run() {
     let lab = Lab::new().fault("zeebe-post.stall");

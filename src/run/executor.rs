@@ -3,26 +3,24 @@
 //! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor what an
 //! answer of a component means beyond the clients' words (`steps`, `wait`).
 
+use super::ending::{DebtEnd, GIVEN_UP};
 use super::evidence::Evidence;
 use super::window::PauseClock;
-use super::{Clients, Ground, Spec, guardian, steps};
+use super::{Clients, Ground, Spec, steps};
 use crate::clients::ClientError;
 use crate::clock::within;
 use crate::domain::Instant;
-use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunStatus, RunView, Step};
+use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
 use crate::lock::lock;
 use crate::plan::{Plan, PlannedStep};
 use crate::store::{Debt, StoreError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Clean-up after an abort never takes longer; what it could not do is reported.
-const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a run must end, or pause, before its plan is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,21 +73,6 @@ impl From<StoreError> for StepError {
     }
 }
 
-/// What became of a debt that the run was paying.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum DebtEnd {
-    /// The server confirmed the resume.
-    Resumed,
-    /// An operator gave it up.
-    Forgiven,
-    /// Nothing yet: the daemon goes down, and whoever comes next pays it.
-    StillOwed,
-}
-
-/// What a run fails with whose resume was given up.
-pub(super) const GIVEN_UP: &str =
-    "an operator gave up its resume (`debts forgive`), so that exporting was never seen to run again";
-
 /// Why the walk stopped short.
 enum Halt {
     Failed(StepError),
@@ -105,8 +88,10 @@ pub struct Execution {
     pub(super) clients: Clients,
     pub(super) pause_clock: Mutex<Option<PauseClock>>,
     view: Mutex<RunView>,
-    pub(super) evidence: Evidence,
-    stop: watch::Receiver<Stop>,
+    pub(in crate::run) evidence: Evidence,
+    /// Monotonic time at which this process took it up.
+    began: Duration,
+    pub(super) stop: watch::Receiver<Stop>,
 }
 
 impl Execution {
@@ -129,6 +114,7 @@ impl Execution {
             view: Mutex::new(run.view.clone()),
             pause_clock: Mutex::new(pause_clock),
             evidence: Evidence::default(),
+            began: ground.clock.monotonic(),
             ground,
             run,
             spec,
@@ -230,7 +216,9 @@ impl Execution {
         let limits = self.spec.limits;
         loop {
             let now = self.ground.clock.now();
-            let age = (now - self.run.created_at).to_std().unwrap_or_default();
+            // The larger of both clocks: one set back must not give the run more time.
+            let lived = self.ground.clock.monotonic().saturating_sub(self.began);
+            let age = (now - self.run.created_at).to_std().unwrap_or_default().max(lived);
             if age >= limits.run_deadline {
                 let text = humantime::format_duration(limits.run_deadline);
                 return StepError::new(
@@ -335,149 +323,6 @@ impl Execution {
         Ok(())
     }
 
-    /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
-    async fn pay_debt(&self) -> DebtEnd {
-        let view = self.view();
-        let payment = guardian::Payment {
-            run_id: self.run.run_id,
-            cluster: &self.run.cluster,
-            zeebe: &self.clients.zeebe,
-            by: "run",
-            paused_since: view.pause.intended_at,
-            pause_settled: view.pause.confirmed_at.is_some() || self.evidence.pause_settled(),
-        };
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            biased;
-            () = guardian::pay(&self.ground, &payment) => {}
-            () = guardian::settled(&self.ground, self.run.run_id) => {}
-            () = grace_over(&mut stop, &self.ground) => return DebtEnd::StillOwed,
-        }
-        *lock(&self.pause_clock) = None;
-        self.refresh().await;
-        if self.view().pause.forgiven { DebtEnd::Forgiven } else { DebtEnd::Resumed }
-    }
-
-    async fn abort(&self, error: StepError, started: Duration) -> Left {
-        self.settle_pause().await;
-        // Beside the resume, which waits for no write: whoever goes on after a crash knows that this run is over and why.
-        let noted = async {
-            let event = Event::Aborting { class: error.class, reason: error.reason.clone() };
-            if self.view().status == RunStatus::Running {
-                let _ = within(&*self.ground.clock, Duration::from_secs(5), self.append(vec![event])).await;
-            }
-        };
-        if self.view().owes_resume() || lock(&self.pause_clock).is_some() {
-            let (paid, ()) = futures::join!(self.pay_debt(), noted);
-            if paid == DebtEnd::StillOwed {
-                return Left::Suspended;
-            }
-            // Of two answers that came together the older may have been taken over last.
-            self.refresh().await;
-        } else {
-            noted.await;
-        }
-        let clean_up = steps::clean_up(self, error.class);
-        match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
-            Some(owed) => {
-                for what in owed {
-                    self.clean_up_owed(what).await;
-                }
-            }
-            None => {
-                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into())
-                    .await;
-            }
-        }
-        let dossier = json!({
-            "class": error.class,
-            "reason": error.reason,
-            "answers": self.evidence.answers(),
-            "proof": self.evidence.proof(),
-        });
-        let outcome = Outcome::Failed { class: error.class, reason: error.reason, dossier };
-        self.end(outcome, started).await
-    }
-
-    /// A pause step that was cut short may have a debt on its way to the disk: writes are in order, so a write that
-    /// has returned shows all before it.
-    async fn settle_pause(&self) {
-        let view = self.view();
-        if view.owes_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
-            return;
-        }
-        let clock = &*self.ground.clock;
-        let _ = within(clock, Duration::from_secs(1), self.ground.store.probe(clock.now())).await;
-        self.refresh().await;
-    }
-
-    async fn clean_up_owed(&self, what: String) {
-        tracing::warn!(event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
-            step = "clean_up", outcome = "owed", reason = %what);
-        self.persist(vec![Event::CleanupOwed { what }]).await;
-    }
-
-    async fn end(&self, outcome: Outcome, started: Duration) -> Left {
-        self.persist(vec![Event::Ended(outcome.clone())]).await;
-        if !self.view().ended() {
-            // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
-            // paid before it is.
-            self.refresh().await;
-            if self.view().owes_resume() {
-                if self.pay_debt().await == DebtEnd::StillOwed {
-                    return Left::Suspended;
-                }
-                self.persist(vec![Event::Ended(outcome.clone())]).await;
-            }
-            if !self.view().ended() {
-                return Left::Suspended;
-            }
-        }
-        let ms = self.since(started);
-        let schedules: Vec<&str> = self.run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
-        let schedule = schedules.join(",");
-        match outcome {
-            Outcome::Completed { .. } => tracing::info!(
-                event = "run.succeeded", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
-                backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "completed"
-            ),
-            Outcome::Failed { class, reason, .. } => {
-                if class == FailureClass::Cancelled {
-                    tracing::warn!(event = "run.cancelled", run_id = %self.run.run_id, cluster = %self.run.cluster, reason);
-                }
-                tracing::error!(
-                    event = "run.failed", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
-                    backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "failed", reason
-                );
-            }
-        }
-        Left::Ended
-    }
-
-    /// A last look at everything, after the resume: the evidence of rule I6.
-    async fn certify(&self) -> Result<Value, StepError> {
-        let components = steps::look_at_all(self).await?;
-        let view = self.view();
-        Ok(json!({
-            "backup_id": self.run.backup_id,
-            "run_id": self.run.run_id,
-            "cluster": self.run.cluster,
-            "instance": self.ground.instance,
-            "version": view.version,
-            "family": view.family,
-            "components": components,
-            "pause": {
-                "mode": view.pause.mode,
-                "intended_at": view.pause.intended_at,
-                "confirmed_at": view.pause.confirmed_at,
-                "resume_intended_at": view.pause.resume_intended_at,
-                "resumed_at": view.pause.resumed_at,
-                "exported_positions": view.pause.positions,
-            },
-            "proof": self.evidence.proof(),
-        }))
-    }
-
     /// The view as of the last successful write.
     pub(super) fn view(&self) -> RunView {
         lock(&self.view).clone()
@@ -485,10 +330,27 @@ impl Execution {
 
     /// Appends entries; an error means that nothing was written.
     pub(super) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
-        Ok(self.append(events).await?)
+        match self.append(events).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.overtaken(error).await),
+        }
     }
 
-    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+    /// An entry is refused where somebody else has resumed meanwhile, as `resume-exporting` beside a daemon that hung.
+    async fn overtaken(&self, error: StoreError) -> StepError {
+        if matches!(error, StoreError::Illegal(_)) {
+            self.refresh().await;
+            if self.view().pause.resume_intended_at.is_some() {
+                return StepError::new(
+                    FailureClass::PauseBroken,
+                    "the pause was broken: a resume was sent from outside before the backup had all its parts",
+                );
+            }
+        }
+        error.into()
+    }
+
+    pub(super) async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let at = self.ground.clock.now();
         let entries = events.into_iter().map(|event| Entry { at, event }).collect();
         let view = self.ground.store.append(self.run.run_id, entries).await?;
@@ -497,7 +359,7 @@ impl Execution {
     }
 
     /// Writes what must be written, for as long as it takes, unless the daemon goes down.
-    async fn persist(&self, events: Vec<Event>) {
+    pub(super) async fn persist(&self, events: Vec<Event>) {
         let mut pause = Duration::from_millis(200);
         let mut stop = self.stop.clone();
         loop {
@@ -521,7 +383,7 @@ impl Execution {
     }
 
     /// Reads the run again after somebody else wrote into its journal.
-    async fn refresh(&self) {
+    pub(super) async fn refresh(&self) {
         if let Ok(Some(run)) = self.ground.store.run(self.run.run_id).await {
             *lock(&self.view) = run.view;
         }
@@ -543,24 +405,7 @@ impl Execution {
         self.evidence.prove(name, fact);
     }
 
-    fn since(&self, began: Duration) -> u64 {
+    pub(super) fn since(&self, began: Duration) -> u64 {
         self.ground.clock.monotonic().saturating_sub(began).as_millis() as u64
-    }
-}
-
-/// Returns when a shutdown was asked for and its grace is over.
-async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground) {
-    loop {
-        let until = match *stop.borrow_and_update() {
-            Stop::Shutdown { until } => Some(until),
-            _ => None,
-        };
-        if let Some(until) = until {
-            ground.clock.sleep(until.saturating_sub(ground.clock.monotonic())).await;
-            return;
-        }
-        if stop.changed().await.is_err() {
-            futures::future::pending::<()>().await;
-        }
     }
 }

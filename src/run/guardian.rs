@@ -19,8 +19,10 @@ const RECORD: Duration = Duration::from_millis(500);
 const BACK_OFF: Duration = Duration::from_secs(60);
 
 /// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
-/// its debt stays open until the partitions have not read paused for so long.
-const LATE_PAUSE: Duration = Duration::from_secs(30);
+/// its debt stays open, and the partitions are watched, until so long after the pause was intended.
+const LATE_PAUSE: Duration = Duration::from_secs(60);
+/// The same after one that was carried out late: the partitions follow one by one.
+const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 /// Between two looks at them.
 const LATE_PAUSE_LOOK: Duration = Duration::from_millis(500);
 
@@ -97,17 +99,19 @@ async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
     matches!(run, Some(Ok(Some(run))) if run.view.pause.confirmed_at.is_some())
 }
 
-/// Resumes again whenever the partitions read paused, and returns once they have not for `LATE_PAUSE`. Where phases
-/// cannot be read, another resume at the end stands for the look.
+/// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot
+/// be read, another resume at the end stands for the look.
 async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, .. } = payment;
     let clock = &*ground.clock;
-    let note =
-        "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
-    let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
-    let mut quiet_since = clock.monotonic();
-    let mut seen = false;
-    while clock.monotonic().saturating_sub(quiet_since) < LATE_PAUSE {
+    let age = payment.paused_since.and_then(|since| (clock.now() - since).to_std().ok()).unwrap_or_default();
+    let mut until = clock.monotonic() + LATE_PAUSE.saturating_sub(age);
+    if clock.monotonic() < until {
+        let note = "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
+        let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
+    }
+    let mut seen = true;
+    while clock.monotonic() < until {
         clock.sleep(LATE_PAUSE_LOOK).await;
         let exporters = payment.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
         seen = exporters.is_some();
@@ -115,7 +119,7 @@ async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>) {
             let reason = "the pause was carried out after its resume had been confirmed; resuming again";
             tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
             resume(ground, payment).await;
-            quiet_since = clock.monotonic();
+            until = until.max(clock.monotonic() + LATE_PAUSE_REST);
         }
     }
     if !seen {

@@ -173,7 +173,7 @@ impl Queue {
                 drop(inner);
                 let (queue, cluster) = (self.clone(), cluster.to_owned());
                 self.ground.tasks.spawn(async move {
-                    queue.run_waiting(&cluster, stopped).await;
+                    Box::pin(queue.run_waiting(&cluster, stopped)).await;
                     queue.free(&cluster);
                 });
             }

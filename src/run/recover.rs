@@ -3,7 +3,7 @@
 //! Owns the decision, a pure function of what is known; the queue carries it out. Must not send a resume: the
 //! guardian and the executor do.
 
-use super::executor::GIVEN_UP;
+use super::ending::GIVEN_UP;
 use crate::clients::ExportingState;
 use crate::domain::{Instant, Limits, PauseMode};
 use crate::journal::{FailureClass, Run, RunStatus, Step};

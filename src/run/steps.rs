@@ -111,7 +111,9 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
                 .map(|s| s.webapps_repository.clone())
                 .filter(|_| names.is_some());
             if let Some(names) = names.filter(|names| !names.is_empty()) {
-                execution.write(vec![Event::Announced { component, repository, names }]).await?;
+                execution
+                    .write(vec![Event::Announced { component, repository, names, indices: vec![] }])
+                    .await?;
             }
             Ok(())
         }
@@ -179,6 +181,7 @@ async fn start_records(execution: &Execution) -> Result<(), StepError> {
             component: Component::Records,
             repository: Some(repository.clone()),
             names: vec![name.clone()],
+            indices,
         }])
         .await?;
     let mark = Mark {

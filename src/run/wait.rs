@@ -285,7 +285,9 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
             if announced.is_empty() {
                 let repository =
                     execution.spec.addresses.search.as_ref().map(|s| s.webapps_repository.clone());
-                execution.write(vec![Event::Announced { component, repository, names: found }]).await?;
+                execution
+                    .write(vec![Event::Announced { component, repository, names: found, indices: vec![] }])
+                    .await?;
             }
         }
     }

@@ -241,6 +241,16 @@ impl Cluster {
         self.world.partitions.iter_mut().for_each(super::broker::Partition::take_snapshot);
     }
 
+    /// An index that nothing writes to any more.
+    pub fn add_index(&mut self, name: &str) {
+        self.extra_indices.push(Index::healthy(name, 1));
+    }
+
+    /// Deletes one of those.
+    pub fn drop_index(&mut self, name: &str) {
+        self.extra_indices.retain(|index| index.name != name);
+    }
+
     /// Starts one instance in the first partition and returns its key.
     pub fn create_instance(&mut self) -> u64 {
         self.world.started += 1;

@@ -116,7 +116,12 @@ impl Story {
                     Component::Records => vec![records_name(id)],
                     app => (1..=PARTS).map(|part| part_name(app.name(), id, part)).collect(),
                 };
-                events.push(Event::Announced { component, repository: Some("camunda".into()), names });
+                events.push(Event::Announced {
+                    component,
+                    repository: Some("camunda".into()),
+                    names,
+                    indices: vec![],
+                });
             }
             events.push(Event::StepDone { step, ms: 10 });
         }

@@ -233,7 +233,12 @@ async fn the_journal_is_kept_and_its_replay_is_the_view(#[values(Kind::Memory, K
         entry(NOW, Event::StepIntended { step: Step::Start(zeebe) }),
         entry(
             NOW,
-            Event::Announced { component: zeebe, repository: None, names: vec!["a".into(), "b".into()] },
+            Event::Announced {
+                component: zeebe,
+                repository: None,
+                names: vec!["a".into(), "b".into()],
+                indices: vec![],
+            },
         ),
         entry(NOW, Event::Progress { component: zeebe, state: "IN_PROGRESS".into(), done: 1, total: 3 }),
         entry(NOW, pause_intended()),

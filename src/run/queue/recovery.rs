@@ -7,7 +7,7 @@ use super::super::window::{self, PauseClock};
 use super::super::{Clients, Limits, Spec, prepare};
 use super::start::spec_of;
 use super::{Busy, Queue};
-use crate::clients::Exporters;
+use crate::clients::{Exporters, ExportingState};
 use crate::clock::within;
 use crate::domain::{PauseMode, RunId};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
@@ -70,10 +70,11 @@ impl Queue {
                 None => return self.end_unasked(run_id, &cluster, error).await,
             },
         };
+        let (weighed, pause_settled) = self.weigh(&run, debt.as_ref(), &spec).await;
         let recovery = if let Some(StepError { class, reason }) = unreadable {
             Recovery::Fail { class, reason }
         } else if self.settings.load().contains_key(&cluster) {
-            self.weigh(&run, debt.as_ref(), &spec).await
+            weighed
         } else {
             let reason = "the cluster was taken out of the config while the daemon was down".into();
             Recovery::Fail { class: FailureClass::Removed, reason }
@@ -101,6 +102,9 @@ impl Queue {
         )
         .await;
         let execution = Execution::new(self.ground.clone(), run, spec, plan, debt.as_ref(), stop);
+        if pause_settled {
+            execution.evidence.pause_is_settled();
+        }
         let left: Left = match failed {
             None => execution.execute().await,
             Some(error) => execution.abandon(error).await,
@@ -130,7 +134,9 @@ impl Queue {
         }
     }
 
-    async fn weigh(&self, run: &Run, debt: Option<&Debt>, spec: &Spec) -> Recovery {
+    /// What is done with the run; and whether its pause has been carried out on every partition, so that it cannot be
+    /// carried out later.
+    async fn weigh(&self, run: &Run, debt: Option<&Debt>, spec: &Spec) -> (Recovery, bool) {
         let now = self.ground.clock.now();
         let exporters: Option<Exporters> = if run.view.owes_resume() {
             let zeebe = Clients::new(&spec.addresses, &self.ground.transport).zeebe;
@@ -152,7 +158,11 @@ impl Queue {
                 PauseClock::after_restart(at, since_boot, &*self.ground.clock).elapsed(&*self.ground.clock)
             })
             .unwrap_or_default();
-        decide(&Known {
+        let pause_settled = exporters.as_ref().is_some_and(|seen| {
+            let all = run.view.partitions.is_none_or(|expected| seen.partitions.len() >= expected as usize);
+            all && matches!(seen.state(), ExportingState::SoftPaused | ExportingState::Paused)
+        });
+        let recovery = decide(&Known {
             run,
             debt,
             exporting: exporters.filter(|e| e.readable).map(|e| e.state()),
@@ -160,7 +170,8 @@ impl Queue {
             paused_for,
             limits: spec.limits,
             now,
-        })
+        });
+        (recovery, pause_settled)
     }
 }
 

@@ -1,0 +1,192 @@
+//! How a run ends: its debt is paid first, what still runs is stopped, the evidence is gathered, the last entry written.
+//!
+//! Owns the order of those and what they may take. Must not walk the plan (`executor`).
+
+use super::executor::{Execution, Left, StepError, Stop};
+use super::{Ground, guardian, steps};
+use crate::clock::within;
+use crate::journal::{Event, FailureClass, Outcome, RunStatus, Step};
+use crate::lock::lock;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Clean-up after an abort never takes longer; what it could not do is reported.
+const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What became of a debt that the run was paying.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DebtEnd {
+    /// The server confirmed the resume.
+    Resumed,
+    /// An operator gave it up.
+    Forgiven,
+    /// Nothing yet: the daemon goes down, and whoever comes next pays it.
+    StillOwed,
+}
+
+/// What a run fails with whose resume was given up.
+pub(super) const GIVEN_UP: &str =
+    "an operator gave up its resume (`debts forgive`), so that exporting was never seen to run again";
+
+impl Execution {
+    /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
+    pub(super) async fn pay_debt(&self) -> DebtEnd {
+        let view = self.view();
+        let payment = guardian::Payment {
+            run_id: self.run.run_id,
+            cluster: &self.run.cluster,
+            zeebe: &self.clients.zeebe,
+            by: "run",
+            paused_since: view.pause.intended_at,
+            pause_settled: view.pause.confirmed_at.is_some() || self.evidence.pause_settled(),
+        };
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = guardian::pay(&self.ground, &payment) => {}
+            () = guardian::settled(&self.ground, self.run.run_id) => {}
+            () = grace_over(&mut stop, &self.ground) => return DebtEnd::StillOwed,
+        }
+        *lock(&self.pause_clock) = None;
+        self.refresh().await;
+        if self.view().pause.forgiven { DebtEnd::Forgiven } else { DebtEnd::Resumed }
+    }
+
+    pub(super) async fn abort(&self, error: StepError, started: Duration) -> Left {
+        self.settle_pause().await;
+        // Beside the resume, which waits for no write: whoever goes on after a crash knows that this run is over and why.
+        let noted = async {
+            let event = Event::Aborting { class: error.class, reason: error.reason.clone() };
+            if self.view().status == RunStatus::Running {
+                let _ = within(&*self.ground.clock, Duration::from_secs(5), self.append(vec![event])).await;
+            }
+        };
+        if self.view().owes_resume() || lock(&self.pause_clock).is_some() {
+            let (paid, ()) = futures::join!(self.pay_debt(), noted);
+            if paid == DebtEnd::StillOwed {
+                return Left::Suspended;
+            }
+            // Of two answers that came together the older may have been taken over last.
+            self.refresh().await;
+        } else {
+            noted.await;
+        }
+        let clean_up = steps::clean_up(self, error.class);
+        match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
+            Some(owed) => {
+                for what in owed {
+                    self.clean_up_owed(what).await;
+                }
+            }
+            None => {
+                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into())
+                    .await;
+            }
+        }
+        let dossier = json!({
+            "class": error.class,
+            "reason": error.reason,
+            "answers": self.evidence.answers(),
+            "proof": self.evidence.proof(),
+        });
+        let outcome = Outcome::Failed { class: error.class, reason: error.reason, dossier };
+        self.end(outcome, started).await
+    }
+
+    /// A pause step that was cut short may have a debt on its way to the disk: writes are in order, so a write that
+    /// has returned shows all before it.
+    async fn settle_pause(&self) {
+        let view = self.view();
+        if view.owes_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
+            return;
+        }
+        let clock = &*self.ground.clock;
+        let _ = within(clock, Duration::from_secs(1), self.ground.store.probe(clock.now())).await;
+        self.refresh().await;
+    }
+
+    async fn clean_up_owed(&self, what: String) {
+        tracing::warn!(event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
+            step = "clean_up", outcome = "owed", reason = %what);
+        self.persist(vec![Event::CleanupOwed { what }]).await;
+    }
+
+    pub(super) async fn end(&self, outcome: Outcome, started: Duration) -> Left {
+        self.persist(vec![Event::Ended(outcome.clone())]).await;
+        if !self.view().ended() {
+            // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
+            // paid before it is.
+            self.refresh().await;
+            if self.view().owes_resume() {
+                if self.pay_debt().await == DebtEnd::StillOwed {
+                    return Left::Suspended;
+                }
+                self.persist(vec![Event::Ended(outcome.clone())]).await;
+            }
+            if !self.view().ended() {
+                return Left::Suspended;
+            }
+        }
+        let ms = self.since(started);
+        let schedules: Vec<&str> = self.run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
+        let schedule = schedules.join(",");
+        match outcome {
+            Outcome::Completed { .. } => tracing::info!(
+                event = "run.succeeded", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
+                backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "completed"
+            ),
+            Outcome::Failed { class, reason, .. } => {
+                if class == FailureClass::Cancelled {
+                    tracing::warn!(event = "run.cancelled", run_id = %self.run.run_id, cluster = %self.run.cluster, reason);
+                }
+                tracing::error!(
+                    event = "run.failed", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
+                    backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "failed", reason
+                );
+            }
+        }
+        Left::Ended
+    }
+
+    /// A last look at everything, after the resume: the evidence of rule I6.
+    pub(super) async fn certify(&self) -> Result<Value, StepError> {
+        let components = steps::look_at_all(self).await?;
+        let view = self.view();
+        Ok(json!({
+            "backup_id": self.run.backup_id,
+            "run_id": self.run.run_id,
+            "cluster": self.run.cluster,
+            "instance": self.ground.instance,
+            "version": view.version,
+            "family": view.family,
+            "components": components,
+            "pause": {
+                "mode": view.pause.mode,
+                "intended_at": view.pause.intended_at,
+                "confirmed_at": view.pause.confirmed_at,
+                "resume_intended_at": view.pause.resume_intended_at,
+                "resumed_at": view.pause.resumed_at,
+                "exported_positions": view.pause.positions,
+            },
+            "proof": self.evidence.proof(),
+        }))
+    }
+}
+
+/// Returns when a shutdown was asked for and its grace is over.
+async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground) {
+    loop {
+        let until = match *stop.borrow_and_update() {
+            Stop::Shutdown { until } => Some(until),
+            _ => None,
+        };
+        if let Some(until) = until {
+            ground.clock.sleep(until.saturating_sub(ground.clock.monotonic())).await;
+            return;
+        }
+        if stop.changed().await.is_err() {
+            futures::future::pending::<()>().await;
+        }
+    }
+}
