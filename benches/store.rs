@@ -42,13 +42,15 @@ fn started() -> Event {
     Event::Started {
         version: "8.6.0".into(),
         family: Family::V82To87,
-        pause: PauseMode::Soft,
+        routes: camunda_backupd::domain::Routes::default(),
+        pause: Some(PauseMode::Soft),
         components,
         steps,
         records_indices: (0..30)
             .map(|n| format!("zeebe-record_process-instance_8.6.0_2025-03-{n:02}"))
             .collect(),
         partitions: Some(3),
+        above: None,
     }
 }
 

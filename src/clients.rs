@@ -8,6 +8,7 @@
 mod call;
 #[cfg(test)]
 mod canned;
+pub mod checkpoints;
 pub mod error;
 pub mod exporters;
 pub mod http;
@@ -19,6 +20,7 @@ pub mod snapshot;
 pub mod webapp;
 pub mod zeebe;
 
+pub use checkpoints::Checkpoints;
 pub use error::{ClientError, ErrorKind};
 pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
 pub use http::HttpTransport;
@@ -27,7 +29,7 @@ pub use search::Search;
 pub use seen::{Listed, Part, Progress, Seen};
 pub use snapshot::{Snapshot, SnapshotState};
 pub use webapp::WebApp;
-pub use zeebe::Zeebe;
+pub use zeebe::{Scheduled, Zeebe};
 
 use futures::future::BoxFuture;
 use std::fmt;

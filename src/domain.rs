@@ -126,6 +126,59 @@ pub enum Family {
     /// 8.2.4 to 8.7: web apps first, then the pause around records and Zeebe.
     #[serde(rename = "8.2-8.7")]
     V82To87,
+    /// 8.8 and later on Elasticsearch or OpenSearch: the pause first, around everything.
+    #[serde(rename = "8.8+")]
+    V88OnSearch,
+    /// 8.9 and later on a relational database: Zeebe alone, and no pause.
+    #[serde(rename = "8.9+ rdbms")]
+    V89OnRdbms,
+}
+
+impl Family {
+    /// The name that reports use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V82To87 => "8.2-8.7",
+            Self::V88OnSearch => "8.8+",
+            Self::V89OnRdbms => "8.9+ rdbms",
+        }
+    }
+}
+
+/// By which of its APIs a cluster's own backups are asked for; found by the probe, kept with the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Routes {
+    /// Of Zeebe.
+    pub runtime: RuntimeRoute,
+    /// Of Operate and Tasklist together.
+    pub history: HistoryRoute,
+}
+
+/// Where Zeebe's own backups are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeRoute {
+    /// `/actuator/backups`: up to 8.7, and standalone brokers of later versions.
+    #[default]
+    Backups,
+    /// `/actuator/backupRuntime`, from 8.8.
+    BackupRuntime,
+    /// `/v2/backups/runtime` and `/v2/exporting`, from 8.10, where no management port is configured.
+    Rest,
+}
+
+/// Where the backups of Operate and Tasklist together are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryRoute {
+    /// Nowhere: each has its own, or there are none.
+    #[default]
+    None,
+    /// `/actuator/backupHistory`, from 8.8.
+    Actuator,
+    /// `/v2/backups/history`, from 8.10.
+    Rest,
 }
 
 /// How exporting is held still: soft keeps exporting and only stops acknowledging, hard stops the records.
@@ -285,9 +338,9 @@ impl Default for Limits {
 
 /// Where one cluster's components are reached; everything a debt needs to be paid without the config file.
 /// Base URLs are everything before `/actuator` (management) or `/v1` and `/v2` (rest), without a trailing slash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
-    /// Management URL of a broker or gateway.
+    /// Management URL of a broker or gateway; where the REST API alone is used, that.
     pub zeebe: String,
     /// Management URL of Operate.
     pub operate: Option<String>,
@@ -299,8 +352,11 @@ pub struct Addresses {
     pub rest: Option<String>,
     /// Every broker's management URL, so that exporter phases can be read where `zeebe` is a gateway.
     pub brokers: Vec<String>,
-    /// The search engine; `None` only where nothing needs it.
+    /// The search engine; `None` where Camunda keeps its data in a relational database.
     pub search: Option<SearchAddress>,
+    /// By which APIs backups are asked for; the default until the cluster was asked.
+    #[serde(default)]
+    pub routes: Routes,
 }
 
 /// The search engine that holds exported records and snapshots.

@@ -3,79 +3,15 @@
 //! Owns `Event`, `RunView` and the list of legal transitions (rule I10). Must not do IO or read a clock: the
 //! store keeps the entries, the executor makes them, everybody else reads the view.
 
-use crate::domain::{BackupId, Component, Family, Instant, PauseMode};
+mod step;
+
+use crate::domain::{BackupId, Component, Family, Instant, PauseMode, Routes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+pub use step::Step;
 
 /// Who "resumed" where an operator gave the debt up.
 pub const FORGIVEN: &str = "forgiven";
-
-/// One act of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Step {
-    /// Ask every component whether it already knows the id.
-    Guard,
-    /// Ask a component to start.
-    Start(Component),
-    /// Wait until a component has ended.
-    Wait(Component),
-    /// Pause exporting and see it paused.
-    Pause,
-    /// See that the pause held.
-    CheckPause,
-    /// Resume exporting and have it confirmed.
-    Resume,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Guard => f.write_str("guard"),
-            Self::Start(component) => write!(f, "{component}.start"),
-            Self::Wait(component) => write!(f, "{component}.wait"),
-            Self::Pause => f.write_str("pause"),
-            Self::CheckPause => f.write_str("check_pause"),
-            Self::Resume => f.write_str("resume"),
-        }
-    }
-}
-
-impl From<Step> for String {
-    fn from(step: Step) -> String {
-        step.to_string()
-    }
-}
-
-impl TryFrom<String> for Step {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let unknown = || format!("`{text}` is not a step");
-        match text.as_str() {
-            "guard" => Ok(Self::Guard),
-            "pause" => Ok(Self::Pause),
-            "check_pause" => Ok(Self::CheckPause),
-            "resume" => Ok(Self::Resume),
-            other => {
-                let (component, act) = other.split_once('.').ok_or_else(unknown)?;
-                let component = Component::from_name(component).ok_or_else(unknown)?;
-                match act {
-                    "start" => Ok(Self::Start(component)),
-                    "wait" => Ok(Self::Wait(component)),
-                    _ => Err(unknown()),
-                }
-            }
-        }
-    }
-}
-
-impl Step {
-    /// Whether the step only looks, or may be repeated without harm: it can be intended again after a restart.
-    pub fn repeatable(self) -> bool {
-        matches!(self, Self::Guard | Self::Wait(_) | Self::CheckPause | Self::Resume)
-    }
-}
 
 /// Why a run failed, in a word that can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,8 +74,11 @@ pub enum Event {
         version: String,
         /// Procedure chosen.
         family: Family,
-        /// Pause asked for.
-        pause: PauseMode,
+        /// By which APIs.
+        #[serde(default)]
+        routes: Routes,
+        /// Pause asked for; none where the procedure has none.
+        pause: Option<PauseMode>,
         /// Everything this backup consists of.
         components: Vec<Component>,
         /// Steps that a completed run has done, in order.
@@ -148,6 +87,14 @@ pub enum Event {
         records_indices: Vec<String>,
         /// Partitions that Zeebe's part must hold, where the topology tells.
         partitions: Option<u32>,
+        /// The largest id that was there before, where the cluster gives the ids itself: ours will be above.
+        #[serde(default)]
+        above: Option<i64>,
+    },
+    /// The cluster gave the backup its id.
+    Identified {
+        /// The id, which is the backup's from now on.
+        backup_id: BackupId,
     },
     /// About to act.
     StepIntended {
@@ -313,6 +260,12 @@ pub struct RunView {
     pub version: Option<String>,
     /// Procedure.
     pub family: Option<Family>,
+    /// By which APIs.
+    pub routes: Routes,
+    /// Where the cluster gives the ids: the largest there was before.
+    pub above: Option<i64>,
+    /// The id that the cluster gave.
+    pub identified: Option<BackupId>,
     /// The step that was intended last and has not ended.
     pub step: Option<Step>,
     /// Since when.
@@ -375,9 +328,21 @@ impl RunView {
         match (&self.status, &entry.event) {
             (
                 RunStatus::Claimed,
-                Event::Started { version, family, pause, components, steps, records_indices, partitions },
+                Event::Started {
+                    version,
+                    family,
+                    routes,
+                    pause,
+                    components,
+                    steps,
+                    records_indices,
+                    partitions,
+                    above,
+                },
             ) => {
-                self.pause.asked = Some(*pause);
+                self.pause.asked = *pause;
+                self.routes = *routes;
+                self.above = *above;
                 self.partitions = *partitions;
                 self.status = RunStatus::Running;
                 self.version = Some(version.clone());
@@ -416,6 +381,16 @@ impl RunView {
                     self.components.entry(*component).or_default().reason = Some(reason.clone());
                 }
                 self.leave(*step);
+            }
+            (RunStatus::Running, Event::Identified { backup_id }) => {
+                if self.above.is_none_or(|above| backup_id.get() <= above) {
+                    return self
+                        .illegal(&entry.event, "the cluster gives no ids, or this one was there before");
+                }
+                if self.identified.is_some_and(|known| known != *backup_id) {
+                    return self.illegal(&entry.event, "the backup has another id already");
+                }
+                self.identified = Some(*backup_id);
             }
             (RunStatus::Running, Event::Announced { component, repository, names, indices }) => {
                 if !indices.is_empty() {

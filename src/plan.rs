@@ -47,8 +47,8 @@ pub struct Plan {
     pub cluster: String,
     /// Procedure.
     pub family: Family,
-    /// Pause that will be asked for.
-    pub pause: PauseMode,
+    /// Pause that will be asked for; none where the procedure has none.
+    pub pause: Option<PauseMode>,
     /// Everything the backup consists of.
     pub components: Vec<Component>,
     /// Steps in the order in which they are listed; `after` says what really waits for what.

@@ -104,14 +104,18 @@ impl Clients {
             (Component::Tasklist, &addresses.tasklist),
             (Component::Optimize, &addresses.optimize),
         ];
+        let history = WebApp::history(addresses, transport).map(|app| (Component::History, app));
         Self {
-            zeebe: Zeebe::new(&addresses.zeebe, &addresses.brokers, transport.clone()),
+            zeebe: Zeebe::new(addresses, transport),
             apps: apps
                 .into_iter()
+                // Beside the common history they are addresses of before the upgrade to 8.8.
+                .filter(|(component, _)| *component == Component::Optimize || history.is_none())
                 .filter_map(|(component, base)| {
                     let base = base.as_ref()?;
                     Some((component, WebApp::new(component, base, transport.clone())))
                 })
+                .chain(history.clone())
                 .collect(),
             search: addresses.search.as_ref().map(|a| Search::new(a, transport.clone())),
         }

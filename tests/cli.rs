@@ -153,7 +153,9 @@ fn the_plan_pauses_around_records_and_zeebe_alone() {
     );
     let table = say(&config, &["plan", "orders"]);
     assert!(
-        table.out.starts_with("orders: soft pause (assumed; the version is asked of the cluster"),
+        table.out.starts_with(
+            "orders: 8.2-8.7 procedure, soft pause (assumed; the version is asked of the cluster"
+        ),
         "{}",
         table.out
     );

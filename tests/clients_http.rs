@@ -4,7 +4,7 @@
 use camunda_backupd::clients::{
     ErrorKind, HttpTransport, MAX_BODY, Method, Request, Response, Transport, TransportError, Zeebe,
 };
-use camunda_backupd::domain::PauseMode;
+use camunda_backupd::domain::{Addresses, PauseMode};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -234,7 +234,8 @@ async fn a_pause_goes_over_the_wire_and_its_failure_comes_back() {
         )
         .mount(&server)
         .await;
-    let zeebe = Zeebe::new(&server.uri(), &[], HttpTransport::shared().unwrap());
+    let addresses = Addresses { zeebe: server.uri(), ..Addresses::default() };
+    let zeebe = Zeebe::new(&addresses, &HttpTransport::shared().unwrap());
     zeebe.pause(PauseMode::Soft).await.unwrap();
     let error = zeebe.resume().await.unwrap_err();
     assert_eq!((error.kind.clone(), error.status), (ErrorKind::Server, Some(500)));

@@ -153,11 +153,12 @@ fn addresses() -> Addresses {
         optimize: None,
         rest: Some("http://zeebe:8080".into()),
         brokers: vec!["http://b0:9600".into()],
+        routes: camunda_backupd::domain::Routes::default(),
         search: Some(SearchAddress {
             url: "http://es:9200".into(),
             repository: "camunda".into(),
             webapps_repository: "camunda".into(),
-            records: None,
+            records: Some("zeebe-record*".into()),
         }),
     }
 }
@@ -175,10 +176,10 @@ fn fit_for_a_log_line(error: Option<ClientError>) {
 async fn ask_everything(transport: SharedTransport) {
     let id = BackupId::new(7).unwrap();
     let addresses = addresses();
-    let zeebe = Zeebe::new(&addresses.zeebe, &addresses.brokers, transport.clone());
+    let zeebe = Zeebe::new(&addresses, &transport);
     fit_for_a_log_line(zeebe.pause(PauseMode::Soft).await.err());
     fit_for_a_log_line(zeebe.exporters().await.map(|exporters| exporters.state()).err());
-    fit_for_a_log_line(zeebe.start(id).await.err());
+    fit_for_a_log_line(zeebe.start(Some(id)).await.err());
     fit_for_a_log_line(zeebe.list().await.err());
     fit_for_a_log_line(zeebe.delete(id).await.err());
     let mut looks = vec![zeebe.see(id).await];

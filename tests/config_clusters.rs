@@ -94,12 +94,47 @@ version = '8.2'
 )]
 #[case(
     "[clusters.orders.self_managed]
-search = { url = 'http://h:9200', repository = 'camunda' }
 zeebe = 'http://h'
-version = '8.8'
+storage = 'postgres'
+version = '8.9'
 @daily",
     &[
-        "4:11: error: Camunda 8.8 is not yet supported; this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd",
+        "1:11: error: `clusters.orders.self_managed.search` is missing, and Camunda keeps its exported data in a search engine; write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }, or from 8.9 on storage = \"rdbms\"",
+        "3:11: error: `clusters.orders.self_managed.storage` is `postgres`, which is no storage; write \"search\" for Elasticsearch and OpenSearch, or \"rdbms\" for a relational database",
+    ]
+)]
+#[case(
+    "[clusters.orders.self_managed]
+zeebe = 'http://h'
+optimize = 'http://o'
+storage = 'rdbms'
+version = '8.8'
+search = { url = 'http://h:9200', repository = 'camunda' }
+@daily",
+    &[
+        "3:12: error: `clusters.orders.self_managed.optimize` is written, and Optimize beside a relational database is not supported yet; leave it out, and back up Optimize's search engine by itself",
+        "5:11: error: Camunda 8.8 keeps no data in a relational database; leave out storage = \"rdbms\" and write `search`",
+        "6:10: error: `clusters.orders.self_managed.search` is written, and storage is \"rdbms\", which needs no search engine; leave out one of the two",
+    ]
+)]
+#[case(
+    "[clusters.orders.self_managed]
+rest = 'http://h:8080'
+storage = 'rdbms'
+version = '8.9'
+@daily",
+    &[
+        "1:11: error: `clusters.orders.self_managed.zeebe` is missing; write the management URL of a broker or gateway, as in zeebe = \"http://127.0.0.1:9600\"",
+    ]
+)]
+#[case(
+    "[clusters.orders.self_managed]
+search = { url = 'http://h:9200', repository = 'camunda' }
+zeebe = 'http://h'
+version = '8.11'
+@daily",
+    &[
+        "4:11: error: Camunda 8.11 is not yet supported; this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd",
     ]
 )]
 #[case(
@@ -117,7 +152,7 @@ version = 'latest'
 zeebe = 'http://h'
 @daily",
     &[
-        "1:11: error: `clusters.orders.self_managed.search` is missing, and Camunda 8.2 to 8.7 exports its records to a search engine; write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }",
+        "1:11: error: `clusters.orders.self_managed.search` is missing, and Camunda keeps its exported data in a search engine; write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }, or from 8.9 on storage = \"rdbms\"",
     ]
 )]
 #[case(
@@ -192,7 +227,7 @@ stall_after = '0s'",
 [clusters.\"a\\u001b[31m\".self_managed]",
     &[
         "8:11: error: `a\\u{1b}[31m` cannot be the name of a cluster; use letters, digits, `.`, `_` and `-`, begin with a letter or digit, at most 63 of them",
-        "8:11: error: `clusters.a\\u{1b}[31m.self_managed.search` is missing, and Camunda 8.2 to 8.7 exports its records to a search engine; write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }",
+        "8:11: error: `clusters.a\\u{1b}[31m.self_managed.search` is missing, and Camunda keeps its exported data in a search engine; write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }, or from 8.9 on storage = \"rdbms\"",
         "8:11: error: `clusters.a\\u{1b}[31m.self_managed.zeebe` is missing; write the management URL of a broker or gateway, as in zeebe = \"http://127.0.0.1:9600\"",
     ]
 )]

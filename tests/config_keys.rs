@@ -197,13 +197,14 @@ ca = 'x.pem'
 #[case(
     "[clusters.orders.self_managed]
 zeebe = 'http://h'
+version = '8.7'
 search = { url = 'http://h/_snapshot/camunda', repository = 'a/b', records = 'none', password = 'geheim' }
 @daily",
     &[
-        "3:18: error: `clusters.orders.self_managed.search.url` ends in `/_snapshot/camunda`, and the path of each request is added by us; write \"http://h\"",
-        "3:61: error: `clusters.orders.self_managed.search.repository` is `a/b`, which is not the name of a snapshot repository; write its name alone: letters, digits, `.`, `_` and `-`",
-        "3:78: error: `clusters.orders.self_managed.search.records` is \"none\", and Camunda 8.2 to 8.7 always exports records; leave it out, or write the pattern, as in \"zeebe-record*\"",
-        "3:86: error: `clusters.orders.self_managed.search.password` is not supported yet, and a secret must not stand in this file; remove it, and change that secret: whoever could read this file knows it",
+        "4:18: error: `clusters.orders.self_managed.search.url` ends in `/_snapshot/camunda`, and the path of each request is added by us; write \"http://h\"",
+        "4:61: error: `clusters.orders.self_managed.search.repository` is `a/b`, which is not the name of a snapshot repository; write its name alone: letters, digits, `.`, `_` and `-`",
+        "4:78: error: `clusters.orders.self_managed.search.records` is \"none\", and Camunda 8.2 to 8.7 always exports records; leave it out, or write the pattern, as in \"zeebe-record*\"",
+        "4:86: error: `clusters.orders.self_managed.search.password` is not supported yet, and a secret must not stand in this file; remove it, and change that secret: whoever could read this file knows it",
     ]
 )]
 #[case(

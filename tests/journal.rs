@@ -28,7 +28,8 @@ fn started() -> Event {
     Event::Started {
         version: "8.6.0".into(),
         family: Family::V82To87,
-        pause: PauseMode::Soft,
+        routes: camunda_backupd::domain::Routes::default(),
+        pause: Some(PauseMode::Soft),
         components: vec![Operate, Records, Zeebe],
         steps: vec![
             Step::Guard,
@@ -44,6 +45,7 @@ fn started() -> Event {
         ],
         records_indices: vec!["zeebe-record_job".into()],
         partitions: Some(3),
+        above: None,
     }
 }
 

@@ -360,11 +360,13 @@ async fn owe(lab: &Lab, run: &Run) {
     let started = Event::Started {
         version: "8.6.0".into(),
         family: camunda_backupd::domain::Family::V82To87,
-        pause: camunda_backupd::domain::PauseMode::Soft,
+        routes: camunda_backupd::domain::Routes::default(),
+        pause: Some(camunda_backupd::domain::PauseMode::Soft),
         components: vec![],
         steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
         records_indices: vec![],
         partitions: Some(1),
+        above: None,
     };
     lab.store.append(run.run_id, vec![entry(started)]).await.unwrap();
     let debt = Debt {

@@ -28,6 +28,7 @@ fn cluster(name: &str) -> ClusterConfig {
             rest: None,
             brokers: vec![],
             search: None,
+            routes: camunda_backupd::domain::Routes::default(),
         },
         version: None,
         limits: Limits::default(),

@@ -3,7 +3,7 @@
 use super::{Failure, exit, output};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
-use crate::domain::{Component, Family, Instant, PauseMode, Version};
+use crate::domain::{Addresses, Component, Family, Instant, PauseMode, Version};
 use crate::plan::{PlanInput, plan as plan_of};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -62,8 +62,8 @@ pub fn check(path: &Path, online: bool, as_json: bool) -> Result<u8, Failure> {
     Ok(if ok { exit::DONE } else { exit::USAGE })
 }
 
-/// `plan CLUSTER`: what a run would do. The version decides which pause there is; without one in the config it is
-/// asked of the cluster when the run begins, and the plan shown is that of a version with the soft pause.
+/// `plan CLUSTER`: what a run would do. The version decides which procedure and which pause there is; without one in
+/// the config it is asked of the cluster when the run begins, and the plan shown is that of 8.4.7 to 8.7.
 pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let config = load_or_print(path)?;
     let settings = config.clusters.get(cluster).ok_or_else(|| {
@@ -72,23 +72,17 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
             format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
         )
     })?;
-    let a = &settings.addresses;
-    let components: Vec<Component> = [
-        (Component::Operate, a.operate.is_some()),
-        (Component::Tasklist, a.tasklist.is_some()),
-        (Component::Optimize, a.optimize.is_some()),
-        (Component::Records, a.search.as_ref().is_some_and(|s| s.records.is_some())),
-        (Component::Zeebe, true),
-    ]
-    .into_iter()
-    .filter_map(|(component, there)| there.then_some(component))
-    .collect();
     let spec = crate::daemon::apply::spec(settings);
+    let version = settings.version.as_ref();
+    // What is not written is what the cluster will be asked when a run begins; until then the oldest family stands.
+    let rdbms = settings.addresses.search.is_none();
+    let family = version.and_then(|version| version.family(rdbms).ok());
+    let family = family.unwrap_or(if rdbms { Family::V89OnRdbms } else { Family::V82To87 });
     let plan = plan_of(&PlanInput {
         cluster,
-        family: Family::V82To87,
-        pause: settings.version.as_ref().map_or(PauseMode::Soft, Version::pause),
-        components: &components,
+        family,
+        pause: version.map_or(PauseMode::Soft, Version::pause),
+        components: &components(&settings.addresses, family),
         limits: spec.limits,
     });
     if as_json {
@@ -100,7 +94,8 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     } else {
         " (assumed; the version is asked of the cluster when a run begins)"
     };
-    output::print(&format!("{cluster}: {} pause{assumed}", plan.pause.name()));
+    let pause = plan.pause.map_or("no".to_owned(), |pause| pause.name().to_owned());
+    output::print(&format!("{cluster}: {} procedure, {pause} pause{assumed}", family.name()));
     let rows = plan
         .steps
         .iter()
@@ -114,6 +109,21 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
         .collect();
     output::table(&["step", "after", "paused", "deadline", "compensation"], rows);
     Ok(exit::DONE)
+}
+
+/// What a cluster of that family with these addresses backs up, as far as the config tells.
+fn components(addresses: &Addresses, family: Family) -> Vec<Component> {
+    let standalone = addresses.operate.is_some() || addresses.tasklist.is_some();
+    let history = family == Family::V88OnSearch && !standalone;
+    let there = |component: &Component| match component {
+        Component::Operate => addresses.operate.is_some(),
+        Component::Tasklist => addresses.tasklist.is_some(),
+        Component::History => history,
+        Component::Optimize => addresses.optimize.is_some(),
+        Component::Records => addresses.search.as_ref().is_some_and(|s| s.records.is_some()),
+        Component::Zeebe => true,
+    };
+    Component::ALL.into_iter().filter(there).collect()
 }
 
 /// `next`: reads no clock when `--from` is given.

@@ -183,6 +183,9 @@ impl Answer {
                 let hint = "nothing answers at that path, check the component's address";
                 return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
             }
+            409 if says("scaling") => {
+                (ErrorKind::Refused, Some("wait until the partitions are scaled, then back up"))
+            }
             409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
             400 if says(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
             400 if says("already exists") || says("already in-progress") => {

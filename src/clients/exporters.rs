@@ -126,17 +126,33 @@ impl ExporterOf {
     }
 }
 
+/// Partition ids of the second physical tenant begin here, those of the third at twice that: each tenant counts its
+/// own from 1.
+const TENANT: u32 = 100_000;
+
+/// The rows of one broker. From 8.10 on they lie one level deeper, by physical tenant; `default` is the first.
 fn partitions(answer: &Answer) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
     let body = answer.object()?;
-    let rows = body.as_object().into_iter().flatten();
-    rows.map(|(partition, row)| {
-        let id = partition.parse().ok().filter(|id| *id > 0).ok_or_else(|| answer.unknown_shape())?;
-        if !row.is_object() {
-            return Err(answer.unknown_shape());
+    let object = body.as_object().ok_or_else(|| answer.unknown_shape())?;
+    let nested = object.values().any(|value| value.is_object() && value.get("role").is_none());
+    if !nested {
+        return object.iter().map(|(partition, row)| one(answer, partition, row)).collect();
+    }
+    let mut tenants: Vec<_> = object.iter().collect();
+    tenants.sort_by_key(|(name, _)| (name.as_str() != "default", name.as_str()));
+    let mut all = Vec::new();
+    for ((_, rows), offset) in tenants.into_iter().zip((0..).step_by(TENANT as usize)) {
+        for (partition, row) in rows.as_object().ok_or_else(|| answer.unknown_shape())? {
+            let (id, exporter) = one(answer, partition, row)?;
+            all.push((id.saturating_add(offset), exporter));
         }
-        Ok((id, exporter(row)))
-    })
-    .collect()
+    }
+    Ok(all)
+}
+
+fn one(answer: &Answer, partition: &str, row: &Value) -> Result<(u32, ExporterOf), ClientError> {
+    let id = partition.parse().ok().filter(|id| *id > 0).ok_or_else(|| answer.unknown_shape())?;
+    if row.is_object() { Ok((id, exporter(row))) } else { Err(answer.unknown_shape()) }
 }
 
 fn exporter(row: &Value) -> ExporterOf {

@@ -5,8 +5,8 @@
 use super::call::{Caller, READ};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{count, text, word};
-use super::{Method, SharedTransport};
-use crate::domain::{Addresses, Component, Family, PauseMode, Version};
+use super::{Checkpoints, Method, SharedTransport, Zeebe};
+use crate::domain::{Addresses, Component, Family, HistoryRoute, PauseMode, Routes, RuntimeRoute, Version};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -17,12 +17,16 @@ pub struct Capabilities {
     pub version: Version,
     /// Which procedure it takes.
     pub family: Family,
-    /// How exporting is paused.
+    /// By which APIs.
+    pub routes: Routes,
+    /// How exporting is paused, where the procedure pauses it.
     pub pause: PauseMode,
     /// How many partitions it has, where that can be read.
     pub partitions: Option<u32>,
     /// What is backed up, in the order in which reports name it.
     pub components: Vec<Component>,
+    /// What the brokers tell of their checkpoints, from 8.9.
+    pub checkpoints: Option<Checkpoints>,
     /// Every broker's version, where that can be read.
     pub brokers: Vec<String>,
     /// Partitions without a healthy leader; `None` where that cannot be read.
@@ -45,6 +49,7 @@ pub async fn probe(
     transport: &SharedTransport,
 ) -> Result<Capabilities, ClientError> {
     let zeebe = Caller::new("zeebe", &addresses.zeebe, transport.clone());
+    let only_rest = addresses.routes.runtime == RuntimeRoute::Rest;
     let mut notes = Vec::new();
     let mut unread = None;
     let mut note = |error: ClientError| {
@@ -52,10 +57,14 @@ pub async fn probe(
         unread.get_or_insert(error);
     };
 
-    let told = info(&zeebe).await.unwrap_or_else(|error| {
-        note(error);
+    let told = if only_rest {
         None
-    });
+    } else {
+        info(&zeebe).await.unwrap_or_else(|error| {
+            note(error);
+            None
+        })
+    };
     let mut brokers = Vec::new();
     for base in addresses.brokers.iter().filter(|base| **base != addresses.zeebe) {
         let broker = Caller::new("zeebe", base, transport.clone());
@@ -94,34 +103,122 @@ pub async fn probe(
             None => return Err(unknown_version(&zeebe, unread)),
         },
     };
-    let family = version.family().map_err(|error| refused("zeebe", error.to_string()))?;
+    let family =
+        version.family(addresses.search.is_none()).map_err(|error| refused("zeebe", error.to_string()))?;
+    let routes = match family {
+        Family::V82To87 if only_rest => return Err(no_rest_backups(&version)),
+        Family::V82To87 => Routes::default(),
+        _ if only_rest && !version.has_rest_backups() => return Err(no_rest_backups(&version)),
+        _ => routes(addresses, transport).await?,
+    };
+    let components = components(addresses, family, routes, &zeebe)?;
+    let addresses = Addresses { routes, ..addresses.clone() };
+    let checkpoints = if version.has_checkpoint_state() {
+        Zeebe::new(&addresses, transport).checkpoints().await.map_err(note).ok()
+    } else {
+        None
+    };
     let partitions = match topology.partitions {
         Some(partitions) => Some(partitions),
+        None if only_rest => None,
         None => partitions_of_cluster(&zeebe).await,
     };
     Ok(Capabilities {
         pause: version.pause(),
         family,
         version,
+        routes,
         partitions,
-        components: components(addresses),
+        components,
+        checkpoints,
         brokers,
         leaderless: topology.leaderless,
         notes,
     })
 }
 
-fn components(addresses: &Addresses) -> Vec<Component> {
+/// By which APIs the cluster at these addresses takes backups today, whatever its version.
+pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Result<Routes, ClientError> {
+    if addresses.routes.runtime == RuntimeRoute::Rest {
+        let history = if addresses.search.is_some() { HistoryRoute::Rest } else { HistoryRoute::None };
+        return Ok(Routes { runtime: RuntimeRoute::Rest, history });
+    }
+    let zeebe = Caller::new("zeebe", &addresses.zeebe, transport.clone());
+    let index = zeebe.call(Method::Get, "/actuator", None, READ).await?;
+    let links = index.object().ok().filter(|body| index.status() == 200 && body["_links"].is_object());
+    let has = async |name: &str| match &links {
+        Some(body) => Ok(body["_links"][name].is_object()),
+        None => exists(&zeebe, name).await,
+    };
+    let runtime =
+        if has("backupRuntime").await? { RuntimeRoute::BackupRuntime } else { RuntimeRoute::Backups };
+    let history = if has("backupHistory").await? { HistoryRoute::Actuator } else { HistoryRoute::None };
+    Ok(Routes { runtime, history })
+}
+
+/// Whether a list of backups lies at that endpoint; where the index of endpoints is not exposed.
+async fn exists(zeebe: &Caller, endpoint: &str) -> Result<bool, ClientError> {
+    let answer = zeebe.call(Method::Get, &format!("/actuator/{endpoint}"), None, READ).await?;
+    // A missing repository is answered with 404 as well, by an endpoint that is there.
+    let repository = answer.complaint().is_some_and(|complaint| complaint.contains("epository"));
+    Ok(!matches!(answer.status(), 404 | 405) || repository)
+}
+
+fn no_rest_backups(version: &Version) -> ClientError {
+    refused(
+        "zeebe",
+        format!(
+            "Camunda {version} takes no backups by its REST API: write the management URL of a broker or gateway as `zeebe`"
+        ),
+    )
+}
+
+/// What there is to back up, where the addresses and what answers there fit together.
+fn components(
+    addresses: &Addresses,
+    family: Family,
+    routes: Routes,
+    zeebe: &Caller,
+) -> Result<Vec<Component>, ClientError> {
     let records = addresses.search.as_ref().and_then(|search| search.records.as_ref());
+    let history = routes.history != HistoryRoute::None;
+    let alone = family != Family::V89OnRdbms && !history;
     let has = |component: &Component| match component {
         Component::Zeebe => true,
-        Component::Operate => addresses.operate.is_some(),
-        Component::Tasklist => addresses.tasklist.is_some(),
+        // Beside the common history they are addresses of before the upgrade.
+        Component::Operate => alone && addresses.operate.is_some(),
+        Component::Tasklist => alone && addresses.tasklist.is_some(),
         Component::Optimize => addresses.optimize.is_some(),
         Component::Records => records.is_some(),
-        Component::History => false,
+        Component::History => history,
     };
-    Component::ALL.into_iter().filter(has).collect()
+    let base = zeebe.base();
+    match family {
+        Family::V89OnRdbms if history => Err(refused(
+            "zeebe",
+            format!(
+                "storage is \"rdbms\" in the config, and {base} backs up web apps in a search engine (backupHistory): leave out `storage` and write `search`"
+            ),
+        )),
+        Family::V88OnSearch if !history && addresses.operate.is_none() && addresses.tasklist.is_none() => {
+            Err(refused(
+                "zeebe",
+                format!(
+                    "nothing at {base} backs up Operate and Tasklist (it has no backupHistory): write the management URL that does as `zeebe`, those of standalone apps as `operate` and `tasklist`, or storage = \"rdbms\" where Camunda keeps its data in a database"
+                ),
+            ))
+        }
+        // A records snapshot is left out only where nothing needs it: without it the backup would not be whole.
+        Family::V82To87 if records.is_none() => Err(refused(
+            "search",
+            "search.records is \"none\", and up to 8.7 the exported records are part of every backup: leave it out, or write the pattern".to_owned(),
+        )),
+        Family::V88OnSearch if records.is_none() && addresses.optimize.is_some() => Err(refused(
+            "search",
+            "search.records is \"none\", and Optimize imports from the exported records: leave it out, or write the pattern".to_owned(),
+        )),
+        _ => Ok(Component::ALL.into_iter().filter(has).collect()),
+    }
 }
 
 /// `build.version` of `/actuator/info`; `None` where the endpoint is not exposed or says nothing of it.
@@ -233,6 +330,7 @@ mod tests {
             optimize: None,
             rest: Some("http://zeebe:8080".into()),
             brokers: Vec::new(),
+            routes: Routes::default(),
             search: Some(SearchAddress {
                 url: "http://es:9200".into(),
                 repository: "camunda".into(),
@@ -324,8 +422,8 @@ mod tests {
     #[rstest]
     #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster")]
     #[case(
-        "8.8.0",
-        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd"
+        "8.11.0",
+        "Camunda 8.11.0 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
     )]
     #[tokio::test]
     async fn a_version_outside_the_family_is_refused(#[case] version: &str, #[case] sentence: &str) {

@@ -144,7 +144,7 @@ pub(super) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientEr
                 .unwrap_or_else(|| format!("{component} says {state} and gives no reason"));
             Seen::Failed { reason, progress }
         }
-        "DOES_NOT_EXIST" => Seen::Absent,
+        "DOES_NOT_EXIST" | "DELETED" => Seen::Absent,
         _ => Seen::Unclear { reason: format!("{component} says {state}, a state not known") },
     })
 }

@@ -7,28 +7,44 @@ use super::error::ClientError;
 use super::reading::text;
 use super::seen::{all_backups, one_backup};
 use super::{Listed, Method, Seen, SharedTransport};
-use crate::domain::{BackupId, Component};
+use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
-const BACKUPS: &str = "/actuator/backups";
-
-/// A web app's management API.
+/// A web app's management API, or the one of all of them since 8.8.
 #[derive(Clone)]
 pub struct WebApp {
     component: Component,
     caller: Caller,
+    backups: &'static str,
 }
 
 impl WebApp {
     /// The API of `component` at `base`.
     pub fn new(component: Component, base: &str, transport: SharedTransport) -> Self {
-        Self { component, caller: Caller::new(component.name(), base, transport) }
+        Self {
+            component,
+            caller: Caller::new(component.name(), base, transport),
+            backups: "/actuator/backups",
+        }
+    }
+
+    /// The API of Operate and Tasklist together, from 8.8, where the cluster has one.
+    pub fn history(addresses: &Addresses, transport: &SharedTransport) -> Option<Self> {
+        // With the REST route alone, the address of Zeebe is that of the REST API.
+        let (base, backups) = match addresses.routes.history {
+            HistoryRoute::None => return None,
+            HistoryRoute::Actuator => (&addresses.zeebe, "/actuator/backupHistory"),
+            HistoryRoute::Rest => (addresses.rest.as_ref()?, "/v2/backups/history"),
+        };
+        let component = Component::History;
+        let caller = Caller::new(component.name(), base, transport.clone());
+        Some(Self { component, caller, backups })
     }
 
     /// Asks for a backup; returns the names of the snapshots to come, none where the app does not tell.
     pub async fn start(&self, id: BackupId) -> Result<Vec<String>, ClientError> {
         let body = json!({ "backupId": id.get() });
-        let answer = self.caller.call(Method::Post, BACKUPS, Some(body), START).await?;
+        let answer = self.caller.call(Method::Post, self.backups, Some(body), START).await?;
         match answer.status() {
             200 | 202 => self.scheduled(&answer),
             _ => Err(answer.failure()),
@@ -37,7 +53,7 @@ impl WebApp {
 
     /// Looks at one backup. Absent right after the start is not yet final, and incomplete may never be.
     pub async fn see(&self, id: BackupId) -> Result<Seen, ClientError> {
-        let answer = self.caller.call(Method::Get, &one(id), None, READ).await?;
+        let answer = self.caller.call(Method::Get, &self.one(id), None, READ).await?;
         match answer.status() {
             200 => one_backup(&answer, id),
             404 => self.missing(&answer, id).await.map(|()| Seen::Absent),
@@ -52,13 +68,13 @@ impl WebApp {
 
     /// Every backup of this app in its repository. Operate on OpenSearch cannot list while one is running.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
-        let answer = self.caller.call(Method::Get, BACKUPS, None, READ).await?;
+        let answer = self.caller.call(Method::Get, self.backups, None, READ).await?;
         if answer.status() == 200 { all_backups(&answer) } else { Err(answer.failure()) }
     }
 
     /// Asks for deletion; it works later, and only on the parts there are now.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
-        let answer = self.caller.call(Method::Delete, &one(id), None, DELETE).await?;
+        let answer = self.caller.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match answer.status() {
             204 => Ok(()),
             404 => self.missing(&answer, id).await,
@@ -73,12 +89,16 @@ impl WebApp {
             return Ok(());
         }
         if answer.is_springs_own() {
-            let list = self.caller.call(Method::Get, BACKUPS, None, READ).await?;
+            let list = self.caller.call(Method::Get, self.backups, None, READ).await?;
             if list.status() == 200 && all_backups(&list)?.iter().all(|listed| listed.id != id.get()) {
                 return Ok(());
             }
         }
         Err(answer.failure())
+    }
+
+    fn one(&self, id: BackupId) -> String {
+        format!("{}/{id}", self.backups)
     }
 
     fn scheduled(&self, answer: &Answer) -> Result<Vec<String>, ClientError> {
@@ -87,14 +107,13 @@ impl WebApp {
             Value::Array(names) => {
                 names.iter().map(text).collect::<Option<_>>().ok_or_else(|| answer.unknown_shape())
             }
-            Value::Null if self.component == Component::Optimize => Ok(Vec::new()),
+            // Optimize says only that it was scheduled, and the REST API may.
+            Value::Null if self.component == Component::Optimize || self.backups.starts_with("/v2") => {
+                Ok(Vec::new())
+            }
             _ => Err(answer.unknown_shape()),
         }
     }
-}
-
-fn one(id: BackupId) -> String {
-    format!("{BACKUPS}/{id}")
 }
 
 #[cfg(test)]

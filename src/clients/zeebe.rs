@@ -6,49 +6,59 @@ use super::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{int, text};
 use super::seen::{all_backups, one_backup};
-use super::{Exporters, Listed, Method, Seen, SharedTransport};
-use crate::domain::{BackupId, PauseMode};
+use super::{Checkpoints, Exporters, Listed, Method, Seen, SharedTransport};
+use crate::domain::{Addresses, BackupId, PauseMode, RuntimeRoute};
 use serde_json::json;
 
 /// How many brokers are asked at once.
 const AT_ONCE: usize = 8;
 
-/// A broker or gateway's management API.
+/// A broker or gateway's management API, or the REST API where that is the route.
 #[derive(Clone)]
 pub struct Zeebe {
     gateway: Caller,
     brokers: Vec<Caller>,
+    route: RuntimeRoute,
+}
+
+/// What became of the request for a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// The id, where the answer names it: 8.9 and later.
+    pub id: Option<BackupId>,
 }
 
 impl Zeebe {
-    /// The API at `base`; exporter phases are read from `brokers`, or from `base` where none are named.
-    pub fn new(base: &str, brokers: &[String], transport: SharedTransport) -> Self {
-        let gateway = Caller::new("zeebe", base, transport.clone());
-        let brokers = if brokers.is_empty() {
-            vec![gateway.clone()]
-        } else {
-            brokers.iter().map(|broker| Caller::new("zeebe", broker, transport.clone())).collect()
+    /// The API at `addresses.zeebe`; exporter phases are read from its brokers, or from itself where none are named.
+    pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
+        let caller = |base: &String| Caller::new("zeebe", base, transport.clone());
+        let gateway = caller(&addresses.zeebe);
+        let brokers = match addresses.routes.runtime {
+            // The REST API does not show phases.
+            RuntimeRoute::Rest => addresses.brokers.iter().map(caller).collect(),
+            _ if addresses.brokers.is_empty() => vec![gateway.clone()],
+            _ => addresses.brokers.iter().map(caller).collect(),
         };
-        Self { gateway, brokers }
+        Self { gateway, brokers, route: addresses.routes.runtime }
     }
 
     /// Pauses exporting on every partition. An error may leave some of them paused.
     pub async fn pause(&self, mode: PauseMode) -> Result<(), ClientError> {
         // Only the query makes it soft; a body would be ignored and the pause be hard.
         match mode {
-            PauseMode::Soft => self.switch("/actuator/exporting/pause?soft=true").await,
-            PauseMode::Hard => self.switch("/actuator/exporting/pause").await,
+            PauseMode::Soft => self.switch("pause?soft=true").await,
+            PauseMode::Hard => self.switch("pause").await,
         }
     }
 
     /// Resumes exporting on every partition; ends every pause, whoever made it.
     pub async fn resume(&self) -> Result<(), ClientError> {
-        self.switch("/actuator/exporting/resume").await
+        self.switch("resume").await
     }
 
     /// The exporter of every partition, as its leader shows it.
     pub async fn exporters(&self) -> Result<Exporters, ClientError> {
-        let mut exporters = Exporters { readable: true, ..Exporters::default() };
+        let mut exporters = Exporters { readable: !self.brokers.is_empty(), ..Exporters::default() };
         for some in self.brokers.chunks(AT_ONCE) {
             let calls =
                 some.iter().map(|broker| broker.call(Method::Get, "/actuator/partitions", None, EXPORTERS));
@@ -64,19 +74,27 @@ impl Zeebe {
         Ok(exporters)
     }
 
-    /// Asks for a backup; `Ok` only means that it was scheduled.
-    pub async fn start(&self, id: BackupId) -> Result<(), ClientError> {
-        let body = json!({ "backupId": id.get() });
-        let answer = self.gateway.call(Method::Post, "/actuator/backups", Some(body), START).await?;
+    /// Asks for a backup under `id`, or under one that the cluster chooses; `Ok` only means that it was scheduled.
+    pub async fn start(&self, id: Option<BackupId>) -> Result<Scheduled, ClientError> {
+        // Without an id there must be neither body nor type, or another operation is reached.
+        let body = id.map(|id| json!({ "backupId": id.get() }));
+        let answer = self.gateway.call(Method::Post, self.backups(), body, START).await?;
         match answer.status() {
-            200 | 202 => answer.object().map(|_| ()),
+            200 | 202 => {
+                let given = int(&answer.object()?["backupId"]).and_then(BackupId::new);
+                if id.is_none() && given.is_none() {
+                    Err(answer.unknown_shape())
+                } else {
+                    Ok(Scheduled { id: given })
+                }
+            }
             _ => Err(answer.failure()),
         }
     }
 
     /// Looks at one backup. Absent right after the start is not yet final.
     pub async fn see(&self, id: BackupId) -> Result<Seen, ClientError> {
-        let answer = self.gateway.call(Method::Get, &format!("/actuator/backups/{id}"), None, READ).await?;
+        let answer = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
         match answer.status() {
             200 => one_backup(&answer, id),
             404 if answer.says_no_such_backup(id.get()) => Ok(Seen::Absent),
@@ -86,14 +104,13 @@ impl Zeebe {
 
     /// Every backup in the store.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
-        let answer = self.gateway.call(Method::Get, "/actuator/backups", None, READ).await?;
+        let answer = self.gateway.call(Method::Get, self.backups(), None, READ).await?;
         if answer.status() == 200 { all_backups(&answer) } else { Err(answer.failure()) }
     }
 
     /// Asks for deletion; `Ok` does not mean it is gone, and a running backup goes on.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
-        let answer =
-            self.gateway.call(Method::Delete, &format!("/actuator/backups/{id}"), None, DELETE).await?;
+        let answer = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match answer.status() {
             204 => Ok(()),
             404 if answer.says_no_such_backup(id.get()) => Ok(()),
@@ -101,8 +118,30 @@ impl Zeebe {
         }
     }
 
-    async fn switch(&self, path: &str) -> Result<(), ClientError> {
-        let answer = self.gateway.call(Method::Post, path, None, SWITCH).await?;
+    /// The brokers' checkpoints and ranges; 8.9 and later.
+    pub async fn checkpoints(&self) -> Result<Checkpoints, ClientError> {
+        let answer = self.gateway.call(Method::Get, &format!("{}/state", self.backups()), None, READ).await?;
+        if answer.status() == 200 { Checkpoints::read(&answer) } else { Err(answer.failure()) }
+    }
+
+    fn backups(&self) -> &'static str {
+        match self.route {
+            RuntimeRoute::Backups => "/actuator/backups",
+            RuntimeRoute::BackupRuntime => "/actuator/backupRuntime",
+            RuntimeRoute::Rest => "/v2/backups/runtime",
+        }
+    }
+
+    fn one(&self, id: BackupId) -> String {
+        format!("{}/{id}", self.backups())
+    }
+
+    async fn switch(&self, to: &str) -> Result<(), ClientError> {
+        let exporting = match self.route {
+            RuntimeRoute::Rest => "/v2/exporting",
+            _ => "/actuator/exporting",
+        };
+        let answer = self.gateway.call(Method::Post, &format!("{exporting}/{to}"), None, SWITCH).await?;
         match answer.status() {
             204 => return Ok(()),
             200 => {}
@@ -136,8 +175,12 @@ mod tests {
     use rstest::rstest;
     use std::sync::Arc;
 
+    fn at(zeebe: &str) -> Addresses {
+        Addresses { zeebe: zeebe.into(), ..Addresses::default() }
+    }
+
     fn zeebe(canned: &Arc<Canned>) -> Zeebe {
-        Zeebe::new("http://zeebe:9600", &[], canned.shared())
+        Zeebe::new(&at("http://zeebe:9600"), &canned.shared())
     }
 
     fn id(value: i64) -> BackupId {
@@ -234,7 +277,7 @@ mod tests {
     async fn user_info_of_an_address_is_in_no_error() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("http://bob:s3cret@zeebe:9600/x refused".into()));
-        let zeebe = Zeebe::new("http://bob:s3cret@zeebe:9600/ctx/", &[], canned.shared());
+        let zeebe = Zeebe::new(&at("http://bob:s3cret@zeebe:9600/ctx/"), &canned.shared());
         let error = zeebe.resume().await.unwrap_err();
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(
@@ -284,7 +327,10 @@ mod tests {
         );
         let brokers = ["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
         let exporters =
-            Zeebe::new("http://gateway:9600", &brokers, canned.shared()).exporters().await.unwrap();
+            Zeebe::new(&Addresses { brokers: brokers.into(), ..at("http://gateway:9600") }, &canned.shared())
+                .exporters()
+                .await
+                .unwrap();
         assert_eq!(exporters.state(), ExportingState::SoftPaused);
         assert_eq!(exporters.partitions[&2].exported_position, Some(835));
         assert_eq!(
@@ -308,7 +354,11 @@ mod tests {
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"}}"#);
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"EXPORTING"}}"#);
         let brokers = ["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
-        let exporters = Zeebe::new("http://b0:9600", &brokers, canned.shared()).exporters().await.unwrap();
+        let exporters =
+            Zeebe::new(&Addresses { brokers: brokers.into(), ..at("http://b0:9600") }, &canned.shared())
+                .exporters()
+                .await
+                .unwrap();
         assert_eq!(exporters.state(), ExportingState::Mixed);
     }
 
@@ -346,7 +396,7 @@ mod tests {
             r#"{"backupId":"200","state":"COMPLETED","details":[{"partitionId":1,"state":"COMPLETED","createdAt":"2026-11-23T06:05:00.611203256Z","checkpointPosition":1071,"brokerVersion":"8.6.0"},{"partitionId":2,"state":"COMPLETED","createdAt":"2026-11-23T06:05:00.7Z"}]}"#,
         );
         let zeebe = zeebe(&canned);
-        zeebe.start(id(200)).await.unwrap();
+        zeebe.start(Some(id(200))).await.unwrap();
         assert_eq!(canned.asked(), [r#"POST http://zeebe:9600/actuator/backups {"backupId":200}"#]);
         assert_eq!(zeebe.see(id(200)).await.unwrap(), Seen::Absent);
         let Seen::Incomplete(first) = zeebe.see(id(200)).await.unwrap() else { panic!("not incomplete") };
@@ -376,7 +426,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case(r#"{"backupId":5,"state":"DELETED","details":[]}"#, "zeebe says DELETED, a state not known")]
     #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe says HALF_DONE, a state not known")]
     #[case(r#"{"backupId":5,"state":"COMPLETED","details":null}"#, "zeebe says COMPLETED, but names no part")]
     #[case(
@@ -416,13 +465,12 @@ mod tests {
         "Requested backup has ID 20261123. The latest backup has ID 20261124. The backup ID must be greater",
         Some(20_261_124)
     )]
-    #[case("Cannot take a backup while partition scaling is in progress", None)]
     #[case("The latest backup has id 99999999999999999999.", None)]
     #[tokio::test]
     async fn a_taken_id_tells_the_highest(#[case] message: &str, #[case] highest: Option<i64>) {
         let canned = Canned::new();
         canned.json(409, &json!({ "message": message }).to_string());
-        let error = zeebe(&canned).start(id(150)).await.unwrap_err();
+        let error = zeebe(&canned).start(Some(id(150))).await.unwrap_err();
         assert_eq!((error.kind.clone(), error.status), (ErrorKind::Conflict { highest }, Some(409)));
         assert!(!error.may_have_acted() && !error.is_transient());
     }
@@ -434,6 +482,12 @@ mod tests {
         "zeebe answered 415 to POST /actuator/backups: Unsupported Media Type")]
     #[case(504, r#"{"message":"Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S"}"#, ErrorKind::Server,
         "zeebe answered 504 to POST /actuator/backups: Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S")]
+    #[case(
+        409,
+        r#"{"message":"Cannot take a backup while partition scaling is in progress"}"#,
+        ErrorKind::Refused,
+        "zeebe answered 409 to POST /actuator/backups: Cannot take a backup while partition scaling is in progress; wait until the partitions are scaled, then back up"
+    )]
     #[case(
         401,
         "",
@@ -449,7 +503,7 @@ mod tests {
     ) {
         let canned = Canned::new();
         canned.json(status, body);
-        let error = zeebe(&canned).start(id(1)).await.unwrap_err();
+        let error = zeebe(&canned).start(Some(id(1))).await.unwrap_err();
         assert_eq!((error.kind.clone(), error.to_string().as_str()), (kind, sentence));
     }
 

@@ -166,11 +166,12 @@ pub(super) struct Cluster {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SelfManaged {
-    /// Management URL of a broker or gateway: everything before "/actuator".
+    /// Management URL of a broker or gateway: everything before "/actuator". From 8.10 it may be left out where `rest`
+    /// is written: backups and exporting are then reached by the REST API.
     pub(super) zeebe: Text,
-    /// Management URL of Operate, up to 8.7.
+    /// Management URL of Operate, up to 8.7 and where it runs standalone.
     pub(super) operate: Text,
-    /// Management URL of Tasklist, up to 8.7.
+    /// Management URL of Tasklist, up to 8.7 and where it runs standalone.
     pub(super) tasklist: Text,
     /// Management URL of Optimize.
     pub(super) optimize: Text,
@@ -180,7 +181,9 @@ pub(super) struct SelfManaged {
     pub(super) version: Text,
     /// Management URL of each broker, so that exporter phases can be read where `zeebe` is a gateway.
     pub(super) brokers: Option<Vec<At<String>>>,
-    /// The search engine that holds exported records and snapshots.
+    /// Where Camunda keeps what Operate and Tasklist show: "search", or from 8.9 on "rdbms". Default: "search".
+    pub(super) storage: Text,
+    /// The search engine that holds exported records and snapshots; none where the storage is "rdbms".
     pub(super) search: Option<At<Search>>,
 }
 

@@ -204,8 +204,7 @@ impl Control for Daemon {
                 };
             }
             let spec = apply::spec(&settings);
-            let zeebe =
-                Zeebe::new(&spec.addresses.zeebe, &spec.addresses.brokers, self.ground.transport.clone());
+            let zeebe = Zeebe::new(&spec.addresses, &self.ground.transport);
             let asked = within(&*self.ground.clock, wait, zeebe.resume()).await;
             let asked = asked.ok_or_else(|| {
                 refusal(

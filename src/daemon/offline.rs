@@ -98,7 +98,7 @@ pub async fn pay_from(
 
 /// The cluster, if its resume is not confirmed after `wait`.
 async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration) -> Option<String> {
-    let zeebe = Zeebe::new(&debt.addresses.zeebe, &debt.addresses.brokers, ground.transport.clone());
+    let zeebe = Zeebe::new(&debt.addresses, &ground.transport);
     let payment = Payment {
         run_id: debt.run_id,
         cluster: &debt.cluster,

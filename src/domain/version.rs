@@ -35,8 +35,8 @@ impl Version {
         (self.major, self.minor, self.patch.unwrap_or(0)) >= (major, minor, patch)
     }
 
-    /// The procedure of this version, or why there is none.
-    pub fn family(&self) -> Result<Family, Unsupported> {
+    /// The procedure of this version, or why there is none. `rdbms`: Camunda keeps its data in a relational database.
+    pub fn family(&self, rdbms: bool) -> Result<Family, Unsupported> {
         let (message, help) = if (self.major, self.minor, self.patch) == (8, 2, None) {
             (
                 format!(
@@ -46,11 +46,20 @@ impl Version {
             )
         } else if !self.at_least(8, 2, 4) {
             (format!("Camunda {self} is too old"), "backups need 8.2.4 or later, upgrade the cluster")
-        } else if self.at_least(8, 8, 0) {
+        } else if self.at_least(8, 11, 0) {
             (
                 format!("Camunda {self} is not yet supported"),
-                "this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd",
+                "this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd",
             )
+        } else if rdbms && !self.at_least(8, 9, 0) {
+            (
+                format!("Camunda {self} keeps no data in a relational database"),
+                "leave out storage = \"rdbms\" and write `search`",
+            )
+        } else if rdbms {
+            return Ok(Family::V89OnRdbms);
+        } else if self.at_least(8, 8, 0) {
+            return Ok(Family::V88OnSearch);
         } else {
             return Ok(Family::V82To87);
         };
@@ -60,6 +69,16 @@ impl Version {
     /// How exporting is paused: the backports of soft pause to 8.2 and 8.3 are not documented, so hard there.
     pub fn pause(&self) -> PauseMode {
         if self.at_least(8, 4, 7) { PauseMode::Soft } else { PauseMode::Hard }
+    }
+
+    /// Whether the brokers tell their checkpoints and may generate ids themselves.
+    pub fn has_checkpoint_state(&self) -> bool {
+        self.at_least(8, 9, 0)
+    }
+
+    /// Whether backups and exporting are reached by the REST API too.
+    pub fn has_rest_backups(&self) -> bool {
+        self.at_least(8, 10, 0)
     }
 }
 
@@ -153,15 +172,15 @@ mod tests {
     )]
     #[case("7.22.0", "Camunda 7.22.0 is too old: backups need 8.2.4 or later, upgrade the cluster")]
     #[case(
-        "8.8.0",
-        "Camunda 8.8.0 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd"
+        "8.11.0",
+        "Camunda 8.11.0 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
     )]
     #[case(
-        "8.8.0-alpha1",
-        "Camunda 8.8.0-alpha1 is not yet supported: this version knows 8.2.4 to 8.7, wait for a newer camunda-backupd"
+        "9.0.0-alpha1",
+        "Camunda 9.0.0-alpha1 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
     )]
     fn outside_the_family_is_refused_with_what_to_do(#[case] text: &str, #[case] error: &str) {
-        assert_eq!(version(text).family().unwrap_err().to_string(), error);
+        assert_eq!(version(text).family(false).unwrap_err().to_string(), error);
     }
 
     #[rstest]
@@ -174,7 +193,29 @@ mod tests {
     #[case("8.5.0", PauseMode::Soft)]
     #[case("8.7.12", PauseMode::Soft)]
     fn soft_pause_only_where_it_is_documented(#[case] text: &str, #[case] pause: PauseMode) {
-        assert_eq!(version(text).family(), Ok(Family::V82To87));
+        assert_eq!(version(text).family(false), Ok(Family::V82To87));
         assert_eq!(version(text).pause(), pause);
+    }
+
+    #[rstest]
+    #[case("8.7.9", false, Ok(Family::V82To87))]
+    #[case("8.8.0-alpha1", false, Ok(Family::V88OnSearch))]
+    #[case("8.8", false, Ok(Family::V88OnSearch))]
+    #[case("8.10.2", false, Ok(Family::V88OnSearch))]
+    #[case("8.9.0", true, Ok(Family::V89OnRdbms))]
+    #[case("8.10", true, Ok(Family::V89OnRdbms))]
+    #[case(
+        "8.8.4",
+        true,
+        Err(
+            "Camunda 8.8.4 keeps no data in a relational database: leave out storage = \"rdbms\" and write `search`"
+        )
+    )]
+    fn each_version_has_one_procedure(
+        #[case] text: &str,
+        #[case] rdbms: bool,
+        #[case] family: Result<Family, &str>,
+    ) {
+        assert_eq!(version(text).family(rdbms).map_err(|e| e.to_string()), family.map_err(str::to_owned));
     }
 }

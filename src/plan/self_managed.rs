@@ -14,13 +14,15 @@ const PAUSE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The plan for a cluster of that family.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let steps = match input.family {
-        Family::V82To87 => web_apps_then_pause(input),
+    let (steps, pause) = match input.family {
+        Family::V82To87 => (web_apps_then_pause(input), Some(input.pause)),
+        Family::V88OnSearch => (pause_around_everything(input), Some(input.pause)),
+        Family::V89OnRdbms => (zeebe_alone(input), None),
     };
     Plan {
         cluster: input.cluster.to_owned(),
         family: input.family,
-        pause: input.pause,
+        pause,
         components: input.components.to_vec(),
         steps,
     }
@@ -30,26 +32,63 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 /// captured last, because its log must still hold everything that the records snapshot lacks. The pause keeps the
 /// log from being compacted in between.
 fn web_apps_then_pause(input: &PlanInput<'_>) -> Vec<PlannedStep> {
-    let limits = input.limits;
-    let web_apps: Vec<Component> = [Component::Operate, Component::Tasklist, Component::Optimize]
-        .into_iter()
-        .filter(|c| input.components.contains(c))
-        .collect();
-    let waits: Vec<Step> = web_apps.iter().map(|c| Step::Wait(*c)).collect();
-    let before_pause = if waits.is_empty() { vec![Step::Guard] } else { waits };
-
     let mut steps = vec![step(Step::Guard, vec![], START_DEADLINE, None, false)];
-    for component in &web_apps {
+    let waits = web_apps(&mut steps, input, Step::Guard, false);
+    pause(&mut steps, waits);
+    records_and_zeebe(&mut steps, input, vec![Step::Pause]);
+    resume(&mut steps);
+    steps
+}
+
+/// 8.8 and later on a search engine. The brokers' exporter writes straight into the web apps' indices, so these too
+/// must not run ahead of what the log still holds: the pause comes first and is around everything.
+fn pause_around_everything(input: &PlanInput<'_>) -> Vec<PlannedStep> {
+    let mut steps = vec![step(Step::Guard, vec![], START_DEADLINE, None, false)];
+    pause(&mut steps, vec![Step::Guard]);
+    let waits = web_apps(&mut steps, input, Step::Pause, true);
+    records_and_zeebe(&mut steps, input, waits);
+    resume(&mut steps);
+    steps
+}
+
+/// 8.9 and later on a relational database, which its operator backs up. The restore aligns both by the exporter
+/// position that the database holds, so nothing is paused and no order is kept.
+fn zeebe_alone(input: &PlanInput<'_>) -> Vec<PlannedStep> {
+    let undo = Some(Compensation::DeleteRunningParts);
+    let zeebe = Step::Start(Component::Zeebe);
+    vec![
+        step(Step::Guard, vec![], START_DEADLINE, None, false),
+        step(zeebe, vec![Step::Guard], START_DEADLINE, undo, false),
+        step(Step::Wait(Component::Zeebe), vec![zeebe], input.limits.run_deadline, None, false),
+    ]
+}
+
+/// All web apps side by side after `after`; returns what must be done before the next step.
+fn web_apps(
+    steps: &mut Vec<PlannedStep>,
+    input: &PlanInput<'_>,
+    after: Step,
+    needs_pause: bool,
+) -> Vec<Step> {
+    let apps = [Component::Operate, Component::Tasklist, Component::History, Component::Optimize];
+    let apps: Vec<Component> = apps.into_iter().filter(|c| input.components.contains(c)).collect();
+    let limit = if needs_pause { input.limits.pause_budget } else { input.limits.run_deadline };
+    for app in &apps {
         let undo = Some(Compensation::DeleteRunningParts);
-        steps.push(step(Step::Start(*component), vec![Step::Guard], START_DEADLINE, undo, false));
+        steps.push(step(Step::Start(*app), vec![after], START_DEADLINE, undo, needs_pause));
     }
-    for component in &web_apps {
-        let start = Step::Start(*component);
-        steps.push(step(Step::Wait(*component), vec![start], limits.run_deadline, None, false));
+    for app in &apps {
+        steps.push(step(Step::Wait(*app), vec![Step::Start(*app)], limit, None, needs_pause));
     }
-    let resume = Some(Compensation::ResumeExporting);
-    steps.push(step(Step::Pause, before_pause, PAUSE_DEADLINE, resume, true));
-    let mut last = Step::Pause;
+    if apps.is_empty() { vec![after] } else { apps.into_iter().map(Step::Wait).collect() }
+}
+
+fn pause(steps: &mut Vec<PlannedStep>, after: Vec<Step>) {
+    steps.push(step(Step::Pause, after, PAUSE_DEADLINE, Some(Compensation::ResumeExporting), true));
+}
+
+/// Inside the pause, one after the other: first the exported records, then Zeebe.
+fn records_and_zeebe(steps: &mut Vec<PlannedStep>, input: &PlanInput<'_>, mut after: Vec<Step>) {
     for component in [Component::Records, Component::Zeebe] {
         if !input.components.contains(&component) {
             continue;
@@ -58,17 +97,16 @@ fn web_apps_then_pause(input: &PlanInput<'_>) -> Vec<PlannedStep> {
             Component::Records => Compensation::DeleteRunningSnapshot,
             _ => Compensation::DeleteRunningParts,
         };
-        steps.push(step(Step::Start(component), vec![last], START_DEADLINE, Some(undo), true));
-        steps.push(step(
-            Step::Wait(component),
-            vec![Step::Start(component)],
-            limits.pause_budget,
-            None,
-            true,
-        ));
-        last = Step::Wait(component);
+        let (start, wait) = (Step::Start(component), Step::Wait(component));
+        steps.push(step(start, after, START_DEADLINE, Some(undo), true));
+        steps.push(step(wait, vec![start], input.limits.pause_budget, None, true));
+        after = vec![wait];
     }
-    steps.push(step(Step::CheckPause, vec![last], PAUSE_DEADLINE, None, true));
+}
+
+fn resume(steps: &mut Vec<PlannedStep>) {
+    let last = steps.last().map(|planned| planned.step);
+    steps.push(step(Step::CheckPause, last.into_iter().collect(), PAUSE_DEADLINE, None, true));
     steps.push(PlannedStep {
         step: Step::Resume,
         after: vec![Step::CheckPause],
@@ -76,7 +114,6 @@ fn web_apps_then_pause(input: &PlanInput<'_>) -> Vec<PlannedStep> {
         compensation: None,
         needs_pause: false,
     });
-    steps
 }
 
 fn step(
@@ -95,29 +132,28 @@ mod tests {
     use crate::domain::Limits;
     use crate::domain::PauseMode;
 
-    fn order(components: &[Component]) -> Vec<String> {
-        let input = PlanInput {
-            cluster: "orders",
-            family: Family::V82To87,
-            pause: PauseMode::Soft,
-            components,
-            limits: Limits::default(),
-        };
-        plan(&input)
+    fn input(family: Family, components: &[Component]) -> PlanInput<'_> {
+        let limits = Limits::default();
+        PlanInput { cluster: "orders", family, pause: PauseMode::Soft, components, limits }
+    }
+
+    fn order(family: Family, components: &[Component]) -> Vec<String> {
+        plan(&input(family, components))
             .steps
             .iter()
             .map(|s| {
                 let after: Vec<String> = s.after.iter().map(ToString::to_string).collect();
-                format!("{} <- {}", s.step, after.join(", "))
+                let paused = if s.needs_pause { " (paused)" } else { "" };
+                format!("{} <- {}{paused}", s.step, after.join(", "))
             })
             .collect()
     }
 
     #[test]
-    fn web_apps_run_side_by_side_and_everything_else_in_camundas_order() {
+    fn up_to_8_7_web_apps_run_side_by_side_and_everything_else_in_camundas_order() {
         use Component::{Operate, Optimize, Records, Tasklist, Zeebe};
         assert_eq!(
-            order(&[Operate, Tasklist, Optimize, Records, Zeebe]),
+            order(Family::V82To87, &[Operate, Tasklist, Optimize, Records, Zeebe]),
             [
                 "guard <- ",
                 "operate.start <- guard",
@@ -126,33 +162,59 @@ mod tests {
                 "operate.wait <- operate.start",
                 "tasklist.wait <- tasklist.start",
                 "optimize.wait <- optimize.start",
-                "pause <- operate.wait, tasklist.wait, optimize.wait",
-                "records.start <- pause",
-                "records.wait <- records.start",
-                "zeebe.start <- records.wait",
-                "zeebe.wait <- zeebe.start",
-                "check_pause <- zeebe.wait",
+                "pause <- operate.wait, tasklist.wait, optimize.wait (paused)",
+                "records.start <- pause (paused)",
+                "records.wait <- records.start (paused)",
+                "zeebe.start <- records.wait (paused)",
+                "zeebe.wait <- zeebe.start (paused)",
+                "check_pause <- zeebe.wait (paused)",
                 "resume <- check_pause",
             ]
         );
     }
 
     #[test]
+    fn from_8_8_the_pause_is_around_everything() {
+        use Component::{History, Optimize, Records, Zeebe};
+        assert_eq!(
+            order(Family::V88OnSearch, &[History, Optimize, Records, Zeebe]),
+            [
+                "guard <- ",
+                "pause <- guard (paused)",
+                "history.start <- pause (paused)",
+                "optimize.start <- pause (paused)",
+                "history.wait <- history.start (paused)",
+                "optimize.wait <- optimize.start (paused)",
+                "records.start <- history.wait, optimize.wait (paused)",
+                "records.wait <- records.start (paused)",
+                "zeebe.start <- records.wait (paused)",
+                "zeebe.wait <- zeebe.start (paused)",
+                "check_pause <- zeebe.wait (paused)",
+                "resume <- check_pause",
+            ]
+        );
+        let without = order(Family::V88OnSearch, &[History, Zeebe]);
+        assert_eq!(without[4], "zeebe.start <- history.wait (paused)");
+    }
+
+    #[test]
+    fn beside_a_database_zeebe_is_taken_alone_and_nothing_is_paused() {
+        let plan = plan(&input(Family::V89OnRdbms, &[Component::Zeebe]));
+        assert_eq!(plan.pause, None);
+        let order = order(Family::V89OnRdbms, &[Component::Zeebe]);
+        assert_eq!(order, ["guard <- ", "zeebe.start <- guard", "zeebe.wait <- zeebe.start"]);
+    }
+
+    #[test]
     fn a_cluster_without_web_apps_pauses_after_the_guard() {
-        let order = order(&[Component::Records, Component::Zeebe]);
-        assert_eq!(order[1], "pause <- guard");
+        let order = order(Family::V82To87, &[Component::Records, Component::Zeebe]);
+        assert_eq!(order[1], "pause <- guard (paused)");
     }
 
     #[test]
     fn only_the_resume_has_no_deadline_and_only_the_pause_is_undone_by_it() {
         use Component::{Operate, Records, Zeebe};
-        let input = PlanInput {
-            cluster: "orders",
-            family: Family::V82To87,
-            pause: PauseMode::Hard,
-            components: &[Operate, Records, Zeebe],
-            limits: Limits::default(),
-        };
+        let input = input(Family::V82To87, &[Operate, Records, Zeebe]);
         for step in plan(&input).steps {
             assert_eq!(step.deadline.is_none(), step.step == Step::Resume, "{}", step.step);
             let resumes = step.compensation == Some(Compensation::ResumeExporting);

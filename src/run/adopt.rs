@@ -6,7 +6,7 @@
 mod found;
 mod survey;
 
-use super::{Clients, Ground, Mark, Spec, id_scope};
+use super::{Clients, Ground, Mark, Spec, id_scope, prepare};
 use crate::api::AdoptReport;
 use crate::domain::{BackupId, Component, RunId};
 use crate::store::{Adopted, Backup, BackupFilter};
@@ -18,6 +18,7 @@ use survey::{Survey, survey};
 /// taken over before it stays so, and retention stays stopped.
 pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptReport, String> {
     let again = |why: String| format!("{why}; nothing more was adopted for {cluster}, adopt it again later");
+    let spec = &located(ground, spec).await.map_err(again)?;
     let survey = survey(ground, spec).await.map_err(again)?;
     let known = known(ground, cluster).await?;
     let clients = Clients::new(&spec.addresses, &ground.transport);
@@ -76,6 +77,7 @@ pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptR
 /// Why the state is older than the cluster, if it is: a records snapshot that is ours and unknown to us, or an id above
 /// our mark that no other's mark explains. A second instance on the cluster is warned of on the way.
 pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
+    let spec = &located(ground, spec).await?;
     let survey = survey(ground, spec).await?;
     for instance in other_instances(ground, cluster, &survey) {
         tracing::warn!(
@@ -108,6 +110,14 @@ pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Resul
         }
     }
     Ok(None)
+}
+
+/// The same settings with the routes of today.
+async fn located(ground: &Ground, spec: &Spec) -> Result<Spec, String> {
+    let addresses = prepare::located(ground, &spec.addresses)
+        .await
+        .map_err(|error| format!("the cluster could not be asked by which APIs it takes backups: {error}"))?;
+    Ok(Spec { addresses, ..spec.clone() })
 }
 
 async fn known(ground: &Ground, cluster: &str) -> Result<BTreeMap<BackupId, RunId>, String> {

@@ -10,7 +10,7 @@ mod retain;
 pub use pass::{PASS_LIMIT, PLACE_LIMIT, SETTLE};
 pub use retain::{RetainReport, retain};
 
-use super::{Clients, Ground, Spec};
+use super::{Clients, Ground, Spec, prepare};
 use crate::clients::Seen;
 use crate::clock::within;
 use crate::domain::{Addresses, BackupState};
@@ -119,6 +119,7 @@ async fn settle(
 /// missing. `Err` says what could not be told: that is neither complete nor gone.
 pub async fn still_complete(ground: &Ground, backup: &Backup) -> Result<bool, String> {
     let addresses = last_addresses(ground, backup).await?;
+    let addresses = located(ground, backup, addresses).await;
     still_complete_at(ground, &addresses, backup).await
 }
 
@@ -151,14 +152,8 @@ async fn look_everywhere(
     let places = places(&backup.run, addresses, &clients)?;
     let mut all = Vec::new();
     for place in &places {
-        if place.is_second_look() {
-            if clients.apps.contains_key(&place.component) {
-                continue;
-            }
-            return Err(format!(
-                "{} has no address any more, so its part cannot be looked at",
-                place.component
-            ));
+        if place.is_second_look() && clients.apps.contains_key(&place.component) {
+            continue;
         }
         let look = place.look(backup.run.backup_id).await;
         let look = look.map_err(|error| format!("{} could not be looked at: {error}", place.component))?;
@@ -168,6 +163,13 @@ async fn look_everywhere(
         all.push(look.seen);
     }
     Ok(all)
+}
+
+/// The same with the routes of today, which after an upgrade are others than those of the run; and those where the
+/// cluster cannot tell.
+async fn located(ground: &Ground, backup: &Backup, addresses: Addresses) -> Addresses {
+    let located = prepare::located(ground, &addresses).await;
+    located.unwrap_or(Addresses { routes: backup.run.view.routes, ..addresses })
 }
 
 /// Where the cluster was last known to be: the config's word, kept by the store, before that of the run.

@@ -5,6 +5,7 @@
 use super::executor::{Execution, Left, StepError, Stop};
 use super::{Ground, guardian, steps};
 use crate::clock::within;
+use crate::domain::Family;
 use crate::journal::{Event, FailureClass, Outcome, RunStatus, Step};
 use crate::lock::lock;
 use serde_json::{Value, json};
@@ -13,6 +14,9 @@ use tokio::sync::watch;
 
 /// Clean-up after an abort never takes longer; what it could not do is reported.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a backup beside a relational database does not hold.
+pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
 
 /// What became of a debt that the run was paying.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,7 +138,7 @@ impl Execution {
         match outcome {
             Outcome::Completed { .. } => tracing::info!(
                 event = "run.succeeded", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
-                backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "completed"
+                backup_id = self.id().get(), duration_ms = ms, outcome = "completed"
             ),
             Outcome::Failed { class, reason, .. } => {
                 if class == FailureClass::Cancelled {
@@ -142,7 +146,7 @@ impl Execution {
                 }
                 tracing::error!(
                     event = "run.failed", run_id = %self.run.run_id, cluster = %self.run.cluster, schedule,
-                    backup_id = self.run.backup_id.get(), duration_ms = ms, outcome = "failed", reason
+                    backup_id = self.id().get(), duration_ms = ms, outcome = "failed", reason
                 );
             }
         }
@@ -153,8 +157,10 @@ impl Execution {
     pub(super) async fn certify(&self) -> Result<Value, StepError> {
         let components = steps::look_at_all(self).await?;
         let view = self.view();
+        let rdbms = self.plan.family == Family::V89OnRdbms;
         Ok(json!({
-            "backup_id": self.run.backup_id,
+            "reminder": rdbms.then_some(DATABASE),
+            "backup_id": self.id(),
             "run_id": self.run.run_id,
             "cluster": self.run.cluster,
             "instance": self.ground.instance,

@@ -9,7 +9,7 @@ use super::window::PauseClock;
 use super::{Clients, Ground, Spec, steps};
 use crate::clients::ClientError;
 use crate::clock::within;
-use crate::domain::Instant;
+use crate::domain::{BackupId, Instant};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
 use crate::lock::lock;
 use crate::plan::{Plan, PlannedStep};
@@ -105,6 +105,9 @@ impl Execution {
         debt: Option<&Debt>,
         stop: watch::Receiver<Stop>,
     ) -> Self {
+        let mut spec = spec;
+        spec.addresses.routes =
+            if run.view.version.is_some() { run.view.routes } else { spec.addresses.routes };
         let clients = Clients::new(&spec.addresses, &ground.transport);
         let since_boot = debt.and_then(|debt| debt.intended_since_boot_ms);
         // A pause whose resume was confirmed is over: another resume could end somebody else's.
@@ -281,14 +284,14 @@ impl Execution {
             Ok(()) => {
                 tracing::info!(
                     event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
-                    backup_id = self.run.backup_id.get(), step = %step, duration_ms = ms, outcome = "done"
+                    backup_id = self.id().get(), step = %step, duration_ms = ms, outcome = "done"
                 );
                 self.write(vec![Event::StepDone { step, ms }]).await?;
             }
             Err(error) => {
                 tracing::warn!(
                     event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
-                    backup_id = self.run.backup_id.get(), step = %step, duration_ms = ms, outcome = "failed",
+                    backup_id = self.id().get(), step = %step, duration_ms = ms, outcome = "failed",
                     reason = %error.reason
                 );
                 if !self.view().owes_resume() {
@@ -393,6 +396,16 @@ impl Execution {
     pub(super) async fn pause_begins(&self, intended_at: Instant) {
         *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.ground.clock));
         self.refresh().await;
+    }
+
+    /// The backup's id: ours, or the one that the cluster gave.
+    pub(super) fn id(&self) -> BackupId {
+        lock(&self.view).identified.unwrap_or(self.run.backup_id)
+    }
+
+    /// Whether exporting stays paused while this step is done.
+    pub(super) fn is_paused_in(&self, step: Step) -> bool {
+        self.plan.step(step).is_some_and(|planned| planned.needs_pause)
     }
 
     /// Keeps an answer for the dossier.

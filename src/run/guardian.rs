@@ -177,7 +177,7 @@ impl Guardian {
     }
 
     async fn pay_one(&self, debt: Debt, by: &'static str) {
-        let zeebe = Zeebe::new(&debt.addresses.zeebe, &debt.addresses.brokers, self.ground.transport.clone());
+        let zeebe = Zeebe::new(&debt.addresses, &self.ground.transport);
         let payment = Payment {
             run_id: debt.run_id,
             cluster: &debt.cluster,

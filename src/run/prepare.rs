@@ -3,10 +3,16 @@
 //! Only looks; changes nothing in the cluster.
 
 use super::executor::StepError;
+use super::steps::OWN_IDS;
 use super::{Clients, Ground, Spec};
+use crate::clients::probe::routes;
 use crate::clients::{Capabilities, ClientError, ErrorKind, Exporters, probe};
-use crate::domain::Component;
+use crate::domain::{Addresses, Component, Family, instant_text};
 use crate::journal::FailureClass;
+use chrono::TimeDelta;
+
+/// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
+const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// What a look at the cluster showed.
 pub struct Prepared {
@@ -25,8 +31,11 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
     let capabilities = probe(&spec.addresses, spec.version.as_deref(), &ground.transport)
         .await
         .map_err(|error| refused("the cluster could not be examined", &error))?;
-    let clients = Clients::new(&spec.addresses, &ground.transport);
-    let mut largest = 0;
+    let mut capabilities = capabilities;
+    refuse_own_checkpoints(ground, &capabilities)?;
+    let addresses = Addresses { routes: capabilities.routes, ..spec.addresses.clone() };
+    let clients = Clients::new(&addresses, &ground.transport);
+    let mut largest = capabilities.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.largest);
     let listed =
         clients.zeebe.list().await.map_err(|error| refused("zeebe's backups could not be listed", &error))?;
     largest = listed.iter().map(|l| l.id).fold(largest, i64::max);
@@ -49,7 +58,12 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
                 .indices(pattern)
                 .await
                 .map_err(|error| refused(&format!("the indices of {pattern} could not be listed"), &error))?;
-            if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
+            let optional = capabilities.family == Family::V88OnSearch
+                && !capabilities.components.contains(&Component::Optimize);
+            if records_indices.is_empty() && optional {
+                // Since 8.8 only Optimize reads them, and without it no exporter need write them.
+                capabilities.components.retain(|component| *component != Component::Records);
+            } else if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
                 return Err(StepError::new(
                     FailureClass::Records,
                     format!(
@@ -74,6 +88,28 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
         }
     };
     Ok(Prepared { capabilities, largest_seen: largest, records_indices, partitions })
+}
+
+/// A cluster that lately made checkpoints or backups of its own gives the ids itself, so that the parts in the search
+/// engine cannot have the same.
+fn refuse_own_checkpoints(ground: &Ground, capabilities: &Capabilities) -> Result<(), StepError> {
+    let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
+    match own_at {
+        Some(at) if capabilities.family != Family::V89OnRdbms && ground.clock.now() - at < OWN_LATELY => {
+            let at = instant_text(at);
+            Err(StepError::new(
+                FailureClass::Component,
+                format!("the cluster made a checkpoint or a backup of its own at {at}: {OWN_IDS}"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same addresses with the routes by which the cluster takes backups today.
+pub async fn located(ground: &Ground, addresses: &Addresses) -> Result<Addresses, ClientError> {
+    let routes = routes(addresses, &ground.transport).await?;
+    Ok(Addresses { routes, ..addresses.clone() })
 }
 
 /// What the partitions say, if they can be read at all.

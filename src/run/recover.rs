@@ -151,11 +151,13 @@ mod tests {
         Event::Started {
             version: "8.6.0".into(),
             family: crate::domain::Family::V82To87,
-            pause: PauseMode::Soft,
+            routes: crate::domain::Routes::default(),
+            pause: Some(PauseMode::Soft),
             components: vec![],
             steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
             records_indices: vec![],
             partitions: Some(1),
+            above: None,
         }
     }
 
@@ -180,6 +182,7 @@ mod tests {
                 rest: None,
                 brokers: vec![],
                 search: None,
+                routes: crate::domain::Routes::default(),
             },
             intended_at: at(1),
             intended_since_boot_ms: None,

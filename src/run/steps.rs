@@ -5,7 +5,7 @@
 use super::executor::{Execution, StepError};
 use super::wait::{self, TransientLook};
 use super::{Mark, id_scope, window};
-use crate::clients::{ClientError, ErrorKind, Search, Seen};
+use crate::clients::{ClientError, ErrorKind, Scheduled, Search, Seen};
 use crate::domain::Component;
 use crate::journal::{Event, FailureClass, Step};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
             FailureClass::Conflict,
             format!(
                 "{component} already answers for backup id {} ({}): the id is burnt, the next run takes a higher one",
-                execution.run.backup_id,
+                execution.id(),
                 word(&other)
             ),
         )),
@@ -64,7 +64,7 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
 
 /// One look at this run's id in one component.
 pub(super) async fn look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
-    let id = execution.run.backup_id;
+    let id = execution.id();
     match component {
         Component::Zeebe => execution.clients.zeebe.see(id).await,
         Component::Records => {
@@ -87,9 +87,9 @@ pub(super) fn records(execution: &Execution) -> Option<(&Search, String)> {
 
 async fn start(execution: &Execution, component: Component) -> Result<(), StepError> {
     guard(execution, component).await?;
-    let id = execution.run.backup_id;
+    let id = execution.id();
     let asked = match component {
-        Component::Zeebe => execution.clients.zeebe.start(id).await.map(|()| None),
+        Component::Zeebe => return start_zeebe(execution).await,
         Component::Records => return start_records(execution).await,
         app => match execution.clients.apps.get(&app) {
             Some(client) => client.start(id).await.map(Some),
@@ -119,6 +119,45 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
         }
         Err(error) => refused_or_unknown(execution, component, &error).await,
     }
+}
+
+/// Where the cluster may give the ids, it is asked to; what refuses that for want of an id gets ours.
+async fn start_zeebe(execution: &Execution) -> Result<(), StepError> {
+    let zeebe = &execution.clients.zeebe;
+    let ours = execution.id();
+    let mut asked = None;
+    if execution.view().above.is_some() {
+        match zeebe.start(None).await {
+            Err(error) if error.status == Some(400) => execution.remember(&error),
+            answered => asked = Some(answered),
+        }
+    }
+    let asked = match asked {
+        Some(asked) => asked,
+        None => zeebe.start(Some(ours)).await,
+    };
+    match asked {
+        Ok(Scheduled { id: Some(backup_id) }) if backup_id != ours && execution.view().above.is_some() => {
+            execution.write(vec![Event::Identified { backup_id }]).await
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.status == Some(400) && says_generated(&error) => Err(StepError::new(
+            FailureClass::Component,
+            format!("zeebe did not start the backup: {error}; {OWN_IDS}"),
+        )),
+        Err(error) => refused_or_unknown(execution, Component::Zeebe, &error).await,
+    }
+}
+
+/// What to change where a cluster on a search engine gives ids itself.
+pub(super) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
+
+/// Whether a broker refuses an id because it gives them itself.
+fn says_generated(error: &ClientError) -> bool {
+    let text = error.message.to_ascii_lowercase();
+    ["generated", "continuous", "scheduler", "must not be provided", "must be omitted"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 /// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
@@ -174,7 +213,7 @@ async fn start_records(execution: &Execution) -> Result<(), StepError> {
         ));
     }
     execution.prove("records_indices_before", json!(indices));
-    let id = execution.run.backup_id;
+    let id = execution.id();
     let name = Search::records_name(id);
     execution
         .write(vec![Event::Announced {
@@ -251,7 +290,7 @@ pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
 }
 
 async fn stop_running(execution: &Execution, component: Component) -> Result<(), String> {
-    let id = execution.run.backup_id;
+    let id = execution.id();
     let owed = |why: &str| {
         format!("{component} may still be taking backup {id}: {why}; retention deletes its remains")
     };
@@ -295,7 +334,7 @@ async fn stop_running(execution: &Execution, component: Component) -> Result<(),
 }
 
 async fn delete(execution: &Execution, component: Component) -> Result<(), ClientError> {
-    let id = execution.run.backup_id;
+    let id = execution.id();
     match component {
         Component::Zeebe => execution.clients.zeebe.delete(id).await,
         Component::Records => match records(execution) {

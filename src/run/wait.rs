@@ -9,7 +9,7 @@ use super::steps::{self, word};
 use crate::clients::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
 use crate::clock::Clock;
 use crate::domain::Component;
-use crate::journal::{Event, FailureClass};
+use crate::journal::{Event, FailureClass, Step};
 use serde_json::json;
 use std::future::Future;
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let began = clock.monotonic();
     let uncertain = execution.view().uncertain.contains(&component);
     let stall_after = execution.spec.limits.stall_after;
-    let paused = matches!(component, Component::Records | Component::Zeebe);
+    let paused = execution.is_paused_in(Step::Wait(component));
     let sparing = if paused { SPARING_PAUSED } else { SPARING };
     let mut answer_took = Duration::ZERO;
     let (mut last_said, mut last_written) = (None, None);
@@ -188,7 +188,8 @@ async fn parts_in_repository(execution: &Execution, component: Component) -> Opt
         return None;
     }
     let repository = &execution.spec.addresses.search.as_ref()?.webapps_repository;
-    let pattern = format!("camunda_{component}_{}_*", execution.run.backup_id);
+    let prefix = if component == Component::History { "webapps" } else { component.name() };
+    let pattern = format!("camunda_{prefix}_{}_*", execution.id());
     let search = execution.clients.search.as_ref()?;
     let mut snapshots = search.snapshots(repository, &pattern).await.ok()?;
     // Only the look at one snapshot tells its shards and bytes while it runs; a web app takes one part after the other.
@@ -299,7 +300,7 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
 async fn believe_records(execution: &Execution) -> Result<(), StepError> {
     let doubt = |why: String| StepError::new(FailureClass::Records, format!("the records snapshot {why}"));
     let Some((search, repository)) = steps::records(execution) else { return Ok(()) };
-    let name = crate::clients::Search::records_name(execution.run.backup_id);
+    let name = crate::clients::Search::records_name(execution.id());
     let look = TransientLook::new(&*execution.ground.clock, Duration::from_secs(20));
     let snapshot = look
         .look(|| search.see_snapshot(&repository, &name), |error| execution.remember(error))

@@ -97,7 +97,7 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
         }
     }
 
-    let mode = execution.plan.pause;
+    let mode = execution.plan.pause.unwrap_or(PauseMode::Soft);
     let at = clock.now();
     let debt = Debt {
         run_id: execution.run.run_id,
@@ -239,7 +239,7 @@ async fn confirmed(execution: &Execution, mode: PauseMode, exporters: &Exporters
     execution.write(vec![Event::PauseConfirmed { mode, positions }]).await?;
     tracing::info!(
         event = "exporting.paused", run_id = %execution.run.run_id, cluster = %execution.run.cluster,
-        backup_id = execution.run.backup_id.get(), mode = mode.name(), asked = execution.plan.pause.name()
+        backup_id = execution.id().get(), mode = mode.name(), asked = execution.plan.pause.map(PauseMode::name)
     );
     Ok(())
 }

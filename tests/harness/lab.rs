@@ -37,6 +37,7 @@ pub fn addresses(config: &sim::Config) -> Addresses {
         optimize: config.optimize.then(|| at("optimize")),
         rest: Some(at("rest")),
         brokers: vec![],
+        routes: camunda_backupd::domain::Routes::default(),
         search: Some(SearchAddress {
             url: at("search"),
             repository: config.repository.clone(),

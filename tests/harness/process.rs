@@ -189,6 +189,7 @@ pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
             rest: None,
             brokers: vec![],
             search: None,
+            routes: camunda_backupd::domain::Routes::default(),
         };
         let run_id = uuid::Uuid::now_v7();
         let new = NewRun {
@@ -208,11 +209,13 @@ pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
         let started = Event::Started {
             version: "8.6.0".into(),
             family: Family::V82To87,
-            pause: PauseMode::Soft,
+            routes: camunda_backupd::domain::Routes::default(),
+            pause: Some(PauseMode::Soft),
             components: vec![],
             steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
             records_indices: vec![],
             partitions: None,
+            above: None,
         };
         store.append(run_id, vec![Entry { at: now, event: started }]).await.unwrap();
         let debt = Debt {

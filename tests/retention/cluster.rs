@@ -144,6 +144,10 @@ impl Cluster {
                     None => (200, all.into_iter().map(|(_, body)| body).collect()),
                 }
             }
+            ("zeebe", Method::Get) if path == "/actuator" => (
+                200,
+                json!({ "_links": { "self": { "href": "/actuator" }, "backups": { "href": "/actuator/backups" } } }),
+            ),
             ("zeebe" | "operate" | "tasklist", Method::Get) => {
                 show(things, host, last.parse().unwrap(), now, on_opensearch)
             }

@@ -15,6 +15,7 @@ use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};
 use chrono::{DateTime, TimeDelta};
 use serde_json::json;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ pub fn addresses() -> Addresses {
         optimize: None,
         rest: None,
         brokers: Vec::new(),
+        routes: camunda_backupd::domain::Routes::default(),
         search: Some(SearchAddress {
             url: "http://search".into(),
             repository: "camunda".into(),
@@ -50,6 +52,7 @@ pub fn addresses() -> Addresses {
 
 impl Story {
     pub async fn begin() -> Self {
+        Log::install();
         let clock = ManualClock::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
         let cluster = Cluster::new(clock.clone());
         let store = MemoryStore::shared();
@@ -101,11 +104,13 @@ impl Story {
         let mut events = vec![Event::Started {
             version: "8.6.0".into(),
             family: Family::V82To87,
-            pause: PauseMode::Soft,
+            routes: camunda_backupd::domain::Routes::default(),
+            pause: Some(PauseMode::Soft),
             components: ALL.to_vec(),
             steps: steps.clone(),
             records_indices: vec!["zeebe-record_job".into()],
             partitions: Some(1),
+            above: None,
         }];
         for step in steps {
             events.push(Event::StepIntended { step });
@@ -209,17 +214,41 @@ async fn rank(store: &Arc<MemoryStore>) -> u64 {
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
+thread_local! {
+    /// Where the log of this thread's story goes; a story lives on one thread.
+    static LISTENING: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// Ends the listening.
+pub struct Listening;
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LISTENING.set(None);
+    }
+}
+
 impl Log {
-    pub fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+    /// One subscriber for all stories, before the first event: with one each, an event that another thread meets for
+    /// the first time just then may be lost.
+    fn install() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let writer = || LISTENING.with_borrow(Clone::clone).unwrap_or_default();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .without_time()
+                .with_max_level(tracing::Level::INFO)
+                .with_writer(writer)
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+    }
+
+    pub fn listen() -> (Self, Listening) {
         let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        LISTENING.set(Some(log.clone()));
+        (log, Listening)
     }
 
     pub fn lines(&self) -> Vec<String> {

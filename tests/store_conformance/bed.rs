@@ -127,11 +127,13 @@ pub fn started() -> Event {
     Event::Started {
         version: "8.6.0".into(),
         family: Family::V82To87,
-        pause: PauseMode::Soft,
+        routes: camunda_backupd::domain::Routes::default(),
+        pause: Some(PauseMode::Soft),
         components: vec![Component::Operate, Component::Records, Component::Zeebe],
         steps: vec![Step::Guard],
         records_indices: vec!["zeebe-record_job_8.6.0_2025-03-01".into()],
         partitions: Some(3),
+        above: None,
     }
 }
 
@@ -166,6 +168,7 @@ pub fn addresses() -> Addresses {
         rest: None,
         brokers: vec!["http://zeebe-0:9600".into()],
         search: None,
+        routes: camunda_backupd::domain::Routes::default(),
     }
 }
 

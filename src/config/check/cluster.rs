@@ -5,7 +5,7 @@ use super::url::Kind;
 use super::{Checker, YEAR, in_words, path_of, quoted, spans};
 use crate::config::raw::{At, Raw, Search, SelfManaged};
 use crate::config::{ClusterConfig, raw};
-use crate::domain::{Addresses, Limits, SearchAddress, Version};
+use crate::domain::{Addresses, Family, Limits, Routes, RuntimeRoute, SearchAddress, Version};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -62,16 +62,31 @@ impl Checker<'_> {
             let message = format!("cluster {} is both self_managed and saas", quoted(name.value()));
             self.error(name.span(), message, "keep one of the two tables");
         }
-        let version = self.version(ours.version.as_ref());
-        let addresses = self.addresses(ours, &path, name.span())?;
+        let rdbms = self.rdbms(ours.storage.as_ref(), &path);
+        let version = self.version(ours.version.as_ref(), rdbms);
+        let addresses = self.addresses(ours, &path, name.span(), rdbms, version.as_ref())?;
         let name = name.value().clone();
         Some((name.clone(), ClusterConfig { name, addresses, version, limits, manual, probe_interval }))
     }
 
-    fn version(&mut self, raw: Option<&At<String>>) -> Option<Version> {
+    /// Whether the storage is a relational database.
+    fn rdbms(&mut self, raw: Option<&At<String>>, path: &str) -> bool {
+        match raw.map(At::value).map(String::as_str) {
+            None | Some("search") => false,
+            Some("rdbms") => true,
+            Some(other) => {
+                let message = format!("`{path}.storage` is {}, which is no storage", quoted(other));
+                let help = "write \"search\" for Elasticsearch and OpenSearch, or \"rdbms\" for a relational database";
+                self.error(raw.map(At::span).unwrap_or_default(), message, help);
+                false
+            }
+        }
+    }
+
+    fn version(&mut self, raw: Option<&At<String>>, rdbms: bool) -> Option<Version> {
         let at = raw.filter(|at| at.value() != "auto")?;
         if let Ok(version) = at.value().parse::<Version>() {
-            if let Err(why) = version.family() {
+            if let Err(why) = version.family(rdbms) {
                 self.error(at.span(), why.message, why.help);
             }
             Some(version)
@@ -82,34 +97,68 @@ impl Checker<'_> {
         }
     }
 
-    fn addresses(&mut self, raw: &SelfManaged, path: &str, at: Range<usize>) -> Option<Addresses> {
+    fn addresses(
+        &mut self,
+        raw: &SelfManaged,
+        path: &str,
+        at: Range<usize>,
+        rdbms: bool,
+        version: Option<&Version>,
+    ) -> Option<Addresses> {
         let mut url = |raw: Option<&At<String>>, key: &str, kind| {
             raw.and_then(|at| self.url(at, &format!("{path}.{key}"), kind))
         };
-        let zeebe = url(raw.zeebe.as_ref(), "zeebe", Kind::Management);
+        let mut zeebe = url(raw.zeebe.as_ref(), "zeebe", Kind::Management);
         let operate = url(raw.operate.as_ref(), "operate", Kind::Management);
         let tasklist = url(raw.tasklist.as_ref(), "tasklist", Kind::Management);
         let optimize = url(raw.optimize.as_ref(), "optimize", Kind::Management);
         let rest = url(raw.rest.as_ref(), "rest", Kind::Rest);
         let brokers = raw.brokers.as_deref().unwrap_or_default();
         let brokers = brokers.iter().filter_map(|at| url(Some(at), "brokers", Kind::Management)).collect();
-        if raw.zeebe.is_none() {
+        let mut routes = Routes::default();
+        if raw.zeebe.is_none() && raw.rest.is_some() && version.is_some_and(Version::has_rest_backups) {
+            routes.runtime = RuntimeRoute::Rest;
+            zeebe.clone_from(&rest);
+        } else if raw.zeebe.is_none() {
             let help =
                 "write the management URL of a broker or gateway, as in zeebe = \"http://127.0.0.1:9600\"";
             self.missing(&format!("{path}.zeebe"), at.clone(), "", help);
         }
-        let search = if let Some(search) = &raw.search {
-            self.search(search, &format!("{path}.search"))
-        } else {
-            let why = ", and Camunda 8.2 to 8.7 exports its records to a search engine";
-            let help = "write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }";
-            self.missing(&format!("{path}.search"), at, why, help);
-            None
+        let search = match &raw.search {
+            Some(search) if rdbms => {
+                let message = format!(
+                    "`{path}.search` is written, and storage is \"rdbms\", which needs no search engine"
+                );
+                self.error(search.span(), message, "leave out one of the two");
+                None
+            }
+            Some(search) => {
+                let older = version.is_some_and(|v| v.family(false) == Ok(Family::V82To87));
+                Some(self.search(search, &format!("{path}.search"), older)?)
+            }
+            None if rdbms => None,
+            None => {
+                let why = ", and Camunda keeps its exported data in a search engine";
+                let help = "write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }, or from 8.9 on storage = \"rdbms\"";
+                self.missing(&format!("{path}.search"), at, why, help);
+                return None;
+            }
         };
-        Some(Addresses { zeebe: zeebe?, operate, tasklist, optimize, rest, brokers, search: Some(search?) })
+        if let (Some(optimize), true) = (&raw.optimize, rdbms) {
+            let message = format!(
+                "`{path}.optimize` is written, and Optimize beside a relational database is not supported yet"
+            );
+            self.error(
+                optimize.span(),
+                message,
+                "leave it out, and back up Optimize's search engine by itself",
+            );
+        }
+        Some(Addresses { zeebe: zeebe?, operate, tasklist, optimize, rest, brokers, search, routes })
     }
 
-    fn search(&mut self, at: &At<Search>, path: &str) -> Option<SearchAddress> {
+    /// `older`: the version is known to be one whose web apps import from the records.
+    fn search(&mut self, at: &At<Search>, path: &str, older: bool) -> Option<SearchAddress> {
         let raw = at.value();
         let url = if let Some(url) = &raw.url {
             self.url(url, &format!("{path}.url"), Kind::Search)
@@ -126,14 +175,18 @@ impl Checker<'_> {
         };
         let webapps = raw.webapps_repository.as_ref();
         let webapps = webapps.map(|name| self.repository(name, &format!("{path}.webapps_repository")));
-        let records =
-            raw.records.as_ref().map_or_else(|| Some(RECORDS.to_owned()), |at| self.records(at, path));
+        let records = match &raw.records {
+            None => Some(Some(RECORDS.to_owned())),
+            // Where the version is asked of the cluster, it is judged then.
+            Some(at) if at.value() == "none" && !older => Some(None),
+            Some(at) => self.records(at, path).map(Some),
+        };
         let repository = repository?;
         Some(SearchAddress {
             url: url?,
             webapps_repository: webapps.unwrap_or_else(|| Some(repository.clone()))?,
             repository,
-            records: Some(records?),
+            records: records?,
         })
     }
 

@@ -65,7 +65,11 @@ impl Found {
         let view = RunView {
             status,
             version,
-            family: Some(Family::V82To87),
+            family: Some(if self.seen.contains_key(&Component::History) {
+                Family::V88OnSearch
+            } else {
+                Family::V82To87
+            }),
             records_indices: self.records.indices.clone(),
             components: self.seen.iter().map(|(c, seen)| (*c, self.component(*c, seen, first))).collect(),
             started_at: Some(first),

@@ -2,7 +2,8 @@
 //!
 //! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a part that still runs goes on.
 
-use super::place::{Look, Place, places};
+use super::located;
+use super::place::{Look, Place, asked_for_something, places};
 use crate::clients::{Progress, Seen};
 use crate::clock::within;
 use crate::domain::{Addresses, Component};
@@ -52,8 +53,13 @@ impl<'a> Pass<'a> {
 
     /// `Ok` when every place answers that nothing is there.
     pub(super) async fn walk(&mut self, addresses: &Addresses) -> Result<(), End> {
-        let clients = Clients::new(addresses, &self.ground.transport);
-        let places = places(&self.backup.run, addresses, &clients).map_err(End::Left)?;
+        let run = &self.backup.run;
+        let mut addresses = addresses.clone();
+        if asked_for_something(run) {
+            addresses = self.ask(located(self.ground, self.backup, addresses)).await?;
+        }
+        let clients = Clients::new(&addresses, &self.ground.transport);
+        let places = places(run, &addresses, &clients).map_err(End::Left)?;
         let looks = self.look_at(&places).await?;
         if looks.iter().all(|look| look.seen == Seen::Absent) {
             if !self.may_surface() {

@@ -79,6 +79,11 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
     Ok(places)
 }
 
+/// Whether the run asked any component to start: otherwise nothing of it can be anywhere.
+pub(super) fn asked_for_something(run: &Run) -> bool {
+    run.view.components.keys().any(|component| asked(run, *component).is_some())
+}
+
 fn asked(run: &Run, component: Component) -> Option<&ComponentView> {
     let view = run.view.components.get(&component)?;
     (run.view.intended.contains(&Step::Start(component)) || view.asked_at.is_some()).then_some(view)
@@ -146,6 +151,9 @@ async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Se
     Ok(match ours.iter().any(|s| s.state == SnapshotState::InProgress) {
         _ if ours.is_empty() => Seen::Absent,
         true => Seen::Running(Progress { parts }),
+        false if ours.len() == names.len() && ours.iter().all(|s| s.state == SnapshotState::Success) => {
+            Seen::Completed(Progress { parts })
+        }
         false => Seen::Incomplete(Progress { parts }),
     })
 }

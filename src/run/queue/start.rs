@@ -5,7 +5,7 @@ use super::super::prepare::{self, Prepared};
 use super::super::{Spec, id_scope};
 use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
 use crate::clock::within;
-use crate::domain::{Pool, RunId, Trigger, instant_text};
+use crate::domain::{Family, Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
 use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
@@ -205,6 +205,10 @@ impl Queue {
         if self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster) {
             return Ok(Some(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet")));
         }
+        // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
+        if spec.addresses.search.is_none() {
+            return Ok(None);
+        }
         // Unreadable is no hindrance here: the run itself will fail with the reason.
         let Ok(exporters) = prepare::exporters(&self.ground, spec).await else { return Ok(None) };
         if !exporters.any_paused() {
@@ -334,11 +338,13 @@ impl Queue {
         let event = Event::Started {
             version: prepared.capabilities.version.to_string(),
             family: plan.family,
+            routes: prepared.capabilities.routes,
             pause: plan.pause,
             components: plan.components.clone(),
             steps: plan.step_names(),
             records_indices: prepared.records_indices.clone(),
             partitions: prepared.partitions,
+            above: (plan.family == Family::V89OnRdbms).then_some(prepared.largest_seen),
         };
         let entry = Entry { at: self.ground.clock.now(), event };
         run.view = self.ground.store.append(run.run_id, vec![entry]).await?;
@@ -360,8 +366,8 @@ fn plan_for(cluster: &str, spec: &Spec, prepared: &Prepared) -> Plan {
 fn empty_plan(cluster: &str) -> Plan {
     Plan {
         cluster: cluster.to_owned(),
-        family: crate::domain::Family::V82To87,
-        pause: crate::domain::PauseMode::Soft,
+        family: Family::V82To87,
+        pause: None,
         components: vec![],
         steps: vec![],
     }

@@ -196,6 +196,12 @@ impl Rows {
         entries.iter().try_for_each(|entry| view.apply(entry))?;
         row.journal.extend(entries);
         row.run.view = view.clone();
+        if let Some(id) = view.identified.filter(|id| *id != row.run.backup_id) {
+            row.run.backup_id = id;
+            if let Some(scope) = row.scope.clone() {
+                self.raise_mark(scope, id.get());
+            }
+        }
         Ok(view)
     }
 

@@ -152,7 +152,7 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
     if entries.is_empty() {
         return Ok(view);
     }
-    let before = view.status;
+    let (before, identified) = (view.status, view.identified);
     let mut seq: i64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM journal WHERE run_id = ?1")?
         .query_row([Id(run_id)], |row| row.get(0))?;
@@ -162,6 +162,9 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
         view.apply(entry)?;
         seq += 1;
         write.execute(params![Id(run_id), seq, At(entry.at), Json(&entry.event)])?;
+    }
+    if let Some(id) = view.identified.filter(|_| identified.is_none()) {
+        identify(connection, run_id, id)?;
     }
     if view.status == before {
         // The columns beside the view follow the status, and touching them touches their indexes.
@@ -184,6 +187,20 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
             Json(&view),
         ])?;
     Ok(view)
+}
+
+/// The cluster gave the backup an id of its own, which takes the place of ours.
+fn identify(connection: &Connection, run_id: RunId, id: BackupId) -> Result<(), Failure> {
+    connection
+        .prepare_cached("UPDATE runs SET backup_id = ?2 WHERE run_id = ?1")?
+        .execute(params![Id(run_id), id.get()])?;
+    let scope: Option<String> = connection
+        .prepare_cached("SELECT id_scope FROM runs WHERE run_id = ?1")?
+        .query_row([Id(run_id)], |row| row.get(0))?;
+    if let Some(scope) = scope {
+        raise_mark(connection, &scope, id.get())?;
+    }
+    Ok(())
 }
 
 /// The stored view of a run.

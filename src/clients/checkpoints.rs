@@ -1,0 +1,101 @@
+//! What the brokers of 8.9 and later tell of their checkpoints.
+//!
+//! Owns the reading of `backupRuntime/state`. Must not ask anybody.
+
+use super::call::Answer;
+use super::error::ClientError;
+use super::reading::{count, instant, int, word};
+use crate::domain::Instant;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The checkpoints of all partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// When the cluster itself last made a checkpoint or a backup, by its scheduler or its continuous mode.
+    pub own_at: Option<Instant>,
+    /// The largest id of all checkpoints.
+    pub largest: i64,
+    /// Per partition the first and the last checkpoint of each range that can be restored without a gap.
+    pub ranges: BTreeMap<u32, Vec<(i64, i64)>>,
+}
+
+impl Checkpoints {
+    pub(super) fn read(answer: &Answer) -> Result<Self, ClientError> {
+        let body = answer.object()?;
+        let mut found = Self::default();
+        for section in ["checkpointStates", "backupStates"] {
+            for row in rows(answer, &body[section])? {
+                found.largest = found.largest.max(int(&row["checkpointId"]).unwrap_or(0));
+                let own =
+                    matches!(word(&row["checkpointType"]).as_deref(), Some("MARKER" | "SCHEDULED_BACKUP"));
+                if own {
+                    found.own_at = found.own_at.max(instant(&row["checkpointTimestamp"]));
+                }
+            }
+        }
+        for row in rows(answer, &body["ranges"])? {
+            let id = |end: &Value| int(&end["checkpointId"]).or_else(|| int(end));
+            let (Some(start), Some(end)) = (id(&row["start"]), id(&row["end"])) else {
+                return Err(answer.unknown_shape());
+            };
+            found.ranges.entry(count(&row["partitionId"])).or_default().push((start, end));
+        }
+        found.ranges.values_mut().for_each(|ranges| ranges.sort_unstable());
+        Ok(found)
+    }
+
+    /// Partitions with more than one range: nothing can be restored across the gap between them.
+    pub fn gaps(&self) -> Vec<u32> {
+        self.ranges.iter().filter(|(_, ranges)| ranges.len() > 1).map(|(partition, _)| *partition).collect()
+    }
+}
+
+/// A section may be empty, or left out where a tenant does not answer.
+fn rows(answer: &Answer, section: &Value) -> Result<Vec<Value>, ClientError> {
+    match section {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(rows) => Ok(rows.clone()),
+        _ => Err(answer.unknown_shape()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::Canned;
+    use super::super::zeebe::Zeebe;
+    use super::*;
+    use crate::domain::{Addresses, Routes, RuntimeRoute};
+
+    async fn read(body: &str) -> Result<Checkpoints, ClientError> {
+        let canned = Canned::new();
+        canned.json(200, body);
+        let routes = Routes { runtime: RuntimeRoute::BackupRuntime, ..Routes::default() };
+        let addresses = Addresses { zeebe: "http://zeebe:9600".into(), routes, ..Addresses::default() };
+        let read = Zeebe::new(&addresses, &canned.shared()).checkpoints().await;
+        assert_eq!(canned.asked(), ["GET http://zeebe:9600/actuator/backupRuntime/state"]);
+        read
+    }
+
+    #[tokio::test]
+    async fn own_checkpoints_ranges_and_gaps_are_told() {
+        let state = read(
+            r#"{"checkpointStates":[{"checkpointId":1772011199310,"checkpointType":"MARKER","partitionId":1,"checkpointPosition":77,"checkpointTimestamp":"2026-02-25T09:19:59.310Z"}],
+                "backupStates":[{"checkpointId":1772011199000,"checkpointType":"MANUAL_BACKUP","partitionId":1,"checkpointPosition":70,"firstLogPosition":1,"checkpointTimestamp":"2026-02-25T09:19:59.000Z"}],
+                "ranges":[{"partitionId":1,"start":{"checkpointId":5},"end":{"checkpointId":9}},{"partitionId":1,"start":{"checkpointId":1},"end":{"checkpointId":3}},{"partitionId":2,"start":1,"end":9}]}"#,
+        )
+        .await
+        .unwrap();
+        assert_eq!(state.own_at, Some("2026-02-25T09:19:59.310Z".parse().unwrap()));
+        assert_eq!((state.largest, state.gaps()), (1_772_011_199_310, vec![1]));
+        assert_eq!(state.ranges[&1], [(1, 3), (5, 9)]);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_checkpoints_tells_nothing() {
+        assert_eq!(read("{}").await.unwrap(), Checkpoints::default());
+        assert!(read(r#"{"ranges":{"1":[]}}"#).await.is_err());
+        assert!(read(r#"{"ranges":[{"partitionId":1}]}"#).await.is_err());
+    }
+}
