@@ -11,6 +11,7 @@ mod client;
 mod debts;
 mod demo;
 mod offline;
+mod online;
 mod output;
 mod simulate;
 
@@ -82,7 +83,8 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         },
         Command::Demo { period, listen } => demo::demo(period, listen).await,
         Command::Sim(options) => simulate::sim(options).await,
-        Command::Check { online } => offline::check(config, online, json),
+        Command::Check { online: true } => online::check(config, json).await,
+        Command::Check { online: false } => Ok(offline::check(config, json)),
         Command::Plan { cluster } => offline::plan(config, &cluster, json),
         Command::Next { schedule, from, count } => {
             offline::next(config, schedule.as_deref(), from, count.into(), json)

@@ -9,6 +9,7 @@ mod ending;
 mod evidence;
 pub mod executor;
 pub mod guardian;
+pub mod preflight;
 pub mod prepare;
 pub mod queue;
 pub mod recover;

@@ -71,11 +71,31 @@ fn check_of_a_bad_config_tells_every_mistake_with_place_and_remedy() {
 }
 
 #[test]
-fn check_online_is_refused_plainly() {
+fn check_online_tells_that_nobody_answers_and_ends_with_one() {
     let place = Place::new();
     let said = say(&place.good(), &["check", "--online"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.out.starts_with(
+            "orders: a backup would fail now, for one reason\n  FAIL zeebe: zeebe cannot be reached at"
+        ),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("help: start it, or correct its address"), "{}", said.out);
+    let said = say(&place.good(), &["--json", "check", "--online"]);
+    let body: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&body["ok"], &body["preflight"][0]["check"]), (&json!(false), &json!("zeebe")));
+    assert_eq!(body["preflight"][0]["cluster"], json!("orders"));
+}
+
+#[test]
+fn check_online_of_a_config_that_does_not_load_asks_nobody() {
+    let place = Place::new();
+    let said = say(&place.config("127.0.0.1:0", "nonsense = 1\n"), &["--json", "check", "--online"]);
     assert_eq!(said.code, Some(2));
-    assert!(said.err.starts_with("error: `check --online` is not supported yet"), "{}", said.err);
+    let body: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&body["ok"], &body["preflight"]), (&json!(false), &json!([])));
 }
 
 #[test]

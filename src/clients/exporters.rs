@@ -4,7 +4,8 @@
 
 use super::call::Answer;
 use super::error::ClientError;
-use super::reading::{int, text, word};
+use super::reading::{instant, int, text, word};
+use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 pub struct Exporters {
     /// By partition id; a row of a follower stands only where no leader was seen.
     pub partitions: BTreeMap<u32, ExporterOf>,
+    /// What the brokers' clocks said, from 8.6.
+    pub clock: Option<Instant>,
     /// False when a broker that was asked has no such endpoint, as a standalone gateway has not.
     pub readable: bool,
 }
@@ -31,6 +34,8 @@ pub struct ExporterOf {
     pub processing: Option<String>,
     /// How far the log is processed.
     pub processed_position: Option<i64>,
+    /// The broker's clock, from 8.6.
+    pub clock: Option<Instant>,
 }
 
 /// `exporterPhase` of one partition.
@@ -67,6 +72,7 @@ impl Exporters {
     /// Adds what one broker shows of its own partitions.
     pub(super) fn add(&mut self, answer: &Answer) -> Result<(), ClientError> {
         for (partition, row) in partitions(answer)? {
+            self.clock = row.clock.or(self.clock);
             match self.partitions.get_mut(&partition) {
                 None => {
                     self.partitions.insert(partition, row);
@@ -171,5 +177,6 @@ fn exporter(row: &Value) -> ExporterOf {
         role,
         processing: text(&row["streamProcessorPhase"]),
         processed_position: int(&row["processedPosition"]),
+        clock: instant(&row["clock"]["instant"]),
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Owns the paths of the search engine's API. Must not know Camunda beyond the name of the records snapshot.
 
+mod engine;
+
+pub use engine::Disk;
+
 use super::call::{Answer, Caller, DELETE, READ, START, segment};
 use super::error::{ClientError, ErrorKind, one_line};
 use super::reading::{text, word};
@@ -107,30 +111,6 @@ impl Search {
         match answer.status() {
             200 => answer.object().map(|_| true),
             404 if is(&answer, "snapshot_missing_exception") => Ok(false),
-            _ => Err(answer.failure()),
-        }
-    }
-
-    /// Whether some primary shard is unassigned.
-    pub async fn red(&self) -> Result<bool, ClientError> {
-        let answer = self.get("/_cluster/health").await?;
-        // A cluster that waits for its state may say so with 408 and the usual body.
-        if !matches!(answer.status(), 200 | 408) {
-            return Err(answer.failure());
-        }
-        match word(&answer.object()?["status"]).as_deref() {
-            Some("RED") => Ok(true),
-            Some("GREEN" | "YELLOW") => Ok(false),
-            _ => Err(answer.unknown_shape()),
-        }
-    }
-
-    /// Whether the repository is registered.
-    pub async fn repository_exists(&self, repository: &str) -> Result<bool, ClientError> {
-        let answer = self.get(&format!("/_snapshot/{}", segment(repository))).await?;
-        match answer.status() {
-            200 => Ok(answer.object()?[repository].is_object()),
-            404 if is(&answer, "repository_missing_exception") => Ok(false),
             _ => Err(answer.failure()),
         }
     }

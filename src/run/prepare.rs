@@ -12,7 +12,7 @@ use crate::journal::FailureClass;
 use chrono::TimeDelta;
 
 /// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
-const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
+pub(super) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// What a look at the cluster showed.
 pub struct Prepared {
@@ -33,6 +33,7 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
         .map_err(|error| refused("the cluster could not be examined", &error))?;
     let mut capabilities = capabilities;
     refuse_own_checkpoints(ground, &capabilities)?;
+    refuse_leaderless(&capabilities)?;
     let addresses = Addresses { routes: capabilities.routes, ..spec.addresses.clone() };
     let clients = Clients::new(&addresses, &ground.transport);
     let mut largest = capabilities.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.largest);
@@ -42,6 +43,16 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
     let mut records_indices = Vec::new();
     let mut by_name = false;
     if let (Some(search), Some(address)) = (&clients.search, &spec.addresses.search) {
+        if search
+            .red()
+            .await
+            .map_err(|error| refused("the search engine's health could not be read", &error))?
+        {
+            return Err(StepError::new(
+                FailureClass::Component,
+                "the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back",
+            ));
+        }
         let mut repositories = vec![&address.repository];
         if address.webapps_repository != address.repository {
             repositories.push(&address.webapps_repository);
@@ -104,6 +115,19 @@ fn refuse_own_checkpoints(ground: &Ground, capabilities: &Capabilities) -> Resul
         }
         _ => Ok(()),
     }
+}
+
+/// Of a partition without a leader nobody can take a backup.
+fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
+    let without = capabilities.leaderless.as_deref().unwrap_or_default();
+    if without.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = without.iter().map(ToString::to_string).collect();
+    Err(StepError::new(
+        FailureClass::Unreachable,
+        format!("partition {} has no healthy leader: see the brokers' logs", names.join(", ")),
+    ))
 }
 
 /// The same addresses with the routes by which the cluster takes backups today.

@@ -1,0 +1,97 @@
+//! `check --online`: whether a backup of each cluster would work now.
+//!
+//! Owns how it is shown. Must not change anything: what is looked at is `run::preflight`'s.
+
+use super::output::{complain, json as print_json, print};
+use super::{Failure, exit};
+use crate::clients::http::HttpTransport;
+use crate::clock::SystemClock;
+use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
+use crate::run::preflight::{Check, preflight};
+use crate::store::sqlite::SqliteStore;
+use futures::StreamExt;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Clusters that are looked at side by side.
+const AT_ONCE: usize = 8;
+
+/// Config first; a cluster is asked only where its config loads.
+pub async fn check(path: &Path, as_json: bool) -> Result<u8, Failure> {
+    let loaded = config::load(path, &Environment::from_process(SystemClock::shared().now()));
+    let (config, diagnostics) = match loaded {
+        Ok(loaded) => (Some(loaded.config), loaded.warnings),
+        Err(diagnostics) => (None, diagnostics),
+    };
+    let clusters = match &config {
+        Some(config) => all(config, as_json).await?,
+        None => Vec::new(),
+    };
+    let ok = config.is_some() && clusters.iter().all(|(_, checks)| checks.iter().all(|check| check.ok));
+    if as_json {
+        let diagnostics: Vec<_> = diagnostics.iter().map(Diagnostic::to_json).collect();
+        let rows: Vec<_> =
+            clusters.iter().flat_map(|(name, checks)| checks.iter().map(move |c| row(name, c))).collect();
+        print_json(&json!({ "ok": ok, "diagnostics": diagnostics, "preflight": rows }));
+    } else {
+        if !diagnostics.is_empty() {
+            print(&diagnostic::render(&diagnostics, std::io::IsTerminal::is_terminal(&std::io::stdout())));
+        }
+        for (name, checks) in &clusters {
+            show(name, checks);
+        }
+    }
+    Ok(match (config.is_some(), ok) {
+        (false, _) => exit::USAGE,
+        (true, true) => exit::DONE,
+        (true, false) => exit::FAILED,
+    })
+}
+
+async fn all(config: &Config, quiet: bool) -> Result<Vec<(String, Vec<Check>)>, Failure> {
+    let transport = HttpTransport::shared().map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
+    let clock = SystemClock::shared();
+    let owing = owing(config);
+    if !quiet && config.clusters.len() > 1 {
+        complain(&format!("asking {} clusters", config.clusters.len()));
+    }
+    let looks = config.clusters.values().map(|cluster| {
+        let (transport, clock) = (transport.clone(), clock.clone());
+        let owes = owing.as_ref().map(|owing| owing.contains(&cluster.name));
+        let spec = crate::daemon::apply::spec(cluster);
+        async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes).await) }
+    });
+    Ok(futures::stream::iter(looks).buffered(AT_ONCE).collect().await)
+}
+
+/// The clusters we owe a resume; `None` where the state file is there and cannot be read by this user.
+fn owing(config: &Config) -> Option<BTreeSet<String>> {
+    let state_dir = &config.daemon.state_dir;
+    match state_dir.join("state.db").try_exists() {
+        Ok(false) => Some(BTreeSet::new()),
+        _ => Some(SqliteStore::read_debts(state_dir)?.into_iter().map(|(debt, _)| debt.cluster).collect()),
+    }
+}
+
+fn row(cluster: &str, check: &Check) -> serde_json::Value {
+    let Check { check, ok, detail, help } = check;
+    json!({ "cluster": cluster, "check": check, "ok": ok, "detail": detail, "help": help })
+}
+
+fn show(cluster: &str, checks: &[Check]) {
+    let failed = checks.iter().filter(|check| !check.ok).count();
+    let verdict = match failed {
+        0 => "a backup would work now".to_owned(),
+        1 => "a backup would fail now, for one reason".to_owned(),
+        n => format!("a backup would fail now, for {n} reasons"),
+    };
+    print(&format!("{cluster}: {verdict}"));
+    for Check { check, ok, detail, help } in checks {
+        let sign = if *ok { "ok  " } else { "FAIL" };
+        print(&format!("  {sign} {check}: {detail}"));
+        if let Some(help) = help {
+            print(&format!("       help: {help}"));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The search engine itself: health, disks, repositories, and whether somebody takes a snapshot.
+//!
+//! Must not know what is in a snapshot.
+
+use super::super::Method;
+use super::super::call::{DELETE, READ, segment};
+use super::super::error::ClientError;
+use super::super::reading::{int, text, word};
+use super::{Search, is};
+
+/// Room on the search engine's fullest node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes of its disks.
+    pub total: u64,
+    /// Bytes that may still be written.
+    pub available: u64,
+}
+
+impl Disk {
+    /// Whole percent that are available.
+    pub fn percent(self) -> u64 {
+        self.available.saturating_mul(100) / self.total.max(1)
+    }
+}
+
+impl Search {
+    /// Whether some primary shard is unassigned.
+    pub async fn red(&self) -> Result<bool, ClientError> {
+        let answer = self.get("/_cluster/health").await?;
+        // A cluster that waits for its state may say so with 408 and the usual body.
+        if !matches!(answer.status(), 200 | 408) {
+            return Err(answer.failure());
+        }
+        match word(&answer.object()?["status"]).as_deref() {
+            Some("RED") => Ok(true),
+            Some("GREEN" | "YELLOW") => Ok(false),
+            _ => Err(answer.unknown_shape()),
+        }
+    }
+
+    /// Whether the repository is registered.
+    pub async fn repository_exists(&self, repository: &str) -> Result<bool, ClientError> {
+        let answer = self.get(&format!("/_snapshot/{}", segment(repository))).await?;
+        match answer.status() {
+            200 => Ok(answer.object()?[repository].is_object()),
+            404 if is(&answer, "repository_missing_exception") => Ok(false),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Whether every node can write to the repository; each writes a small file and deletes it again.
+    pub async fn verify_repository(&self, repository: &str) -> Result<(), ClientError> {
+        let path = format!("/_snapshot/{}/_verify", segment(repository));
+        let answer = self.caller.call(Method::Post, &path, None, DELETE).await?;
+        match answer.status() {
+            200 => answer.object().map(|_| ()),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Names of the snapshots that are being taken now, whoever takes them.
+    pub async fn running_snapshots(&self) -> Result<Vec<String>, ClientError> {
+        let answer = self.get("/_snapshot/_status").await?;
+        if answer.status() != 200 {
+            return Err(answer.failure());
+        }
+        let body = answer.object()?;
+        let rows = body["snapshots"].as_array().ok_or_else(|| answer.unknown_shape())?;
+        Ok(rows.iter().filter_map(|row| text(&row["snapshot"])).collect())
+    }
+
+    /// Room on the fullest node; `None` where the engine does not tell.
+    pub async fn disk(&self) -> Result<Option<Disk>, ClientError> {
+        let answer = self.caller.call(Method::Get, "/_nodes/stats/fs", None, READ).await?;
+        if answer.status() != 200 {
+            return Err(answer.failure());
+        }
+        let body = answer.object()?;
+        let disks = body["nodes"].as_object().into_iter().flatten().filter_map(|(_, node)| {
+            let bytes =
+                |key: &str| int(&node["fs"]["total"][key]).and_then(|bytes| u64::try_from(bytes).ok());
+            Some(Disk { total: bytes("total_in_bytes")?, available: bytes("available_in_bytes")? })
+        });
+        Ok(disks.min_by_key(|disk| disk.percent()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::canned::Canned;
+    use super::*;
+    use crate::domain::SearchAddress;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn search(canned: &Arc<Canned>) -> Search {
+        let address = SearchAddress {
+            url: "http://es:9200".into(),
+            repository: "camunda".into(),
+            webapps_repository: "camunda".into(),
+            records: None,
+        };
+        Search::new(&address, canned.shared())
+    }
+
+    #[tokio::test]
+    async fn the_fullest_node_is_told() {
+        let canned = Canned::new();
+        let node = |available: u64| json!({"fs": {"total": {"total_in_bytes": 1000, "available_in_bytes": available}}});
+        canned.json(200, &json!({"nodes": {"a": node(400), "b": node(90), "c": {"fs": {}}}}).to_string());
+        let disk = search(&canned).disk().await.unwrap().unwrap();
+        assert_eq!((disk, disk.percent()), (Disk { total: 1000, available: 90 }, 9));
+        canned.json(200, r#"{"nodes":{}}"#);
+        assert_eq!(search(&canned).disk().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_repository_is_verified_and_what_runs_is_named() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"nodes":{"x":{"name":"n"}}}"#);
+        canned.json(500, r#"{"error":{"type":"repository_verification_exception","reason":"[camunda] path  is not accessible on master node"},"status":500}"#);
+        canned.json(200, r#"{"snapshots":[{"snapshot":"nightly","repository":"other","state":"STARTED"}]}"#);
+        let search = search(&canned);
+        search.verify_repository("camunda").await.unwrap();
+        let error = search.verify_repository("camunda").await.unwrap_err().to_string();
+        assert!(error.contains("is not accessible on master node"), "{error}");
+        assert_eq!(search.running_snapshots().await.unwrap(), ["nightly"]);
+        assert_eq!(canned.asked()[0], "POST http://es:9200/_snapshot/camunda/_verify");
+    }
+}

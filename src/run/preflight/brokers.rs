@@ -1,0 +1,194 @@
+//! What the brokers show before a backup: leaders, exporting, their store, ids, clocks.
+
+use super::{Check, taking};
+use crate::clients::{Capabilities, Exporters};
+use crate::domain::{Component, Family, Instant, instant_text};
+use crate::run::Clients;
+use crate::run::prepare::OWN_LATELY;
+use crate::run::steps::OWN_IDS;
+use crate::run::window::describe;
+use chrono::TimeDelta;
+
+/// More than this between our clock and the brokers' makes times in a backup doubtful.
+const CLOCKS: TimeDelta = TimeDelta::minutes(2);
+/// Ids in milliseconds since 1970 are at least this.
+const MILLISECONDS: i64 = 100_000_000_000;
+
+pub(super) fn topology(found: &Capabilities) -> Check {
+    match &found.leaderless {
+        None => Check::good(
+            "topology",
+            "the topology was not read: write `rest`, and every partition is seen to have a healthy leader",
+        ),
+        Some(without) if without.is_empty() => {
+            let partitions = found.partitions.unwrap_or_default();
+            Check::good("topology", format!("all {partitions} partitions have a healthy leader"))
+        }
+        Some(without) => {
+            let names: Vec<String> = without.iter().map(ToString::to_string).collect();
+            Check::bad(
+                "topology",
+                format!("partition {} has no healthy leader", names.join(", ")),
+                "see the brokers' logs, and wait until every partition is led",
+            )
+        }
+    }
+}
+
+/// Phases, clocks and how many partitions can be seen.
+pub(super) async fn exporting(
+    clients: &Clients,
+    found: &Capabilities,
+    owes: Option<bool>,
+    now: Instant,
+) -> Vec<Check> {
+    let pauses = found.family != Family::V89OnRdbms;
+    let exporters = match clients.zeebe.exporters().await {
+        Ok(exporters) => exporters,
+        Err(error) => {
+            let help = "`zeebe` and `brokers` are the brokers' management URLs";
+            return vec![Check::of_error("exporting", &error, help)];
+        }
+    };
+    if !exporters.readable {
+        return vec![Check::good(
+            "exporting",
+            "whether exporting is paused cannot be read: list every broker's management URL in `brokers`",
+        )];
+    }
+    vec![phases(&exporters, found.partitions, owes, pauses), clock(&exporters, now)]
+}
+
+fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pauses: bool) -> Check {
+    let advice = "list every broker's management URL in `brokers`";
+    let described = describe(exporters, exporters.state());
+    if exporters.any_paused() {
+        return match owes {
+            Some(true) => Check::bad(
+                "exporting",
+                format!("exporting is paused by us ({described}): a resume is owed"),
+                "wait for it: `debts` tells why it is not confirmed yet, `resume-exporting --if-ours` tries it now",
+            ),
+            Some(false) => Check::bad(
+                "exporting",
+                format!("exporting is paused by someone else ({described}): we owe no resume"),
+                "find out who backs up or maintains this cluster; `resume-exporting CLUSTER` ends their pause",
+            ),
+            None => Check::bad(
+                "exporting",
+                format!(
+                    "exporting is paused ({described}), and by whom cannot be told: our state file was not read"
+                ),
+                "run this as the daemon's user, or `debts` tells whether the pause is ours",
+            ),
+        };
+    }
+    let unseen = exporters.leaders_not_seen();
+    if let (Some(first), true) = (unseen.first(), pauses) {
+        return Check::bad(
+            "exporting",
+            format!("no leader of partition {first} was seen ({described})"),
+            advice,
+        );
+    }
+    match partitions {
+        Some(expected) if (exporters.partitions.len() as u32) < expected && pauses => Check::bad(
+            "exporting",
+            format!(
+                "the exporter phases of only {} of {expected} partitions can be read",
+                exporters.partitions.len()
+            ),
+            advice,
+        ),
+        _ => Check::good("exporting", format!("exporting runs ({described})")),
+    }
+}
+
+fn clock(exporters: &Exporters, now: Instant) -> Check {
+    let Some(theirs) = exporters.clock else {
+        return Check::good("clock", "the brokers' clock is not told by this version");
+    };
+    let apart = (theirs - now).abs();
+    let seconds = apart.num_milliseconds() as f64 / 1000.0;
+    if apart > CLOCKS {
+        return Check::bad(
+            "clock",
+            format!("the brokers' clock and ours are {seconds:.0} s apart: ours says {}", instant_text(now)),
+            "let both machines keep their time by NTP",
+        );
+    }
+    Check::good("clock", format!("the brokers' clock and ours are {seconds:.1} s apart"))
+}
+
+/// The store that brokers write backups to; and the largest id in it.
+pub(super) async fn backups(clients: &Clients) -> (Check, i64) {
+    let listed = match clients.zeebe.list().await {
+        Ok(listed) => listed,
+        Err(error) => {
+            let help = if error.message.contains("No backup store") {
+                "configure a backup store on every broker (data.backup.store and what it needs), and restart them"
+            } else {
+                "see the brokers' log, and whether they reach their backup store"
+            };
+            return (Check::of_error("backup_store", &error, help), 0);
+        }
+    };
+    let largest = listed.iter().map(|l| l.id).fold(0, i64::max);
+    let check = match listed.iter().find(|l| l.state == "IN_PROGRESS") {
+        Some(running) => Check { check: "backup_store", ..taking(Component::Zeebe, running.id) },
+        None => Check::good("backup_store", format!("{} backups are listed", listed.len())),
+    };
+    (check, largest)
+}
+
+/// Whether the cluster gives ids itself, and whether what it has can be restored without a gap.
+pub(super) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
+    let Some(checkpoints) = &found.checkpoints else { return Vec::new() };
+    let rdbms = found.family == Family::V89OnRdbms;
+    let mut checks = Vec::new();
+    match checkpoints.own_at {
+        Some(at) if !rdbms && now - at < OWN_LATELY => checks.push(Check::bad(
+            "own_backups",
+            format!("the cluster made a checkpoint or a backup of its own at {}", instant_text(at)),
+            OWN_IDS,
+        )),
+        Some(at) => checks.push(Check::good(
+            "own_backups",
+            format!("the cluster makes checkpoints or backups of its own, the last at {}", instant_text(at)),
+        )),
+        None => {}
+    }
+    if rdbms {
+        let gaps = checkpoints.gaps();
+        let ranges: Vec<String> = (checkpoints.ranges.iter())
+            .map(|(partition, ranges)| {
+                let spans: Vec<String> = ranges.iter().map(|(from, to)| format!("{from} to {to}")).collect();
+                format!("partition {partition}: {}", spans.join(" and "))
+            })
+            .collect();
+        let detail = if ranges.is_empty() { "no range of backups yet".to_owned() } else { ranges.join("; ") };
+        checks.push(if gaps.is_empty() {
+            Check::good("ranges", detail)
+        } else {
+            // Not a reason for this backup to fail, but for a restore from an older one.
+            Check {
+                check: "ranges",
+                ok: true,
+                detail: format!("there is a gap, across which nothing can be restored: {detail}"),
+                help: Some("only what lies after the gap brings the cluster back".into()),
+            }
+        });
+    }
+    checks
+}
+
+pub(super) fn ids(largest: i64, now: Instant) -> Check {
+    let detail = match largest {
+        0 => "no backup is known to any component".to_owned(),
+        largest if largest >= MILLISECONDS && now.timestamp() < MILLISECONDS => format!(
+            "the largest id known is {largest}, in milliseconds: the next ones count on from there, because smaller ones are refused"
+        ),
+        largest => format!("the largest id known is {largest}"),
+    };
+    Check::good("ids", detail)
+}

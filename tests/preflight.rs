@@ -1,0 +1,118 @@
+//! `check --online` against the simulated cluster: each thing that would fail a backup, in its own sentence.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "harness/lab.rs"]
+mod lab;
+
+use camunda_backupd::domain::Limits;
+use camunda_backupd::run::preflight::{Check, preflight};
+use camunda_backupd::sim::{self, locked};
+use lab::Lab;
+use rstest::rstest;
+use std::time::Duration;
+
+async fn look(lab: &Lab, owes: Option<bool>) -> Vec<Check> {
+    preflight(&lab.ground.transport, &*lab.ground.clock, &lab.settings.spec, owes).await
+}
+
+fn failed(checks: &[Check]) -> Vec<(&str, String)> {
+    checks.iter().filter(|c| !c.ok).map(|c| (c.check, c.detail.clone())).collect()
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_healthy_cluster_fails_nothing(
+    #[values(sim::Engine::OpenSearch, sim::Engine::Elasticsearch)] engine: sim::Engine,
+    #[values(true, false)] optimize: bool,
+) {
+    let lab = Lab::with(sim::Config { engine, optimize, ..sim::Config::named("orders") }, Limits::default());
+    let checks = look(&lab, Some(false)).await;
+    assert_eq!(failed(&checks), []);
+    let asked: Vec<&str> = checks.iter().map(|c| c.check).collect();
+    for check in
+        ["zeebe", "topology", "exporting", "clock", "backup_store", "repository", "records", "indices", "ids"]
+    {
+        assert!(asked.contains(&check), "{asked:?}");
+    }
+    assert_eq!((lab.asked("pause"), lab.asked("operate-post"), lab.asked("zeebe-post")), (0, 0, 0));
+}
+
+#[rstest]
+#[case(
+    "now.store-none",
+    "backup_store",
+    "No backup store is configured",
+    "configure a backup store on every broker"
+)]
+#[case("now.store-down", "backup_store", "answered 500", "whether they reach their backup store")]
+#[case("tasklist.refuse@*", "tasklist", "tasklist cannot be reached at", "start it, or correct its address")]
+#[case("operate.not-json@*", "operate", "operate answered", "`operate` of this cluster in the config")]
+#[case("now.search-down=1h", "search", "search cannot be reached at", "start it, or correct its address")]
+#[case("zeebe.refuse@*", "backup_store", "zeebe cannot be reached at", "start it, or correct its address")]
+#[case(
+    "partitions.no-leader=1h",
+    "exporting",
+    "no leader of partition 1 was seen",
+    "list every broker's management URL"
+)]
+#[case("now.clock=-10m", "clock", "are 600 s apart", "NTP")]
+#[tokio::test(start_paused = true)]
+async fn each_failure_has_its_sentence_and_its_remedy(
+    #[case] fault: &str,
+    #[case] check: &str,
+    #[case] sentence: &str,
+    #[case] remedy: &str,
+) {
+    let lab = Lab::new().fault(fault);
+    let checks = look(&lab, Some(false)).await;
+    let found = checks.iter().find(|c| c.check == check && !c.ok);
+    let found = found.unwrap_or_else(|| panic!("{check} did not fail: {checks:#?}"));
+    assert!(found.detail.contains(sentence), "{}", found.detail);
+    assert!(found.help.as_ref().unwrap().contains(remedy), "{:?}", found.help);
+}
+
+#[rstest]
+#[case(Some(true), "exporting is paused by us")]
+#[case(Some(false), "exporting is paused by someone else")]
+#[case(None, "by whom cannot be told")]
+#[tokio::test(start_paused = true)]
+async fn who_paused_is_told_as_far_as_it_is_known(#[case] owes: Option<bool>, #[case] sentence: &str) {
+    let lab = Lab::new();
+    locked(&lab.cluster).pause(true);
+    let checks = look(&lab, owes).await;
+    let failed = failed(&checks);
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].1.contains(sentence), "{failed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_backup_is_seen() {
+    let lab = Lab::new().fault("search-put.stall");
+    lab.queue.manual("orders", None).await.unwrap();
+    while lab.asked("search-put") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let checks = look(&lab, Some(false)).await;
+    let failed = failed(&checks);
+    assert!(
+        failed
+            .iter()
+            .any(|(check, detail)| *check == "snapshots" && detail.contains("camunda_zeebe_records_backup_")),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_is_not_registered_is_named() {
+    let mut lab = Lab::new();
+    let search = lab.settings.spec.addresses.search.as_mut().unwrap();
+    search.repository = "elsewhere".into();
+    let checks = look(&lab, Some(false)).await;
+    assert_eq!(
+        failed(&checks),
+        [(
+            "repository",
+            "the snapshot repository elsewhere is not registered in the search engine".to_owned()
+        )]
+    );
+}
