@@ -4,6 +4,7 @@
 #[path = "harness/lab.rs"]
 mod lab;
 
+use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::run::preflight::{Check, preflight};
 use camunda_backupd::sim::{self, locked};
@@ -90,7 +91,7 @@ async fn somebody_elses_backup_is_seen() {
     let lab = Lab::new().fault("search-put.stall");
     lab.queue.manual("orders", None).await.unwrap();
     while lab.asked("search-put") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        lab.clock.sleep(Duration::from_millis(5)).await;
     }
     let checks = look(&lab, Some(false)).await;
     let failed = failed(&checks);
