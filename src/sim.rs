@@ -44,12 +44,14 @@ pub mod transport;
 pub mod webapps;
 pub mod wire;
 mod wire_broker;
+mod wire_history;
 mod wire_indices;
+mod wire_runtime;
 mod wire_search;
 mod wire_webapp;
 pub mod world;
 
-pub use config::{Config, Engine, Version};
+pub use config::{Config, Storage, Version};
 pub use importer::App;
 pub use model::Cluster;
 pub use restore::{Piece, Restored};

@@ -20,7 +20,7 @@ fn config() -> sim::Config {
 
 #[rstest]
 #[case(config())]
-#[case(sim::Config { engine: sim::Engine::Elasticsearch, ..config() })]
+#[case(sim::Config { storage: sim::Storage::Elasticsearch, ..config() })]
 #[case(sim::Config { optimize: true, partitions: 3, ..config() })]
 #[tokio::test(start_paused = true)]
 async fn a_backup_under_load_restores_whole(#[case] config: sim::Config) {
@@ -217,10 +217,10 @@ async fn a_pause_that_was_never_sent_is_not_waited_for() {
 #[case("resume.search-down=3s")]
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_tells_nothing_is_asked_for_again(
-    #[values(sim::Engine::OpenSearch, sim::Engine::Elasticsearch)] engine: sim::Engine,
+    #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
     #[case] fault: &str,
 ) {
-    let lab = Lab::with(sim::Config { engine, ..config() }, Limits::default()).fault(fault);
+    let lab = Lab::with(sim::Config { storage, ..config() }, Limits::default()).fault(fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.nothing_owed(&run).await;
@@ -287,11 +287,11 @@ async fn a_part_that_stalls_fails_the_run_after_stall_after() {
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn a_long_part_that_moves_is_no_stall(
-    #[values(sim::Engine::OpenSearch, sim::Engine::Elasticsearch)] engine: sim::Engine,
+    #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
 ) {
     let long = Duration::from_mins(20);
     let timing = sim::Timing { part: long, snapshot: long, ..sim::Timing::default() };
-    let lab = Lab::with(sim::Config { engine, timing, ..config() }, Limits::default());
+    let lab = Lab::with(sim::Config { storage, timing, ..config() }, Limits::default());
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.nothing_owed(&run).await;

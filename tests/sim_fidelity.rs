@@ -10,7 +10,7 @@
 use camunda_backupd::clients::{Method, Response};
 use camunda_backupd::sim::snapshots::Fate;
 use camunda_backupd::sim::wire::{Carried, WireRequest};
-use camunda_backupd::sim::{App, Cluster, Config, Engine, Load, Piece, Timing};
+use camunda_backupd::sim::{App, Cluster, Config, Load, Piece, Storage, Timing};
 use chrono::{TimeDelta, TimeZone, Utc};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -330,7 +330,7 @@ fn requests_to_8_6_0_on_opensearch_are_answered_as_they_were() {
 fn requests_to_8_5_8_on_elasticsearch_are_answered_as_they_were() {
     let config = Config {
         version: "8.5.8".parse().unwrap(),
-        engine: Engine::Elasticsearch,
+        storage: Storage::Elasticsearch,
         ..Config::named("recorded")
     };
     replay(include_str!("transcripts/8.5.8-elasticsearch.jsonl"), config, meanwhile_8_5, 90);

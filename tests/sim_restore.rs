@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-use camunda_backupd::sim::snapshots::{SnapshotRequest, SnapshotState};
-use camunda_backupd::sim::webapps::WebAppState;
+#[path = "harness/copies.rs"]
+mod copies;
+
 use camunda_backupd::sim::{App, Cluster, Config, Load, Piece, Restored};
 use chrono::{TimeZone, Utc};
+use copies::{take_records, take_web_apps, take_zeebe};
 use std::time::Duration;
 
 const SEEDS: u64 = 40;
@@ -16,42 +18,6 @@ fn cluster(seed: u64) -> Cluster {
     let mut cluster = Cluster::new(config, Utc.with_ymd_and_hms(2026, 11, 23, 6, 0, 0).unwrap());
     cluster.pass(Duration::from_secs(20));
     cluster
-}
-
-fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
-    for _ in 0..1000 {
-        if done(cluster) {
-            return;
-        }
-        cluster.pass(Duration::from_millis(50));
-    }
-    panic!("it never ended");
-}
-
-fn take_web_apps(cluster: &mut Cluster, id: i64) {
-    let apps: Vec<App> = cluster.world.apps.keys().copied().collect();
-    for app in &apps {
-        cluster.begin_app_backup(*app, id).unwrap();
-    }
-    for app in apps {
-        wait(cluster, |c| {
-            Cluster::app_state(app, &c.parts_taken(app, id).unwrap()) == WebAppState::Completed
-        });
-    }
-}
-
-fn take_records(cluster: &mut Cluster, id: i64) {
-    let request = SnapshotRequest { indices: vec!["zeebe-record*".into()], ..SnapshotRequest::default() };
-    let name = format!("camunda_zeebe_records_backup_{id}");
-    let takes = cluster.config.timing.snapshot;
-    let key = cluster.begin_snapshot("camunda", &name, &request, takes, None).unwrap();
-    wait(cluster, |c| c.snapshot(key).unwrap().state == SnapshotState::Success);
-}
-
-fn take_zeebe(cluster: &mut Cluster, id: i64) {
-    cluster.begin_zeebe_backup(id, None).unwrap();
-    let partitions = cluster.world.partitions.len();
-    wait(cluster, |c| c.backups[&id].pieces(c.now()).len() == partitions);
 }
 
 fn right_order(cluster: &mut Cluster, id: i64) {

@@ -2,101 +2,33 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-use camunda_backupd::clients::{Method, Request, Response, Transport, TransportError};
-use camunda_backupd::clock::{ManualClock, SharedClock, SystemClock, Tasks};
-use camunda_backupd::sim::{
-    Cluster, Config, Engine, SharedCluster, SimTransport, Timing, locked, server, shared,
-};
-use chrono::{TimeZone, Utc};
+#[path = "harness/story.rs"]
+mod story;
+
+use camunda_backupd::clients::{Method, TransportError};
+use camunda_backupd::clock::{SystemClock, Tasks};
+use camunda_backupd::sim::{Cluster, Config, SharedCluster, Storage, Timing, locked, server, shared};
+use chrono::Utc;
 use serde_json::{Value, json};
 use std::time::Duration;
+use story::{Story, body_of};
 
-struct Story {
-    transport: SimTransport,
-    cluster: SharedCluster,
-    clock: SharedClock,
-}
-
-impl Story {
-    fn of(config: Config) -> Self {
-        let clock: SharedClock = ManualClock::at(Utc.with_ymd_and_hms(2026, 11, 23, 6, 0, 0).unwrap());
-        let cluster = shared(Cluster::new(config, clock.now()));
-        let transport = SimTransport::to([cluster.clone()], clock.clone());
-        Self { transport, cluster, clock }
+async fn back_up(story: &Story, id: i64) {
+    let body = || body_of(id);
+    for app in ["operate", "tasklist"] {
+        assert_eq!(story.post(&format!("/{app}/actuator/backups"), body()).await.0, 200);
     }
-
-    async fn try_send(
-        &self,
-        method: Method,
-        path: &str,
-        json: Option<Value>,
-    ) -> Result<Response, TransportError> {
-        let url = format!("http://sim-orders{path}");
-        self.transport.send(Request { method, url, json, deadline: Duration::from_secs(30) }).await
+    for app in ["operate", "tasklist"] {
+        story.wait(&format!("/{app}/actuator/backups/{id}"), "COMPLETED").await;
     }
-
-    async fn send(&self, method: Method, path: &str, json: Option<Value>) -> (u16, Value) {
-        let response = self.try_send(method, path, json).await.unwrap();
-        (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        self.send(Method::Get, path, None).await
-    }
-
-    async fn post(&self, path: &str, json: Option<Value>) -> (u16, Value) {
-        self.send(Method::Post, path, json).await
-    }
-
-    fn arm(&self, spec: &str) {
-        locked(&self.cluster).arm(spec).unwrap();
-    }
-
-    /// Polls until the body says so; returns the states seen, without repetition.
-    async fn wait(&self, path: &str, state: &str) -> Vec<String> {
-        let mut seen: Vec<String> = Vec::new();
-        for _ in 0..3000 {
-            let (status, body) = self.get(path).await;
-            let now = body.get("state").and_then(Value::as_str).map_or(status.to_string(), str::to_owned);
-            if seen.last() != Some(&now) {
-                seen.push(now.clone());
-            }
-            if now == state {
-                return seen;
-            }
-            self.clock.sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{path} never became {state}: {seen:?}");
-    }
-
-    async fn phases(&self) -> Vec<String> {
-        let (_, body) = self.get("/zeebe/actuator/partitions").await;
-        let partitions = body.as_object().unwrap().values();
-        partitions.map(|p| p["exporterPhase"].as_str().unwrap().to_owned()).collect()
-    }
-
-    async fn back_up(&self, id: i64) {
-        let body = || body_of(id);
-        for app in ["operate", "tasklist"] {
-            assert_eq!(self.post(&format!("/{app}/actuator/backups"), body()).await.0, 200);
-        }
-        for app in ["operate", "tasklist"] {
-            self.wait(&format!("/{app}/actuator/backups/{id}"), "COMPLETED").await;
-        }
-        self.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
-        let name =
-            format!("/search/_snapshot/camunda/camunda_zeebe_records_backup_{id}?wait_for_completion=true");
-        let (status, body) = self.send(Method::Put, &name, Some(json!({"indices": "zeebe-record*"}))).await;
-        assert_eq!((status, body["snapshot"]["state"].as_str()), (200, Some("SUCCESS")));
-        assert_eq!(self.post("/zeebe/actuator/backups", body_of(id)).await.0, 202);
-        self.wait(&format!("/zeebe/actuator/backups/{id}"), "COMPLETED").await;
-        self.post("/zeebe/actuator/exporting/resume", None).await;
-    }
-}
-
-#[allow(clippy::unnecessary_wraps)] // it goes where bodies are optional
-fn body_of(id: i64) -> Option<Value> {
-    Some(json!({"backupId": id}))
+    story.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
+    let name =
+        format!("/search/_snapshot/camunda/camunda_zeebe_records_backup_{id}?wait_for_completion=true");
+    let (status, body) = story.send(Method::Put, &name, Some(json!({"indices": "zeebe-record*"}))).await;
+    assert_eq!((status, body["snapshot"]["state"].as_str()), (200, Some("SUCCESS")));
+    assert_eq!(story.post("/zeebe/actuator/backups", body_of(id)).await.0, 202);
+    story.wait(&format!("/zeebe/actuator/backups/{id}"), "COMPLETED").await;
+    story.post("/zeebe/actuator/exporting/resume", None).await;
 }
 
 fn opensearch() -> Story {
@@ -106,7 +38,7 @@ fn opensearch() -> Story {
 #[tokio::test(start_paused = true)]
 async fn a_whole_backup_by_hand_restores_whole() {
     let story = opensearch();
-    story.back_up(7).await;
+    back_up(&story, 7).await;
     let restored = locked(&story.cluster).restore(7);
     assert!(restored.is_whole() && restored.started_in_window > 0, "{restored:?}");
     assert_eq!(story.phases().await, ["EXPORTING", "EXPORTING"]);
@@ -118,7 +50,7 @@ async fn operate_on_opensearch_cannot_tell_that_it_runs_and_on_elasticsearch_it_
     story.post("/operate/actuator/backups", body_of(7)).await;
     let seen = story.wait("/operate/actuator/backups/7", "COMPLETED").await;
     assert_eq!(seen[..4], ["404", "400", "INCOMPLETE", "400"], "{seen:?}");
-    let story = Story::of(Config { engine: Engine::Elasticsearch, ..Config::named("orders") });
+    let story = Story::of(Config { storage: Storage::Elasticsearch, ..Config::named("orders") });
     story.post("/operate/actuator/backups", body_of(7)).await;
     let seen = story.wait("/operate/actuator/backups/7", "COMPLETED").await;
     assert_eq!(seen[..4], ["404", "IN_PROGRESS", "INCOMPLETE", "IN_PROGRESS"], "{seen:?}");
@@ -145,12 +77,12 @@ async fn the_topology_lies_where_the_version_has_it() {
 
 #[tokio::test(start_paused = true)]
 async fn optimize_takes_two_parts_on_both_engines() {
-    for (engine, version, name) in [
-        (Engine::OpenSearch, "8.6.0", "camunda_optimize_7_8.6.0_part_1_of_2"),
-        (Engine::Elasticsearch, "8.5.0", "camunda_optimize_7_3.13.0_part_1_of_2"),
+    for (storage, version, name) in [
+        (Storage::OpenSearch, "8.6.0", "camunda_optimize_7_8.6.0_part_1_of_2"),
+        (Storage::Elasticsearch, "8.5.0", "camunda_optimize_7_3.13.0_part_1_of_2"),
     ] {
         let config =
-            Config { optimize: true, engine, version: version.parse().unwrap(), ..Config::named("orders") };
+            Config { optimize: true, storage, version: version.parse().unwrap(), ..Config::named("orders") };
         let story = Story::of(config);
         assert_eq!(story.post("/optimize/actuator/backups", body_of(7)).await.0, 202);
         story.wait("/optimize/actuator/backups/7", "COMPLETED").await;
@@ -174,7 +106,7 @@ async fn metadata_comes_back_as_it_was_sent() {
 #[tokio::test(start_paused = true)]
 async fn the_engines_differ_where_they_were_seen_to() {
     let opensearch = opensearch();
-    let elastic = Story::of(Config { engine: Engine::Elasticsearch, ..Config::named("orders") });
+    let elastic = Story::of(Config { storage: Storage::Elasticsearch, ..Config::named("orders") });
     assert_eq!(opensearch.get("/search/_snapshot/camunda/nosuch*").await.0, 404);
     let (status, body) = elastic.get("/search/_snapshot/camunda/nosuch*").await;
     assert_eq!((status, body["total"].as_i64()), (200, Some(0)));
@@ -346,7 +278,7 @@ async fn a_resume_and_compaction_in_the_window_cost_the_backup_its_wholeness() {
     let story = opensearch();
     story.clock.sleep(Duration::from_secs(10)).await;
     story.arm("search-put.stranger-resume=20ms, zeebe-post.delay=1ms, zeebe-post.compact");
-    story.back_up(7).await;
+    back_up(&story, 7).await;
     assert!(locked(&story.cluster).restore(7).lost() > 0, "{:?}", locked(&story.cluster).restore(7));
 }
 

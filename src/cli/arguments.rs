@@ -178,14 +178,14 @@ pub enum DebtAct {
 /// One simulated cluster.
 #[derive(Debug, clap::Args)]
 pub struct SimOptions {
-    /// Camunda version it answers as
+    /// Camunda version it answers as, 8.2.4 to 8.10
     #[arg(long, value_name = "V", default_value = "8.6.0")]
     pub cluster_version: String,
     /// Where it answers
     #[arg(long, value_name = "A", default_value = "127.0.0.1:9700")]
     pub listen: std::net::SocketAddr,
-    /// Search engine
-    #[arg(long, default_value = "opensearch")]
+    /// Secondary storage: elasticsearch, opensearch, or rdbms from 8.9 on
+    #[arg(long, value_name = "S", default_value = "opensearch")]
     pub storage: String,
     /// How much faster than a real one its parts are taken
     #[arg(long, value_name = "N", default_value_t = 1.0)]

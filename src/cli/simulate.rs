@@ -4,32 +4,20 @@ use super::arguments::SimOptions;
 use super::{Failure, exit, output};
 use crate::clock::SystemClock;
 use crate::daemon::signals::{self, Signal};
-use crate::sim::{self, Cluster, Config, Engine, Timing, locked};
+use crate::sim::{self, Cluster, Config, Timing, locked};
 use futures::StreamExt;
 use tokio::net::TcpListener;
 
 /// Serves the cluster and prints a config for it.
 pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let usage = |message: String| Failure::new(exit::USAGE, message);
-    let engine = match options.storage.as_str() {
-        "opensearch" => Engine::OpenSearch,
-        "elasticsearch" => Engine::Elasticsearch,
-        "rdbms" => {
-            return Err(usage(
-                "`--storage rdbms` is not supported yet: it belongs to Camunda 8.9 and later".into(),
-            ));
-        }
-        other => {
-            return Err(usage(format!("`--storage {other}` is unknown: write opensearch or elasticsearch")));
-        }
-    };
-    let version = options.cluster_version.parse().map_err(usage)?;
     let config = Config {
-        version,
-        engine,
+        version: options.cluster_version.parse().map_err(usage)?,
+        storage: options.storage.parse().map_err(usage)?,
         timing: Timing::default().faster(options.speed),
         ..Config::named("orders")
     };
+    config.check().map_err(usage)?;
     let clock = SystemClock::shared();
     let cluster = sim::shared(Cluster::new(config.clone(), clock.now()));
     if let Some(faults) = &options.faults {

@@ -5,7 +5,7 @@
 //! broker knows only the acknowledgement of its last snapshot, and exports everything after it again.
 //! Must not know search stores, importers or backups' names.
 
-use super::content::{Content, Span};
+use super::content::Span;
 use super::history::{Histories, Intent, Record, Value};
 use std::collections::BTreeMap;
 
@@ -215,24 +215,21 @@ impl Partition {
         self.exporter.phase = phase;
     }
 
-    /// Writes what is new to the search store and acknowledges it, as far as the phase lets it; returns what
-    /// records of other timelines it replaced there.
-    pub fn export(&mut self, store: &mut Content) -> Vec<Span> {
-        let mut replaced = Vec::new();
+    /// Hands out what is new and acknowledges it, as far as the phase lets it.
+    pub fn export(&mut self) -> Vec<Span> {
+        let mut exported = Vec::new();
         let until = if self.exporter.phase == Phase::Paused { self.exporter.handed } else { self.state.end };
         let flushes = self.exporter.read < until;
         if flushes {
             // What compaction took from the log can never be exported again.
             let from = (self.exporter.read + 1).max(self.log_start);
-            for span in self.histories.lineage(self.histories.newest(), from, until) {
-                replaced.extend(store.insert(span));
-            }
+            exported = self.histories.lineage(self.histories.newest(), from, until);
             self.exporter.read = until;
         }
         if self.exporter.phase == Phase::Exporting || (self.exporter.phase == Phase::Paused && flushes) {
             self.exporter.acknowledged = self.exporter.acknowledged.max(self.exporter.read);
         }
-        replaced
+        exported
     }
 
     /// Takes a snapshot and drops the log that neither the snapshot nor the exporter needs.
@@ -287,20 +284,27 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
+    use super::super::content::Content;
     use super::*;
+
+    fn export(partition: &mut Partition, store: &mut Content) {
+        for span in partition.export() {
+            store.insert(span);
+        }
+    }
 
     #[test]
     fn a_soft_pause_exports_but_does_not_acknowledge_and_a_resume_catches_up() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         let before = partition.exporter.acknowledged;
         partition.exporter.phase = Phase::SoftPaused;
         partition.create();
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         assert_eq!(store.end(), partition.state.end);
         assert_eq!(partition.exporter.acknowledged, before);
         partition.exporter.phase = Phase::Exporting;
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         assert_eq!(partition.exporter.acknowledged, partition.state.end);
     }
 
@@ -313,7 +317,7 @@ mod tests {
         partition.set_phase(Phase::Paused);
         partition.create();
         for _ in 0..2 {
-            partition.export(&mut store);
+            export(&mut partition, &mut store);
             assert_eq!((store.end(), partition.exporter.acknowledged), (read, read));
         }
     }
@@ -323,9 +327,9 @@ mod tests {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.set_phase(Phase::SoftPaused);
         partition.create();
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         partition.set_phase(Phase::Paused);
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         assert_eq!(partition.exporter.acknowledged, 0);
     }
 
@@ -333,16 +337,16 @@ mod tests {
     fn the_log_keeps_what_is_not_acknowledged() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.create();
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         let acknowledged = partition.exporter.acknowledged;
         partition.exporter.phase = Phase::SoftPaused;
         partition.create();
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         partition.take_snapshot();
         assert!(partition.log_start <= acknowledged + 1);
         let paused = partition.log_length();
         partition.exporter.phase = Phase::Exporting;
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         partition.take_snapshot();
         assert!(partition.log_length() < paused);
     }
@@ -350,15 +354,15 @@ mod tests {
     #[test]
     fn a_restart_goes_back_to_the_acknowledgement_of_the_snapshot() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         partition.take_snapshot();
         let exported = partition.exporter.acknowledged;
         partition.create();
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         partition.restart_exporter();
         assert_eq!(partition.exporter.acknowledged, exported);
         let documents = store.clone();
-        partition.export(&mut store);
+        export(&mut partition, &mut store);
         assert_eq!(store, documents, "exported again under the same ids");
     }
 

@@ -2,52 +2,62 @@
 //!
 //! Owns the version and what it changes, and the TOML by which a daemon is pointed at the cluster.
 
+use super::importer::App;
 use super::timing::{Load, Timing};
+use super::world::Exports;
 use std::fmt;
 use std::str::FromStr;
 
-/// The search engine beside the cluster.
+/// Where the cluster keeps what its users look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub enum Storage {
     /// OpenSearch 2.19.1.
     OpenSearch,
     /// Elasticsearch 8.17.0.
     Elasticsearch,
+    /// A relational database, from 8.9 on.
+    Rdbms,
 }
 
-impl FromStr for Engine {
+impl FromStr for Storage {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "opensearch" => Ok(Self::OpenSearch),
             "elasticsearch" => Ok(Self::Elasticsearch),
+            "rdbms" => Ok(Self::Rdbms),
             _ => Err(format!(
-                "`{text}` is not a storage the simulation has: write opensearch or elasticsearch"
+                "`{text}` is not a storage the simulation has: write elasticsearch, opensearch or rdbms"
             )),
         }
     }
 }
 
-/// A Camunda version from 8.2 to 8.7.
+/// A Camunda version from 8.2.4 to 8.10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 2 to 7.
+    /// 2 to 10.
     pub minor: u32,
     /// Patch.
     pub patch: u32,
 }
 
+/// The first 8.2 whose backups can be restored.
+const FIRST: Version = Version { minor: 2, patch: 4 };
+
 impl FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("`{text}` is not a version the simulation speaks: write 8.2 to 8.7, as in 8.6.0");
+            || format!("`{text}` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0");
         let mut numbers = text.split('.').map(str::parse::<u32>);
-        let (Some(Ok(8)), Some(Ok(minor @ 2..=7))) = (numbers.next(), numbers.next()) else {
+        let (Some(Ok(8)), Some(Ok(minor @ 2..=10))) = (numbers.next(), numbers.next()) else {
             return Err(wrong());
         };
-        let patch = numbers.next().unwrap_or(Ok(0)).map_err(|_| wrong())?;
-        if numbers.next().is_some() { Err(wrong()) } else { Ok(Self { minor, patch }) }
+        let unsaid = if minor == FIRST.minor { FIRST.patch } else { 0 };
+        let patch = numbers.next().unwrap_or(Ok(unsaid)).map_err(|_| wrong())?;
+        let version = Self { minor, patch };
+        if numbers.next().is_some() || version < FIRST { Err(wrong()) } else { Ok(version) }
     }
 }
 
@@ -61,6 +71,11 @@ impl Version {
     /// Whether `?soft=true` is understood; earlier brokers ignore it and pause hard.
     pub fn has_soft_pause(self) -> bool {
         self >= Self { minor: 4, patch: 7 }
+    }
+
+    /// Whether one process serves everything, and its exporter writes what Operate and Tasklist show.
+    pub fn is_unified(self) -> bool {
+        self.minor >= 8
     }
 
     /// Where the topology lies.
@@ -81,8 +96,8 @@ pub struct Config {
     pub name: String,
     /// The version it speaks.
     pub version: Version,
-    /// Its search engine.
-    pub engine: Engine,
+    /// Its secondary storage.
+    pub storage: Storage,
     /// Partitions, at least one.
     pub partitions: usize,
     /// Whether there is an Optimize.
@@ -103,7 +118,7 @@ impl Config {
         Self {
             name: name.to_owned(),
             version: Version { minor: 6, patch: 0 },
-            engine: Engine::OpenSearch,
+            storage: Storage::OpenSearch,
             partitions: 2,
             optimize: false,
             repository: "camunda".into(),
@@ -113,22 +128,61 @@ impl Config {
         }
     }
 
+    /// Why there is no such cluster, if there is none.
+    pub fn check(&self) -> Result<(), String> {
+        if self.storage == Storage::Rdbms && self.version.minor < 9 {
+            return Err(format!(
+                "Camunda {} has no rdbms storage, which came with 8.9: write elasticsearch or opensearch",
+                self.version
+            ));
+        }
+        Ok(())
+    }
+
+    /// The actuator endpoint of Zeebe backups.
+    pub fn runtime_endpoint(&self) -> &'static str {
+        if self.version.is_unified() { "backupRuntime" } else { "backups" }
+    }
+
+    /// The web apps that back themselves up.
+    pub fn apps(&self) -> Vec<App> {
+        let mut apps = match (self.version.is_unified(), self.storage) {
+            (_, Storage::Rdbms) => return Vec::new(),
+            (true, _) => vec![App::History],
+            (false, _) => vec![App::Operate, App::Tasklist],
+        };
+        apps.extend(self.optimize.then_some(App::Optimize));
+        apps
+    }
+
+    /// Where the brokers' exporters write.
+    pub fn exports(&self) -> Exports {
+        let direct = (self.version.is_unified() && self.storage != Storage::Rdbms).then_some(App::History);
+        // Since 8.8 only Optimize still reads records, so the old exporter runs only beside it.
+        Exports { records: self.storage != Storage::Rdbms && (direct.is_none() || self.optimize), direct }
+    }
+
     /// The table that points a daemon at it, its parts lying under path prefixes of `base`.
     pub fn daemon_table(&self, base: &str) -> String {
         let base = base.trim_end_matches('/');
         let name = &self.name;
-        let optimize =
-            if self.optimize { format!("optimize = \"{base}/optimize\"\n") } else { String::new() };
-        format!(
-            "[clusters.{name}.self_managed]\n\
-             zeebe = \"{base}/zeebe\"\n\
-             operate = \"{base}/operate\"\n\
-             tasklist = \"{base}/tasklist\"\n\
-             {optimize}\
-             rest = \"{base}/rest\"\n\
-             search = {{ url = \"{base}/search\", repository = \"{repository}\", records = \"zeebe-record*\" }}\n",
-            repository = self.repository,
-        )
+        let mut lines = vec![format!("[clusters.{name}.self_managed]")];
+        let mut part = |name: &str| lines.push(format!("{name} = \"{base}/{name}\""));
+        part("zeebe");
+        for app in self.apps().into_iter().filter(|app| *app != App::History) {
+            part(app.name());
+        }
+        part("rest");
+        if self.storage == Storage::Rdbms {
+            lines.push(format!("version = \"8.{}\"", self.version.minor));
+        } else {
+            let records = if self.exports().records { "zeebe-record*" } else { "none" };
+            lines.push(format!(
+                "search = {{ url = \"{base}/search\", repository = \"{}\", records = \"{records}\" }}",
+                self.repository
+            ));
+        }
+        lines.join("\n") + "\n"
     }
 
     /// Where it answers in memory.
@@ -142,23 +196,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_outside_8_2_to_8_7_are_refused_by_name() {
+    fn versions_outside_8_2_4_to_8_10_are_refused_by_name() {
         assert_eq!("8.6".parse(), Ok(Version { minor: 6, patch: 0 }));
+        assert_eq!("8.2".parse(), Ok(Version { minor: 2, patch: 4 }));
+        assert_eq!("8.10.1".parse(), Ok(Version { minor: 10, patch: 1 }));
         assert!("8.4.7".parse::<Version>().is_ok_and(Version::has_soft_pause));
         assert!("8.4.6".parse::<Version>().is_ok_and(|v| !v.has_soft_pause()));
+        for wrong in ["8.2.3", "8.1", "8.11", "9.0", "8.6.0.1", "8"] {
+            let error =
+                format!("`{wrong}` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0");
+            assert_eq!(wrong.parse::<Version>(), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_relational_database_before_8_9_is_refused() {
+        let config = Config { storage: Storage::Rdbms, ..Config::named("orders") };
         assert_eq!(
-            "8.10".parse::<Version>(),
-            Err("`8.10` is not a version the simulation speaks: write 8.2 to 8.7, as in 8.6.0".into())
+            config.check(),
+            Err("Camunda 8.6.0 has no rdbms storage, which came with 8.9: write elasticsearch or opensearch"
+                .into())
         );
+        assert_eq!(Config { version: Version { minor: 9, patch: 0 }, ..config }.check(), Ok(()));
+        assert_eq!(
+            "oracle".parse::<Storage>(),
+            Err("`oracle` is not a storage the simulation has: write elasticsearch, opensearch or rdbms"
+                .into())
+        );
+    }
+
+    fn parts(config: &Config) -> toml::Table {
+        let table: toml::Table = toml::from_str(&config.daemon_table("http://127.0.0.1:9700/")).unwrap();
+        table["clusters"]["orders"]["self_managed"].as_table().unwrap().clone()
     }
 
     #[test]
     fn the_daemon_table_names_every_part() {
         let config = Config { optimize: true, ..Config::named("orders") };
-        let table: toml::Table = toml::from_str(&config.daemon_table("http://127.0.0.1:9700/")).unwrap();
-        let parts = &table["clusters"]["orders"]["self_managed"];
+        let parts = parts(&config);
         assert_eq!(parts["zeebe"].as_str(), Some("http://127.0.0.1:9700/zeebe"));
         assert_eq!(parts["optimize"].as_str(), Some("http://127.0.0.1:9700/optimize"));
         assert_eq!(parts["search"]["records"].as_str(), Some("zeebe-record*"));
+    }
+
+    #[test]
+    fn since_8_8_the_daemon_table_has_no_operate_and_no_tasklist() {
+        let config = Config { version: Version { minor: 8, patch: 0 }, ..Config::named("orders") };
+        let without = parts(&config);
+        assert_eq!(without.keys().collect::<Vec<_>>(), ["rest", "search", "zeebe"]);
+        assert_eq!(without["search"]["records"].as_str(), Some("none"));
+        let with = parts(&Config { optimize: true, ..config.clone() });
+        assert_eq!(with["search"]["records"].as_str(), Some("zeebe-record*"));
+        let version = Version { minor: 10, patch: 0 };
+        let database = parts(&Config { storage: Storage::Rdbms, version, ..config });
+        assert_eq!(database.keys().collect::<Vec<_>>(), ["rest", "version", "zeebe"]);
+        assert_eq!(database["version"].as_str(), Some("8.10"));
     }
 }

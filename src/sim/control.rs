@@ -117,7 +117,7 @@ impl Cluster {
                 if !parts.is_empty() {
                     one[app.name()] = json!({
                         "parts": parts.len(),
-                        "complete": Self::app_state(app, &parts) == WebAppState::Completed,
+                        "complete": self.app_state(app, &parts) == WebAppState::Completed,
                     });
                 }
             }

@@ -4,7 +4,7 @@
 //! a request that matches WHEN and then breaks something in the model or on the way; it never replaces an answer by
 //! one the product would not give in that state. Must not act itself: `strike.rs` does.
 //!
-//! WHEN is `now`, a part (`zeebe operate tasklist optimize search rest`), or one kind of request: `pause resume
+//! WHEN is `now`, a part (`zeebe operate tasklist optimize history search rest`), or one kind of request: `pause resume
 //! partitions info health cluster topology zeebe-post zeebe-get zeebe-list zeebe-delete` (`operate-` and so on
 //! likewise) `search-put search-get search-status search-delete search-indices search-repository`. `records` stands
 //! for `search-put` and the other requests about snapshots. TIMES is how often it happens, 1 unless told, `*` for
@@ -67,11 +67,11 @@ pub enum What {
     Heal,
 }
 
-/// The parts of a cluster, as path prefixes.
-pub const PARTS: [&str; 6] = ["zeebe", "operate", "tasklist", "optimize", "search", "rest"];
+/// The parts of a cluster: path prefixes, and the history, which lies under that of the broker.
+pub const PARTS: [&str; 7] = ["zeebe", "operate", "tasklist", "optimize", "history", "search", "rest"];
 
 /// Every kind of request, as the counters name them.
-pub const ENDPOINTS: [&str; 36] = [
+pub const ENDPOINTS: [&str; 41] = [
     "pause",
     "resume",
     "partitions",
@@ -98,6 +98,11 @@ pub const ENDPOINTS: [&str; 36] = [
     "optimize-list",
     "optimize-delete",
     "optimize-other",
+    "history-post",
+    "history-get",
+    "history-list",
+    "history-delete",
+    "history-other",
     "search-put",
     "search-get",
     "search-status",
@@ -129,8 +134,8 @@ impl Fault {
         Self { when: when.to_owned(), what, times: Some(1), skip: 0 }
     }
 
-    /// Whether it waits for this kind of request to this part.
-    fn awaits(&self, part: &str, endpoint: &str) -> bool {
+    /// Whether it waits for this kind of request to one of these parts.
+    fn awaits(&self, parts: &[&str], endpoint: &str) -> bool {
         let begins = matches!(
             self.what,
             What::Stall(_) | What::Fail | What::Conflict | What::FailedShard | What::Unassigned | What::Empty
@@ -139,8 +144,8 @@ impl Fault {
             when if when == endpoint => true,
             "records" | "search" if begins => endpoint == "search-put",
             "records" => matches!(endpoint, "search-put" | "search-get" | "search-status" | "search-delete"),
-            when if when == part && begins => endpoint.strip_prefix(part) == Some("-post"),
-            when => when == part,
+            when if begins && parts.contains(&when) => endpoint.strip_prefix(when) == Some("-post"),
+            when => parts.contains(&when),
         }
     }
 }
@@ -159,10 +164,10 @@ impl Faults {
         self.armed.push(fault);
     }
 
-    /// What happens at this request.
-    pub fn strike(&mut self, part: &str, endpoint: &str) -> Vec<What> {
+    /// What happens at this request to a part that goes by these names.
+    pub fn strike(&mut self, parts: &[&str], endpoint: &str) -> Vec<What> {
         let mut struck = Vec::new();
-        for fault in self.armed.iter_mut().filter(|f| f.awaits(part, endpoint)) {
+        for fault in self.armed.iter_mut().filter(|f| f.awaits(parts, endpoint)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
                 continue;
@@ -289,15 +294,15 @@ mod tests {
         }
         let mut struck = Vec::new();
         for _ in 0..5 {
-            struck.push(faults.strike("zeebe", "zeebe-get").len());
+            struck.push(faults.strike(&["zeebe"], "zeebe-get").len());
         }
         assert_eq!(struck, [0, 1, 1, 0, 0]);
         assert_eq!(
-            faults.strike("operate", "operate-get"),
+            faults.strike(&["operate"], "operate-get"),
             [],
             "a stall waits for the beginning of a backup"
         );
-        assert_eq!(faults.strike("operate", "operate-post"), [What::Stall(Some(Duration::from_secs(3)))]);
+        assert_eq!(faults.strike(&["operate"], "operate-post"), [What::Stall(Some(Duration::from_secs(3)))]);
         assert_eq!(faults.waiting(), 0);
     }
 
@@ -315,7 +320,7 @@ mod tests {
             (
                 "zebra.stall",
                 "`zebra` in the fault `zebra.stall` is no part or kind of request: write one of zeebe, operate, \
-                 tasklist, optimize, search, rest",
+                 tasklist, optimize, history, search, rest",
             ),
             (
                 "zeebe.sulk",

@@ -1,14 +1,15 @@
-//! A web app's importer and the documents it makes of exported records.
+//! A web app's documents and how they come about.
 //!
-//! Owns, per web app, which records went into which of its indices and the import position it has stored. Documents
+//! Until 8.7 every web app imports exported records; since 8.8 the exporter writes the documents of Operate and
+//! Tasklist (`App::History`) itself, and only Optimize imports. Owns, per web app, which records went into which of its indices and the import position it has stored. Documents
 //! are written first and the import position later, so after a restart some records are imported again; the writes
 //! are upserts, so that is no double. It skips every record at or before its import position without looking at
 //! it: that is how records of a restored cluster can vanish. Must not know the broker.
 
-use super::content::Content;
+use super::content::{Content, Span};
 use super::history::Value;
 
-/// A web app that imports exported records.
+/// A web app that shows what the brokers did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum App {
     /// Operate.
@@ -17,49 +18,65 @@ pub enum App {
     Tasklist,
     /// Optimize.
     Optimize,
+    /// Operate and Tasklist since 8.8: one set of indices, one backup.
+    History,
 }
 
 impl App {
     /// Every web app.
-    pub const ALL: [Self; 3] = [Self::Operate, Self::Tasklist, Self::Optimize];
+    pub const ALL: [Self; 4] = [Self::Operate, Self::Tasklist, Self::Optimize, Self::History];
 
-    /// Its name in paths and snapshot names.
+    /// Its name in paths, counters and faults.
     pub fn name(self) -> &'static str {
         match self {
             Self::Operate => "operate",
             Self::Tasklist => "tasklist",
             Self::Optimize => "optimize",
+            Self::History => "history",
         }
     }
 
-    /// How many snapshots its backup has.
+    /// What the names of its snapshots begin with; the backup id follows.
+    pub fn snapshot_prefix(self) -> &'static str {
+        match self {
+            Self::Operate => "camunda_operate_",
+            Self::Tasklist => "camunda_tasklist_",
+            Self::Optimize => "camunda_optimize_",
+            Self::History => "camunda_webapps_",
+        }
+    }
+
+    /// How many snapshots its backup has at most; the last of the history is of archives, and not in every version.
     pub fn parts(self) -> u32 {
-        if self == Self::Optimize { 2 } else { 6 }
+        match self {
+            Self::Operate | Self::Tasklist => 6,
+            Self::Optimize => 2,
+            Self::History => 7,
+        }
     }
 
     /// The indices its documents about `value` lie in, if it imports them.
     pub fn slot(self, value: Value) -> Option<Slot> {
         match (self, value) {
-            (_, Value::ProcessInstance) => Some(Slot::Main),
-            (Self::Tasklist, Value::Job) | (Self::Optimize, Value::Variable | Value::Process) => {
-                Some(Slot::Main)
-            }
-            (Self::Operate, Value::Job | Value::Variable) | (Self::Tasklist, Value::Variable) => {
-                Some(Slot::Details)
-            }
-            (Self::Operate | Self::Tasklist, Value::Process) => Some(Slot::Reference),
+            (_, Value::ProcessInstance)
+            | (Self::Tasklist | Self::History, Value::Job)
+            | (Self::Optimize, Value::Variable | Value::Process) => Some(Slot::Main),
+            (Self::Operate, Value::Job | Value::Variable)
+            | (Self::Tasklist | Self::History, Value::Variable) => Some(Slot::Details),
+            (Self::Operate | Self::Tasklist | Self::History, Value::Process) => Some(Slot::Reference),
             _ => None,
         }
     }
 
     /// What part `number` of its backup holds. Positions come first, so that a copy never claims to have imported
-    /// more than its documents show; two parts hold archives, of which the simulation has none.
+    /// more than its documents show; the history has none, its position lies in the broker. Some parts hold archives,
+    /// of which the simulation has none.
     pub fn part(self, number: u32) -> PartOf {
         match (self, number) {
-            (_, 1) => PartOf::Positions,
+            (Self::Operate | Self::Tasklist | Self::Optimize, 1) => PartOf::Positions,
             (_, 2) => PartOf::Documents(Slot::Main),
-            (Self::Operate | Self::Tasklist, 4) => PartOf::Documents(Slot::Details),
-            (Self::Operate | Self::Tasklist, 6) => PartOf::Documents(Slot::Reference),
+            (Self::Operate | Self::Tasklist | Self::History, 4) => PartOf::Documents(Slot::Details),
+            (Self::Operate | Self::Tasklist | Self::History, 6) => PartOf::Documents(Slot::Reference),
             _ => PartOf::Nothing,
         }
     }
@@ -128,6 +145,23 @@ impl Imported {
         *reached = (*reached).max(records.end());
     }
 
+    /// Takes what the exporter writes straight into it.
+    pub fn write(&mut self, partition: usize, span: Span) {
+        for content in self.slots.iter_mut().filter_map(|slot| slot.get_mut(partition)) {
+            content.insert(span);
+        }
+        for position in [&mut self.reached, &mut self.stored] {
+            if let Some(position) = position.get_mut(partition) {
+                *position = (*position).max(span.to);
+            }
+        }
+    }
+
+    /// Last position that every slot of a partition has got to.
+    pub fn end(&self, partition: usize) -> u64 {
+        self.slots.iter().filter_map(|slot| slot.get(partition)).map(Content::end).min().unwrap_or(0)
+    }
+
     /// Stores how far it got.
     pub fn store_positions(&mut self) {
         self.stored.clone_from(&self.reached);
@@ -178,7 +212,6 @@ impl Imported {
 
 #[cfg(test)]
 mod tests {
-    use super::super::content::Span;
     use super::*;
 
     #[test]

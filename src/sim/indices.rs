@@ -1,6 +1,7 @@
 //! The indices of the search engine, and patterns over their names.
 //!
-//! Owns which index belongs to which part of which web app, with the names of a real 8.6.0.
+//! Owns which index belongs to which part of which web app, with the names of a real 8.6.0 and, from
+//! 8.8 on, those of its sources.
 
 use super::importer::App;
 
@@ -67,6 +68,33 @@ pub fn of_part(app: App, number: u32) -> &'static [&'static str] {
             "tasklist-migration-steps-repository-1.1.0_",
             "tasklist-metric-8.3.0_",
         ],
+        (App::History, 1) => {
+            &["operate-import-position-8.3.0_", "tasklist-import-position-8.2.0_", "camunda-metadata-8.8.0_"]
+        }
+        (App::History, 2) => &["operate-list-view-8.3.0_", "tasklist-task-8.8.0_"],
+        (App::History, 4) => &[
+            "operate-incident-8.3.1_",
+            "operate-job-8.6.0_",
+            "operate-variable-8.3.0_",
+            "operate-flownode-instance-8.3.1_",
+            "operate-message-8.5.0_",
+            "operate-event-8.3.0_",
+            "operate-sequence-flow-8.3.0_",
+            "operate-decision-instance-8.3.0_",
+            "tasklist-task-variable-8.3.0_",
+            "camunda-usage-metric-8.8.0_",
+        ],
+        (App::History, 6) => &[
+            "operate-process-8.3.0_",
+            "operate-decision-8.3.0_",
+            "operate-decision-requirements-8.3.0_",
+            "tasklist-form-8.4.0_",
+            "camunda-user-8.8.0_",
+            "camunda-role-8.8.0_",
+            "camunda-tenant-8.8.0_",
+            "camunda-authorization-8.8.0_",
+            "camunda-web-session-8.8.0_",
+        ],
         (App::Optimize, 1) => &["optimize-position-based-import-index_v3", "optimize-settings_v2"],
         (App::Optimize, 2) => &["optimize-process-definition_v6", "optimize-process-instance-order_v8"],
         _ => &[],
@@ -75,17 +103,16 @@ pub fn of_part(app: App, number: u32) -> &'static [&'static str] {
 
 /// What a web app asks the search engine to take for part `number`: its indices, or their dated archives.
 pub fn patterns_of_part(app: App, number: u32) -> Vec<String> {
-    if app != App::Optimize && matches!(number, 3 | 5) {
+    if app != App::Optimize && matches!(number, 3 | 5 | 7) {
         let live = of_part(app, number - 1);
         return live.iter().flat_map(|name| [format!("{name}*"), format!("-{name}")]).collect();
     }
     of_part(app, number).iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Which part of which web app an index lies in.
-pub fn part_of(name: &str) -> Option<(App, u32)> {
-    App::ALL
-        .into_iter()
+/// Which part of which of these web apps an index lies in.
+pub fn part_of(name: &str, apps: impl IntoIterator<Item = App>) -> Option<(App, u32)> {
+    apps.into_iter()
         .flat_map(|app| (1..=app.parts()).map(move |number| (app, number)))
         .find(|(app, number)| of_part(*app, *number).contains(&name))
 }
@@ -125,8 +152,9 @@ mod tests {
 
     #[test]
     fn every_index_knows_its_part() {
-        assert_eq!(part_of("operate-import-position-8.3.0_"), Some((App::Operate, 1)));
-        assert_eq!(part_of("tasklist-variable-8.3.0_"), Some((App::Tasklist, 4)));
-        assert_eq!(part_of("zeebe-record_job_8.6.0_2026-11-23"), None);
+        assert_eq!(part_of("operate-import-position-8.3.0_", App::ALL), Some((App::Operate, 1)));
+        assert_eq!(part_of("tasklist-variable-8.3.0_", App::ALL), Some((App::Tasklist, 4)));
+        assert_eq!(part_of("operate-list-view-8.3.0_", [App::History]), Some((App::History, 2)));
+        assert_eq!(part_of("zeebe-record_job_8.6.0_2026-11-23", App::ALL), None);
     }
 }

@@ -102,9 +102,9 @@ impl Cluster {
     /// A cluster that has been running for a while.
     pub fn new(config: Config, now: Instant) -> Self {
         let mut random = Random::new(config.seed);
-        let apps: Vec<App> =
-            App::ALL.into_iter().filter(|app| *app != App::Optimize || config.optimize).collect();
-        let world = World::new(now, config.partitions.max(1), &apps, config.load, &mut random);
+        let apps = config.apps();
+        let (partitions, exports) = (config.partitions.max(1), config.exports());
+        let world = World::new(now, partitions, &apps, exports, config.load, &mut random);
         Self {
             world,
             repositories: [(config.repository.clone(), Repository::default())].into(),
@@ -220,6 +220,8 @@ impl Cluster {
     pub fn restart_broker(&mut self, down: Duration) {
         self.broker_down = true;
         self.change_leader();
+        // Since 8.8 the history's queue lies in the memory of the same process.
+        self.forget_queue(App::History);
         self.at(down, Timer::BrokerUp);
     }
 
@@ -273,7 +275,7 @@ impl Cluster {
     pub fn pieces_of(&self, id: i64) -> Vec<Piece> {
         let belongs = |name: &str| {
             name == format!("camunda_zeebe_records_backup_{id}")
-                || App::ALL.iter().any(|app| name.starts_with(&format!("camunda_{}_{id}_", app.name())))
+                || App::ALL.iter().any(|app| name.starts_with(&format!("{}{id}_", app.snapshot_prefix())))
         };
         let snapshots = self.repositories.values().flat_map(|r| &r.snapshots);
         let ended = snapshots.filter(|s| s.state != SnapshotState::InProgress && belongs(&s.name));

@@ -27,6 +27,15 @@
 //! - *No pause*: a hole if the broker takes its snapshot between records and Zeebe, else luck; the count says which.
 //! - *No records*: a hole from the beginning up to `A`.
 //!
+//! Since 8.8 the exporter writes what Operate and Tasklist show straight away, so there is no import position, and `W`
+//! is what the history's documents have got to, each part at its own instant. Only what lies after `A` is exported
+//! again, so `A <= W` must hold as well as `W <= C`:
+//!
+//! - *Right*: pause, history, Optimize, records, Zeebe. Nothing is acknowledged from before the first part on.
+//! - *History before the pause*, the order until 8.7: the acknowledgement moves on, and once the broker has taken its
+//!   snapshot, what lies in `W+1..=A` is in neither copy.
+//! - *Zeebe before the history*: `C < W`, documents of instances that no broker remembers.
+//!
 //! After the catch-up some load runs on the restored cluster, since part of the damage only shows then.
 
 use super::broker::{BrokerCopy, Partition};
@@ -63,12 +72,14 @@ pub struct Tally {
     pub tasklist: usize,
     /// Updates of Optimize's documents.
     pub optimize: usize,
+    /// Updates of what Operate and Tasklist show since 8.8.
+    pub history: usize,
 }
 
 impl Tally {
     /// The sum.
     pub fn total(self) -> usize {
-        self.broker + self.records + self.operate + self.tasklist + self.optimize
+        self.broker + self.records + self.operate + self.tasklist + self.optimize + self.history
     }
 
     fn of(&mut self, app: App) -> &mut usize {
@@ -76,6 +87,7 @@ impl Tally {
             App::Operate => &mut self.operate,
             App::Tasklist => &mut self.tasklist,
             App::Optimize => &mut self.optimize,
+            App::History => &mut self.history,
         }
     }
 }
@@ -94,10 +106,10 @@ pub struct Restored {
     pub sequence_gaps: usize,
     /// Sequence numbers there twice.
     pub sequence_doubles: usize,
-    /// Instances that Operate shows active and the broker does not know, because it forgot them or because the
+    /// Instances that Operate, or the history, shows active and the broker does not know, because it forgot them or because the
     /// record of their end is lost.
     pub unknown_to_broker: usize,
-    /// Live instances that Operate does not show active.
+    /// Live instances that they do not show active.
     pub missing_in_operate: usize,
     /// Live instances of the restored brokers.
     pub instances: usize,
@@ -154,7 +166,7 @@ pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
             Some(copy) => Partition::restored(copy, old.histories.clone()),
             None => Partition::empty(index, old.histories.clone()),
         });
-    World::of(partitions.collect(), records, apps, now)
+    World::of(partitions.collect(), records, apps, before.exports, now)
 }
 
 /// Restores the pieces beside the cluster, lives on, and counts.
@@ -167,10 +179,10 @@ pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
         }
     }
     for (index, partition) in world.partitions.iter().enumerate() {
-        let copied = world.apps.values().map(|app| app.position(index)).min().unwrap_or(0);
+        let copied = copied_up_to(&world, index);
+        let written = first_written(&world, index).cloned().unwrap_or_default();
         for (timeline, record) in lived(partition) {
-            let known =
-                world.records.get(index).and_then(|r| r.timeline_at(record.position)) == Some(timeline);
+            let known = written.timeline_at(record.position) == Some(timeline);
             restored.exported_again += usize::from(!known);
             let start = record.value == Value::ProcessInstance && record.intent == Intent::Created;
             restored.started_in_window += usize::from(start && record.position > copied);
@@ -202,7 +214,9 @@ pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
             let there = |content: Option<&Content>| {
                 usize::from(content.and_then(|c| c.timeline_at(record.position)) != Some(timeline))
             };
-            restored.lost.records += there(world.records.get(index));
+            if world.exports.records {
+                restored.lost.records += there(world.records.get(index));
+            }
             for (app, imported) in &world.apps {
                 if let Some(slot) = app.slot(record.value) {
                     *restored.lost.of(*app) += there(imported.documents(slot, index));
@@ -211,12 +225,15 @@ pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
         }
     }
     restored.missing_in_operate = missing_in_operate(&world);
-    (restored.sequence_gaps, restored.sequence_doubles) = sequences(&world);
+    if world.exports.records {
+        (restored.sequence_gaps, restored.sequence_doubles) = sequences(&world);
+    }
     restored
 }
 
 fn missing_pieces(before: &World, pieces: &[Piece]) -> usize {
-    let mut missing = usize::from(!pieces.iter().any(|p| matches!(p, Piece::Records(_))));
+    let no_records = !pieces.iter().any(|p| matches!(p, Piece::Records(_)));
+    let mut missing = usize::from(before.exports.records && no_records);
     for index in 0..before.partitions.len() {
         let there = |p: &Piece| matches!(p, Piece::Broker(copy) if copy.partition == index);
         missing += usize::from(!pieces.iter().any(there));
@@ -265,10 +282,31 @@ fn live(world: &World) -> BTreeSet<u64> {
     world.partitions.iter().flat_map(|p| p.state.live.keys().copied()).collect()
 }
 
-/// Instances that Operate's lists show active.
+/// What the exporters of a partition write first: the records, or what the web apps show.
+fn first_written(world: &World, index: usize) -> Option<&Content> {
+    if world.exports.records {
+        return world.records.get(index);
+    }
+    world.exports.direct.and_then(|app| world.apps.get(&app)?.documents(Slot::Main, index))
+}
+
+/// The last position that every web app had got to when it was copied.
+fn copied_up_to(world: &World, index: usize) -> u64 {
+    let copied = world.apps.iter().map(|(app, imported)| {
+        if world.exports.direct == Some(*app) { imported.end(index) } else { imported.position(index) }
+    });
+    copied.min().unwrap_or(0)
+}
+
+/// The web app whose lists are looked at.
+fn lists(world: &World) -> Option<&Imported> {
+    world.apps.get(&App::Operate).or_else(|| world.apps.get(&App::History))
+}
+
+/// Instances that its lists show active.
 fn shown_active(world: &World) -> BTreeSet<u64> {
     let mut active = BTreeSet::new();
-    let Some(operate) = world.apps.get(&App::Operate) else { return active };
+    let Some(operate) = lists(world) else { return active };
     for (index, partition) in world.partitions.iter().enumerate() {
         let spans = operate.documents(Slot::Main, index).map_or(&[][..], Content::spans);
         for record in spans.iter().flat_map(|s| partition.histories.own(s.timeline, s.from, s.to)) {
@@ -283,7 +321,7 @@ fn shown_active(world: &World) -> BTreeSet<u64> {
 }
 
 fn missing_in_operate(world: &World) -> usize {
-    if !world.apps.contains_key(&App::Operate) {
+    if lists(world).is_none() {
         return 0;
     }
     let shown = shown_active(world);

@@ -261,7 +261,8 @@ impl Cluster {
             }
             pieces.push(Piece::Records(records));
         }
-        let parts: BTreeSet<(App, u32)> = names.iter().filter_map(|name| part_of(name)).collect();
+        let apps = || self.world.apps.keys().copied();
+        let parts: BTreeSet<(App, u32)> = names.iter().filter_map(|name| part_of(name, apps())).collect();
         for (app, number) in parts {
             if let Some(imported) = self.world.apps.get(&app) {
                 let part = if doomed { PartCopy::Nothing } else { imported.copy(app.part(number)) };

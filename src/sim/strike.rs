@@ -60,6 +60,7 @@ impl Cluster {
             match *what {
                 What::BrokerRestart(down) => self.restart_broker(down),
                 What::LeaderChange => self.change_leader(),
+                What::Kill(down) if part == App::History.name() => self.restart_broker(down),
                 What::Kill(down) => {
                     if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
                         self.restart_app(app, down);
@@ -76,7 +77,7 @@ impl Cluster {
     fn spoil_app(&mut self, part: &str, fate: Fate) {
         if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
             // One in the middle, so that something is there before and something is missing after.
-            self.spoil_part(app, app.parts() / 2, fate);
+            self.spoil_part(app, app.parts().div_ceil(2), fate);
         }
     }
 
@@ -84,6 +85,7 @@ impl Cluster {
         let name = match part {
             "operate" => "operate-variable-8.3.0_2020-01-01",
             "tasklist" => "tasklist-task-8.5.0_2020-01-01",
+            "history" => "operate-list-view-8.3.0_2020-01-01",
             _ => "zeebe-record-unassigned",
         };
         if !self.extra_indices.iter().any(|i| i.name == name) {

@@ -13,6 +13,8 @@ pub struct Timing {
     pub part: Duration,
     /// Between two parts, and before the first: a web app knows nothing of its backup meanwhile.
     pub part_gap: Duration,
+    /// How long the history waits for a part that does not come, before it says so.
+    pub incomplete_check: Duration,
     /// A snapshot taken directly at the search engine.
     pub snapshot: Duration,
     /// From the deletion of a web app's backup until its first part is gone.
@@ -42,6 +44,7 @@ impl Default for Timing {
             answer: ms(5),
             part: ms(95),
             part_gap: ms(40),
+            incomplete_check: Duration::from_mins(5),
             snapshot: ms(100),
             delete_begins: ms(550),
             delete_part: ms(100),
@@ -65,6 +68,7 @@ impl Timing {
             &mut self.answer,
             &mut self.part,
             &mut self.part_gap,
+            &mut self.incomplete_check,
             &mut self.snapshot,
             &mut self.delete_begins,
             &mut self.delete_part,

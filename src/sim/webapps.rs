@@ -4,11 +4,12 @@
 //! queue was lost stays incomplete for ever, and a deleted one is still there until its parts are gone. Must not
 //! know requests.
 
-use super::config::Engine;
+use super::config::{Storage, Version};
 use super::importer::App;
 use super::indices;
 use super::model::{Cluster, Timer};
 use super::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
+use super::world::span;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -53,6 +54,18 @@ pub enum WebAppState {
     Failed,
 }
 
+impl WebAppState {
+    /// The web apps' word.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Incomplete => "INCOMPLETE",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 impl Cluster {
     /// Begins a web app's backup and returns the names of the snapshots to come.
     pub fn begin_app_backup(&mut self, app: App, id: i64) -> Result<Vec<String>, WebAppRefusal> {
@@ -71,11 +84,12 @@ impl Cluster {
         if !memory.queue.is_empty() {
             return Err(WebAppRefusal::Busy);
         }
-        memory.queue.extend((1..=app.parts()).map(|number| (id, number)));
+        let parts = parts_in(self.config.version, app);
+        memory.queue.extend((1..=parts).map(|number| (id, number)));
         if memory.running.is_empty() {
             self.at(self.config.timing.part_gap, Timer::NextPart(app));
         }
-        Ok((1..=app.parts()).map(|number| self.part_name(app, id, number)).collect())
+        Ok((1..=parts).map(|number| self.part_name(app, id, number)).collect())
     }
 
     /// Deletes a web app's backup, part by part and later; parts that are not taken yet will be.
@@ -93,15 +107,15 @@ impl Cluster {
 
     /// The parts there are of one backup, oldest first.
     pub fn parts_taken(&self, app: App, id: i64) -> Result<Vec<&Snapshot>, SnapshotRefusal> {
-        self.snapshots(&self.config.repository, &format!("camunda_{}_{id}_*", app.name()))
+        self.snapshots(&self.config.repository, &format!("{}{id}_*", app.snapshot_prefix()))
     }
 
     /// Ids of the backups a web app finds, newest first.
     pub fn app_backup_ids(&self, app: App) -> Result<Vec<i64>, SnapshotRefusal> {
-        let prefix = format!("camunda_{}_", app.name());
+        let prefix = app.snapshot_prefix();
         let mut ids = Vec::new();
         for snapshot in self.snapshots(&self.config.repository, &format!("{prefix}*"))?.iter().rev() {
-            let rest = snapshot.name.strip_prefix(&prefix).unwrap_or("");
+            let rest = snapshot.name.strip_prefix(prefix).unwrap_or("");
             let id = rest.split('_').next().and_then(|text| text.parse().ok());
             ids.extend(id.filter(|id| !ids.contains(id)));
         }
@@ -109,15 +123,19 @@ impl Cluster {
     }
 
     /// What the parts there are add up to.
-    pub fn app_state(app: App, parts: &[&Snapshot]) -> WebAppState {
+    pub fn app_state(&self, app: App, parts: &[&Snapshot]) -> WebAppState {
         let any = |state| parts.iter().any(|s| s.state == state);
-        let (found, expected) = (parts.len(), app.parts() as usize);
+        let (found, expected) = (parts.len(), parts_in(self.config.version, app) as usize);
         if any(SnapshotState::Partial) || found > expected {
             WebAppState::Failed
         } else if any(SnapshotState::InProgress) {
             WebAppState::InProgress
         } else if found < expected {
-            WebAppState::Incomplete
+            // The history waits a while for the next part before it says that none will come.
+            let waited = parts.iter().filter_map(|s| s.ended).max().map(|ended| self.now - ended);
+            let patient = app == App::History
+                && waited.is_none_or(|waited| waited < span(self.config.timing.incomplete_check));
+            if patient { WebAppState::InProgress } else { WebAppState::Incomplete }
         } else {
             WebAppState::Completed
         }
@@ -125,22 +143,29 @@ impl Cluster {
 
     /// Operate on OpenSearch does not know the state of a running snapshot.
     pub fn cannot_read_running(&self, app: App) -> bool {
-        app == App::Operate && self.config.engine == Engine::OpenSearch
+        app == App::Operate && self.config.storage == Storage::OpenSearch
     }
 
     /// Kills a web app and starts it again after `down`: its queue is gone, what the search engine has begun
     /// goes on.
     pub fn restart_app(&mut self, app: App, down: Duration) {
         if let Some(memory) = self.apps.get_mut(&app) {
-            memory.queue.clear();
-            memory.running.clear();
             memory.down = true;
         }
         self.at(down, Timer::AppUp(app));
-        self.timers.retain(|_, timer| !matches!(timer, Timer::NextPart(other) if *other == app));
+        self.forget_queue(app);
         if let Some(imported) = self.world.apps.get_mut(&app) {
             imported.restart();
         }
+    }
+
+    /// The parts that are not begun yet never will be.
+    pub(super) fn forget_queue(&mut self, app: App) {
+        if let Some(memory) = self.apps.get_mut(&app) {
+            memory.queue.clear();
+            memory.running.clear();
+        }
+        self.timers.retain(|_, timer| !matches!(timer, Timer::NextPart(other) if *other == app));
     }
 
     /// Something is to go wrong with part `number` of the next backup of `app`.
@@ -151,14 +176,15 @@ impl Cluster {
     }
 
     pub(super) fn next_part(&mut self, app: App) {
-        let at_once = app == App::Optimize && self.config.engine == Engine::OpenSearch;
+        let at_once = app == App::Optimize && self.config.storage == Storage::OpenSearch;
         let Some(memory) = self.apps.get_mut(&app) else { return };
         let Some((id, number)) = memory.queue.pop_front() else { return };
         let fate = memory.fate.take_if(|(part, _)| *part == number).map(|(_, fate)| fate);
         let request = SnapshotRequest {
             indices: indices::patterns_of_part(app, number),
             metadata: Some(serde_json::json!({
-                "backupId": id, "version": self.app_version(app), "partNo": number, "partCount": app.parts(),
+                "backupId": id, "version": self.app_version(app), "partNo": number,
+                "partCount": parts_in(self.config.version, app),
             })),
             ..SnapshotRequest::default()
         };
@@ -215,7 +241,8 @@ impl Cluster {
     }
 
     fn part_name(&self, app: App, id: i64, number: u32) -> String {
-        format!("camunda_{}_{id}_{}_part_{number}_of_{}", app.name(), self.app_version(app), app.parts())
+        let parts = parts_in(self.config.version, app);
+        format!("{}{id}_{}_part_{number}_of_{parts}", app.snapshot_prefix(), self.app_version(app))
     }
 
     fn uneven(&mut self, duration: Duration) -> Duration {
@@ -227,4 +254,10 @@ impl Cluster {
         self.timers.retain(|_, timer| !matches!(timer, Timer::Copy(other) if *other == key));
         self.copy_documents(key);
     }
+}
+
+/// How many snapshots a backup has in that version.
+fn parts_in(version: Version, app: App) -> u32 {
+    let without_last = app == App::History && version.minor < 9;
+    app.parts() - u32::from(without_last)
 }

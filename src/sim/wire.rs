@@ -113,7 +113,9 @@ impl Cluster {
         let (part, rest) = split_part(&request.path);
         let endpoint = endpoint_of(part, request.method, rest);
         *self.seen.entry(endpoint).or_default() += 1;
-        let struck = self.faults.strike(part, endpoint);
+        // The history answers at the broker's address.
+        let served = if endpoint.starts_with("history-") { App::History.name() } else { part };
+        let struck = self.faults.strike(&[served, part], endpoint);
         let carried = |carried| Reply { after: Duration::ZERO, carried };
         if struck.contains(&What::Refuse) {
             return carried(Carried::Refused);
@@ -121,7 +123,7 @@ impl Cluster {
         if struck.contains(&What::DropRequest) {
             return carried(Carried::Lost);
         }
-        self.strike_before(part, &struck);
+        self.strike_before(served, &struck);
         if self.is_down(part) {
             return carried(Carried::Refused);
         }
@@ -134,7 +136,7 @@ impl Cluster {
             "search" => self.search(request, rest, &struck),
             _ => json_answer(404, JSON, &json!({"error": "no such part", "path": request.path})).into(),
         };
-        self.strike_after(part, &struck);
+        self.strike_after(served, &struck);
         let answer = self.config.timing.answer;
         match acted {
             Acted::Done(response) => deliver(answer, response, &struck),
@@ -212,6 +214,7 @@ fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
             (_, "/info") => "info",
             (_, "/cluster") => "cluster",
             (_, path) if path.starts_with("/health") => "health",
+            (_, path) if path.starts_with("/backupHistory") => backups_endpoint("history", method, path),
             (_, path) => backups_endpoint("zeebe", method, path),
         },
         "operate" | "tasklist" | "optimize" => backups_endpoint(part, method, actuator),
@@ -238,11 +241,14 @@ fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
 }
 
 fn backups_endpoint(part: &str, method: Method, actuator: &str) -> &'static str {
-    let verb = match (method, actuator) {
-        (Method::Post, "/backups") => "post",
-        (Method::Get, "/backups") => "list",
-        (Method::Get, path) if path.starts_with("/backups/") => "get",
-        (Method::Delete, path) if path.starts_with("/backups/") => "delete",
+    let mut segments = actuator.split('/').skip(1);
+    let known = matches!(segments.next(), Some("backups" | "backupRuntime" | "backupHistory"));
+    let verb = match (method, segments.next()) {
+        _ if !known => "other",
+        (Method::Post, None) => "post",
+        (Method::Get, None) => "list",
+        (Method::Get, Some(_)) => "get",
+        (Method::Delete, Some(_)) => "delete",
         _ => "other",
     };
     let name = format!("{part}-{verb}");
@@ -322,6 +328,10 @@ mod tests {
             (Method::Post, "/zeebe/actuator/exporting/pause", "pause"),
             (Method::Get, "/zeebe/actuator/backups/7", "zeebe-get"),
             (Method::Get, "/tasklist/actuator/backups", "tasklist-list"),
+            (Method::Post, "/zeebe/actuator/backupRuntime", "zeebe-post"),
+            (Method::Get, "/zeebe/actuator/backupRuntime/7", "zeebe-get"),
+            (Method::Delete, "/zeebe/actuator/backupHistory/7", "history-delete"),
+            (Method::Get, "/zeebe/actuator/backupHistory", "history-list"),
             (Method::Put, "/search/_snapshot/camunda/camunda_zeebe_records_backup_1", "search-put"),
             (
                 Method::Get,

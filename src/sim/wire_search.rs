@@ -3,7 +3,7 @@
 //! Owns their paths and bodies, as OpenSearch 2.19.1 and Elasticsearch 8.17.0 answered. Must not know what is in the
 //! documents.
 
-use super::config::Engine;
+use super::config::Storage;
 use super::faults::What;
 use super::indices::matches;
 use super::model::{Cluster, Timer};
@@ -54,9 +54,9 @@ impl Cluster {
     }
 
     fn search_type(&self) -> &'static str {
-        match self.config.engine {
-            Engine::OpenSearch => "application/json; charset=UTF-8",
-            Engine::Elasticsearch => "application/json",
+        match self.config.storage {
+            Storage::Elasticsearch => "application/json",
+            _ => "application/json; charset=UTF-8",
         }
     }
 
@@ -85,7 +85,7 @@ impl Cluster {
     }
 
     fn refused(&self, repository: &str, name: &str, refusal: &SnapshotRefusal) -> Response {
-        let elastic = self.config.engine == Engine::Elasticsearch;
+        let elastic = self.config.storage == Storage::Elasticsearch;
         match refusal {
             SnapshotRefusal::NoRepository => {
                 self.search_error(404, "repository_missing_exception", &format!("[{repository}] missing"))
@@ -125,20 +125,20 @@ impl Cluster {
     }
 
     fn engine_info(&self) -> Response {
-        let (version, tagline) = match self.config.engine {
-            Engine::OpenSearch => (
-                json!({
-                    "distribution": "opensearch", "number": "2.19.1", "lucene_version": "9.12.1",
-                    "minimum_wire_compatibility_version": "7.10.0", "minimum_index_compatibility_version": "7.0.0",
-                }),
-                "The OpenSearch Project: https://opensearch.org/",
-            ),
-            Engine::Elasticsearch => (
+        let (version, tagline) = match self.config.storage {
+            Storage::Elasticsearch => (
                 json!({
                     "number": "8.17.0", "build_flavor": "default", "lucene_version": "9.12.0",
                     "minimum_wire_compatibility_version": "7.17.0", "minimum_index_compatibility_version": "7.0.0",
                 }),
                 "You Know, for Search",
+            ),
+            _ => (
+                json!({
+                    "distribution": "opensearch", "number": "2.19.1", "lucene_version": "9.12.1",
+                    "minimum_wire_compatibility_version": "7.10.0", "minimum_index_compatibility_version": "7.0.0",
+                }),
+                "The OpenSearch Project: https://opensearch.org/",
             ),
         };
         let mut body = json!({
@@ -264,7 +264,7 @@ impl Cluster {
         let lenient = request.parameter("ignore_unavailable").as_deref() == Some("true");
         let absent = names.split(',').find(|name| {
             let pattern = name.contains('*') || *name == "_all";
-            let strict = self.config.engine == Engine::OpenSearch && *name != "_all";
+            let strict = self.config.storage == Storage::OpenSearch && *name != "_all";
             (!pattern || strict) && !all.iter().any(|s| matches(name, &s.name))
         });
         match absent {
@@ -286,7 +286,7 @@ impl Cluster {
     fn listed(&self, snapshots: &[&Snapshot]) -> Response {
         let bodies: Vec<Value> = snapshots.iter().map(|s| self.snapshot_body(s)).collect();
         let mut body = json!({"snapshots": bodies});
-        if self.config.engine == Engine::Elasticsearch {
+        if self.config.storage == Storage::Elasticsearch {
             body["total"] = snapshots.len().into();
             body["remaining"] = 0.into();
         }
@@ -306,7 +306,7 @@ impl Cluster {
     }
 
     fn snapshot_body(&self, snapshot: &Snapshot) -> Value {
-        let elastic = self.config.engine == Engine::Elasticsearch;
+        let elastic = self.config.storage == Storage::Elasticsearch;
         let time = |at: Option<crate::domain::Instant>| {
             let at = at.map_or(chrono::DateTime::UNIX_EPOCH, |at| self.shown(at));
             (at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(), at.timestamp_millis())

@@ -6,7 +6,7 @@
 use super::importer::App;
 use super::model::Cluster;
 use super::snapshots::{Snapshot, SnapshotState};
-use super::webapps::{WebAppRefusal, WebAppState};
+use super::webapps::WebAppRefusal;
 use super::wire::{ACTUATOR, Acted, JSON, PROBLEM, WireRequest, empty_answer, json_answer};
 use super::wire_broker::links;
 use crate::clients::{Method, Response};
@@ -205,12 +205,7 @@ impl Cluster {
     }
 
     fn app_backup_body(&self, app: App, id: i64, parts: &[&Snapshot]) -> Value {
-        let state = match Self::app_state(app, parts) {
-            WebAppState::InProgress => "IN_PROGRESS",
-            WebAppState::Incomplete => "INCOMPLETE",
-            WebAppState::Completed => "COMPLETED",
-            WebAppState::Failed => "FAILED",
-        };
+        let state = self.app_state(app, parts).wire();
         let reason = (state == "FAILED").then(|| {
             let named = parts.iter().filter(|s| s.state == SnapshotState::Partial).map(|s| s.name.as_str());
             format!(
@@ -254,6 +249,7 @@ impl Cluster {
                     &json!({"status": status, "message": text, "instance": instance}),
                 )
             }
+            App::History => json_answer(status, JSON, &json!({"message": text})),
             App::Optimize => {
                 let code = match status {
                     404 => "notFoundError",

@@ -1,4 +1,5 @@
 //! The data of a cluster and how it flows: brokers write, exporters copy to the search store, importers read it.
+//! Since 8.8 the exporter writes what the web apps show as well, and nothing reads the records but Optimize.
 //!
 //! Owns partitions, exported records and what the web apps made of them. Must not know requests, backup ids or
 //! snapshot names; restored copies are lived on by this same code.
@@ -19,6 +20,15 @@ const REMEMBERED: usize = 20_000;
 /// Slices a silence between two requests is lived through in, at most.
 const SLICES: i64 = 32;
 
+/// Where the exporters write. They are one here: what one acknowledged, all have.
+#[derive(Clone, Copy, Debug)]
+pub struct Exports {
+    /// To the records, for web apps to import.
+    pub records: bool,
+    /// Straight into what this one shows.
+    pub direct: Option<App>,
+}
+
 /// Everything a cluster stores outside its backups.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -34,6 +44,8 @@ pub struct World {
     pub apps: BTreeMap<App, Imported>,
     /// Instances started so far.
     pub started: u64,
+    /// Where the exporters write.
+    pub exports: Exports,
     arrivals: f64,
     due: Due,
 }
@@ -49,7 +61,14 @@ struct Due {
 
 impl World {
     /// A cluster that has lived a little: some instances, exported, imported, and compacted away.
-    pub fn new(now: Instant, partitions: usize, apps: &[App], load: Load, random: &mut Random) -> Self {
+    pub fn new(
+        now: Instant,
+        partitions: usize,
+        apps: &[App],
+        exports: Exports,
+        load: Load,
+        random: &mut Random,
+    ) -> Self {
         let mut world = Self {
             partitions: (0..partitions).map(Partition::new).collect(),
             records: vec![Content::default(); partitions],
@@ -57,6 +76,7 @@ impl World {
             replaced: 0,
             apps: apps.iter().map(|app| (*app, Imported::new(partitions))).collect(),
             started: 0,
+            exports,
             arrivals: 0.0,
             due: Due { export: now, import: now, store_positions: now, snapshot: now },
         };
@@ -75,6 +95,7 @@ impl World {
         partitions: Vec<Partition>,
         records: Vec<Content>,
         apps: BTreeMap<App, Imported>,
+        exports: Exports,
         now: Instant,
     ) -> Self {
         Self {
@@ -84,6 +105,7 @@ impl World {
             replaced: 0,
             apps,
             started: 0,
+            exports,
             arrivals: 0.0,
             due: Due { export: now, import: now, store_positions: now, snapshot: now },
         }
@@ -164,10 +186,16 @@ impl World {
 
     /// Exports what the exporters may.
     pub fn export(&mut self, at: Instant) {
-        for (partition, records) in self.partitions.iter_mut().zip(&mut self.records) {
+        for (index, (partition, records)) in self.partitions.iter_mut().zip(&mut self.records).enumerate() {
             let from = records.end();
-            for span in partition.export(records) {
-                self.replaced += partition.histories.own(span.timeline, span.from, span.to).len();
+            for exported in partition.export() {
+                if let Some(shown) = self.exports.direct.and_then(|app| self.apps.get_mut(&app)) {
+                    shown.write(index, exported);
+                }
+                let replaced = if self.exports.records { records.insert(exported) } else { Vec::new() };
+                for span in replaced {
+                    self.replaced += partition.histories.own(span.timeline, span.from, span.to).len();
+                }
             }
             for span in records.after(from) {
                 for record in partition.histories.own(span.timeline, span.from, span.to) {
@@ -179,16 +207,25 @@ impl World {
 
     /// Imports what was exported.
     pub fn import(&mut self) {
-        for app in self.apps.values_mut() {
+        for imported in Self::importing(&mut self.apps, self.exports) {
             for (partition, records) in self.records.iter().enumerate() {
-                app.import(partition, records);
+                imported.import(partition, records);
             }
         }
     }
 
     /// Stores the import positions.
     pub fn store_positions(&mut self) {
-        self.apps.values_mut().for_each(Imported::store_positions);
+        Self::importing(&mut self.apps, self.exports).for_each(Imported::store_positions);
+    }
+
+    /// Web apps that read the records.
+    fn importing(
+        apps: &mut BTreeMap<App, Imported>,
+        exports: Exports,
+    ) -> impl Iterator<Item = &mut Imported> {
+        let reads = move |app: &App| exports.direct != Some(*app);
+        apps.iter_mut().filter(move |(app, _)| reads(app)).map(|(_, imported)| imported)
     }
 
     /// Sets every partition's exporter phase; a resume acknowledges at the next export.
@@ -222,7 +259,8 @@ impl World {
             let base = partition.histories.base;
             let imported =
                 self.apps.values().map(|app| app.whole_up_to(index, base)).min().unwrap_or(u64::MAX);
-            let exported = self.records.get(index).map_or(0, |r| r.whole_up_to(base));
+            let records = self.records.get(index).filter(|_| self.exports.records);
+            let exported = records.map_or(u64::MAX, |r| r.whole_up_to(base));
             let base = needed(index).min(imported).min(exported).min(partition.log_start.saturating_sub(1));
             partition.histories.forget_up_to(base);
         }

@@ -1,0 +1,41 @@
+//! Copies taken from a simulated cluster by direct calls, without the wire, so that nothing of the daemon takes part.
+
+use camunda_backupd::sim::Cluster;
+use camunda_backupd::sim::snapshots::{SnapshotRequest, SnapshotState};
+use camunda_backupd::sim::webapps::WebAppState;
+use std::time::Duration;
+
+/// Lets time pass until it is done.
+pub fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
+    for _ in 0..1000 {
+        if done(cluster) {
+            return;
+        }
+        cluster.pass(Duration::from_millis(50));
+    }
+    panic!("it never ended");
+}
+
+pub fn take_web_apps(cluster: &mut Cluster, id: i64) {
+    let apps = cluster.config.apps();
+    for app in &apps {
+        cluster.begin_app_backup(*app, id).unwrap();
+    }
+    for app in apps {
+        wait(cluster, |c| c.app_state(app, &c.parts_taken(app, id).unwrap()) == WebAppState::Completed);
+    }
+}
+
+pub fn take_records(cluster: &mut Cluster, id: i64) {
+    let request = SnapshotRequest { indices: vec!["zeebe-record*".into()], ..SnapshotRequest::default() };
+    let name = format!("camunda_zeebe_records_backup_{id}");
+    let takes = cluster.config.timing.snapshot;
+    let key = cluster.begin_snapshot("camunda", &name, &request, takes, None).unwrap();
+    wait(cluster, |c| c.snapshot(key).unwrap().state == SnapshotState::Success);
+}
+
+pub fn take_zeebe(cluster: &mut Cluster, id: i64) {
+    cluster.begin_zeebe_backup(id, None).unwrap();
+    let partitions = cluster.world.partitions.len();
+    wait(cluster, |c| c.backups[&id].pieces(c.now()).len() == partitions);
+}
