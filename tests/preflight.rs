@@ -23,10 +23,10 @@ fn failed(checks: &[Check]) -> Vec<(&str, String)> {
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn a_healthy_cluster_fails_nothing(
-    #[values(sim::Engine::OpenSearch, sim::Engine::Elasticsearch)] engine: sim::Engine,
+    #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
     #[values(true, false)] optimize: bool,
 ) {
-    let lab = Lab::with(sim::Config { engine, optimize, ..sim::Config::named("orders") }, Limits::default());
+    let lab = Lab::with(sim::Config { storage, optimize, ..sim::Config::named("orders") }, Limits::default());
     let checks = look(&lab, Some(false)).await;
     assert_eq!(failed(&checks), []);
     let asked: Vec<&str> = checks.iter().map(|c| c.check).collect();

@@ -119,7 +119,6 @@ async fn settle(
 /// missing. `Err` says what could not be told: that is neither complete nor gone.
 pub async fn still_complete(ground: &Ground, backup: &Backup) -> Result<bool, String> {
     let addresses = last_addresses(ground, backup).await?;
-    let addresses = located(ground, backup, addresses).await;
     still_complete_at(ground, &addresses, backup).await
 }
 
@@ -148,6 +147,7 @@ async fn look_everywhere(
     addresses: &Addresses,
     backup: &Backup,
 ) -> Result<Vec<Seen>, String> {
+    let addresses = &located(ground, backup, addresses.clone()).await;
     let clients = Clients::new(addresses, &ground.transport);
     let places = places(&backup.run, addresses, &clients)?;
     let mut all = Vec::new();

@@ -30,20 +30,21 @@ pub struct Lab {
 pub fn addresses(config: &sim::Config) -> Addresses {
     let base = config.memory_url();
     let at = |part: &str| format!("{base}/{part}");
+    let older = config.version.minor < 8;
+    let search = || SearchAddress {
+        url: at("search"),
+        repository: config.repository.clone(),
+        webapps_repository: config.repository.clone(),
+        records: Some("zeebe-record*".into()),
+    };
     Addresses {
         zeebe: at("zeebe"),
-        operate: Some(at("operate")),
-        tasklist: Some(at("tasklist")),
+        operate: older.then(|| at("operate")),
+        tasklist: older.then(|| at("tasklist")),
         optimize: config.optimize.then(|| at("optimize")),
         rest: Some(at("rest")),
-        brokers: vec![],
-        routes: camunda_backupd::domain::Routes::default(),
-        search: Some(SearchAddress {
-            url: at("search"),
-            repository: config.repository.clone(),
-            webapps_repository: config.repository.clone(),
-            records: Some("zeebe-record*".into()),
-        }),
+        search: (config.storage != sim::Storage::Rdbms).then(search),
+        ..Addresses::default()
     }
 }
 
