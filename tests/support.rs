@@ -1,0 +1,88 @@
+//! The support table in docs/support.md, made from what is run: here against the simulation, and in the lanes of
+//! tests/real against the real thing (`proved.tsv` has a line for each of those that the lanes check).
+//!
+//! `SUPPORT_TABLE=write cargo test --test support` writes it anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "harness/lab.rs"]
+mod lab;
+
+use camunda_backupd::domain::Limits;
+use camunda_backupd::journal::RunStatus;
+use camunda_backupd::run::prepare::prepare;
+use camunda_backupd::sim::{self, Storage};
+use lab::Lab;
+use std::fmt::Write as _;
+use std::path::Path;
+
+const VERSIONS: [&str; 10] =
+    ["8.2.4", "8.3.9", "8.4.6", "8.4.7", "8.5.8", "8.6.0", "8.7.3", "8.8.0", "8.9.1", "8.10.0"];
+const STORAGES: [(Storage, &str); 3] = [
+    (Storage::Elasticsearch, "elasticsearch"),
+    (Storage::OpenSearch, "opensearch"),
+    (Storage::Rdbms, "rdbms"),
+];
+
+/// One backup of each kind of cluster, restored: the components it was made of, or why there is none.
+async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<String>, String> {
+    let config =
+        sim::Config { version: version.parse().unwrap(), storage, optimize, ..sim::Config::named("orders") };
+    config.check()?;
+    let lab = Lab::with(config, Limits::default());
+    if let Err(error) = prepare(&lab.ground, &lab.settings.spec).await {
+        return Err(error.reason);
+    }
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{version}: {:?}", run.view.reason());
+    lab.nothing_owed(&run).await;
+    Ok(run.view.components.keys().map(|component| component.name().to_owned()).collect())
+}
+
+/// What a lane against the real thing has shown of that version and storage.
+fn proved(version: &str, storage: &str) -> Option<(String, String)> {
+    let lines = include_str!("real/proved.tsv").lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let mut fits = lines.filter(|line| line[0] == version && line[1] == storage);
+    fits.next().map(|line| (line[2].replace(' ', ", "), line[4].to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_support_table_is_what_was_run() {
+    let mut table = String::from(
+        "| Camunda | storage | Optimize | a backup consists of | shown |\n|---|---|---|---|---|\n",
+    );
+    for version in VERSIONS {
+        for (storage, name) in STORAGES {
+            for optimize in [false, true] {
+                let with = if optimize { "yes" } else { "no" };
+                let (parts, shown) = match taken(version, storage, optimize).await {
+                    Ok(parts) => (parts.join(", "), "run against the simulation, restored whole".to_owned()),
+                    Err(_)
+                        if storage == Storage::Rdbms
+                            && !version.starts_with("8.9")
+                            && !version.starts_with("8.10") =>
+                    {
+                        continue;
+                    }
+                    Err(why) => ("-".to_owned(), format!("not supported: {why}")),
+                };
+                let shown = match proved(version, name) {
+                    Some((parts, lane)) if !optimize => {
+                        format!("**run against the real thing** ({parts}; `{lane}`); {shown}")
+                    }
+                    _ => shown,
+                };
+                writeln!(table, "| {version} | {name} | {with} | {parts} | {shown} |").unwrap();
+            }
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/support.md");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let (head, rest) =
+        text.split_once("<!-- clusters -->\n").expect("docs/support.md has no place for the table");
+    let (old, tail) = rest.split_once("<!-- end -->").expect("docs/support.md has no end of the table");
+    if std::env::var("SUPPORT_TABLE").as_deref() == Ok("write") {
+        std::fs::write(&file, format!("{head}<!-- clusters -->\n{table}<!-- end -->{tail}")).unwrap();
+        return;
+    }
+    assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test support");
+}
