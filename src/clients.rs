@@ -13,6 +13,7 @@ pub mod error;
 pub mod exporters;
 pub mod http;
 pub mod probe;
+pub mod reach;
 mod reading;
 pub mod search;
 pub mod seen;
@@ -25,14 +26,18 @@ pub use error::{ClientError, ErrorKind};
 pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
 pub use http::HttpTransport;
 pub use probe::{Capabilities, probe};
+pub use reach::reach;
 pub use search::Search;
 pub use seen::{Listed, Part, Progress, Seen};
 pub use snapshot::{Snapshot, SnapshotState};
 pub use webapp::WebApp;
 pub use zeebe::{Scheduled, Zeebe};
 
+use crate::domain::{Access, RunId, Secret};
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +63,9 @@ pub struct Request {
     pub url: String,
     /// JSON body, sent with `Content-Type: application/json`; `None` sends neither body nor type.
     pub json: Option<serde_json::Value>,
-    /// Longest time until the whole answer is there.
+    /// What the component wants of those who reach it.
+    pub access: Option<Arc<Access>>,
+    /// Longest time until the whole answer is there, a token for it included.
     pub deadline: Duration,
 }
 
@@ -85,21 +92,68 @@ pub enum TransportError {
     Lost(String),
     /// Answered with something no component answers: too long, a redirect.
     Unusable(String),
+    /// Certainly not delivered, because what the component wants of us was not to be had: a credential, a token, a
+    /// certificate it believes.
+    NoAccess {
+        /// What was not to be had, and what to do.
+        reason: String,
+        /// Whether it may be had later without anybody changing anything.
+        passing: bool,
+    },
 }
 
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent(text) | Self::Lost(text) | Self::Unusable(text) => f.write_str(text),
+            Self::NotSent(text)
+            | Self::Lost(text)
+            | Self::Unusable(text)
+            | Self::NoAccess { reason: text, .. } => f.write_str(text),
         }
     }
 }
 
-/// Carries one request to a component and its answer back. Never retries, never follows redirects.
+/// Carries one request to a component and its answer back. Never follows redirects, and repeats a request only where
+/// the first was refused for a token that had run out.
 pub trait Transport: Send + Sync + 'static {
     /// Sends `request` and returns the answer of any status, or why there is none.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
+
+    /// What `component` wants of those who reach it, where this transport is one cluster's.
+    fn access(&self, _component: &str) -> Option<Arc<Access>> {
+        None
+    }
+
+    /// Keeps what `access` needs for as long as `run` owes a resume, whatever becomes of where it came from.
+    fn keep(&self, _run: RunId, _access: Arc<Access>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Ends what `keep` began for every run but these.
+    fn keep_only(&self, _runs: BTreeSet<RunId>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// Ends what `keep` began for this run.
+    fn release(&self, _run: RunId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// A transport to pass around.
 pub type SharedTransport = Arc<dyn Transport>;
+
+/// Where credentials and certificates are. Read anew for each request, so that a changed file counts at once. Every
+/// call may block, and is made off the runtime.
+pub trait Secrets: Send + Sync + 'static {
+    /// The text of a credential; an error names file and remedy, never the text.
+    fn read(&self, name: &str) -> Result<Secret, String>;
+    /// A file of certificates.
+    fn certificates(&self, path: &Path) -> Result<Vec<u8>, String>;
+    /// Keeps copies of what `access` needs until the run is released.
+    fn keep(&self, run: RunId, access: &Access) -> Result<(), String>;
+    /// Removes the copies of every run but these.
+    fn keep_only(&self, runs: &BTreeSet<RunId>);
+    /// Removes the copies of this run.
+    fn release(&self, run: RunId);
+}

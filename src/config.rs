@@ -17,6 +17,7 @@ pub mod upcoming;
 use crate::domain::{Addresses, Instant, Keep, Limits, Version};
 use crate::logging::LogFormat;
 use crate::schedule::cron::Timing;
+pub use check::RUN_DIR;
 pub use diagnostic::{Diagnostic, Level};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -62,9 +63,14 @@ impl Daemon {
     /// Where a daemon of this config listens for the CLI, likeliest first: a user who cannot write to the daemon's
     /// runtime directory resolves another one than the daemon did.
     pub fn control_sockets(&self) -> Vec<PathBuf> {
-        let mut dirs = vec![self.runtime_dir.as_path(), Path::new(check::RUN_DIR), self.state_dir.as_path()];
+        self.runtime_dirs().into_iter().map(|dir| dir.join("control.sock")).collect()
+    }
+
+    /// Every runtime directory that a daemon of this config may have, likeliest first.
+    pub fn runtime_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.runtime_dir.clone(), PathBuf::from(RUN_DIR), self.state_dir.clone()];
         dirs.dedup();
-        dirs.into_iter().map(|dir| dir.join("control.sock")).collect()
+        dirs
     }
 }
 

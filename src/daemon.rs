@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod control;
+pub mod keyring;
 pub mod notify;
 pub mod offline;
 pub mod rounds;

@@ -2,10 +2,13 @@
 //!
 //! Owns the plain types every module may know. Must not do IO, read a clock or know any other module.
 
+mod access;
 mod version;
 
+pub use access::{Access, Identity, Login, Oauth, Secret};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use uuid::Uuid;
@@ -357,6 +360,10 @@ pub struct Addresses {
     /// By which APIs backups are asked for; the default until the cluster was asked.
     #[serde(default)]
     pub routes: Routes,
+    /// What a component wants of those who reach it: by the component's name, or `rest` or `search`; those that want
+    /// nothing are not named.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub access: BTreeMap<String, Access>,
 }
 
 /// The search engine that holds exported records and snapshots.

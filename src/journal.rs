@@ -41,6 +41,8 @@ pub enum FailureClass {
     Store,
     /// A component could not be reached or gave no usable answer.
     Unreachable,
+    /// A component, or what guards it, refused whoever we say we are: credentials, permissions, certificates.
+    Access,
 }
 
 /// How a run ended.

@@ -17,7 +17,7 @@ mod steps;
 mod wait;
 mod window;
 
-use crate::clients::{Search, SharedTransport, WebApp, Zeebe};
+use crate::clients::{Search, SharedTransport, WebApp, Zeebe, reach};
 use crate::clock::{SharedClock, Tasks};
 use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
@@ -100,6 +100,7 @@ pub struct Clients {
 impl Clients {
     /// Clients for these addresses.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
+        let to = reach(addresses, transport);
         let apps = [
             (Component::Operate, &addresses.operate),
             (Component::Tasklist, &addresses.tasklist),
@@ -114,11 +115,11 @@ impl Clients {
                 .filter(|(component, _)| *component == Component::Optimize || history.is_none())
                 .filter_map(|(component, base)| {
                     let base = base.as_ref()?;
-                    Some((component, WebApp::new(component, base, transport.clone())))
+                    Some((component, WebApp::new(component, base, to.clone())))
                 })
                 .chain(history.clone())
                 .collect(),
-            search: addresses.search.as_ref().map(|a| Search::new(a, transport.clone())),
+            search: addresses.search.as_ref().map(|a| Search::new(a, to.clone())),
         }
     }
 }

@@ -16,7 +16,7 @@ const PATIENT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn request(method: Method, url: String, deadline: Duration) -> Request {
-    Request { method, url, json: None, deadline }
+    Request { method, url, json: None, access: None, deadline }
 }
 
 async fn send(request: Request) -> Result<Response, TransportError> {

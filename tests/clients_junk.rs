@@ -160,6 +160,7 @@ fn addresses() -> Addresses {
             webapps_repository: "camunda".into(),
             records: Some("zeebe-record*".into()),
         }),
+        access: std::collections::BTreeMap::new(),
     }
 }
 

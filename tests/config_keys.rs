@@ -119,7 +119,7 @@ zeebe = 'http://h'
 operate = { url = 'http://h', auth = 'x' }
 @daily",
     &[
-        "4:1: error: `clusters.orders.self_managed.operate` must be text, and this is a table; write the URL alone: authentication per component is not supported yet",
+        "4:1: error: `clusters.orders.self_managed.operate` must be text, and this is a table; write the URL alone, and what it wants under [clusters.NAME.self_managed.access.COMPONENT]",
     ]
 )]
 #[case(
@@ -168,7 +168,7 @@ search = { url = 'http://h:9200', repository = 'camunda' }
 zeebe = 'http://joe:geheim@h:9600'
 @daily",
     &[
-        "3:9: error: `clusters.orders.self_managed.zeebe` has a user name or password in it, and a secret must not stand in this file; write it without `user:password@`, and change that password: whoever could read this file knows it; authentication per component is not supported yet",
+        "3:9: error: `clusters.orders.self_managed.zeebe` has a user name or password in it, and a secret must not stand in this file; write it without `user:password@`, and change that password: whoever could read this file knows it; name a credential under [clusters.NAME.self_managed.access.COMPONENT]",
     ]
 )]
 #[case(
@@ -189,9 +189,9 @@ auth = { client_secret = 'geheim' }
 ca = 'x.pem'
 @daily",
     &[
-        "4:1: error: `clusters.orders.self_managed.password` is not supported yet, and a secret must not stand in this file; remove it, and change that secret: whoever could read this file knows it",
-        "5:1: error: `clusters.orders.self_managed.auth` is not supported yet; remove it: components are reached directly and without authentication for now",
-        "6:1: error: `clusters.orders.self_managed.ca` is not supported yet; remove it: components are reached directly and without authentication for now",
+        "4:1: error: `clusters.orders.self_managed.password` does not stand here, and a secret must not stand in this file; write it under [clusters.NAME.self_managed.access.COMPONENT] with the name of a credential; if this was the secret itself, change it: whoever could read this file knows it",
+        "5:1: error: `clusters.orders.self_managed.auth` does not stand here; write it under [clusters.NAME.self_managed.access.COMPONENT]",
+        "6:1: error: `clusters.orders.self_managed.ca` does not stand here; write it under [clusters.NAME.self_managed.access.COMPONENT]",
     ]
 )]
 #[case(
@@ -204,7 +204,7 @@ search = { url = 'http://h/_snapshot/camunda', repository = 'a/b', records = 'no
         "4:18: error: `clusters.orders.self_managed.search.url` ends in `/_snapshot/camunda`, and the path of each request is added by us; write \"http://h\"",
         "4:61: error: `clusters.orders.self_managed.search.repository` is `a/b`, which is not the name of a snapshot repository; write its name alone: letters, digits, `.`, `_` and `-`",
         "4:78: error: `clusters.orders.self_managed.search.records` is \"none\", and Camunda 8.2 to 8.7 always exports records; leave it out, or write the pattern, as in \"zeebe-record*\"",
-        "4:86: error: `clusters.orders.self_managed.search.password` is not supported yet, and a secret must not stand in this file; remove it, and change that secret: whoever could read this file knows it",
+        "4:86: error: `clusters.orders.self_managed.search.password` does not stand here, and a secret must not stand in this file; write it under [clusters.NAME.self_managed.access.COMPONENT] with the name of a credential; if this was the secret itself, change it: whoever could read this file knows it",
     ]
 )]
 #[case(

@@ -86,7 +86,7 @@ fn only_the_sqlite_store_knows_sql() {
 
 #[test]
 fn only_the_http_client_and_the_command_line_know_reqwest() {
-    only_in(&["reqwest"], &["src/clients/http.rs", "src/cli"]);
+    only_in(&["reqwest"], &["src/clients/http", "src/cli/", "src/cli.rs"]);
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn cluster(name: &str) -> ClusterConfig {
             brokers: vec![],
             search: None,
             routes: camunda_backupd::domain::Routes::default(),
+            access: std::collections::BTreeMap::new(),
         },
         version: None,
         limits: Limits::default(),

@@ -3,6 +3,7 @@
 use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::config::{self, Environment};
+use crate::daemon::offline::sockets_of;
 use reqwest::Method;
 use serde_json::Value;
 use std::error::Error;
@@ -149,10 +150,22 @@ impl Client {
 /// The control socket of the daemon that runs on this config.
 pub fn socket(config: &Path) -> Result<PathBuf, Failure> {
     let environment = Environment::from_process(SystemClock::shared().now());
-    let loaded = config::load(config, &environment).map_err(|diagnostics| {
-        let text = config::diagnostic::render(&diagnostics, false);
-        Failure::new(exit::USAGE, format!("the config does not load, so the daemon's socket is not known; or name the daemon with --url\n{text}"))
-    })?;
+    let loaded = match config::load(config, &environment) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            // A daemon may run on what was there before, or on credentials that whoever asks may not read.
+            if let Some(there) = sockets_of(config, &environment).into_iter().find(|path| path.exists()) {
+                return Ok(there);
+            }
+            let text = config::diagnostic::render(&diagnostics, false);
+            return Err(Failure::new(
+                exit::USAGE,
+                format!(
+                    "the config does not load, so the daemon's socket is not known; or name the daemon with --url\n{text}"
+                ),
+            ));
+        }
+    };
     let sockets = loaded.config.daemon.control_sockets();
     let found = sockets.iter().find(|path| path.exists()).or(sockets.first());
     Ok(found.cloned().unwrap_or_else(|| PathBuf::from("control.sock")))

@@ -4,10 +4,9 @@ use super::backups::{confirmed, said};
 use super::client::Client;
 use super::output::{cell, complain, json as print_json, print, rows, table};
 use super::{Failure, exit};
-use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Environment};
-use crate::daemon::offline::{Paid, pay_from, state_dir_of, told};
+use crate::daemon::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -106,9 +105,11 @@ pub async fn pay(
         return Ok(code);
     }
     let failed = |why: String| Failure::new(exit::FAILED, why);
-    let transport = HttpTransport::shared().map_err(|error| failed(error.to_string()))?;
+    let clock = SystemClock::shared();
+    let transport = transport_of(loaded.as_ref(), config, &environment, &state_dir, &clock);
+    let transport = transport.map_err(|error| failed(error.to_string()))?;
     let instance = loaded.map(|c| c.daemon.instance).unwrap_or_default();
-    let paid = pay_from(&state_dir, transport, SystemClock::shared(), instance, patience)
+    let paid = pay_from(&state_dir, transport, clock, instance, patience)
         .await
         .map_err(|error| failed(error.to_string()))?;
     if !paid.found && !under_systemd {
@@ -143,9 +144,7 @@ fn daemons(
     let sockets = if let Some(config) = loaded {
         config.daemon.control_sockets()
     } else {
-        let state_dir = state_dir_of(config, environment.state_directory.as_ref());
-        let runtime_dir = told(config, "runtime_dir").or_else(|| environment.runtime_directory.clone());
-        runtime_dir.into_iter().chain([state_dir]).map(|dir| dir.join("control.sock")).collect()
+        sockets_of(config, environment)
     };
     let there = sockets.into_iter().filter(|socket| socket.exists());
     there.filter_map(|socket| Client::at(&socket).ok()).collect()

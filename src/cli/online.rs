@@ -4,9 +4,9 @@
 
 use super::output::{complain, json as print_json, print};
 use super::{Failure, exit};
-use crate::clients::http::HttpTransport;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
+use crate::daemon::offline::transport_of;
 use crate::run::preflight::{Check, preflight};
 use crate::store::sqlite::SqliteStore;
 use futures::StreamExt;
@@ -19,13 +19,14 @@ const AT_ONCE: usize = 8;
 
 /// Config first; a cluster is asked only where its config loads.
 pub async fn check(path: &Path, as_json: bool) -> Result<u8, Failure> {
-    let loaded = config::load(path, &Environment::from_process(SystemClock::shared().now()));
+    let environment = Environment::from_process(SystemClock::shared().now());
+    let loaded = config::load(path, &environment);
     let (config, diagnostics) = match loaded {
         Ok(loaded) => (Some(loaded.config), loaded.warnings),
         Err(diagnostics) => (None, diagnostics),
     };
     let clusters = match &config {
-        Some(config) => all(config, as_json).await?,
+        Some(config) => all(config, path, &environment, as_json).await?,
         None => Vec::new(),
     };
     let ok = config.is_some() && clusters.iter().all(|(_, checks)| checks.iter().all(|check| check.ok));
@@ -49,9 +50,15 @@ pub async fn check(path: &Path, as_json: bool) -> Result<u8, Failure> {
     })
 }
 
-async fn all(config: &Config, quiet: bool) -> Result<Vec<(String, Vec<Check>)>, Failure> {
-    let transport = HttpTransport::shared().map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
+async fn all(
+    config: &Config,
+    path: &Path,
+    environment: &Environment,
+    quiet: bool,
+) -> Result<Vec<(String, Vec<Check>)>, Failure> {
     let clock = SystemClock::shared();
+    let transport = transport_of(Some(config), path, environment, &config.daemon.state_dir, &clock)
+        .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let owing = owing(config);
     if !quiet && config.clusters.len() > 1 {
         complain(&format!("asking {} clusters", config.clusters.len()));

@@ -5,8 +5,10 @@
 use super::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
 use super::reading::{int, text};
 use super::{Method, Request, Response, SharedTransport, TransportError};
+use crate::domain::{Access, Login, Oauth};
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for an answer that only reads; a broker whose store hangs answers 504 after 15 s.
@@ -25,6 +27,7 @@ pub(super) const EXPORTERS: Duration = Duration::from_secs(5);
 pub(super) struct Caller {
     component: String,
     base: String,
+    access: Option<Arc<Access>>,
     transport: SharedTransport,
 }
 
@@ -33,13 +36,20 @@ pub(super) struct Caller {
 pub(super) struct Answer {
     component: String,
     call: String,
+    access: Option<Arc<Access>>,
     response: Response,
 }
 
 impl Caller {
     /// Calls `component` below `base`.
     pub fn new(component: &str, base: &str, transport: SharedTransport) -> Self {
-        Self { component: component.to_owned(), base: base.trim_end_matches('/').to_owned(), transport }
+        let access = transport.access(component);
+        Self {
+            component: component.to_owned(),
+            base: base.trim_end_matches('/').to_owned(),
+            access,
+            transport,
+        }
     }
 
     /// The address, without user info.
@@ -56,10 +66,12 @@ impl Caller {
         deadline: Duration,
     ) -> Result<Answer, ClientError> {
         let call = format!("{} {}{path}", verb(method), prefix(&self.base));
-        let request = Request { method, url: format!("{}{path}", self.base), json, deadline };
+        let (url, access) = (format!("{}{path}", self.base), self.access.clone());
+        let request = Request { method, url, json, access, deadline };
         match self.transport.send(request).await {
             Ok(response) => {
-                let answer = Answer { component: self.component.clone(), call, response };
+                let (component, access) = (self.component.clone(), self.access.clone());
+                let answer = Answer { component, call, access, response };
                 if (200..300).contains(&answer.status()) || (400..600).contains(&answer.status()) {
                     Ok(answer)
                 } else {
@@ -86,6 +98,10 @@ impl Caller {
                     "{component} answered {call} with something no component answers: {reason}; check its address"
                 ),
             ),
+            TransportError::NoAccess { passing, .. } => (
+                if *passing { ErrorKind::NotSent } else { ErrorKind::Denied },
+                format!("{component} was not asked {call}, because {reason}"),
+            ),
         };
         let evidence = format!("{call} -> no answer, {reason}");
         ClientError { component: component.clone(), kind, status: None, message, evidence }
@@ -109,6 +125,9 @@ impl Answer {
             return Err(self.unusable("with an empty body instead of JSON"));
         }
         if !self.says_json() {
+            if self.is_page() {
+                return Err(self.page());
+            }
             let kind = one_line(&self.response.content_type, 60);
             return Err(self.unusable(&format!("with `{kind}` instead of JSON")));
         }
@@ -191,10 +210,7 @@ impl Answer {
             400 if says("already exists") || says("already in-progress") => {
                 (ErrorKind::Conflict { highest: None }, None)
             }
-            401 | 403 => (
-                ErrorKind::Refused,
-                Some("it wants credentials, and components with login are not supported yet"),
-            ),
+            401 | 403 | 407 => return self.error(ErrorKind::Denied, self.denied(complaint.as_deref())),
             400..500 => (ErrorKind::Refused, None),
             500.. => (ErrorKind::Server, None),
             _ => return self.unusable("which does not fit the call"),
@@ -208,6 +224,75 @@ impl Answer {
         let message =
             format!("{component} answered {call} with {}, {what}; check its address", self.status());
         self.error(ErrorKind::Unusable, message)
+    }
+
+    /// Whether it is a page for people.
+    fn is_page(&self) -> bool {
+        self.response.content_type.to_ascii_lowercase().contains("html")
+    }
+
+    /// The error that this answer is a page for people.
+    fn page(&self) -> ClientError {
+        let Self { component, call, .. } = self;
+        let message = format!(
+            "{component} answered {call} with {}, with a page for people instead of JSON, as a login in front of it gives; check its address, and name what it wants under access.{component}",
+            self.status()
+        );
+        self.error(ErrorKind::Unusable, message)
+    }
+
+    /// The sentence of a 401, 403 or 407: what we showed, and what to do about it.
+    fn denied(&self, complaint: Option<&str>) -> String {
+        let Self { component, call, .. } = self;
+        let status = self.status();
+        let said = complaint.map(|c| format!(" ({})", c.trim_end_matches(['.', ' ']))).unwrap_or_default();
+        let login = self.access.as_ref().map(|access| &access.login);
+        let proxy = self.access.as_ref().and_then(|access| access.proxy.as_ref());
+        if let (407, Some(proxy)) = (status, proxy) {
+            let proxy = one_line(proxy, 200);
+            return format!(
+                "the proxy {proxy} refused {call} to {component} with 407{said}: it wants a login, use a proxy that lets this machine through without one"
+            );
+        }
+        let through = proxy
+            .map(|proxy| format!(", or the proxy {} before it,", one_line(proxy, 200)))
+            .unwrap_or_default();
+        let Some((login, credential)) = login.and_then(|login| Some((login, login.credential()?))) else {
+            return format!(
+                "{component}{through} answered {status} to {call}{said}: it wants credentials, name them under access.{component}"
+            );
+        };
+        if status == 403 {
+            let who = match login {
+                Login::Basic { username, .. } => format!("user `{}`", one_line(username, 80)),
+                Login::Oauth(Oauth { client_id, .. }) => format!("client `{}`", one_line(client_id, 80)),
+                _ => format!("the credential `{credential}`"),
+            };
+            return format!(
+                "{component}{through} knows {who} and forbade {call} with 403{said}: give it the permission for this call"
+            );
+        }
+        let (what, remedy) = match login {
+            Login::Basic { username, .. } => (
+                format!("the credential `{credential}`"),
+                format!(
+                    "put the password of user `{}` there, which counts at once, under systemd after a restart",
+                    one_line(username, 80)
+                ),
+            ),
+            Login::Oauth(Oauth { client_id, .. }) => (
+                format!(
+                    "the token that client `{}` got with the credential `{credential}`",
+                    one_line(client_id, 80)
+                ),
+                "check `audience` and `scope`, and that it trusts this token endpoint".to_owned(),
+            ),
+            _ => (
+                format!("the credential `{credential}`"),
+                "put one there that is valid, which counts at once, under systemd after a restart".to_owned(),
+            ),
+        };
+        format!("{component}{through} refused {what} with {status} to {call}{said}: {remedy}")
     }
 
     /// The error that this answer is JSON of a shape not known.

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Missing,
     /// A definite no.
     Refused,
+    /// A definite no to whoever we say we are: credentials, permissions, certificates.
+    Denied,
     /// The component failed; some of it may have acted.
     Server,
     /// An answer that no component gives: not JSON, HTML, a redirect, too long, an unknown shape.
@@ -65,7 +67,9 @@ impl ClientError {
             ErrorKind::Refused => {
                 matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
             }
-            ErrorKind::Conflict { .. } | ErrorKind::Missing | ErrorKind::Unusable => false,
+            ErrorKind::Conflict { .. } | ErrorKind::Missing | ErrorKind::Denied | ErrorKind::Unusable => {
+                false
+            }
         }
     }
 }

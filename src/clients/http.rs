@@ -1,87 +1,116 @@
 //! The transport of the daemon: HTTP over reqwest.
 //!
-//! Owns connections, deadlines and the limit on bodies. Must not know what is sent or what an answer means.
+//! Owns connections, deadlines, the limit on bodies, and what is shown to be let in. Must not know what is sent or
+//! what an answer means.
 
-use super::error::one_line;
-use super::{MAX_BODY, Method, Request, Response, SharedTransport, Transport, TransportError};
+mod login;
+mod pool;
+mod reasons;
+mod tokens;
+
+use super::{MAX_BODY, Method, Request, Response, Secrets, SharedTransport, Transport, TransportError};
+use crate::clock::{SharedClock, SystemClock, within};
+use crate::domain::{Access, Login, RunId, Secret};
 use futures::future::{BoxFuture, FutureExt as _};
-use std::error::Error as _;
+use pool::Pool;
+use reasons::{classify, longer_than_the_limit, redirect};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokens::Tokens;
 
-/// Longest wait for a connection, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept: shorter than the servers' own limit, so that none is used as it closes.
-const IDLE: Duration = Duration::from_secs(10);
-/// How many idle connections are kept per host.
-const IDLE_PER_HOST: usize = 2;
-
-/// Carries requests over HTTP/1.1 or HTTP/2; follows no redirect, uses no proxy, never retries.
+/// Carries requests over HTTP/1.1 or HTTP/2; follows no redirect, uses no proxy but the one named, and repeats a
+/// request only after a 401 for a token that had been kept.
 pub struct HttpTransport {
-    client: reqwest::Client,
+    pool: Arc<Pool>,
+    tokens: Tokens,
+    secrets: Arc<dyn Secrets>,
+    clock: SharedClock,
 }
 
 impl HttpTransport {
-    /// A transport with its own pool of connections.
+    /// A transport with its own pool of connections, for components that want no credentials.
     pub fn new() -> Result<Self, TransportError> {
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("camunda-backupd/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT)
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .no_proxy()
-                .pool_idle_timeout(IDLE)
-                .pool_max_idle_per_host(IDLE_PER_HOST)
-        };
-        let client = builder()
-            .build()
-            // A machine without CA certificates can still talk plain HTTP, and must: a resume may depend on it. No
-            // certificate is trusted then, so that HTTPS fails with its reason.
-            .or_else(|_| builder().tls_certs_only([]).build())
-            .map_err(|error| TransportError::NotSent(format!("TLS cannot be set up: {}", causes(&error))))?;
-        Ok(Self { client })
+        Self::with(Arc::new(NoSecrets), SystemClock::shared())
     }
 
-    /// The same, to pass around.
+    /// A transport that finds credentials in `secrets`.
+    pub fn with(secrets: Arc<dyn Secrets>, clock: SharedClock) -> Result<Self, TransportError> {
+        Ok(Self { pool: Arc::new(Pool::new()?), tokens: Tokens::new(clock.clone()), secrets, clock })
+    }
+
+    /// The same as `new`, to pass around.
     pub fn shared() -> Result<SharedTransport, TransportError> {
         Ok(Arc::new(Self::new()?))
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
-        let deadline = request.deadline;
-        let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-            Method::Put => reqwest::Method::PUT,
-            Method::Delete => reqwest::Method::DELETE,
+        let Some(access) = request.access.clone() else {
+            return once(self.pool.plain(), &request, None, request.deadline).await;
         };
-        let mut builder = self.client.request(method, &request.url).timeout(deadline);
-        if let Some(json) = &request.json {
-            builder = builder.json(json);
-        } else if request.method == Method::Post {
-            // Some proxies answer 411 to a POST that does not say how long it is.
-            builder = builder.header(reqwest::header::CONTENT_LENGTH, 0);
-        }
-        let mut answer = builder.send().await.map_err(|error| classify(error, deadline))?;
-        let status = answer.status();
-        if status.is_redirection() {
-            return Err(TransportError::Unusable(redirect(&answer)));
-        }
-        let content_type = answer.headers().get(reqwest::header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let too_long = |length: u64| length > MAX_BODY as u64;
-        if answer.content_length().is_some_and(too_long) {
-            return Err(longer_than_the_limit());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| classify(error, deadline))? {
-            if too_long((body.len() + chunk.len()) as u64) {
-                return Err(longer_than_the_limit());
+        let began = self.clock.monotonic();
+        let left = || request.deadline.saturating_sub(self.clock.monotonic().saturating_sub(began));
+        let client = self.in_time(left(), self.client(&access)).await?;
+        let Login::Oauth(oauth) = &access.login else {
+            let header = self.in_time(left(), self.header(&access)).await?;
+            return once(&client, &request, header.as_ref(), left()).await;
+        };
+        let get = |unless: Option<Secret>| {
+            let (client, left) = (client.clone(), left());
+            let secret = || self.secret(&oauth.client_secret);
+            async move {
+                self.in_time(left, self.tokens.token(oauth, &client, secret, unless.as_ref(), left)).await
             }
-            body.extend_from_slice(&chunk);
+        };
+        let token = get(None).await?;
+        let header = login::bearer(&token.text, &oauth.client_secret)?;
+        let answer = once(&client, &request, Some(&header), left()).await?;
+        if answer.status != 401 || !token.kept {
+            return Ok(answer);
         }
-        Ok(Response { status: status.as_u16(), content_type, body })
+        // Whoever refuses a token has not acted: it is asked once more, with a new one.
+        let token = get(Some(token.text)).await?;
+        let header = login::bearer(&token.text, &oauth.client_secret)?;
+        once(&client, &request, Some(&header), left()).await
+    }
+
+    async fn client(&self, access: &Arc<Access>) -> Result<reqwest::Client, TransportError> {
+        if access.ca.is_none() && access.identity.is_none() && access.proxy.is_none() {
+            return Ok(self.pool.plain().clone());
+        }
+        let (pool, secrets, access) = (self.pool.clone(), self.secrets.clone(), access.clone());
+        off_the_runtime(move || pool.client(&access, &*secrets)).await
+    }
+
+    async fn header(&self, access: &Access) -> Result<Option<login::Header>, TransportError> {
+        match access.login.credential() {
+            Some(name) => login::header(&access.login, &self.secret(name).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn secret(&self, name: &str) -> Result<Secret, TransportError> {
+        let (secrets, name) = (self.secrets.clone(), name.to_owned());
+        off_the_runtime(move || {
+            secrets.read(&name).map_err(|reason| TransportError::NoAccess { reason, passing: false })
+        })
+        .await
+    }
+
+    /// What comes before the request must leave time for it.
+    async fn in_time<T>(
+        &self,
+        left: Duration,
+        work: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        within(&*self.clock, left, work).await.unwrap_or_else(|| {
+            let reason = format!(
+                "credentials or a token for it were not to be had within {} s: see whether the token endpoint answers",
+                left.as_secs_f32()
+            );
+            Err(TransportError::NoAccess { reason, passing: true })
+        })
     }
 }
 
@@ -89,46 +118,113 @@ impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         self.exchange(request).boxed()
     }
+
+    fn keep(&self, run: RunId, access: Arc<Access>) -> BoxFuture<'_, Result<(), String>> {
+        let secrets = self.secrets.clone();
+        Box::pin(async move {
+            let kept = tokio::task::spawn_blocking(move || secrets.keep(run, &access)).await;
+            kept.unwrap_or_else(|error| Err(error.to_string()))
+        })
+    }
+
+    fn keep_only(&self, runs: BTreeSet<RunId>) -> BoxFuture<'_, ()> {
+        let secrets = self.secrets.clone();
+        tokio::task::spawn_blocking(move || secrets.keep_only(&runs)).map(|_| ()).boxed()
+    }
+
+    fn release(&self, run: RunId) -> BoxFuture<'_, ()> {
+        let secrets = self.secrets.clone();
+        tokio::task::spawn_blocking(move || secrets.release(run)).map(|_| ()).boxed()
+    }
 }
 
-fn longer_than_the_limit() -> TransportError {
-    TransportError::Unusable(format!("the body is longer than {} MiB", MAX_BODY / (1024 * 1024)))
+/// Sends the request as it is, once.
+async fn once(
+    client: &reqwest::Client,
+    request: &Request,
+    login: Option<&login::Header>,
+    deadline: Duration,
+) -> Result<Response, TransportError> {
+    let method = match request.method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Put => reqwest::Method::PUT,
+        Method::Delete => reqwest::Method::DELETE,
+    };
+    let mut builder = client.request(method, &request.url).timeout(deadline);
+    if let Some(json) = &request.json {
+        builder = builder.json(json);
+    } else if request.method == Method::Post {
+        // Some proxies answer 411 to a POST that does not say how long it is.
+        builder = builder.header(reqwest::header::CONTENT_LENGTH, 0);
+    }
+    if let Some(login) = login {
+        builder = builder.header(reqwest::header::AUTHORIZATION, login.value.clone());
+    }
+    let access = request.access.as_deref();
+    let answer = builder.send().await.map_err(|error| classify(error, deadline, access))?;
+    let status = answer.status();
+    if status.is_redirection() {
+        return Err(TransportError::Unusable(redirect(&answer)));
+    }
+    let content_type = answer.headers().get(reqwest::header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let mut body = body(answer, MAX_BODY, deadline, access).await?;
+    if let Some(login) = login {
+        login.blot(&mut body);
+    }
+    Ok(Response { status: status.as_u16(), content_type, body })
 }
 
-/// Only a failure to connect is certain to have delivered nothing.
-fn classify(error: reqwest::Error, deadline: Duration) -> TransportError {
-    if error.is_builder() {
-        return TransportError::NotSent(format!("the address is not usable: {}", causes(&error)));
+/// The whole body, unless it is longer than `limit`.
+async fn body(
+    mut answer: reqwest::Response,
+    limit: usize,
+    deadline: Duration,
+    access: Option<&Access>,
+) -> Result<Vec<u8>, TransportError> {
+    let too_long = |length: u64| length > limit as u64;
+    if answer.content_length().is_some_and(too_long) {
+        return Err(longer_than_the_limit(limit));
     }
-    if error.is_connect() {
-        let reason = if error.is_timeout() {
-            format!("no connection within {} s", CONNECT.min(deadline).as_secs_f32())
-        } else {
-            causes(&error)
-        };
-        return TransportError::NotSent(reason);
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| classify(error, deadline, access))? {
+        if too_long((body.len() + chunk.len()) as u64) {
+            return Err(longer_than_the_limit(limit));
+        }
+        body.extend_from_slice(&chunk);
     }
-    if error.is_timeout() {
-        return TransportError::Lost(format!("no whole answer within {} s", deadline.as_secs_f32()));
-    }
-    TransportError::Lost(format!("the connection broke: {}", causes(&error)))
+    Ok(body)
 }
 
-/// The innermost cause, which names what happened; the outer ones repeat the URL.
-fn causes(error: &reqwest::Error) -> String {
-    let mut innermost: Option<&dyn std::error::Error> = error.source();
-    while let Some(next) = innermost.and_then(std::error::Error::source) {
-        innermost = Some(next);
-    }
-    innermost.map_or_else(|| "no reason given".to_owned(), |cause| one_line(&cause.to_string(), 300))
+/// Files are read where they may block.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
+) -> Result<T, TransportError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(TransportError::NoAccess { reason: format!("reading credentials ended: {error}"), passing: true })
+    })
 }
 
-fn redirect(answer: &reqwest::Response) -> String {
-    let status = answer.status().as_u16();
-    let location = answer.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
-    // The query may hold a token of a login page.
-    match location.map(|to| to.split(['?', '#']).next().unwrap_or_default()) {
-        Some(to) => format!("a redirect ({status}) to {}", one_line(to, 200)),
-        None => format!("a redirect ({status})"),
+/// Where nobody has said where credentials are.
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn read(&self, name: &str) -> Result<Secret, String> {
+        Err(format!(
+            "credential `{name}` cannot be looked for, because no directory of credentials is known here"
+        ))
     }
+
+    fn certificates(&self, path: &Path) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+    }
+
+    fn keep(&self, _: RunId, _: &Access) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn keep_only(&self, _: &BTreeSet<RunId>) {}
+
+    fn release(&self, _: RunId) {}
 }

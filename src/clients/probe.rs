@@ -5,7 +5,7 @@
 use super::call::{Caller, READ};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{count, text, word};
-use super::{Checkpoints, Method, SharedTransport, Zeebe};
+use super::{Checkpoints, Method, SharedTransport, Zeebe, reach};
 use crate::domain::{Addresses, Component, Family, HistoryRoute, PauseMode, Routes, RuntimeRoute, Version};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -48,6 +48,7 @@ pub async fn probe(
     version_override: Option<&str>,
     transport: &SharedTransport,
 ) -> Result<Capabilities, ClientError> {
+    let transport = &reach(addresses, transport);
     let zeebe = Caller::new("zeebe", &addresses.zeebe, transport.clone());
     let only_rest = addresses.routes.runtime == RuntimeRoute::Rest;
     let mut notes = Vec::new();
@@ -337,6 +338,7 @@ mod tests {
                 webapps_repository: "camunda".into(),
                 records: Some("zeebe-record*".into()),
             }),
+            access: std::collections::BTreeMap::new(),
         }
     }
 

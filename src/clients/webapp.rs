@@ -6,7 +6,7 @@ use super::call::{Answer, Caller, DELETE, READ, START};
 use super::error::ClientError;
 use super::reading::text;
 use super::seen::{all_backups, one_backup};
-use super::{Listed, Method, Seen, SharedTransport};
+use super::{Listed, Method, Seen, SharedTransport, reach};
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ impl WebApp {
             HistoryRoute::Rest => (addresses.rest.as_ref()?, "/v2/backups/history"),
         };
         let component = Component::History;
-        let caller = Caller::new(component.name(), base, transport.clone());
+        let caller = Caller::new(component.name(), base, reach(addresses, transport));
         Some(Self { component, caller, backups })
     }
 

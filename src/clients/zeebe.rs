@@ -6,7 +6,7 @@ use super::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{int, text};
 use super::seen::{all_backups, one_backup};
-use super::{Checkpoints, Exporters, Listed, Method, Seen, SharedTransport};
+use super::{Checkpoints, Exporters, Listed, Method, Seen, SharedTransport, reach};
 use crate::domain::{Addresses, BackupId, PauseMode, RuntimeRoute};
 use serde_json::json;
 
@@ -31,6 +31,7 @@ pub struct Scheduled {
 impl Zeebe {
     /// The API at `addresses.zeebe`; exporter phases are read from its brokers, or from itself where none are named.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
+        let transport = reach(addresses, transport);
         let caller = |base: &String| Caller::new("zeebe", base, transport.clone());
         let gateway = caller(&addresses.zeebe);
         let brokers = match addresses.routes.runtime {
@@ -491,8 +492,8 @@ mod tests {
     #[case(
         401,
         "",
-        ErrorKind::Refused,
-        "zeebe answered 401 to POST /actuator/backups without a reason; it wants credentials, and components with login are not supported yet"
+        ErrorKind::Denied,
+        "zeebe answered 401 to POST /actuator/backups: it wants credentials, name them under access.zeebe"
     )]
     #[tokio::test]
     async fn a_refusal_is_told_in_one_sentence(

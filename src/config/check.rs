@@ -3,6 +3,7 @@
 //! Owns `[daemon]`, `[http]`, `[log]` and the tools its parts share. Must not read the config files again, contact
 //! anything or read a clock.
 
+mod access;
 mod cluster;
 mod neighbours;
 mod schedule;
@@ -11,6 +12,7 @@ mod url;
 use crate::config::diagnostic::{Diagnostic, Label, Level};
 use crate::config::nearest::nearest;
 use crate::config::raw::{At, Raw};
+use crate::config::secret::Credentials;
 use crate::config::source::Sources;
 use crate::config::{Config, Daemon, Environment, Http, Listen, Log, Manual, raw};
 use crate::logging::LogFormat;
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the runtime directory is, if nobody says otherwise and it can be written.
-pub(super) const RUN_DIR: &str = "/run/camunda-backupd";
+pub const RUN_DIR: &str = "/run/camunda-backupd";
 /// The longest duration that is not a mistake.
 const YEAR: Duration = Duration::from_hours(366 * 24);
 /// A Unix socket's path is at most this long on Linux.
@@ -36,6 +38,9 @@ pub(super) struct Checker<'a> {
     /// Paths that were refused before: what is missing there was named already.
     taken: &'a BTreeSet<String>,
     found: &'a mut Vec<Diagnostic>,
+    credentials: Credentials,
+    /// It was said that credentials cannot be looked for.
+    unseen: bool,
     /// Pairs of schedule and cluster so far.
     pairs: usize,
 }
@@ -47,12 +52,16 @@ impl<'a> Checker<'a> {
         taken: &'a BTreeSet<String>,
         found: &'a mut Vec<Diagnostic>,
     ) -> Self {
-        Self { sources, env, taken, found, pairs: 0 }
+        Self { sources, env, taken, found, credentials: Credentials::default(), unseen: false, pairs: 0 }
     }
 
     /// The config as meant; to be used only if no error was found.
     pub(super) fn config(&mut self, raw: &Raw) -> Config {
         let daemon = self.daemon(&raw.daemon);
+        self.credentials = Credentials {
+            systemd: self.env.credentials_directory.clone(),
+            configured: daemon.credentials_dir.clone(),
+        };
         let http = self.http(&raw.http);
         let log = self.log(&raw.log);
         let defaults = self.defaults(&raw.defaults);

@@ -185,6 +185,63 @@ pub(super) struct SelfManaged {
     pub(super) storage: Text,
     /// The search engine that holds exported records and snapshots; none where the storage is "rdbms".
     pub(super) search: Option<At<Search>>,
+    /// What each component wants of those who reach it.
+    pub(super) access: AccessTables,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AccessTables {
+    /// For every component that has no table of its own here.
+    pub(super) all: Option<At<Access>>,
+    /// The brokers and gateways.
+    pub(super) zeebe: Option<At<Access>>,
+    /// Operate.
+    pub(super) operate: Option<At<Access>>,
+    /// Tasklist.
+    pub(super) tasklist: Option<At<Access>>,
+    /// Operate and Tasklist together, from 8.8.
+    pub(super) history: Option<At<Access>>,
+    /// Optimize.
+    pub(super) optimize: Option<At<Access>>,
+    /// The REST URL.
+    pub(super) rest: Option<At<Access>>,
+    /// The search engine.
+    pub(super) search: Option<At<Access>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Access {
+    /// Who we say we are. Default: "none".
+    #[schemars(extend("enum" = ["none", "basic", "bearer", "oauth", "api_key"]))]
+    pub(super) kind: Text,
+    /// User name, with "basic".
+    pub(super) username: Text,
+    /// Name of the credential that holds the password, with "basic".
+    pub(super) password: Text,
+    /// Name of the credential that holds the token, with "bearer". A changed file counts at once.
+    pub(super) token: Text,
+    /// The token endpoint, with "oauth". It is reached with the same `ca`, client certificate and proxy.
+    pub(super) token_url: Text,
+    /// The client's id, with "oauth".
+    pub(super) client_id: Text,
+    /// Name of the credential that holds the client's secret, with "oauth".
+    pub(super) client_secret: Text,
+    /// For whom the token is, with "oauth", where the endpoint wants it said.
+    pub(super) audience: Text,
+    /// What the token is for, with "oauth", where the endpoint wants it said.
+    pub(super) scope: Text,
+    /// Name of the credential that holds an encoded API key of Elasticsearch, with "api_key".
+    pub(super) api_key: Text,
+    /// File of PEM certificates that are believed beside the machine's own.
+    pub(super) ca: Text,
+    /// Name of the credential that holds our certificate as PEM.
+    pub(super) client_cert: Text,
+    /// Name of the credential that holds its key as PEM, without a passphrase.
+    pub(super) client_key: Text,
+    /// URL of the proxy that all requests go through; none is taken from the environment.
+    pub(super) proxy: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 //!
 //! Owns every rule about secrets on disk. Must not print, log or put a secret into an error.
 
-use std::fmt;
+pub use crate::domain::Secret;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -15,23 +15,6 @@ const FILE_LIMIT: usize = 1_000;
 const GROUP_OR_WORLD_READ: u32 = 0o044;
 const WORLD_READ: u32 = 0o004;
 
-/// A secret's text, which no format shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the request that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// Where credentials are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
@@ -42,10 +25,28 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Where a credential of any name would be, and whether there is any such place.
+    pub(super) fn places(&self) -> Vec<String> {
+        let dirs = self.systemd.iter().chain(&self.configured);
+        dirs.map(|dir| format!("`{}`", dir.display())).collect()
+    }
+
+    /// Whether it can be the name of a credential.
+    pub fn is_name(name: &str) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !name.is_empty() && name.chars().all(plain) && !name.starts_with('.') && name.len() <= 255
+    }
+
+    /// Whether something of that name is there, whatever it is.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let at = |dir: &PathBuf, name: &str| dir.join(name).symlink_metadata().is_ok();
+        self.systemd.iter().any(|dir| at(dir, name) || at(dir, &format!("secret_{name}")))
+            || self.configured.iter().any(|dir| at(dir, name))
+    }
+
     /// The secret of that name; an error names file and remedy, never the text.
     pub fn read(&self, name: &str) -> Result<Secret, String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') || name.len() > 255 {
+        if !Self::is_name(name) {
             let shown: String = name.escape_debug().take(80).collect();
             return Err(format!(
                 "`{shown}` is not the name of a credential: use letters, digits, `.`, `_` and `-`"
@@ -156,5 +157,5 @@ fn read_in(dir: &Path, name: &str, refused: u32) -> Result<Option<Secret>, Strin
     if secret.is_empty() {
         return Err(format!("the credential `{shown}` is empty: put the secret there"));
     }
-    Ok(Some(Secret(secret.to_owned())))
+    Ok(Some(Secret::new(secret)))
 }

@@ -12,18 +12,17 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 /// Keys that the surface has and this version does not, by the table they stand in.
-const LATER: [(&str, &[&str]); 5] = [
-    ("http", &["tokens", "clients"]),
-    ("clusters.*", &["saas"]),
-    ("clusters.*", AUTHENTICATION),
-    ("clusters.*.self_managed", AUTHENTICATION),
-    ("clusters.*.self_managed.search", AUTHENTICATION),
-];
+const LATER: [(&str, &[&str]); 2] = [("http", &["tokens", "clients"]), ("clusters.*", &["saas"])];
+/// Tables in which people write what belongs under `access`.
+const BESIDE_ACCESS: [&str; 3] = ["clusters.*", "clusters.*.self_managed", "clusters.*.self_managed.search"];
+/// What belongs there.
 const AUTHENTICATION: &[&str] = &[
     "auth",
     "username",
     "password",
     "token",
+    "token_url",
+    "api_key",
     "ca",
     "client_cert",
     "client_key",
@@ -31,6 +30,8 @@ const AUTHENTICATION: &[&str] = &[
     "client_secret",
     "proxy",
 ];
+
+const BELOW_ACCESS: &str = "write it under [clusters.NAME.self_managed.access.COMPONENT]";
 
 /// Takes out of the tree what cannot be used; the paths of what was taken, or was meant, are returned.
 pub(super) fn check(
@@ -123,14 +124,17 @@ impl Walk<'_> {
     ) {
         let known: Vec<&str> = known.collect();
         let later = LATER.iter().any(|(table, keys)| *table == pattern && keys.contains(&name));
-        let secret = looks_secret(name) && (!later || AUTHENTICATION.contains(&name));
+        let secret = looks_secret(name) && !later;
+        let misplaced = BESIDE_ACCESS.contains(&pattern) && AUTHENTICATION.contains(&name);
         let shown = shown(path);
         self.taken.insert(path.to_owned());
-        let diagnostic = if later && secret {
+        let diagnostic = if misplaced && secret {
             Diagnostic::error(format!(
-                "`{shown}` is not supported yet, and a secret must not stand in this file"
+                "`{shown}` does not stand here, and a secret must not stand in this file"
             ))
-            .help("remove it, and change that secret: whoever could read this file knows it")
+            .help(format!("{BELOW_ACCESS} with the name of a credential; if this was the secret itself, change it: whoever could read this file knows it"))
+        } else if misplaced {
+            Diagnostic::error(format!("`{shown}` does not stand here")).help(BELOW_ACCESS)
         } else if secret {
             Diagnostic::error(format!(
                 "`{shown}` looks like a secret, and a secret must not stand in this file"
@@ -171,7 +175,7 @@ fn later_help(name: &str) -> &'static str {
         "tokens" | "clients" => {
             "remove it: HTTP answers on loopback and Unix sockets only, where reading needs no token"
         }
-        _ => "remove it: components are reached directly and without authentication for now",
+        _ => "remove it",
     }
 }
 
@@ -203,7 +207,7 @@ fn given(value: &DeValue<'_>) -> &'static str {
 fn remedy(wanted: &str, value: &DeValue<'_>, pattern: &str) -> &'static str {
     match (wanted, value) {
         ("string", DeValue::Table(_)) if pattern.starts_with("clusters.*.self_managed") => {
-            "write the URL alone: authentication per component is not supported yet"
+            "write the URL alone, and what it wants under [clusters.NAME.self_managed.access.COMPONENT]"
         }
         ("string", DeValue::Datetime(_)) => "put it in quotes, as in \"02:00\"",
         ("string", DeValue::Integer(_)) => "put it in quotes, and give durations a unit, as in \"90s\"",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Lines longer than this are cut in excerpts.
 const EXCERPT_LIMIT: usize = 400;
 /// Words in a key that make its value look like a secret.
-const SECRET_WORDS: [&str; 10] = [
+const SECRET_WORDS: [&str; 11] = [
     "password",
     "passwd",
     "passphrase",
@@ -18,6 +18,7 @@ const SECRET_WORDS: [&str; 10] = [
     "token",
     "api_key",
     "apikey",
+    "client_key",
     "bearer",
     "authorization",
 ];
@@ -97,7 +98,7 @@ fn blot(text: &str) -> String {
 
 fn blot_values(text: &str, bytes: &mut [u8]) {
     let lower = text.to_ascii_lowercase();
-    for word in SECRET_WORDS.iter().chain(&["api-key"]) {
+    for word in SECRET_WORDS.iter().chain(&["api-key", "username"]) {
         for (at, _) in lower.match_indices(word) {
             let rest = &text[at + word.len()..];
             let key_rest =

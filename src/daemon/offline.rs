@@ -3,8 +3,10 @@
 //! Reads the state file alone; the debt's row holds every address that is needed. Nothing that is wrong with the
 //! config or with the state file itself keeps a debt that can still be read from being paid (rule I1).
 
-use crate::clients::{SharedTransport, Zeebe};
+use super::keyring::Keyring;
+use crate::clients::{HttpTransport, SharedTransport, TransportError, Zeebe};
 use crate::clock::{SharedClock, Tasks, within};
+use crate::config::{Config, Environment, RUN_DIR};
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::store::memory::MemoryStore;
@@ -12,6 +14,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{Debt, SharedStore, StoreError};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the state of a refused config lies: `[daemon] state_dir` as far as the files can be read at all, else
@@ -35,6 +38,35 @@ pub fn told(config: &Path, key: &str) -> Option<PathBuf> {
             }),
         }
     })
+}
+
+/// The way to the clusters for a command beside the daemon: credentials where the config says they are, or where one
+/// that does not load says so, else their copies in a runtime directory.
+pub fn transport_of(
+    loaded: Option<&Config>,
+    config: &Path,
+    environment: &Environment,
+    state_dir: &Path,
+    clock: &SharedClock,
+) -> Result<SharedTransport, TransportError> {
+    let (credentials_dir, runtime_dirs) = match loaded {
+        Some(config) => (config.daemon.credentials_dir.clone(), config.daemon.runtime_dirs()),
+        None => (told(config, "credentials_dir"), runtime_dirs_of(config, environment, state_dir)),
+    };
+    let keyring = Keyring::of(environment, credentials_dir, runtime_dirs);
+    Ok(Arc::new(HttpTransport::with(keyring, clock.clone())?))
+}
+
+/// Where a daemon may listen for the CLI, as far as a config tells that does not load.
+pub fn sockets_of(config: &Path, environment: &Environment) -> Vec<PathBuf> {
+    let state_dir = state_dir_of(config, environment.state_directory.as_ref());
+    let dirs = runtime_dirs_of(config, environment, &state_dir);
+    dirs.into_iter().map(|dir| dir.join("control.sock")).collect()
+}
+
+fn runtime_dirs_of(config: &Path, environment: &Environment, state_dir: &Path) -> Vec<PathBuf> {
+    let told = told(config, "runtime_dir").or_else(|| environment.runtime_directory.clone());
+    told.into_iter().chain([RUN_DIR.into(), state_dir.to_owned()]).collect()
 }
 
 fn files(config: &Path) -> Vec<PathBuf> {

@@ -88,6 +88,7 @@ impl Daemon {
         if let Err(error) = self.guardian.sweep("guardian").await {
             tracing::error!(event = "store.unwritable", reason = %error);
         }
+        self.guardian.tidy_copies().await;
     }
 
     /// Deletions that a crash or an unreachable component left behind are tried again.

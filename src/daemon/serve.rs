@@ -2,14 +2,15 @@
 //!
 //! Whatever keeps the daemon from coming up, the debts are paid first (rule I1).
 
+use super::keyring::Keyring;
 use super::notify::{self, Notifier};
-use super::offline::{Paid, pay_from, state_dir_of};
+use super::offline::{Paid, pay_from, state_dir_of, transport_of};
 use super::signals::{self, Signal, SignalStream};
 use super::{Daemon, DaemonError};
 use crate::api::listen::{self, Doors};
-use crate::clients::http::HttpTransport;
+use crate::clients::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, Config, Diagnostic, Environment};
+use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::logging::{self, LogHandle};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{SharedStore, StoreError};
@@ -23,6 +24,9 @@ use std::time::Duration;
 const PAY: Duration = Duration::from_secs(45);
 /// The dispatch loop ticks twice a second; when it has not for so long, the watchdog is not fed.
 const STALLED: Duration = Duration::from_secs(10);
+
+/// The way to the clusters, or why TLS cannot be set up.
+type Way = Result<SharedTransport, TransportError>;
 
 /// Why `serve` ended before its time. The text is for the operator, ready to print.
 #[derive(Debug)]
@@ -46,41 +50,49 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
             let log = logging::init("info", logging::LogFormat::Auto).ok();
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = state_dir_of(path, environment.state_directory.as_ref());
+            let way = transport_of(None, path, &environment, &state_dir, &clock);
             return Err(Refused { text, passing: false }
-                .after_paying(&state_dir, &clock, log.as_ref())
+                .after_paying(&state_dir, way, &clock, log.as_ref())
                 .await);
         }
     };
     let config = loaded.config;
+    let daemon = &config.daemon;
+    let keyring = Keyring::of(&environment, daemon.credentials_dir.clone(), daemon.runtime_dirs());
+    let way = HttpTransport::with(keyring.clone(), clock.clone()).map(|way| Arc::new(way) as SharedTransport);
     let log = logging::init(&config.log.level, config.log.format).map_err(refused);
     let log = match log {
         Ok(log) => log,
-        Err(refused) => return Err(refused.after_paying(&config.daemon.state_dir, &clock, None).await),
+        Err(refused) => return Err(refused.after_paying(&config.daemon.state_dir, way, &clock, None).await),
     };
     for warning in &loaded.warnings {
         tracing::warn!(event = "config.loaded", reason = one_line(warning));
     }
     let state_dir = config.daemon.state_dir.clone();
+    if let Some(text) = nowhere_to_look(&config, &environment) {
+        return Err(refused(text).after_paying(&state_dir, way, &clock, Some(&log)).await);
+    }
     let (store, _lock) = match SqliteStore::open(&state_dir) {
         Ok(opened) => opened,
         // The daemon that has it pays its own debts.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
-        Err(error) => return Err(refused(error).after_paying(&state_dir, &clock, Some(&log)).await),
+        Err(error) => return Err(refused(error).after_paying(&state_dir, way, &clock, Some(&log)).await),
     };
-    match come_up(config, store, &clock).await {
-        Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &log, signals).await,
-        Err(refused) => Err(refused.after_paying(&state_dir, &clock, Some(&log)).await),
+    match come_up(config, store, way.clone(), &clock).await {
+        Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &keyring, &log, signals).await,
+        Err(refused) => Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await),
     }
 }
 
 async fn come_up(
     config: Config,
     store: SharedStore,
+    way: Way,
     clock: &SharedClock,
 ) -> Result<(Arc<Daemon>, Doors, Arc<Notifier>), Refused> {
     let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
     let doors = listen::open(&config).await.map_err(refused)?;
-    let transport = HttpTransport::shared().map_err(refused)?;
+    let transport = way.map_err(refused)?;
     let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(|error| {
         let passing =
             matches!(error, DaemonError::Store(StoreError::Unwritable { .. } | StoreError::Unknown { .. }));
@@ -95,6 +107,7 @@ async fn run(
     daemon: Arc<Daemon>,
     doors: Doors,
     notifier: Arc<Notifier>,
+    keyring: &Keyring,
     log: &LogHandle,
     mut signals: SignalStream,
 ) -> Result<(), Refused> {
@@ -110,7 +123,7 @@ async fn run(
             Signal::Terminate => break,
             Signal::Reload => {
                 tell(notifier.reloading());
-                reload(path, &daemon, log).await;
+                reload(path, &daemon, keyring, log).await;
                 tell(notifier.ready("running"));
             }
             Signal::Status => {
@@ -146,7 +159,7 @@ fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
 }
 
 /// The file is read again, as it is now; a refused one changes nothing (rule I12).
-async fn reload(path: &Path, daemon: &Daemon, log: &LogHandle) {
+async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle) {
     let environment = Environment::from_process(daemon.ground.clock.now());
     let new = match config::load(path, &environment) {
         Ok(loaded) => loaded.config,
@@ -154,18 +167,36 @@ async fn reload(path: &Path, daemon: &Daemon, log: &LogHandle) {
             return daemon.refuse_config(diagnostics.iter().map(one_line).collect::<Vec<_>>().join("; "));
         }
     };
+    if let Some(why) = nowhere_to_look(&new, &environment) {
+        return daemon.refuse_config(why);
+    }
     let running = daemon.config.load_full();
     if let Some(what) = needs_restart(&running, &new) {
         return daemon
             .refuse_config(format!("{what} cannot be changed by a reload: restart the daemon to change it"));
     }
-    let level = new.log.level.clone();
+    let (level, credentials_dir) = (new.log.level.clone(), new.daemon.credentials_dir.clone());
     if let Err(error) = daemon.apply(new).await {
         return daemon.refuse_config(error.to_string());
     }
+    keyring.move_to(credentials_dir);
     if let Err(error) = log.set_level(&level) {
         daemon.refuse_config(error);
     }
+}
+
+/// A daemon must be able to read what its clusters want, which a command that only loads the config need not.
+fn nowhere_to_look(config: &Config, environment: &Environment) -> Option<String> {
+    if environment.credentials_directory.is_some() || config.daemon.credentials_dir.is_some() {
+        return None;
+    }
+    let wants = |cluster: &&ClusterConfig| {
+        cluster.addresses.access.values().any(|access| access.credentials().next().is_some())
+    };
+    let name = &config.clusters.values().find(wants)?.name;
+    Some(format!(
+        "cluster {name} wants credentials, and there is no directory in which to look for them: write credentials_dir under [daemon], or run under systemd with LoadCredential"
+    ))
 }
 
 fn needs_restart(running: &Config, new: &Config) -> Option<&'static str> {
@@ -183,8 +214,14 @@ fn needs_restart(running: &Config, new: &Config) -> Option<&'static str> {
 impl Refused {
     /// Whatever keeps the daemon from coming up, what the state file says we owe is paid before the exit (rule I1).
     /// What stays owed is told.
-    async fn after_paying(mut self, state_dir: &Path, clock: &SharedClock, log: Option<&LogHandle>) -> Self {
-        let still = match pay(state_dir, clock).await {
+    async fn after_paying(
+        mut self,
+        state_dir: &Path,
+        way: Way,
+        clock: &SharedClock,
+        log: Option<&LogHandle>,
+    ) -> Self {
+        let still = match pay(state_dir, way, clock).await {
             Ok(paid) if paid.owing.is_empty() => None,
             Ok(paid) => Some(format!(
                 "exporting of {} is still paused by us and could not be resumed: run `resume-exporting --if-ours`",
@@ -206,8 +243,8 @@ impl Refused {
     }
 }
 
-async fn pay(state_dir: &Path, clock: &SharedClock) -> Result<Paid, String> {
-    let transport = HttpTransport::shared().map_err(|error| error.to_string())?;
+async fn pay(state_dir: &Path, way: Way, clock: &SharedClock) -> Result<Paid, String> {
+    let transport = way.map_err(|error| error.to_string())?;
     pay_from(state_dir, transport, clock.clone(), String::new(), PAY).await.map_err(|error| error.to_string())
 }
 

@@ -60,6 +60,7 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
         clock.sleep(pause).await;
         pause = (pause * 2).min(BACK_OFF);
     }
+    ground.transport.release(*run_id).await;
 }
 
 /// Resumes until the server confirms it.
@@ -176,6 +177,15 @@ impl Guardian {
         Ok(open)
     }
 
+    /// Removes the copies of credentials that no debt needs, left by a crash or a debt that was forgiven.
+    pub async fn tidy_copies(&self) {
+        // Debts first: whoever owes later has claimed its debt before.
+        let Ok(debts) = self.ground.store.debts().await else { return };
+        let mut needed: BTreeSet<RunId> = debts.into_iter().map(|debt| debt.run_id).collect();
+        needed.extend(lock(&self.taken).iter().copied());
+        self.ground.transport.keep_only(needed).await;
+    }
+
     async fn pay_one(&self, debt: Debt, by: &'static str) {
         let zeebe = Zeebe::new(&debt.addresses, &self.ground.transport);
         let payment = Payment {
@@ -186,6 +196,11 @@ impl Guardian {
             paused_since: Some(debt.intended_at),
             pause_settled: false,
         };
+        // After a restart the copies are gone with the runtime directory; made anew, where that takes no time.
+        if let Some(access) = debt.addresses.access.get("zeebe") {
+            let kept = self.ground.transport.keep(debt.run_id, Arc::new(access.clone()));
+            let _ = within(&*self.ground.clock, RECORD, kept).await;
+        }
         tokio::select! {
             () = pay(&self.ground, &payment) => {}
             // A forgiven debt is not tried for ever.

@@ -144,6 +144,7 @@ pub async fn exporters(ground: &Ground, spec: &Spec) -> Result<Exporters, Client
 fn refused(what: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
         ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => FailureClass::Unreachable,
+        ErrorKind::Denied => FailureClass::Access,
         _ => FailureClass::Component,
     };
     StepError::new(class, format!("{what}: {error}"))

@@ -183,6 +183,7 @@ mod tests {
                 brokers: vec![],
                 search: None,
                 routes: crate::domain::Routes::default(),
+                access: std::collections::BTreeMap::new(),
             },
             intended_at: at(1),
             intended_since_boot_ms: None,

@@ -38,19 +38,22 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
 
 async fn guard(execution: &Execution, component: Component) -> Result<(), StepError> {
     let looker = TransientLook::new(&*execution.ground.clock, LOOK);
-    let unknown = |why: &str| {
+    let unknown = |class: FailureClass, why: &str| {
         StepError::new(
-            FailureClass::Unreachable,
+            class,
             format!("{component} could not be asked whether it knows the id before the start: {why}"),
         )
     };
     let seen = looker
         .look_at_backup(|| look(execution, component), |error| execution.remember(error))
         .await
-        .map_err(|error| unknown(&error.to_string()))?;
+        .map_err(|error| {
+            let denied = matches!(error.kind, ErrorKind::Denied);
+            unknown(if denied { FailureClass::Access } else { FailureClass::Unreachable }, &error.to_string())
+        })?;
     match seen {
         Seen::Absent => Ok(()),
-        Seen::Unclear { reason } => Err(unknown(&reason)),
+        Seen::Unclear { reason } => Err(unknown(FailureClass::Unreachable, &reason)),
         other => Err(StepError::new(
             FailureClass::Conflict,
             format!(
@@ -184,6 +187,7 @@ async fn refused_or_unknown(
     }
     let class = match error.kind {
         ErrorKind::NotSent => FailureClass::Unreachable,
+        ErrorKind::Denied => FailureClass::Access,
         _ => FailureClass::Component,
     };
     Err(StepError::new(class, format!("{component} did not start the backup: {error}")))

@@ -3,13 +3,14 @@
 //! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
 
 use super::executor::{Execution, StepError};
-use crate::clients::{Exporters, ExportingState};
+use crate::clients::{ErrorKind, Exporters, ExportingState};
 use crate::clock::Clock;
 use crate::domain::{Instant, PauseMode};
 use crate::journal::{Entry, Event, FailureClass, Step};
 use crate::store::{Debt, StoreError};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long to wait for every partition to read paused.
@@ -90,13 +91,21 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
         }
         Err(error) => {
             execution.remember(&error);
+            let denied = matches!(error.kind, ErrorKind::Denied);
             return Err(StepError::new(
-                FailureClass::Unreachable,
+                if denied { FailureClass::Access } else { FailureClass::Unreachable },
                 format!("exporter phases could not be read before the pause: {error}"),
             ));
         }
     }
 
+    // Before the debt: a pause whose resume could not be paid for is not asked for.
+    if let Some(access) = execution.spec.addresses.access.get("zeebe") {
+        let kept = execution.ground.transport.keep(execution.run.run_id, Arc::new(access.clone())).await;
+        kept.map_err(|why| {
+            StepError::new(FailureClass::Access, format!("exporting was not paused, because {why}"))
+        })?;
+    }
     let mode = execution.plan.pause.unwrap_or(PauseMode::Soft);
     let at = clock.now();
     let debt = Debt {
@@ -132,8 +141,9 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     if let Err(error) = &asked {
         execution.remember(error);
         if !error.may_have_acted() {
+            let denied = matches!(error.kind, ErrorKind::Denied);
             return Err(StepError::new(
-                FailureClass::Component,
+                if denied { FailureClass::Access } else { FailureClass::Component },
                 format!("exporting could not be paused: {error}"),
             ));
         }

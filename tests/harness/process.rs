@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-use camunda_backupd::domain::{Addresses, Family, PauseMode, Trigger};
+use camunda_backupd::domain::{Access, Addresses, Family, PauseMode, Trigger};
 use camunda_backupd::journal::{Entry, Event, Step};
 use camunda_backupd::store::sqlite::SqliteStore;
 use camunda_backupd::store::{Debt, NewRun};
@@ -177,6 +177,16 @@ pub fn owe(state: &Path, zeebe: &str) {
 
 /// The same; a resume has been tried for so long already.
 pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
+    owe_with(state, zeebe, std::collections::BTreeMap::new(), age);
+}
+
+/// The same of a cluster that wants something of those who reach it. Returns the run.
+pub fn owe_with(
+    state: &Path,
+    zeebe: &str,
+    access: std::collections::BTreeMap<String, Access>,
+    age: chrono::TimeDelta,
+) -> uuid::Uuid {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (store, _lock) = SqliteStore::open(state).unwrap();
@@ -190,6 +200,7 @@ pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
             brokers: vec![],
             search: None,
             routes: camunda_backupd::domain::Routes::default(),
+            access,
         };
         let run_id = uuid::Uuid::now_v7();
         let new = NewRun {
@@ -237,7 +248,8 @@ pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
             store.resume_intended(run_id, "run".into(), now).await.unwrap();
         }
         store.close().await.unwrap();
-    });
+        run_id
+    })
 }
 
 pub fn owed(state: &Path) -> usize {

@@ -31,7 +31,9 @@ impl Story {
         json: Option<Value>,
     ) -> Result<Response, TransportError> {
         let url = format!("http://sim-orders{path}");
-        self.transport.send(Request { method, url, json, deadline: Duration::from_secs(30) }).await
+        self.transport
+            .send(Request { method, url, json, access: None, deadline: Duration::from_secs(30) })
+            .await
     }
 
     pub async fn send(&self, method: Method, path: &str, json: Option<Value>) -> (u16, Value) {

@@ -114,7 +114,8 @@ impl Checker<'_> {
         let optimize = url(raw.optimize.as_ref(), "optimize", Kind::Management);
         let rest = url(raw.rest.as_ref(), "rest", Kind::Rest);
         let brokers = raw.brokers.as_deref().unwrap_or_default();
-        let brokers = brokers.iter().filter_map(|at| url(Some(at), "brokers", Kind::Management)).collect();
+        let brokers: Vec<String> =
+            brokers.iter().filter_map(|at| url(Some(at), "brokers", Kind::Management)).collect();
         let mut routes = Routes::default();
         if raw.zeebe.is_none() && raw.rest.is_some() && version.is_some_and(Version::has_rest_backups) {
             routes.runtime = RuntimeRoute::Rest;
@@ -130,18 +131,18 @@ impl Checker<'_> {
                     "`{path}.search` is written, and storage is \"rdbms\", which needs no search engine"
                 );
                 self.error(search.span(), message, "leave out one of the two");
-                None
+                Some(None)
             }
             Some(search) => {
                 let older = version.is_some_and(|v| v.family(false) == Ok(Family::V82To87));
-                Some(self.search(search, &format!("{path}.search"), older)?)
+                self.search(search, &format!("{path}.search"), older).map(Some)
             }
-            None if rdbms => None,
+            None if rdbms => Some(None),
             None => {
                 let why = ", and Camunda keeps its exported data in a search engine";
                 let help = "write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }, or from 8.9 on storage = \"rdbms\"";
                 self.missing(&format!("{path}.search"), at, why, help);
-                return None;
+                None
             }
         };
         if let (Some(optimize), true) = (&raw.optimize, rdbms) {
@@ -154,7 +155,25 @@ impl Checker<'_> {
                 "leave it out, and back up Optimize's search engine by itself",
             );
         }
-        Some(Addresses { zeebe: zeebe?, operate, tasklist, optimize, rest, brokers, search, routes })
+        let reached = [
+            ("zeebe", &zeebe),
+            ("operate", &operate),
+            ("tasklist", &tasklist),
+            ("optimize", &optimize),
+            ("rest", &rest),
+            ("search", &search.as_ref().and_then(Option::as_ref).map(|search| search.url.clone())),
+        ];
+        let each = brokers.iter().map(|url| ("zeebe", Some(url.as_str())));
+        let reached: Vec<_> =
+            reached.into_iter().map(|(name, url)| (name, url.as_deref())).chain(each).collect();
+        let access = self.access(
+            &raw.access,
+            &format!("{path}.access"),
+            &reached,
+            routes.runtime == RuntimeRoute::Rest,
+        );
+        let search = search?;
+        Some(Addresses { zeebe: zeebe?, operate, tasklist, optimize, rest, brokers, search, routes, access })
     }
 
     /// `older`: the version is known to be one whose web apps import from the records.

@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Rest,
     /// The search engine's own.
     Search,
+    /// A token endpoint, whole.
+    Token,
 }
 
 impl Checker<'_> {
@@ -45,7 +47,7 @@ impl Checker<'_> {
             }
         };
         if !url.username().is_empty() || url.password().is_some() || url.path().contains('@') {
-            let help = "write it without `user:password@`, and change that password: whoever could read this file knows it; authentication per component is not supported yet";
+            let help = "write it without `user:password@`, and change that password: whoever could read this file knows it; name a credential under [clusters.NAME.self_managed.access.COMPONENT]";
             self.error(
                 at.span(),
                 format!(
@@ -69,6 +71,7 @@ impl Checker<'_> {
             Kind::Management => (&["actuator"], "`/actuator` is added by us"),
             Kind::Rest => (&["v1", "v2", "actuator"], "`/v1` or `/v2` is added by us"),
             Kind::Search => (&["_snapshot", "_cat", "_cluster"], "the path of each request is added by us"),
+            Kind::Token => return Some(url.as_str().to_owned()),
         };
         if let Some(cut) = segments.iter().position(|segment| cut_before.contains(segment)) {
             base.set_path(&segments[..cut].join("/"));

@@ -1,0 +1,168 @@
+//! Connections: one client, and with it one pool, for each way of connecting.
+//!
+//! Owns TLS and proxies. What was read from files is compared at each use, so that a renewed certificate counts at once.
+
+use super::reasons::causes;
+use crate::clients::{Secrets, TransportError};
+use crate::domain::{Access, Identity, Secret};
+use crate::lock::lock;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Longest wait for a connection, TLS included.
+pub const CONNECT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept: shorter than the servers' own limit, so that none is used as it closes.
+const IDLE: Duration = Duration::from_secs(10);
+/// How many idle connections are kept per host.
+const IDLE_PER_HOST: usize = 2;
+/// How many ways of connecting are kept ready; the one that was not used for longest goes.
+const WAYS: usize = 256;
+
+pub struct Pool {
+    plain: reqwest::Client,
+    /// The last one is the one used last.
+    ways: Mutex<Vec<Way>>,
+}
+
+struct Way {
+    ca: Option<PathBuf>,
+    identity: Option<Identity>,
+    proxy: Option<String>,
+    files: Files,
+    client: reqwest::Client,
+}
+
+/// What the files hold that a way is made of.
+#[derive(PartialEq, Eq)]
+struct Files {
+    ca: Option<Vec<u8>>,
+    identity: Option<(Secret, Secret)>,
+}
+
+impl Pool {
+    pub fn new() -> Result<Self, TransportError> {
+        let plain = builder()
+            .build()
+            // A machine without CA certificates can still talk plain HTTP, and must: a resume may depend on it. No
+            // certificate is trusted then, so that HTTPS fails with its reason.
+            .or_else(|_| builder().tls_certs_only([]).build())
+            .map_err(|error| TransportError::NotSent(format!("TLS cannot be set up: {}", causes(&error))))?;
+        Ok(Self { plain, ways: Mutex::default() })
+    }
+
+    /// The client for those who want nothing.
+    pub fn plain(&self) -> &reqwest::Client {
+        &self.plain
+    }
+
+    /// The client for this way of connecting. Blocks.
+    pub fn client(&self, access: &Access, secrets: &dyn Secrets) -> Result<reqwest::Client, TransportError> {
+        let files = Files::read(access, secrets);
+        let mut ways = lock(&self.ways);
+        let known = ways.iter().position(|way| way.is_for(access)).map(|at| ways.remove(at));
+        let (way, result) = match (known, files) {
+            // What was read before still connects, where the files have gone since: a resume may depend on it.
+            (Some(way), Err(_)) => (Some(way), None),
+            (Some(way), Ok(files)) if way.files == files => (Some(way), None),
+            (known, Ok(files)) => match Way::new(access, files) {
+                Ok(way) => (Some(way), None),
+                Err(error) => (known, Some(error)),
+            },
+            (None, Err(reason)) => (None, Some(reason)),
+        };
+        let client = way.as_ref().map(|way| way.client.clone());
+        ways.extend(way);
+        if ways.len() > WAYS {
+            ways.remove(0);
+        }
+        match (result, client) {
+            (None, Some(client)) => Ok(client),
+            (reason, _) => {
+                Err(TransportError::NoAccess { reason: reason.unwrap_or_default(), passing: false })
+            }
+        }
+    }
+}
+
+impl Way {
+    fn new(access: &Access, files: Files) -> Result<Self, String> {
+        let mut certificates = Vec::new();
+        if let (Some(pem), Some(path)) = (&files.ca, &access.ca) {
+            certificates = reqwest::Certificate::from_pem_bundle(pem)
+                .ok()
+                .filter(|found| !found.is_empty())
+                .ok_or_else(|| {
+                    format!("`{}` holds no certificate: put the CA's there, as PEM", path.display())
+                })?;
+        }
+        let mut identity = None;
+        if let (Some((cert, key)), Some(names)) = (&files.identity, &access.identity) {
+            let pem = if names.cert == names.key {
+                cert.expose().to_owned()
+            } else {
+                format!("{}\n{}", cert.expose(), key.expose())
+            };
+            let found = reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| identity_is_none(names))?;
+            identity = Some(found);
+        }
+        let with = |only_ours: bool| {
+            let mut builder = builder();
+            builder = match (only_ours, certificates.is_empty()) {
+                (true, _) => builder.tls_certs_only(certificates.clone()),
+                (false, true) => builder,
+                (false, false) => builder.tls_certs_merge(certificates.clone()),
+            };
+            if let Some(identity) = identity.clone() {
+                builder = builder.identity(identity);
+            }
+            if let Some(proxy) = &access.proxy {
+                let shown = crate::clients::error::one_line(proxy, 200);
+                let proxy = reqwest::Proxy::all(proxy.as_str())
+                    .map_err(|_| format!("the proxy {shown} is not the URL of one: correct `proxy`"))?;
+                builder = builder.proxy(proxy);
+            }
+            builder.build().map_err(|error| match &access.identity {
+                Some(names) => identity_is_none(names),
+                None => format!("TLS cannot be set up: {}", causes(&error)),
+            })
+        };
+        // As above, of a machine without CA certificates.
+        let client = with(false).or_else(|reason| with(true).map_err(|_| reason))?;
+        let Access { ca, identity, proxy, .. } = access.clone();
+        Ok(Self { ca, identity, proxy, files, client })
+    }
+
+    fn is_for(&self, access: &Access) -> bool {
+        (&self.ca, &self.identity, &self.proxy) == (&access.ca, &access.identity, &access.proxy)
+    }
+}
+
+impl Files {
+    fn read(access: &Access, secrets: &dyn Secrets) -> Result<Self, String> {
+        let ca = access.ca.as_deref().map(|path| secrets.certificates(path)).transpose()?;
+        let identity = access.identity.as_ref();
+        let identity = identity
+            .map(|names| Ok::<_, String>((secrets.read(&names.cert)?, secrets.read(&names.key)?)))
+            .transpose()?;
+        Ok(Self { ca, identity })
+    }
+}
+
+fn identity_is_none(names: &Identity) -> String {
+    format!(
+        "the credentials `{}` and `{}` are no certificate with its key: put both there as PEM, the key without a passphrase",
+        names.cert, names.key
+    )
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("camunda-backupd/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+}

@@ -1,0 +1,118 @@
+//! Why there is no answer, in words an operator can act on.
+//!
+//! Owns what reqwest, TLS and proxies say and what it means. Must not show a secret: of an error only its innermost
+//! cause is told, never the URL.
+
+use crate::clients::TransportError;
+use crate::clients::error::one_line;
+use crate::clients::http::pool::CONNECT;
+use crate::domain::Access;
+use std::error::Error as _;
+use std::time::Duration;
+
+pub fn longer_than_the_limit(limit: usize) -> TransportError {
+    let limit =
+        if limit >= 1 << 20 { format!("{} MiB", limit >> 20) } else { format!("{} KiB", limit >> 10) };
+    TransportError::Unusable(format!("the body is longer than {limit}"))
+}
+
+/// Only a failure to connect, or to be let in, is certain to have delivered nothing.
+pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Access>) -> TransportError {
+    if error.is_builder() {
+        return TransportError::NotSent(format!("the address is not usable: {}", causes(&error)));
+    }
+    let cause = causes(&error);
+    if let Some(reason) = certificate(&cause) {
+        return TransportError::NoAccess { reason, passing: false };
+    }
+    let proxy = access.and_then(|access| access.proxy.as_deref()).map(|proxy| one_line(proxy, 200));
+    if error.is_connect() {
+        if let Some(proxy) = &proxy {
+            return by_proxy(&cause, proxy);
+        }
+        let reason = if error.is_timeout() {
+            format!("no connection within {} s", CONNECT.min(deadline).as_secs_f32())
+        } else {
+            cause
+        };
+        return TransportError::NotSent(reason);
+    }
+    if error.is_timeout() {
+        return TransportError::Lost(format!("no whole answer within {} s", deadline.as_secs_f32()));
+    }
+    TransportError::Lost(format!("the connection broke: {cause}"))
+}
+
+fn by_proxy(cause: &str, proxy: &str) -> TransportError {
+    if cause.contains("proxy authorization required") {
+        let reason =
+            format!("the proxy {proxy} wants a login (407): use one that lets this machine through without");
+        return TransportError::NoAccess { reason, passing: false };
+    }
+    if cause.contains("tunnel error: unsuccessful") {
+        let reason = format!(
+            "the proxy {proxy} refused to connect to it: let the proxy allow this address, or correct `proxy`"
+        );
+        return TransportError::NoAccess { reason, passing: true };
+    }
+    TransportError::NotSent(format!("through the proxy {proxy}: {cause}"))
+}
+
+/// What TLS says about a certificate, theirs or ours. An alert about ours is only sent while the connection is made,
+/// though it may arrive after the request has left: what was sent then is thrown away.
+fn certificate(cause: &str) -> Option<String> {
+    const ALERTS: [&str; 6] = [
+        "BadCertificate",
+        "UnknownCA",
+        "CertificateUnknown",
+        "CertificateExpired",
+        "DecryptError",
+        "AccessDenied",
+    ];
+    let (what, remedy) = match cause.strip_prefix("received fatal alert: ") {
+        Some("CertificateRequired") => (
+            "it wants to see a certificate of ours",
+            "name credentials with one as `client_cert` and `client_key` under access",
+        ),
+        Some(alert) if ALERTS.contains(&alert) => (
+            "it does not accept our certificate",
+            "put one that it trusts into the credentials of `client_cert` and `client_key`",
+        ),
+        Some(_) => return None,
+        None if cause.contains("not valid for name") => (
+            "its certificate is for another name",
+            "write the name that the certificate is for in the address, or have one issued for this name",
+        ),
+        None if cause.contains("UnknownIssuer") => (
+            "its certificate is signed by nobody this machine trusts",
+            "name the file of its CA as `ca` under access",
+        ),
+        None if cause.contains("certificate expired") || cause.contains("certificate: Expired") => {
+            ("its certificate has expired", "have it renewed, and see that the clocks agree")
+        }
+        None if cause.contains("invalid peer certificate") => {
+            ("its certificate is not good", "have it issued anew, or correct `ca` under access")
+        }
+        None => return None,
+    };
+    Some(format!("{what} ({cause}): {remedy}"))
+}
+
+/// The innermost cause, which names what happened; the outer ones repeat the URL.
+pub fn causes(error: &reqwest::Error) -> String {
+    let mut innermost: Option<&dyn std::error::Error> = error.source();
+    while let Some(next) = innermost.and_then(std::error::Error::source) {
+        innermost = Some(next);
+    }
+    innermost.map_or_else(|| "no reason given".to_owned(), |cause| one_line(&cause.to_string(), 300))
+}
+
+pub fn redirect(answer: &reqwest::Response) -> String {
+    let status = answer.status().as_u16();
+    let location = answer.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
+    // The query may hold a token of a login page.
+    match location.map(|to| to.split(['?', '#']).next().unwrap_or_default()) {
+        Some(to) => format!("a redirect ({status}) to {}", one_line(to, 200)),
+        None => format!("a redirect ({status})"),
+    }
+}

@@ -1,0 +1,274 @@
+//! Tokens of OAuth 2.0 client credentials: kept until shortly before they run out, fetched one at a time.
+//!
+//! Owns how often a token endpoint is asked. Must not know what a token is for.
+
+use super::login::blot;
+use super::reasons::{causes, classify, redirect};
+use crate::clients::TransportError;
+use crate::clients::error::one_line;
+use crate::clock::{Clock, SharedClock};
+use crate::domain::{Oauth, Secret};
+use crate::lock::lock;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Between two fetches from one endpoint, whoever they are for.
+const GAP: Duration = Duration::from_secs(1);
+/// How long an endpoint is left alone that says it is asked too often and not for how long.
+const QUIET: Duration = Duration::from_secs(5);
+/// The longest such time that is believed: a resume may wait for the token.
+const QUIET_LIMIT: Duration = Duration::from_mins(5);
+/// Longest wait for a token endpoint's answer.
+const FETCH: Duration = Duration::from_secs(15);
+/// A token is not used in its last seconds, or its last quarter where it is short-lived.
+const EARLY: Duration = Duration::from_secs(30);
+/// How long a token is good that does not say so.
+const UNSAID: Duration = Duration::from_mins(5);
+/// Longest time a token is kept.
+const KEPT: Duration = Duration::from_hours(24);
+/// A token's answer is not longer.
+const ANSWER: usize = 64 * 1024;
+/// Tokens and endpoints that are remembered.
+const REMEMBERED: usize = 1024;
+
+/// A token to use.
+pub struct Issued {
+    pub text: Secret,
+    /// False: it was fetched for this very call.
+    pub kept: bool,
+}
+
+pub struct Tokens {
+    clock: SharedClock,
+    slots: Mutex<BTreeMap<Oauth, Shared<Slot>>>,
+    gates: Mutex<BTreeMap<String, Shared<Gate>>>,
+}
+
+type Shared<T> = Arc<tokio::sync::Mutex<T>>;
+
+/// One client's token at one endpoint. Locked while it is fetched.
+#[derive(Default)]
+struct Slot {
+    token: Option<(Secret, Duration)>,
+    /// What those who waited for a fetch are told that failed.
+    failed: Option<(Duration, TransportError)>,
+}
+
+/// One endpoint: when it may be asked again.
+#[derive(Default)]
+struct Gate {
+    open_at: Duration,
+    /// It said itself that it is asked too often.
+    asked_for: bool,
+}
+
+impl Tokens {
+    pub fn new(clock: SharedClock) -> Self {
+        Self { clock, slots: Mutex::default(), gates: Mutex::default() }
+    }
+
+    /// The token kept, unless it is `refused` or about to run out; else a new one.
+    pub async fn token<F>(
+        &self,
+        oauth: &Oauth,
+        client: &reqwest::Client,
+        secret: impl FnOnce() -> F,
+        refused: Option<&Secret>,
+        left: Duration,
+    ) -> Result<Issued, TransportError>
+    where
+        F: Future<Output = Result<Secret, TransportError>>,
+    {
+        let clock = &*self.clock;
+        let asked = clock.monotonic();
+        let slot = one_of(&self.slots, oauth);
+        let mut slot = slot.lock().await;
+        if let Some((text, until)) = &slot.token
+            && *until > clock.monotonic()
+            && Some(text) != refused
+        {
+            return Ok(Issued { text: text.clone(), kept: true });
+        }
+        slot.token = None;
+        if let Some((at, error)) = &slot.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        let secret = secret().await?;
+        self.pass_gate(oauth, asked + left).await?;
+        match self.fetch(oauth, client, &secret, (asked + left).saturating_sub(clock.monotonic())).await {
+            Ok((text, good_for)) => {
+                slot.failed = None;
+                slot.token = Some((text.clone(), clock.monotonic() + good_for));
+                Ok(Issued { text, kept: false })
+            }
+            Err(error) => {
+                slot.failed = Some((clock.monotonic(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the endpoint may be asked.
+    async fn pass_gate(&self, oauth: &Oauth, deadline: Duration) -> Result<(), TransportError> {
+        let gate = one_of(&self.gates, &oauth.token_url);
+        let mut gate = gate.lock().await;
+        let now = self.clock.monotonic();
+        if gate.asked_for && gate.open_at >= deadline {
+            let seconds = gate.open_at.saturating_sub(now).as_secs().max(1);
+            let reason = format!(
+                "the token endpoint {} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that",
+                endpoint(oauth)
+            );
+            return Err(TransportError::NoAccess { reason, passing: true });
+        }
+        if gate.open_at > now {
+            self.clock.sleep(gate.open_at.saturating_sub(now)).await;
+        }
+        *gate = Gate { open_at: self.clock.monotonic() + GAP, asked_for: false };
+        Ok(())
+    }
+
+    async fn fetch(
+        &self,
+        oauth: &Oauth,
+        client: &reqwest::Client,
+        secret: &Secret,
+        left: Duration,
+    ) -> Result<(Secret, Duration), TransportError> {
+        let deadline = left.min(FETCH);
+        let url = endpoint(oauth);
+        let none = |reason: String, passing| TransportError::NoAccess { reason, passing };
+        let request = client
+            .post(&oauth.token_url)
+            .timeout(deadline)
+            .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(reqwest::header::ACCEPT, "application/json")
+            .body(form(oauth, secret));
+        let answer = request.send().await.map_err(|error| {
+            if error.is_builder() {
+                return none(format!("the token endpoint {url} is not usable: {}", causes(&error)), false);
+            }
+            match classify(error, deadline, None) {
+                TransportError::NoAccess { reason, passing } => {
+                    none(format!("the token endpoint {url} cannot be used, {reason}"), passing)
+                }
+                other => none(format!("the token endpoint {url} cannot be reached: {other}"), true),
+            }
+        })?;
+        let status = answer.status().as_u16();
+        if answer.status().is_redirection() {
+            let to = redirect(&answer);
+            return Err(none(
+                format!("the token endpoint {url} answered with {to}: correct `token_url`"),
+                false,
+            ));
+        }
+        if status == 429 {
+            let wait = retry_after(&answer, &*self.clock).unwrap_or(QUIET).min(QUIET_LIMIT);
+            let gate = one_of(&self.gates, &oauth.token_url);
+            *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, asked_for: true };
+            let seconds = wait.as_secs();
+            let reason = format!(
+                "the token endpoint {url} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that"
+            );
+            return Err(none(reason, true));
+        }
+        let mut body = super::body(answer, ANSWER, deadline, None)
+            .await
+            .map_err(|error| none(format!("the token endpoint {url} gave no whole answer: {error}"), true))?;
+        if status >= 400 {
+            blot(&mut body, secret);
+        }
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match status {
+            200..300 => issued(&answer).ok_or_else(|| {
+                none(
+                    format!(
+                        "the token endpoint {url} answered {status} without a token: correct `token_url`"
+                    ),
+                    false,
+                )
+            }),
+            400 | 401 | 403 => Err(none(
+                format!(
+                    "the token endpoint {url} refused client `{}` with {status}{}: check `client_id`, `audience`, `scope` and the credential `{}`",
+                    one_line(&oauth.client_id, 80),
+                    complaint(&answer),
+                    oauth.client_secret
+                ),
+                false,
+            )),
+            404 | 405 => Err(none(
+                format!("nothing answers at the token endpoint {url} ({status}): correct `token_url`"),
+                false,
+            )),
+            _ => Err(none(
+                format!("the token endpoint {url} answered {status}{}: see its log", complaint(&answer)),
+                true,
+            )),
+        }
+    }
+}
+
+/// The entry of that key; one that nobody uses goes where there are too many.
+fn one_of<K: Ord + Clone, T: Default>(all: &Mutex<BTreeMap<K, Shared<T>>>, key: &K) -> Shared<T> {
+    let mut all = lock(all);
+    if all.len() >= REMEMBERED && !all.contains_key(key) {
+        let unused = all.iter().find(|(_, entry)| Arc::strong_count(entry) == 1);
+        if let Some(unused) = unused.map(|(key, _)| key.clone()) {
+            all.remove(&unused);
+        }
+    }
+    all.entry(key.clone()).or_default().clone()
+}
+
+fn endpoint(oauth: &Oauth) -> String {
+    one_line(&oauth.token_url, 200)
+}
+
+fn form(oauth: &Oauth, secret: &Secret) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials")
+        .append_pair("client_id", &oauth.client_id)
+        .append_pair("client_secret", secret.expose());
+    for (key, value) in [("audience", &oauth.audience), ("scope", &oauth.scope)] {
+        if let Some(value) = value {
+            form.append_pair(key, value);
+        }
+    }
+    form.finish()
+}
+
+/// The token, and how long it may be used.
+fn issued(answer: &Value) -> Option<(Secret, Duration)> {
+    let text = answer["access_token"].as_str().filter(|text| !text.is_empty())?;
+    let seconds = &answer["expires_in"];
+    let seconds = seconds.as_f64().or_else(|| seconds.as_str()?.trim().parse().ok());
+    let life = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(UNSAID).min(KEPT);
+    Some((Secret::new(text), life.saturating_sub(EARLY.min(life / 4))))
+}
+
+/// What RFC 6749 section 5.2 lets it say.
+fn complaint(answer: &Value) -> String {
+    let said = |key: &str| answer[key].as_str().map(|text| one_line(text, 200));
+    match (said("error"), said("error_description").or_else(|| said("message"))) {
+        (Some(error), Some(more)) => format!(" ({error}: {})", more.trim_end_matches(['.', ' '])),
+        (Some(error), None) => format!(" ({error})"),
+        (None, Some(more)) => format!(" ({})", more.trim_end_matches(['.', ' '])),
+        (None, None) => String::new(),
+    }
+}
+
+/// Seconds, or an instant on the endpoint's clock.
+fn retry_after(answer: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
+    let text = answer.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    Some((at.to_utc() - clock.now()).to_std().unwrap_or_default())
+}

@@ -1,0 +1,46 @@
+//! One cluster's way to its components: the same transport, and what each of them wants of those who reach it.
+//!
+//! Must not know how any of it is done.
+
+use super::{Request, Response, SharedTransport, Transport, TransportError};
+use crate::domain::{Access, Addresses, RunId};
+use futures::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The transport for clients of the cluster at `addresses`. Every client of a cluster is made with it, since one made
+/// with the bare transport would come without credentials.
+pub fn reach(addresses: &Addresses, transport: &SharedTransport) -> SharedTransport {
+    if addresses.access.is_empty() {
+        return transport.clone();
+    }
+    let access = addresses.access.iter().map(|(name, access)| (name.clone(), Arc::new(access.clone())));
+    Arc::new(Reach { transport: transport.clone(), access: access.collect() })
+}
+
+struct Reach {
+    transport: SharedTransport,
+    access: BTreeMap<String, Arc<Access>>,
+}
+
+impl Transport for Reach {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        self.transport.send(request)
+    }
+
+    fn access(&self, component: &str) -> Option<Arc<Access>> {
+        self.access.get(component).cloned()
+    }
+
+    fn keep(&self, run: RunId, access: Arc<Access>) -> BoxFuture<'_, Result<(), String>> {
+        self.transport.keep(run, access)
+    }
+
+    fn keep_only(&self, runs: BTreeSet<RunId>) -> BoxFuture<'_, ()> {
+        self.transport.keep_only(runs)
+    }
+
+    fn release(&self, run: RunId) -> BoxFuture<'_, ()> {
+        self.transport.release(run)
+    }
+}

@@ -1,0 +1,161 @@
+//! The daemon's credentials: read where the config says, and copied for as long as a debt needs them.
+//!
+//! A copy outlives the directory it came from and a config that no longer loads, so that a resume can be sent whatever
+//! becomes of them (rule I1). Must not print, log or put a secret into an error.
+
+use crate::clients::Secrets;
+use crate::config::Environment;
+use crate::config::secret::Credentials;
+use crate::domain::{Access, RunId, Secret};
+use crate::lock::lock;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Below a runtime directory: one directory for each run that owes a resume.
+const OWED: &str = "owed";
+/// The copied file of certificates, beside copied credentials; no credential's name begins with a dot.
+const CA: &str = ".ca.pem";
+/// Longer files are no credential and no certificates.
+const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
+/// Runs whose copies are looked at.
+const RUNS: usize = 10_000;
+
+/// Where credentials are, and where copies of them lie.
+pub struct Keyring {
+    credentials: Mutex<Credentials>,
+    /// Runtime directories: copies are written into the first and looked for in all.
+    places: Vec<PathBuf>,
+}
+
+impl Keyring {
+    /// Credentials of these places; copies below `runtime_dirs`, written into the first.
+    pub fn new(credentials: Credentials, runtime_dirs: Vec<PathBuf>) -> Arc<Self> {
+        let places = runtime_dirs.into_iter().map(|dir| dir.join(OWED)).collect();
+        Arc::new(Self { credentials: Mutex::new(credentials), places })
+    }
+
+    /// What a process of this environment reads where `[daemon]` says this.
+    pub fn of(
+        environment: &Environment,
+        credentials_dir: Option<PathBuf>,
+        runtime_dirs: Vec<PathBuf>,
+    ) -> Arc<Self> {
+        let systemd = environment.credentials_directory.clone();
+        Self::new(Credentials { systemd, configured: credentials_dir }, runtime_dirs)
+    }
+
+    /// A reload has changed `[daemon] credentials_dir`.
+    pub fn move_to(&self, credentials_dir: Option<PathBuf>) {
+        lock(&self.credentials).configured = credentials_dir;
+    }
+
+    /// The copies of that name, the newest run's first: run ids sort by the time they were made.
+    fn copies(&self, name: &str) -> impl Iterator<Item = Vec<u8>> {
+        let mut runs: Vec<PathBuf> =
+            self.places.iter().flat_map(|place| runs_in(place)).map(|(_, dir)| dir).collect();
+        runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
+        let name = name.to_owned();
+        runs.into_iter().filter_map(move |run| ours(&run.join(&name)))
+    }
+}
+
+impl Secrets for Keyring {
+    fn read(&self, name: &str) -> Result<Secret, String> {
+        let credentials = lock(&self.credentials).clone();
+        credentials.read(name).or_else(|why| {
+            if !Credentials::is_name(name) {
+                return Err(why);
+            }
+            let copy = self.copies(name).find_map(|bytes| String::from_utf8(bytes).ok());
+            copy.map(Secret::new).ok_or(why)
+        })
+    }
+
+    fn certificates(&self, path: &Path) -> Result<Vec<u8>, String> {
+        read_at_most(path).or_else(|error| {
+            let why = error.to_string();
+            let why = why.split(" (os error").next().unwrap_or_default();
+            let why =
+                format!("the certificates `{}` cannot be read: {why}: put the CA's there", path.display());
+            self.copies(&ca_copy(path)).next().ok_or(why)
+        })
+    }
+
+    fn keep(&self, run: RunId, access: &Access) -> Result<(), String> {
+        let Some(place) = self.places.first() else { return Ok(()) };
+        let names: BTreeSet<&str> = access.credentials().collect();
+        let dir = place.join(run.to_string());
+        for name in names {
+            let secret = self.read(name)?;
+            write(&dir, name, secret.expose().as_bytes())?;
+        }
+        if let Some(path) = &access.ca {
+            write(&dir, &ca_copy(path), &self.certificates(path)?)?;
+        }
+        Ok(())
+    }
+
+    fn keep_only(&self, runs: &BTreeSet<RunId>) {
+        for (run, dir) in self.places.iter().flat_map(|place| runs_in(place)) {
+            if !runs.contains(&run) {
+                let _ = fs::remove_dir_all(dir);
+            }
+        }
+    }
+
+    fn release(&self, run: RunId) {
+        for place in &self.places {
+            let _ = fs::remove_dir_all(place.join(run.to_string()));
+            // Goes only where it is empty.
+            let _ = fs::remove_dir(place);
+        }
+    }
+}
+
+/// Two files of certificates of one run are told apart by their paths.
+fn ca_copy(path: &Path) -> String {
+    let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, path.as_os_str().as_encoded_bytes());
+    format!("{CA}.{hash}")
+}
+
+fn runs_in(place: &Path) -> Vec<(RunId, PathBuf)> {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten().take(RUNS);
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect()
+}
+
+/// A copy is believed only where nobody but its owner could have written or read it.
+fn ours(path: &Path) -> Option<Vec<u8>> {
+    let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    matches!(found.mode() & 0o077, 0).then(|| read_at_most(path).ok()).flatten()
+}
+
+fn read_at_most(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(SIZE_LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
+    let written = (|| {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // Whole or not at all: another process may be reading it.
+        let new = dir.join(format!(".{}.new", uuid::Uuid::now_v7()));
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(bytes)?;
+        fs::rename(new, dir.join(name))
+    })();
+    written.map_err(|error: std::io::Error| {
+        let why = error.to_string();
+        let why = why.split(" (os error").next().unwrap_or_default();
+        format!(
+            "what the resume needs cannot be copied to `{}`: {why}: make room there, and give it to the daemon's user",
+            dir.display()
+        )
+    })
+}

@@ -1,0 +1,285 @@
+//! A pause of a cluster that wants credentials can always be resumed: with a refused config, without the directory the
+//! credentials came from, and by another process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods)] // servers of a test, which end with it
+
+#[path = "harness/keys.rs"]
+mod keys;
+#[path = "harness/lab.rs"]
+mod lab;
+#[path = "harness/process.rs"]
+mod process;
+
+use camunda_backupd::clients::{Request, Response, Secrets, Transport, TransportError};
+use camunda_backupd::daemon::keyring::Keyring;
+use camunda_backupd::domain::{Access, RunId};
+use camunda_backupd::journal::{FailureClass, RunStatus};
+use camunda_backupd::run::guardian::Guardian;
+use camunda_backupd::run::queue::Queue;
+use futures::future::BoxFuture;
+use keys::{Keys, SECRET, bearer};
+use lab::{Lab, class_of, reason_of};
+use process::{Place, command, ends, owe_with, owed};
+use rstest::rstest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// A broker that confirms a resume to whoever shows the token.
+fn guarded_broker() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let length = stream.read(&mut head).unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let status = if head.contains(&format!("authorization: Bearer {SECRET}\r\n")) {
+                "204 No Content"
+            } else {
+                "401 Unauthorized"
+            };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    base
+}
+
+fn access() -> BTreeMap<String, Access> {
+    [("zeebe".to_owned(), bearer())].into()
+}
+
+fn put(path: &Path, mode: u32) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, SECRET).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A place with a refused config, and a debt of a cluster that wants credentials.
+fn owing() -> (Place, PathBuf, RunId) {
+    let place = Place::new();
+    let config = place.config("127.0.0.1:0", "[schedules.daily]\nclusters = [\"nobody\"]\n");
+    let run = owe_with(&place.path("state"), &guarded_broker(), access(), chrono::TimeDelta::zero());
+    (place, config, run)
+}
+
+#[rstest]
+#[case::command(&["resume-exporting", "--if-ours", "--for", "10s"], 0)]
+#[case::a_start_that_is_refused(&["serve"], 2)]
+fn a_copy_pays_where_config_and_credentials_are_gone(#[case] words: &[&str], #[case] code: i32) {
+    let (place, config, run) = owing();
+    let copy = place.path("run").join("owed").join(run.to_string()).join("key");
+    put(&copy, 0o600);
+    let output = ends(command(&config, words));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert_eq!(owed(&place.path("state")), 0, "{text}");
+    assert!(!copy.exists(), "the copy is needed no more");
+    assert!(!text.contains(SECRET), "{text}");
+}
+
+/// No proxy is taken from the environment.
+#[test]
+fn a_proxy_of_the_environment_does_not_come_between() {
+    let (place, config, run) = owing();
+    put(&place.path("run").join("owed").join(run.to_string()).join("key"), 0o600);
+    let mut pay = command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        pay.env(name, "http://127.0.0.1:1");
+    }
+    assert_eq!(ends(pay).status.code(), Some(0));
+    assert_eq!(owed(&place.path("state")), 0);
+}
+
+#[test]
+fn a_refused_config_still_tells_where_credentials_are() {
+    let (place, config, _) = owing();
+    put(&place.path("credentials").join("key"), 0o600);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let told = format!("[daemon]\ncredentials_dir = \"{}\"\n", place.path("credentials").display());
+    std::fs::write(&config, text.replace("[daemon]\n", &told)).unwrap();
+    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(owed(&place.path("state")), 0);
+}
+
+#[test]
+fn without_a_credential_the_debt_stays_and_is_told() {
+    let (place, config, _) = owing();
+    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(owed(&place.path("state")), 1);
+}
+
+#[test]
+fn a_daemon_that_could_not_read_credentials_does_not_come_up() {
+    let place = Place::new();
+    let login = "[clusters.orders.self_managed.access.zeebe]\nkind = \"bearer\"\ntoken = \"key\"\n";
+    let config = place.config("127.0.0.1:0", login);
+    assert!(process::refused(command(&config, &["serve"])).ends_with(
+        "error: cluster orders wants credentials, and there is no directory in which to look for them: write credentials_dir under [daemon], or run under systemd with LoadCredential\n"
+    ));
+    let checked = ends(command(&config, &["check"]));
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn copies_are_only_ours_to_read_and_go_with_their_debt() {
+    let keys = Keys::new();
+    keys.put("other", "not copied");
+    let ring = keys.keyring();
+    let (first, second) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let ca = keys.file("ca.pem");
+    std::fs::write(&ca, "certificates").unwrap();
+    let access = Access { ca: Some(ca.clone()), ..bearer() };
+    ring.keep(first, &access).unwrap();
+    ring.keep(second, &access).unwrap();
+    let owed = keys.dir.path().join("run/owed");
+    let copies = |run: RunId| std::fs::read_dir(owed.join(run.to_string())).map_or(0, Iterator::count);
+    assert_eq!((copies(first), copies(second)), (2, 2));
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let dir = owed.join(first.to_string());
+    assert_eq!((mode(dir.clone()), mode(dir.join("key"))), (0o700, 0o600));
+
+    std::fs::remove_dir_all(keys.dir.path().join("credentials")).unwrap();
+    assert_eq!(ring.read("key").unwrap().expose(), SECRET);
+    assert_eq!(ring.certificates(&ca).unwrap(), b"certificates");
+    assert!(ring.read("other").unwrap_err().contains("does not exist"));
+
+    ring.keep_only(&BTreeSet::from([second]));
+    assert_eq!((copies(first), copies(second)), (0, 2));
+    ring.release(second);
+    assert!(!owed.exists());
+    ring.read("key").unwrap_err();
+}
+
+#[test]
+fn a_copy_that_others_could_have_read_is_not_believed() {
+    let keys = Keys::new();
+    std::fs::remove_file(keys.file("key")).unwrap();
+    let copy = keys.dir.path().join("run/owed").join(uuid::Uuid::now_v7().to_string()).join("key");
+    put(&copy, 0o640);
+    keys.keyring().read("key").unwrap_err();
+    put(&copy, 0o600);
+    keys.keyring().read("key").unwrap();
+}
+
+/// Carries requests to the simulated cluster, holds each to what its component wants, and notes what a pause needs.
+struct Watched {
+    inner: Arc<dyn Transport>,
+    keyring: Arc<Keyring>,
+    copies: PathBuf,
+    denies: &'static str,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watched {
+    fn note(&self, what: &str) {
+        let copies = std::fs::read_dir(&self.copies).map_or(0, Iterator::count);
+        self.seen.lock().unwrap().push(format!("{what} with {copies} copies"));
+    }
+}
+
+impl Transport for Watched {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        let component = request.url.split('/').nth(3).unwrap().to_owned();
+        let credential = request.access.as_ref().and_then(|access| access.login.credential());
+        assert_eq!(credential, Some(component.as_str()), "{}", request.url);
+        for act in ["pause", "resume"] {
+            if request.url.contains(&format!("/exporting/{act}")) {
+                self.note(act);
+            }
+        }
+        if !self.denies.is_empty() && format!("{:?} {}", request.method, request.url).contains(self.denies) {
+            let denied = Response { status: 401, content_type: String::new(), body: vec![] };
+            return Box::pin(async move { Ok(denied) });
+        }
+        self.inner.send(request)
+    }
+
+    fn keep(&self, run: RunId, access: Arc<Access>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { self.keyring.keep(run, &access) })
+    }
+
+    fn release(&self, run: RunId) -> BoxFuture<'_, ()> {
+        self.keyring.release(run);
+        self.note("released");
+        Box::pin(async {})
+    }
+}
+
+/// A lab whose components each want another credential.
+fn lab(keys: &Keys, denies: &'static str) -> (Lab, Arc<Mutex<Vec<String>>>) {
+    let mut lab = Lab::new();
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    lab.ground.transport = Arc::new(Watched {
+        inner: lab.ground.transport.clone(),
+        keyring: keys.keyring(),
+        copies: keys.dir.path().join("run/owed"),
+        denies,
+        seen: seen.clone(),
+    });
+    lab.queue = Queue::new(lab.ground.clone(), Guardian::new(lab.ground.clone()), 8);
+    for name in ["zeebe", "operate", "tasklist", "rest", "search"] {
+        let login = camunda_backupd::domain::Login::Bearer { token: name.into() };
+        keys.put(name, SECRET);
+        lab.settings.spec.addresses.access.insert(name.into(), keys::login(login));
+    }
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    (lab, seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_of_a_run_comes_with_what_its_component_wants_and_the_copy_lasts_as_long_as_the_debt() {
+    let keys = Keys::new();
+    let (lab, seen) = lab(&keys, "");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["pause with 1 copies", "resume with 1 copies", "released with 0 copies"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_whose_resume_could_not_be_sent_is_not_asked_for() {
+    let keys = Keys::new();
+    let (lab, seen) = lab(&keys, "");
+    std::fs::remove_file(keys.file("zeebe")).unwrap();
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Access));
+    let expected = format!(
+        "exporting was not paused, because credential `zeebe` does not exist: create `{}` with mode 0600",
+        keys.file("zeebe").display()
+    );
+    assert_eq!(reason_of(&run), expected);
+    assert!(seen.lock().unwrap().iter().all(|line| !line.starts_with("pause")));
+    lab.nothing_owed(&run).await;
+}
+
+#[rstest]
+#[case(
+    "exporting/pause",
+    "exporting could not be paused: zeebe refused the credential `zeebe` with 401 to POST /zeebe/actuator/exporting/pause?soft=true: put one there that is valid, which counts at once, under systemd after a restart"
+)]
+#[case(
+    "Post http://sim-orders/operate/actuator/backups",
+    "operate did not start the backup: operate refused the credential `operate` with 401 to POST /operate/actuator/backups: put one there that is valid, which counts at once, under systemd after a restart"
+)]
+#[case(
+    "search/_cat",
+    "the indices of zeebe-record* could not be listed: search refused the credential `search` with 401 to GET /search/_cat/indices/zeebe-record*?format=json&h=index,status&expand_wildcards=open: put one there that is valid, which counts at once, under systemd after a restart"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_has_its_own_class_in_the_record(#[case] denies: &'static str, #[case] reason: &str) {
+    let keys = Keys::new();
+    let (lab, _) = lab(&keys, denies);
+    let run = lab.backup().await;
+    assert_eq!((class_of(&run), reason_of(&run).as_str()), (Some(FailureClass::Access), reason));
+    lab.nothing_owed(&run).await;
+}
