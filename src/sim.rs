@@ -46,8 +46,10 @@ pub mod wire;
 mod wire_broker;
 mod wire_history;
 mod wire_indices;
+mod wire_rest;
 mod wire_runtime;
 mod wire_search;
+mod wire_state;
 mod wire_webapp;
 pub mod world;
 

@@ -210,3 +210,122 @@ fn a_long_life_does_not_grow_without_bound() {
     let kept: usize = cluster.world.partitions.iter().map(|p| p.histories.remembered()).sum();
     assert!(kept < 60_000, "{kept} positions are in memory");
 }
+
+// A relational database
+
+fn with_database(seed: u64, continuous: bool) -> Cluster {
+    let version = if seed.is_multiple_of(2) { "8.9.0" } else { "8.10.0" }.parse().unwrap();
+    let config = Config { seed, version, storage: Storage::Rdbms, continuous, ..Config::named("orders") };
+    let mut cluster = Cluster::new(config, Utc.with_ymd_and_hms(2026, 11, 23, 6, 0, 0).unwrap());
+    cluster.pass(Duration::from_secs(20));
+    cluster
+}
+
+/// A Zeebe backup, and a while in which the brokers compact what they may.
+fn zeebe_and_a_while(cluster: &mut Cluster, id: i64) {
+    take_zeebe(cluster, id);
+    cluster.pass(Duration::from_secs(5));
+    cluster.snapshot_broker_now();
+}
+
+#[test]
+fn a_database_and_the_zeebe_backups_since_it_bring_everything_back_without_a_pause() {
+    for seed in 0..SEEDS {
+        let mut cluster = with_database(seed, true);
+        zeebe_and_a_while(&mut cluster, 1);
+        cluster.backup_database();
+        for id in 2..=5 {
+            cluster.pass(Duration::from_secs(5));
+            zeebe_and_a_while(&mut cluster, id);
+        }
+        let result = cluster.restore(5);
+        assert!(result.is_whole(), "seed {seed}: {result:?}");
+        assert!(result.started_in_window > 0 && result.exported_again > 0, "seed {seed}: {result:?}");
+        assert_eq!(cluster.ranges(0), 1, "seed {seed}");
+        assert_eq!(cluster.pauses.ended, 0);
+    }
+}
+
+#[test]
+fn a_gap_in_the_range_loses_what_lies_in_it() {
+    for seed in 0..SEEDS {
+        let mut cluster = with_database(seed, true);
+        zeebe_and_a_while(&mut cluster, 1);
+        cluster.backup_database();
+        cluster.pass(Duration::from_secs(5));
+        cluster.arm("now.range-gap").unwrap();
+        zeebe_and_a_while(&mut cluster, 2);
+        let result = cluster.restore(2);
+        assert!(result.lost.database > 0, "seed {seed}: {result:?}");
+        assert_eq!(cluster.ranges(0), 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_deleted_backup_in_the_middle_is_a_gap() {
+    for seed in 0..SEEDS {
+        let mut cluster = with_database(seed, true);
+        zeebe_and_a_while(&mut cluster, 1);
+        cluster.backup_database();
+        cluster.pass(Duration::from_secs(5));
+        zeebe_and_a_while(&mut cluster, 2);
+        zeebe_and_a_while(&mut cluster, 3);
+        assert!(cluster.restore(3).is_whole(), "seed {seed}: {:?}", cluster.restore(3));
+        cluster.delete_zeebe_backup(2);
+        cluster.pass(Duration::from_secs(5));
+        let result = cluster.restore(3);
+        assert!(result.lost.database > 0, "seed {seed}: {result:?}");
+    }
+}
+
+#[test]
+fn brokers_that_do_not_keep_their_log_until_it_is_backed_up_lose_what_the_database_lacks() {
+    for seed in 0..SEEDS {
+        let mut cluster = with_database(seed, false);
+        cluster.backup_database();
+        cluster.pass(Duration::from_secs(5));
+        cluster.snapshot_broker_now();
+        take_zeebe(&mut cluster, 1);
+        let result = cluster.restore(1);
+        assert!(result.lost.database > 0, "seed {seed}: {result:?}");
+    }
+}
+
+#[test]
+fn a_database_newer_than_zeebe_shows_what_no_broker_knows() {
+    for seed in 0..SEEDS {
+        let mut cluster = with_database(seed, true);
+        cluster.backup_database();
+        zeebe_and_a_while(&mut cluster, 1);
+        cluster.backup_database();
+        let mut pieces = cluster.pieces_of(1);
+        let newer = cluster.databases.last().unwrap().tables.clone();
+        pieces.push(Piece::Database(newer)); // the later piece wins
+        let result = cluster.restore_pieces(&pieces);
+        assert!(result.duplicates.database > 0 && result.unknown_to_broker > 0, "seed {seed}: {result:?}");
+    }
+}
+
+#[test]
+fn without_the_operators_backup_of_the_database_nothing_is_whole() {
+    let mut cluster = with_database(1, true);
+    zeebe_and_a_while(&mut cluster, 1);
+    let result = cluster.restore(1);
+    assert!(!result.is_whole() && result.missing_pieces == 1, "{result:?}");
+}
+
+#[test]
+fn a_log_that_waits_for_its_backup_is_kept() {
+    let mut cluster = with_database(1, true);
+    zeebe_and_a_while(&mut cluster, 1);
+    let before = cluster.log_bytes();
+    for _ in 0..20 {
+        cluster.pass(Duration::from_mins(1));
+        cluster.snapshot_broker_now();
+    }
+    assert!(cluster.log_bytes() > before * 2, "continuous mode without backups fills the disk");
+    take_zeebe(&mut cluster, 2);
+    cluster.pass(Duration::from_secs(5));
+    cluster.snapshot_broker_now();
+    assert!(cluster.log_bytes() < before * 2);
+}

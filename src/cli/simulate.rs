@@ -4,16 +4,19 @@ use super::arguments::SimOptions;
 use super::{Failure, exit, output};
 use crate::clock::SystemClock;
 use crate::daemon::signals::{self, Signal};
-use crate::sim::{self, Cluster, Config, Timing, locked};
+use crate::sim::{self, Cluster, Config, Storage, Timing, locked};
 use futures::StreamExt;
 use tokio::net::TcpListener;
 
 /// Serves the cluster and prints a config for it.
 pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let usage = |message: String| Failure::new(exit::USAGE, message);
+    let storage = options.storage.parse().map_err(usage)?;
     let config = Config {
         version: options.cluster_version.parse().map_err(usage)?,
-        storage: options.storage.parse().map_err(usage)?,
+        storage,
+        // What the documents ask for beside a relational database.
+        continuous: storage == Storage::Rdbms,
         timing: Timing::default().faster(options.speed),
         ..Config::named("orders")
     };

@@ -36,6 +36,8 @@ pub enum PartitionState {
     Completed,
     /// It will never be.
     Failed,
+    /// It was deleted a moment ago, from 8.9 on.
+    Deleted,
 }
 
 impl PartitionState {
@@ -46,6 +48,26 @@ impl PartitionState {
             Self::InProgress => "IN_PROGRESS",
             Self::Completed => "COMPLETED",
             Self::Failed => "FAILED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// Who asked for a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupKind {
+    /// Somebody.
+    Manual,
+    /// The brokers' own scheduler.
+    Scheduled,
+}
+
+impl BackupKind {
+    /// The broker's word.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Manual => "MANUAL_BACKUP",
+            Self::Scheduled => "SCHEDULED_BACKUP",
         }
     }
 }
@@ -60,13 +82,16 @@ pub struct PartitionBackup {
     seen: Instant,
     done: Option<Instant>,
     failed: Option<(Instant, String)>,
+    deleted: bool,
     nanos: u32,
 }
 
 impl PartitionBackup {
     /// What is said of it at `now`.
     pub fn state(&self, now: Instant) -> PartitionState {
-        if now < self.seen {
+        if self.deleted {
+            PartitionState::Deleted
+        } else if now < self.seen {
             PartitionState::DoesNotExist
         } else if self.failed.as_ref().is_some_and(|(at, _)| *at <= now) {
             PartitionState::Failed
@@ -97,6 +122,10 @@ impl PartitionBackup {
 /// A Zeebe backup, one entry per partition.
 #[derive(Clone, Debug)]
 pub struct ZeebeBackup {
+    /// Who asked for it.
+    pub kind: BackupKind,
+    /// When its checkpoint was written.
+    pub taken: Instant,
     /// Its partitions.
     pub partitions: Vec<PartitionBackup>,
 }
@@ -126,6 +155,8 @@ pub enum BackupFate {
     Stall(Option<Duration>),
     /// One partition fails.
     Fail,
+    /// One partition is never backed up, and nothing says why.
+    Missing,
 }
 
 /// Why a broker took no backup.
@@ -137,9 +168,45 @@ pub enum BackupRefusal {
     NotHigher(i64),
 }
 
+/// From then on, and not before.
+const NEVER: Instant = Instant::MAX_UTC;
+
+/// Backups of the brokers' own scheduler that are kept.
+const SCHEDULED_KEPT: usize = 100;
+
 impl Cluster {
     /// Writes the checkpoint and begins to copy.
     pub fn begin_zeebe_backup(&mut self, id: i64, fate: Option<BackupFate>) -> Result<(), BackupRefusal> {
+        self.begin_backup(id, BackupKind::Manual, fate)
+    }
+
+    /// The id that brokers which give ids would give next: milliseconds.
+    pub fn next_generated_id(&self) -> i64 {
+        self.shown(self.now).timestamp_millis().max(self.world.checkpoint_id() + 1)
+    }
+
+    /// The brokers' own scheduler takes a backup, and will again.
+    pub(super) fn scheduled_backup(&mut self) {
+        let Some(every) = self.config.scheduler else { return };
+        self.at(every, Timer::Scheduled);
+        if self.broker_down {
+            return;
+        }
+        // Where it cannot, the next one might.
+        let _ = self.begin_backup(self.next_generated_id(), BackupKind::Scheduled, None);
+        let scheduled = self.backups.iter().filter(|(_, b)| b.kind == BackupKind::Scheduled);
+        let ids: Vec<i64> = scheduled.map(|(id, _)| *id).collect();
+        for id in ids.iter().rev().skip(SCHEDULED_KEPT) {
+            self.backups.remove(id);
+        }
+    }
+
+    fn begin_backup(
+        &mut self,
+        id: i64,
+        kind: BackupKind,
+        fate: Option<BackupFate>,
+    ) -> Result<(), BackupRefusal> {
         if self.store == BackupStore::Absent {
             return Err(BackupRefusal::NoStore);
         }
@@ -165,21 +232,33 @@ impl Cluster {
             let done = match spoiled {
                 Some(BackupFate::Stall(None)) => None,
                 Some(BackupFate::Stall(Some(longer))) => Some(seen + takes + span(longer)),
-                Some(BackupFate::Fail) | None => Some(seen + takes),
+                Some(BackupFate::Fail | BackupFate::Missing) | None => Some(seen + takes),
             };
             let failed =
                 (spoiled == Some(BackupFate::Fail)).then(|| (seen + takes, "Simulated I/O error".into()));
             let created = self.now + TimeDelta::microseconds(900 + self.random.below(4000) as i64);
             let nanos = self.random.below(1000) as u32;
-            let (seen, done) = if hung { (Instant::MAX_UTC, None) } else { (seen, done) };
-            partitions.push(PartitionBackup { copy, created, seen, done, failed, nanos });
+            let (seen, done) = match spoiled {
+                Some(BackupFate::Missing) => (NEVER - TimeDelta::days(1), None),
+                _ if hung => (NEVER, None),
+                _ => (seen, done),
+            };
+            partitions.push(PartitionBackup { copy, created, seen, done, failed, deleted: false, nanos });
         }
-        self.backups.insert(id, ZeebeBackup { partitions });
+        self.backups.insert(id, ZeebeBackup { kind, taken: self.now, partitions });
         Ok(())
     }
 
-    /// Deletes a backup from the store; a running one goes on as if nothing had been asked.
+    /// Deletes a backup from the store. Until 8.8 a running one goes on as if nothing had been asked; from 8.9 on any
+    /// is said to be deleted for a moment, and then is gone.
     pub fn delete_zeebe_backup(&mut self, id: i64) {
+        if self.config.version.minor >= 9 {
+            if let Some(backup) = self.backups.get_mut(&id) {
+                backup.partitions.iter_mut().for_each(|p| p.deleted = true);
+                self.at(self.config.timing.delete_begins, Timer::BackupGone(id));
+            }
+            return;
+        }
         let now = self.now;
         let running = |b: &ZeebeBackup| {
             b.partitions
@@ -207,11 +286,35 @@ impl Cluster {
         // What waited for a hung store begins to be copied now.
         let (now, timing) = (self.now, self.config.timing.clone());
         for partition in self.backups.values_mut().flat_map(|b| &mut b.partitions) {
-            if partition.seen == Instant::MAX_UTC {
+            if partition.seen == NEVER {
                 partition.created = now;
                 partition.seen = now + span(timing.backup_seen);
                 partition.done = Some(partition.seen + span(timing.backup));
             }
+        }
+    }
+
+    /// Forgets which checkpoints there were; the next id may be any.
+    pub(super) fn reset_checkpoints(&mut self) {
+        for partition in &mut self.world.partitions {
+            partition.state.checkpoint_id = 0;
+            partition.state.checkpoint_position = 0;
+        }
+    }
+
+    /// Tells every partition up to where its log is backed up, if it keeps the log until then.
+    pub(super) fn tell_what_is_backed_up(&mut self) {
+        if !self.config.continuous {
+            return;
+        }
+        let now = self.now;
+        for (index, partition) in self.world.partitions.iter_mut().enumerate() {
+            let done = self.backups.values().flat_map(|b| &b.partitions).filter(|p| {
+                p.copy.partition == index
+                    && matches!(p.state(now), PartitionState::Completed | PartitionState::Deleted)
+            });
+            let before = partition.backed_up.unwrap_or(0);
+            partition.backed_up = Some(done.map(|p| p.copy.checkpoint).max().unwrap_or(0).max(before));
         }
     }
 

@@ -66,6 +66,8 @@ pub struct State {
     pub processed: u64,
     /// Largest checkpoint id it has seen.
     pub checkpoint_id: i64,
+    /// Position of that checkpoint.
+    pub checkpoint_position: u64,
     next_key: u64,
     sequences: [u32; Value::ALL.len()],
 }
@@ -88,6 +90,16 @@ impl BrokerCopy {
     /// The acknowledged position a broker restored from it begins with.
     pub fn exported(&self) -> u64 {
         self.snapshot.map_or(0, |s| s.exported)
+    }
+
+    /// The first position of the log in it.
+    pub fn first_position(&self) -> u64 {
+        self.log_start
+    }
+
+    /// Whether its log joins that of an earlier copy without a gap.
+    pub fn continues(&self, before: &Self) -> bool {
+        self.timeline == before.timeline && self.log_start <= before.checkpoint + 1
     }
 
     /// Name of the broker snapshot in it.
@@ -117,6 +129,8 @@ pub struct Partition {
     pub snapshot: Option<BrokerSnapshot>,
     /// First position the log still holds.
     pub log_start: u64,
+    /// The last position that is backed up, where the log is kept until it is.
+    pub backed_up: Option<u64>,
 }
 
 impl Partition {
@@ -129,6 +143,7 @@ impl Partition {
             exporter: Exporter { phase: Phase::Exporting, read: 0, acknowledged: 0, handed: 0 },
             snapshot: None,
             log_start: 1,
+            backed_up: None,
         };
         partition.state.next_key = 1;
         partition.command();
@@ -150,7 +165,15 @@ impl Partition {
             exporter: Exporter { phase: Phase::Exporting, read: acknowledged, acknowledged, handed: 0 },
             snapshot: copy.snapshot,
             log_start: copy.log_start,
+            backed_up: None,
         }
+    }
+
+    /// Goes on exporting after what the database has, from a log that begins at `first`.
+    pub fn align(&mut self, exported: u64, first: u64) {
+        self.exporter.read = exported;
+        self.exporter.acknowledged = exported;
+        self.log_start = self.log_start.min(first);
     }
 
     /// The partition as it is when its backup is missing: it begins anew.
@@ -192,6 +215,7 @@ impl Partition {
         }
         self.state.checkpoint_id = id;
         self.state.end += 1; // the checkpoint's own record, which no exporter is told to export
+        self.state.checkpoint_position = self.state.end;
         Some(BrokerCopy {
             partition: self.index,
             timeline: self.histories.newest(),
@@ -240,7 +264,15 @@ impl Partition {
             return;
         }
         self.snapshot = Some(BrokerSnapshot { processed, exported, index });
-        self.log_start = self.log_start.max(processed.min(exported) + 1);
+        let needed = processed.min(exported).min(self.backed_up.unwrap_or(u64::MAX));
+        self.log_start = self.log_start.max(needed + 1);
+    }
+
+    /// Drops the log that is not backed up yet, as no broker should.
+    pub fn drop_log(&mut self) {
+        self.backed_up = self.backed_up.map(|_| self.exporter.acknowledged);
+        self.take_snapshot();
+        self.log_start = self.log_start.max(self.state.processed.min(self.exporter.acknowledged) + 1);
     }
 
     /// What a restart does to the exporter: it begins after the acknowledgement in the snapshot.

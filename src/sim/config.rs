@@ -7,6 +7,7 @@ use super::timing::{Load, Timing};
 use super::world::Exports;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where the cluster keeps what its users look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,10 @@ pub struct Config {
     pub partitions: usize,
     /// Whether there is an Optimize.
     pub optimize: bool,
+    /// Whether the brokers keep their log until it is backed up, from 8.9 on; they then give the ids.
+    pub continuous: bool,
+    /// How often the brokers back themselves up, from 8.9 on; they then give the ids.
+    pub scheduler: Option<Duration>,
     /// The snapshot repository there is.
     pub repository: String,
     /// Seed of everything that happens by chance.
@@ -121,6 +126,8 @@ impl Config {
             storage: Storage::OpenSearch,
             partitions: 2,
             optimize: false,
+            continuous: false,
+            scheduler: None,
             repository: "camunda".into(),
             seed: 1,
             timing: Timing::default(),
@@ -136,7 +143,19 @@ impl Config {
                 self.version
             ));
         }
+        if self.version.minor < 9 && (self.continuous || self.scheduler.is_some()) {
+            return Err(format!(
+                "Camunda {} has no backups of its own making, which came with 8.9: leave `continuous` and \
+                 `scheduler` out",
+                self.version
+            ));
+        }
         Ok(())
+    }
+
+    /// Whether brokers give the ids of Zeebe backups.
+    pub fn generates_ids(&self) -> bool {
+        self.version.minor >= 9 && (self.continuous || self.scheduler.is_some())
     }
 
     /// The actuator endpoint of Zeebe backups.
@@ -157,7 +176,11 @@ impl Config {
 
     /// Where the brokers' exporters write.
     pub fn exports(&self) -> Exports {
-        let direct = (self.version.is_unified() && self.storage != Storage::Rdbms).then_some(App::History);
+        let direct = match (self.version.is_unified(), self.storage) {
+            (_, Storage::Rdbms) => Some(App::Database),
+            (true, _) => Some(App::History),
+            (false, _) => None,
+        };
         // Since 8.8 only Optimize still reads records, so the old exporter runs only beside it.
         Exports { records: self.storage != Storage::Rdbms && (direct.is_none() || self.optimize), direct }
     }

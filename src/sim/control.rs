@@ -1,7 +1,7 @@
 //! What test programs and demonstrations ask of a simulated cluster itself, under `/sim/`.
 //!
 //! Owns those routes: `GET state`, `GET backups`, `GET` and `POST faults` (the list as text, or `{"spec": ...}`),
-//! `POST restore` and `POST restore-in-place` with `{"backup_id": n}`. No Camunda has them.
+//! `POST backup-database` where there is one, `POST restore` and `POST restore-in-place` with `{"backup_id": n}`. No Camunda has them.
 
 use super::backups::PartitionState;
 use super::importer::App;
@@ -49,6 +49,10 @@ impl Cluster {
                 });
                 answer["details"] = serde_json::to_value(restored).unwrap_or_default();
                 json_answer(200, JSON, &answer)
+            }
+            (Method::Post, "/sim/backup-database") => {
+                self.backup_database();
+                json_answer(200, JSON, &json!({"backups": self.databases.len()}))
             }
             _ => refuse(404, "no such route: see /sim/state, /sim/backups, /sim/faults, /sim/restore"),
         }

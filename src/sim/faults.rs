@@ -4,19 +4,24 @@
 //! a request that matches WHEN and then breaks something in the model or on the way; it never replaces an answer by
 //! one the product would not give in that state. Must not act itself: `strike.rs` does.
 //!
-//! WHEN is `now`, a part (`zeebe operate tasklist optimize history search rest`), or one kind of request: `pause resume
-//! partitions info health cluster topology zeebe-post zeebe-get zeebe-list zeebe-delete` (`operate-` and so on
-//! likewise) `search-put search-get search-status search-delete search-indices search-repository`. `records` stands
+//! WHEN is `now`, `*` for every request, a part (`zeebe operate tasklist optimize history search rest`), or one kind of request: `pause resume
+//! partitions info health cluster topology status zeebe-post zeebe-get zeebe-list zeebe-delete zeebe-state`
+//! (`operate-`, `history-` and so on likewise), by whatever path it comes, `search-put search-get search-status search-delete search-indices search-repository`. `records` stands
 //! for `search-put` and the other requests about snapshots. TIMES is how often it happens, 1 unless told, `*` for
 //! always; SKIP lets that many matching requests pass first.
 //!
 //! | WHAT | effect |
 //! |---|---|
 //! | `refuse` `drop-request` `drop-answer` | nobody listens; lost before it was read; lost after it was acted upon |
+//! | `acted-502` `acted-503` `acted-504` | acted upon, and then an answer that says otherwise |
+//! | `unauthorized` `forbidden` | 401 or 403, and nothing was done |
+//! | `numbers-as-text` | every number in the answer is a text |
 //! | `delay=2s` `not-json` `endless` `redirect` `content-type` `unknown-state` | what becomes of the answer on its way |
 //! | `fail` `partial` `partial-silent` | pause, resume: no or only one partition switches, and the body says so or not |
 //! | `act-late=30s` | pause, resume: acted upon and answered that much later, as by a gateway that hangs |
-//! | `fail` `stall[=10s]` `conflict` | a Zeebe backup fails, hangs, or a stranger takes a higher id before |
+//! | `fail` `stall[=10s]` `conflict` `missing-partition` `scaling` | a Zeebe backup fails, hangs, a stranger takes a higher id before, one partition never gets any, or 409 because partitions are being added |
+//! | `stranger-backup` | somebody else's backup, of the history or of Zeebe, is running when the request comes |
+//! | `range-gap` | brokers drop log that is in no backup |
 //! | `stall[=10s]` `failed-shard` `unassigned` `empty` | a web app's part or the records: hangs, lacks a shard, has an index without primary, matches no index |
 //! | `broker-restart[=1s]` `leader-change` `no-leader[=5s]` `compact` | the broker after, or for the last two before, the request; without a leader the first partition's exporter is shown by a follower |
 //! | `kill[=1s]` | the web app restarts and forgets its queue |
@@ -37,6 +42,10 @@ pub enum What {
     DropRequest,
     DropAnswer,
     Delay(Duration),
+    Acted(u16),
+    Unauthorized,
+    Forbidden,
+    NumbersAsText,
     NotJson,
     Endless,
     Redirect,
@@ -48,6 +57,10 @@ pub enum What {
     ActLate(Duration),
     Stall(Option<Duration>),
     Conflict,
+    MissingPartition,
+    Scaling,
+    StrangerBackup,
+    RangeGap,
     FailedShard,
     Unassigned,
     Empty,
@@ -71,7 +84,7 @@ pub enum What {
 pub const PARTS: [&str; 7] = ["zeebe", "operate", "tasklist", "optimize", "history", "search", "rest"];
 
 /// Every kind of request, as the counters name them.
-pub const ENDPOINTS: [&str; 41] = [
+pub const ENDPOINTS: [&str; 43] = [
     "pause",
     "resume",
     "partitions",
@@ -82,6 +95,7 @@ pub const ENDPOINTS: [&str; 41] = [
     "zeebe-get",
     "zeebe-list",
     "zeebe-delete",
+    "zeebe-state",
     "zeebe-other",
     "operate-post",
     "operate-get",
@@ -111,6 +125,7 @@ pub const ENDPOINTS: [&str; 41] = [
     "search-repository",
     "search-other",
     "topology",
+    "status",
     "rest-other",
     "unknown",
 ];
@@ -138,9 +153,17 @@ impl Fault {
     fn awaits(&self, parts: &[&str], endpoint: &str) -> bool {
         let begins = matches!(
             self.what,
-            What::Stall(_) | What::Fail | What::Conflict | What::FailedShard | What::Unassigned | What::Empty
+            What::Stall(_)
+                | What::Fail
+                | What::Conflict
+                | What::MissingPartition
+                | What::Scaling
+                | What::FailedShard
+                | What::Unassigned
+                | What::Empty
         );
         match self.when.as_str() {
+            "*" => true,
             when if when == endpoint => true,
             "records" | "search" if begins => endpoint == "search-put",
             "records" => matches!(endpoint, "search-put" | "search-get" | "search-status" | "search-delete"),
@@ -220,7 +243,7 @@ impl FromStr for Fault {
         let Some((when, what)) = name.split_once('.') else {
             return Err(format!("`{text}` is not a fault: write WHEN.WHAT, as in zeebe.drop-answer"));
         };
-        if !matches!(when, "now" | "records") && !PARTS.contains(&when) && !ENDPOINTS.contains(&when) {
+        if !matches!(when, "now" | "records" | "*") && !PARTS.contains(&when) && !ENDPOINTS.contains(&when) {
             let known = PARTS.join(", ");
             return Err(format!(
                 "`{when}` in the fault `{text}` is no part or kind of request: write one of {known}"
@@ -242,6 +265,12 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "drop-request" => What::DropRequest,
         "drop-answer" => What::DropAnswer,
         "delay" => What::Delay(or(1)),
+        "acted-502" => What::Acted(502),
+        "acted-503" => What::Acted(503),
+        "acted-504" => What::Acted(504),
+        "unauthorized" => What::Unauthorized,
+        "forbidden" => What::Forbidden,
+        "numbers-as-text" => What::NumbersAsText,
         "not-json" => What::NotJson,
         "endless" => What::Endless,
         "redirect" => What::Redirect,
@@ -253,6 +282,10 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "act-late" => What::ActLate(or(30)),
         "stall" => What::Stall(length),
         "conflict" => What::Conflict,
+        "missing-partition" => What::MissingPartition,
+        "scaling" => What::Scaling,
+        "stranger-backup" => What::StrangerBackup,
+        "range-gap" => What::RangeGap,
         "failed-shard" => What::FailedShard,
         "unassigned" => What::Unassigned,
         "empty" => What::Empty,

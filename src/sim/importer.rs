@@ -20,10 +20,12 @@ pub enum App {
     Optimize,
     /// Operate and Tasklist since 8.8: one set of indices, one backup.
     History,
+    /// The same in the tables of a relational database, which its operator backs up.
+    Database,
 }
 
 impl App {
-    /// Every web app.
+    /// Every web app that backs itself up.
     pub const ALL: [Self; 4] = [Self::Operate, Self::Tasklist, Self::Optimize, Self::History];
 
     /// Its name in paths, counters and faults.
@@ -33,6 +35,7 @@ impl App {
             Self::Tasklist => "tasklist",
             Self::Optimize => "optimize",
             Self::History => "history",
+            Self::Database => "database",
         }
     }
 
@@ -43,6 +46,7 @@ impl App {
             Self::Tasklist => "camunda_tasklist_",
             Self::Optimize => "camunda_optimize_",
             Self::History => "camunda_webapps_",
+            Self::Database => "",
         }
     }
 
@@ -52,6 +56,7 @@ impl App {
             Self::Operate | Self::Tasklist => 6,
             Self::Optimize => 2,
             Self::History => 7,
+            Self::Database => 0,
         }
     }
 
@@ -59,11 +64,13 @@ impl App {
     pub fn slot(self, value: Value) -> Option<Slot> {
         match (self, value) {
             (_, Value::ProcessInstance)
-            | (Self::Tasklist | Self::History, Value::Job)
+            | (Self::Tasklist | Self::History | Self::Database, Value::Job)
             | (Self::Optimize, Value::Variable | Value::Process) => Some(Slot::Main),
             (Self::Operate, Value::Job | Value::Variable)
-            | (Self::Tasklist | Self::History, Value::Variable) => Some(Slot::Details),
-            (Self::Operate | Self::Tasklist | Self::History, Value::Process) => Some(Slot::Reference),
+            | (Self::Tasklist | Self::History | Self::Database, Value::Variable) => Some(Slot::Details),
+            (Self::Operate | Self::Tasklist | Self::History | Self::Database, Value::Process) => {
+                Some(Slot::Reference)
+            }
             _ => None,
         }
     }

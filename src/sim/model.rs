@@ -8,7 +8,7 @@ use super::backups::{BackupStore, ZeebeBackup};
 use super::broker::Phase;
 use super::config::Config;
 use super::faults::Faults;
-use super::importer::{App, PartCopy};
+use super::importer::{App, Imported, PartCopy};
 use super::indices::Index;
 use super::random::Random;
 use super::restore::{self, Piece, Restored};
@@ -27,6 +27,10 @@ pub(super) enum Timer {
     Copy(u64),
     /// A snapshot ends.
     End(u64),
+    /// The brokers' own scheduler takes a backup.
+    Scheduled,
+    /// A deleted Zeebe backup is gone from the store.
+    BackupGone(i64),
     /// A web app begins its next part.
     NextPart(App),
     /// A web app deletes the next of these snapshots.
@@ -60,6 +64,8 @@ pub struct Cluster {
     pub repositories: BTreeMap<String, Repository>,
     /// Zeebe backups by id, as the backup store holds them.
     pub backups: BTreeMap<i64, ZeebeBackup>,
+    /// What its operator backed up of a relational database, oldest first.
+    pub databases: Vec<DatabaseBackup>,
     /// Whether that store works.
     pub store: BackupStore,
     /// What is to go wrong.
@@ -85,6 +91,15 @@ pub struct Cluster {
     pub(super) clock_error: TimeDelta,
 }
 
+/// A backup of a relational database.
+#[derive(Clone, Debug)]
+pub struct DatabaseBackup {
+    /// When it was taken.
+    pub taken: Instant,
+    /// Its rows, and up to where each partition was exported into them.
+    pub tables: Imported,
+}
+
 /// Pauses of exporting, by whomever.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pauses {
@@ -102,19 +117,22 @@ impl Cluster {
     /// A cluster that has been running for a while.
     pub fn new(config: Config, now: Instant) -> Self {
         let mut random = Random::new(config.seed);
-        let apps = config.apps();
         let (partitions, exports) = (config.partitions.max(1), config.exports());
+        let mut apps = config.apps();
+        apps.extend(exports.direct.filter(|app| *app == App::Database));
         let world = World::new(now, partitions, &apps, exports, config.load, &mut random);
-        Self {
+        let scheduler = config.scheduler;
+        let mut cluster = Self {
             world,
             repositories: [(config.repository.clone(), Repository::default())].into(),
             backups: BTreeMap::new(),
+            databases: Vec::new(),
             store: BackupStore::Up,
             faults: Faults::default(),
             pauses: Pauses::default(),
             seen: BTreeMap::new(),
             outstanding: 0,
-            apps: apps.iter().map(|app| (*app, WebApp::default())).collect(),
+            apps: config.apps().into_iter().map(|app| (app, WebApp::default())).collect(),
             now,
             random,
             timers: BTreeMap::new(),
@@ -127,7 +145,11 @@ impl Cluster {
             search_down: false,
             clock_error: TimeDelta::zero(),
             config,
+        };
+        if let Some(every) = scheduler {
+            cluster.at(every, Timer::Scheduled);
         }
+        cluster
     }
 
     /// Lives through everything up to `now`; earlier instants than the last are taken for the last.
@@ -159,6 +181,7 @@ impl Cluster {
 
     fn live_until(&mut self, to: Instant) {
         if to > self.now {
+            self.tell_what_is_backed_up();
             let config = &self.config;
             self.world.live(self.now, to, !self.broker_down, config.load, &config.timing, &mut self.random);
             self.now = to;
@@ -169,6 +192,10 @@ impl Cluster {
         match timer {
             Timer::Copy(key) => self.copy_documents(key),
             Timer::End(key) => self.end_snapshot(key),
+            Timer::Scheduled => self.scheduled_backup(),
+            Timer::BackupGone(id) => {
+                self.backups.remove(&id);
+            }
             Timer::NextPart(app) => self.next_part(app),
             Timer::DeletePart(app, names) => self.delete_next_part(app, names),
             Timer::BrokerUp => self.broker_down = false,
@@ -239,6 +266,7 @@ impl Cluster {
 
     /// The broker snapshots and compacts now, after exporting what it may.
     pub fn snapshot_broker_now(&mut self) {
+        self.tell_what_is_backed_up();
         self.world.export(self.now);
         self.world.partitions.iter_mut().for_each(super::broker::Partition::take_snapshot);
     }
@@ -271,8 +299,27 @@ impl Cluster {
         self.world.partitions.iter().map(|p| p.log_length() * RECORD).sum()
     }
 
-    /// Every ended piece named after `id` in the repository and the backup store.
+    /// What the operator of a relational database does with its own tools; nothing elsewhere.
+    pub fn backup_database(&mut self) {
+        if let Some(tables) = self.world.apps.get(&App::Database) {
+            self.databases.push(DatabaseBackup { taken: self.now, tables: tables.clone() });
+        }
+    }
+
+    /// The newest database backup from before a Zeebe backup, and every Zeebe backup up to that one.
+    fn pieces_with_database(&self, id: i64) -> Vec<Piece> {
+        let Some(taken) = self.backups.get(&id).map(|b| b.taken) else { return Vec::new() };
+        let database = self.databases.iter().rev().find(|d| d.taken <= taken);
+        let brokers = self.backups.range(..=id).flat_map(|(_, backup)| backup.pieces(self.now));
+        database.map(|d| Piece::Database(d.tables.clone())).into_iter().chain(brokers).collect()
+    }
+
+    /// Every ended piece named after `id` in the repository and the backup store; with a relational database
+    /// everything that a restore to `id` would take.
     pub fn pieces_of(&self, id: i64) -> Vec<Piece> {
+        if self.world.apps.contains_key(&App::Database) {
+            return self.pieces_with_database(id);
+        }
         let belongs = |name: &str| {
             name == format!("camunda_zeebe_records_backup_{id}")
                 || App::ALL.iter().any(|app| name.starts_with(&format!("{}{id}_", app.snapshot_prefix())))
@@ -320,10 +367,11 @@ impl Cluster {
             Piece::Part(_, PartCopy::Documents(_, contents)) => {
                 contents.get(index).map(|c| c.whole_up_to(base))
             }
-            Piece::Part(_, PartCopy::Nothing) | Piece::Broker(_) => None,
+            Piece::Part(_, PartCopy::Nothing) | Piece::Broker(_) | Piece::Database(_) => None,
         });
+        let in_databases = self.databases.iter().map(|d| d.tables.whole_up_to(index, base));
         let in_backups = self.backups.values().filter_map(|b| b.exported(index));
-        in_snapshots.chain(in_backups).min().unwrap_or(u64::MAX)
+        in_snapshots.chain(in_databases).chain(in_backups).min().unwrap_or(u64::MAX)
     }
 
     /// Lets `duration` pass.

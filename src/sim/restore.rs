@@ -36,6 +36,11 @@
 //!   snapshot, what lies in `W+1..=A` is in neither copy.
 //! - *Zeebe before the history*: `C < W`, documents of instances that no broker remembers.
 //!
+//! With a relational database (8.9+) nothing is paused. The database holds, per partition, the position `E` that was
+//! exported into it, and the restored exporter begins there. The brokers' copies are joined: the newest gives the
+//! state, and the log reaches back as long as each copy's log continues that of the copy before. Records between `E`
+//! and the first position of that range are lost, as after a gap; a database newer than the brokers has ghosts.
+//!
 //! After the catch-up some load runs on the restored cluster, since part of the damage only shows then.
 
 use super::broker::{BrokerCopy, Partition};
@@ -57,6 +62,8 @@ pub enum Piece {
     Part(App, PartCopy),
     /// One partition of the broker.
     Broker(BrokerCopy),
+    /// The tables of a relational database.
+    Database(Imported),
 }
 
 /// A count per store.
@@ -74,12 +81,15 @@ pub struct Tally {
     pub optimize: usize,
     /// Updates of what Operate and Tasklist show since 8.8.
     pub history: usize,
+    /// Updates of the rows of a relational database.
+    pub database: usize,
 }
 
 impl Tally {
     /// The sum.
     pub fn total(self) -> usize {
-        self.broker + self.records + self.operate + self.tasklist + self.optimize + self.history
+        let shown = self.operate + self.tasklist + self.optimize + self.history + self.database;
+        self.broker + self.records + shown
     }
 
     fn of(&mut self, app: App) -> &mut usize {
@@ -88,6 +98,7 @@ impl Tally {
             App::Tasklist => &mut self.tasklist,
             App::Optimize => &mut self.optimize,
             App::History => &mut self.history,
+            App::Database => &mut self.database,
         }
     }
 }
@@ -139,13 +150,14 @@ impl Restored {
 /// Operations that run on the restored cluster before it is judged.
 const LOAD_AFTER: u32 = 40;
 
-/// Puts the pieces back into an empty cluster; of two pieces for one place the later wins.
+/// Puts the pieces back into an empty cluster; of two pieces for one place the later wins, but for copies of brokers
+/// beside a database, which are joined.
 pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
     let count = before.partitions.len();
     let mut records = vec![Content::default(); count];
     let mut apps: std::collections::BTreeMap<App, Imported> =
         before.apps.keys().map(|app| (*app, Imported::new(count))).collect();
-    let mut brokers: Vec<Option<&BrokerCopy>> = vec![None; count];
+    let mut brokers: Vec<Vec<&BrokerCopy>> = vec![Vec::new(); count];
     for piece in pieces {
         match piece {
             Piece::Records(copy) => records.clone_from(copy),
@@ -156,17 +168,42 @@ pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
             }
             Piece::Broker(copy) => {
                 if let Some(place) = brokers.get_mut(copy.partition) {
-                    *place = Some(copy);
+                    place.push(copy);
                 }
+            }
+            Piece::Database(tables) => {
+                apps.insert(App::Database, tables.clone());
             }
         }
     }
-    let partitions =
-        before.partitions.iter().zip(brokers).enumerate().map(|(index, (old, copy))| match copy {
-            Some(copy) => Partition::restored(copy, old.histories.clone()),
-            None => Partition::empty(index, old.histories.clone()),
-        });
-    World::of(partitions.collect(), records, apps, before.exports, now)
+    let database = apps.get(&App::Database);
+    let partitions = before.partitions.iter().zip(brokers).enumerate().map(|(index, (old, mut copies))| {
+        if database.is_some() {
+            copies.sort_by_key(|copy| copy.checkpoint);
+        }
+        let Some(newest) = copies.last() else { return Partition::empty(index, old.histories.clone()) };
+        let mut partition = Partition::restored(newest, old.histories.clone());
+        if let Some(database) = database {
+            partition.align(database.position(index), range_start(&copies));
+        }
+        partition
+    });
+    let partitions: Vec<Partition> = partitions.collect();
+    World::of(partitions, records, apps, before.exports, now)
+}
+
+/// The first position of the log that the newest copy and those it continues have together.
+fn range_start(copies: &[&BrokerCopy]) -> u64 {
+    let mut first = u64::MAX;
+    let mut later: Option<&BrokerCopy> = None;
+    for copy in copies.iter().rev() {
+        if later.is_some_and(|later| !later.continues(copy)) {
+            break;
+        }
+        first = first.min(copy.first_position());
+        later = Some(copy);
+    }
+    first
 }
 
 /// Restores the pieces beside the cluster, lives on, and counts.
@@ -233,7 +270,10 @@ pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
 
 fn missing_pieces(before: &World, pieces: &[Piece]) -> usize {
     let no_records = !pieces.iter().any(|p| matches!(p, Piece::Records(_)));
+    let no_database = !pieces.iter().any(|p| matches!(p, Piece::Database(_)));
+    let needs_database = before.apps.contains_key(&App::Database);
     let mut missing = usize::from(before.exports.records && no_records);
+    missing += usize::from(needs_database && no_database);
     for index in 0..before.partitions.len() {
         let there = |p: &Piece| matches!(p, Piece::Broker(copy) if copy.partition == index);
         missing += usize::from(!pieces.iter().any(there));
@@ -300,7 +340,7 @@ fn copied_up_to(world: &World, index: usize) -> u64 {
 
 /// The web app whose lists are looked at.
 fn lists(world: &World) -> Option<&Imported> {
-    world.apps.get(&App::Operate).or_else(|| world.apps.get(&App::History))
+    [App::Operate, App::History, App::Database].iter().find_map(|app| world.apps.get(app))
 }
 
 /// Instances that its lists show active.

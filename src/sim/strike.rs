@@ -41,6 +41,11 @@ impl Cluster {
                 What::SearchDown(length) => self.stop_search(length),
                 What::Clock(error) => self.clock_error = error,
                 What::Compact => self.snapshot_broker_now(),
+                What::RangeGap => {
+                    self.world.export(self.now);
+                    self.world.partitions.iter_mut().for_each(super::broker::Partition::drop_log);
+                }
+                What::StrangerBackup => self.stranger_backup(part),
                 What::NoLeader(length) => {
                     self.leaderless = true;
                     self.at(length, Timer::LeaderElected);
@@ -79,6 +84,18 @@ impl Cluster {
             // One in the middle, so that something is there before and something is missing after.
             self.spoil_part(app, app.parts().div_ceil(2), fate);
         }
+    }
+
+    /// Somebody else begins a backup of the same kind.
+    fn stranger_backup(&mut self, part: &str) {
+        // Where it cannot, nobody did.
+        let _ = match App::ALL.into_iter().find(|app| app.name() == part) {
+            Some(app) => {
+                let highest = self.app_backup_ids(app).unwrap_or_default().into_iter().max().unwrap_or(0);
+                self.begin_app_backup(app, highest + 1).is_ok()
+            }
+            None => self.begin_zeebe_backup(self.world.checkpoint_id() + 1, None).is_ok(),
+        };
     }
 
     fn lose_a_primary(&mut self, part: &str) {

@@ -113,8 +113,13 @@ impl Cluster {
         let (part, rest) = split_part(&request.path);
         let endpoint = endpoint_of(part, request.method, rest);
         *self.seen.entry(endpoint).or_default() += 1;
-        // The history answers at the broker's address.
-        let served = if endpoint.starts_with("history-") { App::History.name() } else { part };
+        // The history answers at the broker's addresses, and backups and exporting at its REST port as well.
+        let served = match endpoint {
+            endpoint if endpoint.starts_with("history-") => App::History.name(),
+            endpoint if endpoint.starts_with("zeebe-") => "zeebe",
+            "pause" | "resume" => "zeebe",
+            _ => part,
+        };
         let struck = self.faults.strike(&[served, part], endpoint);
         let carried = |carried| Reply { after: Duration::ZERO, carried };
         if struck.contains(&What::Refuse) {
@@ -123,13 +128,16 @@ impl Cluster {
         if struck.contains(&What::DropRequest) {
             return carried(Carried::Lost);
         }
+        if let Some(refusal) = struck.iter().find_map(|what| keep_out(part, *what, rest)) {
+            return deliver(self.config.timing.answer, refusal, &struck);
+        }
         self.strike_before(served, &struck);
         if self.is_down(part) {
             return carried(Carried::Refused);
         }
         let acted = match part {
             "zeebe" => self.broker(request, rest, &struck),
-            "rest" => self.rest(request, rest).into(),
+            "rest" => self.rest(request, rest, &struck),
             "operate" => self.web_app(App::Operate, request, rest),
             "tasklist" => self.web_app(App::Tasklist, request, rest),
             "optimize" => self.web_app(App::Optimize, request, rest),
@@ -138,9 +146,13 @@ impl Cluster {
         };
         self.strike_after(served, &struck);
         let answer = self.config.timing.answer;
+        let denied = struck.iter().find_map(|what| match what {
+            What::Acted(status) => Some(gateway_trouble(part, *status, rest)),
+            _ => None,
+        });
         match acted {
-            Acted::Done(response) => deliver(answer, response, &struck),
-            Acted::Slow(longer, response) => deliver(answer + longer, response, &struck),
+            Acted::Done(response) => deliver(answer, denied.unwrap_or(response), &struck),
+            Acted::Slow(longer, response) => deliver(answer + longer, denied.unwrap_or(response), &struck),
             Acted::Waits(key) => self.wait_for(Waiting { key, struck }),
         }
     }
@@ -218,8 +230,15 @@ fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
             (_, path) => backups_endpoint("zeebe", method, path),
         },
         "operate" | "tasklist" | "optimize" => backups_endpoint(part, method, actuator),
-        "rest" if rest.ends_with("/topology") => "topology",
-        "rest" => "rest-other",
+        "rest" => match (method, rest.strip_prefix("/v2").unwrap_or(rest)) {
+            (_, path) if path.ends_with("/topology") => "topology",
+            (_, "/status") => "status",
+            (Method::Post, "/exporting/pause") => "pause",
+            (Method::Post, "/exporting/resume") => "resume",
+            (_, path) if path.starts_with("/backups/runtime") => backups_endpoint("zeebe", method, path),
+            (_, path) if path.starts_with("/backups/history") => backups_endpoint("history", method, path),
+            _ => "rest-other",
+        },
         "search" => {
             let segments: Vec<&str> = rest.split('/').skip(1).collect();
             match (method, segments.as_slice()) {
@@ -241,12 +260,19 @@ fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
 }
 
 fn backups_endpoint(part: &str, method: Method, actuator: &str) -> &'static str {
-    let mut segments = actuator.split('/').skip(1);
-    let known = matches!(segments.next(), Some("backups" | "backupRuntime" | "backupHistory"));
+    let path = actuator
+        .strip_prefix("/backups")
+        .filter(|rest| ["/runtime", "/history"].iter().any(|endpoint| rest.starts_with(endpoint)));
+    let mut segments = path.unwrap_or(actuator).split('/').skip(1);
+    let known = matches!(
+        segments.next(),
+        Some("backups" | "backupRuntime" | "backupHistory" | "runtime" | "history")
+    );
     let verb = match (method, segments.next()) {
         _ if !known => "other",
         (Method::Post, None) => "post",
         (Method::Get, None) => "list",
+        (_, Some("state")) if part == "zeebe" => "state",
         (Method::Get, Some(_)) => "get",
         (Method::Delete, Some(_)) => "delete",
         _ => "other",
@@ -269,10 +295,63 @@ fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
             }
             (What::ContentType, Carried::Answer(response)) => response.content_type = "text/html".into(),
             (What::UnknownState, Carried::Answer(response)) => strange_states(response),
+            (What::NumbersAsText, Carried::Answer(response)) => numbers_as_text(response),
             _ => {}
         }
     }
     reply
+}
+
+/// What somebody without the right to ask is told.
+fn keep_out(part: &str, what: What, path: &str) -> Option<Response> {
+    let (status, title, detail) = match what {
+        What::Unauthorized => {
+            (401, "Unauthorized", "An Authentication object was not found in the SecurityContext")
+        }
+        What::Forbidden => (403, "FORBIDDEN", "Unauthorized to perform this operation on resource 'BACKUP'"),
+        _ => return None,
+    };
+    if part == "search" {
+        let cause = json!({"type": "security_exception", "reason": detail});
+        return Some(json_answer(status, JSON, &json!({"error": cause, "status": status})));
+    }
+    Some(problem(status, title, detail, path))
+}
+
+/// What a gateway says whose broker acted all the same.
+fn gateway_trouble(part: &str, status: u16, path: &str) -> Response {
+    let text = match status {
+        502 => "Failed to send request to broker",
+        503 => "Expected to handle request, but the broker is overloaded",
+        _ => "Request from gateway to broker timed out",
+    };
+    if part == "rest" {
+        return problem(status, "UNAVAILABLE", text, path);
+    }
+    json_answer(status, ACTUATOR, &json!({"message": text}))
+}
+
+/// An error as the REST API writes it.
+pub(super) fn problem(status: u16, title: &str, detail: &str, path: &str) -> Response {
+    let body =
+        json!({"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path});
+    json_answer(status, PROBLEM, &body)
+}
+
+/// Writes every number in an answer as a text.
+fn numbers_as_text(response: &mut Response) {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Number(number) => *value = number.to_string().into(),
+            Value::Object(fields) => fields.values_mut().for_each(walk),
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    if let Ok(mut body) = serde_json::from_slice(&response.body) {
+        walk(&mut body);
+        response.body = body.to_string().into_bytes();
+    }
 }
 
 /// Replaces every state in an answer by a word that no version knows.
@@ -342,6 +421,14 @@ mod tests {
             (Method::Get, "/search/_cat/indices/zeebe-record*", "search-indices"),
             (Method::Get, "/search/", "search-other"),
             (Method::Get, "/rest/v2/topology", "topology"),
+            (Method::Get, "/rest/v2/status", "status"),
+            (Method::Post, "/rest/v2/exporting/pause", "pause"),
+            (Method::Post, "/rest/v2/backups/runtime", "zeebe-post"),
+            (Method::Delete, "/rest/v2/backups/runtime/7", "zeebe-delete"),
+            (Method::Get, "/rest/v2/backups/runtime/state", "zeebe-state"),
+            (Method::Get, "/zeebe/actuator/backupRuntime/state", "zeebe-state"),
+            (Method::Get, "/rest/v2/backups/history", "history-list"),
+            (Method::Get, "/rest/v2/license", "rest-other"),
             (Method::Get, "/elsewhere", "unknown"),
         ] {
             let (part, rest) = split_part(path);

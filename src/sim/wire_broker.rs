@@ -1,4 +1,4 @@
-//! Answers of the broker: actuators, exporting, topology.
+//! Answers of the broker: actuators and exporting.
 //!
 //! Owns their paths, bodies and oddities, as a real 8.6.0 and 8.5.8 answered; what came later is from the documents.
 //! Must not know web apps or search.
@@ -11,6 +11,7 @@ use super::model::{Cluster, Timer};
 use super::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_answer, json_answer};
 use crate::clients::{Method, Response};
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 impl Cluster {
     /// A request to the broker's management port.
@@ -79,27 +80,6 @@ impl Cluster {
         .into()
     }
 
-    /// A request to the REST port.
-    pub(super) fn rest(&self, request: &WireRequest, rest: &str) -> Response {
-        if rest != self.config.version.topology_path() {
-            return self.spring_error(404, None, rest);
-        }
-        if request.method != Method::Get {
-            return self.spring_error(405, Some("Supported methods: [GET]"), rest);
-        }
-        let version = self.config.version.to_string();
-        let count = self.world.partitions.len();
-        let partitions: Vec<Value> =
-            (1..=count).map(|id| json!({"partitionId": id, "role": "leader", "health": "healthy"})).collect();
-        let body = json!({
-            "brokers": [{
-                "nodeId": 0, "host": "127.0.0.1", "port": 26501, "partitions": partitions, "version": version,
-            }],
-            "clusterSize": 1, "partitionsCount": count, "replicationFactor": 1, "gatewayVersion": version,
-        });
-        json_answer(200, JSON, &body)
-    }
-
     /// `/actuator/info`, the same in every component.
     pub(super) fn build_info(&self) -> Value {
         json!({"build": {
@@ -135,7 +115,8 @@ impl Cluster {
             }
             all.insert((index + 1).to_string(), one);
         }
-        Value::Object(all)
+        // One level more for physical tenants, of which there is one.
+        if self.config.version.minor >= 10 { json!({"default": all}) } else { Value::Object(all) }
     }
 
     fn cluster_topology(&self) -> Value {
@@ -183,41 +164,63 @@ impl Cluster {
     }
 
     fn switch_exporting(&mut self, request: &WireRequest, path: &str, struck: &[What]) -> Acted {
-        let phase = if path.ends_with("resume") {
-            Phase::Exporting
-        } else {
-            let soft = match request.parameter("soft").map(|text| text.to_ascii_lowercase()).as_deref() {
-                None | Some("" | "false" | "no" | "off" | "0") => false,
-                Some("true" | "yes" | "on" | "1") => true,
-                Some(_) => {
-                    return self
-                        .spring_error(400, Some("Type mismatch."), &format!("/actuator{path}"))
-                        .into();
-                }
-            };
-            if soft && self.config.version.has_soft_pause() { Phase::SoftPaused } else { Phase::Paused }
+        let Some(phase) = self.wanted_phase(request, path) else {
+            return self.spring_error(400, Some("Type mismatch."), &format!("/actuator{path}")).into();
         };
+        let switched = json_answer(200, JSON, &json!({"body": null, "status": 204, "contentType": null}));
+        match self.switch(phase, struck) {
+            Switched::Done => switched.into(),
+            Switched::Failed => stack_trace().into(),
+            Switched::Late(late) => Acted::Slow(late, switched),
+        }
+    }
+
+    /// What a request to pause or resume wants; nothing when it cannot be understood.
+    pub(super) fn wanted_phase(&self, request: &WireRequest, path: &str) -> Option<Phase> {
+        if path.ends_with("resume") {
+            return Some(Phase::Exporting);
+        }
+        let soft = match request.parameter("soft").map(|text| text.to_ascii_lowercase()).as_deref() {
+            None | Some("" | "false" | "no" | "off" | "0") => false,
+            Some("true" | "yes" | "on" | "1") => true,
+            Some(_) => return None,
+        };
+        let soft = soft && self.config.version.has_soft_pause();
+        Some(if soft { Phase::SoftPaused } else { Phase::Paused })
+    }
+
+    /// Switches exporting, or what is struck of it.
+    pub(super) fn switch(&mut self, phase: Phase, struck: &[What]) -> Switched {
         let some = self.world.partitions.len().div_ceil(2).min(self.world.partitions.len().saturating_sub(1));
         if struck.contains(&What::Fail) {
-            return stack_trace().into();
+            return Switched::Failed;
         }
         if struck.contains(&What::Partial) {
             self.set_phase(phase, some);
-            return stack_trace().into();
+            return Switched::Failed;
         }
-        let switched = json_answer(200, JSON, &json!({"body": null, "status": 204, "contentType": null}));
         let late = struck.iter().find_map(|what| match what {
             What::ActLate(late) => Some(*late),
             _ => None,
         });
         if let Some(late) = late {
             self.at(late, Timer::SwitchesLate(phase));
-            return Acted::Slow(late, switched);
+            return Switched::Late(late);
         }
         let count = if struck.contains(&What::PartialSilent) { some } else { usize::MAX };
         self.set_phase(phase, count);
-        switched.into()
+        Switched::Done
     }
+}
+
+/// What became of a request to switch exporting.
+pub(super) enum Switched {
+    /// It is switched.
+    Done,
+    /// Not everywhere.
+    Failed,
+    /// It will be, and the answer comes then.
+    Late(Duration),
 }
 
 /// A failed switch: 200, and the truth in the body.

@@ -1,9 +1,11 @@
 //! Answers about Zeebe backups: `backups` until 8.7, `backupRuntime` since.
 //!
-//! Owns their bodies and oddities, as a real 8.6.0 and 8.5.8 answered. Must not know web apps or search.
+//! Owns their bodies and oddities, as a real 8.6.0 and 8.5.8 answered; what came later is from the documents. The
+//! REST API says the same in other words: `wire_rest.rs`. Must not know web apps or search.
 
 use super::backups::{BackupFate, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup};
 use super::faults::What;
+use super::indices::matches;
 use super::model::Cluster;
 use super::wire::{ACTUATOR, Acted, WireRequest, empty_answer, json_answer};
 use crate::clients::{Method, Response};
@@ -19,8 +21,35 @@ const STORE_HUNG: &str =
 const STORE_NONE: &str = "Cannot process backup requests. No backup store is configured. To use this feature, \
                           configure backup in broker configuration.";
 
+const ID_GENERATED: &str = "A backupId must not be provided when continuous backups or a backup schedule are enabled: it \
+                            is generated";
+const SCALING: &str = "Cannot take a backup while partition scaling is in progress";
+
+/// The only physical tenant.
+const TENANT: &str = "default";
+
 /// How long a request about backups takes when the store does not answer.
 const HUNG_FOR: Duration = Duration::from_secs(15);
+
+/// Why a request about Zeebe backups came to nothing.
+pub(super) struct RuntimeRefusal {
+    /// Time until it is said.
+    pub(super) after: Duration,
+    /// The actuator's status.
+    pub(super) status: u16,
+    /// The reason.
+    pub(super) text: String,
+}
+
+impl RuntimeRefusal {
+    fn new(status: u16, text: impl Into<String>) -> Self {
+        Self { after: Duration::ZERO, status, text: text.into() }
+    }
+
+    fn at_the_actuator(self) -> Acted {
+        Acted::Slow(self.after, json_answer(self.status, ACTUATOR, &json!({"message": self.text})))
+    }
+}
 
 impl Cluster {
     /// A request about Zeebe backups; `path` is what follows the endpoint.
@@ -31,60 +60,114 @@ impl Cluster {
         rest: &str,
         struck: &[What],
     ) -> Acted {
-        match path.strip_prefix('/') {
-            None => self.backups(request, request.method, rest, struck),
-            Some(id) if id.is_empty() || id.contains('/') => self.spring_error(404, None, rest).into(),
-            Some(id) => self.one_backup(request.method, id, rest),
+        if let Err(refusal) = self.known_tenant(request) {
+            return refusal.at_the_actuator();
         }
-    }
-
-    /// What a broken or absent store makes of a request about backups.
-    fn store_trouble(&self) -> Option<Acted> {
-        let message = |status, text: &str| json_answer(status, ACTUATOR, &json!({"message": text}));
-        match self.store {
-            BackupStore::Up => None,
-            BackupStore::Down => Some(message(500, STORE_DOWN).into()),
-            BackupStore::Hung => Some(Acted::Slow(HUNG_FOR, message(504, STORE_HUNG))),
-            BackupStore::Absent => Some(message(400, STORE_NONE).into()),
-        }
-    }
-
-    fn backups(&mut self, request: &WireRequest, method: Method, rest: &str, struck: &[What]) -> Acted {
-        match method {
-            Method::Get => {
-                if let Some(trouble) = self.store_trouble() {
-                    return trouble;
-                }
-                let seen = self.backups.iter().filter(|(_, b)| exists(b, self.now));
-                let list: Vec<Value> =
-                    seen.map(|(id, backup)| self.backup_body(*id, backup, false)).collect();
-                json_answer(200, ACTUATOR, &Value::Array(list)).into()
+        let done = match (request.method, path.strip_prefix('/')) {
+            (Method::Post, None) => match self.requested_backup(request, rest) {
+                Ok(asked) => self.start_runtime(asked, struck).map(|id| self.started(id)),
+                Err(response) => return response.into(),
+            },
+            (Method::Get, None) => self.list_runtime("*").map(|list| json_answer(200, ACTUATOR, &list)),
+            (_, None) => return self.spring_error(405, Some("Supported methods: [POST, GET]"), rest).into(),
+            (_, Some(id)) if id.is_empty() || id.contains('/') => {
+                return self.spring_error(404, None, rest).into();
             }
-            Method::Post => self.take_backup(request, rest, struck).into(),
-            _ => self.spring_error(405, Some("Supported methods: [POST, GET]"), rest).into(),
+            (Method::Get, Some("state")) if self.config.version.minor >= 9 => {
+                self.runtime_state().map(|state| json_answer(200, ACTUATOR, &state))
+            }
+            (Method::Get, Some(prefix)) if self.config.version.minor >= 9 && is_prefix(prefix) => {
+                self.list_runtime(prefix).map(|list| json_answer(200, ACTUATOR, &list))
+            }
+            (Method::Get | Method::Delete, Some(id)) => {
+                let Ok(id) = id.parse::<i64>() else {
+                    return self.spring_error(400, Some("Parameter mapping failure"), rest).into();
+                };
+                if request.method == Method::Delete {
+                    self.drop_runtime(id).map(|()| empty_answer(204))
+                } else {
+                    self.one_runtime(id).map(|body| json_answer(200, ACTUATOR, &body))
+                }
+            }
+            _ => return self.spring_error(405, Some("Supported methods: [DELETE, GET]"), rest).into(),
+        };
+        done.map_or_else(RuntimeRefusal::at_the_actuator, Acted::Done)
+    }
+
+    /// There is one physical tenant, and no other may be asked for.
+    fn known_tenant(&self, request: &WireRequest) -> Result<(), RuntimeRefusal> {
+        match request.parameter("physicalTenant") {
+            Some(tenant) if self.config.version.minor >= 10 && !matches!(tenant.as_str(), "" | TENANT) => {
+                Err(RuntimeRefusal::new(400, format!("Physical tenant '{tenant}' does not exist")))
+            }
+            _ => Ok(()),
         }
     }
 
-    fn take_backup(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Response {
+    /// The id in a request to the actuator, if there is one.
+    fn requested_backup(&self, request: &WireRequest, rest: &str) -> Result<Option<i64>, Response> {
+        let bare = request.content_type.is_none() && request.body.is_empty();
+        if bare && self.config.version.minor >= 9 {
+            return Ok(None);
+        }
         if !request.is_json() {
             let named = request.content_type.as_ref();
             let detail = named.map(|name| format!("Content-Type '{name}' is not supported."));
-            return self.spring_error(415, detail.as_deref(), rest);
+            return Err(self.spring_error(415, detail.as_deref(), rest));
         }
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
-            return self.spring_error(400, Some("Failed to read HTTP message"), rest);
+            return Err(self.spring_error(400, Some("Failed to read HTTP message"), rest));
         };
         let id = match body.get("backupId") {
             None | Some(Value::Null) => {
-                return self.spring_error(400, Some("Missing parameters: backupId"), rest);
+                return Err(self.spring_error(400, Some("Missing parameters: backupId"), rest));
             }
             Some(Value::String(text)) => text.parse().ok(),
             Some(value) => value.as_i64(),
         };
-        let Some(id) = id else { return self.spring_error(400, Some("Parameter mapping failure"), rest) };
-        let message = |status, text: String| json_answer(status, ACTUATOR, &json!({"message": text}));
-        if id <= 0 {
-            return message(400, "A backupId must be provided and it must be > 0".into());
+        id.map(Some).ok_or_else(|| self.spring_error(400, Some("Parameter mapping failure"), rest))
+    }
+
+    fn started(&self, id: i64) -> Response {
+        let text = format!(
+            "A backup with id {id} has been scheduled. Use GET actuator/backups/{id} to monitor the status."
+        );
+        let mut body = json!({"message": text});
+        if self.config.version.minor >= 9 {
+            body["backupId"] = id.into();
+        }
+        if self.config.version.minor >= 10 {
+            body["backupIds"] = json!({TENANT: id});
+        }
+        json_answer(202, ACTUATOR, &body)
+    }
+
+    /// What a broken or absent store makes of a request about backups.
+    fn store_trouble(&self) -> Result<(), RuntimeRefusal> {
+        match self.store {
+            BackupStore::Up => Ok(()),
+            BackupStore::Down => Err(RuntimeRefusal::new(500, STORE_DOWN)),
+            BackupStore::Hung => {
+                Err(RuntimeRefusal { after: HUNG_FOR, ..RuntimeRefusal::new(504, STORE_HUNG) })
+            }
+            BackupStore::Absent => Err(RuntimeRefusal::new(400, STORE_NONE)),
+        }
+    }
+
+    /// Begins a backup and returns its id.
+    pub(super) fn start_runtime(
+        &mut self,
+        asked: Option<i64>,
+        struck: &[What],
+    ) -> Result<i64, RuntimeRefusal> {
+        let id = match asked {
+            Some(_) if self.config.generates_ids() => return Err(RuntimeRefusal::new(400, ID_GENERATED)),
+            None if self.config.generates_ids() => self.next_generated_id(),
+            Some(id) if id > 0 => id,
+            _ => return Err(RuntimeRefusal::new(400, "A backupId must be provided and it must be > 0")),
+        };
+        if struck.contains(&What::Scaling) {
+            return Err(RuntimeRefusal::new(409, SCALING));
         }
         if struck.contains(&What::Conflict) {
             // A stranger was faster and took a higher id.
@@ -93,45 +176,44 @@ impl Cluster {
         let fate = struck.iter().find_map(|what| match what {
             What::Stall(length) => Some(BackupFate::Stall(*length)),
             What::Fail => Some(BackupFate::Fail),
+            What::MissingPartition => Some(BackupFate::Missing),
             _ => None,
         });
         match self.begin_zeebe_backup(id, fate) {
-            Ok(()) => message(
-                202,
-                format!(
-                    "A backup with id {id} has been scheduled. Use GET actuator/backups/{id} to monitor the status."
-                ),
-            ),
-            Err(BackupRefusal::NoStore) => message(400, STORE_NONE.into()),
-            Err(BackupRefusal::NotHigher(latest)) => message(
+            Ok(()) => Ok(id),
+            Err(BackupRefusal::NoStore) => Err(RuntimeRefusal::new(400, STORE_NONE)),
+            Err(BackupRefusal::NotHigher(latest)) => Err(RuntimeRefusal::new(
                 409,
                 format!(
                     "Requested backup has id {id}. The latest backup has id {latest}. Id of new backups must be \
                      higher than the previous one. "
                 ),
-            ),
+            )),
         }
     }
 
-    fn one_backup(&mut self, method: Method, id: &str, rest: &str) -> Acted {
-        if !matches!(method, Method::Get | Method::Delete) {
-            return self.spring_error(405, Some("Supported methods: [DELETE, GET]"), rest).into();
-        }
-        let Ok(id) = id.parse::<i64>() else {
-            return self.spring_error(400, Some("Parameter mapping failure"), rest).into();
-        };
-        if let Some(trouble) = self.store_trouble() {
-            return trouble;
-        }
-        if method == Method::Delete {
-            self.delete_zeebe_backup(id);
-            return empty_answer(204).into();
-        }
-        if let Some(backup) = self.backups.get(&id).filter(|b| exists(b, self.now)) {
-            return json_answer(200, ACTUATOR, &self.backup_body(id, backup, true)).into();
-        }
-        let text = format!("Backup with id {id} does not exist");
-        json_answer(404, ACTUATOR, &json!({"message": text})).into()
+    /// The backups whose id matches, newest first.
+    pub(super) fn list_runtime(&self, pattern: &str) -> Result<Value, RuntimeRefusal> {
+        self.store_trouble()?;
+        let seen = self.backups.iter().rev().filter(|(_, b)| exists(b, self.now));
+        let wanted = seen.filter(|(id, _)| matches(pattern, &id.to_string()));
+        Ok(wanted.map(|(id, backup)| self.backup_body(*id, backup, false)).collect())
+    }
+
+    /// One backup.
+    pub(super) fn one_runtime(&self, id: i64) -> Result<Value, RuntimeRefusal> {
+        self.store_trouble()?;
+        let backup = self.backups.get(&id).filter(|b| exists(b, self.now));
+        let backup =
+            backup.ok_or_else(|| RuntimeRefusal::new(404, format!("Backup with id {id} does not exist")))?;
+        Ok(self.backup_body(id, backup, true))
+    }
+
+    /// Deletes a backup, or none.
+    pub(super) fn drop_runtime(&mut self, id: i64) -> Result<(), RuntimeRefusal> {
+        self.store_trouble()?;
+        self.delete_zeebe_backup(id);
+        Ok(())
     }
 
     fn backup_body(&self, id: i64, backup: &ZeebeBackup, single: bool) -> Value {
@@ -139,6 +221,8 @@ impl Cluster {
         let any = |state| states.contains(&state);
         let state = if any(PartitionState::Failed) {
             "FAILED"
+        } else if any(PartitionState::Deleted) {
+            "DELETED"
         } else if any(PartitionState::DoesNotExist) {
             "INCOMPLETE"
         } else if any(PartitionState::InProgress) {
@@ -158,6 +242,9 @@ impl Cluster {
                 .collect();
             body["failureReason"] = reasons.concat().into();
         }
+        if self.config.version.minor >= 10 {
+            body["physicalTenants"] = json!([{"physicalTenantId": TENANT, "state": state}]);
+        }
         body
     }
 
@@ -170,22 +257,34 @@ impl Cluster {
         if state == PartitionState::Failed {
             body["failureReason"] = partition.failure().into();
         }
-        let written = |at: Instant| {
-            let whole = at.with_nanosecond(at.nanosecond() / 1000 * 1000).unwrap_or(at);
-            let at = self.shown(whole) + TimeDelta::nanoseconds(i64::from(partition.nanos()));
-            at.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()
-        };
+        let written = |at: Instant| self.written(at, partition.nanos());
         body["createdAt"] = written(partition.created).into();
         body["brokerVersion"] = self.config.version.to_string().into();
         if single {
             body["lastUpdatedAt"] = written(partition.updated(self.now)).into();
             body["checkpointPosition"] = partition.copy.checkpoint.into();
+            if self.config.version.minor >= 9 {
+                body["firstLogPosition"] = partition.copy.first_position().into();
+                body["brokerId"] = 0.into();
+            }
             if let Some(id) = partition.copy.snapshot_id() {
                 body["snapshotId"] = id.into();
             }
         }
         body
     }
+
+    /// An instant as brokers write it, with nanoseconds.
+    pub(super) fn written(&self, at: Instant, nanos: u32) -> String {
+        let whole = at.with_nanosecond(at.nanosecond() / 1000 * 1000).unwrap_or(at);
+        let at = self.shown(whole) + TimeDelta::nanoseconds(i64::from(nanos));
+        at.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()
+    }
+}
+
+/// Whether a text asks for all ids that begin alike.
+pub(super) fn is_prefix(text: &str) -> bool {
+    text.strip_suffix('*').is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit()))
 }
 
 /// Whether anything can be seen of a backup.

@@ -249,7 +249,7 @@ impl Cluster {
                     &json!({"status": status, "message": text, "instance": instance}),
                 )
             }
-            App::History => json_answer(status, JSON, &json!({"message": text})),
+            App::History | App::Database => json_answer(status, JSON, &json!({"message": text})),
             App::Optimize => {
                 let code = match status {
                     404 => "notFoundError",
