@@ -145,6 +145,8 @@ async fn the_topology_tells_more_with_every_version() {
     for (partitions, status) in [(1, 503), (2, 204)] {
         let story = Story::of(Config { partitions, ..config("8.9.0") });
         story.arm("now.no-leader=1m");
+        assert_eq!(story.get("/rest/v2/status").await.0, 204, "the gateway has not heard of it");
+        story.clock.sleep(Duration::from_secs(15)).await;
         assert_eq!(story.get("/rest/v2/status").await.0, status, "one leader is enough");
         let (_, body) = story.get("/rest/v2/topology").await;
         assert_eq!(body["brokers"][0]["partitions"][0]["role"], "follower");

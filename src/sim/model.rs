@@ -85,8 +85,8 @@ pub struct Cluster {
     pub(super) extra_indices: Vec<Index>,
     pub(super) records_hidden: bool,
     pub(super) broker_down: bool,
-    /// The first partition has no leader: its broker shows a follower's row.
-    pub(super) leaderless: bool,
+    /// Since when the first partition has no leader: its broker shows a follower's row.
+    pub(super) leaderless: Option<Instant>,
     pub(super) search_down: bool,
     pub(super) clock_error: TimeDelta,
 }
@@ -141,7 +141,7 @@ impl Cluster {
             extra_indices: Vec::new(),
             records_hidden: false,
             broker_down: false,
-            leaderless: false,
+            leaderless: None,
             search_down: false,
             clock_error: TimeDelta::zero(),
             config,
@@ -199,7 +199,7 @@ impl Cluster {
             Timer::NextPart(app) => self.next_part(app),
             Timer::DeletePart(app, names) => self.delete_next_part(app, names),
             Timer::BrokerUp => self.broker_down = false,
-            Timer::LeaderElected => self.leaderless = false,
+            Timer::LeaderElected => self.leaderless = None,
             Timer::SearchUp => self.search_down = false,
             Timer::AppUp(app) => {
                 if let Some(memory) = self.apps.get_mut(&app) {

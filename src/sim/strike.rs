@@ -47,7 +47,7 @@ impl Cluster {
                 }
                 What::StrangerBackup => self.stranger_backup(part),
                 What::NoLeader(length) => {
-                    self.leaderless = true;
+                    self.leaderless = Some(self.now);
                     self.at(length, Timer::LeaderElected);
                 }
                 What::Heal => self.heal(),
@@ -116,7 +116,7 @@ impl Cluster {
         self.clock_error = TimeDelta::zero();
         self.search_down = false;
         self.broker_down = false;
-        self.leaderless = false;
+        self.leaderless = None;
         self.apps.values_mut().for_each(|memory| {
             memory.down = false;
             memory.fate = None;

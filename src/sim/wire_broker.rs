@@ -106,7 +106,7 @@ impl Cluster {
                 let at = self.shown(self.now).format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
                 one["clock"] = json!({"instant": at, "modificationType": "None", "modification": {}});
             }
-            if index == 0 && self.leaderless {
+            if index == 0 && self.leaderless.is_some() {
                 one = json!({
                     "role": "FOLLOWER", "processedPosition": null, "snapshotId": null,
                     "processedPositionInSnapshot": null, "streamProcessorPhase": null, "exporterPhase": null,

@@ -11,6 +11,7 @@ use super::wire_broker::Switched;
 use super::wire_history::{HistoryRefusal, history_failures};
 use super::wire_runtime::{RuntimeRefusal, is_prefix};
 use crate::clients::{Method, Response};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 /// Why a request to the REST port came to nothing.
@@ -71,6 +72,9 @@ fn title(status: u16) -> &'static str {
     }
 }
 
+/// How long a gateway shows a leader that is gone.
+const GOSSIP: TimeDelta = TimeDelta::seconds(10);
+
 const WRONG_ID: &str = "The backup id must be an integer of at least 1";
 const WRONG_PREFIX: &str = "The prefix must be digits followed by a single '*'";
 
@@ -86,7 +90,7 @@ impl Cluster {
         let minor = self.config.version.minor;
         if rest == "/v2/status" && minor >= 8 && request.method == Method::Get {
             // One healthy leader is enough for it.
-            let down = self.leaderless && self.world.partitions.len() == 1;
+            let down = self.is_known_leaderless() && self.world.partitions.len() == 1;
             return empty_answer(if down { 503 } else { 204 }).into();
         }
         let Some(path) = rest.strip_prefix("/v2").filter(|_| minor >= 10) else {
@@ -111,11 +115,16 @@ impl Cluster {
         }
     }
 
+    /// Whether the gateway has heard that the first partition has no leader.
+    fn is_known_leaderless(&self) -> bool {
+        self.leaderless.is_some_and(|since| self.now() - since >= GOSSIP)
+    }
+
     fn topology(&self) -> Value {
         let version = self.config.version.to_string();
         let count = self.world.partitions.len();
         let partition = |id: usize| {
-            let lost = id == 1 && self.leaderless;
+            let lost = id == 1 && self.is_known_leaderless();
             let (role, health) = if lost { ("follower", "unhealthy") } else { ("leader", "healthy") };
             let mut one = json!({"partitionId": id, "role": role, "health": health});
             if self.config.version.minor >= 10 {
