@@ -5,8 +5,8 @@
 mod lab;
 
 use camunda_backupd::clock::Clock;
-use camunda_backupd::domain::{Component, Family, Limits, PauseMode};
-use camunda_backupd::journal::{FailureClass, RunStatus};
+use camunda_backupd::domain::{Component, Family, Limits, PauseMode, RuntimeRoute};
+use camunda_backupd::journal::{FailureClass, Outcome, RunStatus};
 use camunda_backupd::sim::{self, Storage, locked};
 use lab::{Lab, class_of, reason_of};
 use rstest::rstest;
@@ -116,5 +116,163 @@ async fn from_8_8_a_web_app_that_takes_too_long_is_ended_by_the_pause_budget() {
     assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
     let longest = locked(&lab.cluster).pauses.longest;
     assert!(longest < chrono::TimeDelta::seconds(605), "{longest}");
+    lab.nothing_owed(&run).await;
+}
+
+/// The database is its operator's to back up; the restore aligns both by the position that the database holds.
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn beside_a_database_zeebe_is_backed_up_without_a_pause(
+    #[values("8.9.0", "8.10.0")] version: &str,
+    #[values(true, false)] continuous: bool,
+) {
+    let config = sim::Config { continuous, ..config(version, Storage::Rdbms, false) };
+    let lab = Lab::with(config, Limits::default());
+    let first = lab.backup().await;
+    assert_eq!(first.view.status, RunStatus::Completed, "{}", reason_of(&first));
+    locked(&lab.cluster).backup_database();
+    lab.clock.sleep(Duration::from_secs(20)).await;
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert_eq!((run.view.family, run.view.pause.asked), (Some(Family::V89OnRdbms), None));
+    assert_eq!(lab.asked("pause") + lab.asked("resume"), 0);
+    // In continuous mode the cluster gives the ids, in milliseconds, and they take the place of ours.
+    assert_eq!(run.backup_id.get() > 100_000_000_000, continuous, "{}", run.backup_id);
+    assert!(run.backup_id > first.backup_id);
+    if continuous {
+        lab.nothing_owed(&run).await;
+    }
+    let Some(Outcome::Completed { certificate }) = &run.view.outcome else { panic!("not completed") };
+    assert!(certificate["reminder"].as_str().unwrap().contains("the relational database is not part"));
+}
+
+/// Which id was given is in the answer alone: where that is lost, nothing is guessed.
+#[rstest]
+#[case("zeebe-post.drop-answer", Some(FailureClass::Component), "it is not known whether zeebe began")]
+#[case("zeebe-post.drop-request", Some(FailureClass::Component), "it is not known whether zeebe began")]
+#[case("zeebe-post.stall=5s", None, "")]
+#[case("zeebe-post.fail", Some(FailureClass::Component), "zeebe failed")]
+#[tokio::test(start_paused = true)]
+async fn where_the_cluster_gives_the_id_a_lost_answer_is_no_guess(
+    #[case] fault: &str,
+    #[case] class: Option<FailureClass>,
+    #[case] sentence: &str,
+) {
+    let config = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
+    let lab = Lab::with(config, Limits::default()).fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), class, "{}", reason_of(&run));
+    assert!(class.is_none() || reason_of(&run).contains(sentence), "{}", reason_of(&run));
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+    assert!(next.backup_id > run.backup_id);
+}
+
+/// Beside a search engine all parts must have one id, which a cluster that gives ids itself does not let us choose.
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_gives_ids_itself_is_refused_beside_a_search_engine(
+    #[values("8.9.0", "8.10.0")] version: &str,
+    #[values(true, false)] continuous: bool,
+) {
+    let scheduler = (!continuous).then_some(Duration::from_mins(5));
+    let config = sim::Config { continuous, scheduler, ..config(version, Storage::OpenSearch, false) };
+    let lab = Lab::with(config, Limits::default());
+    lab.clock.sleep(Duration::from_mins(20)).await;
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
+    let wanted = "switch off its backup schedule, checkpoint-interval and continuous mode";
+    assert!(reason_of(&run).contains(wanted), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// A deletion beside a database goes by the id that the cluster gave.
+#[tokio::test(start_paused = true)]
+async fn beside_a_database_old_backups_are_deleted() {
+    let config = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
+    let lab = Lab::with(config, Limits::default());
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        ids.push(run.backup_id);
+        lab.clock.sleep(Duration::from_mins(2)).await;
+    }
+    let mut cluster = locked(&lab.cluster);
+    let now = lab.clock.now();
+    cluster.advance(now);
+    let left: Vec<bool> = ids.iter().map(|id| !cluster.pieces_of(id.get()).is_empty()).collect();
+    assert_eq!(left, [false, false, true, true, true]);
+}
+
+fn by_rest_alone(mut lab: Lab) -> Lab {
+    let addresses = &mut lab.settings.spec.addresses;
+    addresses.zeebe = addresses.rest.clone().unwrap();
+    addresses.routes.runtime = RuntimeRoute::Rest;
+    lab.queue.configure([("orders".to_owned(), lab.settings.clone())].into());
+    lab
+}
+
+/// From 8.10, where no management port is configured.
+#[tokio::test(start_paused = true)]
+async fn from_8_10_the_rest_api_alone_will_do() {
+    let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false));
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert_eq!(lab.asked("info") + lab.asked("partitions"), 0, "the management port is not asked");
+    lab.nothing_owed(&run).await;
+}
+
+/// The REST API answers 401 and 403 where the credential or its permission is missing.
+#[rstest]
+#[case("zeebe-post.forbidden@*", "403")]
+#[case("pause.unauthorized@*", "401")]
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_told(#[case] fault: &str, #[case] status: &str) {
+    let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false).fault(fault));
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Access), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains(status), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+#[rstest]
+#[case("8.6.0")]
+#[case("8.9.1")]
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_and_then_answered_with_an_error_is_looked_up(
+    #[case] version: &str,
+    #[values("zeebe-post.acted-502", "zeebe-post.acted-503", "zeebe-post.acted-504")] fault: &str,
+) {
+    let lab = lab(version, Storage::OpenSearch, false).fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert_eq!(lab.asked("zeebe-post"), 1, "asked once");
+    lab.nothing_owed(&run).await;
+}
+
+#[rstest]
+#[case("zeebe-post.scaling", FailureClass::Component, "wait until the partitions are scaled")]
+#[case("zeebe-post.missing-partition", FailureClass::Stalled, "incomplete, ")]
+#[case("history-post.stranger-backup", FailureClass::Component, "Another backup is running")]
+#[tokio::test(start_paused = true)]
+async fn what_they_refuse_is_told(#[case] fault: &str, #[case] class: FailureClass, #[case] sentence: &str) {
+    let lab = lab("8.9.1", Storage::Elasticsearch, false).fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn numbers_as_text_are_numbers(
+    #[values("zeebe-get", "zeebe-list", "history-get", "partitions", "topology", "search-get")]
+    endpoint: &str,
+) {
+    let fault = format!("{endpoint}.numbers-as-text@*");
+    let lab = lab("8.10.0", Storage::Elasticsearch, true).fault(&fault);
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.nothing_owed(&run).await;
 }

@@ -7,13 +7,16 @@
 #[path = "harness/lab.rs"]
 mod lab;
 
+use camunda_backupd::clock::Clock;
+use camunda_backupd::config::Environment;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::RunStatus;
 use camunda_backupd::run::prepare::prepare;
-use camunda_backupd::sim::{self, Storage};
+use camunda_backupd::sim::{self, Storage, locked};
 use lab::Lab;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 const VERSIONS: [&str; 10] =
     ["8.2.4", "8.3.9", "8.4.6", "8.4.7", "8.5.8", "8.6.0", "8.7.3", "8.8.0", "8.9.1", "8.10.0"];
@@ -25,12 +28,27 @@ const STORAGES: [(Storage, &str); 3] = [
 
 /// One backup of each kind of cluster, restored: the components it was made of, or why there is none.
 async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<String>, String> {
-    let config =
-        sim::Config { version: version.parse().unwrap(), storage, optimize, ..sim::Config::named("orders") };
+    let rdbms = storage == Storage::Rdbms;
+    let config = sim::Config {
+        version: version.parse().unwrap(),
+        storage,
+        optimize,
+        continuous: rdbms,
+        ..sim::Config::named("orders")
+    };
     config.check()?;
+    if rdbms && optimize {
+        return Err("Optimize beside a relational database".to_owned());
+    }
     let lab = Lab::with(config, Limits::default());
     if let Err(error) = prepare(&lab.ground, &lab.settings.spec).await {
         return Err(error.reason);
+    }
+    if rdbms {
+        // The database is its operator's to back up, between two backups of ours.
+        lab.backup().await;
+        locked(&lab.cluster).backup_database();
+        lab.clock.sleep(Duration::from_secs(20)).await;
     }
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{version}: {:?}", run.view.reason());
@@ -85,4 +103,32 @@ async fn the_support_table_is_what_was_run() {
         return;
     }
     assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test support");
+}
+
+/// What `sim` prints for each cluster is a config that loads and points a daemon at it.
+#[test]
+fn the_table_that_the_simulation_prints_is_a_config_that_loads() {
+    for version in VERSIONS {
+        for (storage, name) in STORAGES {
+            let config =
+                sim::Config { version: version.parse().unwrap(), storage, ..sim::Config::named("orders") };
+            if config.check().is_err() {
+                continue;
+            }
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("config.toml");
+            let state = directory.path().join("state");
+            let table = config.daemon_table("http://127.0.0.1:9700");
+            let text = format!(
+                "{table}[schedules.daily]\nclusters = [\"orders\"]\ndaily = \"02:00\"\n[daemon]\nstate_dir = \"{}\"\n",
+                state.display()
+            );
+            std::fs::write(&file, &text).unwrap();
+            let environment = Environment::from_process("2026-11-23T06:00:00Z".parse().unwrap());
+            let loaded = camunda_backupd::config::load(&file, &environment);
+            let loaded = loaded.unwrap_or_else(|why| panic!("{version} {name}: {why:?}\n{text}"));
+            let addresses = &loaded.config.clusters["orders"].addresses;
+            assert_eq!(addresses.search.is_none(), storage == Storage::Rdbms, "{text}");
+        }
+    }
 }

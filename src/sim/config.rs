@@ -198,6 +198,7 @@ impl Config {
         part("rest");
         if self.storage == Storage::Rdbms {
             lines.push(format!("version = \"8.{}\"", self.version.minor));
+            lines.push("storage = \"rdbms\"".to_owned());
         } else {
             let records = if self.exports().records { "zeebe-record*" } else { "none" };
             lines.push(format!(
