@@ -38,7 +38,12 @@ fn limits() -> Limits {
 )]
 #[case("8.6.0", "search-put.failed-shard", FailureClass::Records, "is PARTIAL, 1 of")]
 #[case("8.8.0", "search-put.failed-shard", FailureClass::Records, "is PARTIAL, 1 of")]
-#[case("8.6.0", "operate-get.content-type@*+2", FailureClass::Component, "instead of JSON; check its address")]
+#[case(
+    "8.6.0",
+    "operate-get.content-type@*+2",
+    FailureClass::Component,
+    "instead of JSON; check its address"
+)]
 #[case(
     "8.6.0",
     "zeebe-get.not-json@*+2",
