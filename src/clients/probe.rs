@@ -144,7 +144,7 @@ pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Resul
         let history = if addresses.search.is_some() { HistoryRoute::Rest } else { HistoryRoute::None };
         return Ok(Routes { runtime: RuntimeRoute::Rest, history });
     }
-    let zeebe = Caller::new("zeebe", &addresses.zeebe, transport.clone());
+    let zeebe = Caller::new("zeebe", &addresses.zeebe, reach(addresses, transport));
     let index = zeebe.call(Method::Get, "/actuator", None, READ).await?;
     let links = index.object().ok().filter(|body| index.status() == 200 && body["_links"].is_object());
     let has = async |name: &str| match &links {

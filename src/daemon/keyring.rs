@@ -109,9 +109,8 @@ impl Secrets for Keyring {
 
     fn release(&self, run: RunId) {
         for place in &self.places {
+            // The directory above stays: another run may be about to put its own there.
             let _ = fs::remove_dir_all(place.join(run.to_string()));
-            // Goes only where it is empty.
-            let _ = fs::remove_dir(place);
         }
     }
 }

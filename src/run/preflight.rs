@@ -42,6 +42,9 @@ impl Check {
             ErrorKind::Missing if error.message.contains("repository") => {
                 "the line of that repository below tells more".to_owned()
             }
+            ErrorKind::Denied => {
+                "what it wants stands under `access` of this cluster in the config".to_owned()
+            }
             ErrorKind::Lost => "see whether it is overloaded, and try again".to_owned(),
             _ => help.to_owned(),
         };

@@ -273,7 +273,8 @@ mod tests {
         assert_eq!(with["search"]["records"].as_str(), Some("zeebe-record*"));
         let version = Version { minor: 10, patch: 0 };
         let database = parts(&Config { storage: Storage::Rdbms, version, ..config });
-        assert_eq!(database.keys().collect::<Vec<_>>(), ["rest", "version", "zeebe"]);
+        assert_eq!(database.keys().collect::<Vec<_>>(), ["rest", "storage", "version", "zeebe"]);
+        assert_eq!(database["storage"].as_str(), Some("rdbms"));
         assert_eq!(database["version"].as_str(), Some("8.10"));
     }
 }

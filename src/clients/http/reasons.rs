@@ -78,7 +78,6 @@ fn certificate(cause: &str) -> Option<String> {
             "it does not accept our certificate",
             "put one that it trusts into the credentials of `client_cert` and `client_key`",
         ),
-        Some(_) => return None,
         None if cause.contains("not valid for name") => (
             "its certificate is for another name",
             "write the name that the certificate is for in the address, or have one issued for this name",
@@ -93,7 +92,7 @@ fn certificate(cause: &str) -> Option<String> {
         None if cause.contains("invalid peer certificate") => {
             ("its certificate is not good", "have it issued anew, or correct `ca` under access")
         }
-        None => return None,
+        _ => return None,
     };
     Some(format!("{what} ({cause}): {remedy}"))
 }
