@@ -140,7 +140,7 @@ async fn a_page_for_people_is_no_answer() {
     let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe answered GET /actuator/backups with 200, with a page for people instead of JSON, as a login in front of it gives; check its address, and name what it wants under access.zeebe"
+        "zeebe answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.zeebe"
     );
     assert_eq!(error.kind, ErrorKind::Unusable);
 }

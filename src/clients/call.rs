@@ -235,7 +235,7 @@ impl Answer {
     fn page(&self) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with {}, with a page for people instead of JSON, as a login in front of it gives; check its address, and name what it wants under access.{component}",
+            "{component} answered {call} with {}, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.{component}",
             self.status()
         );
         self.error(ErrorKind::Unusable, message)
