@@ -139,7 +139,12 @@ fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_befor
     };
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         let program = place.path("camunda-backupd");
-        std::fs::copy(env!("CARGO_BIN_EXE_camunda-backupd"), &program).unwrap();
+        // By another process: a child that a test beside this one forks meanwhile would hold a file of ours open for
+        // writing, and a program that somebody writes cannot be started.
+        let copied = std::process::Command::new("cp")
+            .args([std::path::Path::new(env!("CARGO_BIN_EXE_camunda-backupd")), &program])
+            .status();
+        assert!(copied.unwrap().success());
         serve = command_of(&program, &config, &["serve"]);
         mode(place.directory.path(), 0o755);
         for entry in std::fs::read_dir(&state).unwrap() {
