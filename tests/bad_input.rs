@@ -42,7 +42,7 @@ fn limits() -> Limits {
     "8.6.0",
     "operate-get.content-type@*+2",
     FailureClass::Component,
-    "instead of JSON, as a login in front of it gives; check its address"
+    "instead of JSON; check its address"
 )]
 #[case(
     "8.6.0",
