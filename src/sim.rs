@@ -18,9 +18,12 @@
 //!
 //! - In memory: `SimTransport::to([cluster], clock)` is a `clients::Transport`; hosts are `sim-NAME`.
 //! - On a socket: `server::serve(listener, cluster, clock, shutdown)`; `config.daemon_table("http://127.0.0.1:9700")`.
+//! - Families: `Config::version` and `Config::storage`; `continuous` and `scheduler` make the brokers give the ids.
+//!   Until 8.7 and with Optimize there are exported records, since 8.8 one history, with `Storage::Rdbms` neither.
 //! - Faster: `Timing::default().faster(n)`, or `Timing::tiny()`; wall clocks stay true, only durations shrink.
 //! - Faults: `locked(&cluster).arm("zeebe-post.drop-answer, operate.stall")`; `faults.rs` lists them all.
-//! - Judging: `locked(&cluster).restore(id).is_whole()`, or `POST /sim/restore {"backup_id": id}`.
+//! - Judging: `locked(&cluster).restore(id).is_whole()`, or `POST /sim/restore {"backup_id": id}`; a relational database
+//!   is backed up by its operator, so by `backup_database()` or `POST /sim/backup-database`.
 //! - Looking: `seen` counts requests by endpoint, `pauses` tells how long exporting stood still, `GET /sim/state`
 //!   tells both; in tests without time, `advance(now)`, `pass(duration)` and the model's own verbs.
 
