@@ -57,7 +57,7 @@ pub fn check(path: &Path, as_json: bool) -> u8 {
 }
 
 /// `plan CLUSTER`: what a run would do. The version decides which procedure and which pause there is; without one in
-/// the config it is asked of the cluster when the run begins, and the plan shown is that of 8.4.7 to 8.7.
+/// the config it is asked of the cluster when the run begins, and the plan shown is the one that fits the addresses.
 pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let config = load_or_print(path)?;
     let settings = config.clusters.get(cluster).ok_or_else(|| {
@@ -68,10 +68,15 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     })?;
     let spec = crate::daemon::apply::spec(settings);
     let version = settings.version.as_ref();
-    // What is not written is what the cluster will be asked when a run begins; until then the oldest family stands.
+    // What is not written is asked of the cluster when a run begins; until then the addresses tell which it looks like.
     let rdbms = settings.addresses.search.is_none();
     let family = version.and_then(|version| version.family(rdbms).ok());
-    let family = family.unwrap_or(if rdbms { Family::V89OnRdbms } else { Family::V82To87 });
+    let older = settings.addresses.operate.is_some() || settings.addresses.tasklist.is_some();
+    let family = family.unwrap_or(match (rdbms, older) {
+        (true, _) => Family::V89OnRdbms,
+        (false, true) => Family::V82To87,
+        (false, false) => Family::V88OnSearch,
+    });
     let plan = plan_of(&PlanInput {
         cluster,
         family,
