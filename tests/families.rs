@@ -236,6 +236,23 @@ async fn a_missing_permission_is_told(#[case] fault: &str, #[case] status: &str)
     lab.nothing_owed(&run).await;
 }
 
+/// Inside the pause nobody waits long for a credential to come back; one that does is used.
+#[rstest]
+#[case("history-get.unauthorized@*+2", Some(FailureClass::Access))]
+#[case("history-get.unauthorized@5+2", None)]
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_runs_out_inside_the_pause_ends_it_soon(
+    #[case] fault: &str,
+    #[case] class: Option<FailureClass>,
+) {
+    let lab = lab("8.8.0", Storage::OpenSearch, false).fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), class, "{}", reason_of(&run));
+    let longest = locked(&lab.cluster).pauses.longest;
+    assert!(longest < chrono::TimeDelta::seconds(90), "{longest}");
+    lab.nothing_owed(&run).await;
+}
+
 #[rstest]
 #[case("8.6.0")]
 #[case("8.9.1")]

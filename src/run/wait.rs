@@ -19,6 +19,9 @@ const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// A start whose answer was lost shows within this time, or was never acted upon.
 const LOST_START: Duration = Duration::from_secs(10);
 
+/// Who is let in no more for so long will not be let in soon.
+const DENIED: Duration = Duration::from_secs(60);
+
 /// After so long without news from a web app its snapshots themselves are looked at.
 const CLOSER: Duration = Duration::from_secs(15);
 
@@ -103,6 +106,7 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let mut answer_took = Duration::ZERO;
     let (mut last_said, mut last_written) = (None, None);
     let mut moved_at = began;
+    let mut denied_since: Option<Duration> = None;
     loop {
         let waited = clock.monotonic().saturating_sub(began);
         clock.sleep(pace(waited, answer_took, sparing)).await;
@@ -130,6 +134,7 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
                 return Err(StepError::new(class, format!("{component} failed: {reason}")));
             }
             Ok(seen) => {
+                denied_since = None;
                 let said = seen.progress().filter(|said| news(said, &mut last_said));
                 let written = written.as_ref().filter(|written| news(written, &mut last_written));
                 if let Some(progress) = said.or(written) {
@@ -142,6 +147,15 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
             }
             Err(error) => {
                 execution.remember(&error);
+                // A token may be renewed while we wait; for long it is not, and exporting may be paused meanwhile.
+                let denied = matches!(error.kind, ErrorKind::Denied);
+                denied_since = denied.then(|| denied_since.unwrap_or(asked));
+                if denied_since.is_some_and(|since| asked.saturating_sub(since) >= DENIED) {
+                    return Err(StepError::new(
+                        FailureClass::Access,
+                        format!("{component} let us in no more while its backup was taken: {error}"),
+                    ));
+                }
                 if matches!(error.kind, ErrorKind::Unusable) {
                     return Err(StepError::new(
                         FailureClass::Component,
