@@ -160,9 +160,14 @@ pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Resul
 /// Whether a list of backups lies at that endpoint; where the index of endpoints is not exposed.
 async fn exists(zeebe: &Caller, endpoint: &str) -> Result<bool, ClientError> {
     let answer = zeebe.call(Method::Get, &format!("/actuator/{endpoint}"), None, READ).await?;
-    // A missing repository is answered with 404 as well, by an endpoint that is there.
-    let repository = answer.complaint().is_some_and(|complaint| complaint.contains("epository"));
-    Ok(!matches!(answer.status(), 404 | 405) || repository)
+    match answer.status() {
+        // 400: no store or no repository is configured, which only an endpoint that is there can say.
+        200 | 400 => Ok(true),
+        // A missing repository is answered with 404 as well, by an endpoint that is there.
+        404 | 405 => Ok(answer.complaint().is_some_and(|complaint| complaint.contains("epository"))),
+        // Whoever lets nobody in, or cannot answer now, tells nothing of it.
+        _ => Err(answer.failure()),
+    }
 }
 
 fn no_rest_backups(version: &Version) -> ClientError {
@@ -467,5 +472,86 @@ mod tests {
         let found = ask(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.partitions, Some(2));
         assert_eq!(found.notes, ["rest cannot be reached at http://zeebe:8080: Connection refused"]);
+    }
+
+    const LATER: &str = r#"{"build":{"version":"8.9.1"}}"#;
+
+    fn links(names: &[&str]) -> String {
+        let each: Vec<String> = names.iter().map(|name| format!(r#""{name}":{{"href":"x"}}"#)).collect();
+        format!(r#"{{"_links":{{{}}}}}"#, each.join(","))
+    }
+
+    fn later() -> Addresses {
+        Addresses { rest: None, operate: None, tasklist: None, ..addresses() }
+    }
+
+    #[tokio::test]
+    async fn from_8_8_the_endpoints_tell_the_routes_and_old_addresses_are_left_aside() {
+        let canned = Canned::new();
+        canned.json(200, LATER).json(200, &links(&["backupRuntime", "backupHistory", "info"]));
+        canned.json(200, "{}").json(200, CLUSTER);
+        let found = ask(&canned, &Addresses { rest: None, ..addresses() }, None).await.unwrap();
+        assert_eq!(found.family, Family::V88OnSearch);
+        let routes = Routes { runtime: RuntimeRoute::BackupRuntime, history: HistoryRoute::Actuator };
+        assert_eq!(found.routes, routes);
+        assert_eq!(found.components, [Component::History, Component::Records, Component::Zeebe]);
+        assert_eq!(canned.asked()[2], "GET http://zeebe:9600/actuator/backupRuntime/state");
+    }
+
+    #[tokio::test]
+    async fn where_the_index_is_hidden_the_lists_tell_the_routes() {
+        let canned = Canned::new();
+        let absent =
+            r#"{"timestamp":"2026-11-23T06:00:29.528+00:00","status":404,"error":"Not Found","path":"/x"}"#;
+        canned.json(200, LATER).json(404, absent).json(200, "[]");
+        canned.json(404, r#"{"message":"No repository with name [camunda] could be found."}"#);
+        canned.json(200, "{}").json(200, CLUSTER);
+        let found = ask(&canned, &later(), None).await.unwrap();
+        assert_eq!(found.routes.history, HistoryRoute::Actuator, "it is there and lacks its repository");
+        let canned = Canned::new();
+        canned.json(200, LATER).json(404, absent).json(401, "").json(200, "{}");
+        let error = ask(&canned, &later(), None).await.unwrap_err();
+        assert_eq!(error.status, Some(401), "who lets nobody in tells nothing: {error}");
+    }
+
+    #[rstest]
+    #[case(&["backupRuntime"], Addresses { search: None, ..later() }, Ok(Family::V89OnRdbms))]
+    #[case(
+        &["backupRuntime", "backupHistory"],
+        Addresses { search: None, ..later() },
+        Err("storage is \"rdbms\" in the config, and http://zeebe:9600 backs up web apps in a search engine (backupHistory): leave out `storage` and write `search`")
+    )]
+    #[case(
+        &["backupRuntime"],
+        later(),
+        Err("nothing at http://zeebe:9600 backs up Operate and Tasklist (it has no backupHistory): write the management URL that does as `zeebe`, those of standalone apps as `operate` and `tasklist`, or storage = \"rdbms\" where Camunda keeps its data in a database")
+    )]
+    #[case(&["backups"], Addresses { rest: None, ..addresses() }, Ok(Family::V88OnSearch))]
+    #[tokio::test]
+    async fn what_is_written_and_what_is_found_must_agree(
+        #[case] endpoints: &[&str],
+        #[case] addresses: Addresses,
+        #[case] family: Result<Family, &str>,
+    ) {
+        let canned = Canned::new();
+        canned.json(200, LATER).json(200, &links(endpoints)).json(200, "{}").json(200, CLUSTER);
+        let found = ask(&canned, &addresses, None).await;
+        assert_eq!(found.map(|f| f.family).map_err(|e| e.to_string()), family.map_err(str::to_owned));
+    }
+
+    #[tokio::test]
+    async fn records_are_left_out_only_where_nothing_needs_them() {
+        let mut without = addresses();
+        without.rest = None;
+        without.search.as_mut().unwrap().records = None;
+        let canned = Canned::new();
+        canned.json(200, INFO).json(200, CLUSTER);
+        let error = ask(&canned, &without, None).await.unwrap_err();
+        assert!(error.to_string().starts_with("search.records is \"none\", and up to 8.7"), "{error}");
+        let canned = Canned::new();
+        without.optimize = Some("http://optimize:8092".into());
+        canned.json(200, LATER).json(200, &links(&["backupRuntime", "backupHistory"]));
+        let error = ask(&canned, &without, None).await.unwrap_err();
+        assert!(error.to_string().contains("Optimize imports from the exported records"), "{error}");
     }
 }
