@@ -41,6 +41,7 @@ async fn late(own: Duration, answer: Duration, component: Component, seed: u64) 
         run_deadline: Duration::from_secs(86_400),
         pause_budget: Duration::from_secs(80_000),
         stall_after: Duration::from_secs(80_000),
+        ..Limits::default()
     };
     let lab = Lab::with(config, limits);
     // Runs begin at any point between two of the cluster's own moments.

@@ -12,6 +12,8 @@ pub mod refuse;
 pub mod routes;
 pub mod shapes;
 
+use crate::clients::Denial;
+pub use crate::clients::saas::Restoring;
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
 use futures::future::BoxFuture;
@@ -77,6 +79,10 @@ pub trait Control: Send + Sync + 'static {
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String>;
     /// Rebuilds the state of a cluster from what it lists.
     fn adopt(&self, cluster: String) -> Act<'_, AdoptReport>;
+    /// Asks the provider to bring one of its clusters back to a backup; refused for a self-managed one.
+    fn restore(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;
+    /// How far that is.
+    fn restoring(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;
     /// Gives up the debts of a cluster that no longer exists.
     fn forgive(&self, cluster: String, why: String) -> Act<'_, u32>;
 }
@@ -124,8 +130,12 @@ pub struct LiveCluster {
     pub exporting: String,
     /// When that was read.
     pub exporting_checked_at: Option<Instant>,
+    /// The first look that showed the same.
+    pub exporting_since: Option<Instant>,
     /// Why a component could not be reached.
     pub unreachable: Option<String>,
+    /// Who did not let us in when last asked.
+    pub denied: Vec<Denial>,
     /// Deletions that are behind.
     pub retention_behind: Option<String>,
 }

@@ -13,6 +13,7 @@ mod demo;
 mod offline;
 mod online;
 mod output;
+mod restore;
 mod simulate;
 
 pub use arguments::{Arguments, Command};
@@ -110,6 +111,10 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Delete { cluster, backup_id, yes } => {
             backups::delete(&Client::find(arguments.url.as_deref(), config)?, &cluster, backup_id, yes, json)
                 .await
+        }
+        Command::Restore { cluster, backup_id, yes, wait } => {
+            let client = Client::find(arguments.url.as_deref(), config)?;
+            restore::restore(&client, &cluster, backup_id, yes, wait, json).await
         }
         Command::Status => backups::status(&Client::find(arguments.url.as_deref(), config)?, json).await,
         Command::Schedules => {

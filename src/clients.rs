@@ -9,12 +9,14 @@ mod call;
 #[cfg(test)]
 mod canned;
 pub mod checkpoints;
+pub mod denials;
 pub mod error;
 pub mod exporters;
 pub mod http;
 pub mod probe;
 pub mod reach;
 mod reading;
+pub mod saas;
 pub mod search;
 pub mod seen;
 pub mod snapshot;
@@ -22,18 +24,21 @@ pub mod webapp;
 pub mod zeebe;
 
 pub use checkpoints::Checkpoints;
+pub use denials::{Attempt, Denial};
 pub use error::{ClientError, ErrorKind};
 pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
 pub use http::HttpTransport;
 pub use probe::{Capabilities, probe};
 pub use reach::reach;
+pub use saas::Saas;
 pub use search::Search;
 pub use seen::{Listed, Part, Progress, Seen};
-pub use snapshot::{Snapshot, SnapshotState};
+pub use snapshot::{Snapshot, SnapshotState, id_in_name};
 pub use webapp::WebApp;
+pub use zeebe::condition::{Room, Rooms};
 pub use zeebe::{Scheduled, Zeebe};
 
-use crate::domain::{Access, RunId, Secret};
+use crate::domain::{Access, Addresses, RunId, Secret};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -70,7 +75,7 @@ pub struct Request {
 }
 
 /// An answer, whatever its status.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
@@ -78,6 +83,8 @@ pub struct Response {
     pub content_type: String,
     /// Body, at most `MAX_BODY` bytes.
     pub body: Vec<u8>,
+    /// How long it wants to be left alone (`Retry-After`), where it says so.
+    pub retry_after: Option<Duration>,
 }
 
 /// Longest body that is read; a longer one is an error, not a truncation.
@@ -136,6 +143,19 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Ends what `keep` began for this run.
     fn release(&self, _run: RunId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// Remembers whether a call was let in.
+    fn note(&self, _attempt: Attempt<'_>) {}
+
+    /// Who of these addresses did not let us in when last asked.
+    fn denials(&self, _addresses: &Addresses) -> Vec<Denial> {
+        Vec::new()
+    }
+
+    /// Looks whether what `access` needs can be read, and remembers it.
+    fn examine(&self, _component: &str, _access: Arc<Access>) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 }

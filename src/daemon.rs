@@ -8,6 +8,8 @@ pub mod control;
 pub mod keyring;
 pub mod notify;
 pub mod offline;
+mod reminder;
+pub mod restore;
 pub mod rounds;
 pub mod serve;
 pub mod signals;
@@ -36,6 +38,8 @@ pub struct Daemon {
     pub(crate) config: ArcSwap<Config>,
     pub(crate) started_at: crate::domain::Instant,
     pub(crate) config_refused: Mutex<Option<String>>,
+    /// Why the state could not be written when that was tried last.
+    pub(crate) store_probe: Mutex<Option<String>>,
     pub(crate) looks: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
     dispatch: tokio::sync::Mutex<Dispatch>,
     watch: Mutex<watch::Watch>,
@@ -53,8 +57,22 @@ pub enum DaemonError {
 }
 
 impl Daemon {
-    /// Comes up on a loaded config: first every debt that no live run will pay, then the rest.
+    /// Comes up on a loaded config, and is ticked by tokio-cron-scheduler from then on.
     pub async fn start(
+        config: Config,
+        store: SharedStore,
+        transport: SharedTransport,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>, DaemonError> {
+        let daemon = Self::come_up(config, store, transport, clock).await?;
+        daemon.dispatch.lock().await.start().await?;
+        tracing::info!(event = "daemon.started", version = env!("CARGO_PKG_VERSION"),
+            instance = %daemon.ground.instance);
+        Ok(daemon)
+    }
+
+    /// Everything but the ticks: first every debt that no live run will pay, then the rest. Whoever calls this ticks.
+    pub async fn come_up(
         config: Config,
         store: SharedStore,
         transport: SharedTransport,
@@ -79,10 +97,11 @@ impl Daemon {
         };
         let timetable = Shared::new(clock.clone(), store, submit);
         let daemon = Arc::new(Self {
-            dispatch: tokio::sync::Mutex::new(Dispatch::new(timetable.clone()).await?),
+            dispatch: tokio::sync::Mutex::new(Dispatch::new(timetable.clone())),
             config: ArcSwap::new(config.clone()),
             started_at: clock.now(),
             config_refused: Mutex::default(),
+            store_probe: Mutex::default(),
             looks: Mutex::default(),
             watch: Mutex::default(),
             ground,
@@ -92,10 +111,12 @@ impl Daemon {
         });
         daemon.apply(config).await?;
         daemon.take_over_waiting().await?;
-        daemon.dispatch.lock().await.start().await?;
-        tracing::info!(event = "daemon.started", version = env!("CARGO_PKG_VERSION"),
-            instance = %daemon.ground.instance);
         Ok(daemon)
+    }
+
+    /// One tick of the timetable.
+    pub async fn tick(&self) {
+        self.timetable.tick().await;
     }
 
     /// Occurrences that were claimed and never begun start if they are still inside their window (design 4).

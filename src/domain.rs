@@ -92,12 +92,21 @@ pub enum Component {
     Optimize,
     /// The snapshot of the exported `zeebe-record*` indices.
     Records,
+    /// Everything together, where the provider runs the cluster and takes the backup.
+    Saas,
 }
 
 impl Component {
     /// Every component, in the order in which reports name them.
-    pub const ALL: [Self; 6] =
-        [Self::Operate, Self::Tasklist, Self::History, Self::Optimize, Self::Records, Self::Zeebe];
+    pub const ALL: [Self; 7] = [
+        Self::Operate,
+        Self::Tasklist,
+        Self::History,
+        Self::Optimize,
+        Self::Records,
+        Self::Zeebe,
+        Self::Saas,
+    ];
 
     /// The name used in config, API, logs and the state file.
     pub fn name(self) -> &'static str {
@@ -108,6 +117,7 @@ impl Component {
             Self::History => "history",
             Self::Optimize => "optimize",
             Self::Records => "records",
+            Self::Saas => "saas",
         }
     }
 
@@ -135,6 +145,9 @@ pub enum Family {
     /// 8.9 and later on a relational database: Zeebe alone, and no pause.
     #[serde(rename = "8.9+ rdbms")]
     V89OnRdbms,
+    /// Camunda's own cloud, from 8.2.4: asked by the Administration API, and the provider does the rest.
+    #[serde(rename = "saas")]
+    Saas,
 }
 
 impl Family {
@@ -144,6 +157,7 @@ impl Family {
             Self::V82To87 => "8.2-8.7",
             Self::V88OnSearch => "8.8+",
             Self::V89OnRdbms => "8.9+ rdbms",
+            Self::Saas => "saas",
         }
     }
 }
@@ -330,12 +344,64 @@ pub struct Limits {
     pub pause_budget: Duration,
     /// A component without progress for so long ends the run.
     pub stall_after: Duration,
+    /// With less room on a broker's disk exporting is not paused, or not any longer; `None` looks at no disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_free_disk: Option<LeastRoom>,
+}
+
+/// Room that must be left on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeastRoom {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many percent of the disk.
+    Percent(u8),
+}
+
+impl LeastRoom {
+    /// The same in bytes, of a disk of that size.
+    pub fn of(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => total / 100 * u64::from(percent),
+        }
+    }
+}
+
+impl std::fmt::Display for LeastRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.write_str(&bytes_text(*bytes)),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// `1.5 GiB`, for a sentence.
+pub fn bytes_text(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..0x10_0000 => return format!("{bytes} bytes"),
+        0x10_0000..0x4000_0000 => (0x10_0000, "MiB"),
+        0x4000_0000..0x100_0000_0000 => (0x4000_0000, "GiB"),
+        _ => (0x100_0000_0000_u64, "TiB"),
+    };
+    let tenths = bytes.saturating_mul(10) / unit;
+    match tenths % 10 {
+        0 => format!("{} {name}", tenths / 10),
+        rest => format!("{}.{rest} {name}", tenths / 10),
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { run_deadline: minutes(4 * 60), pause_budget: minutes(45), stall_after: minutes(15) }
+        Self {
+            run_deadline: minutes(4 * 60),
+            pause_budget: minutes(45),
+            stall_after: minutes(15),
+            min_free_disk: None,
+        }
     }
 }
 
@@ -360,10 +426,26 @@ pub struct Addresses {
     /// By which APIs backups are asked for; the default until the cluster was asked.
     #[serde(default)]
     pub routes: Routes,
+    /// The Administration API, where the provider runs the cluster: then there is no other address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saas: Option<SaasAddress>,
     /// What a component wants of those who reach it: by the component's name, or `rest` or `search`; those that want
     /// nothing are not named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub access: BTreeMap<String, Access>,
+}
+
+/// A cluster of Camunda's own cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaasAddress {
+    /// Base URL of the Administration API: everything before `/clusters`.
+    pub api: String,
+    /// UUID of the cluster, as Console shows it.
+    pub cluster_id: String,
+    /// The provider takes no two backups within this time. Its documents name other figures every year.
+    pub min_interval: Duration,
+    /// So many completed backups the provider keeps; older ones it deletes itself.
+    pub max_backups: u32,
 }
 
 /// The search engine that holds exported records and snapshots.

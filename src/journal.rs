@@ -27,6 +27,8 @@ pub enum FailureClass {
     Deadline,
     /// `pause_budget` passed.
     PauseBudget,
+    /// A broker's disk had less room than `min_free_disk`.
+    Disk,
     /// Exporting did not stay paused.
     PauseBroken,
     /// The records snapshot is partial, empty or lacks indices.
@@ -135,6 +137,18 @@ pub enum Event {
         #[serde(default)]
         indices: Vec<String>,
     },
+    /// What a component held right before it was asked, where it names its backups itself: what is new later is ours.
+    Before {
+        /// Whose.
+        component: Component,
+        /// Its names of them.
+        names: Vec<String>,
+    },
+    /// A component refused and said how long it wants to be left alone.
+    QuietAsked {
+        /// No sooner is it asked again.
+        until: Instant,
+    },
     /// A component's part moved.
     Progress {
         /// Whose.
@@ -146,6 +160,8 @@ pub enum Event {
         /// Parts known or announced.
         total: u32,
     },
+    /// Facts for the certificate, by name: a later process has not seen them.
+    Proved(BTreeMap<String, serde_json::Value>),
     /// Every readable partition reads paused.
     PauseConfirmed {
         /// As read, which may differ from what was asked.
@@ -280,6 +296,10 @@ pub struct RunView {
     pub done: BTreeSet<Step>,
     /// Components whose start may or may not have been acted upon, until something of it shows.
     pub uncertain: BTreeSet<Component>,
+    /// What components that name their backups themselves held right before they were asked.
+    pub before: BTreeMap<Component, Vec<String>>,
+    /// Until when a component that refused wants to be left alone.
+    pub quiet_until: Option<Instant>,
     /// How long each step took, in milliseconds.
     pub step_ms: BTreeMap<Step, u64>,
     /// Indices that matched the records pattern before their snapshot.
@@ -290,6 +310,8 @@ pub struct RunView {
     pub components: BTreeMap<Component, ComponentView>,
     /// The pause.
     pub pause: PauseView,
+    /// Facts for the certificate.
+    pub proof: BTreeMap<String, serde_json::Value>,
     /// Why it is being ended, from the moment that is decided.
     pub aborting: Option<(FailureClass, String)>,
     /// Clean-up still owed.
@@ -406,6 +428,14 @@ impl RunView {
             (RunStatus::Running, Event::StartUncertain { component }) => {
                 self.uncertain.insert(*component);
             }
+            (RunStatus::Running, Event::Before { component, names }) => {
+                self.before.insert(*component, names.clone());
+                // The look that told them may have taken a while.
+                self.components.entry(*component).or_default().asked_at = Some(entry.at);
+            }
+            (RunStatus::Running, Event::QuietAsked { until }) => {
+                self.quiet_until = self.quiet_until.max(Some(*until));
+            }
             (RunStatus::Running, Event::Progress { component, state, done, total }) => {
                 self.uncertain.remove(component);
                 let view = self.components.entry(*component).or_default();
@@ -438,6 +468,7 @@ impl RunView {
                 self.aborting.get_or_insert((*class, reason.clone()));
             }
             (RunStatus::Running, Event::Recovered { .. }) => {}
+            (RunStatus::Running, Event::Proved(facts)) => self.proof.extend(facts.clone()),
             (RunStatus::Running, Event::CleanupOwed { what }) => self.cleanup_owed.push(what.clone()),
             (RunStatus::Claimed | RunStatus::Running, Event::Ended(outcome)) => self.end(outcome, at)?,
             _ => return self.illegal(&entry.event, "this event does not follow that status"),

@@ -3,6 +3,7 @@
 //! Owns which step follows which, with its deadline and what undoes it. Must not do IO or read a clock: the same
 //! cluster and version always give the same plan, and the `plan` command prints exactly what a run would do.
 
+mod saas;
 mod self_managed;
 
 use crate::domain::{Component, Family, Limits, PauseMode};
@@ -11,6 +12,9 @@ use serde::Serialize;
 use std::time::Duration;
 
 pub use self_managed::plan;
+
+/// A start is one request and a look before it.
+const START_DEADLINE: Duration = Duration::from_secs(90);
 
 /// What must happen when a run ends before its time and this step was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -4,20 +4,24 @@
 //! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
 
 pub mod adopt;
+mod calm;
 pub mod delete;
 mod ending;
 mod evidence;
 pub mod executor;
+pub mod forecast;
 pub mod guardian;
 pub mod preflight;
 pub mod prepare;
+pub(crate) mod provider;
 pub mod queue;
 pub mod recover;
+mod room;
 mod steps;
 mod wait;
 mod window;
 
-use crate::clients::{Search, SharedTransport, WebApp, Zeebe, reach};
+use crate::clients::{Saas, Search, SharedTransport, WebApp, Zeebe, reach};
 use crate::clock::{SharedClock, Tasks};
 use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
@@ -95,6 +99,8 @@ pub struct Clients {
     pub apps: BTreeMap<Component, WebApp>,
     /// Search engine.
     pub search: Option<Search>,
+    /// The Administration API, where the provider runs the cluster: then there is nothing else.
+    pub saas: Option<Saas>,
 }
 
 impl Clients {
@@ -120,6 +126,7 @@ impl Clients {
                 .chain(history.clone())
                 .collect(),
             search: addresses.search.as_ref().map(|a| Search::new(a, to.clone())),
+            saas: addresses.saas.as_ref().map(|a| Saas::new(a, to.clone())),
         }
     }
 }

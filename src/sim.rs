@@ -20,6 +20,7 @@
 //! - On a socket: `server::serve(listener, cluster, clock, shutdown)`; `config.daemon_table("http://127.0.0.1:9700")`.
 //! - Families: `Config::version` and `Config::storage`; `continuous` and `scheduler` make the brokers give the ids.
 //!   Until 8.7 and with Optimize there are exported records, since 8.8 one history, with `Storage::Rdbms` neither.
+//! - In Camunda's cloud: `Storage::Saas`; the one part is then `/saas`, the Administration API and its token endpoint.
 //! - Faster: `Timing::default().faster(n)`, or `Timing::tiny()`; wall clocks stay true, only durations shrink.
 //! - Faults: `locked(&cluster).arm("zeebe-post.drop-answer, operate.stall")`; `faults.rs` lists them all.
 //! - Judging: `locked(&cluster).restore(id).is_whole()`, or `POST /sim/restore {"backup_id": id}`; a relational database
@@ -29,6 +30,7 @@
 
 pub mod backups;
 pub mod broker;
+mod condition;
 pub mod config;
 pub mod content;
 mod control;
@@ -37,6 +39,7 @@ pub mod history;
 pub mod importer;
 pub mod indices;
 pub mod model;
+pub mod provider;
 pub mod random;
 pub mod restore;
 pub mod server;
@@ -51,6 +54,7 @@ mod wire_history;
 mod wire_indices;
 mod wire_rest;
 mod wire_runtime;
+mod wire_saas;
 mod wire_search;
 mod wire_state;
 mod wire_webapp;

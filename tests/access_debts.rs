@@ -11,8 +11,9 @@ mod lab;
 mod process;
 
 use camunda_backupd::clients::{Request, Response, Secrets, Transport, TransportError};
-use camunda_backupd::clock::Clock;
+use camunda_backupd::clock::{Clock, SystemClock};
 use camunda_backupd::daemon::keyring::Keyring;
+use camunda_backupd::daemon::offline::pay_from;
 use camunda_backupd::domain::{Access, BackupState, RunId};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::run::guardian::Guardian;
@@ -82,6 +83,40 @@ fn a_copy_pays_where_config_and_credentials_are_gone(#[case] words: &[&str], #[c
     assert_eq!(owed(&place.path("state")), 0, "{text}");
     assert!(!copy.exists(), "the copy is needed no more");
     assert!(!text.contains(SECRET), "{text}");
+}
+
+/// Confirms every resume, and takes its time to remove the copies.
+#[derive(Default)]
+struct Slow(Arc<Mutex<Vec<RunId>>>);
+
+impl Transport for Slow {
+    fn send(&self, _: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        Box::pin(async {
+            Ok(Response { status: 204, content_type: String::new(), body: vec![], retry_after: None })
+        })
+    }
+
+    fn release(&self, run: RunId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            self.0.lock().unwrap().push(run);
+        })
+    }
+}
+
+/// Whoever paid ends right afterwards, and with it every task it has.
+#[tokio::test]
+async fn copies_are_gone_before_the_payment_is_told() {
+    let place = Place::new();
+    let state = place.path("state");
+    let owe = move || owe_with(&state, "http://127.0.0.1:1", access(), chrono::TimeDelta::zero());
+    let run = tokio::task::spawn_blocking(owe).await.unwrap();
+    let slow = Slow::default();
+    let released = slow.0.clone();
+    let (clock, wait) = (SystemClock::shared(), std::time::Duration::from_secs(10));
+    let paid = pay_from(&place.path("state"), Arc::new(slow), clock, String::new(), wait).await.unwrap();
+    assert_eq!(paid.resumed, ["orders"]);
+    assert!(released.lock().unwrap().contains(&run));
 }
 
 /// No proxy is taken from the environment.
@@ -197,7 +232,7 @@ impl Transport for Watched {
             }
         }
         if !self.denies.is_empty() && format!("{:?} {}", request.method, request.url).contains(self.denies) {
-            let denied = Response { status: 401, content_type: String::new(), body: vec![] };
+            let denied = Response { status: 401, ..Response::default() };
             return Box::pin(async move { Ok(denied) });
         }
         self.inner.send(request)

@@ -4,8 +4,8 @@
 #[path = "harness/keys.rs"]
 mod keys;
 
-use camunda_backupd::clients::{ClientError, ErrorKind};
-use camunda_backupd::domain::{Access, Login};
+use camunda_backupd::clients::{ClientError, ErrorKind, Search, reach};
+use camunda_backupd::domain::{Access, Addresses, Login, SearchAddress};
 use keys::{Keys, SECRET, api_key, basic, bearer, login};
 use rstest::rstest;
 use serde_json::json;
@@ -133,6 +133,30 @@ async fn what_a_server_repeats_of_the_secret_is_not_told(#[case] access: Access)
     no_secret_in(&error);
 }
 
+/// `camunda` is a common password, and repositories and snapshots are named so too.
+#[rstest]
+#[case(basic())]
+#[case(bearer())]
+#[case(api_key())]
+#[tokio::test]
+async fn a_password_that_is_a_common_word_takes_nothing_out_of_an_answer(#[case] access: Access) {
+    let keys = Keys::new();
+    keys.put("key", "camunda");
+    let indices = json!([{"index": "camunda-operate-list-view", "status": "open"}]);
+    let server = always(ResponseTemplate::new(200).set_body_json(indices), 1).await;
+    let repository = "camunda".to_owned();
+    let address = SearchAddress {
+        url: server.uri(),
+        repository: repository.clone(),
+        webapps_repository: repository,
+        records: None,
+    };
+    let access = [("search".to_owned(), access)].into();
+    let addresses = Addresses { search: Some(address.clone()), access, ..Addresses::default() };
+    let search = Search::new(&address, reach(&addresses, &keys.transport()));
+    assert_eq!(search.indices("*").await.unwrap(), ["camunda-operate-list-view"]);
+}
+
 #[tokio::test]
 async fn a_page_for_people_is_no_answer() {
     let page = "<html><body>Please log in</body></html>";
@@ -143,6 +167,17 @@ async fn a_page_for_people_is_no_answer() {
         "zeebe answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.zeebe"
     );
     assert_eq!(error.kind, ErrorKind::Unusable);
+}
+
+#[tokio::test]
+async fn being_sent_to_a_login_page_is_told_as_such() {
+    let to = ResponseTemplate::new(302).insert_header("location", "https://login.example.org/auth?state=1");
+    let server = always(to, 1).await;
+    let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "zeebe answered GET /actuator/backups with something no component answers: a redirect (302) to https://login.example.org/auth; check its address, or name what a login in front of it wants under access.zeebe"
+    );
 }
 
 #[tokio::test]

@@ -25,6 +25,25 @@ fn with_identity(access: &Access) -> Access {
     Access { identity, ..access.clone() }
 }
 
+#[tokio::test]
+async fn an_authority_is_no_server_and_plain_http_is_no_tls() {
+    let ca = Ca::new();
+    let (keys, access) = with_ca(&ca);
+    let url = broker(&ca.issue_authority("localhost"), None).await;
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    assert_eq!(
+        sentence(&error, &url),
+        "zeebe was not asked POST /actuator/exporting/resume, because its certificate is that of a CA, as `openssl req -x509` makes it, and no server's (invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))): issue one with basicConstraints CA:FALSE, and put its CA into `ca` under access"
+    );
+    let plain = wiremock::MockServer::start().await;
+    let url = plain.uri().replace("http://", "https://");
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    assert_eq!(
+        sentence(&error, &url),
+        "zeebe cannot be reached at URL: it does not speak TLS (received corrupt message of type InvalidContentType): write http:// in its address"
+    );
+}
+
 /// The sentence with the port taken out.
 fn sentence(error: &ClientError, url: &str) -> String {
     error.to_string().replace(url, "URL")
@@ -129,6 +148,48 @@ async fn a_renewed_ca_counts_at_once_and_one_that_is_gone_still_counts() {
     keys::zeebe(&after, &access, &transport).resume().await.unwrap();
 }
 
+/// Two files are renewed one after the other, and a resume may come between.
+#[rstest]
+#[case("cert", "cert-key")]
+#[case("cert-key", "cert")]
+#[tokio::test]
+async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first: &str, #[case] then: &str) {
+    let (ca, ours) = (Ca::new(), Ca::new());
+    let url = broker(&ca.issue("localhost"), Some(&ours)).await;
+    let (keys, access) = with_ca(&ca);
+    let access = with_identity(&access);
+    let put = |name: &str, issued: &tls::Issued| {
+        let pem = if name == "cert" { issued.cert.pem() } else { issued.key.serialize_pem() };
+        keys.put(name, &pem);
+    };
+    let (old, new) = (ours.issue("backup"), ours.issue("backup"));
+    put(first, &old);
+    put(then, &old);
+    let transport = keys.transport();
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    put(first, &new);
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    keys.put("ca.pem", "not yet written");
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    // It connects as it did, and health tells that it will not after a restart.
+    let addresses = camunda_backupd::domain::Addresses {
+        access: [("zeebe".to_owned(), access.clone())].into(),
+        ..Default::default()
+    };
+    transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
+    let denials = transport.denials(&addresses);
+    assert!(denials[0].why.starts_with("what zeebe wants is not to be had: `"), "{denials:?}");
+    assert!(
+        denials[0].why.ends_with("/ca.pem` holds no certificate: put the CA's there, as PEM"),
+        "{denials:?}"
+    );
+    keys.put("ca.pem", &ca.pem());
+    put(then, &new);
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
+    assert_eq!(transport.denials(&addresses), []);
+}
+
 #[rstest]
 #[case("ca.pem", "`FILE` holds no certificate: put the CA's there, as PEM")]
 #[case(
@@ -206,6 +267,26 @@ async fn a_proxy_before_plain_http_is_named_beside_the_component(
     let error = Keys::new().zeebe("http://zeebe.invalid:9600", &access).resume().await.unwrap_err();
     assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
     assert_eq!(*asked.lock().unwrap(), ["POST http://zeebe.invalid:9600/actuator/exporting/resume HTTP/1.1"]);
+}
+
+#[rstest]
+#[case(
+    "https://login.example.org/token",
+    "the token endpoint https://login.example.org/token cannot be used, the proxy PROXY wants a login (407): use one that lets this machine through without"
+)]
+#[case(
+    "http://login.example.org/token",
+    "the proxy PROXY wants a login (407) for the token endpoint http://login.example.org/token: use one that lets this machine through without"
+)]
+#[tokio::test]
+async fn a_proxy_before_the_token_endpoint_is_told_as_such(#[case] token_url: &str, #[case] expected: &str) {
+    let answer = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
+    let (proxy, _) = proxy(Some(answer)).await;
+    let access = Access { proxy: Some(proxy.clone()), ..keys::oauth(token_url) };
+    let error = Keys::new().zeebe("https://localhost:1", &access).resume().await.unwrap_err();
+    let expected = format!("zeebe was not asked POST /actuator/exporting/resume, because {expected}");
+    assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
+    assert_eq!(error.kind, ErrorKind::Denied);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 #[path = "harness/keys.rs"]
 mod keys;
 
-use camunda_backupd::clients::{ClientError, ErrorKind, Method, Request, TransportError};
+use camunda_backupd::clients::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
 use camunda_backupd::domain::Login;
 use keys::{Keys, SECRET, oauth, zeebe};
 use rstest::rstest;
@@ -66,6 +66,13 @@ fn url(server: &MockServer) -> String {
     format!("{}/token", server.uri())
 }
 
+/// A client of the broker whose token comes from the endpoint, and its credentials, to be held as long.
+fn client(endpoint: &MockServer, broker: &MockServer) -> (Keys, Zeebe) {
+    let keys = Keys::new();
+    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(endpoint)));
+    (keys, zeebe)
+}
+
 fn no_secret_in(error: &ClientError) {
     let told = format!("{error} {error:?} {}", error.evidence);
     assert!(!told.contains(SECRET) && !told.contains("first-token"), "{told}");
@@ -81,8 +88,7 @@ async fn a_token_is_asked_for_in_the_words_of_the_standard_and_used_again() {
         .mount(&server)
         .await;
     let broker = broker(&[("first-token", 204, 3)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     for _ in 0..3 {
         zeebe.resume().await.unwrap();
     }
@@ -93,8 +99,7 @@ async fn many_who_need_one_token_cause_one_fetch() {
     let slow = ResponseTemplate::new(200).set_body_json(token("first-token", 300));
     let server = endpoint([slow.set_delay(Duration::from_millis(200))]).await;
     let broker = broker(&[("first-token", 204, 8)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     let all = futures::future::join_all((0..8).map(|_| zeebe.resume())).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
 }
@@ -103,8 +108,7 @@ async fn many_who_need_one_token_cause_one_fetch() {
 async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 204, 1)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume().await.unwrap();
     zeebe.resume().await.unwrap();
 }
@@ -113,8 +117,7 @@ async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
 async fn a_call_is_repeated_once_and_no_more() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 401, 1)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume().await.unwrap();
     let error = zeebe.resume().await.unwrap_err();
     assert_eq!(
@@ -133,8 +136,7 @@ async fn a_call_is_repeated_once_and_no_more() {
 async fn nothing_else_is_repeated(#[case] status: u16) {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", status, 1)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume().await.unwrap_err();
 }
 
@@ -142,8 +144,7 @@ async fn nothing_else_is_repeated(#[case] status: u16) {
 async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 403, 1), ("first-token", 503, 1)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume().await.unwrap();
     let error = zeebe.resume().await.unwrap_err();
     assert_eq!(
@@ -158,10 +159,36 @@ async fn a_token_is_renewed_before_it_runs_out() {
     let short = |text| ResponseTemplate::new(200).set_body_json(token(text, 0));
     let server = endpoint([short("first-token"), short("second-token")]).await;
     let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume().await.unwrap();
     zeebe.resume().await.unwrap();
+}
+
+/// A resume is sent while the token endpoint is down, as long as the last token may be good for it.
+#[rstest]
+#[case::down(ResponseTemplate::new(503))]
+#[case::says_no(ResponseTemplate::new(401))]
+#[case::hangs(ResponseTemplate::new(200).set_delay(Duration::from_secs(20)))]
+#[tokio::test]
+async fn a_token_in_its_last_seconds_is_used_where_no_other_is_to_be_had(#[case] answer: ResponseTemplate) {
+    let first = ResponseTemplate::new(200).set_body_json(token("first-token", 0));
+    let server = endpoint([first, answer]).await;
+    let broker = broker(&[("first-token", 204, 2)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    zeebe.resume().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it_from_that() {
+    let first = ResponseTemplate::new(200).set_body_json(token("first-token", 0));
+    let server = endpoint([first, ResponseTemplate::new(503), ResponseTemplate::new(503)]).await;
+    let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    let error = zeebe.resume().await.unwrap_err();
+    assert!(error.to_string().contains("answered 503: see its log"), "{error}");
+    assert_eq!(error.kind, ErrorKind::NotSent);
 }
 
 #[tokio::test]
@@ -207,6 +234,12 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
     "",
     ErrorKind::Denied,
     "the token endpoint URL answered with a redirect (302): correct `token_url`"
+)]
+#[case(
+    407,
+    "",
+    ErrorKind::Denied,
+    "the proxy before it wants a login (407) for the token endpoint URL: use one that lets this machine through without"
 )]
 #[case(503, "", ErrorKind::NotSent, "the token endpoint URL answered 503: see its log")]
 #[case(
@@ -255,8 +288,7 @@ async fn quiet_that_is_asked_for_is_kept_and_then_asked_again() {
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "2");
     let server = endpoint([busy, ResponseTemplate::new(200).set_body_json(token("first-token", 300))]).await;
     let broker = broker(&[("first-token", 204, 1)]).await;
-    let keys = Keys::new();
-    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(&server)));
+    let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume().await.unwrap_err();
     let began = Instant::now();
     zeebe.resume().await.unwrap();

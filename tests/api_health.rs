@@ -3,6 +3,7 @@
 
 use camunda_backupd::api::health::{Facts, Health, Status, judge};
 use camunda_backupd::api::{Live, LiveCluster};
+use camunda_backupd::clients::Denial;
 use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::domain::{BackupState, Instant, Occurrence, Pool, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, PauseView, Run, RunStatus, RunView};
@@ -185,6 +186,10 @@ fn owe(scene: &mut Scene, intended: &str) {
     scene.debts = vec![debt(&dead, intended, Some(intended))];
 }
 
+fn denial(since: &str, why: &str) -> Denial {
+    Denial { since: at(since), why: why.into() }
+}
+
 /// All findings that are not good, as `status name: detail`.
 fn findings(health: &Health) -> Vec<String> {
     let bad = health.checks.iter().filter(|c| c.status != Status::Ok);
@@ -201,8 +206,8 @@ fn all_is_well() {
     assert_eq!(findings(&health), Vec::<String>::new());
     assert_eq!((health.status, health.backups.len()), (Status::Ok, 0));
     let names: Vec<_> = health.checks.iter().map(|c| c.name).collect();
-    let expected = ["store", "dispatch", "config", "clock", "debts", "schedules", "exporting", "retention"];
-    assert_eq!(names, expected);
+    let expected = "store dispatch config clock debts schedules exporting credentials retention";
+    assert_eq!(names.join(" "), expected);
     let cluster = &health.clusters[0];
     assert_eq!(cluster["exporting"], "running");
     assert_eq!(cluster["last_success"]["age_seconds"], 35_700);
@@ -223,11 +228,18 @@ fn all_is_well() {
 #[case::clock(|s: &mut Scene| s.live.clock_jump = Some("back by 1 h".into()), "degraded clock: back by 1 h")]
 #[case::young_debt(
     |s: &mut Scene| owe(s, "2026-11-23T11:56:00Z"),
-    "degraded debts: exporting of orders is paused by us and its resume is not confirmed, for 240 s"
+    "degraded debts: exporting of orders was paused by us and its resume is not settled, for 240 s: connection refused"
 )]
 #[case::old_debt(
     |s: &mut Scene| owe(s, "2026-11-23T11:54:00Z"),
-    "failing debts: exporting of orders is paused by us and its resume is not confirmed, for 360 s"
+    "failing debts: exporting of orders was paused by us and its resume is not settled, for 360 s: connection refused"
+)]
+#[case::paused_by_other_since(
+    |s: &mut Scene| {
+        s.look().exporting = "paused_by_other".into();
+        s.look().exporting_since = Some(at("2026-11-23T09:30:00Z"));
+    },
+    "degraded exporting: paused_by_other since 2026-11-23T09:30:00.000Z"
 )]
 #[case::paused_by_other(
     |s: &mut Scene| s.look().exporting = "paused_by_other".into(), "degraded exporting: paused_by_other"
@@ -236,6 +248,17 @@ fn all_is_well() {
 #[case::unreachable(
     |s: &mut Scene| s.look().unreachable = Some("operate cannot be reached".into()),
     "degraded probes: operate cannot be reached"
+)]
+#[case::kept_out(
+    |s: &mut Scene| {
+        s.look().denied = vec![denial("2026-11-23T02:00:00Z", "operate refused the credential `key`: renew it")];
+        s.look().unreachable = Some("operate refused the credential `key`: renew it".into());
+    },
+    "degraded credentials: since 2026-11-23T02:00:00.000Z: operate refused the credential `key`: renew it"
+)]
+#[case::kept_out_in_many_places(
+    |s: &mut Scene| s.look().denied = ["a", "b", "c", "d", "e"].map(|why| denial("2026-11-23T02:00:00Z", why)).into(),
+    "degraded credentials: since 2026-11-23T02:00:00.000Z: a; since 2026-11-23T02:00:00.000Z: b; since 2026-11-23T02:00:00.000Z: c; and 2 more"
 )]
 #[case::state_behind(
     |s: &mut Scene| s.clusters[0].state_behind = Some("id 7 is not known".into()),
@@ -363,8 +386,7 @@ fn a_live_run_whose_resume_is_not_confirmed_is_one() {
     let live = pausing("2026-11-23T11:00:00Z");
     scene.debts = vec![debt(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
     scene.unfinished = vec![live];
-    let said =
-        "failing debts: exporting of orders is paused by us and its resume is not confirmed, for 600 s";
+    let said = "failing debts: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
     assert_eq!(findings(&scene.judged()), [said]);
 }
 
@@ -375,8 +397,7 @@ fn a_debt_that_an_earlier_process_left_is_as_old_as_its_pause() {
     scene.live.started_at = at("2026-11-23T11:59:00Z");
     let dead = failed("2026-11-23T11:30:00Z").run;
     scene.debts = vec![debt(&dead, "2026-11-23T11:50:00Z", Some("2026-11-23T11:59:00Z"))];
-    let said =
-        "failing debts: exporting of orders is paused by us and its resume is not confirmed, for 600 s";
+    let said = "failing debts: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
     assert_eq!(findings(&scene.judged()), [said]);
 }
 

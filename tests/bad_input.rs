@@ -131,7 +131,7 @@ async fn somebody_elses_backup_in_progress_is_named() {
     let run = other.ended(run_id).await;
     assert_eq!(run.trigger, Trigger::Manual);
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
-    assert!(reason_of(&run).contains("Another backup is running"), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("is taking snapshot camunda_operate_"), "{}", reason_of(&run));
     let run = lab.ended(theirs).await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.nothing_owed(&run).await;

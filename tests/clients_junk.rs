@@ -1,11 +1,14 @@
 //! Whatever a component answers, the clients return: no panic, no wait, one bounded line of error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+use camunda_backupd::clients::saas::{Hosting, too_old};
 use camunda_backupd::clients::{
-    ClientError, Request, Response, Search, Seen, SharedTransport, Transport, TransportError, WebApp, Zeebe,
-    probe,
+    ClientError, Request, Response, Saas, Search, Seen, SharedTransport, Transport, TransportError, WebApp,
+    Zeebe, probe,
 };
-use camunda_backupd::domain::{Addresses, BackupId, Component, PauseMode, SearchAddress};
+use camunda_backupd::domain::{
+    Addresses, BackupId, Component, HistoryRoute, PauseMode, Routes, RuntimeRoute, SaasAddress, SearchAddress,
+};
 use futures::future::BoxFuture;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -20,7 +23,7 @@ impl Transport for Always {
     }
 }
 
-const KEYS: [&str; 44] = [
+const KEYS: [&str; 55] = [
     "backupId",
     "state",
     "details",
@@ -65,6 +68,17 @@ const KEYS: [&str; 44] = [
     "gatewayVersion",
     "index",
     "accepted",
+    "uuid",
+    "name",
+    "created",
+    "zeebeStatus",
+    "optimizeStatus",
+    "generation",
+    "ready",
+    "schedule",
+    "checkpointId",
+    "ranges",
+    "backupStates",
 ];
 
 const WORDS: [&str; 18] = [
@@ -142,6 +156,7 @@ fn any_answer() -> impl Strategy<Value = Response> {
         status,
         content_type,
         body,
+        retry_after: None,
     })
 }
 
@@ -153,14 +168,13 @@ fn addresses() -> Addresses {
         optimize: None,
         rest: Some("http://zeebe:8080".into()),
         brokers: vec!["http://b0:9600".into()],
-        routes: camunda_backupd::domain::Routes::default(),
         search: Some(SearchAddress {
             url: "http://es:9200".into(),
             repository: "camunda".into(),
             webapps_repository: "camunda".into(),
             records: Some("zeebe-record*".into()),
         }),
-        access: std::collections::BTreeMap::new(),
+        ..Addresses::default()
     }
 }
 
@@ -210,6 +224,44 @@ async fn ask_everything(transport: SharedTransport) {
     fit_for_a_log_line(search.red().await.err());
     fit_for_a_log_line(search.repository_exists("camunda").await.err());
     fit_for_a_log_line(probe(&addresses, None, &transport).await.err());
+    ask_the_later_apis(&transport).await;
+}
+
+/// What came with 8.8, with 8.10 and with the cloud.
+async fn ask_the_later_apis(transport: &SharedTransport) {
+    let id = BackupId::new(7).unwrap();
+    for routes in [
+        Routes { runtime: RuntimeRoute::BackupRuntime, history: HistoryRoute::Actuator },
+        Routes { runtime: RuntimeRoute::Rest, history: HistoryRoute::Rest },
+    ] {
+        let addresses = Addresses { routes, ..addresses() };
+        let zeebe = Zeebe::new(&addresses, transport);
+        fit_for_a_log_line(zeebe.start(None).await.err());
+        fit_for_a_log_line(zeebe.see(id).await.err());
+        fit_for_a_log_line(zeebe.checkpoints().await.map(|checkpoints| checkpoints.gaps()).err());
+        fit_for_a_log_line(zeebe.resume().await.err());
+        let history = WebApp::history(&addresses, transport).unwrap();
+        fit_for_a_log_line(history.start(id).await.err());
+        fit_for_a_log_line(history.see(id).await.err());
+        fit_for_a_log_line(history.list().await.err());
+    }
+    let address = SaasAddress {
+        api: "https://api.example".into(),
+        cluster_id: "5cd2e4e1-6a0c-4d2a-9a5a-1f2f3c4d5e6f".into(),
+        min_interval: std::time::Duration::from_mins(15),
+        max_backups: 3,
+    };
+    let saas = Saas::new(&address, transport.clone());
+    fit_for_a_log_line(
+        saas.cluster().await.map(|hosted| (too_old(&hosted), hosted.not_ready().is_some())).err(),
+    );
+    fit_for_a_log_line(saas.list().await.map(|all| all.iter().map(Hosting::seen).count()).err());
+    fit_for_a_log_line(saas.start().await.err());
+    fit_for_a_log_line(saas.see("u-1").await.err());
+    fit_for_a_log_line(saas.delete("u-1").await.err());
+    fit_for_a_log_line(saas.schedule().await.err());
+    fit_for_a_log_line(saas.restore("u-1").await.err());
+    fit_for_a_log_line(saas.restore_state("u-1").await.err());
 }
 
 #[test]

@@ -121,6 +121,7 @@ proxy = 'http://proxy:3128/'",
                 client_secret: name(),
                 audience: Some("operate".into()),
                 scope: Some("all".into()),
+                json: false,
             })),
         ),
         ("tasklist", of(Login::Bearer { token: name() })),
@@ -192,6 +193,23 @@ kind = 'basik'",
     "[clusters.orders.self_managed.access.zebee]
 kind = 'none'",
     &["9:38: error: `clusters.orders.self_managed.access.zebee` is not a known key; did you mean `zeebe`?"]
+)]
+#[case(
+    "[clusters.orders.self_managed.access.zeebe]
+kind = 'basic'
+username = 'operator'
+passwort = 'geheim'
+pin = 'geheim'
+[clusters.orders.self_managed.access.search]
+kind = 'bearer'
+token = 42
+client_secrett = 'geheim'",
+    &[
+        "12:1: error: `clusters.orders.self_managed.access.zeebe.passwort` is not a known key; did you mean `password`?",
+        "13:1: error: `clusters.orders.self_managed.access.zeebe.pin` is not a known key; known here: api_key, audience, ca, client_cert, client_id, client_key, client_secret, kind, password, proxy, scope, token, token_url, username",
+        "16:9: error: `clusters.orders.self_managed.access.search.token` must be text, and this is a number; write one text in quotes",
+        "17:1: error: `clusters.orders.self_managed.access.search.client_secrett` is not a known key; did you mean `client_secret`?",
+    ]
 )]
 #[case(
     "[clusters.orders.self_managed.access.zeebe]

@@ -170,7 +170,7 @@ search = { }
 probe_interval = '1m'
 @daily",
     &[
-        "1:11: error: `clusters.orders.self_managed` is missing; write where its components are, as in [clusters.orders.self_managed]",
+        "1:11: error: `clusters.orders.self_managed` is missing; write where its components are, as in [clusters.orders.self_managed], or which cluster of Camunda's cloud it is, as in [clusters.orders.saas]",
     ]
 )]
 #[case(
@@ -180,7 +180,8 @@ client_id = 'x'
 @daily",
     &[
         "1:11: error: cluster `orders` is both self_managed and saas; keep one of the two tables",
-        "5:18: error: `clusters.orders.saas` is not supported yet; remove this cluster: only self_managed clusters can be backed up for now",
+        "5:1: error: `clusters.orders.saas.client_secret` is missing; write the name of the credential that holds it",
+        "5:1: error: `clusters.orders.saas.cluster_id` is missing; write the cluster's UUID, as Console shows it",
     ]
 )]
 #[case(
@@ -213,6 +214,18 @@ stall_after = '0s'",
     &[
         "10:16: error: `clusters.orders.limits.pause_budget` is 45m, which is longer than the run_deadline of 10m; write at most \"10m\", or a longer run_deadline",
         "11:15: error: `clusters.orders.limits.stall_after` is 0s, which is outside 1s to 366d; write a duration from 1s to 366d",
+    ]
+)]
+#[case(
+    "[clusters.orders.self_managed]
+search = { url = 'http://h:9200', repository = 'camunda' }
+zeebe = 'http://h'
+version = '8.6'
+[clusters.orders.limits]
+min_free_disk = '10'
+@daily",
+    &[
+        "6:17: error: `clusters.orders.limits.min_free_disk` is `10`, which has no unit of room on a disk; write a number and a unit, as in \"500MiB\", \"10GiB\" or \"15%\"",
     ]
 )]
 #[case(

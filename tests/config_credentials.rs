@@ -51,7 +51,11 @@ fn outside_systemd_only_the_owner_may_read(#[case] mode: u32, #[case] expected: 
     0o444,
     "the credential `DIR/secret_a` can be read by every user of this machine: run `chmod 0600 DIR/secret_a`, and change the secret if others had access"
 )]
-#[case("b", 0o400, "credential `a` does not exist: create `DIR/a` or `DIR/secret_a` with mode 0600")]
+#[case(
+    "b",
+    0o400,
+    "credential `a` does not exist: put it with mode 0600 into the directory that LoadCredential names, `/etc/camunda-backupd/credentials` as shipped, and restart"
+)]
 fn systemd_may_grant_by_acl_and_prefix_the_name(
     #[case] file: &str,
     #[case] mode: u32,
@@ -98,12 +102,17 @@ fn nothing_to_read_is_said_plainly() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "empty", "\n", 0o600);
     fs::create_dir(dir.path().join("dir")).unwrap();
+    // Opened, it would be waited for for ever.
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "0600"]).arg(pipe).status().unwrap().success());
     let credentials = Credentials { systemd: None, configured: Some(dir.path().into()) };
     assert_eq!(read(&credentials, "empty"), "the credential `DIR/empty` is empty: put the secret there");
-    assert_eq!(
-        read(&credentials, "dir"),
-        "the credential `DIR/dir` is not a file: put the secret's text into a file of that name"
-    );
+    for name in ["dir", "pipe"] {
+        let expected = format!(
+            "the credential `DIR/{name}` is not a file: put the secret's text into a file of that name"
+        );
+        assert_eq!(read(&credentials, name), expected);
+    }
     assert_eq!(
         read(&Credentials::default(), "a"),
         "credential `a` cannot be looked for, because there is no directory of credentials: run under systemd with LoadCredential, or write credentials_dir under [daemon]"

@@ -6,7 +6,6 @@ mod refusals;
 
 use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
-use proptest::prelude::*;
 use refusals::{check, env, said, shown, written};
 use rstest::rstest;
 use std::fs;
@@ -473,26 +472,4 @@ fn credentials_that_others_can_read_and_directories_that_are_missing_are_refused
             "2:19: error: the credential `DIR/world` can be read by every user of this machine; run `chmod 0600 DIR/world`, and change the secret if others had access",
         ]
     );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
-
-    /// Whatever is typed into a good file, the answer is a config or places that can be shown.
-    #[test]
-    fn no_file_makes_the_check_stumble(
-        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12_usize, "[a-zß=\\[\\]{}.,'\"#\n 0-9:@/*-]{0,6}"), 1..6)
-    ) {
-        let mut text = include_str!("../config/config.toml").to_owned();
-        for (place, removed, typed) in edits {
-            let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-            let first = place.index(boundaries.len());
-            let last = (first + removed).min(boundaries.len() - 1);
-            text.replace_range(boundaries[first]..boundaries[last], &typed);
-        }
-        let (dir, _) = written(&text);
-        let found = said(&dir.path().join("config.toml"));
-        prop_assert!(found.iter().all(|d| !d.message.is_empty() && (!d.labels.is_empty() || d.file.is_some())));
-        prop_assert!(found.iter().all(|d| !d.render(true).is_empty()));
-    }
 }

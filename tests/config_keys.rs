@@ -208,14 +208,6 @@ search = { url = 'http://h/_snapshot/camunda', repository = 'a/b', records = 'no
     ]
 )]
 #[case(
-    "[clusters.orders.saas]
-client_secret = 'geheim'
-@daily",
-    &[
-        "1:18: error: `clusters.orders.saas` is not supported yet; remove this cluster: only self_managed clusters can be backed up for now",
-    ]
-)]
-#[case(
     "@orders
 @daily
 [http]

@@ -158,7 +158,12 @@ spread = '10m'
     assert_eq!(orders.probe_interval, Duration::from_mins(1));
     // What was not written shrinks to the deadline that was.
     let minutes = |n| Duration::from_mins(n);
-    let limits = Limits { run_deadline: minutes(20), pause_budget: minutes(20), stall_after: minutes(15) };
+    let limits = Limits {
+        run_deadline: minutes(20),
+        pause_budget: minutes(20),
+        stall_after: minutes(15),
+        min_free_disk: None,
+    };
     assert_eq!(orders.limits, limits);
 }
 

@@ -5,9 +5,10 @@
 mod lab;
 
 use camunda_backupd::clock::Clock;
-use camunda_backupd::domain::{Component, Family, Limits, PauseMode, RuntimeRoute};
+use camunda_backupd::domain::{BackupId, BackupState, Component, Family, Limits, PauseMode, RuntimeRoute};
 use camunda_backupd::journal::{FailureClass, Outcome, RunStatus};
 use camunda_backupd::sim::{self, Storage, locked};
+use camunda_backupd::store::BackupFilter;
 use lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::time::Duration;
@@ -86,10 +87,8 @@ async fn from_8_8_whatever_happens_exporting_runs_afterwards(
     lab.nothing_owed(&run).await;
 }
 
-/// Retention over the common history: the oldest goes from every place.
-#[tokio::test(start_paused = true)]
-async fn from_8_8_old_backups_are_deleted_everywhere() {
-    let lab = lab("8.8.0", Storage::Elasticsearch, true);
+/// Two more than are kept, with time between them for what is deleted to go.
+async fn five_backups(lab: &Lab) -> Vec<BackupId> {
     let mut ids = Vec::new();
     for _ in 0..5 {
         let run = lab.backup().await;
@@ -97,13 +96,14 @@ async fn from_8_8_old_backups_are_deleted_everywhere() {
         ids.push(run.backup_id);
         lab.clock.sleep(Duration::from_mins(2)).await;
     }
-    let mut cluster = locked(&lab.cluster);
-    let now = lab.clock.now();
-    cluster.advance(now);
-    for (index, id) in ids.iter().enumerate() {
-        let pieces = cluster.pieces_of(id.get()).len();
-        assert_eq!(pieces > 0, index >= 2, "backup {index} has {pieces} pieces");
-    }
+    ids
+}
+
+/// Retention over the common history: the oldest goes from every place.
+#[tokio::test(start_paused = true)]
+async fn from_8_8_old_backups_are_deleted_everywhere() {
+    let lab = lab("8.8.0", Storage::Elasticsearch, true);
+    lab.keeps_the_newest_three().await;
 }
 
 /// A long part is no stall where the pause is around it, as long as the pause budget allows it.
@@ -191,13 +191,7 @@ async fn a_cluster_that_gives_ids_itself_is_refused_beside_a_search_engine(
 async fn beside_a_database_old_backups_are_deleted() {
     let config = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
     let lab = Lab::with(config, Limits::default());
-    let mut ids = Vec::new();
-    for _ in 0..5 {
-        let run = lab.backup().await;
-        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-        ids.push(run.backup_id);
-        lab.clock.sleep(Duration::from_mins(2)).await;
-    }
+    let ids = five_backups(&lab).await;
     let mut cluster = locked(&lab.cluster);
     let now = lab.clock.now();
     cluster.advance(now);
@@ -292,4 +286,90 @@ async fn numbers_as_text_are_numbers(
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.nothing_owed(&run).await;
+}
+
+/// The answer that had the id is lost: the backup may be there, nobody can name it, and that stops no retention.
+#[tokio::test(start_paused = true)]
+async fn a_given_id_that_never_came_is_told_and_no_riddle_to_retention() {
+    let given = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
+    let lab = Lab::with(given, Limits::default()).fault("zeebe-post.drop-answer");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
+    let owed = run.view.cleanup_owed.join("; ");
+    assert!(
+        owed.starts_with("zeebe may have taken this backup under an id that never came to us (1772"),
+        "{owed}"
+    );
+    for _ in 0..5 {
+        lab.clock.sleep(Duration::from_mins(2)).await;
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    }
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    let there = lab.store.backups(BackupFilter { existing: true, ..Default::default() }).await.unwrap();
+    let completed = there.iter().filter(|b| b.state == BackupState::Completed).count();
+    assert_eq!(completed, 3, "retention goes on");
+}
+
+/// One answer that tells nothing, right before the pause, is asked for again.
+#[tokio::test(start_paused = true)]
+async fn partitions_that_cannot_be_read_once_fail_no_run() {
+    let lab = lab("8.8.0", Storage::OpenSearch, false).fault("partitions.acted-503+1");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// A cluster that also backs itself up lists ids that are not ours: that is no sign of a lost state.
+#[tokio::test(start_paused = true)]
+async fn beside_a_database_backups_of_the_cluster_itself_do_not_stop_retention() {
+    let scheduler = Some(Duration::from_secs(50));
+    let config = sim::Config { continuous: true, scheduler, ..config("8.9.0", Storage::Rdbms, false) };
+    // Ours takes so long that the next of its own is above it when retention looks.
+    let lab = Lab::with(config, Limits::default()).fault("zeebe-post.stall=70s@*");
+    let ids = five_backups(&lab).await;
+    let mut cluster = locked(&lab.cluster);
+    let now = lab.clock.now();
+    cluster.advance(now);
+    assert!(cluster.backups.len() > 5, "the cluster made none of its own");
+    let left: Vec<bool> = ids.iter().map(|id| !cluster.pieces_of(id.get()).is_empty()).collect();
+    assert_eq!(left, [false, false, true, true, true]);
+}
+
+/// A gateway among `brokers` has no partitions; the others show all there are.
+#[rstest]
+#[case::nobody_else("", None)]
+#[case::paused_by_others_meanwhile("operate-post.stranger-pause=0s", Some(FailureClass::PauseBroken))]
+#[tokio::test(start_paused = true)]
+async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] class: Option<FailureClass>) {
+    let mut lab = lab("8.6.0", Storage::OpenSearch, false);
+    let addresses = &mut lab.settings.spec.addresses;
+    addresses.brokers = vec![addresses.zeebe.clone(), addresses.rest.clone().unwrap()];
+    lab.queue.configure([("orders".to_owned(), lab.settings.clone())].into());
+    if !fault.is_empty() {
+        locked(&lab.cluster).arm(fault).unwrap();
+    }
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), class, "{}", reason_of(&run));
+    if class.is_some() {
+        assert_eq!(lab.asked("pause") + lab.asked("resume"), 0, "somebody else's pause is not touched");
+    } else {
+        lab.nothing_owed(&run).await;
+    }
+}
+
+/// Stopped between the request and its answer: what the cluster may have taken is noted and told.
+#[tokio::test(start_paused = true)]
+async fn a_given_id_whose_answer_nobody_waited_for_is_told() {
+    let config = sim::Config { continuous: true, ..config("8.10.0", Storage::Rdbms, false) };
+    let lab = Lab::with(config, Limits::default()).fault("zeebe-post.delay=5s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.asked("zeebe-post") == 0 {
+        lab.clock.sleep(Duration::from_millis(5)).await;
+    }
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator"));
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{}", reason_of(&run));
+    let told = run.view.cleanup_owed.join(" ");
+    assert!(told.contains("under an id that never came to us"), "{told}");
 }

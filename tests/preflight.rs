@@ -6,6 +6,7 @@ mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
+use camunda_backupd::run::forecast::Forecast;
 use camunda_backupd::run::preflight::{Check, preflight};
 use camunda_backupd::sim::{self, locked};
 use lab::Lab;
@@ -13,7 +14,8 @@ use rstest::rstest;
 use std::time::Duration;
 
 async fn look(lab: &Lab, owes: Option<bool>) -> Vec<Check> {
-    preflight(&lab.ground.transport, &*lab.ground.clock, &lab.settings.spec, owes).await
+    let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
+    preflight(&lab.ground.transport, &*lab.ground.clock, &lab.settings.spec, owes, &forecast).await
 }
 
 fn failed(checks: &[Check]) -> Vec<(&str, String)> {
@@ -57,6 +59,13 @@ async fn a_healthy_cluster_fails_nothing(
     "list every broker's management URL"
 )]
 #[case("now.clock=-10m", "clock", "are 600 s apart", "NTP")]
+#[case(
+    "now.change=1h",
+    "change",
+    "change 2 (BROKER_ADD, PARTITION_JOIN, PARTITION_LEAVE)",
+    "wait for its end"
+)]
+#[case("now.stop-processing=1h", "processing", "partition 1 processes nothing (PAUSED)", "disk is full")]
 #[tokio::test(start_paused = true)]
 async fn each_failure_has_its_sentence_and_its_remedy(
     #[case] fault: &str,
@@ -116,4 +125,61 @@ async fn a_repository_that_is_not_registered_is_named() {
             "the snapshot repository elsewhere is not registered in the search engine".to_owned()
         )]
     );
+}
+
+fn hosted() -> Lab {
+    Lab::with(sim::Config { storage: sim::Storage::Saas, ..sim::Config::named("orders") }, Limits::default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
+    let lab = hosted();
+    let told = |checks: Vec<Check>| {
+        checks.into_iter().map(|c| format!("{} {}: {}", c.ok, c.check, c.detail)).collect()
+    };
+    let lines: Vec<String> = told(look(&lab, Some(false)).await);
+    assert_eq!(
+        lines,
+        [
+            "true saas: cluster orders runs Camunda 8.6.0+gen1 and is Healthy",
+            "true backups: 0 backups are listed; the provider keeps 3 and takes one in 15m",
+            "true provider_schedule: the provider takes no backups by a schedule of its own",
+        ]
+    );
+    lab.backup().await;
+    locked(&lab.cluster).provider.schedule = Some("0 2 * * *".into());
+    let lines: Vec<String> = told(look(&lab, Some(false)).await);
+    assert_eq!(
+        lines[1..],
+        [
+            "true backups: 1 backups are listed; the provider keeps 3 and takes one in 15m: the next may be from 2026-03-01T12:15:00.035Z",
+            "true provider_schedule: the provider takes backups by its own schedule nightly as well: `0 2 * * *` in UTC; keep ours apart from it",
+        ]
+    );
+}
+
+#[rstest]
+#[case("now.suspend", "saas", "the provider says that it is Suspended", "see Console")]
+#[case(
+    "saas-list.stranger-backup",
+    "backups",
+    "the provider is taking backup scheduled (",
+    "wait for its end"
+)]
+#[case("saas-cluster.unauthorized", "saas", "saas answered 401 to GET", "stand under `saas` of this cluster")]
+#[case("saas-cluster.refuse", "saas", "saas cannot be reached at", "let this machine connect to it: `api`")]
+#[case("saas-list.not-json", "backups", "saas answered GET", "`api`, `cluster_id` and the client")]
+#[tokio::test(start_paused = true)]
+async fn what_the_provider_lacks_has_its_sentence_and_its_remedy(
+    #[case] fault: &str,
+    #[case] check: &str,
+    #[case] sentence: &str,
+    #[case] remedy: &str,
+) {
+    let lab = hosted().fault(fault);
+    let checks = look(&lab, Some(false)).await;
+    let found = checks.iter().find(|c| c.check == check && !c.ok);
+    let found = found.unwrap_or_else(|| panic!("{check} did not fail: {checks:#?}"));
+    assert!(found.detail.contains(sentence), "{}", found.detail);
+    assert!(found.help.as_ref().unwrap().contains(remedy), "{:?}", found.help);
 }

@@ -9,9 +9,11 @@ use camunda_backupd::domain::{Occurrence, Trigger};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::run::id_scope;
 use camunda_backupd::run::queue::ManualError;
-use camunda_backupd::store::{Fate, NewRun, OccurrenceRow, StoreError};
+use camunda_backupd::sim::locked;
+use camunda_backupd::store::{BackupFilter, Fate, NewRun, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
 use lab::{Lab, reason_of};
+use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -209,4 +211,55 @@ async fn clusters_on_one_search_engine_never_take_the_same_id() {
         ids.push(lab.store.begin_run(new).await.unwrap().backup_id);
     }
     assert!(ids[1] > ids[0], "{ids:?}");
+}
+
+/// A search engine that lost a shard for two minutes costs no backup, and no failure either.
+#[tokio::test(start_paused = true)]
+async fn an_occurrence_waits_until_its_cluster_is_calm() {
+    let lab = Lab::new().fault("now.unassigned");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(told(&lab).await, ["daily Waiting"]);
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    lab.clock.sleep(Duration::from_mins(1)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"]);
+    let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
+}
+
+/// A backup of somebody else's, a leader that is missed, a shard that is missed: each is waited for, and named when the
+/// time is over.
+#[rstest]
+#[case(
+    "now.unassigned",
+    "the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back"
+)]
+#[case("now.no-leader=24h", "partition 1 has no healthy leader: see the brokers' logs")]
+#[case(
+    "now.change=24h",
+    "the cluster is being scaled or changed, change 2 (BROKER_ADD, PARTITION_JOIN, PARTITION_LEAVE) is under way: wait for its end, or cancel it"
+)]
+#[case(
+    "now.stop-processing=24h",
+    "partition 1 processes nothing (PAUSED), so that no backup of it would end: see whether its broker's disk is full, or who paused processing"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
+    #[case] fault: &str,
+    #[case] reason: &str,
+) {
+    let lab = Lab::new();
+    locked(&lab.cluster).arm(fault).unwrap();
+    // The topology learns of a lost leader only by gossip.
+    let now = lab.clock.now();
+    locked(&lab.cluster).advance(now);
+    lab.clock.sleep(Duration::from_secs(30)).await;
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_hours(7)).await;
+    assert_eq!(told(&lab).await, [format!("daily Skipped {reason}")]);
+    assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
+    // By hand there is somebody to be told at once.
+    let run = lab.backup().await;
+    assert_eq!(reason_of(&run), reason);
 }

@@ -9,7 +9,7 @@ mod lab;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::domain::{Component, Instant, RunId};
-use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus, RunView, Step};
+use camunda_backupd::journal::{Event, FailureClass, Outcome, Run, RunStatus, RunView, Step};
 use camunda_backupd::run::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
 use camunda_backupd::store::Debt;
@@ -39,8 +39,24 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
 
 /// A daemon that begins a run by hand and dies at the first sight of `moment`.
 fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[Debt], &Lab) -> bool) -> Remains {
+    dies_on(sim::Config::named("orders"), faults, limits, moment)
+}
+
+/// The same on a cluster of another kind.
+fn dies_on(
+    config: sim::Config,
+    faults: &str,
+    limits: Limits,
+    moment: impl Fn(&RunView, &[Debt], &Lab) -> bool,
+) -> Remains {
     daemon(async {
-        let lab = Lab::with(sim::Config::named("orders"), limits);
+        let lab = Lab::with(config, limits);
+        if lab.settings.spec.addresses.search.is_none() {
+            // The database is its operator's to back up, between two backups of ours.
+            completed(&lab.backup().await);
+            locked(&lab.cluster).backup_database();
+            lab.clock.sleep(Duration::from_secs(20)).await;
+        }
         if !faults.is_empty() {
             locked(&lab.cluster).arm(faults).unwrap();
         }
@@ -82,7 +98,11 @@ impl Remains {
             }
             lab.queue.recover().await.unwrap();
             let run = lab.ended(self.run_id).await;
-            lab.nothing_owed(&run).await;
+            // Where nobody keeps the log for a restore, there is none to judge by.
+            let kept = lab.settings.spec.addresses.search.is_some() || locked(&lab.cluster).config.continuous;
+            if kept {
+                lab.nothing_owed(&run).await;
+            }
             if self.configured {
                 locked(&lab.cluster).arm("now.heal").unwrap();
                 lab.clock.sleep(Duration::from_mins(2)).await;
@@ -383,4 +403,119 @@ async fn owe(lab: &Lab, run: &Run) {
     };
     lab.store.owe(debt, entry(Event::StepIntended { step: Step::Pause })).await.unwrap();
     locked(&lab.cluster).pause(true);
+}
+
+fn version(version: &str) -> sim::Config {
+    sim::Config { version: version.parse().unwrap(), ..sim::Config::named("orders") }
+}
+
+/// From 8.8 on the pause is around everything: whatever part is under way, it is the pause that has to be shown.
+#[rstest]
+#[case::history("history-post")]
+#[case::optimize("optimize-post")]
+#[case::records("search-put")]
+#[case::zeebe("zeebe-post")]
+fn from_8_8_inside_the_pause_it_goes_on_when_every_partition_still_reads_paused(#[case] endpoint: &str) {
+    let config = sim::Config { optimize: true, ..version("8.8.0") };
+    let begun = |_: &RunView, _: &[Debt], lab: &Lab| lab.asked(endpoint) == 1;
+    let (run, lab) = dies_on(config, "", Limits::default(), begun).down(20).restarts();
+    completed(&run);
+    assert_eq!((lab.asked("pause"), lab.asked(endpoint)), (2, 2), "its own, and those of the next backup");
+}
+
+#[rstest]
+#[case::resumed("now.stranger-resume=1s", FailureClass::Interrupted, "to have stayed paused")]
+#[case::resumed_and_paused(
+    "now.stranger-resume=1s, now.stranger-pause=3s",
+    FailureClass::Interrupted,
+    "to have stayed paused"
+)]
+#[case::restarted("now.broker-restart=1s", FailureClass::Component, "nothing of it shows")]
+#[case::unreadable("partitions.refuse@*", FailureClass::Interrupted, "to have stayed paused")]
+fn from_8_8_inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
+    #[case] faults: &str,
+    #[case] class: FailureClass,
+    #[case] sentence: &str,
+) {
+    let begun = |_: &RunView, _: &[Debt], lab: &Lab| lab.asked("history-post") == 1;
+    let (run, _) = dies_on(version("8.8.0"), "", Limits::default(), begun).fault(faults).down(20).restarts();
+    failed(&run, class, sentence);
+}
+
+#[test]
+fn from_8_8_inside_the_pause_a_long_absence_ends_it() {
+    let begun = |_: &RunView, _: &[Debt], lab: &Lab| lab.asked("history-post") == 1;
+    let (run, _) = dies_on(version("8.8.0"), "", Limits::default(), begun).down(3600).restarts();
+    failed(&run, FailureClass::PauseBudget, "the pause_budget is over");
+}
+
+/// Brokers that give the ids, beside a database.
+fn given() -> sim::Config {
+    sim::Config { storage: sim::Storage::Rdbms, continuous: true, ..version("8.10.0") }
+}
+
+/// The id was in the answer alone: nothing is guessed, and what is there is told.
+#[rstest]
+fn a_given_id_that_died_with_its_daemon_is_not_guessed(#[values("8.9.0", "8.10.0")] of: &str) {
+    let config = sim::Config { version: of.parse().unwrap(), ..given() };
+    let outstanding = |_: &RunView, _: &[Debt], lab: &Lab| lab.asked("zeebe-post") == 2;
+    let remains = dies_on(config, "zeebe-post.delay=5s+1", Limits::default(), outstanding);
+    let (run, lab) = remains.down(8).restarts();
+    failed(&run, FailureClass::Component, "it is not known whether zeebe began");
+    assert_eq!(lab.asked("zeebe-post"), 3, "the one before, its own, and that of the next backup");
+    let told = run.view.cleanup_owed.join(" ");
+    assert!(told.contains("under an id that never came to us"), "{told}");
+}
+
+/// After the answer the id is in the journal, and everything goes by it.
+#[test]
+fn a_given_id_that_was_answered_outlives_the_daemon() {
+    let answered = |view: &RunView, _: &[Debt], _: &Lab| view.identified.is_some();
+    let remains = dies_on(given(), "zeebe-post.stall=30s+1", Limits::default(), answered);
+    let (run, lab) = remains.down(60).restarts();
+    completed(&run);
+    assert_eq!(run.view.identified, Some(run.backup_id));
+    assert_eq!(lab.asked("zeebe-post"), 3, "the one before, its own, and that of the next backup");
+}
+
+#[test]
+fn beside_a_database_a_run_goes_on_in_its_wait() {
+    let wait = Step::Wait(Component::Zeebe);
+    let waits = move |view: &RunView, _: &[Debt], _: &Lab| view.intended.contains(&wait);
+    let remains = dies_on(given(), "zeebe-post.stall=30s+1", Limits::default(), waits);
+    let (run, lab) = remains.down(5).restarts();
+    completed(&run);
+    assert_eq!(lab.asked("zeebe-post"), 3, "the one before, its own, and that of the next backup");
+}
+
+/// All that is left is the last look: a deadline would fail a whole backup.
+#[test]
+fn beside_a_database_a_run_that_had_done_all_completes_however_late() {
+    let wait = Step::Wait(Component::Zeebe);
+    let waited = move |view: &RunView, _: &[Debt], _: &Lab| view.done.contains(&wait);
+    let (run, _) =
+        dies_on(given(), "zeebe-get.delay=1s@*", Limits::default(), waited).down(5 * 3600).restarts();
+    completed(&run);
+}
+
+/// The parts of one backup are restored by one version: those from before an upgrade and those from after it are not
+/// one backup.
+#[test]
+fn parts_from_before_and_after_an_upgrade_are_no_backup() {
+    let remains = dies("", Limits::default(), in_a_wait).down(60);
+    locked(&remains.cluster).config.version = "8.7.3".parse().unwrap();
+    let (run, _) = remains.restarts();
+    failed(&run, FailureClass::Component, "8.7.3");
+}
+
+/// What an earlier process was shown is evidence all the same.
+#[test]
+fn the_certificate_tells_what_was_proven_before_the_restart() {
+    let (run, _) = dies("", Limits::default(), in_the_pause).down(20).restarts();
+    completed(&run);
+    let Some(Outcome::Completed { certificate }) = &run.view.outcome else { panic!("not completed") };
+    let proof = certificate["proof"].as_object().unwrap();
+    for fact in ["operate", "tasklist", "pause_seen", "records_snapshot", "zeebe", "pause_held"] {
+        assert!(proof.contains_key(fact), "{fact} is not among {:?}", proof.keys().collect::<Vec<_>>());
+    }
 }

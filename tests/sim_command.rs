@@ -91,7 +91,7 @@ async fn each_family_serves_and_prints_a_config_that_the_daemon_takes(
 #[case(
     "8.9",
     "oracle",
-    "`oracle` is not a storage the simulation has: write elasticsearch, opensearch or rdbms"
+    "`oracle` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
 )]
 fn what_there_is_not_is_refused_in_one_sentence(
     #[case] version: &str,

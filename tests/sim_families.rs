@@ -8,10 +8,8 @@ mod copies;
 
 use camunda_backupd::sim::{App, Cluster, Config, Piece, Restored, Storage};
 use chrono::{TimeZone, Utc};
-use copies::{take_records, take_web_apps, take_zeebe};
+use copies::{SEEDS, all_whole, take_records, take_web_apps, take_zeebe};
 use std::time::Duration;
-
-const SEEDS: u64 = 40;
 
 fn cluster(version: &str, seed: u64) -> Cluster {
     let storage = if seed.is_multiple_of(3) { Storage::Elasticsearch } else { Storage::OpenSearch };
@@ -50,25 +48,9 @@ fn web_apps_before_the_pause(cluster: &mut Cluster, id: i64) {
     cluster.resume();
 }
 
-/// Runs `take` on a cluster of each seed and returns what a restore of id 1 brings back some time later.
+/// What a restore brings back of a cluster of that version.
 fn restored(version: &str, take: impl Fn(&mut Cluster)) -> Vec<(u64, Restored)> {
-    let judge = |seed| {
-        let mut cluster = cluster(version, seed);
-        take(&mut cluster);
-        cluster.pass(Duration::from_secs(5));
-        (seed, cluster.restore(1))
-    };
-    (0..SEEDS).map(judge).collect()
-}
-
-fn all_whole(results: &[(u64, Restored)]) {
-    for (seed, result) in results {
-        assert!(result.is_whole(), "seed {seed}: {result:?}");
-        assert!(result.started_in_window > 0, "seed {seed}: nothing was started in the window: {result:?}");
-        assert!(result.instances > 0, "seed {seed}: nothing is alive: {result:?}");
-    }
-    let exported_again: usize = results.iter().map(|(_, result)| result.exported_again).sum();
-    assert!(exported_again > 0, "the broker's log brought nothing back on any seed");
+    copies::restored(|seed| cluster(version, seed), take)
 }
 
 #[test]

@@ -126,6 +126,7 @@ fn request(method: Method, path: &str, json: Option<&str>) -> WireRequest {
         path: path.to_owned(),
         query: query.to_owned(),
         content_type: json.map(|_| "application/json".to_owned()),
+        authorization: None,
         body: json.unwrap_or("").as_bytes().to_vec(),
     }
 }

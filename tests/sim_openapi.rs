@@ -34,7 +34,11 @@ impl Document {
         let path = path.split('?').next().unwrap();
         let template: Vec<&str> = path
             .split('/')
-            .map(|segment| if segment.parse::<i64>().is_ok() { "{id}" } else { segment })
+            .map(|segment| match segment {
+                id if id.parse::<i64>().is_ok() => "{id}",
+                uuid if uuid.len() == 36 => "{uuid}",
+                other => other,
+            })
             .collect();
         let operation = format!("{verb} {}", template.join("/"));
         let status = answer.status.to_string();
@@ -104,6 +108,7 @@ fn story(version: &str) -> Story {
 
 const REST: &str = include_str!("openapi/rest-8.10.json");
 const ACTUATOR: &str = include_str!("openapi/actuator-8.8.json");
+const ADMINISTRATION: &str = include_str!("openapi/administration-1.3.3.json");
 
 #[tokio::test(start_paused = true)]
 async fn the_rest_api_of_8_10_answers_as_published() {
@@ -236,4 +241,53 @@ async fn the_actuators_since_8_8_answer_as_published() {
         }
         assert!(api.seen.len() > 10, "{:?}", api.seen);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_administration_api_of_the_cloud_answers_as_published() {
+    let config = Config { storage: Storage::Saas, ..Config::named("orders") };
+    let cluster = format!("/clusters/{}", config.cluster_uuid());
+    let (story, mut api) = (Story::of(config), Document::of(ADMINISTRATION, "/saas"));
+    let backups = format!("{cluster}/backups");
+    let unknown = "/clusters/00000000-0000-0000-0000-000000000000";
+    for path in ["/clusters", &cluster] {
+        assert_eq!(api.ask(&story, Method::Get, path, None).await.0, 200);
+    }
+    assert_eq!(api.ask(&story, Method::Get, unknown, None).await.0, 404);
+    assert_eq!(api.ask(&story, Method::Post, &format!("{unknown}/backups"), None).await.0, 404);
+    let (_, begun) = api.ask(&story, Method::Post, &backups, None).await;
+    assert_eq!(
+        (begun["status"].as_str(), begun["optimizeStatus"].as_str()),
+        (Some("In progress"), Some("-"))
+    );
+    let one = format!("{backups}/{}", begun["uuid"].as_str().unwrap());
+    let restore = format!("{one}/restore");
+    assert_eq!(api.ask(&story, Method::Get, &restore, None).await.0, 404);
+    assert_eq!(api.ask(&story, Method::Post, &restore, None).await.0, 409, "it is not complete");
+    story.clock.sleep(Duration::from_mins(1)).await;
+    let (_, listed) = api.ask(&story, Method::Get, &backups, None).await;
+    assert_eq!(listed[0]["status"], "Complete");
+    assert_eq!(api.ask(&story, Method::Post, &restore, None).await.1["state"], "PENDING");
+    let mut states = BTreeSet::new();
+    for _ in 0..60 {
+        let (_, now) = api.ask(&story, Method::Get, &restore, None).await;
+        states.insert(now["state"].as_str().unwrap().to_owned());
+        story.clock.sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(
+        states.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["COMPLETED", "IN_PROGRESS", "PENDING", "VALIDATING"]
+    );
+    let schedule = format!("{backups}/schedule");
+    assert_eq!(api.ask(&story, Method::Get, &schedule, None).await.0, 404);
+    assert_eq!(api.ask(&story, Method::Put, &schedule, Some(json!({"schedule": "often"}))).await.0, 400);
+    let (_, put) = api.ask(&story, Method::Put, &schedule, Some(json!({"schedule": "0 2 * * *"}))).await;
+    assert_eq!(put["schedule"], "0 2 * * *");
+    assert_eq!(api.ask(&story, Method::Get, &schedule, None).await.0, 200);
+    for _ in 0..2 {
+        assert_eq!(api.ask(&story, Method::Delete, &schedule, None).await.0, 204, "as often as one likes");
+    }
+    assert_eq!(api.ask(&story, Method::Delete, &one, None).await.0, 200);
+    assert_eq!(api.ask(&story, Method::Delete, &one, None).await.0, 404);
+    assert!(api.seen.len() > 14, "{:?}", api.seen);
 }

@@ -7,9 +7,10 @@
 #[path = "harness/lab.rs"]
 mod lab;
 
+use camunda_backupd::clients::Saas;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::config::Environment;
-use camunda_backupd::domain::Limits;
+use camunda_backupd::domain::{Component, Limits};
 use camunda_backupd::journal::RunStatus;
 use camunda_backupd::run::prepare::prepare;
 use camunda_backupd::sim::{self, Storage, locked};
@@ -41,7 +42,7 @@ async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<St
         return Err("Optimize beside a relational database".to_owned());
     }
     let lab = Lab::with(config, Limits::default());
-    if let Err(error) = prepare(&lab.ground, &lab.settings.spec).await {
+    if let Err(error) = prepare(&lab.ground, "orders", &lab.settings.spec).await {
         return Err(error.reason);
     }
     if rdbms {
@@ -54,6 +55,22 @@ async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<St
     assert_eq!(run.view.status, RunStatus::Completed, "{version}: {:?}", run.view.reason());
     lab.nothing_owed(&run).await;
     Ok(run.view.components.keys().map(|component| component.name().to_owned()).collect())
+}
+
+/// The same of a cluster of Camunda's cloud, which the provider brings back.
+async fn taken_by_the_provider() -> Vec<String> {
+    let lab =
+        Lab::with(sim::Config { storage: Storage::Saas, ..sim::Config::named("orders") }, Limits::default());
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{:?}", run.view.reason());
+    lab.nothing_owed(&run).await;
+    let address = lab.settings.spec.addresses.saas.as_ref().unwrap();
+    let saas = Saas::new(address, lab.ground.transport.clone());
+    let uuid = &run.view.components[&Component::Saas].names[0];
+    saas.restore(uuid).await.unwrap();
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(saas.restore_state(uuid).await.unwrap().state, "COMPLETED");
+    run.view.components.keys().map(|component| component.name().to_owned()).collect()
 }
 
 /// What a lane against the real thing has shown of that version and storage.
@@ -93,6 +110,9 @@ async fn the_support_table_is_what_was_run() {
             }
         }
     }
+    let parts = taken_by_the_provider().await.join(", ");
+    let shown = "run against the simulation, restored by the provider's API";
+    writeln!(table, "| 8.2.4 and later | Camunda's cloud | as it is | {parts} | {shown} |").unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/support.md");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let (head, rest) =
@@ -109,7 +129,7 @@ async fn the_support_table_is_what_was_run() {
 #[test]
 fn the_table_that_the_simulation_prints_is_a_config_that_loads() {
     for version in VERSIONS {
-        for (storage, name) in STORAGES {
+        for (storage, name) in STORAGES.into_iter().chain([(Storage::Saas, "saas")]) {
             let config =
                 sim::Config { version: version.parse().unwrap(), storage, ..sim::Config::named("orders") };
             if config.check().is_err() {
@@ -128,7 +148,12 @@ fn the_table_that_the_simulation_prints_is_a_config_that_loads() {
             let loaded = camunda_backupd::config::load(&file, &environment);
             let loaded = loaded.unwrap_or_else(|why| panic!("{version} {name}: {why:?}\n{text}"));
             let addresses = &loaded.config.clusters["orders"].addresses;
-            assert_eq!(addresses.search.is_none(), storage == Storage::Rdbms, "{text}");
+            assert_eq!(
+                addresses.search.is_none(),
+                matches!(storage, Storage::Rdbms | Storage::Saas),
+                "{text}"
+            );
+            assert_eq!(addresses.saas.is_some(), storage == Storage::Saas, "{text}");
         }
     }
 }

@@ -20,17 +20,7 @@ fn at(text: &str) -> Instant {
 fn cluster(name: &str) -> ClusterConfig {
     ClusterConfig {
         name: name.into(),
-        addresses: Addresses {
-            zeebe: "http://127.0.0.1:1".into(),
-            operate: None,
-            tasklist: None,
-            optimize: None,
-            rest: None,
-            brokers: vec![],
-            search: None,
-            routes: camunda_backupd::domain::Routes::default(),
-            access: std::collections::BTreeMap::new(),
-        },
+        addresses: Addresses { zeebe: "http://127.0.0.1:1".into(), ..Addresses::default() },
         version: None,
         limits: Limits::default(),
         manual: Manual::default(),

@@ -29,6 +29,7 @@ pub fn acting() -> Router<ApiState> {
     Router::new()
         .route("/v1/clusters/{name}/backups", post(backup))
         .route("/v1/clusters/{name}/backups/{id}", delete(delete_backup))
+        .route("/v1/clusters/{name}/backups/{id}/restore", post(restore).get(restoring))
         .route("/v1/clusters/{name}/cancel", post(cancel))
         .route("/v1/clusters/{name}/resume-exporting", post(resume_exporting))
         .route("/v1/clusters/{name}/adopt", post(adopt))
@@ -86,6 +87,26 @@ async fn delete_backup(
     let id = id_of(&id)?;
     state.control.delete(name, id, query.confirmed).await.map_err(IntoResponse::into_response)?;
     Ok(Json(json!({ "backup_id": id, "state": "deleting" })))
+}
+
+async fn restore(
+    State(state): State<ApiState>,
+    Extension(role): Extension<Role>,
+    Path((name, id)): Path<(String, String)>,
+) -> Result<Json<Value>, Response> {
+    admin(role)?;
+    let id = id_of(&id)?;
+    let begun = state.control.restore(name, id).await.map_err(IntoResponse::into_response)?;
+    Ok(Json(json!(begun)))
+}
+
+async fn restoring(
+    State(state): State<ApiState>,
+    Path((name, id)): Path<(String, String)>,
+) -> Result<Json<Value>, Response> {
+    let id = id_of(&id)?;
+    let now = state.control.restoring(name, id).await.map_err(IntoResponse::into_response)?;
+    Ok(Json(json!(now)))
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A debt that is unpaid for longer is an emergency.
 const DEBT_FAILING: TimeDelta = TimeDelta::minutes(5);
+/// Refusals of one cluster that are told one by one.
+const DENIALS_TOLD: usize = 3;
 /// The dispatch loop ticks twice a second.
 const DISPATCH_STALLED: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -129,6 +131,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
             &mut checks,
         ));
     }
+    checks.extend(credentials(facts.live));
     checks.extend(retention(facts));
     let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
     Health { status, checks, clusters, backups, overdue }
@@ -184,11 +187,13 @@ fn debts(facts: &Facts<'_>) -> Check {
     let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
     let names: BTreeSet<&str> = owed.iter().map(|d| d.cluster.as_str()).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let why = owed.iter().find_map(|debt| debt.last_error.as_deref());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     check(
         "debts",
         status,
         format!(
-            "exporting of {names} is paused by us and its resume is not confirmed, for {} s",
+            "exporting of {names} was paused by us and its resume is not settled, for {} s{why}",
             age.num_seconds()
         ),
     )
@@ -316,17 +321,20 @@ fn cluster(
         (false, "paused_by_us") => "unknown",
         (false, seen) => seen,
     };
-    let status = match exporting {
-        "paused_by_other" | "mixed" => Status::Degraded,
-        _ => Status::Ok,
+    let (status, since) = match exporting {
+        "paused_by_other" | "mixed" => (Status::Degraded, look.and_then(|l| l.exporting_since)),
+        _ => (Status::Ok, None),
     };
+    let since = since.map(|at| format!(" since {}", shapes::instant(at))).unwrap_or_default();
     checks.push(Check {
         name: "exporting",
         cluster: Some(name.to_owned()),
         status,
-        detail: Some(exporting.to_owned()),
+        detail: Some(format!("{exporting}{since}")),
     });
-    if let Some(reason) = look.and_then(|l| l.unreachable.clone()) {
+    // Whoever does not let us in is told under `credentials`.
+    let denied = |reason: &String| look.is_some_and(|l| l.denied.iter().any(|denial| denial.why == *reason));
+    if let Some(reason) = look.and_then(|l| l.unreachable.clone()).filter(|reason| !denied(reason)) {
         checks.push(Check {
             name: "probes",
             cluster: Some(name.to_owned()),
@@ -346,6 +354,33 @@ fn cluster(
         "running": running.map(shapes::running),
         "consecutive_failures": failures,
     })
+}
+
+/// Clusters that did not let us in when last asked, or whose credentials cannot be read.
+fn credentials(live: &Live) -> Vec<Check> {
+    let denied = live.clusters.iter().filter(|(_, look)| !look.denied.is_empty());
+    let mut checks: Vec<Check> = denied
+        .filter(|(name, _)| live.config.clusters.contains_key(*name))
+        .map(|(name, look)| {
+            let told = look.denied.iter().take(DENIALS_TOLD);
+            let mut told: Vec<String> = told
+                .map(|denial| format!("since {}: {}", shapes::instant(denial.since), denial.why))
+                .collect();
+            if look.denied.len() > DENIALS_TOLD {
+                told.push(format!("and {} more", look.denied.len() - DENIALS_TOLD));
+            }
+            Check {
+                name: "credentials",
+                cluster: Some(name.clone()),
+                status: Status::Degraded,
+                detail: Some(told.join("; ")),
+            }
+        })
+        .collect();
+    if checks.is_empty() {
+        checks.push(check("credentials", Status::Ok, None));
+    }
+    checks
 }
 
 fn retention(facts: &Facts<'_>) -> Vec<Check> {

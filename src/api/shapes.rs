@@ -12,6 +12,15 @@ fn maybe(at: Option<Instant>) -> Value {
     at.map_or(Value::Null, |at| Value::String(instant(at)))
 }
 
+/// Why it is what it is: of a failed run its own reason, of a missing one at a provider's who took it.
+fn reason(backup: &Backup) -> Option<String> {
+    let hosted = backup.run.view.components.contains_key(&crate::domain::Component::Saas);
+    if backup.state == BackupState::Missing && hosted {
+        return Some("provider: its list has it no more, and we did not delete it".to_owned());
+    }
+    backup.run.view.reason().map(str::to_owned)
+}
+
 /// `backup` of contract section 3.
 pub fn backup(backup: &Backup) -> Value {
     let run = &backup.run;
@@ -41,7 +50,7 @@ pub fn backup(backup: &Backup) -> Value {
         "components": components,
         "pools": run.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "held": backup.held,
-        "reason": view.reason(),
+        "reason": reason(backup),
         "run_id": run.run_id,
         "note": run.note,
     })
@@ -129,21 +138,28 @@ pub fn running(run: &Run) -> Value {
     })
 }
 
-/// `Cluster` of the SaaS Administration API, as far as a self-managed cluster has its fields.
+/// `Cluster` of the SaaS Administration API, as far as our clusters have its fields.
 pub fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> Value {
     let status = if healthy { "Healthy" } else { "Unhealthy" };
+    let by = if row.addresses.saas.is_some() { "saas" } else { "self-managed" };
+    let generation = match version {
+        None => "Camunda 8".to_owned(),
+        // A provider names it whole.
+        Some(version) if !version.starts_with(|c: char| c.is_ascii_digit()) => version.to_owned(),
+        Some(version) => format!("Camunda {version}"),
+    };
     json!({
         "uuid": row.uuid,
         "name": row.name,
         "ownerId": "",
         "created": "",
         "autoUpdate": false,
-        "planType": { "name": "self-managed", "uuid": "" },
-        "region": { "name": "self-managed", "uuid": "" },
-        "generation": { "name": version.map_or_else(|| "Camunda 8".to_owned(), |v| format!("Camunda {v}")), "uuid": "" },
-        "channel": { "name": "self-managed", "uuid": "" },
+        "planType": { "name": by, "uuid": "" },
+        "region": { "name": by, "uuid": "" },
+        "generation": { "name": generation, "uuid": "" },
+        "channel": { "name": by, "uuid": "" },
         "status": { "ready": status, "zeebeStatus": status },
-        "links": { "zeebe": row.addresses.zeebe },
+        "links": if row.addresses.saas.is_some() { json!({}) } else { json!({ "zeebe": row.addresses.zeebe }) },
     })
 }
 
@@ -157,7 +173,9 @@ pub fn saas_backup(backup: &Backup) -> Value {
         BackupState::Failed => "Failed",
         BackupState::Deleting | BackupState::Deleted | BackupState::Missing => "-",
     };
-    let of = |component: crate::domain::Component| match view.components.get(&component) {
+    let whole = view.components.get(&crate::domain::Component::Saas);
+    // A provider's backup is one whole, of which Optimize may be a part or not.
+    let of = |component: crate::domain::Component| match view.components.get(&component).or(whole) {
         None => "-",
         Some(part) if part.finished_at.is_some() => "Complete",
         Some(_) if matches!(view.status, RunStatus::Failed) => "Failed",
@@ -172,7 +190,7 @@ pub fn saas_backup(backup: &Backup) -> Value {
         "zeebeStatus": of(crate::domain::Component::Zeebe),
         "operateStatus": of(crate::domain::Component::Operate),
         "tasklistStatus": of(crate::domain::Component::Tasklist),
-        "optimizeStatus": of(crate::domain::Component::Optimize),
+        "optimizeStatus": if whole.is_some() { "-" } else { of(crate::domain::Component::Optimize) },
         "generationName": view.version,
     })
 }

@@ -110,6 +110,20 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Bring a cluster of Camunda's cloud back to a backup; the provider does it
+    Restore {
+        /// Cluster
+        #[arg(value_parser = name)]
+        cluster: String,
+        /// The backup's id
+        backup_id: BackupId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Wait until it has ended; the exit code tells how
+        #[arg(long)]
+        wait: bool,
+    },
     /// How things are: the health of the daemon
     Status,
     /// Schedules and when they are next due
@@ -184,7 +198,7 @@ pub struct SimOptions {
     /// Where it answers
     #[arg(long, value_name = "A", default_value = "127.0.0.1:9700")]
     pub listen: std::net::SocketAddr,
-    /// Secondary storage: elasticsearch, opensearch, or rdbms from 8.9 on
+    /// Secondary storage: elasticsearch, opensearch, rdbms from 8.9 on, or saas: the provider's
     #[arg(long, value_name = "S", default_value = "opensearch")]
     pub storage: String,
     /// How much faster than a real one its parts are taken

@@ -72,6 +72,8 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let rdbms = settings.addresses.search.is_none();
     let family = version.and_then(|version| version.family(rdbms).ok());
     let older = settings.addresses.operate.is_some() || settings.addresses.tasklist.is_some();
+    let saas = settings.addresses.saas.is_some();
+    let family = if saas { Some(Family::Saas) } else { family };
     let family = family.unwrap_or(match (rdbms, older) {
         (true, _) => Family::V89OnRdbms,
         (false, true) => Family::V82To87,
@@ -84,17 +86,25 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
         components: &components(&settings.addresses, family),
         limits: spec.limits,
     });
+    let forecast = super::online::forecast(&config, cluster);
     if as_json {
-        output::json(&json!(plan));
+        let mut told = json!(plan);
+        let seconds = |pause: Option<std::time::Duration>| pause.map(|pause| pause.as_secs_f64());
+        told["expected_pause"] = json!({ "usual_seconds": seconds(forecast.usual()), "longest_seconds": seconds(forecast.longest()) });
+        output::json(&told);
         return Ok(exit::DONE);
     }
-    let assumed = if settings.version.is_some() {
+    let assumed = if settings.version.is_some() || saas {
         ""
     } else {
         " (assumed; the version is asked of the cluster when a run begins)"
     };
     let pause = plan.pause.map_or("no".to_owned(), |pause| pause.name().to_owned());
     output::print(&format!("{cluster}: {} procedure, {pause} pause{assumed}", family.name()));
+    if let (Some(_), Some(told)) = (plan.pause, forecast.in_words()) {
+        let budget = humantime::format_duration(spec.limits.pause_budget);
+        output::print(&format!("{told}; the pause_budget is {budget}"));
+    }
     let rows = plan
         .steps
         .iter()
@@ -120,7 +130,8 @@ fn components(addresses: &Addresses, family: Family) -> Vec<Component> {
         Component::History => history,
         Component::Optimize => addresses.optimize.is_some(),
         Component::Records => addresses.search.as_ref().is_some_and(|s| s.records.is_some()),
-        Component::Zeebe => true,
+        Component::Zeebe => family != Family::Saas,
+        Component::Saas => family == Family::Saas,
     };
     Component::ALL.into_iter().filter(there).collect()
 }

@@ -7,6 +7,7 @@ use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
 use crate::daemon::offline::transport_of;
+use crate::run::forecast::Forecast;
 use crate::run::preflight::{Check, preflight};
 use crate::store::sqlite::SqliteStore;
 use futures::StreamExt;
@@ -67,9 +68,16 @@ async fn all(
         let (transport, clock) = (transport.clone(), clock.clone());
         let owes = owing.as_ref().map(|owing| owing.contains(&cluster.name));
         let spec = crate::daemon::apply::spec(cluster);
-        async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes).await) }
+        let forecast = forecast(config, &cluster.name);
+        async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes, &forecast).await) }
     });
     Ok(futures::stream::iter(looks).buffered(AT_ONCE).collect().await)
+}
+
+/// What the state file tells of the cluster's last runs; nothing where it cannot be read.
+pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
+    let backups = SqliteStore::read_backups(&config.daemon.state_dir, &Forecast::taken_from(cluster));
+    Forecast::of_backups(&backups.unwrap_or_default(), SystemClock::shared().now())
 }
 
 /// The clusters we owe a resume; `None` where the state file is there and cannot be read by this user.

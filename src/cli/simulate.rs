@@ -39,6 +39,13 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
         config.version,
         config.daemon_table(&base)
     ));
+    if storage == Storage::Saas {
+        output::print(&format!(
+            "# Put the secret of this client into a credential: printf {} > CREDENTIALS_DIR/{}",
+            sim::config::SAAS_SECRET,
+            sim::config::SAAS_SECRET
+        ));
+    }
     let mut signals = signals::register().map_err(|error| Failure::new(exit::FAILED, error))?;
     let stop = async move { while !matches!(signals.next().await, Some(Signal::Terminate) | None) {} };
     sim::server::serve(listener, cluster, clock, stop)

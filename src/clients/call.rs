@@ -2,6 +2,7 @@
 //!
 //! Owns the reading of error answers in all their shapes. Must not know what a successful answer looks like.
 
+use super::denials::{Attempt, Outcome};
 use super::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
 use super::reading::{int, text};
 use super::{Method, Request, Response, SharedTransport, TransportError};
@@ -72,14 +73,38 @@ impl Caller {
             Ok(response) => {
                 let (component, access) = (self.component.clone(), self.access.clone());
                 let answer = Answer { component, call, access, response };
+                self.note_answer(&answer);
                 if (200..300).contains(&answer.status()) || (400..600).contains(&answer.status()) {
                     Ok(answer)
                 } else {
                     Err(answer.unusable("which no component answers"))
                 }
             }
-            Err(error) => Err(self.unanswered(&call, &error)),
+            Err(error) => {
+                let told = self.unanswered(&call, &error);
+                if matches!(error, TransportError::NoAccess { .. }) {
+                    self.note(&call, Outcome::KeptOut(&told.message));
+                }
+                Err(told)
+            }
         }
+    }
+
+    fn note_answer(&self, answer: &Answer) {
+        if !matches!(answer.status(), 401 | 403 | 407) {
+            return self.note(&answer.call, Outcome::LetIn);
+        }
+        let why = answer.denied(answer.complaint().as_deref());
+        let shows = self.access.as_ref().is_some_and(|access| access.login.credential().is_some());
+        // Some calls are open to everybody, also where others want a login.
+        let of_this_call = answer.status() == 403 || !shows;
+        let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::KeptOut(&why) };
+        self.note(&answer.call, outcome);
+    }
+
+    fn note(&self, call: &str, outcome: Outcome<'_>) {
+        let Self { component, base, access, transport } = self;
+        transport.note(Attempt { component, base, access: access.as_deref(), call, outcome });
     }
 
     fn unanswered(&self, call: &str, error: &TransportError) -> ClientError {
@@ -92,19 +117,26 @@ impl Caller {
             TransportError::Lost(_) => {
                 (ErrorKind::Lost, format!("{component} gave no whole answer to {call}: {reason}"))
             }
-            TransportError::Unusable(_) => (
-                ErrorKind::Unusable,
-                format!(
-                    "{component} answered {call} with something no component answers: {reason}; check its address"
-                ),
-            ),
+            TransportError::Unusable(_) => {
+                // Who is not logged in is most often sent to where one logs in.
+                let login = if reason.starts_with("a redirect") {
+                    format!(", or name what a login in front of it wants under access.{component}")
+                } else {
+                    String::new()
+                };
+                let what = "with something no component answers";
+                (
+                    ErrorKind::Unusable,
+                    format!("{component} answered {call} {what}: {reason}; check its address{login}"),
+                )
+            }
             TransportError::NoAccess { passing, .. } => (
                 if *passing { ErrorKind::NotSent } else { ErrorKind::Denied },
                 format!("{component} was not asked {call}, because {reason}"),
             ),
         };
         let evidence = format!("{call} -> no answer, {reason}");
-        ClientError { component: component.clone(), kind, status: None, message, evidence }
+        ClientError { component: component.clone(), kind, status: None, message, evidence, retry_after: None }
     }
 }
 
@@ -117,6 +149,11 @@ impl Answer {
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
         self.response.body.is_empty()
+    }
+
+    /// The body as text, whatever it says it is.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.response.body).into_owned()
     }
 
     /// The body as JSON, if it is JSON and says so.
@@ -304,10 +341,25 @@ impl Answer {
         self.error(ErrorKind::Unusable, message)
     }
 
+    /// An answer that was meant for another question: a cache or a gateway that mixes them up.
+    pub fn of_another_backup(&self, name: &str) -> ClientError {
+        let Self { component, call, .. } = self;
+        let message = format!(
+            "{component} answered {call} with a part of another backup, {name}: see what stands between, as a cache or a gateway"
+        );
+        self.error(ErrorKind::Unusable, message)
+    }
+
     /// An error of this answer, its evidence included.
     pub fn error(&self, kind: ErrorKind, message: String) -> ClientError {
-        let status = Some(self.status());
-        ClientError { component: self.component.clone(), kind, status, message, evidence: self.evidence() }
+        ClientError {
+            component: self.component.clone(),
+            kind,
+            status: Some(self.status()),
+            message,
+            evidence: self.evidence(),
+            retry_after: self.response.retry_after.map(|quiet| quiet.as_secs().max(1)),
+        }
     }
 
     /// `component answered 400 to CALL: reason; hint`.
@@ -339,7 +391,7 @@ impl Answer {
     }
 
     fn evidence(&self) -> String {
-        let Response { status, content_type, body } = &self.response;
+        let Response { status, content_type, body, .. } = &self.response;
         let kind = if self.says_json() || content_type.is_empty() {
             String::new()
         } else {

@@ -28,8 +28,12 @@ impl Canned {
 
     /// The next answer: status, content type and body.
     pub fn of_type(self: &Arc<Self>, status: u16, content_type: &str, body: &str) -> &Arc<Self> {
-        let answer =
-            Response { status, content_type: content_type.to_owned(), body: body.as_bytes().to_vec() };
+        let answer = Response {
+            status,
+            content_type: content_type.to_owned(),
+            body: body.as_bytes().to_vec(),
+            ..Default::default()
+        };
         self.answers.lock().unwrap().push_back(Ok(answer));
         self
     }

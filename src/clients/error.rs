@@ -27,6 +27,9 @@ pub struct ClientError {
     pub message: String,
     /// `METHOD path -> status, body`, the body cut and with control characters escaped.
     pub evidence: String,
+    /// For how many seconds it wants to be left alone, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 /// What sort of failure it is.

@@ -17,7 +17,8 @@ pub struct Exporters {
     pub partitions: BTreeMap<u32, ExporterOf>,
     /// What the brokers' clocks said, from 8.6.
     pub clock: Option<Instant>,
-    /// False when a broker that was asked has no such endpoint, as a standalone gateway has not.
+    /// False when nobody who was asked has such an endpoint, as a standalone gateway has not. One among others hides
+    /// nothing: it has no partitions.
     pub readable: bool,
 }
 

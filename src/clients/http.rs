@@ -8,9 +8,12 @@ mod pool;
 mod reasons;
 mod tokens;
 
-use super::{MAX_BODY, Method, Request, Response, Secrets, SharedTransport, Transport, TransportError};
-use crate::clock::{SharedClock, SystemClock, within};
-use crate::domain::{Access, Login, RunId, Secret};
+use super::denials::{Denials, Outcome};
+use super::{
+    Attempt, Denial, MAX_BODY, Method, Request, Response, Secrets, SharedTransport, Transport, TransportError,
+};
+use crate::clock::{Clock, SharedClock, SystemClock, within};
+use crate::domain::{Access, Addresses, Login, RunId, Secret};
 use futures::future::{BoxFuture, FutureExt as _};
 use pool::Pool;
 use reasons::{classify, longer_than_the_limit, redirect};
@@ -27,6 +30,7 @@ pub struct HttpTransport {
     tokens: Tokens,
     secrets: Arc<dyn Secrets>,
     clock: SharedClock,
+    denials: Arc<Denials>,
 }
 
 impl HttpTransport {
@@ -37,7 +41,8 @@ impl HttpTransport {
 
     /// A transport that finds credentials in `secrets`.
     pub fn with(secrets: Arc<dyn Secrets>, clock: SharedClock) -> Result<Self, TransportError> {
-        Ok(Self { pool: Arc::new(Pool::new()?), tokens: Tokens::new(clock.clone()), secrets, clock })
+        let (pool, tokens) = (Arc::new(Pool::new()?), Tokens::new(clock.clone()));
+        Ok(Self { pool, tokens, secrets, clock, denials: Arc::default() })
     }
 
     /// The same as `new`, to pass around.
@@ -47,32 +52,33 @@ impl HttpTransport {
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
         let Some(access) = request.access.clone() else {
-            return once(self.pool.plain(), &request, None, request.deadline).await;
+            return once(self.pool.plain(), &request, None, request.deadline, &*self.clock).await;
         };
         let began = self.clock.monotonic();
         let left = || request.deadline.saturating_sub(self.clock.monotonic().saturating_sub(began));
         let client = self.in_time(left(), self.client(&access)).await?;
         let Login::Oauth(oauth) = &access.login else {
             let header = self.in_time(left(), self.header(&access)).await?;
-            return once(&client, &request, header.as_ref(), left()).await;
+            return once(&client, &request, header.as_ref(), left(), &*self.clock).await;
         };
         let get = |unless: Option<Secret>| {
-            let (client, left) = (client.clone(), left());
+            let (access, client, left) = (access.clone(), client.clone(), left());
             let secret = || self.secret(&oauth.client_secret);
             async move {
-                self.in_time(left, self.tokens.token(oauth, &client, secret, unless.as_ref(), left)).await
+                self.in_time(left, self.tokens.token(oauth, &access, &client, secret, unless.as_ref(), left))
+                    .await
             }
         };
         let token = get(None).await?;
         let header = login::bearer(&token.text, &oauth.client_secret)?;
-        let answer = once(&client, &request, Some(&header), left()).await?;
+        let answer = once(&client, &request, Some(&header), left(), &*self.clock).await?;
         if answer.status != 401 || !token.kept {
             return Ok(answer);
         }
         // Whoever refuses a token has not acted: it is asked once more, with a new one.
         let token = get(Some(token.text)).await?;
         let header = login::bearer(&token.text, &oauth.client_secret)?;
-        once(&client, &request, Some(&header), left()).await
+        once(&client, &request, Some(&header), left(), &*self.clock).await
     }
 
     async fn client(&self, access: &Arc<Access>) -> Result<reqwest::Client, TransportError> {
@@ -136,6 +142,31 @@ impl Transport for HttpTransport {
         let secrets = self.secrets.clone();
         tokio::task::spawn_blocking(move || secrets.release(run)).map(|_| ()).boxed()
     }
+
+    fn note(&self, attempt: Attempt<'_>) {
+        self.denials.note(&attempt, self.clock.now());
+    }
+
+    fn denials(&self, addresses: &Addresses) -> Vec<Denial> {
+        self.denials.of(addresses)
+    }
+
+    fn examine(&self, component: &str, access: Arc<Access>) -> BoxFuture<'_, ()> {
+        let (pool, secrets, component) = (self.pool.clone(), self.secrets.clone(), component.to_owned());
+        let examined = access.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            examined.login.credential().map_or(Ok(()), |name| secrets.read(name).map(|_| ()))?;
+            pool.examine(&examined, &*secrets)
+        });
+        Box::pin(async move {
+            let why = match read.await {
+                Ok(read) => read.err().map(|why| format!("what {component} wants is not to be had: {why}")),
+                Err(_) => return,
+            };
+            let outcome = why.as_deref().map_or(Outcome::LetIn, Outcome::KeptOut);
+            self.note(Attempt { component: &component, base: "", access: Some(&access), call: "", outcome });
+        })
+    }
 }
 
 /// Sends the request as it is, once.
@@ -144,6 +175,7 @@ async fn once(
     request: &Request,
     login: Option<&login::Header>,
     deadline: Duration,
+    clock: &dyn Clock,
 ) -> Result<Response, TransportError> {
     let method = match request.method {
         Method::Get => reqwest::Method::GET,
@@ -169,11 +201,12 @@ async fn once(
     }
     let content_type = answer.headers().get(reqwest::header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let retry_after = tokens::retry_after(&answer, clock);
     let mut body = body(answer, MAX_BODY, deadline, access).await?;
     if let Some(login) = login {
-        login.blot(&mut body);
+        login.blot(&mut body, status.is_success());
     }
-    Ok(Response { status: status.as_u16(), content_type, body })
+    Ok(Response { status: status.as_u16(), content_type, body, retry_after })
 }
 
 /// The whole body, unless it is longer than `limit`.

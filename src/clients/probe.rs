@@ -5,6 +5,7 @@
 use super::call::{Caller, READ};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{count, text, word};
+use super::zeebe::condition::Membership;
 use super::{Checkpoints, Method, SharedTransport, Zeebe, reach};
 use crate::domain::{Addresses, Component, Family, HistoryRoute, PauseMode, Routes, RuntimeRoute, Version};
 use serde_json::Value;
@@ -29,6 +30,8 @@ pub struct Capabilities {
     pub checkpoints: Option<Checkpoints>,
     /// Every broker's version, where that can be read.
     pub brokers: Vec<String>,
+    /// A change of brokers or partitions that is under way, in a few words.
+    pub change: Option<String>,
     /// Partitions without a healthy leader; `None` where that cannot be read.
     pub leaderless: Option<Vec<u32>>,
     /// What could not be read although an address for it is configured, one sentence each.
@@ -119,17 +122,14 @@ pub async fn probe(
     } else {
         None
     };
-    let partitions = match topology.partitions {
-        Some(partitions) => Some(partitions),
-        None if only_rest => None,
-        None => partitions_of_cluster(&zeebe).await,
-    };
+    let membership = if only_rest { Membership::default() } else { Membership::ask(&zeebe).await };
     Ok(Capabilities {
         pause: version.pause(),
         family,
         version,
         routes,
-        partitions,
+        partitions: topology.partitions.or(membership.partitions),
+        change: membership.change,
         components,
         checkpoints,
         brokers,
@@ -197,6 +197,7 @@ fn components(
         Component::Optimize => addresses.optimize.is_some(),
         Component::Records => records.is_some(),
         Component::History => history,
+        Component::Saas => false,
     };
     let base = zeebe.base();
     match family {
@@ -278,16 +279,6 @@ fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
     (1..=partitions.min(MOST_PARTITIONS)).filter(|partition| !led.contains(partition)).collect()
 }
 
-/// How many partitions `/actuator/cluster` names; where there is no REST address, and not in every version.
-async fn partitions_of_cluster(zeebe: &Caller) -> Option<u32> {
-    let answer = zeebe.call(Method::Get, "/actuator/cluster", None, READ).await.ok()?;
-    let body = answer.object().ok().filter(|_| answer.status() == 200)?;
-    let rows =
-        body["brokers"].as_array()?.iter().filter_map(|broker| broker["partitions"].as_array()).flatten();
-    let ids: BTreeSet<u32> = rows.map(|row| count(&row["id"])).filter(|id| *id > 0).collect();
-    u32::try_from(ids.len()).ok().filter(|n| *n > 0)
-}
-
 fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     let advice = "set `version` for this cluster in the config";
     match unread {
@@ -297,13 +288,14 @@ fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     }
 }
 
-fn refused(component: &str, message: String) -> ClientError {
+pub(super) fn refused(component: &str, message: String) -> ClientError {
     ClientError {
         component: component.to_owned(),
         kind: ErrorKind::Refused,
         status: None,
         evidence: message.clone(),
         message,
+        retry_after: None,
     }
 }
 
@@ -336,14 +328,13 @@ mod tests {
             optimize: None,
             rest: Some("http://zeebe:8080".into()),
             brokers: Vec::new(),
-            routes: Routes::default(),
             search: Some(SearchAddress {
                 url: "http://es:9200".into(),
                 repository: "camunda".into(),
                 webapps_repository: "camunda".into(),
                 records: Some("zeebe-record*".into()),
             }),
-            access: std::collections::BTreeMap::new(),
+            ..Addresses::default()
         }
     }
 
@@ -360,6 +351,7 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, INFO);
         canned.json(200, &topology_of(["8.6.0", "8.6.0"], r#""role":"leader","health":"healthy""#));
+        canned.json(200, CLUSTER);
         let found = ask(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.version.to_string(), "8.6.0");
         assert_eq!((found.family, found.pause), (Family::V82To87, PauseMode::Soft));
@@ -378,6 +370,7 @@ mod tests {
         canned.of_type(404, "", "");
         canned.of_type(404, "application/problem+json", ABSENT);
         canned.json(200, &topology_of(["8.5.8", "8.5.8"], r#""role":"leader","health":"healthy""#));
+        canned.json(200, CLUSTER);
         let found = ask(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.version.to_string(), "8.5.8");
         assert_eq!(canned.asked()[2], "GET http://zeebe:8080/v1/topology");
@@ -398,7 +391,7 @@ mod tests {
     #[tokio::test]
     async fn a_partition_without_a_healthy_leader_is_named(#[case] second: &str) {
         let canned = Canned::new();
-        canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second));
+        canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second)).json(200, CLUSTER);
         let found = ask(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.leaderless, Some(vec![2]));
     }

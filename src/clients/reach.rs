@@ -2,7 +2,7 @@
 //!
 //! Must not know how any of it is done.
 
-use super::{Request, Response, SharedTransport, Transport, TransportError};
+use super::{Attempt, Denial, Request, Response, SharedTransport, Transport, TransportError};
 use crate::domain::{Access, Addresses, RunId};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,5 +42,17 @@ impl Transport for Reach {
 
     fn release(&self, run: RunId) -> BoxFuture<'_, ()> {
         self.transport.release(run)
+    }
+
+    fn note(&self, attempt: Attempt<'_>) {
+        self.transport.note(attempt);
+    }
+
+    fn denials(&self, addresses: &Addresses) -> Vec<Denial> {
+        self.transport.denials(addresses)
+    }
+
+    fn examine(&self, component: &str, access: Arc<Access>) -> BoxFuture<'_, ()> {
+        self.transport.examine(component, access)
     }
 }

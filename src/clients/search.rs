@@ -134,6 +134,7 @@ fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
             status: None,
             evidence: message.clone(),
             message,
+            retry_after: None,
         });
     }
     Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))

@@ -5,6 +5,7 @@
 use super::call::Answer;
 use super::error::ClientError;
 use super::reading::{count, instant, int, reasons, text, word};
+use super::snapshot::id_in_name;
 use crate::domain::{BackupId, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -123,6 +124,10 @@ pub(super) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientEr
     }
     let state = word(&body["state"]).ok_or_else(|| answer.unknown_shape())?;
     let progress = Progress { parts: parts(answer, &body["details"])? };
+    let strange = |part: &&Part| id_in_name(&part.name).is_some_and(|other| other != id.get());
+    if let Some(part) = progress.parts.iter().find(strange) {
+        return Err(answer.of_another_backup(&part.name));
+    }
     let component = answer.component();
     Ok(match state.as_str() {
         "IN_PROGRESS" => Seen::Running(progress),

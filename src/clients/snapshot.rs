@@ -35,6 +35,16 @@ pub struct Snapshot {
     pub reason: Option<String>,
 }
 
+/// The id in `camunda_operate_17_8.6.0_part_1_of_6` or `camunda_zeebe_records_backup_17`.
+pub fn id_in_name(name: &str) -> Option<i64> {
+    let rest = name.strip_prefix("camunda_")?;
+    let id = match rest.strip_prefix("zeebe_records_backup_") {
+        Some(id) => id,
+        None => rest.split('_').nth(1)?,
+    };
+    id.parse().ok().filter(|id| *id > 0)
+}
+
 /// How a snapshot stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -122,4 +132,18 @@ fn snapshot(body: &Value) -> Option<Snapshot> {
         metadata: Some(body["metadata"].clone()).filter(|m| !m.is_null()),
         reason: reasons(&body["failures"]).or_else(|| text(&body["reason"])),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::id_in_name;
+
+    #[test]
+    fn ids_are_read_from_snapshot_names() {
+        assert_eq!(id_in_name("camunda_operate_17_8.6.0_part_1_of_6"), Some(17));
+        assert_eq!(id_in_name("camunda_optimize_18_8.6.0_part_1_of_2"), Some(18));
+        assert_eq!(id_in_name("camunda_zeebe_records_backup_19"), Some(19));
+        assert_eq!(id_in_name("camunda_zeebe_records_backup_x"), None);
+        assert_eq!(id_in_name("somebody_elses"), None);
+    }
 }

@@ -6,7 +6,7 @@ use super::call::{Answer, Caller, DELETE, READ, START};
 use super::error::ClientError;
 use super::reading::text;
 use super::seen::{all_backups, one_backup};
-use super::{Listed, Method, Seen, SharedTransport, reach};
+use super::{Listed, Method, Seen, SharedTransport, id_in_name, reach};
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ impl WebApp {
         let body = json!({ "backupId": id.get() });
         let answer = self.caller.call(Method::Post, self.backups, Some(body), START).await?;
         match answer.status() {
-            200 | 202 => self.scheduled(&answer),
+            200 | 202 => self.scheduled(&answer, id),
             _ => Err(answer.failure()),
         }
     }
@@ -101,11 +101,17 @@ impl WebApp {
         format!("{}/{id}", self.backups)
     }
 
-    fn scheduled(&self, answer: &Answer) -> Result<Vec<String>, ClientError> {
+    fn scheduled(&self, answer: &Answer, id: BackupId) -> Result<Vec<String>, ClientError> {
         let body = answer.object()?;
         match &body["scheduledSnapshots"] {
             Value::Array(names) => {
-                names.iter().map(text).collect::<Option<_>>().ok_or_else(|| answer.unknown_shape())
+                let names: Option<Vec<String>> = names.iter().map(text).collect();
+                let names = names.ok_or_else(|| answer.unknown_shape())?;
+                // By these names it is deleted one day.
+                match names.iter().find(|name| id_in_name(name).is_some_and(|other| other != id.get())) {
+                    Some(other) => Err(answer.of_another_backup(other)),
+                    None => Ok(names),
+                }
             }
             // Optimize says only that it was scheduled, and the REST API may.
             Value::Null if self.component == Component::Optimize || self.backups.starts_with("/v2") => {
@@ -132,6 +138,23 @@ mod tests {
 
     fn id(value: i64) -> BackupId {
         BackupId::new(value).unwrap()
+    }
+
+    /// A cache, or a gateway that mixes answers up: what was asked for may have begun all the same.
+    #[tokio::test]
+    async fn an_answer_about_another_backup_is_believed_by_nobody() {
+        let canned = Canned::new();
+        canned.json(200, r#"{"scheduledSnapshots":["camunda_operate_6_8.6.0_part_1_of_6"]}"#);
+        canned.json(200, r#"{"backupId":7,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_6_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}]}"#);
+        let operate = app(Component::Operate, &canned);
+        let error = operate.start(id(7)).await.unwrap_err();
+        assert!(error.may_have_acted(), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "operate answered POST /actuator/backups with a part of another backup, camunda_operate_6_8.6.0_part_1_of_6: see what stands between, as a cache or a gateway"
+        );
+        let error = operate.see(id(7)).await.unwrap_err();
+        assert!(error.to_string().contains("with a part of another backup"), "{error}");
     }
 
     #[tokio::test]

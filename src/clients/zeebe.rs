@@ -2,6 +2,8 @@
 //!
 //! Owns the paths below `/actuator` of a broker or gateway. Must not know the order of a backup's steps.
 
+pub(in crate::clients) mod condition;
+
 use super::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
 use super::error::{ClientError, ErrorKind};
 use super::reading::{int, text};
@@ -18,6 +20,8 @@ const AT_ONCE: usize = 8;
 pub struct Zeebe {
     gateway: Caller,
     brokers: Vec<Caller>,
+    /// No broker is listed: the one address may be a gateway's.
+    unlisted: bool,
     route: RuntimeRoute,
 }
 
@@ -40,7 +44,8 @@ impl Zeebe {
             _ if addresses.brokers.is_empty() => vec![gateway.clone()],
             _ => addresses.brokers.iter().map(caller).collect(),
         };
-        Self { gateway, brokers, route: addresses.routes.runtime }
+        let unlisted = addresses.brokers.is_empty();
+        Self { gateway, brokers, unlisted, route: addresses.routes.runtime }
     }
 
     /// Pauses exporting on every partition. An error may leave some of them paused.
@@ -59,15 +64,18 @@ impl Zeebe {
 
     /// The exporter of every partition, as its leader shows it.
     pub async fn exporters(&self) -> Result<Exporters, ClientError> {
-        let mut exporters = Exporters { readable: !self.brokers.is_empty(), ..Exporters::default() };
+        let mut exporters = Exporters::default();
         for some in self.brokers.chunks(AT_ONCE) {
             let calls =
                 some.iter().map(|broker| broker.call(Method::Get, "/actuator/partitions", None, EXPORTERS));
             for answer in futures::future::join_all(calls).await {
                 let answer = answer?;
                 match answer.status() {
-                    200 => exporters.add(&answer)?,
-                    404 => exporters.readable = false,
+                    200 => {
+                        exporters.add(&answer)?;
+                        exporters.readable = true;
+                    }
+                    404 => {}
                     _ => return Err(answer.failure()),
                 }
             }

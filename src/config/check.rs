@@ -6,6 +6,8 @@
 mod access;
 mod cluster;
 mod neighbours;
+mod room;
+mod saas;
 mod schedule;
 mod url;
 
@@ -70,6 +72,7 @@ impl<'a> Checker<'a> {
         // What was refused may be what serves a cluster, so nothing is concluded from the rest.
         if self.found.iter().all(|d| d.level == Level::Warning) {
             self.neighbours(raw, &schedules);
+            self.provider_limits(raw, &clusters, &schedules);
         }
         Config { daemon, http, log, clusters, schedules, sources: self.sources.paths() }
     }

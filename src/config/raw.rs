@@ -153,8 +153,10 @@ pub(super) struct Manual {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cluster {
-    /// A cluster run by yourself.
+    /// A cluster run by yourself. Exactly one of self_managed and saas.
     pub(super) self_managed: Option<SelfManaged>,
+    /// A cluster of Camunda's own cloud. Exactly one of self_managed and saas.
+    pub(super) saas: Option<At<Saas>>,
     /// When a run of this cluster is given up.
     pub(super) limits: Limits,
     /// Backups by hand.
@@ -187,6 +189,32 @@ pub(super) struct SelfManaged {
     pub(super) search: Option<At<Search>>,
     /// What each component wants of those who reach it.
     pub(super) access: AccessTables,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Saas {
+    /// UUID of the cluster, as Console shows it.
+    pub(super) cluster_id: Text,
+    /// Id of an Administration API client of the organization, with the permission for backups.
+    pub(super) client_id: Text,
+    /// Name of the credential that holds the client's secret.
+    pub(super) client_secret: Text,
+    /// Base URL of the Administration API. Default: "https://api.cloud.camunda.io".
+    pub(super) api: Text,
+    /// The token endpoint. Default: "https://login.cloud.camunda.io/oauth/token".
+    pub(super) token_url: Text,
+    /// For whom the token is. Default: "api.cloud.camunda.io".
+    pub(super) audience: Text,
+    /// The provider takes no two backups within this time. Default: "15m".
+    pub(super) min_interval: Text,
+    /// So many completed backups the provider keeps. Default: 3.
+    #[schemars(extend("minimum" = 1, "maximum" = 1000))]
+    pub(super) max_backups: Number,
+    /// File of PEM certificates that are believed beside the machine's own.
+    pub(super) ca: Text,
+    /// URL of the proxy that all requests go through; none is taken from the environment.
+    pub(super) proxy: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -266,6 +294,9 @@ pub(super) struct Limits {
     pub(super) pause_budget: Text,
     /// A component without progress for so long ends the run. Default: "15m".
     pub(super) stall_after: Text,
+    /// With less room on a broker's disk exporting is not paused, or not any longer, as in "10GiB" or "15%". Default: no
+    /// disk is looked at.
+    pub(super) min_free_disk: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

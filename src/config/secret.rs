@@ -15,6 +15,10 @@ const FILE_LIMIT: usize = 1_000;
 const GROUP_OR_WORLD_READ: u32 = 0o044;
 const WORLD_READ: u32 = 0o004;
 
+/// What systemd fills `$CREDENTIALS_DIRECTORY` from; nobody can put anything into that itself.
+const SYSTEMD: &str =
+    "the directory that LoadCredential names, `/etc/camunda-backupd/credentials` as shipped";
+
 /// Where credentials are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
@@ -27,8 +31,8 @@ pub struct Credentials {
 impl Credentials {
     /// Where a credential of any name would be, and whether there is any such place.
     pub(super) fn places(&self) -> Vec<String> {
-        let dirs = self.systemd.iter().chain(&self.configured);
-        dirs.map(|dir| format!("`{}`", dir.display())).collect()
+        let systemd = self.systemd.iter().map(|_| SYSTEMD.to_owned());
+        systemd.chain(self.configured.iter().map(|dir| format!("`{}`", dir.display()))).collect()
     }
 
     /// Whether it can be the name of a credential.
@@ -52,28 +56,29 @@ impl Credentials {
                 "`{shown}` is not the name of a credential: use letters, digits, `.`, `_` and `-`"
             ));
         }
-        let mut looked = vec![];
+        let mut places = vec![];
         if let Some(dir) = &self.systemd {
             for name in [name.to_owned(), format!("secret_{name}")] {
-                match read_in(dir, &name, WORLD_READ)? {
-                    Some(secret) => return Ok(secret),
-                    None => looked.push(dir.join(name)),
+                if let Some(secret) = read_in(dir, &name, WORLD_READ)? {
+                    return Ok(secret);
                 }
             }
+            places.push(format!("put it with mode 0600 into {SYSTEMD}, and restart"));
         }
         if let Some(dir) = &self.configured {
             match read_in(dir, name, GROUP_OR_WORLD_READ)? {
                 Some(secret) => return Ok(secret),
-                None => looked.push(dir.join(name)),
+                None => {
+                    places.push(format!("create `{}` with mode 0600", dir.join(name).display()));
+                }
             }
         }
-        if looked.is_empty() {
+        if places.is_empty() {
             return Err(format!(
                 "credential `{name}` cannot be looked for, because there is no directory of credentials: run under systemd with LoadCredential, or write credentials_dir under [daemon]"
             ));
         }
-        let looked: Vec<String> = looked.iter().map(|path| format!("`{}`", path.display())).collect();
-        Err(format!("credential `{name}` does not exist: create {} with mode 0600", looked.join(" or ")))
+        Err(format!("credential `{name}` does not exist: {}", places.join(", or ")))
     }
 }
 
@@ -133,14 +138,15 @@ fn read_in(dir: &Path, name: &str, refused: u32) -> Result<Option<Secret>, Strin
             "the credential `{shown}` is a link that leads out of its directory: put the file itself there"
         ));
     }
-    let mut file = fs::File::open(&real).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if !meta.is_file() {
+    // Before it is opened: to open a pipe is to wait for whoever writes into it.
+    if !fs::metadata(&real).map_err(failed)?.is_file() {
         return Err(format!(
             "the credential `{shown}` is not a file: put the secret's text into a file of that name"
         ));
     }
-    if let Some((message, help)) = readable_by_others(&path, meta.mode(), refused) {
+    let mut file = fs::File::open(&real).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode();
+    if let Some((message, help)) = readable_by_others(&path, mode, refused) {
         return Err(format!("{message}: {help}"));
     }
     let mut bytes = vec![];

@@ -12,7 +12,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 /// Keys that the surface has and this version does not, by the table they stand in.
-const LATER: [(&str, &[&str]); 2] = [("http", &["tokens", "clients"]), ("clusters.*", &["saas"])];
+const LATER: [(&str, &[&str]); 1] = [("http", &["tokens", "clients"])];
 /// Tables in which people write what belongs under `access`.
 const BESIDE_ACCESS: [&str; 3] = ["clusters.*", "clusters.*.self_managed", "clusters.*.self_managed.search"];
 /// What belongs there.
@@ -30,6 +30,9 @@ const AUTHENTICATION: &[&str] = &[
     "client_secret",
     "proxy",
 ];
+
+/// Tables whose text values are names of credentials, or beside them.
+const ACCESS: &str = "clusters.*.self_managed.access.";
 
 const BELOW_ACCESS: &str = "write it under [clusters.NAME.self_managed.access.COMPONENT]";
 
@@ -124,7 +127,8 @@ impl Walk<'_> {
     ) {
         let known: Vec<&str> = known.collect();
         let later = LATER.iter().any(|(table, keys)| *table == pattern && keys.contains(&name));
-        let secret = looks_secret(name) && !later;
+        let in_access = pattern.starts_with(ACCESS);
+        let secret = looks_secret(name) && !later && !in_access;
         let misplaced = BESIDE_ACCESS.contains(&pattern) && AUTHENTICATION.contains(&name);
         let shown = shown(path);
         self.taken.insert(path.to_owned());
@@ -152,7 +156,14 @@ impl Walk<'_> {
                 diagnostic.help(format!("known here: {}", known.join(", ")))
             }
         };
-        self.report(diagnostic, at);
+        let label = self.sources.label(at, "").map(|mut label| {
+            if in_access {
+                // Whatever it was called, it may be the secret itself.
+                label.excerpt.truncate(label.span.end);
+            }
+            label
+        });
+        self.found.push(diagnostic.at_place(label));
     }
 
     fn report(&mut self, diagnostic: Diagnostic, at: Range<usize>) {
@@ -171,7 +182,6 @@ fn shown(path: &str) -> String {
 
 fn later_help(name: &str) -> &'static str {
     match name {
-        "saas" => "remove this cluster: only self_managed clusters can be backed up for now",
         "tokens" | "clients" => {
             "remove it: HTTP answers on loopback and Unix sockets only, where reading needs no token"
         }
@@ -206,6 +216,7 @@ fn given(value: &DeValue<'_>) -> &'static str {
 
 fn remedy(wanted: &str, value: &DeValue<'_>, pattern: &str) -> &'static str {
     match (wanted, value) {
+        ("string", _) if pattern.starts_with(ACCESS) => "write one text in quotes",
         ("string", DeValue::Table(_)) if pattern.starts_with("clusters.*.self_managed") => {
             "write the URL alone, and what it wants under [clusters.NAME.self_managed.access.COMPONENT]"
         }

@@ -29,11 +29,14 @@ impl Daemon {
                 state_behind: None,
             })
             .collect();
+        self.timetable.settle().await?;
         let known = store.timetable().await?;
         // Nothing is taken over before all of it is written: a reload that fails changes nothing (rule I12).
         let timetable = self.timetable.planned(&new, &known);
         store.set_timetable(timetable.rows()).await?;
         store.set_clusters(rows).await?;
+        // The writes may have taken long; between this and the new timetable nobody can come due.
+        self.timetable.settle().await?;
         self.timetable.take_over(timetable);
         self.queue.configure(settings(&new, &known));
         self.dispatch.lock().await.sync().await?;

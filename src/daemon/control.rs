@@ -1,11 +1,11 @@
 //! The acts that the control socket asks for.
 
 use super::{Daemon, apply};
-use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKind};
+use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKind, Restoring};
 use crate::clients::{ExportingState, Zeebe};
 use crate::clock::within;
-use crate::domain::{BackupId, BackupState, RunId};
-use crate::journal::{FailureClass, RunStatus};
+use crate::domain::{BackupId, BackupState, Family, RunId};
+use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
 use crate::run::queue::ManualError;
 use crate::run::{adopt, prepare};
@@ -30,7 +30,7 @@ impl From<StoreError> for Refusal {
 }
 
 impl Daemon {
-    fn known(&self, cluster: &str) -> Result<crate::config::ClusterConfig, Refusal> {
+    pub(super) fn known(&self, cluster: &str) -> Result<crate::config::ClusterConfig, Refusal> {
         self.config.load().clusters.get(cluster).cloned().ok_or_else(|| {
             refusal(
                 RefusalKind::NotFound,
@@ -58,18 +58,49 @@ impl Daemon {
     }
 }
 
+/// What a cancelled run came to; exporting is resumed only where it was paused.
+fn cancelled(cluster: &str, run: Option<&Run>) -> String {
+    let view = run.map(|run| &run.view);
+    let asked = |view: &RunView| view.components.values().any(|component| component.asked_at.is_some());
+    match view {
+        Some(view) if view.status == RunStatus::Completed && view.pause.intended_at.is_some() => {
+            format!("the run of {cluster} had only its resume left, and completed")
+        }
+        Some(view) if view.status == RunStatus::Completed => {
+            format!("the run of {cluster} had nothing left to do, and completed")
+        }
+        Some(view) if view.pause.intended_at.is_some() => {
+            format!("the run of {cluster} is cancelled and exporting is resumed")
+        }
+        Some(view) if view.family == Some(Family::Saas) && asked(view) => {
+            format!(
+                "the run of {cluster} is cancelled; what the provider has begun it ends itself, see Console"
+            )
+        }
+        _ => format!("the run of {cluster} is cancelled"),
+    }
+}
+
 impl Control for Daemon {
     fn live(&self) -> Live {
+        let config = self.config.load_full();
+        let mut clusters = lock(&self.looks).clone();
+        for (name, cluster) in &config.clusters {
+            let denied = self.ground.transport.denials(&cluster.addresses);
+            if !denied.is_empty() {
+                clusters.entry(name.clone()).or_default().denied = denied;
+            }
+        }
         Live {
-            config: self.config.load_full(),
+            config,
             started_at: self.started_at,
             now: self.ground.clock.now(),
             since_tick: self.timetable.since_tick(),
             config_refused: lock(&self.config_refused).clone(),
-            store_error: self.timetable.store_error(),
+            store_error: self.timetable.store_error().or_else(|| lock(&self.store_probe).clone()),
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
-            clusters: lock(&self.looks).clone(),
+            clusters,
         }
     }
 
@@ -113,18 +144,13 @@ impl Control for Daemon {
                         Some(run_id) => self.ground.store.run(run_id).await?,
                         None => None,
                     };
-                    let message = if run.is_some_and(|run| run.view.status == RunStatus::Completed) {
-                        format!("the run of {cluster} had only its resume left, and completed")
-                    } else {
-                        format!("the run of {cluster} is cancelled and exporting is resumed")
-                    };
-                    return Ok(Cancelled { done: true, message });
+                    return Ok(Cancelled { done: true, message: cancelled(&cluster, run.as_ref()) });
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
                     let still = if owing {
                         "its resume is not settled yet and is tried on"
                     } else {
-                        "it is still cleaning up; exporting is resumed"
+                        "it is still cleaning up, and owes no resume"
                     };
                     let message = format!("the run of {cluster} is being cancelled; {still}");
                     return Ok(Cancelled { done: false, message });
@@ -185,6 +211,14 @@ impl Control for Daemon {
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String> {
         Box::pin(async move {
             let settings = self.known(&cluster)?;
+            if settings.addresses.saas.is_some() {
+                return Err(refusal(
+                    RefusalKind::Refused,
+                    format!(
+                        "exporting of {cluster} is the provider's business: nothing of ours pauses or resumes it"
+                    ),
+                ));
+            }
             let ours = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
             if ours {
                 self.queue.stop(
@@ -232,10 +266,26 @@ impl Control for Daemon {
     fn adopt(&self, cluster: String) -> Act<'_, AdoptReport> {
         Box::pin(async move {
             let settings = self.known(&cluster)?;
+            if settings.addresses.saas.is_some() {
+                return Err(refusal(
+                    RefusalKind::Refused,
+                    format!(
+                        "{cluster} is run by the provider, which keeps its backups and tells nobody's apart: there is nothing to adopt, Console shows them all"
+                    ),
+                ));
+            }
             adopt::adopt(&self.ground, &cluster, &apply::spec(&settings))
                 .await
                 .map_err(|error| refusal(RefusalKind::Unreachable, error))
         })
+    }
+
+    fn restore(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring> {
+        Box::pin(async move { self.begin_restore(&cluster, backup_id).await })
+    }
+
+    fn restoring(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring> {
+        Box::pin(async move { self.restore_state(&cluster, backup_id).await })
     }
 
     fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {

@@ -7,12 +7,13 @@ use super::keyring::Keyring;
 use crate::clients::{HttpTransport, SharedTransport, TransportError, Zeebe};
 use crate::clock::{SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
+use crate::domain::RunId;
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Debt, SharedStore, StoreError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +87,9 @@ fn files(config: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A state file that takes longer to be written is only read.
+const RECORDS: Duration = Duration::from_millis(500);
+
 /// What paying came to.
 #[derive(Debug, Default)]
 pub struct Paid {
@@ -113,10 +117,15 @@ pub async fn pay_from(
     }
     let unusable = match SqliteStore::open_without_lock(state_dir) {
         Ok(None) => return Ok(Paid::default()),
-        Ok(Some(store)) => {
-            let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
-            return Ok(Paid { resumed, owing, found: true, unrecorded: None });
-        }
+        Ok(Some(store)) => match within(&*clock, RECORDS, store.probe(clock.now())).await {
+            Some(Ok(())) => {
+                let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
+                return Ok(Paid { resumed, owing, found: true, unrecorded: None });
+            }
+            // It can be read, and a resume waits for no record.
+            Some(Err(error)) => error,
+            None => StoreError::Unknown { path: state_dir.join("state.db").display().to_string() },
+        },
         Err(error) => error,
     };
     let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(unusable) };
@@ -151,16 +160,28 @@ async fn pay_debts_offline(
     instance: String,
     wait: Duration,
 ) -> Result<(Vec<String>, Vec<String>), StoreError> {
-    let ground =
-        Ground { store: store.clone(), transport, clock: clock.clone(), tasks: Tasks::new(), instance };
+    let ground = Ground {
+        store: store.clone(),
+        transport: transport.clone(),
+        clock: clock.clone(),
+        tasks: Tasks::new(),
+        instance,
+    };
     let guardian = Guardian::new(ground);
     let began = clock.monotonic();
-    let owed: BTreeSet<String> = store.debts().await?.into_iter().map(|d| d.cluster).collect();
+    let of = |debts: Vec<Debt>| debts.into_iter().map(|debt| (debt.run_id, debt.cluster));
+    let owed: BTreeMap<RunId, String> = of(store.debts().await?).collect();
     guardian.sweep("command").await?;
     loop {
-        let owing: BTreeSet<String> = store.debts().await?.into_iter().map(|d| d.cluster).collect();
+        let owing: BTreeMap<RunId, String> = of(store.debts().await?).collect();
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
         if owing.is_empty() || left.is_zero() {
+            // Who paid may not have come to it before this process ends.
+            for run in owed.keys().filter(|run| !owing.contains_key(*run)) {
+                transport.release(*run).await;
+            }
+            let owing: BTreeSet<String> = owing.into_values().collect();
+            let owed: BTreeSet<String> = owed.into_values().collect();
             return Ok((owed.difference(&owing).cloned().collect(), owing.into_iter().collect()));
         }
         within(&*clock, left, clock.sleep(Duration::from_millis(50))).await;

@@ -4,12 +4,14 @@
 //! Each round is a task of its own, so that a slow cluster or disk delays nothing else.
 
 use super::Daemon;
+use super::reminder::{Reminder, reminders};
 use super::watch::Change;
 use crate::api::{Control, LiveCluster, facts, shapes};
 use crate::clients::ExportingState;
+use crate::clock::within;
 use crate::domain::BackupState;
 use crate::lock::lock;
-use crate::run::prepare;
+use crate::run::{prepare, provider};
 use crate::store::BackupFilter;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -23,6 +25,8 @@ const DELETIONS: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 /// How often the log learns what health says.
 const HEALTH: Duration = Duration::from_secs(30);
+/// How often the state is written to, to see whether it can be.
+const STORE: Duration = Duration::from_secs(10);
 const REMINDER: Duration = Duration::from_secs(60);
 /// A resume that is confirmed at all is confirmed within this time.
 const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
@@ -46,6 +50,7 @@ impl Daemon {
                         Round::Looks => daemon.looks_round().await,
                         Round::Heartbeat => daemon.heartbeat().await,
                         Round::Reminder => daemon.reminder().await,
+                        Round::Store => daemon.store_round().await,
                         Round::Health => daemon.health_round().await,
                     }
                     // A reload may have changed how often to look.
@@ -60,6 +65,7 @@ impl Daemon {
         every(self.clone(), HEARTBEAT, Duration::ZERO, Round::Looks);
         every(self.clone(), HEARTBEAT, HEARTBEAT, Round::Heartbeat);
         every(self.clone(), REMINDER, REMINDER, Round::Reminder);
+        every(self.clone(), STORE, STORE, Round::Store);
         every(self.clone(), HEALTH, HEALTH, Round::Health);
     }
 
@@ -118,15 +124,22 @@ impl Daemon {
                 let spec = super::apply::spec(cluster);
                 let ours = owing.contains(&cluster.name) || self.queue.running(&cluster.name).is_some();
                 looks.push(async move {
-                    let seen = prepare::exporters(&self.ground, &spec).await;
+                    prepare::knock(&self.ground, &spec).await;
+                    let seen = match provider::ready(&self.ground, &spec).await {
+                        // Whether the provider exports cannot be read, and is no business of ours.
+                        Some(ready) => ready.map(|()| ExportingState::Unknown),
+                        None => prepare::exporters(&self.ground, &spec)
+                            .await
+                            .map(|exporters| exporters.state())
+                            .map_err(|error| error.to_string()),
+                    };
                     (cluster.name.clone(), ours, seen)
                 });
             }
             let Some((name, ours, seen)) = looks.next().await else { break };
-            let look = match seen {
-                Ok(exporters) => LiveCluster {
-                    exporting: word(exporters.state(), ours || self.queue.running(&name).is_some())
-                        .to_owned(),
+            let mut look = match seen {
+                Ok(state) => LiveCluster {
+                    exporting: word(state, ours || self.queue.running(&name).is_some()).to_owned(),
                     exporting_checked_at: Some(self.ground.clock.now()),
                     ..Default::default()
                 },
@@ -135,7 +148,7 @@ impl Daemon {
                     LiveCluster {
                         exporting: "unknown".into(),
                         exporting_checked_at: Some(self.ground.clock.now()),
-                        unreachable: Some(error.to_string()),
+                        unreachable: Some(error),
                         ..Default::default()
                     }
                 }
@@ -148,7 +161,24 @@ impl Daemon {
                         "exporting is paused and the pause is not ours: whoever paused it must resume it"
                 );
             }
-            lock(&self.looks).insert(name, look);
+            let mut known = lock(&self.looks);
+            let same = known.get(&name).filter(|before| before.exporting == look.exporting);
+            look.exporting_since = same.map_or(look.exporting_checked_at, |before| before.exporting_since);
+            known.insert(name, look);
+        }
+    }
+
+    /// Nothing may be due for a day: a disk that takes no more is found before it is needed.
+    async fn store_round(&self) {
+        let clock = &self.ground.clock;
+        let answer = within(&**clock, STORE, self.ground.store.probe(clock.now())).await;
+        let error = match answer {
+            Some(answer) => answer.err().map(|error| error.to_string()),
+            None => Some(format!("a write took longer than {} s", STORE.as_secs())),
+        };
+        let before = std::mem::replace(&mut *lock(&self.store_probe), error.clone());
+        if let Some(error) = error.filter(|_| before.is_none()) {
+            tracing::error!(event = "store.unwritable", reason = error);
         }
     }
 
@@ -159,14 +189,12 @@ impl Daemon {
     }
 
     async fn reminder(&self) {
+        let debts = self.ground.store.debts().await.ok();
+        let (config, looks) = (self.config.load_full(), lock(&self.looks).clone());
         let now = self.ground.clock.now();
-        for debt in self.ground.store.debts().await.unwrap_or_default() {
-            let seconds = (now - debt.intended_at).num_seconds();
-            if seconds >= 60 {
-                tracing::error!(event = "exporting.still_paused", cluster = %debt.cluster, run_id = %debt.run_id,
-                    owner = "us", seconds, reason = debt.last_error);
-            }
-        }
+        reminders(debts.as_deref(), &looks, |name| config.clusters.contains_key(name), now)
+            .iter()
+            .for_each(Reminder::say);
     }
 
     async fn heartbeat(&self) {
@@ -205,6 +233,7 @@ enum Round {
     Looks,
     Heartbeat,
     Reminder,
+    Store,
     Health,
 }
 

@@ -76,7 +76,11 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
         Ok(opened) => opened,
         // The daemon that has it pays its own debts.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
-        Err(error) => return Err(refused(error).after_paying(&state_dir, way, &clock, Some(&log)).await),
+        Err(error) => {
+            let passing = matches!(error, StoreError::Unwritable { .. });
+            let refused = Refused { passing, ..refused(error) };
+            return Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await);
+        }
     };
     match come_up(config, store, way.clone(), &clock).await {
         Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &keyring, &log, signals).await,

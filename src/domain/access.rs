@@ -66,6 +66,9 @@ pub struct Oauth {
     /// What the token is for, where the endpoint wants it said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// Asked with JSON instead of a form, as Camunda's own cloud documents it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub json: bool,
 }
 
 /// A client certificate and its key.

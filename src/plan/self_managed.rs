@@ -1,14 +1,12 @@
-//! The steps of a self-managed Camunda 8 cluster, one table of contents per family.
+//! Which steps each family has; those of self-managed clusters are here.
 //!
 //! Must not know how a step is carried out.
 
-use super::{Compensation, Plan, PlanInput, PlannedStep};
+use super::{Compensation, Plan, PlanInput, PlannedStep, START_DEADLINE, saas};
 use crate::domain::{Component, Family};
 use crate::journal::Step;
 use std::time::Duration;
 
-/// A start is one request and a look before it.
-const START_DEADLINE: Duration = Duration::from_secs(90);
 /// A pause is one request and looks until every partition reads paused.
 const PAUSE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -18,6 +16,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         Family::V82To87 => (web_apps_then_pause(input), Some(input.pause)),
         Family::V88OnSearch => (pause_around_everything(input), Some(input.pause)),
         Family::V89OnRdbms => (zeebe_alone(input), None),
+        Family::Saas => (saas::steps(input), None),
     };
     Plan {
         cluster: input.cluster.to_owned(),
@@ -203,6 +202,15 @@ mod tests {
         assert_eq!(plan.pause, None);
         let order = order(Family::V89OnRdbms, &[Component::Zeebe]);
         assert_eq!(order, ["guard <- ", "zeebe.start <- guard", "zeebe.wait <- zeebe.start"]);
+    }
+
+    #[test]
+    fn where_the_provider_runs_the_cluster_it_is_asked_and_waited_for() {
+        let plan = plan(&input(Family::Saas, &[Component::Saas]));
+        assert_eq!(plan.pause, None);
+        assert!(plan.steps.iter().all(|step| step.compensation.is_none()));
+        let order = order(Family::Saas, &[Component::Saas]);
+        assert_eq!(order, ["guard <- ", "saas.start <- guard", "saas.wait <- saas.start"]);
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptR
 /// Why the state is older than the cluster, if it is: a records snapshot that is ours and unknown to us, or an id above
 /// our mark that no other's mark explains. A second instance on the cluster is warned of on the way.
 pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
+    if spec.addresses.saas.is_some() {
+        return Ok(None);
+    }
     let spec = &located(ground, spec).await?;
     let survey = survey(ground, spec).await?;
     for instance in other_instances(ground, cluster, &survey) {
@@ -89,6 +92,7 @@ pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Resul
     let mark =
         ground.store.mark(id_scope(cluster, &spec.addresses)).await.map_err(|error| error.to_string())?;
     let runs: BTreeSet<RunId> = known(ground, cluster).await?.into_values().collect();
+    let gives_ids = gives_ids(ground, cluster).await?;
     for (number, components) in survey.ids.iter().rev() {
         let theirs = BackupId::new(*number).and_then(|id| survey.mark(id));
         match theirs {
@@ -98,7 +102,7 @@ pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Resul
                      is old, run `adopt {cluster}`"
                 )));
             }
-            None if *number > mark => {
+            None if *number > mark && !gives_ids => {
                 return Ok(Some(format!(
                     "{} of {cluster} shows backup {number}, above the largest id the state knows, {mark}: the state was \
                      lost or is old, or another takes backups; run `adopt {cluster}`",
@@ -118,6 +122,14 @@ async fn located(ground: &Ground, spec: &Spec) -> Result<Spec, String> {
         .await
         .map_err(|error| format!("the cluster could not be asked by which APIs it takes backups: {error}"))?;
     Ok(Spec { addresses, ..spec.clone() })
+}
+
+/// Whether the cluster has given ids to backups of ours. It gives them to its own as well, and those are above our mark
+/// although nothing was lost.
+async fn gives_ids(ground: &Ground, cluster: &str) -> Result<bool, String> {
+    let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: false, limit: 0 };
+    let backups = ground.store.backups(filter).await.map_err(|error| error.to_string())?;
+    Ok(backups.iter().any(|backup| backup.run.view.identified.is_some()))
 }
 
 async fn known(ground: &Ground, cluster: &str) -> Result<BTreeMap<BackupId, RunId>, String> {

@@ -15,6 +15,9 @@ use tokio::sync::watch;
 /// Clean-up after an abort never takes longer; what it could not do is reported.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
 
+/// A run that begins to resume when the grace is over tries so long; `Daemon::stop` waits a little longer.
+const LAST_RESUME: Duration = Duration::from_secs(5);
+
 /// What a backup beside a relational database does not hold.
 pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
 
@@ -45,12 +48,13 @@ impl Execution {
             paused_since: view.pause.intended_at,
             pause_settled: view.pause.confirmed_at.is_some() || self.evidence.pause_settled(),
         };
+        let began = self.ground.clock.monotonic();
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
             () = guardian::pay(&self.ground, &payment) => {}
             () = guardian::settled(&self.ground, self.run.run_id) => {}
-            () = grace_over(&mut stop, &self.ground) => return DebtEnd::StillOwed,
+            () = grace_over(&mut stop, &self.ground, began) => return DebtEnd::StillOwed,
         }
         *lock(&self.pause_clock) = None;
         self.refresh().await;
@@ -92,7 +96,7 @@ impl Execution {
             "class": error.class,
             "reason": error.reason,
             "answers": self.evidence.answers(),
-            "proof": self.evidence.proof(),
+            "proof": self.proof(),
         });
         let outcome = Outcome::Failed { class: error.class, reason: error.reason, dossier };
         self.end(outcome, started).await
@@ -175,20 +179,21 @@ impl Execution {
                 "resumed_at": view.pause.resumed_at,
                 "exported_positions": view.pause.positions,
             },
-            "proof": self.evidence.proof(),
+            "proof": self.proof(),
         }))
     }
 }
 
-/// Returns when a shutdown was asked for and its grace is over.
-async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground) {
+/// Returns when a shutdown was asked for, its grace is over, and what began to resume at `began` has had its time.
+async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground, began: Duration) {
     loop {
         let until = match *stop.borrow_and_update() {
             Stop::Shutdown { until } => Some(until),
             _ => None,
         };
         if let Some(until) = until {
-            ground.clock.sleep(until.saturating_sub(ground.clock.monotonic())).await;
+            let last = until.max(began + LAST_RESUME);
+            ground.clock.sleep(last.saturating_sub(ground.clock.monotonic())).await;
             return;
         }
         if stop.changed().await.is_err() {

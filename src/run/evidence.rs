@@ -19,6 +19,7 @@ pub struct Evidence {
     answers: Mutex<VecDeque<Value>>,
     last_error: Mutex<Option<String>>,
     doubts: Mutex<BTreeMap<Component, String>>,
+    /// Facts that are not in the journal yet.
     proof: Mutex<BTreeMap<String, Value>>,
     pause_settled: AtomicBool,
 }
@@ -70,8 +71,13 @@ impl Evidence {
         json!(*lock(&self.answers))
     }
 
-    /// All facts by name.
-    pub fn proof(&self) -> Value {
-        json!(*lock(&self.proof))
+    /// The facts that are not in the journal yet, by name.
+    pub fn proof(&self) -> BTreeMap<String, Value> {
+        lock(&self.proof).clone()
+    }
+
+    /// What is in the journal now need not be kept here.
+    pub fn proof_is_written(&self, facts: &BTreeMap<String, Value>) {
+        lock(&self.proof).retain(|name, fact| facts.get(name) != Some(fact));
     }
 }

@@ -6,7 +6,7 @@
 use super::ending::{DebtEnd, GIVEN_UP};
 use super::evidence::Evidence;
 use super::window::PauseClock;
-use super::{Clients, Ground, Spec, steps};
+use super::{Clients, Ground, Spec, room, steps};
 use crate::clients::ClientError;
 use crate::clock::within;
 use crate::domain::{BackupId, Instant};
@@ -16,7 +16,7 @@ use crate::plan::{Plan, PlannedStep};
 use crate::store::{Debt, StoreError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -58,12 +58,19 @@ pub struct StepError {
     pub class: FailureClass,
     /// One sentence for the operator.
     pub reason: String,
+    /// Before a run: it may be over soon, so that an occurrence waits for it as long as it may.
+    pub passing: bool,
 }
 
 impl StepError {
     /// A step error.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into() }
+        Self { class, reason: reason.into(), passing: false }
+    }
+
+    /// The cluster is not calm enough to begin.
+    pub fn not_calm(class: FailureClass, reason: impl Into<String>) -> Self {
+        Self { passing: true, ..Self::new(class, reason) }
     }
 }
 
@@ -150,6 +157,8 @@ impl Execution {
         let mut under_way = FuturesUnordered::new();
         let mut begun: BTreeSet<Step> = BTreeSet::new();
         let mut stop = self.stop.clone();
+        // Kept across steps: it has its own rhythm.
+        let mut exhausted = std::pin::pin!(room::exhausted(self));
         loop {
             let view = self.view();
             if self.plan.steps.iter().all(|s| view.done.contains(&s.step)) {
@@ -181,6 +190,7 @@ impl Execution {
                         "the plan has steps that can never start; this is a defect, please report it",
                     ))),
                 },
+                error = &mut exhausted, if !resuming => return Err(Halt::Failed(error)),
                 error = self.out_of_time(), if !resuming => return Err(Halt::Failed(error)),
             }
         }
@@ -199,6 +209,7 @@ impl Execution {
                     }
                     let left = until.saturating_sub(self.ground.clock.monotonic());
                     tokio::select! {
+                        biased;
                         () = self.ground.clock.sleep(left) => return Halt::Failed(StepError::new(
                             FailureClass::Interrupted,
                             "the daemon was stopped inside the pause and its shutdown grace ran out",
@@ -286,7 +297,10 @@ impl Execution {
                     event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
                     backup_id = self.id().get(), step = %step, duration_ms = ms, outcome = "done"
                 );
-                self.write(vec![Event::StepDone { step, ms }]).await?;
+                let facts = self.evidence.proof();
+                let proved = (!facts.is_empty()).then(|| Event::Proved(facts.clone()));
+                self.write(proved.into_iter().chain([Event::StepDone { step, ms }]).collect()).await?;
+                self.evidence.proof_is_written(&facts);
             }
             Err(error) => {
                 tracing::warn!(
@@ -378,6 +392,7 @@ impl Execution {
                 return;
             }
             tokio::select! {
+                biased;
                 () = self.ground.clock.sleep(pause) => {}
                 _ = stop.changed() => {}
             }
@@ -416,6 +431,13 @@ impl Execution {
     /// Keeps a fact for certificate and dossier.
     pub(super) fn prove(&self, name: &str, fact: Value) {
         self.evidence.prove(name, fact);
+    }
+
+    /// All facts, an earlier process's as well.
+    pub(super) fn proof(&self) -> Value {
+        let mut proof = self.view().proof;
+        proof.extend(self.evidence.proof());
+        json!(proof)
     }
 
     pub(super) fn since(&self, began: Duration) -> u64 {

@@ -68,7 +68,6 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
     let mut pause = Duration::from_millis(200);
-    let mut reminded = clock.monotonic();
     loop {
         // Written before it is sent, so that nobody takes the pause for unbroken afterwards; but never waited for long.
         let intent = ground.store.resume_intended(*run_id, (*by).to_owned(), clock.now());
@@ -81,11 +80,6 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) {
                 tracing::error!(event = "exporting.resume_failed", %run_id, cluster, by, reason = %error);
                 let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, error.to_string())).await;
             }
-        }
-        if clock.monotonic().saturating_sub(reminded) >= Duration::from_secs(60) {
-            reminded = clock.monotonic();
-            let seconds = payment.paused_since.map_or(0, |since| (clock.now() - since).num_seconds());
-            tracing::error!(event = "exporting.still_paused", %run_id, cluster, owner = "us", seconds);
         }
         clock.sleep(pause).await;
         pause = (pause * 2).min(BACK_OFF);
@@ -202,6 +196,7 @@ impl Guardian {
             let _ = within(&*self.ground.clock, RECORD, kept).await;
         }
         tokio::select! {
+            biased;
             () = pay(&self.ground, &payment) => {}
             // A forgiven debt is not tried for ever.
             () = settled(&self.ground, debt.run_id) => {}

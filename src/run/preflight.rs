@@ -5,9 +5,12 @@
 
 mod brokers;
 mod engine;
+mod hosted;
+mod pause;
 
+use super::forecast::Forecast;
 use super::{Clients, Spec};
-use crate::clients::{Capabilities, ClientError, ErrorKind, SharedTransport, probe};
+use crate::clients::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, probe, reach};
 use crate::clock::Clock;
 use crate::domain::{Addresses, Component, Family};
 use crate::run::ending::DATABASE;
@@ -35,15 +38,30 @@ impl Check {
         Self { check, ok: false, detail: detail.into(), help: Some(help.into()) }
     }
 
-    /// A component did not answer as it should. The sentence of some errors has its remedy already.
+    /// A component did not answer as it should; `help` is for what its own failure may come from. Where the failure
+    /// is another, what stands in the config is to blame: which part of it, the error tells.
     pub(super) fn of_error(check: &'static str, error: &ClientError, help: &str) -> Self {
+        let key = match error.component.as_str() {
+            "search" => "`search.url`".to_owned(),
+            // Where there is no management URL, the brokers are reached at `rest`.
+            "zeebe" | "history" => "`zeebe` (or `brokers`, or `rest`)".to_owned(),
+            other => format!("`{other}`"),
+        };
+        let address = format!("its address, which stands as {key} of this cluster in the config");
+        let under_access = "what it wants stands under `access` of this cluster in the config".to_owned();
         let help = match error.kind {
-            ErrorKind::NotSent => format!("start it, or correct its address: {help}"),
+            ErrorKind::NotSent if error.message.contains("through the proxy") => {
+                "start that proxy, or correct `proxy` under `access` of this cluster in the config".to_owned()
+            }
+            ErrorKind::Denied => under_access,
+            // A token that was not to be had, a proxy that refused: the sentence has its remedy.
+            ErrorKind::NotSent if error.message.contains(" was not asked ") => under_access,
+            ErrorKind::NotSent => format!("start it, or correct {address}"),
             ErrorKind::Missing if error.message.contains("repository") => {
                 "the line of that repository below tells more".to_owned()
             }
-            ErrorKind::Denied => {
-                "what it wants stands under `access` of this cluster in the config".to_owned()
+            ErrorKind::Missing | ErrorKind::Unusable => {
+                format!("correct {address}, or see what else answers there")
             }
             ErrorKind::Lost => "see whether it is overloaded, and try again".to_owned(),
             _ => help.to_owned(),
@@ -52,13 +70,18 @@ impl Check {
     }
 }
 
-/// Looks at everything. `owes`: whether we owe this cluster a resume, where that is known.
+/// Looks at everything. `owes`: whether we owe this cluster a resume, where that is known; `forecast`: from its last runs.
 pub async fn preflight(
     transport: &SharedTransport,
     clock: &dyn Clock,
     spec: &Spec,
     owes: Option<bool>,
+    forecast: &Forecast,
 ) -> Vec<Check> {
+    if let Some(address) = &spec.addresses.saas {
+        let saas = Saas::new(address, reach(&spec.addresses, transport));
+        return hosted::checks(&saas, address, clock.now()).await;
+    }
     let found = match probe(&spec.addresses, spec.version.as_deref(), transport).await {
         Ok(found) => found,
         // Without its version nobody knows what else to ask.
@@ -72,7 +95,11 @@ pub async fn preflight(
     let mut checks = vec![version(&found)];
     checks.extend(found.notes.iter().map(|note| Check::good("note", note)));
     checks.push(brokers::topology(&found));
+    checks.extend(brokers::change(&found));
     checks.extend(brokers::exporting(&clients, &found, owes, clock.now()).await);
+    if found.family != Family::V89OnRdbms {
+        checks.extend(pause::checks(&clients.zeebe, spec.limits, forecast, found.brokers.len()).await);
+    }
     let (listed, largest) = brokers::backups(&clients).await;
     checks.push(listed);
     checks.extend(brokers::checkpoints(&found, clock.now()));
@@ -121,4 +148,57 @@ fn taking(component: Component, id: i64) -> Check {
         format!("{component} is taking backup {id}"),
         "wait for its end: only one backup may be under way, and who takes it may have paused exporting",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const OWN: &str = "see the brokers' log, and whether they reach their backup store";
+
+    /// The remedy belongs to what failed, and not to what was looked for.
+    #[rstest]
+    #[case(
+        "zeebe",
+        ErrorKind::Missing,
+        "zeebe answered 404 to GET /wrong/actuator/backups without a reason; nothing answers at that path, check the component's address",
+        "correct its address, which stands as `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or see what else answers there"
+    )]
+    #[case(
+        "operate",
+        ErrorKind::Unusable,
+        "operate answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address",
+        "correct its address, which stands as `operate` of this cluster in the config, or see what else answers there"
+    )]
+    #[case(
+        "search",
+        ErrorKind::NotSent,
+        "search cannot be reached at http://h:9200: Connection refused",
+        "start it, or correct its address, which stands as `search.url` of this cluster in the config"
+    )]
+    #[case(
+        "zeebe",
+        ErrorKind::NotSent,
+        "zeebe was not asked GET /actuator/backups, because the token endpoint http://h/token answered 503: see its log",
+        "what it wants stands under `access` of this cluster in the config"
+    )]
+    #[case(
+        "zeebe",
+        ErrorKind::NotSent,
+        "zeebe cannot be reached at http://h: through the proxy http://p:3128: Connection refused",
+        "start that proxy, or correct `proxy` under `access` of this cluster in the config"
+    )]
+    #[case("zeebe", ErrorKind::Server, "zeebe answered 500 to GET /actuator/backups without a reason", OWN)]
+    fn each_failure_has_the_remedy_of_its_own(
+        #[case] component: &str,
+        #[case] kind: ErrorKind,
+        #[case] message: &str,
+        #[case] help: &str,
+    ) {
+        let (component, message) = (component.to_owned(), message.to_owned());
+        let evidence = message.clone();
+        let error = ClientError { component, kind, status: None, message, evidence, retry_after: None };
+        assert_eq!(Check::of_error("backup_store", &error, OWN).help.as_deref(), Some(help));
+    }
 }

@@ -2,22 +2,34 @@
 //!
 //! Only looks; changes nothing in the cluster.
 
+use super::calm::{refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unprocessed};
 use super::executor::StepError;
+use super::forecast::Forecast;
 use super::steps::OWN_IDS;
-use super::{Clients, Ground, Spec};
+use super::{Clients, Ground, Spec, provider, room};
+use crate::clients::id_in_name;
 use crate::clients::probe::routes;
 use crate::clients::{Capabilities, ClientError, ErrorKind, Exporters, probe};
-use crate::domain::{Addresses, Component, Family, instant_text};
+use crate::domain::{Addresses, Component, Family, PauseMode, Routes, instant_text};
 use crate::journal::FailureClass;
 use chrono::TimeDelta;
+use std::sync::Arc;
 
 /// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
 pub(super) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// What a look at the cluster showed.
 pub struct Prepared {
-    /// Version, family, pause, components.
-    pub capabilities: Capabilities,
+    /// Version, in the words of whoever told it.
+    pub version: String,
+    /// Which procedure.
+    pub family: Family,
+    /// By which APIs.
+    pub routes: Routes,
+    /// How exporting is paused, where the procedure pauses it.
+    pub pause: PauseMode,
+    /// What is backed up.
+    pub components: Vec<Component>,
     /// The largest id any component or snapshot name shows.
     pub largest_seen: i64,
     /// Indices that match the records pattern.
@@ -26,16 +38,38 @@ pub struct Prepared {
     pub partitions: Option<u32>,
 }
 
-/// Looks at everything a run needs.
-pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError> {
+/// Looks at everything a run of this cluster needs.
+pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
+    if let Some(saas) = provider::client(ground, spec) {
+        return provider::prepare(&saas).await;
+    }
     let capabilities = probe(&spec.addresses, spec.version.as_deref(), &ground.transport)
         .await
         .map_err(|error| refused("the cluster could not be examined", &error))?;
     let mut capabilities = capabilities;
     refuse_own_checkpoints(ground, &capabilities)?;
     refuse_leaderless(&capabilities)?;
+    refuse_changing(&capabilities)?;
     let addresses = Addresses { routes: capabilities.routes, ..spec.addresses.clone() };
     let clients = Clients::new(&addresses, &ground.transport);
+    // Unreadable is no hindrance here: a run that pauses fails with the reason.
+    let exporters = clients.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
+    if let Some(exporters) = &exporters {
+        refuse_unprocessed(exporters)?;
+    }
+    if capabilities.family != Family::V89OnRdbms {
+        let forecast = Forecast::of(&ground.store, cluster, ground.clock.now()).await;
+        if let Some(why) = forecast.hopeless(spec.limits.pause_budget) {
+            let reason = format!(
+                "{why}: exporting is not paused; write a longer pause_budget, or see what made them so long"
+            );
+            return Err(StepError::new(FailureClass::PauseBudget, reason));
+        }
+        if let Some(least) = spec.limits.min_free_disk {
+            let brokers = capabilities.brokers.len();
+            room::enough(&clients.zeebe, &*ground.clock, least, &forecast, brokers).await?;
+        }
+    }
     let mut largest = capabilities.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.largest);
     let listed =
         clients.zeebe.list().await.map_err(|error| refused("zeebe's backups could not be listed", &error))?;
@@ -48,11 +82,12 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
             .await
             .map_err(|error| refused("the search engine's health could not be read", &error))?
         {
-            return Err(StepError::new(
+            return Err(StepError::not_calm(
                 FailureClass::Component,
                 "the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back",
             ));
         }
+        refuse_beside_snapshots(search).await?;
         let mut repositories = vec![&address.repository];
         if address.webapps_repository != address.repository {
             repositories.push(&address.webapps_repository);
@@ -92,13 +127,17 @@ pub async fn prepare(ground: &Ground, spec: &Spec) -> Result<Prepared, StepError
             Err(error) => return Err(refused(&format!("{component}'s backups could not be listed"), &error)),
         }
     }
-    let partitions = match capabilities.partitions {
-        Some(count) => Some(count),
-        None => {
-            clients.zeebe.exporters().await.ok().filter(|e| e.readable).map(|e| e.partitions.len() as u32)
-        }
-    };
-    Ok(Prepared { capabilities, largest_seen: largest, records_indices, partitions })
+    let partitions = capabilities.partitions.or(exporters.map(|seen| seen.partitions.len() as u32));
+    Ok(Prepared {
+        version: capabilities.version.to_string(),
+        family: capabilities.family,
+        routes: capabilities.routes,
+        pause: capabilities.pause,
+        components: capabilities.components,
+        largest_seen: largest,
+        records_indices,
+        partitions,
+    })
 }
 
 /// A cluster that lately made checkpoints or backups of its own gives the ids itself, so that the parts in the search
@@ -117,21 +156,11 @@ fn refuse_own_checkpoints(ground: &Ground, capabilities: &Capabilities) -> Resul
     }
 }
 
-/// Of a partition without a leader nobody can take a backup.
-fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
-    let without = capabilities.leaderless.as_deref().unwrap_or_default();
-    if without.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = without.iter().map(ToString::to_string).collect();
-    Err(StepError::new(
-        FailureClass::Unreachable,
-        format!("partition {} has no healthy leader: see the brokers' logs", names.join(", ")),
-    ))
-}
-
 /// The same addresses with the routes by which the cluster takes backups today.
 pub async fn located(ground: &Ground, addresses: &Addresses) -> Result<Addresses, ClientError> {
+    if addresses.saas.is_some() {
+        return Ok(addresses.clone());
+    }
     let routes = routes(addresses, &ground.transport).await?;
     Ok(Addresses { routes, ..addresses.clone() })
 }
@@ -141,35 +170,36 @@ pub async fn exporters(ground: &Ground, spec: &Spec) -> Result<Exporters, Client
     Clients::new(&spec.addresses, &ground.transport).zeebe.exporters().await
 }
 
-fn refused(what: &str, error: &ClientError) -> StepError {
+/// Asks whoever did not let us in whether they do by now, and looks whether credentials can be read. What comes of it
+/// the transport remembers.
+pub async fn knock(ground: &Ground, spec: &Spec) {
+    for (component, access) in &spec.addresses.access {
+        ground.transport.examine(component, Arc::new(access.clone())).await;
+    }
+    // A provider is asked at every look.
+    if spec.addresses.saas.is_some() || ground.transport.denials(&spec.addresses).is_empty() {
+        return;
+    }
+    let found = probe(&spec.addresses, spec.version.as_deref(), &ground.transport).await;
+    let routes = found.map_or(spec.addresses.routes, |found| found.routes);
+    let clients = Clients::new(&Addresses { routes, ..spec.addresses.clone() }, &ground.transport);
+    let _ = clients.zeebe.list().await;
+    for app in clients.apps.values() {
+        let _ = app.list().await;
+    }
+    if let (Some(search), Some(address)) = (&clients.search, &spec.addresses.search) {
+        let _ = search.red().await;
+        let _ = search.repository_exists(&address.repository).await;
+    }
+}
+
+pub(super) fn refused(what: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
-        ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => FailureClass::Unreachable,
+        ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable => {
+            FailureClass::Unreachable
+        }
         ErrorKind::Denied => FailureClass::Access,
         _ => FailureClass::Component,
     };
     StepError::new(class, format!("{what}: {error}"))
-}
-
-/// The id in `camunda_operate_17_8.6.0_part_1_of_6` or `camunda_zeebe_records_backup_17`.
-pub fn id_in_name(name: &str) -> Option<i64> {
-    let rest = name.strip_prefix("camunda_")?;
-    let id = match rest.strip_prefix("zeebe_records_backup_") {
-        Some(id) => id,
-        None => rest.split('_').nth(1)?,
-    };
-    id.parse().ok().filter(|id| *id > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::id_in_name;
-
-    #[test]
-    fn ids_are_read_from_snapshot_names() {
-        assert_eq!(id_in_name("camunda_operate_17_8.6.0_part_1_of_6"), Some(17));
-        assert_eq!(id_in_name("camunda_optimize_18_8.6.0_part_1_of_2"), Some(18));
-        assert_eq!(id_in_name("camunda_zeebe_records_backup_19"), Some(19));
-        assert_eq!(id_in_name("camunda_zeebe_records_backup_x"), None);
-        assert_eq!(id_in_name("somebody_elses"), None);
-    }
 }

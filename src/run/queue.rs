@@ -18,7 +18,7 @@ use crate::lock::lock;
 use crate::retention::PoolRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -39,8 +39,15 @@ pub struct ClusterSettings {
 
 /// What a cluster is doing.
 enum Busy {
-    Run { run_id: Option<RunId>, stop: watch::Sender<Stop> },
-    Upkeep { give_way: CancellationToken },
+    Run {
+        run_id: Option<RunId>,
+        stop: watch::Sender<Stop>,
+    },
+    Upkeep {
+        give_way: CancellationToken,
+    },
+    /// A restore is being asked for.
+    Restore,
 }
 
 #[derive(Default)]
@@ -52,7 +59,7 @@ struct Slot {
 
 #[derive(Default)]
 struct Inner {
-    slots: HashMap<String, Slot>,
+    slots: BTreeMap<String, Slot>,
     /// Set once, when the daemon goes down: monotonic time at which the grace is over.
     going_down: Option<Duration>,
 }
@@ -287,7 +294,7 @@ impl Queue {
     pub fn running(&self, cluster: &str) -> Option<RunId> {
         match self.lock().slots.get(cluster)?.busy.as_ref()? {
             Busy::Run { run_id, .. } => *run_id,
-            Busy::Upkeep { .. } => None,
+            Busy::Upkeep { .. } | Busy::Restore => None,
         }
     }
 
@@ -306,7 +313,7 @@ impl Queue {
                     stop.send_replace(Stop::Shutdown { until });
                 }
                 Some(Busy::Upkeep { give_way }) => give_way.cancel(),
-                None => {}
+                Some(Busy::Restore) | None => {}
             }
         }
     }

@@ -83,6 +83,10 @@ pub fn decide(known: &Known<'_>) -> Recovery {
             )
         };
     }
+    let all_done = !view.steps.is_empty() && view.steps.iter().all(|step| view.done.contains(step));
+    if all_done {
+        return Recovery::GoOn;
+    }
     if age >= known.limits.run_deadline {
         return fail(FailureClass::Deadline, "the daemon was down until the run_deadline was over");
     }
@@ -174,17 +178,7 @@ mod tests {
         Debt {
             run_id: uuid::Uuid::nil(),
             cluster: "orders".into(),
-            addresses: Addresses {
-                zeebe: "http://z".into(),
-                operate: None,
-                tasklist: None,
-                optimize: None,
-                rest: None,
-                brokers: vec![],
-                search: None,
-                routes: crate::domain::Routes::default(),
-                access: std::collections::BTreeMap::new(),
-            },
+            addresses: Addresses { zeebe: "http://z".into(), ..Addresses::default() },
             intended_at: at(1),
             intended_since_boot_ms: None,
             resume_intended_at: resume_intended.then(|| at(3)),

@@ -3,8 +3,9 @@
 //! Must not know the order of steps (that is the plan's) or write intents (the executor does).
 
 use super::executor::{Execution, StepError};
+use super::prepare::refused;
 use super::wait::{self, TransientLook};
-use super::{Mark, id_scope, window};
+use super::{Mark, id_scope, provider, window};
 use crate::clients::{ClientError, ErrorKind, Scheduled, Search, Seen};
 use crate::domain::Component;
 use crate::journal::{Event, FailureClass, Step};
@@ -37,23 +38,20 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
 }
 
 async fn guard(execution: &Execution, component: Component) -> Result<(), StepError> {
+    if let (Component::Saas, Some(saas)) = (component, &execution.clients.saas) {
+        return Box::pin(provider::guard(execution, saas)).await.map(|_| ());
+    }
     let looker = TransientLook::new(&*execution.ground.clock, LOOK);
-    let unknown = |class: FailureClass, why: &str| {
-        StepError::new(
-            class,
-            format!("{component} could not be asked whether it knows the id before the start: {why}"),
-        )
-    };
+    let asked = format!("{component} could not be asked whether it knows the id before the start");
     let seen = looker
         .look_at_backup(|| look(execution, component), |error| execution.remember(error))
         .await
-        .map_err(|error| {
-            let denied = matches!(error.kind, ErrorKind::Denied);
-            unknown(if denied { FailureClass::Access } else { FailureClass::Unreachable }, &error.to_string())
-        })?;
+        .map_err(|error| refused(&asked, &error))?;
     match seen {
         Seen::Absent => Ok(()),
-        Seen::Unclear { reason } => Err(unknown(FailureClass::Unreachable, &reason)),
+        Seen::Unclear { reason } => {
+            Err(StepError::new(FailureClass::Unreachable, format!("{asked}: {reason}")))
+        }
         other => Err(StepError::new(
             FailureClass::Conflict,
             format!(
@@ -69,6 +67,10 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
 pub(super) async fn look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
     let id = execution.id();
     match component {
+        Component::Saas => match &execution.clients.saas {
+            Some(saas) => Box::pin(provider::look(execution, saas)).await,
+            None => Ok(Seen::Absent),
+        },
         Component::Zeebe => execution.clients.zeebe.see(id).await,
         Component::Records => {
             let Some((search, repository)) = records(execution) else { return Ok(Seen::Absent) };
@@ -89,6 +91,9 @@ pub(super) fn records(execution: &Execution) -> Option<(&Search, String)> {
 }
 
 async fn start(execution: &Execution, component: Component) -> Result<(), StepError> {
+    if let (Component::Saas, Some(saas)) = (component, &execution.clients.saas) {
+        return Box::pin(provider::start(execution, saas)).await;
+    }
     guard(execution, component).await?;
     let id = execution.id();
     let asked = match component {
@@ -165,7 +170,7 @@ fn says_generated(error: &ClientError) -> bool {
 }
 
 /// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
-async fn refused_or_unknown(
+pub(super) async fn refused_or_unknown(
     execution: &Execution,
     component: Component,
     error: &ClientError,
@@ -239,6 +244,16 @@ async fn start_records(execution: &Execution) -> Result<(), StepError> {
     }
 }
 
+/// A provider's list that lacks what it had shown complete may be behind: it is asked again.
+async fn last_look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
+    Ok(match look(execution, component).await? {
+        Seen::Absent if component == Component::Saas => {
+            Seen::Unclear { reason: "the provider's list does not have it any more".to_owned() }
+        }
+        seen => seen,
+    })
+}
+
 /// Every component complete with this id, seen after the resume; the facts go into the certificate.
 pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepError> {
     let mut facts = serde_json::Map::new();
@@ -251,7 +266,7 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
             )
         };
         let seen = looker
-            .look_at_backup(|| look(execution, component), |error| execution.remember(error))
+            .look_at_backup(|| last_look(execution, component), |error| execution.remember(error))
             .await
             .map_err(|error| unknown(&error.to_string()))?;
         match seen {
@@ -284,14 +299,46 @@ pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         let start = Step::Start(*component);
         // After a conflict, what answers under this id where we did not start is somebody else's.
         let others = class == FailureClass::Conflict && !view.done.contains(&start);
-        if !view.intended.contains(&start) || others {
+        // What the provider has begun it ends itself, and keeps as it likes.
+        if !view.intended.contains(&start) || others || *component == Component::Saas {
             continue;
         }
         if let Err(what) = stop_running(execution, *component).await {
             owed.push(what);
         }
+        // Afterwards: what was asked for a moment ago is not listed yet.
+        if *component == Component::Zeebe
+            && let Some(what) = untold(execution).await
+        {
+            owed.push(what);
+        }
     }
     owed
+}
+
+/// Where the cluster gives the ids and the answer that had ours was lost, or nobody waited for it, a backup may be
+/// there that nobody can name.
+/// Its id is above our mark because of us: that is noted, so that it is no riddle to retention.
+async fn untold(execution: &Execution) -> Option<String> {
+    let view = execution.view();
+    let answered = view.done.contains(&Step::Start(Component::Zeebe))
+        || view.components.get(&Component::Zeebe).is_some_and(|zeebe| zeebe.reason.is_some());
+    let open = view.uncertain.contains(&Component::Zeebe) || !answered;
+    let above = view.above.filter(|_| view.identified.is_none() && open)?;
+    let listed = execution.clients.zeebe.list().await.ok()?;
+    let named = execution.id().get();
+    let new: Vec<i64> =
+        listed.iter().map(|listed| listed.id).filter(|id| *id > above && *id != named).collect();
+    let largest = *new.iter().max()?;
+    let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
+    if let Err(error) = execution.ground.store.raise_mark(scope, largest).await {
+        tracing::error!(event = "store.unwritable", run_id = %execution.run.run_id, reason = %error);
+    }
+    let ids: Vec<String> = new.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "zeebe may have taken this backup under an id that never came to us ({}): nothing of ours deletes it, delete it by hand if nobody else asked for it",
+        ids.join(", ")
+    ))
 }
 
 async fn stop_running(execution: &Execution, component: Component) -> Result<(), String> {

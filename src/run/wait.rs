@@ -5,10 +5,11 @@
 
 use super::Mark;
 use super::executor::{Execution, StepError};
+use super::provider;
 use super::steps::{self, word};
 use crate::clients::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
 use crate::clock::Clock;
-use crate::domain::Component;
+use crate::domain::{Component, Version};
 use crate::journal::{Event, FailureClass, Step};
 use serde_json::json;
 use std::future::Future;
@@ -18,6 +19,9 @@ use std::time::Duration;
 const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// A start whose answer was lost shows within this time, or was never acted upon.
 const LOST_START: Duration = Duration::from_secs(10);
+
+/// The longest time between two looks that an answer can ask for.
+const QUIET: Duration = Duration::from_mins(5);
 
 /// Who is let in no more for so long will not be let in soon.
 const DENIED: Duration = Duration::from_secs(60);
@@ -81,16 +85,17 @@ impl<'a> TransientLook<'a> {
     {
         let began = self.clock.monotonic();
         loop {
-            match once().await {
+            let error = match once().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    remember(&error);
-                    if !error.is_transient() || self.clock.monotonic().saturating_sub(began) >= self.limit {
-                        return Err(error);
-                    }
-                }
+                Err(error) => error,
+            };
+            remember(&error);
+            let pause = quiet_of(&error).max(Duration::from_millis(250));
+            let over = self.clock.monotonic().saturating_sub(began);
+            if !error.is_transient() || over >= self.limit || pause >= self.limit {
+                return Err(error);
             }
-            self.clock.sleep(Duration::from_millis(250)).await;
+            self.clock.sleep(pause).await;
         }
     }
 }
@@ -107,9 +112,15 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let (mut last_said, mut last_written) = (None, None);
     let mut moved_at = began;
     let mut denied_since: Option<Duration> = None;
+    let lost_start = if component == Component::Saas { provider::LOST_START } else { LOST_START };
+    let mut quiet = Duration::ZERO;
     loop {
         let waited = clock.monotonic().saturating_sub(began);
-        clock.sleep(pace(waited, answer_took, sparing)).await;
+        let pause = match component {
+            Component::Saas => (waited / 10).clamp(provider::LOOKS.0, provider::LOOKS.1).max(quiet),
+            _ => pace(waited, answer_took, sparing),
+        };
+        clock.sleep(pause).await;
         let asked = clock.monotonic();
         let seen = steps::look(execution, component).await;
         let closer = match &seen {
@@ -134,7 +145,7 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
                 return Err(StepError::new(class, format!("{component} failed: {reason}")));
             }
             Ok(seen) => {
-                denied_since = None;
+                (denied_since, quiet) = (None, Duration::ZERO);
                 let said = seen.progress().filter(|said| news(said, &mut last_said));
                 let written = written.as_ref().filter(|written| news(written, &mut last_written));
                 if let Some(progress) = said.or(written) {
@@ -147,6 +158,7 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
             }
             Err(error) => {
                 execution.remember(&error);
+                quiet = quiet_of(&error);
                 // A token may be renewed while we wait; for long it is not, and exporting may be paused meanwhile.
                 let denied = matches!(error.kind, ErrorKind::Denied);
                 denied_since = denied.then(|| denied_since.unwrap_or(asked));
@@ -167,7 +179,7 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
         };
         let still = clock.monotonic().saturating_sub(moved_at);
         let nothing_shows = last_said.or(last_written).is_none();
-        if uncertain && nothing_shows && still >= LOST_START.min(stall_after) {
+        if uncertain && nothing_shows && still >= lost_start.min(stall_after) {
             return Err(StepError::new(
                 FailureClass::Component,
                 format!(
@@ -184,6 +196,11 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
             ));
         }
     }
+}
+
+/// How long whoever answered so wants to be left alone.
+fn quiet_of(error: &ClientError) -> Duration {
+    error.retry_after.map_or(Duration::ZERO, Duration::from_secs).min(QUIET)
 }
 
 /// Whether this differs from the last of its kind.
@@ -285,8 +302,13 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
             if progress.parts.is_empty() {
                 return Err(doubt("it names no partition".into()));
             }
+            if let Some(why) = of_another_version(execution, progress) {
+                return Err(doubt(why));
+            }
         }
         Component::Records => believe_records(execution).await?,
+        // Of which components it consists the provider alone knows.
+        Component::Saas => {}
         _ => {
             let found: Vec<String> = progress.parts.iter().map(|p| p.name.clone()).collect();
             let announced = view.components.get(&component).map(|c| c.names.clone()).unwrap_or_default();
@@ -308,6 +330,23 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
     }
     execution.prove(component.name(), json!(progress.parts));
     Ok(())
+}
+
+/// An upgrade under way: parts from before and after it are restored by no version. Patches do not count.
+fn of_another_version(execution: &Execution, progress: &Progress) -> Option<String> {
+    // What the operator writes may differ from what the brokers call themselves.
+    if execution.spec.version.is_some() {
+        return None;
+    }
+    let began = execution.view().version?.parse::<Version>().ok()?;
+    let differs = |version: &Version| (version.major, version.minor) != (began.major, began.minor);
+    progress.parts.iter().find_map(|part| {
+        let version = part.broker_version.as_ref()?.parse::<Version>().ok().filter(differs)?;
+        Some(format!(
+            "{} was taken by Camunda {version}, and the run began with {began}: the parts of one backup must be of one version",
+            part.name
+        ))
+    })
 }
 
 /// The records snapshot: successful, no failed shard, something in it, every index that matched before, and ours.

@@ -3,7 +3,11 @@
 //! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
 
 use super::executor::{Execution, StepError};
-use crate::clients::{ErrorKind, Exporters, ExportingState};
+use super::forecast::Forecast;
+use super::prepare::refused;
+use super::room;
+use super::wait::TransientLook;
+use crate::clients::{Exporters, ExportingState};
 use crate::clock::Clock;
 use crate::domain::{Instant, PauseMode};
 use crate::journal::{Entry, Event, FailureClass, Step};
@@ -13,6 +17,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long to try to read the partitions before the pause.
+const LOOK: Duration = Duration::from_secs(20);
 /// How long to wait for every partition to read paused.
 const CONFIRM: Duration = Duration::from_secs(15);
 /// A hard pause stops the exporters' reading, not the flush of what they have read: that comes within their bulk
@@ -64,11 +70,12 @@ impl PauseClock {
 pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let zeebe = &execution.clients.zeebe;
-    match zeebe.exporters().await {
+    let looker = TransientLook::new(&**clock, LOOK);
+    let before = match looker.look(|| zeebe.exporters(), |error| execution.remember(error)).await {
         Ok(before) => {
             all_seen(execution, &before)?;
             match before.state() {
-                ExportingState::Running | ExportingState::Unknown => {}
+                ExportingState::Running | ExportingState::Unknown => before,
                 other if !before.any_paused() => {
                     return Err(StepError::new(
                         FailureClass::PauseBroken,
@@ -90,14 +97,13 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
             }
         }
         Err(error) => {
-            execution.remember(&error);
-            let denied = matches!(error.kind, ErrorKind::Denied);
-            return Err(StepError::new(
-                if denied { FailureClass::Access } else { FailureClass::Unreachable },
-                format!("exporter phases could not be read before the pause: {error}"),
-            ));
+            return Err(refused("exporter phases could not be read before the pause", &error));
         }
-    }
+    };
+    // Whoever could be seen before must be seen paused.
+    let expected = execution.view().partitions.max(u32::try_from(before.partitions.len()).ok());
+    let forecast = Forecast::of(&execution.ground.store, &execution.run.cluster, clock.now()).await;
+    room::before_pause(execution, &forecast).await?;
 
     // Before the debt: a pause whose resume could not be paid for is not asked for.
     if let Some(access) = execution.spec.addresses.access.get("zeebe") {
@@ -141,28 +147,29 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     if let Err(error) = &asked {
         execution.remember(error);
         if !error.may_have_acted() {
-            let denied = matches!(error.kind, ErrorKind::Denied);
-            return Err(StepError::new(
-                if denied { FailureClass::Access } else { FailureClass::Component },
-                format!("exporting could not be paused: {error}"),
-            ));
+            return Err(refused("exporting could not be paused", error));
         }
     }
     let began = clock.monotonic();
     loop {
         let seen = zeebe.exporters().await;
         let why_not = match &seen {
+            Ok(exporters) if before.readable && unseen(expected, exporters).is_some() => {
+                unseen(expected, exporters).unwrap_or_default()
+            }
             Ok(exporters) => match exporters.state() {
-                ExportingState::SoftPaused => return confirmed(execution, PauseMode::Soft, exporters).await,
+                ExportingState::SoftPaused => {
+                    return confirmed(execution, PauseMode::Soft, exporters, &forecast).await;
+                }
                 ExportingState::Paused => {
                     let drained = drained(execution, exporters.clone()).await?;
-                    return confirmed(execution, PauseMode::Hard, &drained).await;
+                    return confirmed(execution, PauseMode::Hard, &drained, &forecast).await;
                 }
                 ExportingState::Unknown if asked.is_ok() => {
                     if mode == PauseMode::Hard {
                         clock.sleep(DRAIN).await;
                     }
-                    return confirmed(execution, mode, exporters).await;
+                    return confirmed(execution, mode, exporters, &forecast).await;
                 }
                 other => describe(exporters, other),
             },
@@ -226,30 +233,40 @@ async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, 
 /// Every partition's leader must show its phase, where phases can be read at all.
 fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
     let advice = "so the pause could not be shown to hold: list every broker's management port in `brokers`";
-    let refuse = |what: String| StepError::new(FailureClass::PauseBroken, format!("{what}, {advice}"));
-    let unseen: Vec<String> = seen.leaders_not_seen().iter().map(ToString::to_string).collect();
-    if !unseen.is_empty() {
-        return Err(refuse(format!("no leader of partition {} was seen", unseen.join(", "))));
-    }
-    match execution.view().partitions {
-        Some(expected) if seen.readable && seen.partitions.len() < expected as usize => Err(refuse(format!(
-            "the exporter phases of only {} of {expected} partitions can be read",
-            seen.partitions.len()
-        ))),
-        _ if seen.readable && seen.partitions.is_empty() => {
-            Err(refuse("no partition's exporter phase can be read".into()))
-        }
-        _ => Ok(()),
+    match unseen(execution.view().partitions, seen).filter(|_| seen.readable) {
+        Some(what) => Err(StepError::new(FailureClass::PauseBroken, format!("{what}, {advice}"))),
+        None => Ok(()),
     }
 }
 
-async fn confirmed(execution: &Execution, mode: PauseMode, exporters: &Exporters) -> Result<(), StepError> {
+/// Which partitions are not seen, of so many.
+fn unseen(expected: Option<u32>, seen: &Exporters) -> Option<String> {
+    let without: Vec<String> = seen.leaders_not_seen().iter().map(ToString::to_string).collect();
+    if !without.is_empty() {
+        return Some(format!("no leader of partition {} was seen", without.join(", ")));
+    }
+    let count = seen.partitions.len();
+    match expected {
+        Some(expected) if count < expected as usize => {
+            Some(format!("the exporter phases of only {count} of {expected} partitions can be read"))
+        }
+        _ => (count == 0).then(|| "no partition's exporter phase can be read".into()),
+    }
+}
+
+async fn confirmed(
+    execution: &Execution,
+    mode: PauseMode,
+    exporters: &Exporters,
+    forecast: &Forecast,
+) -> Result<(), StepError> {
     let positions = positions(exporters);
     execution.prove("pause_seen", json!({ "readable": exporters.readable, "positions": positions }));
     execution.write(vec![Event::PauseConfirmed { mode, positions }]).await?;
     tracing::info!(
         event = "exporting.paused", run_id = %execution.run.run_id, cluster = %execution.run.cluster,
-        backup_id = execution.id().get(), mode = mode.name(), asked = execution.plan.pause.map(PauseMode::name)
+        backup_id = execution.id().get(), mode = mode.name(), asked = execution.plan.pause.map(PauseMode::name),
+        expected_ms = forecast.usual().map(|usual| usual.as_millis() as u64)
     );
     Ok(())
 }
@@ -296,6 +313,12 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
                 "the pause was broken: someone resumed exporting before the backup had all its parts ({})",
                 describe(&exporters, state)
             ),
+        ));
+    }
+    if let Some(what) = unseen(view.partitions, &exporters).filter(|_| exporters.readable) {
+        return Err(StepError::new(
+            FailureClass::PauseBroken,
+            format!("the pause cannot be shown to have held: {what}"),
         ));
     }
     let now = positions(&exporters);

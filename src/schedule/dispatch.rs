@@ -8,7 +8,7 @@
 use super::Timetable;
 use crate::clock::{SharedClock, within};
 use crate::config::Config;
-use crate::domain::{Instant, instant_text};
+use crate::domain::{Instant, Occurrence, instant_text};
 use crate::lock::lock;
 use crate::store::{Fate, OccurrenceRow, SharedStore, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -31,6 +31,9 @@ use uuid::Uuid;
 const AHEAD: TimeDelta = TimeDelta::seconds(2);
 /// Pairs claimed in one tick; a burst of more takes a second tick.
 const PER_TICK: usize = 5000;
+/// Claims remembered without an answer. A store that fails for hours is asked for the same pairs again and again; what
+/// falls out is still in the timetable, unless a reload comes in between.
+const MAX_ASKED: usize = 4 * PER_TICK;
 /// A claimed occurrence that the scheduler has not delivered within this time is handed over directly.
 const FETCH: Duration = Duration::from_secs(5);
 /// A wall clock that departs this much from the monotonic one has jumped.
@@ -47,7 +50,9 @@ pub struct Shared {
     clock: SharedClock,
     store: SharedStore,
     timetable: Mutex<Timetable>,
-    claimed: Mutex<HashMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
+    claimed: Mutex<BTreeMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
+    /// Asked for, and not answered yet or never: only the store knows whether they were written.
+    asked: Mutex<BTreeSet<Occurrence>>,
     submit: Submit,
     ticked_ms: AtomicU64,
     last: Mutex<Option<(Instant, Duration)>>,
@@ -64,6 +69,7 @@ impl Shared {
             store,
             timetable: Mutex::default(),
             claimed: Mutex::default(),
+            asked: Mutex::default(),
             submit,
             last: Mutex::default(),
             clock_jump: Mutex::default(),
@@ -77,7 +83,7 @@ impl Shared {
         self.watch_clock(now);
         let rows = lock(&self.timetable).due(now, AHEAD, PER_TICK);
         let mut schedules = BTreeSet::new();
-        if !rows.is_empty() {
+        if !rows.is_empty() || self.unanswered() {
             let claim = within(&*self.clock, Duration::from_secs(10), self.claim(&rows)).await;
             match claim {
                 Some(Ok(new)) => {
@@ -94,11 +100,35 @@ impl Shared {
         schedules
     }
 
+    /// Claims whatever has come due by now, all of it: what a reload takes out of the timetable next has its fate first
+    /// (rule I13).
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        loop {
+            let rows = lock(&self.timetable).due(self.clock.now(), TimeDelta::zero(), PER_TICK);
+            if rows.is_empty() && !self.unanswered() {
+                return Ok(());
+            }
+            let new = self.claim(&rows).await?;
+            lock(&self.timetable).claimed(&rows);
+            self.keep(new);
+        }
+    }
+
     /// Claims, and returns what is to be handed over: what was new, and what an earlier claim wrote whose answer was
-    /// lost or came too late.
+    /// lost or came too late. The earlier ones are asked about even if their schedule is gone meanwhile: nobody else
+    /// would give them a fate. The store writes in order, so that after this answer every earlier claim is written or
+    /// never will be.
     async fn claim(&self, rows: &[OccurrenceRow]) -> Result<Vec<OccurrenceRow>, StoreError> {
+        let mut known = {
+            let mut asked = lock(&self.asked);
+            asked.extend(rows.iter().map(|row| row.occurrence.clone()));
+            while asked.len() > MAX_ASKED {
+                asked.pop_first();
+            }
+            asked.clone()
+        };
         let mut new = self.store.claim(rows.to_vec()).await?;
-        let mut known: BTreeSet<_> = rows.iter().map(|row| &row.occurrence).collect();
+        let answered = known.clone();
         for row in &new {
             known.remove(&row.occurrence);
         }
@@ -106,7 +136,12 @@ impl Shared {
             let waiting = self.store.waiting().await?.into_iter();
             new.extend(waiting.filter(|row| known.contains(&row.occurrence)));
         }
+        lock(&self.asked).retain(|occurrence| !answered.contains(occurrence));
         Ok(new)
+    }
+
+    fn unanswered(&self) -> bool {
+        !lock(&self.asked).is_empty()
     }
 
     fn keep(&self, new: Vec<OccurrenceRow>) -> BTreeSet<String> {
@@ -212,33 +247,26 @@ impl Shared {
 /// The scheduler and the jobs it has.
 pub struct Dispatch {
     shared: Arc<Shared>,
-    scheduler: JobScheduler,
+    /// From `start` on: its channels take megabytes, which nobody needs who only asks.
+    scheduler: Option<JobScheduler>,
     jobs: BTreeMap<String, Uuid>,
 }
 
 impl Dispatch {
     /// A scheduler over `shared`; ticks after `start`.
-    pub async fn new(shared: Arc<Shared>) -> Result<Self, DispatchError> {
-        let storage = Adapter { shared: shared.clone(), jobs: Arc::default() };
-        let scheduler = JobScheduler::new_with_storage_and_code(
-            Box::new(storage),
-            Box::new(SimpleNotificationStore::default()),
-            Box::new(SimpleJobCode::default()),
-            Box::new(SimpleNotificationCode::default()),
-            2 * PER_TICK,
-        )
-        .await?;
-        Ok(Self { shared, scheduler, jobs: BTreeMap::new() })
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, scheduler: None, jobs: BTreeMap::new() }
     }
 
     /// Adds and removes jobs until there is one for every schedule of the timetable; one at a time, since
-    /// concurrent additions are lost.
+    /// concurrent additions are lost. Before `start` there is nothing to do.
     pub async fn sync(&mut self) -> Result<(), DispatchError> {
+        let Some(scheduler) = &self.scheduler else { return Ok(()) };
         let wanted: BTreeSet<String> = self.shared.schedules().into_iter().collect();
         let gone: Vec<String> = self.jobs.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
         for name in gone {
             if let Some(id) = self.jobs.remove(&name) {
-                self.scheduler.remove(&id).await?;
+                scheduler.remove(&id).await?;
             }
         }
         for name in wanted {
@@ -256,20 +284,33 @@ impl Dispatch {
                     Box::pin(async move { shared.deliver(job) })
                 }))
                 .build()?;
-            self.scheduler.add(job).await?;
+            scheduler.add(job).await?;
             self.jobs.insert(name, id);
         }
         Ok(())
     }
 
     /// Starts ticking.
-    pub async fn start(&self) -> Result<(), DispatchError> {
-        Ok(self.scheduler.start().await?)
+    pub async fn start(&mut self) -> Result<(), DispatchError> {
+        let storage = Adapter { shared: self.shared.clone(), jobs: Arc::default() };
+        let scheduler = JobScheduler::new_with_storage_and_code(
+            Box::new(storage),
+            Box::new(SimpleNotificationStore::default()),
+            Box::new(SimpleJobCode::default()),
+            Box::new(SimpleNotificationCode::default()),
+            2 * PER_TICK,
+        )
+        .await?;
+        self.scheduler = Some(scheduler.clone());
+        self.sync().await?;
+        Ok(scheduler.start().await?)
     }
 
     /// Stops ticking; what was claimed and not delivered waits in the store for the next start.
     pub async fn stop(&mut self) {
-        let _ = self.scheduler.shutdown().await;
+        if let Some(mut scheduler) = self.scheduler.take() {
+            let _ = scheduler.shutdown().await;
+        }
     }
 }
 

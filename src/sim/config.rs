@@ -18,7 +18,14 @@ pub enum Storage {
     Elasticsearch,
     /// A relational database, from 8.9 on.
     Rdbms,
+    /// Wherever the provider of a cluster in Camunda's cloud has it.
+    Saas,
 }
+
+/// The client that the provider knows, and its secret.
+pub const SAAS_CLIENT: &str = "sim-client";
+/// Its secret.
+pub const SAAS_SECRET: &str = "sim-secret";
 
 impl FromStr for Storage {
     type Err = String;
@@ -27,8 +34,9 @@ impl FromStr for Storage {
             "opensearch" => Ok(Self::OpenSearch),
             "elasticsearch" => Ok(Self::Elasticsearch),
             "rdbms" => Ok(Self::Rdbms),
+            "saas" => Ok(Self::Saas),
             _ => Err(format!(
-                "`{text}` is not a storage the simulation has: write elasticsearch, opensearch or rdbms"
+                "`{text}` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
             )),
         }
     }
@@ -189,6 +197,16 @@ impl Config {
     pub fn daemon_table(&self, base: &str) -> String {
         let base = base.trim_end_matches('/');
         let name = &self.name;
+        if self.storage == Storage::Saas {
+            let (id, every) =
+                (self.cluster_uuid(), self.timing.provider_interval.max(Duration::from_secs(1)));
+            return format!(
+                "[clusters.{name}.saas]\ncluster_id = \"{id}\"\nclient_id = \"{SAAS_CLIENT}\"\n\
+                 client_secret = \"{SAAS_SECRET}\"\napi = \"{base}/saas\"\ntoken_url = \"{base}/saas/oauth/token\"\n\
+                 min_interval = \"{}\"\n",
+                humantime::format_duration(Duration::from_secs(every.as_secs()))
+            );
+        }
         let mut lines = vec![format!("[clusters.{name}.self_managed]")];
         let mut part = |name: &str| lines.push(format!("{name} = \"{base}/{name}\""));
         part("zeebe");
@@ -207,6 +225,16 @@ impl Config {
             ));
         }
         lines.join("\n") + "\n"
+    }
+
+    /// How the provider names what it runs.
+    pub fn generation(&self) -> String {
+        format!("Camunda {}+gen1", self.version)
+    }
+
+    /// The cluster's id at the provider.
+    pub fn cluster_uuid(&self) -> String {
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, self.memory_url().as_bytes()).to_string()
     }
 
     /// Where it answers in memory.
@@ -244,7 +272,7 @@ mod tests {
         assert_eq!(Config { version: Version { minor: 9, patch: 0 }, ..config }.check(), Ok(()));
         assert_eq!(
             "oracle".parse::<Storage>(),
-            Err("`oracle` is not a storage the simulation has: write elasticsearch, opensearch or rdbms"
+            Err("`oracle` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
                 .into())
         );
     }

@@ -74,8 +74,12 @@ impl Cluster {
                 })
             })
             .collect();
+        let hosted: Vec<Value> = (self.provider.backups.iter())
+            .map(|b| json!({"uuid": b.uuid, "manual": b.manual, "status": b.state.wire()}))
+            .collect();
         json!({
             "name": self.config.name,
+            "provider": {"backups": hosted, "tokens_given": self.provider.tokens_given},
             "version": self.config.version.to_string(),
             "now": self.now().to_rfc3339(),
             "partitions": partitions,

@@ -4,9 +4,9 @@
 //! a request that matches WHEN and then breaks something in the model or on the way; it never replaces an answer by
 //! one the product would not give in that state. Must not act itself: `strike.rs` does.
 //!
-//! WHEN is `now`, `*` for every request, a part (`zeebe operate tasklist optimize history search rest`), or one kind of request: `pause resume
-//! partitions info health cluster topology status zeebe-post zeebe-get zeebe-list zeebe-delete zeebe-state`
-//! (`operate-`, `history-` and so on likewise), by whatever path it comes, `search-put search-get search-status search-delete search-indices search-repository`. `records` stands
+//! WHEN is `now`, `*` for every request, a part (`zeebe operate tasklist optimize history search rest saas`), or one kind of request: `pause resume
+//! partitions info health cluster prometheus topology status zeebe-post zeebe-get zeebe-list zeebe-delete zeebe-state`
+//! (`operate-`, `history-`, `saas-` and so on likewise; `saas-token saas-cluster saas-schedule saas-restore`), by whatever path it comes, `search-put search-get search-status search-delete search-indices search-repository`. `records` stands
 //! for `search-put` and the other requests about snapshots. TIMES is how often it happens, 1 unless told, `*` for
 //! always; SKIP lets that many matching requests pass first.
 //!
@@ -27,6 +27,9 @@
 //! | `kill[=1s]` | the web app restarts and forgets its queue |
 //! | `store-down[=5s]` `store-hung[=5s]` `store-none` `search-down[=5s]` | what backups are written to |
 //! | `stranger-resume[=1s]` `stranger-pause[=1s]` `stranger-hard-pause[=1s]` | somebody else, that much later |
+//! | `suspend` | the provider calls the cluster suspended |
+//! | `change[=10s]` `stop-processing[=10s]` | the cluster is being scaled, its partitions process nothing |
+//! | `disk=500` | from then on the brokers' disk has so many MiB left, less what their log grows |
 //! | `clock=-10m` | the cluster's timestamps are off from then on |
 //! | `heal` | everything but running backups is well again |
 
@@ -76,21 +79,27 @@ pub enum What {
     StrangerResume(Duration),
     StrangerPause(Duration),
     StrangerHardPause(Duration),
+    Suspend,
+    Change(Duration),
+    StopProcessing(Duration),
+    Disk(u64),
     Clock(TimeDelta),
     Heal,
 }
 
 /// The parts of a cluster: path prefixes, and the history, which lies under that of the broker.
-pub const PARTS: [&str; 7] = ["zeebe", "operate", "tasklist", "optimize", "history", "search", "rest"];
+pub const PARTS: [&str; 8] =
+    ["zeebe", "operate", "tasklist", "optimize", "history", "search", "rest", "saas"];
 
 /// Every kind of request, as the counters name them.
-pub const ENDPOINTS: [&str; 43] = [
+pub const ENDPOINTS: [&str; 52] = [
     "pause",
     "resume",
     "partitions",
     "info",
     "health",
     "cluster",
+    "prometheus",
     "zeebe-post",
     "zeebe-get",
     "zeebe-list",
@@ -127,6 +136,14 @@ pub const ENDPOINTS: [&str; 43] = [
     "topology",
     "status",
     "rest-other",
+    "saas-token",
+    "saas-cluster",
+    "saas-post",
+    "saas-list",
+    "saas-delete",
+    "saas-schedule",
+    "saas-restore",
+    "saas-other",
     "unknown",
 ];
 
@@ -258,7 +275,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         humantime::parse_duration(value)
             .map_err(|_| format!("`{value}` in the fault `{text}` is not a duration: write it as in 2s"))
     };
-    let length = value.filter(|_| what != "clock").map(duration).transpose()?;
+    let length = value.filter(|_| !matches!(what, "clock" | "disk")).map(duration).transpose()?;
     let or = |default: u64| length.unwrap_or(Duration::from_secs(default));
     Ok(match what {
         "refuse" => What::Refuse,
@@ -301,6 +318,15 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "stranger-resume" => What::StrangerResume(or(1)),
         "stranger-pause" => What::StrangerPause(or(1)),
         "stranger-hard-pause" => What::StrangerHardPause(or(1)),
+        "suspend" => What::Suspend,
+        "change" => What::Change(or(10)),
+        "stop-processing" => What::StopProcessing(or(10)),
+        "disk" => {
+            let value = value.unwrap_or("500");
+            let wrong =
+                || format!("`{value}` in the fault `{text}` is not a number of MiB: write it as in 500");
+            What::Disk(value.parse().map_err(|_| wrong())?)
+        }
         "clock" => {
             let value = value.unwrap_or("10m");
             let (sign, length) = value.strip_prefix('-').map_or((1, value), |rest| (-1, rest));
@@ -353,7 +379,7 @@ mod tests {
             (
                 "zebra.stall",
                 "`zebra` in the fault `zebra.stall` is no part or kind of request: write one of zeebe, operate, \
-                 tasklist, optimize, history, search, rest",
+                 tasklist, optimize, history, search, rest, saas",
             ),
             (
                 "zeebe.sulk",
@@ -362,6 +388,10 @@ mod tests {
             (
                 "zeebe.delay=long",
                 "`long` in the fault `zeebe.delay=long` is not a duration: write it as in 2s",
+            ),
+            (
+                "now.disk=full",
+                "`full` in the fault `now.disk=full` is not a number of MiB: write it as in 500",
             ),
             ("zeebe.refuse@0", "`0` in the fault `zeebe.refuse@0` is not a count: write a number"),
         ] {

@@ -6,10 +6,12 @@
 
 use super::backups::{BackupStore, ZeebeBackup};
 use super::broker::Phase;
+use super::condition::Condition;
 use super::config::Config;
 use super::faults::Faults;
 use super::importer::{App, Imported, PartCopy};
 use super::indices::Index;
+use super::provider::Provider;
 use super::random::Random;
 use super::restore::{self, Piece, Restored};
 use super::snapshots::{Repository, SnapshotState};
@@ -47,6 +49,14 @@ pub(super) enum Timer {
     StoreUp,
     /// A request to switch exporting is acted upon at last.
     SwitchesLate(Phase),
+    /// The provider's backup ends.
+    ProviderEnds(String),
+    /// The provider's restore is further.
+    ProviderRestores(String, &'static str),
+    /// A change of the cluster ends.
+    Changed,
+    /// The partitions process again.
+    Processes,
     /// Somebody else resumes exporting.
     StrangerResumes,
     /// Somebody else pauses exporting, softly or not.
@@ -66,6 +76,8 @@ pub struct Cluster {
     pub backups: BTreeMap<i64, ZeebeBackup>,
     /// What its operator backed up of a relational database, oldest first.
     pub databases: Vec<DatabaseBackup>,
+    /// Who runs the cluster, where that is not its operator.
+    pub provider: Provider,
     /// Whether that store works.
     pub store: BackupStore,
     /// What is to go wrong.
@@ -88,6 +100,7 @@ pub struct Cluster {
     /// Since when the first partition has no leader: its broker shows a follower's row.
     pub(super) leaderless: Option<Instant>,
     pub(super) search_down: bool,
+    pub(super) condition: Condition,
     pub(super) clock_error: TimeDelta,
 }
 
@@ -127,6 +140,7 @@ impl Cluster {
             repositories: [(config.repository.clone(), Repository::default())].into(),
             backups: BTreeMap::new(),
             databases: Vec::new(),
+            provider: Provider::default(),
             store: BackupStore::Up,
             faults: Faults::default(),
             pauses: Pauses::default(),
@@ -143,6 +157,7 @@ impl Cluster {
             broker_down: false,
             leaderless: None,
             search_down: false,
+            condition: Condition::default(),
             clock_error: TimeDelta::zero(),
             config,
         };
@@ -206,8 +221,12 @@ impl Cluster {
                     memory.down = false;
                 }
             }
+            Timer::Changed => self.condition.changing = false,
+            Timer::Processes => self.condition.stopped = false,
             Timer::StoreUp => self.set_store(BackupStore::Up),
             Timer::SwitchesLate(phase) => self.set_phase(phase, usize::MAX),
+            Timer::ProviderEnds(uuid) => self.provider_ends(&uuid),
+            Timer::ProviderRestores(uuid, state) => self.provider_restored(&uuid, state),
             Timer::StrangerResumes => self.set_phase(Phase::Exporting, usize::MAX),
             Timer::StrangerPauses(soft) => {
                 self.set_phase(if soft { Phase::SoftPaused } else { Phase::Paused }, usize::MAX);

@@ -73,6 +73,10 @@ async fn answer(
         path: uri.path().to_owned(),
         query: uri.query().unwrap_or("").to_owned(),
         content_type: content_type.map(str::to_owned),
+        authorization: headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
         body: body.to_vec(),
     };
     if request.path.starts_with("/sim/") {
@@ -104,10 +108,16 @@ async fn answer(
 
 fn plain(response: clients::Response) -> Response {
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if response.content_type.is_empty() {
-        return (status, response.body).into_response();
+    let mut headers = HeaderMap::new();
+    if let Ok(kind) = response.content_type.parse()
+        && !response.content_type.is_empty()
+    {
+        headers.insert(header::CONTENT_TYPE, kind);
     }
-    (status, [(header::CONTENT_TYPE, response.content_type)], response.body).into_response()
+    if let Some(quiet) = response.retry_after {
+        headers.insert(header::RETRY_AFTER, quiet.as_secs().into());
+    }
+    (status, headers, response.body).into_response()
 }
 
 /// The switch of one connection.

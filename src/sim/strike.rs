@@ -4,6 +4,7 @@
 //! operation is.
 
 use super::backups::BackupStore;
+use super::condition::Condition;
 use super::faults::{self, Fault, What};
 use super::importer::App;
 use super::indices::Index;
@@ -50,6 +51,16 @@ impl Cluster {
                     self.leaderless = Some(self.now);
                     self.at(length, Timer::LeaderElected);
                 }
+                What::Suspend => self.provider.status = Some("Suspended"),
+                What::Change(length) => {
+                    self.condition.changing = true;
+                    self.at(length, Timer::Changed);
+                }
+                What::StopProcessing(length) => {
+                    self.condition.stopped = true;
+                    self.at(length, Timer::Processes);
+                }
+                What::Disk(left) => self.condition.disk = left * 1024 * 1024 + self.log_bytes(),
                 What::Heal => self.heal(),
                 What::Unassigned => self.lose_a_primary(part),
                 What::Stall(length) => self.spoil_app(part, Fate::Stall(length)),
@@ -89,6 +100,10 @@ impl Cluster {
     /// Somebody else begins a backup of the same kind.
     fn stranger_backup(&mut self, part: &str) {
         // Where it cannot, nobody did.
+        if self.config.storage == super::config::Storage::Saas {
+            let _ = self.provider_begins(false, &[]);
+            return;
+        }
         let _ = match App::ALL.into_iter().find(|app| app.name() == part) {
             Some(app) => {
                 let highest = self.app_backup_ids(app).unwrap_or_default().into_iter().max().unwrap_or(0);
@@ -117,6 +132,8 @@ impl Cluster {
         self.search_down = false;
         self.broker_down = false;
         self.leaderless = None;
+        self.provider.status = None;
+        self.condition = Condition::default();
         self.apps.values_mut().for_each(|memory| {
             memory.down = false;
             memory.fate = None;

@@ -27,6 +27,10 @@ pub struct Timing {
     pub backup_skew: Duration,
     /// From being seen until the partition's backup is complete.
     pub backup: Duration,
+    /// The whole of a provider's backup.
+    pub provider_backup: Duration,
+    /// Between two backups that a provider takes when asked.
+    pub provider_interval: Duration,
     /// Between two exports.
     pub export_every: Duration,
     /// Between two imports of a web app.
@@ -51,6 +55,8 @@ impl Default for Timing {
             backup_seen: ms(90),
             backup_skew: ms(20),
             backup: ms(430),
+            provider_backup: Duration::from_secs(40),
+            provider_interval: Duration::from_mins(15),
             export_every: ms(100),
             import_every: ms(120),
             store_position_every: ms(500),
@@ -75,6 +81,8 @@ impl Timing {
             &mut self.backup_seen,
             &mut self.backup_skew,
             &mut self.backup,
+            &mut self.provider_backup,
+            &mut self.provider_interval,
             &mut self.export_every,
             &mut self.import_every,
             &mut self.store_position_every,

@@ -4,7 +4,7 @@
 //! clusters' own clock: it follows monotonic time, so that a daemon's wall clock may jump without them noticing.
 
 use super::model::Cluster;
-use super::wire::{Carried, Reply, WireRequest};
+use super::wire::{Carried, IN_MEMORY, Reply, WireRequest};
 use crate::clients::{MAX_BODY, Request, Response, Transport, TransportError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Instant;
@@ -116,6 +116,7 @@ impl SimTransport {
             path: url.path().to_owned(),
             query: url.query().unwrap_or("").to_owned(),
             content_type: request.json.is_some().then(|| "application/json".to_owned()),
+            authorization: Some(IN_MEMORY.to_owned()),
             body: request.json.as_ref().map(|json| json.to_string().into_bytes()).unwrap_or_default(),
         };
         match self.clock.exchange(cluster, &wire).await {

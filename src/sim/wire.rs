@@ -4,6 +4,7 @@
 //! back. The parts lie under path prefixes of one address: `/zeebe /operate /tasklist /optimize /search /rest`.
 //! Must not open sockets.
 
+use super::config::Storage;
 use super::faults::What;
 use super::importer::App;
 use super::model::Cluster;
@@ -30,9 +31,14 @@ pub struct WireRequest {
     pub query: String,
     /// `Content-Type`, if it was sent.
     pub content_type: Option<String>,
+    /// `Authorization`, if it was sent; `IN_MEMORY` where no socket is between.
+    pub authorization: Option<String>,
     /// Body, perhaps empty.
     pub body: Vec<u8>,
 }
+
+/// Who is let in without a token, because tokens are a matter of HTTP.
+pub const IN_MEMORY: &str = "in memory";
 
 impl WireRequest {
     /// A parameter of the query.
@@ -98,12 +104,17 @@ impl From<Response> for Acted {
 
 /// An answer with a JSON body.
 pub(super) fn json_answer(status: u16, content_type: &str, body: &Value) -> Response {
-    Response { status, content_type: content_type.to_owned(), body: body.to_string().into_bytes() }
+    Response {
+        status,
+        content_type: content_type.to_owned(),
+        body: body.to_string().into_bytes(),
+        ..Response::default()
+    }
 }
 
 /// An answer without a body.
 pub(super) fn empty_answer(status: u16) -> Response {
-    Response { status, content_type: String::new(), body: Vec::new() }
+    Response { status, ..Response::default() }
 }
 
 impl Cluster {
@@ -135,7 +146,12 @@ impl Cluster {
         if self.is_down(part) {
             return carried(Carried::Refused);
         }
+        let hosted = self.config.storage == Storage::Saas;
         let acted = match part {
+            "saas" if hosted => self.administration(request, rest, &struck),
+            _ if hosted => {
+                json_answer(404, JSON, &json!({"error": "no such part", "path": request.path})).into()
+            }
             "zeebe" => self.broker(request, rest, &struck),
             "rest" => self.rest(request, rest, &struck),
             "operate" => self.web_app(App::Operate, request, rest),
@@ -225,11 +241,25 @@ fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
             (_, "/partitions") => "partitions",
             (_, "/info") => "info",
             (_, "/cluster") => "cluster",
+            (_, "/prometheus") => "prometheus",
             (_, path) if path.starts_with("/health") => "health",
             (_, path) if path.starts_with("/backupHistory") => backups_endpoint("history", method, path),
             (_, path) => backups_endpoint("zeebe", method, path),
         },
         "operate" | "tasklist" | "optimize" => backups_endpoint(part, method, actuator),
+        "saas" => {
+            let path: Vec<&str> = rest.split('/').skip(1).collect();
+            match (method, path.as_slice()) {
+                (_, ["oauth", ..]) => "saas-token",
+                (Method::Post, ["clusters", _, "backups"]) => "saas-post",
+                (Method::Get, ["clusters", _, "backups"]) => "saas-list",
+                (_, ["clusters", _, "backups", "schedule"]) => "saas-schedule",
+                (_, ["clusters", _, "backups", _, "restore"]) => "saas-restore",
+                (Method::Delete, ["clusters", _, "backups", _]) => "saas-delete",
+                (Method::Get, ["clusters", _]) => "saas-cluster",
+                _ => "saas-other",
+            }
+        }
         "rest" => match (method, rest.strip_prefix("/v2").unwrap_or(rest)) {
             (_, path) if path.ends_with("/topology") => "topology",
             (_, "/status") => "status",
@@ -360,7 +390,7 @@ fn strange_states(response: &mut Response) {
         match value {
             Value::Object(fields) => {
                 for (key, field) in fields {
-                    if matches!(key.as_str(), "state" | "exporterPhase") && field.is_string() {
+                    if matches!(key.as_str(), "state" | "exporterPhase" | "status") && field.is_string() {
                         *field = "REARRANGING".into();
                     } else {
                         walk(field);

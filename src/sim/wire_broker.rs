@@ -52,6 +52,7 @@ impl Cluster {
                 self.resume();
                 actuator(&self.partitions())
             }
+            (Method::Get, "/prometheus") => self.disks(),
             (Method::Get, "/cluster") => json_answer(200, JSON, &self.cluster_topology()),
             (Method::Get, "/exporters") => {
                 let body: Value = self.exporters().iter().map(|id| json!({"exporterId": id, "status": "ENABLED"})).collect();
@@ -98,7 +99,7 @@ impl Cluster {
                 "processedPosition": partition.state.processed,
                 "snapshotId": partition.snapshot.map(super::broker::BrokerSnapshot::id),
                 "processedPositionInSnapshot": partition.snapshot.map(|s| s.processed),
-                "streamProcessorPhase": "PROCESSING",
+                "streamProcessorPhase": if self.condition.stopped { "PAUSED" } else { "PROCESSING" },
                 "exporterPhase": partition.exporter.phase.wire(),
                 "exportedPosition": if acknowledged == 0 { -1 } else { acknowledged as i64 },
             });
@@ -131,15 +132,20 @@ impl Cluster {
                 one
             })
             .collect();
-        json!({"version": 1, "brokers": [{
+        let mut topology = json!({"version": 1, "brokers": [{
             "id": 0, "state": "ACTIVE", "version": 0, "lastUpdatedAt": "0000-01-01T00:00:00Z", "partitions": partitions,
-        }]})
+        }]});
+        if self.condition.changing {
+            topology["version"] = 2.into();
+            topology["pendingChange"] = super::condition::pending_change();
+        }
+        topology
     }
 
     fn exporters(&self) -> Vec<&'static str> {
         let records = match self.config.storage {
             Storage::OpenSearch => "opensearch",
-            Storage::Elasticsearch => "elasticsearch",
+            Storage::Elasticsearch | Storage::Saas => "elasticsearch",
             Storage::Rdbms => return vec!["rdbms"],
         };
         let exports = self.world.exports;
@@ -150,7 +156,7 @@ impl Cluster {
     /// What the index page of the actuators lists.
     fn endpoints(&self) -> Vec<&'static str> {
         let runtime = self.config.runtime_endpoint();
-        let mut names = vec!["partitions", runtime, "health", "info", "cluster", "exporting"];
+        let mut names = vec!["partitions", runtime, "health", "info", "cluster", "exporting", "prometheus"];
         if self.config.version.is_unified() {
             names.push("exporters");
             names.extend(self.has_history().then_some("backupHistory"));

@@ -44,7 +44,7 @@ impl Cluster {
         let row =
             |index: &Index| columns.split(',').map(|c| cell(index, c)).collect::<Vec<_>>().join(" ") + "\n";
         let body = found.iter().map(row).collect::<String>().into_bytes();
-        Response { status: 200, content_type: "text/plain; charset=UTF-8".into(), body }
+        Response { status: 200, content_type: "text/plain; charset=UTF-8".into(), body, ..Default::default() }
     }
 
     pub(super) fn cluster_health(&self) -> Response {

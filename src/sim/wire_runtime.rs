@@ -166,19 +166,22 @@ impl Cluster {
             Some(id) if id > 0 => id,
             _ => return Err(RuntimeRefusal::new(400, "A backupId must be provided and it must be > 0")),
         };
-        if struck.contains(&What::Scaling) {
+        if struck.contains(&What::Scaling) || self.refuses_while_changing() {
             return Err(RuntimeRefusal::new(409, SCALING));
         }
         if struck.contains(&What::Conflict) {
             // A stranger was faster and took a higher id.
             let _ = self.begin_zeebe_backup(id.saturating_add(7), None);
         }
+        // The checkpoint is a command, and nobody processes it.
+        let unprocessed = self.condition.stopped.then_some(BackupFate::Stall(None));
         let fate = struck.iter().find_map(|what| match what {
             What::Stall(length) => Some(BackupFate::Stall(*length)),
             What::Fail => Some(BackupFate::Fail),
             What::MissingPartition => Some(BackupFate::Missing),
             _ => None,
         });
+        let fate = unprocessed.or(fate);
         match self.begin_zeebe_backup(id, fate) {
             Ok(()) => Ok(id),
             Err(BackupRefusal::NoStore) => Err(RuntimeRefusal::new(400, STORE_NONE)),

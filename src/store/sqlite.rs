@@ -80,6 +80,12 @@ impl SqliteStore {
         )
     }
 
+    /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.
+    pub fn read_backups(state_dir: &Path, filter: &BackupFilter) -> Option<Vec<Backup>> {
+        let connection = open::beside(&state_dir.join(FILE)).ok()?;
+        backups::list(&connection, filter).ok()
+    }
+
     fn start(file: &Path, owner: bool) -> Result<SharedStore, StoreError> {
         let writer = open::writer(file, owner)?;
         let reader = open::reader(file)?;

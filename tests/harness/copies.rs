@@ -1,9 +1,13 @@
-//! Copies taken from a simulated cluster by direct calls, without the wire, so that nothing of the daemon takes part.
+//! Copies taken from a simulated cluster by direct calls, without the wire, so that nothing of the daemon takes part,
+//! and what a restore from them brings back.
 
-use camunda_backupd::sim::Cluster;
 use camunda_backupd::sim::snapshots::{SnapshotRequest, SnapshotState};
 use camunda_backupd::sim::webapps::WebAppState;
+use camunda_backupd::sim::{Cluster, Restored};
 use std::time::Duration;
+
+/// Clusters that each story is told of.
+pub const SEEDS: u64 = 40;
 
 /// Lets time pass until it is done.
 pub fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
@@ -38,4 +42,25 @@ pub fn take_zeebe(cluster: &mut Cluster, id: i64) {
     cluster.begin_zeebe_backup(id, None).unwrap();
     let partitions = cluster.world.partitions.len();
     wait(cluster, |c| c.backups[&id].pieces(c.now()).len() == partitions);
+}
+
+/// Runs `take` on a cluster of each seed and returns what a restore of id 1 brings back some time later.
+pub fn restored(cluster: impl Fn(u64) -> Cluster, take: impl Fn(&mut Cluster)) -> Vec<(u64, Restored)> {
+    let judge = |seed| {
+        let mut cluster = cluster(seed);
+        take(&mut cluster);
+        cluster.pass(Duration::from_secs(5));
+        (seed, cluster.restore(1))
+    };
+    (0..SEEDS).map(judge).collect()
+}
+
+pub fn all_whole(results: &[(u64, Restored)]) {
+    for (seed, result) in results {
+        assert!(result.is_whole(), "seed {seed}: {result:?}");
+        assert!(result.started_in_window > 0, "seed {seed}: nothing was started in the window: {result:?}");
+        assert!(result.instances > 0, "seed {seed}: nothing is alive: {result:?}");
+    }
+    let exported_again: usize = results.iter().map(|(_, result)| result.exported_again).sum();
+    assert!(exported_again > 0, "the broker's log brought nothing back on any seed");
 }

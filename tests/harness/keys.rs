@@ -78,5 +78,6 @@ pub fn oauth(token_url: &str) -> Access {
         client_secret: "key".into(),
         audience: Some("zeebe api".into()),
         scope: None,
+        json: false,
     }))
 }

@@ -2,8 +2,10 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
-use camunda_backupd::domain::{Addresses, Instant, Keep, Limits, Pool, SearchAddress, Trigger};
-use camunda_backupd::journal::{FailureClass, Outcome, Run};
+use camunda_backupd::domain::{
+    Addresses, Instant, Keep, Limits, Pool, RuntimeRoute, SaasAddress, SearchAddress, Trigger,
+};
+use camunda_backupd::journal::{FailureClass, Outcome, Run, RunStatus};
 use camunda_backupd::retention::PoolRule;
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, ManualError, Queue};
@@ -37,6 +39,11 @@ pub fn addresses(config: &sim::Config) -> Addresses {
         webapps_repository: config.repository.clone(),
         records: Some("zeebe-record*".into()),
     };
+    if config.storage == sim::Storage::Saas {
+        let (api, cluster_id) = (at("saas"), config.cluster_uuid());
+        let saas = SaasAddress { api, cluster_id, min_interval: Duration::from_mins(15), max_backups: 3 };
+        return Addresses { saas: Some(saas), ..Addresses::default() };
+    }
     Addresses {
         zeebe: at("zeebe"),
         operate: older.then(|| at("operate")),
@@ -46,6 +53,12 @@ pub fn addresses(config: &sim::Config) -> Addresses {
         search: (config.storage != sim::Storage::Rdbms).then(search),
         ..Addresses::default()
     }
+}
+
+/// The same where no management port is configured, from 8.10.
+pub fn by_rest_alone(addresses: &mut Addresses) {
+    addresses.zeebe = addresses.rest.clone().unwrap();
+    addresses.routes.runtime = RuntimeRoute::Rest;
 }
 
 impl Lab {
@@ -145,13 +158,31 @@ impl Lab {
         let cluster = locked(&self.cluster);
         let paused = cluster.pauses.since.is_some();
         assert!(!paused, "exporting is left paused");
-        if matches!(run.view.outcome, Some(Outcome::Completed { .. })) {
+        let hosted = cluster.config.storage == sim::Storage::Saas;
+        if matches!(run.view.outcome, Some(Outcome::Completed { .. })) && !hosted {
             let restored = cluster.restore(run.backup_id.get());
             assert!(restored.is_whole(), "called completed, but {restored:?}");
             assert!(
                 restored.started_in_window > 0,
                 "no load ran during the backup: the check would be empty"
             );
+        }
+    }
+
+    /// Of five backups the newest three stay, and of the others nothing anywhere.
+    pub async fn keeps_the_newest_three(&self) {
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            let run = self.backup().await;
+            assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+            ids.push(run.backup_id);
+            self.clock.sleep(Duration::from_mins(2)).await;
+        }
+        let mut cluster = locked(&self.cluster);
+        cluster.advance(self.clock.now());
+        for (index, id) in ids.iter().enumerate() {
+            let pieces = cluster.pieces_of(id.get()).len();
+            assert_eq!(pieces > 0, index >= 2, "backup {index} has {pieces} pieces");
         }
     }
 

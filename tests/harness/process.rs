@@ -5,7 +5,7 @@
 use camunda_backupd::domain::{Access, Addresses, Family, PauseMode, Trigger};
 use camunda_backupd::journal::{Entry, Event, Step};
 use camunda_backupd::store::sqlite::SqliteStore;
-use camunda_backupd::store::{Debt, NewRun};
+use camunda_backupd::store::{Debt, NewRun, SharedStore};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -191,65 +191,66 @@ pub fn owe_with(
     runtime.block_on(async {
         let (store, _lock) = SqliteStore::open(state).unwrap();
         let now = chrono::Utc::now() - age;
-        let addresses = Addresses {
-            zeebe: zeebe.into(),
-            operate: None,
-            tasklist: None,
-            optimize: None,
-            rest: None,
-            brokers: vec![],
-            search: None,
-            routes: camunda_backupd::domain::Routes::default(),
-            access,
-        };
-        let run_id = uuid::Uuid::now_v7();
-        let new = NewRun {
-            run_id,
-            cluster: "orders".into(),
-            trigger: Trigger::Manual,
-            occurrences: vec![],
-            pools: vec![],
-            note: None,
-            spec: serde_json::Value::Null,
-            id_scope: "test".into(),
-            largest_seen: 0,
-            now,
-            min_interval: None,
-        };
-        store.begin_run(new).await.unwrap();
-        let started = Event::Started {
-            version: "8.6.0".into(),
-            family: Family::V82To87,
-            routes: camunda_backupd::domain::Routes::default(),
-            pause: Some(PauseMode::Soft),
-            components: vec![],
-            steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
-            records_indices: vec![],
-            partitions: None,
-            above: None,
-        };
-        store.append(run_id, vec![Entry { at: now, event: started }]).await.unwrap();
-        let debt = Debt {
-            run_id,
-            cluster: "orders".into(),
-            addresses,
-            intended_at: now,
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
-            attempts: 0,
-            last_error: None,
-            paid_at: None,
-            forgiven: None,
-        };
-        store.owe(debt, Entry { at: now, event: Event::StepIntended { step: Step::Pause } }).await.unwrap();
-        let seen = Event::PauseConfirmed { mode: PauseMode::Soft, positions: [(1, 10)].into() };
-        store.append(run_id, vec![Entry { at: now, event: seen }]).await.unwrap();
+        let addresses = Addresses { zeebe: zeebe.into(), access, ..Addresses::default() };
+        let run_id = killed_in_its_pause(&store, "orders", addresses, now).await;
         if age > chrono::TimeDelta::zero() {
             store.resume_intended(run_id, "run".into(), now).await.unwrap();
         }
         store.close().await.unwrap();
         run_id
     })
+}
+
+/// A run that was killed right after its pause was seen.
+pub async fn killed_in_its_pause(
+    store: &SharedStore,
+    cluster: &str,
+    addresses: Addresses,
+    now: camunda_backupd::domain::Instant,
+) -> uuid::Uuid {
+    let run_id = uuid::Uuid::now_v7();
+    let new = NewRun {
+        run_id,
+        cluster: cluster.into(),
+        trigger: Trigger::Manual,
+        occurrences: vec![],
+        pools: vec![],
+        note: None,
+        spec: serde_json::Value::Null,
+        id_scope: cluster.into(),
+        largest_seen: 0,
+        now,
+        min_interval: None,
+    };
+    store.begin_run(new).await.unwrap();
+    let started = Event::Started {
+        version: "8.6.0".into(),
+        family: Family::V82To87,
+        routes: camunda_backupd::domain::Routes::default(),
+        pause: Some(PauseMode::Soft),
+        components: vec![],
+        steps: vec![Step::Pause, Step::CheckPause, Step::Resume],
+        records_indices: vec![],
+        partitions: None,
+        above: None,
+    };
+    store.append(run_id, vec![Entry { at: now, event: started }]).await.unwrap();
+    let debt = Debt {
+        run_id,
+        cluster: cluster.into(),
+        addresses,
+        intended_at: now,
+        intended_since_boot_ms: None,
+        resume_intended_at: None,
+        attempts: 0,
+        last_error: None,
+        paid_at: None,
+        forgiven: None,
+    };
+    store.owe(debt, Entry { at: now, event: Event::StepIntended { step: Step::Pause } }).await.unwrap();
+    let seen = Event::PauseConfirmed { mode: PauseMode::Soft, positions: [(1, 10)].into() };
+    store.append(run_id, vec![Entry { at: now, event: seen }]).await.unwrap();
+    run_id
 }
 
 pub fn owed(state: &Path) -> usize {

@@ -45,6 +45,13 @@ impl Ca {
         self.sign(params)
     }
 
+    /// What `openssl req -x509` makes: an authority that is meant for a server.
+    pub fn issue_authority(&self, name: &str) -> Issued {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.sign(params)
+    }
+
     fn sign(&self, params: CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         Issued { cert: params.signed_by(&key, &self.0).unwrap(), key }

@@ -70,6 +70,15 @@ def holes_and_doubles(sequences):
     return found
 
 
+def history(search, instance):
+    """What the exported records say of one instance, oldest first, as VALUE_TYPE.INTENT of its element."""
+    fields = ["position", "valueType", "intent", "value.elementId"]
+    query = {"term": {"value.processInstanceKey": instance}}
+    found = [document for _, document in documents(search, "zeebe-record*", query, fields)]
+    found.sort(key=lambda document: document["position"])
+    return [f"{d['valueType']}.{d['intent']}({d.get('value.elementId', '')})" for d in found]
+
+
 def count(search, indices, query):
     status, answer = search.call("POST", f"/{indices}/_count?ignore_unavailable=true", {"query": query})
     if status != 200:
@@ -168,8 +177,13 @@ class Broker:
                     if not left:
                         return
                     path = left.pop()
+                status = 599
                 for _ in range(5):
-                    status, _ = http.call("POST", path, {})
+                    try:
+                        status, _ = http.call("POST", path, {})
+                    except OSError as error:
+                        status = 599
+                        print(f"       {error}", flush=True)
                     if status < 500:
                         break
                     time.sleep(0.5)
@@ -339,14 +353,19 @@ def run_checks(options, report):
     )
     report.check("the broker refuses none of its own jobs", commands.refused, f"{drained} jobs")
 
+    began = time.monotonic()
     new = commands.create(NEW_INSTANCES, "through") + commands.create(NEW_INSTANCES, "approve")
     wanted = (active - set(unknown)) | set(new)
 
+    said, rounds = {}, []
+
     def finished():
+        rounds.append(round(time.monotonic() - began))
         commands.drain(["work", "parked", REVIEW], 0.5)
         open_tasks = [(key, instance) for instance, held in tasklist_tasks(search).items()
                       for key, element, state in held if element == "approve" and state == "CREATED"]
-        commands.approve(open_tasks)
+        not_done, silent = commands.approve(open_tasks)
+        said.update({key: status for key, status in not_done} | {key: "no answer" for key in silent})
         states = operate_instances(search)
         left = {key for key in wanted if states.get(key) not in (["COMPLETED"], ["CANCELED"])}
         return states if not left else None
@@ -357,9 +376,14 @@ def run_checks(options, report):
         {key for key in active - set(unknown) - set(cancelled) if states.get(key) != ["COMPLETED"]},
         f"{len(active) - len(unknown) - len(cancelled)} instances",
     )
-    report.check(
-        "new instances start and complete", {key for key in new if states.get(key) != ["COMPLETED"]}, f"{len(new)} instances"
-    )
+    stuck = sorted(key for key in new if states.get(key) != ["COMPLETED"])
+    report.check("new instances start and complete", stuck, f"{len(new)} instances")
+    if stuck:
+        print(f"       asked {len(rounds)} times within {rounds[-1]} s; the broker said of user tasks: {said}")
+        print(f"       of jobs: {commands.refused[-SAMPLES:]}", flush=True)
+    for key in stuck[:SAMPLES]:
+        print(f"       {key}: Operate {states.get(key)}, Tasklist {tasklist_tasks(search).get(key)}", flush=True)
+        print(f"       {key}: records {' '.join(history(search, key))}", flush=True)
 
     def whole():
         sequences, total = record_sequences(search)

@@ -306,7 +306,7 @@ impl Transport for Cluster {
             }
             let (status, body) = self.answer(&host, request.method, &path);
             let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-            Ok(Response { status, content_type: "application/json".into(), body })
+            Ok(Response { status, content_type: "application/json".into(), body, ..Response::default() })
         })
     }
 }

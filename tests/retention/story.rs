@@ -47,7 +47,7 @@ pub fn addresses() -> Addresses {
             webapps_repository: "camunda".into(),
             records: Some("zeebe-record*".into()),
         }),
-        access: std::collections::BTreeMap::new(),
+        ..Addresses::default()
     }
 }
 

@@ -169,7 +169,7 @@ pub fn addresses() -> Addresses {
         brokers: vec!["http://zeebe-0:9600".into()],
         search: None,
         routes: camunda_backupd::domain::Routes::default(),
-        access: std::collections::BTreeMap::new(),
+        ..Addresses::default()
     }
 }
 

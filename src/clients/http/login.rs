@@ -3,15 +3,20 @@
 use crate::clients::TransportError;
 use crate::domain::{Login, Secret};
 use reqwest::header::HeaderValue;
+use std::collections::BTreeSet;
 
-/// Shorter texts are not searched for in answers: they would be found everywhere.
+/// Shorter texts are not searched for in errors: they would be found everywhere.
 const BLOTTED: usize = 4;
+/// Shorter texts are not searched for in answers that are used: a password may be a word that names indices too.
+const BLOTTED_IN_USE: usize = 12;
 const STARS: &[u8] = b"***";
 
 /// A header, and the secrets in it.
 pub struct Header {
     pub value: HeaderValue,
-    secrets: Vec<Secret>,
+    shown: Secret,
+    /// What `shown` was made of.
+    behind: Option<Secret>,
 }
 
 impl Header {
@@ -28,27 +33,47 @@ impl Header {
             TransportError::NoAccess { reason, passing: false }
         })?;
         value.set_sensitive(true);
-        Ok(Self { value, secrets: [Secret::new(text)].into_iter().chain(more.cloned()).collect() })
+        Ok(Self { value, shown: Secret::new(text), behind: more.cloned() })
     }
 
-    /// Replaces what an answer repeats of the secrets, so that no error can show them.
-    pub fn blot(&self, body: &mut Vec<u8>) {
-        for secret in &self.secrets {
-            blot(body, secret);
+    /// Replaces what an answer repeats of the secrets, so that no error can show them. Of an answer of success only
+    /// what was sent is: its names are used, and `camunda` is a common password and the name of many things.
+    pub fn blot(&self, body: &mut Vec<u8>, success: bool) {
+        if success && self.shown.expose().len() < BLOTTED_IN_USE {
+            return;
+        }
+        blot(body, &self.shown);
+        if let (Some(behind), false) = (&self.behind, success) {
+            blot(body, behind);
         }
     }
 }
 
-/// Replaces the secret wherever it stands.
+/// Replaces the secret wherever it stands, as it is or as JSON and forms write it.
 pub fn blot(body: &mut Vec<u8>, secret: &Secret) {
-    let text = secret.expose().as_bytes();
-    if text.len() < BLOTTED {
+    let plain = secret.expose();
+    if plain.len() < BLOTTED {
         return;
     }
-    let mut from = 0;
-    while let Some(at) = body[from..].windows(text.len()).position(|piece| piece == text) {
-        body.splice(from + at..from + at + text.len(), STARS.iter().copied());
-        from += at + STARS.len();
+    let json = serde_json::Value::from(plain).to_string();
+    let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(plain);
+    let form: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
+    for text in BTreeSet::from([plain, json, form.as_str()]) {
+        replace(body, text.as_bytes());
+    }
+}
+
+fn replace(body: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = body.as_slice();
+    let mut blotted = Vec::new();
+    while let Some(at) = rest.windows(text.len()).position(|piece| piece == text) {
+        blotted.extend_from_slice(&rest[..at]);
+        blotted.extend_from_slice(STARS);
+        rest = &rest[at + text.len()..];
+    }
+    if rest.len() < body.len() {
+        blotted.extend_from_slice(rest);
+        *body = blotted;
     }
 }
 
@@ -111,5 +136,8 @@ mod tests {
         let mut body = b"abc".to_vec();
         blot(&mut body, &Secret::new("a"));
         assert_eq!(body, b"abc");
+        let mut body = "say \"pa\\\"ss wö\" or pa%22ss+w%C3%B6".as_bytes().to_vec();
+        blot(&mut body, &Secret::new("pa\"ss wö"));
+        assert_eq!(String::from_utf8(body).unwrap(), "say \"***\" or ***");
     }
 }

@@ -56,32 +56,37 @@ impl Pool {
         &self.plain
     }
 
+    /// Whether what is there now makes a client, however well an earlier one still connects. Blocks.
+    pub fn examine(&self, access: &Access, secrets: &dyn Secrets) -> Result<(), String> {
+        if access.ca.is_none() && access.identity.is_none() {
+            return Ok(());
+        }
+        let files = Files::read(access, secrets)?;
+        if lock(&self.ways).iter().any(|way| way.is_for(access) && way.files == files) {
+            return Ok(());
+        }
+        Way::new(access, files).map(|_| ())
+    }
+
     /// The client for this way of connecting. Blocks.
     pub fn client(&self, access: &Access, secrets: &dyn Secrets) -> Result<reqwest::Client, TransportError> {
         let files = Files::read(access, secrets);
         let mut ways = lock(&self.ways);
         let known = ways.iter().position(|way| way.is_for(access)).map(|at| ways.remove(at));
-        let (way, result) = match (known, files) {
-            // What was read before still connects, where the files have gone since: a resume may depend on it.
-            (Some(way), Err(_)) => (Some(way), None),
-            (Some(way), Ok(files)) if way.files == files => (Some(way), None),
-            (known, Ok(files)) => match Way::new(access, files) {
-                Ok(way) => (Some(way), None),
-                Err(error) => (known, Some(error)),
-            },
-            (None, Err(reason)) => (None, Some(reason)),
+        let way = match (known, files) {
+            (Some(way), Ok(files)) if way.files == files => Ok(way),
+            // What was read before still connects, where the files have gone since, or one of two is renewed and the
+            // other is not: a resume may depend on it.
+            (Some(way), files) => Ok(files.and_then(|files| Way::new(access, files)).unwrap_or(way)),
+            (None, files) => files.and_then(|files| Way::new(access, files)),
         };
-        let client = way.as_ref().map(|way| way.client.clone());
-        ways.extend(way);
+        let way = way.map_err(|reason| TransportError::NoAccess { reason, passing: false })?;
+        let client = way.client.clone();
+        ways.push(way);
         if ways.len() > WAYS {
             ways.remove(0);
         }
-        match (result, client) {
-            (None, Some(client)) => Ok(client),
-            (reason, _) => {
-                Err(TransportError::NoAccess { reason: reason.unwrap_or_default(), passing: false })
-            }
-        }
+        Ok(client)
     }
 }
 

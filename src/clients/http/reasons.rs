@@ -32,6 +32,8 @@ pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Acces
         }
         let reason = if error.is_timeout() {
             format!("no connection within {} s", CONNECT.min(deadline).as_secs_f32())
+        } else if cause.contains("InvalidContentType") {
+            format!("it does not speak TLS ({cause}): write http:// in its address")
         } else {
             cause
         };
@@ -85,6 +87,10 @@ fn certificate(cause: &str) -> Option<String> {
         None if cause.contains("UnknownIssuer") => (
             "its certificate is signed by nobody this machine trusts",
             "name the file of its CA as `ca` under access",
+        ),
+        None if cause.contains("CaUsedAsEndEntity") => (
+            "its certificate is that of a CA, as `openssl req -x509` makes it, and no server's",
+            "issue one with basicConstraints CA:FALSE, and put its CA into `ca` under access",
         ),
         None if cause.contains("certificate expired") || cause.contains("certificate: Expired") => {
             ("its certificate has expired", "have it renewed, and see that the clocks agree")

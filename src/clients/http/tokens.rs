@@ -7,7 +7,7 @@ use super::reasons::{causes, classify, redirect};
 use crate::clients::TransportError;
 use crate::clients::error::one_line;
 use crate::clock::{Clock, SharedClock};
-use crate::domain::{Oauth, Secret};
+use crate::domain::{Access, Oauth, Secret};
 use crate::lock::lock;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ use std::time::Duration;
 const GAP: Duration = Duration::from_secs(1);
 /// How long an endpoint is left alone that says it is asked too often and not for how long.
 const QUIET: Duration = Duration::from_secs(5);
+/// A quiet that is waited for within the call itself.
+const MOMENT: Duration = Duration::from_millis(1100);
 /// The longest such time that is believed: a resume may wait for the token.
 const QUIET_LIMIT: Duration = Duration::from_mins(5);
 /// Longest wait for a token endpoint's answer.
@@ -73,6 +75,7 @@ impl Tokens {
     pub async fn token<F>(
         &self,
         oauth: &Oauth,
+        access: &Access,
         client: &reqwest::Client,
         secret: impl FnOnce() -> F,
         refused: Option<&Secret>,
@@ -85,21 +88,56 @@ impl Tokens {
         let asked = clock.monotonic();
         let slot = one_of(&self.slots, oauth);
         let mut slot = slot.lock().await;
-        if let Some((text, until)) = &slot.token
-            && *until > clock.monotonic()
-            && Some(text) != refused
-        {
-            return Ok(Issued { text: text.clone(), kept: true });
+        slot.token.take_if(|(text, _)| Some(&*text) == refused);
+        let spare = match &slot.token {
+            Some((text, until)) if *until > clock.monotonic() => {
+                return Ok(Issued { text: text.clone(), kept: true });
+            }
+            Some((text, _)) => Some(text.clone()),
+            None => None,
+        };
+        let left = (asked + left).saturating_sub(clock.monotonic());
+        // One that is about to run out, or has, is tried where no other is to be had: a resume may depend on it.
+        let left = if spare.is_some() { left / 2 } else { left };
+        match (self.renew(&mut slot, oauth, access, client, secret, asked, left).await, spare) {
+            (Err(_), Some(text)) => Ok(Issued { text, kept: true }),
+            (renewed, _) => renewed,
         }
-        slot.token = None;
+    }
+
+    #[allow(clippy::too_many_arguments)] // `token`, where no token is kept
+    async fn renew<F>(
+        &self,
+        slot: &mut Slot,
+        oauth: &Oauth,
+        access: &Access,
+        client: &reqwest::Client,
+        secret: impl FnOnce() -> F,
+        asked: Duration,
+        left: Duration,
+    ) -> Result<Issued, TransportError>
+    where
+        F: Future<Output = Result<Secret, TransportError>>,
+    {
+        let clock = &*self.clock;
         if let Some((at, error)) = &slot.failed
             && *at >= asked
         {
             return Err(error.clone());
         }
+        let deadline = clock.monotonic() + left;
         let secret = secret().await?;
-        self.pass_gate(oauth, asked + left).await?;
-        match self.fetch(oauth, client, &secret, (asked + left).saturating_sub(clock.monotonic())).await {
+        self.pass_gate(oauth, deadline).await?;
+        let rest = || deadline.saturating_sub(clock.monotonic());
+        let mut fetched = self.fetch(oauth, access, client, &secret, rest()).await;
+        if fetched.is_err() && self.wants_a_moment(oauth).await {
+            // Another process of this address was there first.
+            fetched = match self.pass_gate(oauth, deadline).await {
+                Ok(()) => self.fetch(oauth, access, client, &secret, rest()).await,
+                Err(error) => Err(error),
+            };
+        }
+        match fetched {
             Ok((text, good_for)) => {
                 slot.failed = None;
                 slot.token = Some((text.clone(), clock.monotonic() + good_for));
@@ -110,6 +148,13 @@ impl Tokens {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the endpoint's last answer was that it is asked a moment too soon.
+    async fn wants_a_moment(&self, oauth: &Oauth) -> bool {
+        let gate = one_of(&self.gates, &oauth.token_url);
+        let gate = gate.lock().await;
+        gate.asked_for && gate.open_at.saturating_sub(self.clock.monotonic()) <= MOMENT
     }
 
     /// Waits until the endpoint may be asked.
@@ -135,6 +180,7 @@ impl Tokens {
     async fn fetch(
         &self,
         oauth: &Oauth,
+        access: &Access,
         client: &reqwest::Client,
         secret: &Secret,
         left: Duration,
@@ -145,14 +191,17 @@ impl Tokens {
         let request = client
             .post(&oauth.token_url)
             .timeout(deadline)
-            .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(
+                reqwest::header::CONTENT_TYPE,
+                if oauth.json { "application/json" } else { "application/x-www-form-urlencoded" },
+            )
             .header(reqwest::header::ACCEPT, "application/json")
-            .body(form(oauth, secret));
+            .body(if oauth.json { json(oauth, secret) } else { form(oauth, secret) });
         let answer = request.send().await.map_err(|error| {
             if error.is_builder() {
                 return none(format!("the token endpoint {url} is not usable: {}", causes(&error)), false);
             }
-            match classify(error, deadline, None) {
+            match classify(error, deadline, Some(access)) {
                 TransportError::NoAccess { reason, passing } => {
                     none(format!("the token endpoint {url} cannot be used, {reason}"), passing)
                 }
@@ -177,7 +226,7 @@ impl Tokens {
             );
             return Err(none(reason, true));
         }
-        let mut body = super::body(answer, ANSWER, deadline, None)
+        let mut body = super::body(answer, ANSWER, deadline, Some(access))
             .await
             .map_err(|error| none(format!("the token endpoint {url} gave no whole answer: {error}"), true))?;
         if status >= 400 {
@@ -202,6 +251,16 @@ impl Tokens {
                 ),
                 false,
             )),
+            407 => {
+                let proxy = access.proxy.as_deref().unwrap_or("before it");
+                Err(none(
+                    format!(
+                        "the proxy {} wants a login (407) for the token endpoint {url}: use one that lets this machine through without",
+                        one_line(proxy, 200)
+                    ),
+                    false,
+                ))
+            }
             404 | 405 => Err(none(
                 format!("nothing answers at the token endpoint {url} ({status}): correct `token_url`"),
                 false,
@@ -243,6 +302,20 @@ fn form(oauth: &Oauth, secret: &Secret) -> String {
     form.finish()
 }
 
+fn json(oauth: &Oauth, secret: &Secret) -> String {
+    let mut body = serde_json::json!({
+        "grant_type": "client_credentials",
+        "client_id": oauth.client_id,
+        "client_secret": secret.expose(),
+    });
+    for (key, value) in [("audience", &oauth.audience), ("scope", &oauth.scope)] {
+        if let Some(value) = value {
+            body[key] = value.as_str().into();
+        }
+    }
+    body.to_string()
+}
+
 /// The token, and how long it may be used.
 fn issued(answer: &Value) -> Option<(Secret, Duration)> {
     let text = answer["access_token"].as_str().filter(|text| !text.is_empty())?;
@@ -263,8 +336,8 @@ fn complaint(answer: &Value) -> String {
     }
 }
 
-/// Seconds, or an instant on the endpoint's clock.
-fn retry_after(answer: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
+/// `Retry-After`: seconds, or an instant on the other's clock.
+pub fn retry_after(answer: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
     let text = answer.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

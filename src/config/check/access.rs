@@ -129,7 +129,7 @@ impl Checker<'_> {
         (self.errors() == before).then_some(Access { login, ca, identity, proxy })
     }
 
-    fn errors(&self) -> usize {
+    pub(super) fn errors(&self) -> usize {
         self.found.iter().filter(|d| d.level == super::Level::Error).count()
     }
 
@@ -197,6 +197,7 @@ impl Checker<'_> {
                     client_secret: secret?.0,
                     audience: audience.flatten(),
                     scope: scope.flatten(),
+                    json: false,
                 }))
             }
         }
@@ -216,7 +217,7 @@ impl Checker<'_> {
         Some(name)
     }
 
-    fn text(&mut self, at: &At<String>, path: &str, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, at: &At<String>, path: &str, what: &str) -> Option<String> {
         let text = at.value();
         if text.is_empty() || text.contains(char::is_control) {
             let message = format!("`{path}` is empty, or has control characters in it");
@@ -227,7 +228,11 @@ impl Checker<'_> {
     }
 
     /// The name of a credential that can be read, and its text where there is any place to look.
-    fn credential(&mut self, raw: Option<&At<String>>, path: &str) -> Option<(String, Option<Secret>)> {
+    pub(super) fn credential(
+        &mut self,
+        raw: Option<&At<String>>,
+        path: &str,
+    ) -> Option<(String, Option<Secret>)> {
         let at = raw?;
         let name = at.value();
         if !Credentials::is_name(name) {
@@ -311,7 +316,7 @@ impl Checker<'_> {
         Some(Identity { cert: cert?.0, key: key?.0 })
     }
 
-    fn ca(&mut self, at: &At<String>, path: &str) -> Option<PathBuf> {
+    pub(super) fn ca(&mut self, at: &At<String>, path: &str) -> Option<PathBuf> {
         let file = Path::new(at.value());
         if !file.is_absolute() || at.value().contains(char::is_control) {
             let message = format!("`{path}` is {}, which is not an absolute path", quoted(at.value()));
@@ -341,7 +346,7 @@ impl Checker<'_> {
         Some(file.to_owned())
     }
 
-    fn proxy(&mut self, at: &At<String>, path: &str) -> Option<String> {
+    pub(super) fn proxy(&mut self, at: &At<String>, path: &str) -> Option<String> {
         let text = at.value().trim();
         let url =
             Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -409,7 +414,7 @@ impl Checker<'_> {
     }
 }
 
-const CREDENTIAL: &str = "write the name of the credential that holds it";
+pub(super) const CREDENTIAL: &str = "write the name of the credential that holds it";
 
 /// The table's `kind`, or its first key, or the table.
 fn place(at: &At<raw::Access>) -> Range<usize> {
@@ -423,7 +428,7 @@ fn url_of<'u>(reached: &[(&'static str, Option<&'u str>)], name: &str) -> Option
 }
 
 /// Plain http to another machine.
-fn readable_on_the_way(url: &str) -> bool {
+pub(super) fn readable_on_the_way(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

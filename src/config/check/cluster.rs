@@ -13,6 +13,11 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const RECORDS: &str = "zeebe-record*";
 
+/// The provider tells no progress but of whole components, so that only the end of the run is a limit.
+fn provider_limits(limits: Limits) -> Limits {
+    Limits { stall_after: limits.run_deadline, ..limits }
+}
+
 impl Checker<'_> {
     pub(super) fn clusters(&mut self, raw: &Raw, defaults: &Defaults) -> BTreeMap<String, ClusterConfig> {
         if raw.clusters.is_empty() && !self.taken.iter().any(|path| path.starts_with("clusters")) {
@@ -45,20 +50,34 @@ impl Checker<'_> {
             defaults.probe_interval,
             SECOND..=YEAR,
         );
-        let saas = self.taken.contains(&format!("{path}.saas"));
+        let saas_taken = self.taken.contains(&format!("{path}.saas"));
+        let saas = raw.saas.as_ref().map(|at| self.saas(at, &raw.limits, &path));
         let path = format!("{path}.self_managed");
         let Some(ours) = &raw.self_managed else {
-            if !saas {
+            if let Some(addresses) = saas {
+                let limits = if raw.limits.stall_after.is_some() { limits } else { provider_limits(limits) };
+                let (name, addresses) = (name.value().clone(), addresses?);
+                let config = ClusterConfig {
+                    name: name.clone(),
+                    addresses,
+                    version: None,
+                    limits,
+                    manual,
+                    probe_interval,
+                };
+                return Some((name, config));
+            }
+            if !saas_taken && !self.taken.contains(&path) {
                 self.missing(
                     &path,
                     name.span(),
                     "",
-                    "write where its components are, as in [clusters.orders.self_managed]",
+                    "write where its components are, as in [clusters.orders.self_managed], or which cluster of Camunda's cloud it is, as in [clusters.orders.saas]",
                 );
             }
             return None;
         };
-        if saas {
+        if saas.is_some() || saas_taken {
             let message = format!("cluster {} is both self_managed and saas", quoted(name.value()));
             self.error(name.span(), message, "keep one of the two tables");
         }
@@ -173,7 +192,18 @@ impl Checker<'_> {
             routes.runtime == RuntimeRoute::Rest,
         );
         let search = search?;
-        Some(Addresses { zeebe: zeebe?, operate, tasklist, optimize, rest, brokers, search, routes, access })
+        Some(Addresses {
+            zeebe: zeebe?,
+            operate,
+            tasklist,
+            optimize,
+            rest,
+            brokers,
+            search,
+            routes,
+            saas: None,
+            access,
+        })
     }
 
     /// `older`: the version is known to be one whose web apps import from the records.
@@ -275,6 +305,17 @@ impl Checker<'_> {
             run_deadline,
             pause_budget: within(raw.pause_budget.as_ref(), "pause_budget", default.pause_budget),
             stall_after: within(raw.stall_after.as_ref(), "stall_after", default.stall_after),
+            min_free_disk: raw.min_free_disk.as_ref().and_then(|raw| {
+                let least = super::room::least(raw.value());
+                if let Err(message) = &least {
+                    self.error(
+                        raw.span(),
+                        format!("`{path}.min_free_disk` is {}, {message}", quoted(raw.value())),
+                        "write a number and a unit, as in \"500MiB\", \"10GiB\" or \"15%\"",
+                    );
+                }
+                least.ok()
+            }),
         }
     }
 
@@ -283,9 +324,13 @@ impl Checker<'_> {
         let spans = spans(&raw.clusters);
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, cluster) in clusters {
-            let Some(first) = seen.insert(&cluster.addresses.zeebe, name) else { continue };
+            let (same, what) = match &cluster.addresses.saas {
+                Some(saas) => (&saas.cluster_id, "`cluster_id`"),
+                None => (&cluster.addresses.zeebe, "`zeebe` URL"),
+            };
+            let Some(first) = seen.insert(same, name) else { continue };
             let message = format!(
-                "clusters {} and {} have the same `zeebe` URL, so they are one cluster",
+                "clusters {} and {} have the same {what}, so they are one cluster",
                 quoted(first),
                 quoted(name)
             );

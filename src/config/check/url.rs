@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Rest,
     /// The search engine's own.
     Search,
+    /// The provider's Administration API: everything before `/clusters`.
+    Administration,
     /// A token endpoint, whole.
     Token,
 }
@@ -71,6 +73,7 @@ impl Checker<'_> {
             Kind::Management => (&["actuator"], "`/actuator` is added by us"),
             Kind::Rest => (&["v1", "v2", "actuator"], "`/v1` or `/v2` is added by us"),
             Kind::Search => (&["_snapshot", "_cat", "_cluster"], "the path of each request is added by us"),
+            Kind::Administration => (&["clusters"], "`/clusters` is added by us"),
             Kind::Token => return Some(url.as_str().to_owned()),
         };
         if let Some(cut) = segments.iter().position(|segment| cut_before.contains(segment)) {

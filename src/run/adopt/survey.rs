@@ -3,8 +3,8 @@
 //! Only looks. A list that cannot be had makes the whole survey fail: unknown is not empty.
 
 use crate::clients::Snapshot;
+use crate::clients::id_in_name;
 use crate::domain::{BackupId, Component};
-use crate::run::prepare::id_in_name;
 use crate::run::{Clients, Ground, Mark, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 

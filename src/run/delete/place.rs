@@ -2,12 +2,14 @@
 //!
 //! Owns which places a backup has, from what its journal says was asked for. Must not decide whether to delete.
 
-use crate::clients::{ClientError, Part, Progress, Search, Seen, Snapshot, SnapshotState, WebApp, Zeebe};
+use crate::clients::{
+    ClientError, Part, Progress, Saas, Search, Seen, Snapshot, SnapshotState, WebApp, Zeebe, id_in_name,
+};
 use crate::domain::{Addresses, BackupId, Component};
 use crate::journal::{ComponentView, Run, Step};
 use crate::retention::ownership::RecordsShown;
 use crate::run::wait::seen_of;
-use crate::run::{Clients, Mark};
+use crate::run::{Clients, Mark, provider};
 
 /// One place.
 pub(super) struct Place {
@@ -18,6 +20,11 @@ pub(super) struct Place {
 
 enum Way {
     Zeebe(Zeebe),
+    /// The provider's list, by its own name of the backup.
+    Saas {
+        saas: Saas,
+        uuid: String,
+    },
     App(WebApp),
     /// Snapshots of a web app under the names it announced, for what its API does not show.
     Named {
@@ -56,14 +63,30 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
             (_, Some(app)) => places.push(Place { component, way: Way::App(app.clone()) }),
             (_, None) => {}
         }
-        if let (Some(search), Some(repository), false) =
-            (&clients.search, &view.repository, view.names.is_empty())
+        let names = named_after(run.view.identified.unwrap_or(run.backup_id), &view.names);
+        if let (Some(search), Some(repository), false) = (&clients.search, &view.repository, names.is_empty())
         {
-            let (search, repository, names) = (search.clone(), repository.clone(), view.names.clone());
+            let (search, repository) = (search.clone(), repository.clone());
             places.push(Place { component, way: Way::Named { search, repository, names } });
         }
         if places.len() == before {
             return Err(out_of_reach(component, run));
+        }
+    }
+    if let Some(view) = asked(run, Component::Saas) {
+        let Some(saas) = &clients.saas else { return Err(out_of_reach(Component::Saas, run)) };
+        if let Some(address) = addresses.saas.as_ref().filter(|address| !provider::is_of(run, address)) {
+            return Err(format!(
+                "backup {} is of the provider's cluster {}, and {} stands for {} by now: put its `cluster_id` back or delete it in Console",
+                run.backup_id,
+                provider::cluster_id_of(run).unwrap_or_default(),
+                run.cluster,
+                address.cluster_id
+            ));
+        }
+        // One whose name never came to us cannot be told from others: the provider prunes it.
+        if let Some(uuid) = view.names.first().cloned() {
+            places.push(Place { component: Component::Saas, way: Way::Saas { saas: saas.clone(), uuid } });
         }
     }
     if let Some(view) = asked(run, Component::Records) {
@@ -111,6 +134,7 @@ impl Place {
         let mut records = None;
         let seen = match &self.way {
             Way::Zeebe(zeebe) => zeebe.see(id).await?,
+            Way::Saas { saas, uuid } => saas.see(uuid).await?,
             Way::App(app) => app.see(id).await?,
             Way::Named { search, repository, names } => named(search, repository, names).await?,
             Way::Records { search, repository, name } => {
@@ -129,6 +153,7 @@ impl Place {
     pub(super) async fn delete(&self, id: BackupId, seen: &Seen) -> Result<(), ClientError> {
         match &self.way {
             Way::Zeebe(zeebe) => zeebe.delete(id).await,
+            Way::Saas { saas, uuid } => saas.delete(uuid).await,
             Way::App(app) => app.delete(id).await,
             Way::Named { search, repository, .. } => {
                 for part in seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default() {
@@ -158,6 +183,11 @@ async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Se
     })
 }
 
+/// The names that are this backup's: what was once noted of another is not deleted with it (rule I8).
+fn named_after(id: BackupId, names: &[String]) -> Vec<String> {
+    names.iter().filter(|name| id_in_name(name).is_none_or(|of| of == id.get())).cloned().collect()
+}
+
 /// What all names begin with: one request instead of one for each.
 fn common_beginning(names: &[String]) -> &str {
     let Some((first, rest)) = names.split_first() else { return "" };
@@ -171,7 +201,8 @@ fn common_beginning(names: &[String]) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::common_beginning;
+    use super::{common_beginning, named_after};
+    use crate::domain::BackupId;
 
     #[test]
     fn the_names_of_a_backups_parts_share_their_beginning() {
@@ -181,5 +212,18 @@ mod tests {
         assert_eq!(common_beginning(&names(&["one"])), "one");
         assert_eq!(common_beginning(&names(&["one", "two"])), "");
         assert_eq!(common_beginning(&[]), "");
+    }
+
+    /// A gateway that mixed answers up had announced the parts of an earlier backup; a state file may hold them.
+    #[test]
+    fn parts_of_another_backup_are_not_deleted_with_this_one() {
+        let names = [
+            "camunda_operate_7_8.6.0_part_1_of_6",
+            "camunda_operate_17_8.6.0_part_1_of_6",
+            "named_otherwise",
+        ];
+        let names: Vec<String> = names.map(String::from).into();
+        let id = BackupId::new(17).unwrap();
+        assert_eq!(named_after(id, &names), names[1..]);
     }
 }

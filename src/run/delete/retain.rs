@@ -4,7 +4,7 @@ use super::{DeletionPass, delete_at, still_complete_at};
 use crate::domain::{BackupId, BackupState};
 use crate::retention::{Decision, PoolRule, Verdict, decide, needs_look};
 use crate::run::adopt::detect_behind;
-use crate::run::{Ground, Spec};
+use crate::run::{Ground, Spec, provider};
 use crate::store::{Backup, BackupFilter, StoreError};
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,27 @@ async fn pass(
     let row = ground.store.clusters().await?.into_iter().find(|row| row.name == cluster);
     report.stopped = row.and_then(|row| row.state_behind);
     let backups = backups(ground, cluster).await?;
+    if let (Some(saas), Some(address)) = (provider::client(ground, spec), &spec.addresses.saas) {
+        let runs =
+            backups.iter().filter(|backup| backup.state != BackupState::Missing).map(|backup| &backup.run);
+        if let Some(reason) = provider::restoring(&saas, runs).await {
+            report.trouble = Some(format!("nothing is deleted now: {reason}"));
+            return Ok(());
+        }
+        // What was asked for goes first: the look at what is gone takes long, and a due run cuts it off every time.
+        carry_out(ground, cluster, spec, give_way, report).await?;
+        if report.gave_way {
+            return Ok(());
+        }
+        let backups = self::backups(ground, cluster).await?;
+        let (decisions, trouble) =
+            provider::retain(ground, &saas, address, rules, &backups, give_way).await?;
+        (report.decisions, report.trouble) = (decisions, trouble);
+        if report.decisions.iter().all(|decision| decision.verdict != Verdict::Delete) {
+            return Ok(());
+        }
+        return delete(ground, cluster, spec, give_way, report).await;
+    }
     if report.stopped.is_none() && would_delete(rules, &backups) {
         match detect_behind(ground, cluster, spec).await {
             Ok(None) => {}
@@ -76,6 +97,18 @@ async fn pass(
     // Those found missing no longer count.
     let backups = self::backups(ground, cluster).await?;
     report.decisions = decide(rules, &backups, &complete, report.stopped.as_deref());
+    provider::leave_alone(&mut report.decisions, &backups);
+    delete(ground, cluster, spec, give_way, report).await
+}
+
+/// Asks for the deletions that were decided, and carries them out.
+async fn delete(
+    ground: &Ground,
+    cluster: &str,
+    spec: &Spec,
+    give_way: &CancellationToken,
+    report: &mut RetainReport,
+) -> Result<(), StoreError> {
     for decision in report.decisions.iter().filter(|d| d.verdict == Verdict::Delete) {
         let (id, reason) = (decision.backup_id, decision.reason.clone());
         let at = ground.clock.now();

@@ -4,6 +4,7 @@ use super::{Check, taking};
 use crate::clients::{Capabilities, Exporters};
 use crate::domain::{Component, Family, Instant, instant_text};
 use crate::run::Clients;
+use crate::run::calm::unprocessed;
 use crate::run::prepare::OWN_LATELY;
 use crate::run::steps::OWN_IDS;
 use crate::run::window::describe;
@@ -56,7 +57,19 @@ pub(super) async fn exporting(
             "whether exporting is paused cannot be read: list every broker's management URL in `brokers`",
         )];
     }
-    vec![phases(&exporters, found.partitions, owes, pauses), clock(&exporters, now)]
+    let mut checks = vec![phases(&exporters, found.partitions, owes, pauses)];
+    checks.extend(unprocessed(&exporters).map(|what| {
+        Check::bad("processing", what, "see whether its broker's disk is full, or who paused processing")
+    }));
+    checks.push(clock(&exporters, now));
+    checks
+}
+
+/// Nothing where no change is under way, or none is told of.
+pub(super) fn change(found: &Capabilities) -> Option<Check> {
+    let change = found.change.as_deref()?;
+    let help = "wait for its end, or cancel it; GET /actuator/cluster tells what is still to be done";
+    Some(Check::bad("change", format!("the cluster is being scaled or changed, {change} is under way"), help))
 }
 
 fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pauses: bool) -> Check {

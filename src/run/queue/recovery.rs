@@ -71,7 +71,7 @@ impl Queue {
             },
         };
         let (weighed, pause_settled) = self.weigh(&run, debt.as_ref(), &spec).await;
-        let recovery = if let Some(StepError { class, reason }) = unreadable {
+        let recovery = if let Some(StepError { class, reason, .. }) = unreadable {
             Recovery::Fail { class, reason }
         } else if self.settings.load().contains_key(&cluster) {
             weighed
@@ -90,7 +90,7 @@ impl Queue {
         tracing::warn!(event = "run.recovered", %run_id, cluster, backup_id = run.backup_id.get(), outcome = how,
             reason = failed.as_ref().map(|e| e.reason.clone()));
         if recovery == Recovery::Start {
-            let prepared = prepare::prepare(&self.ground, &spec).await;
+            let prepared = prepare::prepare(&self.ground, &cluster, &spec).await;
             return self.carry_out(&cluster, run, spec, prepared, stop).await;
         }
         let plan = plan_of(&run, &spec);
@@ -125,7 +125,7 @@ impl Queue {
 
     /// Ends a run without asking anything of its cluster.
     async fn end_unasked(&self, run_id: RunId, cluster: &str, error: StepError) {
-        let StepError { class, reason } = error;
+        let StepError { class, reason, .. } = error;
         tracing::error!(event = "run.failed", %run_id, cluster, outcome = "failed", reason);
         let ended = Event::Ended(Outcome::Failed { class, reason, dossier: serde_json::Value::Null });
         let entry = Entry { at: self.ground.clock.now(), event: ended };

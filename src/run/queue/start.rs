@@ -2,18 +2,22 @@
 
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::prepare::{self, Prepared};
-use super::super::{Spec, id_scope};
+use super::super::{Spec, id_scope, provider};
 use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
 use crate::clock::within;
-use crate::domain::{Family, Pool, RunId, Trigger, instant_text};
+use crate::domain::{Family, Instant, Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
 use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
+use chrono::TimeDelta;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// A manual request waits so long for a deletion to give way.
 const MANUAL_WAIT: Duration = Duration::from_secs(60);
+
+/// How long until a cluster that was not calm is looked at again.
+const NOT_CALM: TimeDelta = TimeDelta::seconds(30);
 
 impl Queue {
     /// Serves everything that waits on a cluster and is due, with one run.
@@ -40,16 +44,20 @@ impl Queue {
         let late = (now - earliest).num_milliseconds();
         match self.hindrance(cluster, &settings.spec).await {
             Ok(None) => {}
-            Ok(Some(reason)) => return self.skip(due, reason).await,
+            Ok(Some(hindrance)) => return self.wait_or_skip(cluster, due, hindrance).await,
             Err(error) => return self.wait_again(cluster, due, &error).await,
         }
-        let prepared = prepare::prepare(&self.ground, &settings.spec).await;
+        let prepared = prepare::prepare(&self.ground, cluster, &settings.spec).await;
         let asked = stop.borrow().clone();
         match asked {
             Stop::None => {}
             // They wait in the store, and the next start finds them there.
             Stop::Shutdown { .. } => return,
             Stop::Abort { reason, .. } => return self.skip(due, reason).await,
+        }
+        if let Err(StepError { passing: true, reason, .. }) = &prepared {
+            let until = Some(now + NOT_CALM);
+            return self.wait_or_skip(cluster, due, Hindrance { reason: reason.clone(), until }).await;
         }
         let fate_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
             (true, _) => Fate::CaughtUp,
@@ -81,7 +89,7 @@ impl Queue {
                 self.carry_out(cluster, run, settings.spec, prepared, stop).await;
             }
             Err(error @ StoreError::Busy { run_id, .. }) => {
-                self.take_over(run_id, stop).await;
+                Box::pin(self.take_over(run_id, stop)).await;
                 self.wait_again(cluster, due, &error).await;
             }
             Err(error) => self.wait_again(cluster, due, &error).await,
@@ -103,7 +111,9 @@ impl Queue {
             .get(cluster)
             .cloned()
             .ok_or_else(|| ManualError::UnknownCluster(cluster.to_owned()))?;
-        let stop = self.reserve(cluster).await?;
+        let (stop, stopped) = watch::channel(Stop::None);
+        self.reserve(cluster, Busy::Run { run_id: None, stop }).await?;
+        let stop = stopped;
         let begun = self.begin_manual(cluster, &settings, note, &stop).await;
         let (queue, name) = (self.clone(), cluster.to_owned());
         match begun {
@@ -123,7 +133,7 @@ impl Queue {
                 };
                 self.ground.tasks.spawn(async move {
                     if let Some(run_id) = orphan {
-                        queue.take_over(run_id, stop).await;
+                        Box::pin(queue.take_over(run_id, stop)).await;
                     }
                     queue.free(&name);
                 });
@@ -139,10 +149,10 @@ impl Queue {
         note: Option<String>,
         stop: &watch::Receiver<Stop>,
     ) -> Result<(Run, Result<Prepared, StepError>), ManualError> {
-        if let Some(reason) = self.hindrance(cluster, &settings.spec).await? {
+        if let Some(Hindrance { reason, .. }) = self.hindrance(cluster, &settings.spec).await? {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
         }
-        let prepared = prepare::prepare(&self.ground, &settings.spec).await;
+        let prepared = prepare::prepare(&self.ground, cluster, &settings.spec).await;
         let mut new =
             self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
         new.min_interval = Some(settings.manual_min_interval);
@@ -157,8 +167,26 @@ impl Queue {
         Ok((self.begin_run(new).await?, prepared))
     }
 
-    /// Takes the cluster for a manual run.
-    async fn reserve(&self, cluster: &str) -> Result<watch::Receiver<Stop>, ManualError> {
+    /// Asks for a restore while nothing else goes on at the cluster (rule I4). Until it has ended, the provider's word for
+    /// it keeps runs and deletions from beginning, in the next process too.
+    pub async fn restore<T: Send + 'static>(
+        &self,
+        cluster: &str,
+        ask: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, ManualError> {
+        let (queue, cluster) = (self.clone(), cluster.to_owned());
+        // A task of its own: a caller who hangs up must not leave the cluster reserved.
+        let asked = self.ground.tasks.spawn(async move {
+            queue.reserve(&cluster, Busy::Restore).await?;
+            let answer = ask.await;
+            queue.free(&cluster);
+            Ok(answer)
+        });
+        asked.await.unwrap_or(Err(ManualError::GoingDown))
+    }
+
+    /// Takes the cluster for one operation that somebody asked for.
+    async fn reserve(&self, cluster: &str, operation: Busy) -> Result<(), ManualError> {
         let began = self.ground.clock.monotonic();
         loop {
             {
@@ -169,10 +197,10 @@ impl Queue {
                 let slot = inner.slots.entry(cluster.to_owned()).or_default();
                 match &slot.busy {
                     None => {
-                        let (stop, stopped) = watch::channel(Stop::None);
-                        slot.busy = Some(Busy::Run { run_id: None, stop });
-                        return Ok(stopped);
+                        slot.busy = Some(operation);
+                        return Ok(());
                     }
+                    Some(Busy::Restore) => return Err(ManualError::Restoring(cluster.to_owned())),
                     Some(Busy::Run { run_id, .. }) => {
                         return Err(ManualError::Busy { cluster: cluster.to_owned(), run_id: *run_id });
                     }
@@ -200,10 +228,15 @@ impl Queue {
         }
     }
 
-    /// What forbids a run before it has begun: a debt of ours, or a pause that is not ours.
-    async fn hindrance(&self, cluster: &str, spec: &Spec) -> Result<Option<String>, StoreError> {
+    /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
+    async fn hindrance(&self, cluster: &str, spec: &Spec) -> Result<Option<Hindrance>, StoreError> {
+        let until_mended = |reason| Ok(Some(Hindrance { reason, until: None }));
         if self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster) {
-            return Ok(Some(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet")));
+            return until_mended(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
+        }
+        if let Some(address) = &spec.addresses.saas {
+            let limit = provider::hindrance(&self.ground, cluster, spec, address).await?;
+            return Ok(limit.map(|(until, reason)| Hindrance { reason, until: Some(until) }));
         }
         // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
         if spec.addresses.search.is_none() {
@@ -216,7 +249,24 @@ impl Queue {
         }
         let phases = super::super::window::describe(&exporters, exporters.state());
         tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
-        Ok(Some(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause")))
+        until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
+    }
+
+    /// What is over at a known time is waited for, as long as each occurrence may wait.
+    async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
+        let Hindrance { reason, until } = hindrance;
+        let in_time = |row: &OccurrenceRow| until.is_some_and(|until| until < row.start_until);
+        let (mut later, never): (Vec<_>, Vec<_>) = due.into_iter().partition(in_time);
+        if let (Some(until), false) = (until, later.is_empty()) {
+            tracing::info!(event = "occurrence.waits", cluster, reason = %reason);
+            for row in &mut later {
+                row.start_at = until;
+            }
+            self.submit(later);
+        }
+        if !never.is_empty() {
+            self.skip(never, reason).await;
+        }
     }
 
     /// A commit whose answer was lost may have made the run: its row tells.
@@ -336,9 +386,9 @@ impl Queue {
 
     async fn begin(&self, run: &mut Run, plan: &Plan, prepared: &Prepared) -> Result<(), StepError> {
         let event = Event::Started {
-            version: prepared.capabilities.version.to_string(),
+            version: prepared.version.clone(),
             family: plan.family,
-            routes: prepared.capabilities.routes,
+            routes: prepared.routes,
             pause: plan.pause,
             components: plan.components.clone(),
             steps: plan.step_names(),
@@ -355,9 +405,9 @@ impl Queue {
 fn plan_for(cluster: &str, spec: &Spec, prepared: &Prepared) -> Plan {
     plan(&PlanInput {
         cluster,
-        family: prepared.capabilities.family,
-        pause: prepared.capabilities.pause,
-        components: &prepared.capabilities.components,
+        family: prepared.family,
+        pause: prepared.pause,
+        components: &prepared.components,
         limits: spec.limits,
     })
 }
@@ -371,6 +421,14 @@ fn empty_plan(cluster: &str) -> Plan {
         components: vec![],
         steps: vec![],
     }
+}
+
+/// Why no run can begin now.
+struct Hindrance {
+    /// One sentence, with a word for the record before it where the contract has one.
+    reason: String,
+    /// When it is over by itself, where that is known.
+    until: Option<Instant>,
 }
 
 /// Why a manual backup does not start.
@@ -387,6 +445,9 @@ pub enum ManualError {
         /// The run, once it has its id.
         run_id: Option<RunId>,
     },
+    /// A restore is being asked for.
+    #[error("cluster {0} is being brought back to a backup: wait until that has ended")]
+    Restoring(String),
     /// A deletion did not give way.
     #[error("a deletion on cluster {0} did not give way within a minute: try again")]
     Deleting(String),

@@ -69,6 +69,10 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
         _ if is_unreadable_row(error) => format!("a row cannot be understood ({error}): {newest_copy}"),
         _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
         _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
+        // What may be over soon is told apart from what nobody but an operator mends.
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+            return StoreError::Unwritable { path, reason: word(error) };
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => format!(
             "{}: make it and its directory writable for the daemon's user, or set another [daemon] state_dir",
             word(error)
@@ -136,6 +140,11 @@ mod tests {
         Doing::Reading,
         "cannot be used: it cannot be read (disk I/O error): look at the disk and its log"
     )]
+    #[case(
+        ffi::SQLITE_FULL,
+        Doing::Opening,
+        "cannot be written: the disk is full; free space or mend permissions, nothing was lost"
+    )]
     #[case(ffi::SQLITE_READONLY, Doing::Opening, &format!("cannot be used: it is read-only: {REMEDY}"))]
     #[case(ffi::SQLITE_CANTOPEN, Doing::Opening, &format!("cannot be used: it cannot be opened: {REMEDY}"))]
     #[case(ffi::SQLITE_PERM, Doing::Opening, &format!("cannot be used: permission is denied: {REMEDY}"))]
@@ -147,7 +156,7 @@ mod tests {
     #[case(
         ffi::SQLITE_IOERR,
         Doing::Opening,
-        "cannot be used: disk I/O error: look at the disk and its log, or set another [daemon] state_dir"
+        "cannot be written: disk I/O error; free space or mend permissions, nothing was lost"
     )]
     fn each_error_has_its_sentence(#[case] code: i32, #[case] doing: Doing, #[case] expected: &str) {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("disk I/O error".into()));

@@ -42,9 +42,8 @@ impl StateLock {
             Err(TryLockError::Error(error)) => return Err(unusable("it cannot be locked", &error)),
         }
         let pid = format!("{}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.write_all(pid.as_bytes()))
-            .map_err(|error| unusable("the pid cannot be written into it", &error))?;
+        // Only for a sentence: a full disk is told by the database itself.
+        let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
         Ok(Self { _file: file })
     }
 }

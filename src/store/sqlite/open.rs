@@ -4,11 +4,13 @@
 
 use super::failure::{Doing, sentence};
 use crate::store::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// One entry per schema version.
@@ -34,6 +36,11 @@ pub(super) fn directory(dir: &Path, file: &Path) -> Result<(), StoreError> {
 /// Creates an empty file that only its owner can read; SQLite gives its side files the same mode.
 pub(super) fn create(file: &Path) -> Result<(), StoreError> {
     let made = OpenOptions::new().create(true).append(true).mode(0o600).open(file);
+    let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+    if made.as_ref().is_err_and(full) {
+        let path = file.display().to_string();
+        return Err(StoreError::Unwritable { path, reason: "the disk is full".into() });
+    }
     made.map(|_| ()).map_err(|error| StoreError::Unusable {
         path: file.display().to_string(),
         reason: format!(
@@ -102,19 +109,84 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     connection.map_err(|error| sentence(&error, file, Doing::Opening))
 }
 
-/// A connection that cannot write, whatever the schema is.
+/// A connection that only looks, whatever the schema is and although nothing can be written.
 pub(super) fn onlooker(file: &Path) -> rusqlite::Result<Connection> {
-    let mut address = file.as_os_str().to_owned();
+    let log = file.with_extension("db-wal").metadata().map_or(0, |log| log.len());
+    let otherwise = |error| {
+        // Where nothing is in the log, what has not got there stands still.
+        let still = if log == 0 { standing_still(file) } else { Err(error) };
+        still.or_else(|error| alone(file).or_else(|_| of_a_copy(file)).map_err(|_| error))
+    };
+    beside(file).or_else(otherwise)
+}
+
+/// Beside a daemon that may be alive.
+pub(super) fn beside(file: &Path) -> rusqlite::Result<Connection> {
     // Without its log the file stands still, and then the side files that may not be made here are not needed.
-    let still = !file.with_extension("db-wal").exists();
-    if still {
-        let path = file.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-        address = format!("file:{path}?immutable=1").into();
+    if !file.with_extension("db-wal").exists() {
+        return standing_still(file);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)?;
+    looking(Connection::open_with_flags(file, flags)?)
+}
+
+fn standing_still(file: &Path) -> rusqlite::Result<Connection> {
+    let path = file.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    looking(Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?)
+}
+
+fn looking(connection: Connection) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
+}
+
+/// On a full disk the memory shared with other processes cannot be made. Who is alone needs none.
+fn alone(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    connection.pragma_update(None, "query_only", true)?;
+    looking(connection)
+}
+
+/// Nobody can be sure to be alone on a read-only file system: file and log are read elsewhere, in memory where that can
+/// be, since the temporary folder may lie on the same disk.
+fn of_a_copy(file: &Path) -> rusqlite::Result<Connection> {
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    let folders = runtime.into_iter().chain(["/dev/shm".into(), std::env::temp_dir()]);
+    let mut failed = Err(rusqlite::Error::InvalidPath(file.to_owned()));
+    for folder in folders {
+        failed = copied_to(&folder, file);
+        if failed.is_ok() {
+            break;
+        }
+    }
+    failed
+}
+
+fn copied_to(folder: &Path, file: &Path) -> rusqlite::Result<Connection> {
+    static COPIES: AtomicU32 = AtomicU32::new(0);
+    // A name that is taken is somebody else's, and stays.
+    let made = (0..16).find_map(|_| {
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let directory = folder.join(format!("camunda-backupd-{}-{number}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&directory).ok().map(|()| directory)
+    });
+    let Some(directory) = made else { return Err(rusqlite::Error::InvalidPath(folder.to_owned())) };
+    let copy = directory.join("state.db");
+    let copied = std::fs::copy(file, &copy)
+        .and_then(|_| std::fs::copy(file.with_extension("db-wal"), copy.with_extension("db-wal")));
+    let connection = match copied {
+        Ok(_) => alone(&copy),
+        Err(_) => Err(rusqlite::Error::InvalidPath(copy)),
+    };
+    // What is open stays readable without its name.
+    let _ = std::fs::remove_dir_all(&directory);
+    connection
 }
 
 fn connect(file: &Path) -> rusqlite::Result<Connection> {

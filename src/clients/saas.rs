@@ -1,0 +1,455 @@
+//! The Administration API of Camunda's own cloud ("Camunda Management API" 1.3.3), as far as backups need it.
+//!
+//! Owns its paths, states and the leniency with which its answers are read: fields come and go without notice there,
+//! so that only what a backup cannot do without is demanded. Must not know tokens (`http`), nor when to ask again.
+
+use super::call::{Answer, Caller, DELETE, READ, START, segment};
+use super::error::{ClientError, ErrorKind};
+use super::probe::refused;
+use super::reading::{instant, text};
+use super::{Method, Part, Progress, Seen, SharedTransport};
+use crate::domain::{Component, Instant, SaasAddress, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One cluster of the provider's.
+#[derive(Clone)]
+pub struct Saas {
+    caller: Caller,
+    path: String,
+}
+
+/// What the provider says of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosted {
+    /// Its name in Console.
+    pub name: String,
+    /// What it runs, as `Camunda 8.6+gen2`.
+    pub generation: String,
+    /// The version in it, where one can be read.
+    pub version: Option<Version>,
+    /// `Healthy`, `Suspended`, `Updating`, ...: the list grows.
+    pub status: Option<String>,
+}
+
+impl Hosted {
+    /// What keeps the provider from taking a backup of it now; a status not known keeps it from nothing.
+    pub fn not_ready(&self) -> Option<&str> {
+        let waits = ["Creating", "Updating", "Resuming", "Suspended", "WaitingForInput", "Maintenance"];
+        self.status.as_deref().filter(|status| waits.iter().any(|known| known.eq_ignore_ascii_case(status)))
+    }
+}
+
+/// One backup in the provider's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosting {
+    /// By which it is deleted and restored.
+    pub uuid: String,
+    /// Its name in Console.
+    pub name: String,
+    /// When it was begun.
+    pub created: Option<Instant>,
+    /// `In progress`, `Failed`, `Complete`, `-`, or a word to come.
+    pub status: String,
+    /// The same of each component.
+    parts: Vec<(Component, String)>,
+}
+
+/// A schedule of the provider's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnSchedule {
+    /// Its name.
+    pub name: String,
+    /// Five cron fields, in UTC.
+    pub cron: String,
+}
+
+/// How far a restore is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restoring {
+    /// `PENDING`, `VALIDATING`, `IN_PROGRESS`, `COMPLETED`, `FAILED`, `ABORTED`, or a word to come.
+    pub state: String,
+    /// Why it failed, where it says so.
+    pub reason: Option<String>,
+}
+
+impl Restoring {
+    /// Whether it surely still goes on; a word not known keeps nobody from anything, because the provider refuses itself.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.state.as_str(), "PENDING" | "VALIDATING" | "IN_PROGRESS")
+    }
+}
+
+impl Saas {
+    /// The cluster at that address.
+    pub fn new(address: &SaasAddress, transport: SharedTransport) -> Self {
+        let path = format!("/clusters/{}", segment(&address.cluster_id));
+        Self { caller: Caller::new(Component::Saas.name(), &address.api, transport), path }
+    }
+
+    /// What the provider says of the cluster.
+    pub async fn cluster(&self) -> Result<Hosted, ClientError> {
+        let answer = self.caller.call(Method::Get, &self.path, None, READ).await?;
+        if answer.status() == 404 {
+            return Err(unknown_cluster(&answer));
+        }
+        let body = expect(&answer)?;
+        let generation = text(&body["generation"]["name"]).unwrap_or_default();
+        Ok(Hosted {
+            name: text(&body["name"]).unwrap_or_default(),
+            version: version_in(&generation),
+            generation,
+            status: text(&body["status"]["ready"]),
+        })
+    }
+
+    /// Every backup of the cluster, whoever asked for it: the list does not tell.
+    pub async fn list(&self) -> Result<Vec<Hosting>, ClientError> {
+        let answer = self.caller.call(Method::Get, &self.below("backups"), None, READ).await?;
+        if answer.status() == 404 {
+            return Err(unknown_cluster(&answer));
+        }
+        if answer.status() != 200 {
+            return Err(answer.failure());
+        }
+        answer.array()?.iter().map(|row| hosting(&answer, row)).collect()
+    }
+
+    /// Asks for a backup. Every 4xx is a refusal, whatever it is for: that the limit is reached has no documented answer.
+    pub async fn start(&self) -> Result<Hosting, ClientError> {
+        let answer = self.caller.call(Method::Post, &self.below("backups"), None, START).await?;
+        match answer.status() {
+            200..300 => hosting(&answer, &answer.object()?),
+            404 => Err(unknown_cluster(&answer)),
+            409 => {
+                Err(answer.error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), None)))
+            }
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// Looks at one backup; there is no call for one alone.
+    pub async fn see(&self, uuid: &str) -> Result<Seen, ClientError> {
+        let listed = self.list().await?;
+        Ok(listed.iter().find(|backup| backup.uuid == uuid).map_or(Seen::Absent, Hosting::seen))
+    }
+
+    /// Asks for deletion.
+    pub async fn delete(&self, uuid: &str) -> Result<(), ClientError> {
+        let answer = self.caller.call(Method::Delete, &self.one(uuid), None, DELETE).await?;
+        match answer.status() {
+            // The list tells whether it is gone.
+            200..300 | 404 => Ok(()),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    /// The schedule by which the provider takes backups itself, if there is one.
+    pub async fn schedule(&self) -> Result<Option<OwnSchedule>, ClientError> {
+        let answer = self.caller.call(Method::Get, &self.below("backups/schedule"), None, READ).await?;
+        if matches!(answer.status(), 404 | 405) {
+            return Ok(None);
+        }
+        let body = expect(&answer)?;
+        let name = text(&body["name"]).unwrap_or_default();
+        Ok(text(&body["schedule"]).map(|cron| OwnSchedule { name, cron }))
+    }
+
+    /// Asks the provider to bring the cluster back to that backup.
+    pub async fn restore(&self, uuid: &str) -> Result<Restoring, ClientError> {
+        let answer = self.caller.call(Method::Post, &self.restore_of(uuid), None, START).await?;
+        match answer.status() {
+            409 => {
+                Err(answer.error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), None)))
+            }
+            // What was taken up may be told without a body.
+            200..300 if answer.is_empty() => Ok(Restoring { state: "PENDING".to_owned(), reason: None }),
+            _ => restoring(&answer),
+        }
+    }
+
+    /// How far that restore is.
+    pub async fn restore_state(&self, uuid: &str) -> Result<Restoring, ClientError> {
+        restoring(&self.caller.call(Method::Get, &self.restore_of(uuid), None, READ).await?)
+    }
+
+    fn below(&self, path: &str) -> String {
+        format!("{}/{path}", self.path)
+    }
+
+    fn one(&self, uuid: &str) -> String {
+        self.below(&format!("backups/{}", segment(uuid)))
+    }
+
+    fn restore_of(&self, uuid: &str) -> String {
+        format!("{}/restore", self.one(uuid))
+    }
+}
+
+impl Hosting {
+    /// Whether the provider is still taking it.
+    pub fn in_progress(&self) -> bool {
+        self.status.eq_ignore_ascii_case("in progress")
+    }
+
+    /// The provider's word in ours.
+    pub fn seen(&self) -> Seen {
+        let parts = self.parts.iter().filter(|(_, status)| status != "-").map(|(component, status)| Part {
+            name: component.name().to_owned(),
+            state: status.to_ascii_uppercase(),
+            started_at: self.created,
+            ..Part::default()
+        });
+        let progress = Progress { parts: parts.collect() };
+        let unclear = |reason: String| Seen::Unclear { reason };
+        match self.status.to_ascii_lowercase().as_str() {
+            "in progress" => Seen::Running(progress),
+            "complete" | "completed" => match progress.parts.iter().find(|part| !part.is_done()) {
+                Some(part) => unclear(format!("saas says Complete, but its {} is {}", part.name, part.state)),
+                None => Seen::Completed(progress),
+            },
+            "failed" => {
+                let failed = progress.parts.iter().filter(|part| part.state == "FAILED");
+                let names: Vec<&str> = failed.map(|part| part.name.as_str()).collect();
+                let of = if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) };
+                let reason = format!("the provider says that its backup{of} failed: Console tells more");
+                Seen::Failed { reason, progress }
+            }
+            "-" | "" => unclear("saas says `-`, which is neither progress nor an end".to_owned()),
+            _ => unclear(format!("saas says {}, a state not known", self.status)),
+        }
+    }
+}
+
+fn unknown_cluster(answer: &Answer) -> ClientError {
+    let hint = "this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster";
+    answer.error(ErrorKind::Missing, answer.sentence(answer.complaint().as_deref(), Some(hint)))
+}
+
+fn hosting(answer: &Answer, row: &Value) -> Result<Hosting, ClientError> {
+    let status = |key: &str| text(&row[key]).unwrap_or_else(|| "-".to_owned());
+    let of = |(component, key)| (component, status(key));
+    Ok(Hosting {
+        uuid: text(&row["uuid"]).ok_or_else(|| answer.unknown_shape())?,
+        name: text(&row["name"]).unwrap_or_default(),
+        created: instant(&row["created"]),
+        status: status("status"),
+        parts: [
+            (Component::Zeebe, "zeebeStatus"),
+            (Component::Operate, "operateStatus"),
+            (Component::Tasklist, "tasklistStatus"),
+            (Component::Optimize, "optimizeStatus"),
+        ]
+        .map(of)
+        .into(),
+    })
+}
+
+fn restoring(answer: &Answer) -> Result<Restoring, ClientError> {
+    match answer.status() {
+        // The API differs between organizations, and not every one has it.
+        404 | 405 | 501 => {
+            let hint = "this backup cannot be restored by the API: see it in Console";
+            Err(answer.error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), Some(hint))))
+        }
+        200..300 => {
+            let body = answer.object()?;
+            let state = text(&body["state"]).or_else(|| text(&body["status"]));
+            let reason =
+                text(&body["reason"]).or_else(|| text(&body["message"])).or_else(|| text(&body["error"]));
+            Ok(Restoring { state: state.ok_or_else(|| answer.unknown_shape())?, reason })
+        }
+        _ => Err(answer.failure()),
+    }
+}
+
+fn expect(answer: &Answer) -> Result<Value, ClientError> {
+    if answer.status() == 200 { answer.object() } else { Err(answer.failure()) }
+}
+
+/// The first `8.x` or `8.x.y` in a generation's name.
+fn version_in(generation: &str) -> Option<Version> {
+    let words = generation.split(|c: char| !(c.is_ascii_digit() || c == '.'));
+    words.map(|word| word.trim_matches('.')).find_map(|word| word.parse().ok())
+}
+
+/// Why the provider takes no backups of a cluster of that generation; one without a number is left to its judgement.
+pub fn too_old(hosted: &Hosted) -> Option<ClientError> {
+    let version = hosted.version.as_ref()?;
+    let old = (version.major, version.minor, version.patch.unwrap_or(u32::MAX)) < (8, 2, 4);
+    old.then(|| {
+        let generation = &hosted.generation;
+        refused("saas", format!("the cluster runs {generation}, and the provider takes backups from 8.2.4 on: update it in Console"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canned::Canned;
+    use super::*;
+    use rstest::rstest;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const JSON: &str = "application/json";
+    const ID: &str = "5cd2e4e1-6a0c-4d2a-9a5a-1f2f3c4d5e6f";
+
+    fn saas(canned: &Arc<Canned>) -> Saas {
+        let address = SaasAddress {
+            api: "https://api.example".into(),
+            cluster_id: ID.into(),
+            min_interval: Duration::from_mins(15),
+            max_backups: 3,
+        };
+        Saas::new(&address, canned.shared())
+    }
+
+    fn row(uuid: &str, status: &str, optimize: &str) -> String {
+        format!(
+            r#"{{"uuid":"{uuid}","name":"manual 1","created":"2026-01-15T10:00:00.000Z","completed":"","status":"{status}","zeebeStatus":"{status}","tasklistStatus":"{status}","operateStatus":"{status}","optimizeStatus":"{optimize}","generationName":"Camunda 8.6+gen2","somethingNew":{{"a":1}}}}"#
+        )
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_asked_for_without_a_body_and_seen_in_the_list() {
+        let canned = Canned::new();
+        canned.of_type(200, JSON, &row("u-1", "In progress", "-"));
+        canned.of_type(
+            200,
+            JSON,
+            &format!("[{},{}]", row("u-0", "Complete", "-"), row("u-1", "Complete", "-")),
+        );
+        canned.of_type(200, JSON, "[]");
+        let saas = saas(&canned);
+        let begun = saas.start().await.unwrap();
+        assert_eq!((begun.uuid.as_str(), begun.in_progress()), ("u-1", true));
+        let Seen::Completed(progress) = saas.see("u-1").await.unwrap() else { panic!("not complete") };
+        let names: Vec<&str> = progress.parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["zeebe", "operate", "tasklist"], "a component that says `-` is no part of it");
+        assert_eq!(progress.earliest_start(), Some("2026-01-15T10:00:00Z".parse().unwrap()));
+        assert_eq!(saas.see("u-1").await.unwrap(), Seen::Absent);
+        assert_eq!(
+            canned.asked(),
+            [
+                format!("POST https://api.example/clusters/{ID}/backups"),
+                format!("GET https://api.example/clusters/{ID}/backups"),
+                format!("GET https://api.example/clusters/{ID}/backups"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn the_words_of_the_provider_are_an_open_list() {
+        let canned = Canned::new();
+        let rows = [
+            row("a", "Failed", "-"),
+            row("b", "Shelved", "-"),
+            row("c", "-", "-"),
+            row("d", "Complete", "In progress"),
+        ];
+        for _ in 0..4 {
+            canned.of_type(200, JSON, &format!("[{}]", rows.join(",")));
+        }
+        let saas = saas(&canned);
+        let Seen::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
+        assert_eq!(
+            reason,
+            "the provider says that its backup of zeebe, operate, tasklist failed: Console tells more"
+        );
+        for (uuid, said) in [
+            ("b", "saas says Shelved, a state not known"),
+            ("c", "saas says `-`, which is neither progress nor an end"),
+            ("d", "saas says Complete, but its optimize is IN PROGRESS"),
+        ] {
+            assert_eq!(saas.see(uuid).await.unwrap(), Seen::Unclear { reason: said.into() });
+        }
+    }
+
+    #[tokio::test]
+    async fn fields_may_be_missing_but_not_the_uuid() {
+        let canned = Canned::new();
+        canned.of_type(200, JSON, r#"[{"uuid":"u-1","status":"Complete"}]"#).of_type(
+            200,
+            JSON,
+            r#"[{"status":"Complete"}]"#,
+        );
+        let saas = saas(&canned);
+        assert_eq!(saas.see("u-1").await.unwrap(), Seen::Completed(Progress::default()));
+        assert_eq!(
+            saas.list().await.unwrap_err().to_string(),
+            format!(
+                "saas answered GET /clusters/{ID}/backups with JSON of an unknown shape; check its address and version"
+            )
+        );
+    }
+
+    #[rstest]
+    #[case("Camunda 8.6+gen2", Some("8.6"), false)]
+    #[case("Zeebe 8.2.3", Some("8.2.3"), true)]
+    #[case("Zeebe 8.2.4", Some("8.2.4"), false)]
+    #[case("Zeebe 1.3.14", Some("1.3.14"), true)]
+    #[case("Camunda 9.1+gen7", Some("9.1"), false)]
+    #[case("Zeebe SNAPSHOT", None, false)]
+    #[tokio::test]
+    async fn a_generation_is_read_leniently_and_refused_when_too_old(
+        #[case] name: &str,
+        #[case] version: Option<&str>,
+        #[case] old: bool,
+    ) {
+        let canned = Canned::new();
+        canned.of_type(200, JSON, &format!(r#"{{"uuid":"{ID}","name":"orders","generation":{{"name":"{name}","uuid":"g"}},"status":{{"ready":"Healthy"}}}}"#));
+        let hosted = saas(&canned).cluster().await.unwrap();
+        assert_eq!(hosted.version.as_ref().map(ToString::to_string).as_deref(), version);
+        assert_eq!(hosted.not_ready(), None);
+        let error = too_old(&hosted).map(|error| error.to_string());
+        let expected = format!(
+            "the cluster runs {name}, and the provider takes backups from 8.2.4 on: update it in Console"
+        );
+        assert_eq!(error, old.then_some(expected));
+    }
+
+    #[tokio::test]
+    async fn refusals_name_what_to_change() {
+        let canned = Canned::new();
+        canned.of_type(404, JSON, r#"{"message":"Cluster not found"}"#);
+        canned.of_type(409, JSON, r#"{"message":"A restore is in progress"}"#);
+        canned.of_type(404, JSON, "");
+        let saas = saas(&canned);
+        let error = saas.start().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "saas answered 404 to POST /clusters/{ID}/backups: Cluster not found; this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster"
+            )
+        );
+        let error = saas.start().await.unwrap_err();
+        assert_eq!(
+            (error.kind.clone(), error.to_string()),
+            (
+                ErrorKind::Refused,
+                format!("saas answered 409 to POST /clusters/{ID}/backups: A restore is in progress")
+            )
+        );
+        assert_eq!(saas.schedule().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_restore_tells_how_far_it_is() {
+        let canned = Canned::new();
+        canned.of_type(200, JSON, r#"{"state":"VALIDATING"}"#).of_type(202, "", "").of_type(
+            501,
+            JSON,
+            r#"{"message":"not available"}"#,
+        );
+        let saas = saas(&canned);
+        assert_eq!(saas.restore_state("u 1").await.unwrap().state, "VALIDATING");
+        assert_eq!(saas.restore("u-1").await.unwrap().state, "PENDING");
+        assert_eq!(
+            saas.restore("u-1").await.unwrap_err().to_string(),
+            format!(
+                "saas answered 501 to POST /clusters/{ID}/backups/u-1/restore: not available; this backup cannot be restored by the API: see it in Console"
+            )
+        );
+        assert_eq!(canned.asked()[0], format!("GET https://api.example/clusters/{ID}/backups/u%201/restore"));
+    }
+}

@@ -1,0 +1,199 @@
+//! `[clusters.*.saas]`: a cluster of Camunda's own cloud, and whether schedules fit what the provider allows.
+//!
+//! Must not repeat the value of a key that names a credential before it is known to be a name.
+
+use super::access::{CREDENTIAL, readable_on_the_way};
+use super::url::Kind;
+use super::{Checker, YEAR, in_words, quoted, spans};
+use crate::config::raw::{At, Limits, Raw, Saas};
+use crate::config::{ClusterConfig, Diagnostic, ScheduleConfig};
+use crate::domain::{Access, Addresses, Component, Instant, Login, Oauth, SaasAddress};
+use crate::schedule::next::next_after;
+use chrono::TimeDelta;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+const API: &str = "https://api.cloud.camunda.io";
+const TOKEN_URL: &str = "https://login.cloud.camunda.io/oauth/token";
+const AUDIENCE: &str = "api.cloud.camunda.io";
+/// What the provider's documents say today; they have said five hours and one hour before.
+const MIN_INTERVAL: Duration = Duration::from_mins(15);
+const MAX_BACKUPS: u32 = 3;
+/// Occurrences of one schedule that are looked at.
+const LOOKED_AT: usize = 400;
+/// The same of all schedules of a cluster together.
+const LOOKED_AT_TOGETHER: usize = 20_000;
+/// How far ahead.
+const AHEAD: TimeDelta = TimeDelta::days(35);
+
+impl Checker<'_> {
+    /// The addresses of `[clusters.NAME.saas]`; `path` is that of the cluster.
+    pub(super) fn saas(&mut self, at: &At<Saas>, limits: &Limits, path: &str) -> Option<Addresses> {
+        let raw = at.value();
+        let before = self.errors();
+        if let Some(budget) = &limits.pause_budget {
+            let message = format!(
+                "`{path}.limits.pause_budget` has no meaning here: the provider pauses what it must itself"
+            );
+            self.warning(budget.span(), message, "remove it");
+        }
+        if let Some(least) = &limits.min_free_disk {
+            let message = format!(
+                "`{path}.limits.min_free_disk` has no meaning here: the provider looks after the brokers' disks itself"
+            );
+            self.warning(least.span(), message, "remove it");
+        }
+        let path = format!("{path}.saas");
+        for (key, written, help) in [
+            ("cluster_id", &raw.cluster_id, "write the cluster's UUID, as Console shows it"),
+            (
+                "client_id",
+                &raw.client_id,
+                "write the id of an Administration API client with the permission for backups",
+            ),
+            ("client_secret", &raw.client_secret, CREDENTIAL),
+        ] {
+            if written.is_none() {
+                self.missing(&format!("{path}.{key}"), at.span(), "", help);
+            }
+        }
+        let cluster_id = raw.cluster_id.as_ref().and_then(|at| self.cluster_id(at, &path));
+        let what = "what Console shows";
+        let client_id =
+            raw.client_id.as_ref().and_then(|at| self.text(at, &format!("{path}.client_id"), what));
+        let secret = self.credential(raw.client_secret.as_ref(), &format!("{path}.client_secret"));
+        let audience = match &raw.audience {
+            Some(at) => self.text(at, &format!("{path}.audience"), what),
+            None => Some(AUDIENCE.to_owned()),
+        };
+        let mut url = |at: Option<&At<String>>, key: &str, kind, default: &str| match at {
+            None => Some(default.to_owned()),
+            Some(at) => {
+                let url = self.url(at, &format!("{path}.{key}"), kind)?;
+                if readable_on_the_way(&url) {
+                    let message =
+                        format!("`{path}.{key}` sends credentials over http, where others may read them");
+                    self.warning(at.span(), message, "write an https URL");
+                }
+                Some(url)
+            }
+        };
+        let api = url(raw.api.as_ref(), "api", Kind::Administration, API);
+        let token_url = url(raw.token_url.as_ref(), "token_url", Kind::Token, TOKEN_URL);
+        let min_interval = self.duration(
+            raw.min_interval.as_ref(),
+            &format!("{path}.min_interval"),
+            MIN_INTERVAL,
+            Duration::from_secs(1)..=YEAR,
+        );
+        let max_backups = self.number(
+            raw.max_backups.as_ref(),
+            &format!("{path}.max_backups"),
+            MAX_BACKUPS.into(),
+            1..=1000,
+        );
+        let ca = raw.ca.as_ref().and_then(|at| self.ca(at, &format!("{path}.ca")));
+        let proxy = raw.proxy.as_ref().and_then(|at| self.proxy(at, &format!("{path}.proxy")));
+        if self.errors() > before {
+            return None;
+        }
+        let login = Login::Oauth(Oauth {
+            token_url: token_url?,
+            client_id: client_id?,
+            client_secret: secret?.0,
+            audience,
+            scope: None,
+            json: true,
+        });
+        let access = Access { login, ca, identity: None, proxy };
+        let max_backups = u32::try_from(max_backups).unwrap_or(MAX_BACKUPS);
+        Some(Addresses {
+            saas: Some(SaasAddress { api: api?, cluster_id: cluster_id?, min_interval, max_backups }),
+            access: BTreeMap::from([(Component::Saas.name().to_owned(), access)]),
+            ..Addresses::default()
+        })
+    }
+
+    fn cluster_id(&mut self, at: &At<String>, path: &str) -> Option<String> {
+        let text = at.value().trim();
+        let parsed = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+        if parsed.is_none() {
+            let message =
+                format!("`{path}.cluster_id` is {}, which is not the UUID of a cluster", quoted(text));
+            let help = "write what Console shows as the cluster's id: 36 characters, as in 5cd2e4e1-6a0c-4d2a-9a5a-1f2f3c4d5e6f";
+            self.error(at.span(), message, help);
+        }
+        parsed.map(|uuid| uuid.to_string())
+    }
+
+    /// Schedules ask for no more than the provider takes, and expect no more than it keeps.
+    pub(super) fn provider_limits(
+        &mut self,
+        raw: &Raw,
+        clusters: &BTreeMap<String, ClusterConfig>,
+        schedules: &BTreeMap<String, ScheduleConfig>,
+    ) {
+        let places = spans(&raw.schedules);
+        for cluster in clusters.values() {
+            let Some(saas) = &cluster.addresses.saas else { continue };
+            let ours =
+                |schedule: &&ScheduleConfig| schedule.enabled && schedule.clusters.contains(&cluster.name);
+            let schedules: Vec<&ScheduleConfig> = schedules.values().filter(ours).collect();
+            if let Some((at, gap, which)) = closest(&schedules, saas.min_interval, self.env.now) {
+                let message = format!(
+                    "backups of {} are due {} apart, as on {} (UTC), and the provider takes one in {}",
+                    quoted(&cluster.name),
+                    in_words(gap.to_std().unwrap_or_default()),
+                    at.format("%Y-%m-%d at %H:%M"),
+                    in_words(saas.min_interval),
+                );
+                let mut diagnostic = Diagnostic::error(message)
+                    .help("make them rarer or due at the same time, which one backup serves; where the provider takes more, say so by `min_interval`");
+                for name in which {
+                    let place = places.get(name.as_str()).cloned().unwrap_or_default();
+                    diagnostic = diagnostic.at_place(self.label(place, ""));
+                }
+                self.found.push(diagnostic);
+            }
+            for schedule in schedules.iter().filter(|schedule| schedule.keep.successful > saas.max_backups) {
+                let message = format!(
+                    "schedule {} keeps {} backups, and of {} the provider keeps {}",
+                    quoted(&schedule.name),
+                    schedule.keep.successful,
+                    quoted(&cluster.name),
+                    saas.max_backups,
+                );
+                let place = places.get(schedule.name.as_str()).cloned().unwrap_or_default();
+                let help = "it prunes on its own, and nothing here can keep it from that; where it keeps more, say so by `max_backups`";
+                self.warning(place, message, help);
+            }
+        }
+    }
+}
+
+/// Two occurrences of a cluster that are closer than the provider allows, and the schedules they are of. Those at the
+/// same instant are one backup.
+fn closest(
+    schedules: &[&ScheduleConfig],
+    allowed: Duration,
+    now: Instant,
+) -> Option<(Instant, TimeDelta, Vec<String>)> {
+    let allowed = TimeDelta::from_std(allowed).unwrap_or(TimeDelta::MAX);
+    let mut due: BTreeMap<Instant, &str> = BTreeMap::new();
+    for schedule in schedules {
+        if due.len() >= LOOKED_AT_TOGETHER {
+            break;
+        }
+        let next = |from| next_after(&schedule.timing, schedule.timezone, from);
+        let all = std::iter::successors(next(now), |due| next(*due)).take(LOOKED_AT);
+        all.take_while(|due| *due < now + AHEAD).for_each(|at| {
+            due.entry(at).or_insert(&schedule.name);
+        });
+    }
+    let pairs = due.iter().zip(due.iter().skip(1));
+    let (first, second) = pairs.filter(|(a, b)| *b.0 - *a.0 < allowed).min_by_key(|(a, b)| *b.0 - *a.0)?;
+    let mut names = vec![(*first.1).to_owned(), (*second.1).to_owned()];
+    names.dedup();
+    Some((*first.0, *second.0 - *first.0, names))
+}

@@ -1,0 +1,166 @@
+//! What is said each minute while exporting is paused for long: whose pause it is, and since when.
+//!
+//! Owns when a pause is worth a word. Must not resume anything.
+
+use crate::api::LiveCluster;
+use crate::domain::{Instant, RunId};
+use crate::store::Debt;
+use std::collections::BTreeMap;
+
+/// A pause of a minute is none of the short ones any more.
+const LONG: i64 = 60;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reminder {
+    cluster: String,
+    /// `us`, `other`, or `unknown` where partitions differ and nobody of ours has paused them.
+    owner: &'static str,
+    seconds: i64,
+    run_id: Option<RunId>,
+    attempts: Option<u32>,
+    reason: Option<String>,
+}
+
+/// Everything that is paused for long: by our debts, and on configured clusters by what was last seen there. Where the
+/// debts cannot be read, what was seen is all there is.
+pub(super) fn reminders(
+    debts: Option<&[Debt]>,
+    looks: &BTreeMap<String, LiveCluster>,
+    configured: impl Fn(&str) -> bool,
+    now: Instant,
+) -> Vec<Reminder> {
+    let unread = debts.is_none();
+    let debts = debts.unwrap_or_default();
+    // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
+    let runs = |debt: &&Debt| {
+        looks.get(&debt.cluster).is_some_and(|look| {
+            look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
+        }) && debt.resume_intended_at.is_some()
+    };
+    let ours = debts.iter().filter(|debt| !runs(debt)).map(|debt| Reminder {
+        cluster: debt.cluster.clone(),
+        owner: "us",
+        seconds: (now - debt.intended_at).num_seconds(),
+        run_id: Some(debt.run_id),
+        attempts: Some(debt.attempts),
+        reason: debt.last_error.clone(),
+    });
+    let owing = |name: &str| debts.iter().any(|debt| debt.cluster == name);
+    let others = looks.iter().filter(|(name, _)| configured(name) && !owing(name)).filter_map(|(name, look)| {
+        let (owner, reason) = match look.exporting.as_str() {
+            "paused_by_other" => ("other", "whoever paused exporting must resume it: we owe no resume"),
+            "paused_by_us" if unread => ("us", "its debt cannot be read: see whether the state file can be"),
+            "mixed" => ("unknown", "the partitions do not export alike, and no pause of ours is open: see who paused some of them, and whether each has a leader"),
+            _ => return None,
+        };
+        Some(Reminder {
+            cluster: name.clone(),
+            owner,
+            seconds: (now - look.exporting_since?).num_seconds(),
+            run_id: None,
+            attempts: None,
+            reason: Some(reason.to_owned()),
+        })
+    });
+    ours.chain(others).filter(|reminder| reminder.seconds >= LONG).collect()
+}
+
+impl Reminder {
+    /// Into the log.
+    pub(super) fn say(&self) {
+        let Self { cluster, owner, seconds, run_id, attempts, reason } = self;
+        tracing::error!(
+            event = "exporting.still_paused",
+            cluster,
+            run_id = run_id.map(tracing::field::display),
+            owner,
+            seconds,
+            attempts,
+            reason
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Addresses;
+    use chrono::TimeDelta;
+    use rstest::rstest;
+
+    fn now() -> Instant {
+        "2026-11-23T10:00:00Z".parse().unwrap()
+    }
+
+    fn debt(seconds: i64) -> Debt {
+        Debt {
+            run_id: RunId::nil(),
+            cluster: "orders".into(),
+            addresses: Addresses::default(),
+            intended_at: now() - TimeDelta::seconds(seconds),
+            intended_since_boot_ms: None,
+            resume_intended_at: None,
+            attempts: 7,
+            last_error: Some("nobody listens".into()),
+            paid_at: None,
+            forgiven: None,
+        }
+    }
+
+    fn looks(exporting: &str, seconds: i64) -> BTreeMap<String, LiveCluster> {
+        let exporting_since = Some(now() - TimeDelta::seconds(seconds));
+        let look = LiveCluster { exporting: exporting.into(), exporting_since, ..LiveCluster::default() };
+        [("orders".to_owned(), look)].into()
+    }
+
+    fn told(debts: &[Debt], looks: &BTreeMap<String, LiveCluster>) -> Vec<(&'static str, i64, Option<u32>)> {
+        let all = reminders(Some(debts), looks, |name| name == "orders", now());
+        all.iter().map(|reminder| (reminder.owner, reminder.seconds, reminder.attempts)).collect()
+    }
+
+    #[rstest]
+    #[case::a_foreign_pause("paused_by_other", 600, &[("other", 600, None)])]
+    #[case::half_a_pause("mixed", 600, &[("unknown", 600, None)])]
+    #[case::a_short_one("paused_by_other", 59, &[])]
+    #[case::none("running", 600, &[])]
+    #[case::nobody_can_tell("unknown", 600, &[])]
+    fn a_pause_that_is_not_ours_is_told_with_since_when(
+        #[case] exporting: &str,
+        #[case] seconds: i64,
+        #[case] expected: &[(&'static str, i64, Option<u32>)],
+    ) {
+        assert_eq!(told(&[], &looks(exporting, seconds)), expected);
+    }
+
+    /// The look is from before the pause, or from inside it: a debt is ours whatever was seen.
+    #[test]
+    fn a_debt_is_told_once_and_as_ours() {
+        assert_eq!(told(&[debt(61)], &looks("paused_by_other", 600)), [("us", 61, Some(7))]);
+        assert_eq!(told(&[debt(59)], &looks("mixed", 600)), []);
+    }
+
+    /// The server confirmed the resume, and a full disk keeps that from being written down.
+    #[test]
+    fn a_debt_whose_cluster_was_seen_to_export_since_is_no_pause() {
+        let mut debt = debt(600);
+        let mut looks = looks("running", 300);
+        looks.get_mut("orders").unwrap().exporting_checked_at = Some(now());
+        assert_eq!(told(std::slice::from_ref(&debt), &looks).len(), 1, "no resume was sent yet");
+        debt.resume_intended_at = Some(now() - TimeDelta::seconds(20));
+        assert_eq!(told(&[debt], &looks), []);
+    }
+
+    #[test]
+    fn where_the_debts_cannot_be_read_what_was_seen_is_told() {
+        let all = reminders(None, &looks("paused_by_us", 600), |_| true, now());
+        assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
+    }
+
+    #[test]
+    fn a_cluster_that_left_the_configuration_is_told_of_only_while_it_is_owed() {
+        let gone =
+            |debts: &[Debt]| reminders(Some(debts), &looks("paused_by_other", 600), |_| false, now()).len();
+        assert_eq!((gone(&[]), gone(&[debt(61)])), (0, 1));
+    }
+}

@@ -1,0 +1,75 @@
+//! Whether a cluster is calm enough to begin: what would make the pause long, or the backup fail, and may be over soon.
+//!
+//! Only judges what was seen, and looks for running snapshots. Must not wait: the queue does.
+
+use super::executor::StepError;
+use crate::clients::{Capabilities, Exporters, Search};
+use crate::journal::FailureClass;
+
+/// Words of `streamProcessorPhase` with which no command is processed.
+const UNPROCESSED: [&str; 4] = ["PAUSED", "FAILED", "INITIAL", "REPLAY"];
+
+/// Another snapshot makes ours slow, and so the pause long; one of a backup is somebody else's, or left by a failed run.
+pub(super) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
+    // What cannot be told, as by an engine that shows them to nobody, keeps no backup from being taken.
+    let running = search.running_snapshots().await.unwrap_or_default();
+    match running.first() {
+        None => Ok(()),
+        Some(name) => Err(StepError::not_calm(
+            FailureClass::Component,
+            format!(
+                "the search engine is taking snapshot {name}, and only one backup may be under way: wait for its end"
+            ),
+        )),
+    }
+}
+
+/// Of a partition without a leader nobody can take a backup.
+pub(super) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
+    let without = capabilities.leaderless.as_deref().unwrap_or_default();
+    if without.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = without.iter().map(ToString::to_string).collect();
+    Err(StepError::not_calm(
+        FailureClass::Unreachable,
+        format!("partition {} has no healthy leader: see the brokers' logs", names.join(", ")),
+    ))
+}
+
+/// A backup from the middle of a change fits neither the cluster before nor the one after it; from 8.8 on brokers
+/// refuse it while partitions are added.
+pub(super) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {
+    match &capabilities.change {
+        None => Ok(()),
+        Some(change) => Err(StepError::not_calm(
+            FailureClass::Component,
+            format!(
+                "the cluster is being scaled or changed, {change} is under way: wait for its end, or cancel it"
+            ),
+        )),
+    }
+}
+
+/// A backup is a command to each partition: where none is processed it never ends, and exporting would stay paused
+/// beside a broker whose disk may be full.
+pub(super) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
+    match unprocessed(exporters) {
+        None => Ok(()),
+        Some(what) => Err(StepError::not_calm(
+            FailureClass::Component,
+            format!("{what}: see whether its broker's disk is full, or who paused processing"),
+        )),
+    }
+}
+
+/// The first partition that processes nothing, in half a sentence.
+pub(super) fn unprocessed(exporters: &Exporters) -> Option<String> {
+    exporters.partitions.iter().filter(|(_, row)| row.is_leader()).find_map(|(partition, row)| {
+        let phase = row.processing.as_deref()?;
+        let stands = UNPROCESSED.iter().any(|word| phase.eq_ignore_ascii_case(word));
+        stands.then(|| {
+            format!("partition {partition} processes nothing ({phase}), so that no backup of it would end")
+        })
+    })
+}

@@ -1,0 +1,84 @@
+//! What the provider shows of a cluster it runs before a backup.
+
+use super::Check;
+use crate::clients::saas::too_old;
+use crate::clients::{ClientError, ErrorKind, Saas};
+use crate::domain::{Instant, SaasAddress, instant_text};
+use chrono::TimeDelta;
+
+const HELP: &str = "`api`, `cluster_id` and the client stand under `saas` of this cluster in the config";
+
+pub(super) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> Vec<Check> {
+    let hosted = match saas.cluster().await {
+        Ok(hosted) => hosted,
+        // It answers nothing else either.
+        Err(error) => return vec![unanswered("saas", &error)],
+    };
+    let running = format!("cluster {} runs {}", hosted.name, hosted.generation);
+    let mut checks = vec![match (too_old(&hosted), hosted.not_ready()) {
+        (Some(error), _) => Check::bad("saas", error.to_string(), "update the cluster in Console"),
+        (None, Some(status)) => Check::bad(
+            "saas",
+            format!("{running}, and the provider says that it is {status}"),
+            "see Console: a backup is taken when it is Healthy",
+        ),
+        (None, None) => {
+            let status = hosted.status.as_deref().unwrap_or("of unknown health");
+            Check::good("saas", format!("{running} and is {status}"))
+        }
+    }];
+    checks.push(backups(saas, address, now).await);
+    checks.push(match saas.schedule().await {
+        Ok(None) => Check::good("provider_schedule", "the provider takes no backups by a schedule of its own"),
+        Ok(Some(own)) => Check::good(
+            "provider_schedule",
+            format!(
+                "the provider takes backups by its own schedule {} as well: `{}` in UTC; keep ours apart from it",
+                own.name, own.cron
+            ),
+        ),
+        Err(error) => {
+            Check::good("provider_schedule", format!("the provider's own schedule could not be read: {error}"))
+        }
+    });
+    checks
+}
+
+fn unanswered(check: &'static str, error: &ClientError) -> Check {
+    match error.kind {
+        ErrorKind::Lost => Check::of_error(check, error, HELP),
+        // Nobody here can start it.
+        ErrorKind::NotSent => {
+            Check::bad(check, error.to_string(), format!("let this machine connect to it: {HELP}"))
+        }
+        // There is no `access` of a cluster there.
+        _ => Check::bad(check, error.to_string(), HELP),
+    }
+}
+
+/// The list can be read, nothing is under way, and when the limit lets the next one through.
+async fn backups(saas: &Saas, address: &SaasAddress, now: Instant) -> Check {
+    let listed = match saas.list().await {
+        Ok(listed) => listed,
+        Err(error) => return unanswered("backups", &error),
+    };
+    if let Some(running) = listed.iter().find(|backup| backup.in_progress()) {
+        return Check::bad(
+            "backups",
+            format!("the provider is taking backup {} ({})", running.name, running.uuid),
+            "wait for its end: only one backup may be under way",
+        );
+    }
+    let interval = humantime::format_duration(address.min_interval);
+    let kept = format!(
+        "{} backups are listed; the provider keeps {} and takes one in {interval}",
+        listed.len(),
+        address.max_backups
+    );
+    let newest = listed.iter().filter_map(|backup| backup.created).max();
+    let next = newest.map(|at| at + TimeDelta::from_std(address.min_interval).unwrap_or_default());
+    match next.filter(|next| *next > now) {
+        Some(next) => Check::good("backups", format!("{kept}: the next may be from {}", instant_text(next))),
+        None => Check::good("backups", kept),
+    }
+}

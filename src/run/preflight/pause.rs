@@ -1,0 +1,41 @@
+//! What a pause would cost: how long the last ones were, and the room on the brokers' disks, whose logs grow meanwhile.
+//!
+//! Only looks.
+
+use super::Check;
+use crate::clients::Zeebe;
+use crate::domain::Limits;
+use crate::run::forecast::Forecast;
+use crate::run::room::{has, lacking, tightest, untold};
+
+pub(super) async fn checks(zeebe: &Zeebe, limits: Limits, forecast: &Forecast, brokers: usize) -> Vec<Check> {
+    let rooms = zeebe.rooms().await;
+    let mut checks: Vec<Check> = pause(limits, forecast).into_iter().collect();
+    let Some(least) = limits.min_free_disk else {
+        // Nobody asked: what is told is shown.
+        let told = rooms.told.iter().min_by_key(|room| room.free);
+        checks.extend(told.map(|room| Check::good("broker_disk", has(room))));
+        return checks;
+    };
+    let room = tightest(&rooms.told, least);
+    checks.push(if let Some(what) = room.and_then(|room| lacking(room, least)) {
+        Check::bad("broker_disk", what, "make room there, or write a smaller limits.min_free_disk")
+    } else if let Some(error) = rooms.errors.first() {
+        Check::of_error("broker_disk", error, "`zeebe` and `brokers` are the brokers' management URLs")
+    } else if let Some(what) = untold(&rooms, brokers) {
+        Check::bad("broker_disk", what, "without it `pause_budget` alone bounds the pause")
+    } else {
+        let told = room.map(has).unwrap_or_default();
+        Check::good("broker_disk", format!("{told}, and limits.min_free_disk is {least}"))
+    });
+    checks
+}
+
+/// Nothing where there were no pauses.
+fn pause(limits: Limits, forecast: &Forecast) -> Option<Check> {
+    if let Some(why) = forecast.hopeless(limits.pause_budget) {
+        return Some(Check::bad("pause", why, "write a longer pause_budget, or see what made them so long"));
+    }
+    let budget = humantime::format_duration(limits.pause_budget);
+    Some(Check::good("pause", format!("{}; the pause_budget is {budget}", forecast.in_words()?)))
+}

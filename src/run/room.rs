@@ -1,0 +1,144 @@
+//! Room on the brokers' disks: their logs grow while exporting is paused.
+//!
+//! Owns `limits.min_free_disk`, before the pause and inside it. Must not resume: that a run has to end is all it says.
+
+use super::executor::{Execution, StepError};
+use super::forecast::{DISK, Forecast};
+use super::prepare::refused;
+use crate::clients::{Room, Rooms, Zeebe};
+use crate::clock::Clock;
+use crate::domain::{LeastRoom, bytes_text};
+use crate::journal::FailureClass;
+use crate::lock::lock;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long to try to read them before the pause.
+const LOOK: Duration = Duration::from_secs(20);
+/// How often the disks are looked at inside the pause.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Refuses to pause where too little room is left, or would be left after a pause like the last ones, or where some of
+/// so many brokers do not tell; else tells the tightest disk.
+pub(super) async fn enough(
+    zeebe: &Zeebe,
+    clock: &dyn Clock,
+    least: LeastRoom,
+    forecast: &Forecast,
+    brokers: usize,
+) -> Result<Room, StepError> {
+    let began = clock.monotonic();
+    let rooms = loop {
+        let rooms = zeebe.rooms().await;
+        if rooms.errors.is_empty() || clock.monotonic().saturating_sub(began) >= LOOK {
+            break rooms;
+        }
+        clock.sleep(Duration::from_millis(500)).await;
+    };
+    let not_calm = |reason: String| Err(StepError::not_calm(FailureClass::Disk, reason));
+    let room = tightest(&rooms.told, least);
+    if let Some(what) = room.and_then(|room| lacking(room, least)) {
+        return not_calm(format!(
+            "{what}: exporting is not paused, because the log grows meanwhile; make room there"
+        ));
+    }
+    if let Some(error) = rooms.errors.first() {
+        let what = "limits.min_free_disk is set, and the room on the brokers' disks could not be read";
+        return Err(StepError { passing: true, ..refused(what, error) });
+    }
+    if let Some(what) = untold(&rooms, brokers) {
+        return not_calm(what);
+    }
+    let Some(room) = room else { return not_calm(NOBODY.to_owned()) };
+    let (growth, left) = (forecast.growth(), room.free.saturating_sub(forecast.growth()));
+    if left < least.of(room.total) {
+        return not_calm(format!(
+            "{}, and a pause like the last ones would take {} of it, so that less than limits.min_free_disk, {least}, would be left: exporting is not paused; make room there",
+            has(room),
+            bytes_text(growth)
+        ));
+    }
+    Ok(room.clone())
+}
+
+/// The sentence where no broker tells.
+const NOBODY: &str = "limits.min_free_disk is set, and no broker tells how much room its disk has: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
+
+/// The sentence where one of so many brokers does not tell; 0 where nobody knows how many there are.
+pub(super) fn untold(rooms: &Rooms, brokers: usize) -> Option<String> {
+    let told: BTreeSet<&str> = rooms.told.iter().map(|room| room.broker.as_str()).collect();
+    if told.is_empty() {
+        return Some(NOBODY.to_owned());
+    }
+    if let Some(silent) = rooms.silent.first() {
+        return Some(format!(
+            "limits.min_free_disk is set, and {silent} does not tell how much room its disk has: expose `prometheus` at its management port, or leave the limit out"
+        ));
+    }
+    (told.len() < brokers).then(|| {
+        format!(
+            "limits.min_free_disk is set, and only {} of {brokers} brokers tell how much room their disks have: list every broker's management port in `brokers`, or leave the limit out",
+            told.len()
+        )
+    })
+}
+
+/// `the disk of broker http://broker:9600 has 3 GiB left at /data`.
+pub(super) fn has(room: &Room) -> String {
+    format!("the disk of broker {} has {} left at {}", room.broker, bytes_text(room.free), room.path)
+}
+
+/// The disk that comes nearest to the limit.
+pub(super) fn tightest(rooms: &[Room], least: LeastRoom) -> Option<&Room> {
+    rooms.iter().min_by_key(|room| i128::from(room.free) - i128::from(least.of(room.total)))
+}
+
+/// What is said of a disk with too little room.
+pub(super) fn lacking(room: &Room, least: LeastRoom) -> Option<String> {
+    (room.free < least.of(room.total))
+        .then(|| format!("{}, less than limits.min_free_disk, {least}", has(room)))
+}
+
+/// Right before the pause: once more, because web apps may have taken hours since the run began. The certificate tells it.
+pub(super) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
+    let Some(least) = execution.spec.limits.min_free_disk else { return Ok(()) };
+    let clock = &execution.ground.clock;
+    let room = enough(&execution.clients.zeebe, &**clock, least, forecast, 0).await?;
+    execution.prove(DISK, json!({ "broker": room.broker, "path": room.path, "free_before": room.free }));
+    Ok(())
+}
+
+/// Returns when, while exporting is paused by us, a disk has too little room; never where no limit is set.
+pub(super) async fn exhausted(execution: &Execution) -> StepError {
+    let Some(least) = execution.spec.limits.min_free_disk else {
+        return futures::future::pending().await;
+    };
+    let clock = &execution.ground.clock;
+    loop {
+        clock.sleep(EVERY).await;
+        let Some(paused) = lock(&execution.pause_clock).as_ref().map(|pause| pause.elapsed(&**clock)) else {
+            continue;
+        };
+        let rooms = execution.clients.zeebe.rooms().await;
+        // The pause budget ends the run where disks can no longer be read.
+        rooms.errors.iter().for_each(|error| execution.remember(error));
+        let Some(room) = tightest(&rooms.told, least) else { continue };
+        if let Some(what) = lacking(room, least) {
+            let reason =
+                format!("{what}: the pause was ended, because the log grew meanwhile; make room there");
+            return StepError::new(FailureClass::Disk, reason);
+        }
+        remember(execution, room, paused);
+    }
+}
+
+/// What the disk lost inside the pause, for the next forecast.
+fn remember(execution: &Execution, room: &Room, paused: Duration) {
+    let mut disk = execution.proof()[DISK].clone();
+    if disk["broker"] == room.broker.as_str() && disk["path"] == room.path.as_str() {
+        disk["free_inside"] = room.free.into();
+        disk["after_seconds"] = paused.as_secs_f64().into();
+        execution.prove(DISK, disk);
+    }
+}

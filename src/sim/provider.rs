@@ -1,0 +1,198 @@
+//! The provider of a cluster in Camunda's cloud: what it takes, keeps and prunes, and how it brings a cluster back.
+//!
+//! Owns the provider's rules as its documents tell them: one backup in a while, the newest few kept, none while a
+//! restore goes on. How it does what it does nobody outside knows: a backup here is the whole cluster at an instant.
+
+use super::faults::What;
+use super::model::{Cluster, Timer};
+use super::world::{World, span};
+use crate::domain::Instant;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A token is good for a day.
+const TOKEN_LIFE: Duration = Duration::from_hours(24);
+/// Between two requests to the token endpoint.
+const TOKEN_GAP: Duration = Duration::from_secs(1);
+/// What the provider keeps, of the completed and of the failed.
+const KEPT: usize = 3;
+
+/// How far a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostedState {
+    /// Being taken.
+    InProgress,
+    /// It failed.
+    Failed,
+    /// It is there.
+    Complete,
+}
+
+impl HostedState {
+    /// The word on the wire.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::InProgress => "In progress",
+            Self::Failed => "Failed",
+            Self::Complete => "Complete",
+        }
+    }
+}
+
+/// One backup that the provider holds.
+#[derive(Clone, Debug)]
+pub struct Hosted {
+    /// By which it is asked for.
+    pub uuid: String,
+    /// Whether a user asked for it; the wire does not tell.
+    pub manual: bool,
+    /// When it was begun.
+    pub created: Instant,
+    /// When it ended.
+    pub completed: Option<Instant>,
+    /// How far it is.
+    pub state: HostedState,
+    fails: bool,
+    taken: Option<Box<World>>,
+}
+
+/// What the provider knows of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Provider {
+    /// Backups, oldest first.
+    pub backups: Vec<Hosted>,
+    /// Its own schedule, as it was put; it is shown and not followed.
+    pub schedule: Option<String>,
+    /// `Suspended` and the like, where it is not `Healthy`.
+    pub status: Option<&'static str>,
+    /// Restores by backup: their state.
+    pub restores: BTreeMap<String, &'static str>,
+    tokens: BTreeMap<String, Instant>,
+    token_asked: Option<Instant>,
+    /// Tokens that were given out.
+    pub tokens_given: u64,
+}
+
+/// Why the provider does not do what was asked. Texts are guesses: the documents have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ProviderRefusal {
+    /// Asked too often: come back after this time.
+    TooOften(Duration),
+    /// There is no such backup.
+    Unknown,
+    /// A restore goes on, or cannot.
+    Conflict(&'static str),
+}
+
+impl Cluster {
+    /// Begins a backup.
+    pub(super) fn provider_begins(
+        &mut self,
+        manual: bool,
+        struck: &[What],
+    ) -> Result<Hosted, ProviderRefusal> {
+        if self.restoring() {
+            return Err(ProviderRefusal::Conflict("A restore is in progress for this cluster"));
+        }
+        let every = self.config.timing.provider_interval;
+        let newest = self.provider.backups.iter().filter(|b| b.manual && manual).map(|b| b.created).max();
+        if let Some(since) = newest.map(|at| (self.now - at).to_std().unwrap_or_default())
+            && since < every
+        {
+            return Err(ProviderRefusal::TooOften(every.saturating_sub(since)));
+        }
+        let stall = struck.iter().find_map(|what| match what {
+            What::Stall(length) => Some(*length),
+            _ => None,
+        });
+        let hosted = Hosted {
+            uuid: self.random.uuid(),
+            manual,
+            created: self.now,
+            completed: None,
+            state: HostedState::InProgress,
+            fails: struck.contains(&What::Fail),
+            taken: None,
+        };
+        self.provider.backups.push(hosted.clone());
+        let takes = self.config.timing.provider_backup;
+        match stall {
+            Some(None) => {}
+            Some(Some(length)) => self.at(takes + length, Timer::ProviderEnds(hosted.uuid.clone())),
+            None => self.at(takes, Timer::ProviderEnds(hosted.uuid.clone())),
+        }
+        Ok(hosted)
+    }
+
+    /// A backup ends: the whole cluster as it is now.
+    pub(super) fn provider_ends(&mut self, uuid: &str) {
+        let (now, world) = (self.now, &self.world);
+        if let Some(backup) = self.provider.backups.iter_mut().find(|b| b.uuid == uuid) {
+            backup.completed = Some(now);
+            backup.state = if backup.fails { HostedState::Failed } else { HostedState::Complete };
+            backup.taken = (!backup.fails).then(|| Box::new(world.clone()));
+        }
+        for state in [HostedState::Complete, HostedState::Failed] {
+            let of = self.provider.backups.iter().filter(|b| b.state == state).count();
+            for _ in KEPT..of {
+                let oldest = self.provider.backups.iter().position(|b| b.state == state);
+                oldest.map(|at| self.provider.backups.remove(at));
+            }
+        }
+    }
+
+    /// Forgets a backup.
+    pub(super) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, ProviderRefusal> {
+        let at = self.provider.backups.iter().position(|b| b.uuid == uuid);
+        at.map(|at| self.provider.backups.remove(at)).ok_or(ProviderRefusal::Unknown)
+    }
+
+    /// Begins to bring the cluster back.
+    pub(super) fn provider_restores(&mut self, uuid: &str) -> Result<(), ProviderRefusal> {
+        let backup = self.provider.backups.iter().find(|b| b.uuid == uuid).ok_or(ProviderRefusal::Unknown)?;
+        if backup.taken.is_none() {
+            return Err(ProviderRefusal::Conflict("Only a completed backup can be restored"));
+        }
+        if self.restoring() {
+            return Err(ProviderRefusal::Conflict("A restore is in progress for this cluster"));
+        }
+        self.provider.restores.insert(uuid.to_owned(), "PENDING");
+        let step = self.config.timing.provider_backup / 4;
+        for (after, state) in [(1, "VALIDATING"), (2, "IN_PROGRESS"), (4, "COMPLETED")] {
+            self.at(step * after, Timer::ProviderRestores(uuid.to_owned(), state));
+        }
+        Ok(())
+    }
+
+    /// A restore is further.
+    pub(super) fn provider_restored(&mut self, uuid: &str, state: &'static str) {
+        self.provider.restores.insert(uuid.to_owned(), state);
+        let taken = self.provider.backups.iter().find(|b| b.uuid == uuid).and_then(|b| b.taken.clone());
+        if let (Some(world), "COMPLETED") = (taken, state) {
+            self.world = *world;
+        }
+    }
+
+    fn restoring(&self) -> bool {
+        self.provider.restores.values().any(|state| !matches!(*state, "COMPLETED" | "FAILED" | "ABORTED"))
+    }
+
+    /// A token, unless one was asked for a moment ago.
+    pub(super) fn provider_token(&mut self) -> Result<String, ProviderRefusal> {
+        let since = self.provider.token_asked.map(|at| (self.now - at).to_std().unwrap_or_default());
+        self.provider.token_asked = Some(self.now);
+        if let Some(since) = since.filter(|since| *since < TOKEN_GAP) {
+            return Err(ProviderRefusal::TooOften(TOKEN_GAP.saturating_sub(since)));
+        }
+        let token = format!("sim-{}", self.random.uuid());
+        self.provider.tokens.retain(|_, until| *until > self.now);
+        self.provider.tokens.insert(token.clone(), self.now + span(TOKEN_LIFE));
+        self.provider.tokens_given += 1;
+        Ok(token)
+    }
+
+    /// Whether that token was given out and is still good.
+    pub(super) fn provider_knows(&self, token: &str) -> bool {
+        self.provider.tokens.get(token).is_some_and(|until| *until > self.now)
+    }
+}

@@ -1,0 +1,177 @@
+//! Answers of the Administration API, and of the token endpoint before it.
+//!
+//! Owns its paths and bodies: statuses, fields and words as the published OpenAPI document has them. What it says to a
+//! request too many, and in what words it refuses, is documented nowhere: those are guesses.
+
+use super::config::{SAAS_CLIENT, SAAS_SECRET};
+use super::faults::What;
+use super::model::Cluster;
+use super::provider::{Hosted, ProviderRefusal};
+use super::wire::{Acted, IN_MEMORY, JSON, WireRequest, empty_answer, json_answer};
+use crate::clients::{Method, Response};
+use crate::domain::{Instant, instant_text};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+impl Cluster {
+    /// Answers a request below `/saas`.
+    pub(super) fn administration(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+        if rest == "/oauth/token" {
+            return self.token(request).into();
+        }
+        let token = request.authorization.as_deref().and_then(|header| header.strip_prefix("Bearer "));
+        if request.authorization.as_deref() != Some(IN_MEMORY)
+            && !token.is_some_and(|t| self.provider_knows(t))
+        {
+            return said(401, "Unauthorized").into();
+        }
+        let cluster = self.config.cluster_uuid();
+        let segments: Vec<&str> = rest.split('/').skip(1).collect();
+        if segments.first() != Some(&"clusters") {
+            return said(404, "Not Found").into();
+        }
+        if segments.len() == 1 {
+            return json_answer(200, JSON, &json!([self.cluster_body()])).into();
+        }
+        if segments.get(1) != Some(&cluster.as_str()) {
+            return said(404, "Cluster not found").into();
+        }
+        self.of_cluster(request, segments.get(2..).unwrap_or_default(), struck).into()
+    }
+
+    fn of_cluster(&mut self, request: &WireRequest, path: &[&str], struck: &[What]) -> Response {
+        match (request.method, path) {
+            (Method::Get, []) => json_answer(200, JSON, &self.cluster_body()),
+            (Method::Get, ["backups"]) => {
+                let all: Vec<Value> = self.provider.backups.iter().map(|b| self.hosted_body(b)).collect();
+                json_answer(200, JSON, &all.into())
+            }
+            (Method::Post, ["backups"]) => {
+                let begun = self.provider_begins(true, struck);
+                self.answer(begun)
+            }
+            (method, ["backups", "schedule"]) => self.schedule(method, request),
+            (Method::Delete, ["backups", uuid]) => {
+                let deleted = self.provider_deletes(uuid);
+                self.answer(deleted)
+            }
+            (Method::Post, ["backups", uuid, "restore"]) => match self.provider_restores(uuid) {
+                Ok(()) => json_answer(200, JSON, &json!({"state": "PENDING", "backupId": uuid})),
+                Err(refusal) => refused(&refusal),
+            },
+            (Method::Get, ["backups", uuid, "restore"]) => match self.provider.restores.get(*uuid) {
+                Some(state) => json_answer(200, JSON, &json!({"state": state, "backupId": uuid})),
+                None => said(404, "No restore of this backup"),
+            },
+            _ => said(404, "Not Found"),
+        }
+    }
+
+    fn schedule(&mut self, method: Method, request: &WireRequest) -> Response {
+        match method {
+            Method::Put => {
+                let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+                let cron = body["schedule"].as_str().filter(|cron| cron.split_whitespace().count() == 5);
+                let Some(cron) = cron else { return said(400, "Invalid cron expression") };
+                self.provider.schedule = Some(cron.to_owned());
+            }
+            Method::Delete => {
+                self.provider.schedule = None;
+                return empty_answer(204);
+            }
+            _ => {}
+        }
+        match &self.provider.schedule {
+            Some(cron) => json_answer(200, JSON, &json!({"name": "nightly", "schedule": cron})),
+            None => said(404, "No schedule"),
+        }
+    }
+
+    fn token(&mut self, request: &WireRequest) -> Response {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        // Every request counts, those that fail as well.
+        let token = self.provider_token();
+        if request.method != Method::Post || !request.is_json() || body["grant_type"] != "client_credentials"
+        {
+            return json_answer(400, JSON, &json!({"error": "invalid_request"}));
+        }
+        if body["client_id"] != SAAS_CLIENT || body["client_secret"] != SAAS_SECRET {
+            return json_answer(
+                401,
+                JSON,
+                &json!({"error": "access_denied", "error_description": "Unauthorized"}),
+            );
+        }
+        if body["audience"] != "api.cloud.camunda.io" {
+            return json_answer(
+                403,
+                JSON,
+                &json!({"error": "access_denied", "error_description": "Service not found"}),
+            );
+        }
+        match token {
+            Ok(token) => {
+                let body = json!({"access_token": token, "expires_in": 86400, "token_type": "Bearer"});
+                json_answer(200, JSON, &body)
+            }
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    fn answer(&self, done: Result<Hosted, ProviderRefusal>) -> Response {
+        match done {
+            Ok(backup) => json_answer(200, JSON, &self.hosted_body(&backup)),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    fn hosted_body(&self, backup: &Hosted) -> Value {
+        let status = backup.state.wire();
+        let time = |at: Option<Instant>| at.map(|at| instant_text(self.shown(at))).unwrap_or_default();
+        json!({
+            "uuid": backup.uuid,
+            "name": if backup.manual { "manual" } else { "scheduled" },
+            "created": time(Some(backup.created)),
+            "completed": time(backup.completed),
+            "status": status,
+            "zeebeStatus": status,
+            "operateStatus": status,
+            "tasklistStatus": status,
+            "optimizeStatus": if self.config.optimize { status } else { "-" },
+            "generationName": self.config.generation(),
+        })
+    }
+
+    fn cluster_body(&self) -> Value {
+        let status = self.provider.status.unwrap_or("Healthy");
+        json!({
+            "uuid": self.config.cluster_uuid(),
+            "name": self.config.name,
+            "ownerId": "sim",
+            "created": "2026-01-15T10:00:00.000Z",
+            "autoUpdate": false,
+            "planType": {"name": "Enterprise", "uuid": "sim-plan"},
+            "region": {"name": "Belgium, Europe (europe-west1)", "uuid": "sim-region"},
+            "generation": {"name": self.config.generation(), "uuid": "sim-generation"},
+            "channel": {"name": "Stable", "uuid": "sim-channel"},
+            "status": {"ready": status, "zeebeStatus": status, "operateStatus": status, "tasklistStatus": status},
+            "links": {},
+        })
+    }
+}
+
+fn said(status: u16, message: &str) -> Response {
+    json_answer(status, JSON, &json!({"message": message}))
+}
+
+fn refused(refusal: &ProviderRefusal) -> Response {
+    match refusal {
+        ProviderRefusal::TooOften(left) => {
+            // Whole seconds, and not one too few.
+            let left = Duration::from_secs(left.as_secs() + 1);
+            Response { retry_after: Some(left), ..said(429, "Too many requests") }
+        }
+        ProviderRefusal::Unknown => said(404, "Backup not found"),
+        ProviderRefusal::Conflict(message) => said(409, message),
+    }
+}

@@ -1,0 +1,158 @@
+//! The real binary and a cluster of Camunda's cloud: from the printed config to a backup, a restore and a deletion.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/process.rs"]
+mod process;
+
+use camunda_backupd::clock::SystemClock;
+use camunda_backupd::sim::config::SAAS_SECRET;
+use camunda_backupd::sim::{self, SharedCluster, Storage, Timing, locked};
+use process::{Place, Up, command, ends};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+struct Cloud {
+    cluster: SharedCluster,
+    config: PathBuf,
+    place: Place,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn cloud() -> Cloud {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = sim::Config {
+        storage: Storage::Saas,
+        timing: Timing::default().faster(60.0),
+        ..sim::Config::named("orders")
+    };
+    let clock = SystemClock::shared();
+    let cluster = sim::shared(sim::Cluster::new(config.clone(), clock.now()));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
+    let place = Place::new();
+    let credentials = place.path("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    let secret = credentials.join(SAAS_SECRET);
+    std::fs::write(&secret, SAAS_SECRET).unwrap();
+    std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let text = format!(
+        "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ncredentials_dir = '{}'\n[http]\nlisten = '127.0.0.1:0'\n\
+         [log]\nformat = 'json'\n{}[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
+        place.path("state").display(),
+        place.path("run").display(),
+        credentials.display(),
+        config.daemon_table(&base)
+    );
+    let file = place.path("config.toml");
+    std::fs::write(&file, text).unwrap();
+    Cloud { cluster, config: file, place, _runtime: runtime }
+}
+
+/// Exit code, standard output, standard error.
+fn says(config: &Path, words: &[&str]) -> (i32, String, String) {
+    let output = ends(command(config, words));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn an_operator_backs_up_restores_and_deletes() {
+    let cloud = cloud();
+    let (code, text, _) = says(&cloud.config, &["check", "--online"]);
+    assert_eq!((code, text.lines().next()), (0, Some("orders: a backup would work now")), "{text}");
+    let up = Up::new(&cloud.config);
+    let (code, text, error) = says(&cloud.config, &["backup", "orders", "--wait", "--json"]);
+    assert_eq!(code, 0, "{text} {error}");
+    let backup: Value = serde_json::from_str(&text).unwrap();
+    let id = backup["backup_id"].to_string();
+    assert_eq!(
+        (backup["state"].as_str(), &backup["components"]["saas"]["parts_done"]),
+        (Some("completed"), &3.into())
+    );
+
+    let (code, _, error) = says(&cloud.config, &["backup", "orders"]);
+    assert_eq!(code, 4);
+    assert!(error.starts_with("error: cluster orders cannot be backed up now: the provider takes one backup in 15s, and the last was asked for at "), "{error}");
+    for (words, code, sentence) in [
+        (
+            &["resume-exporting", "orders", "--yes"][..],
+            4,
+            "error: exporting of orders is the provider's business: nothing of ours pauses or resumes it",
+        ),
+        (
+            &["adopt", "orders"],
+            4,
+            "error: orders is run by the provider, which keeps its backups and tells nobody's apart: there is nothing to adopt, Console shows them all",
+        ),
+        (
+            &["restore", "orders", &id],
+            4,
+            "error: this needs a confirmation: say --yes where there is no terminal to ask on",
+        ),
+        (
+            &["restore", "orders", "7", "--yes"],
+            1,
+            "error: cluster orders has no backup 7 of ours: `list orders` shows them",
+        ),
+    ] {
+        assert_eq!(says(&cloud.config, words), (code, String::new(), sentence.to_owned()), "{words:?}");
+    }
+
+    let (code, text, _) = says(&cloud.config, &["restore", "orders", &id, "--yes"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        text,
+        format!(
+            "orders to backup {id}: the provider says PENDING; Console shows how far it is, `--wait` waits for its end"
+        )
+    );
+    up.event("restore.started");
+    let (code, _, error) = says(&cloud.config, &["restore", "orders", &id, "--yes"]);
+    assert_eq!(code, 4);
+    assert!(error.ends_with("A restore is in progress for this cluster"), "{error}");
+
+    // While the restore goes on nothing is deleted either.
+    let restoring = || locked(&cloud.cluster).provider.restores.values().any(|state| *state != "COMPLETED");
+    while restoring() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        locked(&cloud.cluster).advance(SystemClock::shared().now());
+    }
+    assert_eq!(says(&cloud.config, &["delete", "orders", &id, "--yes"]).0, 0);
+    up.event("backup.deleted");
+    assert!(locked(&cloud.cluster).provider.backups.is_empty());
+    assert_eq!(locked(&cloud.cluster).provider.tokens_given, 2, "one for the check, one for the daemon");
+    up.stop();
+    let state = std::fs::read(cloud.place.path("state").join("state.db")).unwrap();
+    assert!(!String::from_utf8_lossy(&state).contains("Bearer"), "no token is kept");
+}
+
+#[test]
+fn a_self_managed_cluster_is_not_restored_by_the_provider() {
+    let place = Place::new();
+    let config = place.good();
+    let up = Up::new(&config);
+    let (code, _, error) = says(&config, &["restore", "orders", "7", "--yes"]);
+    assert_eq!(code, 4);
+    assert_eq!(
+        error,
+        "error: cluster orders is self-managed and is brought back by hand: docs/restore.md says how, `show 7` names the parts"
+    );
+    up.stop();
+}
+
+#[test]
+fn a_cancelled_run_claims_no_resume_where_nothing_was_paused() {
+    let cloud = cloud();
+    let up = Up::new(&cloud.config);
+    assert_eq!(says(&cloud.config, &["backup", "orders"]).0, 0);
+    while locked(&cloud.cluster).provider.backups.is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let said = says(&cloud.config, &["cancel", "orders", "--why", "not now"]);
+    let sentence = "the run of orders is cancelled; what the provider has begun it ends itself, see Console";
+    assert_eq!(said, (0, sentence.to_owned(), String::new()));
+    up.stop();
+}

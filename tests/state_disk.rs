@@ -1,0 +1,197 @@
+//! The real binary when its state can no longer be written: before a pause, inside one, and when it starts.
+//!
+//! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges); a file system that is really full, or
+//! read-only, is in `tests/power_loss/run`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/process.rs"]
+mod process;
+
+use camunda_backupd::clock::SystemClock;
+use camunda_backupd::domain::BackupState;
+use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
+use camunda_backupd::store::BackupFilter;
+use camunda_backupd::store::sqlite::SqliteStore;
+use process::{Place, command, ends};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+struct Rig {
+    cluster: SharedCluster,
+    config: PathBuf,
+    place: Place,
+    child: Child,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// A daemon whose file size limit does not kill it: what goes beyond fails.
+fn serve(config: &PathBuf, place: &Place) -> Child {
+    let log = std::fs::File::options().append(true).create(true).open(place.path("log")).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_camunda-backupd")]);
+    shell.arg("--config").arg(config).arg("serve");
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+impl Rig {
+    fn new(every: u32) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mut timing = Timing::default().faster(2.0);
+        // Long enough to be met inside.
+        timing.backup = Duration::from_secs(1);
+        let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
+        let clock = SystemClock::shared();
+        let cluster = sim::shared(sim::Cluster::new(sim_config.clone(), clock.now()));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let table = sim_config.daemon_table(&format!("http://{}", listener.local_addr().unwrap()));
+        runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
+        let place = Place::new();
+        let text = format!(
+            "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ninstance = 'disk'\n[http]\nlisten = '127.0.0.1:0'\n\
+             [log]\nformat = 'json'\n{table}[schedules.often]\nclusters = ['orders']\ncron = '*/{every} * * * * *'\n",
+            place.path("state").display(),
+            place.path("run").display()
+        );
+        let config = place.path("config.toml");
+        std::fs::write(&config, text).unwrap();
+        let child = serve(&config, &place);
+        let rig = Self { cluster, config, place, child, runtime };
+        rig.until("the daemon comes up", || rig.status().0 != 3);
+        rig
+    }
+
+    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(60), "not within a minute: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.place.path("log")).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    fn status(&self) -> (i32, String) {
+        let output = ends(command(&self.config, &["status", "--json"]));
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn paused(&self) -> bool {
+        locked(&self.cluster).pauses.since.is_some()
+    }
+
+    fn asked(&self, endpoint: &str) -> u64 {
+        locked(&self.cluster).seen.get(endpoint).copied().unwrap_or(0)
+    }
+
+    fn disk(&self, works: bool) {
+        let limit = if works { "--fsize=unlimited:unlimited" } else { "--fsize=0:unlimited" };
+        let status = Command::new("prlimit").args(["--pid", &self.child.id().to_string(), limit]).status();
+        assert!(status.unwrap().success(), "prlimit is part of util-linux");
+    }
+
+    /// How many runs ended so, and that each one called completed restores whole.
+    fn ended(&self) -> (usize, usize) {
+        let backups = self.runtime.block_on(async {
+            let store = SqliteStore::open_without_lock(&self.place.path("state")).unwrap().unwrap();
+            store.backups(BackupFilter::default()).await.unwrap()
+        });
+        for backup in backups.iter().filter(|b| b.state == BackupState::Completed) {
+            let restored = locked(&self.cluster).restore(backup.run.backup_id.get());
+            assert!(restored.is_whole(), "backup {} is called completed: {restored:?}", backup.run.backup_id);
+        }
+        let count = |wanted| backups.iter().filter(|b| b.state == wanted).count();
+        (count(BackupState::Completed), count(BackupState::Failed))
+    }
+}
+
+/// The state of the check `store` in the body of `/health`.
+fn store_check(status: &str) -> String {
+    let health: serde_json::Value = serde_json::from_str(status).unwrap_or_default();
+    let checks = health["checks"].as_array().cloned().unwrap_or_default();
+    let store = checks.iter().find(|check| check["name"] == "store");
+    store.and_then(|check| check["status"].as_str()).unwrap_or("none").to_owned()
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record() {
+    let rig = Rig::new(3);
+    rig.until("a pause", || rig.paused());
+    rig.disk(false);
+    // The resume needs nothing on disk.
+    rig.until("exporting runs again", || !rig.paused());
+    let pauses = rig.asked("pause");
+    rig.until("health says so", || rig.status().0 == 1);
+    let (_, status) = rig.status();
+    assert_eq!(store_check(&status), "failing", "{status}");
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(
+        rig.asked("pause"),
+        pauses,
+        "a pause was begun whose debt could not be written\n{}",
+        rig.log()
+    );
+    assert!(!rig.paused());
+    assert!(rig.place.path("state").join("state.db").exists());
+
+    rig.disk(true);
+    let before = rig.ended().0;
+    rig.until("the next backup", || rig.ended().0 > before);
+    rig.until("health is well again", || store_check(&rig.status().1) == "ok");
+    let debts = ends(command(&rig.config, &["debts", "--json"]));
+    rig.until("no debt is left", || process::owed(&rig.place.path("state")) == 0);
+    assert_eq!(debts.status.code(), Some(0));
+    assert!(rig.log().lines().all(|line| !line.contains("panicked")));
+}
+
+#[test]
+fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
+    let mut rig = Rig::new(2);
+    rig.until("a backup", || rig.ended().0 > 0);
+    rig.until("no pause", || !rig.paused());
+    rig.disk(false);
+    std::thread::sleep(Duration::from_secs(3));
+    let pauses = rig.asked("pause");
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(rig.asked("pause"), pauses);
+    assert_eq!(rig.status().0, 1);
+    assert!(rig.child.try_wait().unwrap().is_none(), "it ended\n{}", rig.log());
+    let before = rig.ended().0;
+    rig.disk(true);
+    rig.until("the next backup", || rig.ended().0 > before);
+}
+
+/// Systemd tries again after status 1, and leaves a daemon alone that ended with 2.
+#[test]
+fn a_daemon_that_starts_on_a_full_disk_pays_its_debts_and_is_started_again() {
+    let place = Place::new();
+    let (zeebe, resumes) = process::broker();
+    let config = place.good();
+    process::owe(&place.path("state"), &zeebe);
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "trap '' XFSZ; ulimit -S -f 0; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_camunda-backupd"),
+    ]);
+    shell.arg("--config").arg(&config).arg("serve");
+    let output = ends(shell);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(resumes.load(Ordering::SeqCst) > 0, "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("state.db") || text.contains("state.lock"), "{text}");
+}

@@ -1,0 +1,142 @@
+//! The real binary on a disk without room, or a state that nobody can write, where `tests/state_disk.rs` does not look:
+//! while nothing is due, at the very first start, and with a debt that is only in the write-ahead log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/on_disk.rs"]
+mod on_disk;
+#[path = "harness/process.rs"]
+mod process;
+#[path = "harness/small_disk.rs"]
+mod small_disk;
+
+use on_disk::Rig;
+use rstest::rstest;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+const EVERY_3_S: &str = "cron = '*/3 * * * * *'";
+const AT_NIGHT: &str = "daily = '02:00'";
+
+/// Nothing is due before the night: only who tries to write finds out.
+#[test]
+fn health_tells_of_a_full_disk_although_nothing_is_due() {
+    let mut rig = Rig::up(AT_NIGHT);
+    rig.until("health is well", || rig.store_is("ok"));
+    rig.disk.fill(rig.pid());
+    let told = rig.until("health says so", || rig.store_is("failing"));
+    assert!(rig.check("store").1.contains("cannot be written"), "{:?}", rig.check("store"));
+    if rig.disk.is_mounted() {
+        // The limit on its files is also one on its log.
+        assert_eq!(rig.told("store.unwritable"), 1, "said once, not every time\n{}", rig.log());
+    }
+    rig.watchdog_fed();
+    rig.until("the watchdog is fed all the same", || rig.watchdog_fed() > 0);
+    rig.disk.make_room(rig.pid());
+    let again = rig.until("health is well again", || rig.store_is("ok"));
+    assert!(rig.is_alive(), "{}", rig.log());
+    println!("nothing due: told after {told:?}, taken back after {again:?}");
+}
+
+/// systemd starts again what ended with 1, and leaves alone what ended with 2.
+#[test]
+fn a_first_start_on_a_full_disk_is_tried_again() {
+    let mut rig = Rig::new(AT_NIGHT);
+    rig.disk.fill(None);
+    let output = rig.start_refused(true);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("cannot be written") && text.contains("free space"), "{text}");
+    if rig.disk.is_mounted() {
+        rig.disk.make_room(None);
+    }
+    rig.start();
+    rig.until("health is well", || rig.store_is("ok"));
+}
+
+/// The debt of a daemon that was killed is in the write-ahead log; after a power loss SQLite's shared memory is gone, and
+/// where nothing can be written it cannot be made again.
+#[rstest]
+#[case::full("full", true)]
+#[case::full_without_shared_memory("full", false)]
+#[case::read_only("read-only", true)]
+#[case::read_only_without_shared_memory("read-only", false)]
+fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &str, #[case] memory: bool) {
+    let mut rig = Rig::up(EVERY_3_S);
+    if disk == "read-only" && !rig.disk.is_mounted() {
+        return println!("SKIPPED: nothing is mounted that could be read-only");
+    }
+    rig.until("a pause that the run has seen", || rig.has_seen_its_pause());
+    rig.kill();
+    let beside = |name: &str| rig.disk.state().join(name);
+    assert!(std::fs::metadata(beside("state.db-wal")).unwrap().len() > 0, "the log is empty");
+    if !memory {
+        std::fs::remove_file(beside("state.db-shm")).unwrap();
+    }
+    match disk {
+        "full" => rig.disk.fill(None),
+        _ => rig.disk.mount_again("ro"),
+    }
+    assert!(rig.paused(), "nobody has resumed yet");
+    let output = rig.start_refused(disk == "full");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(if disk == "full" { 1 } else { 2 }), "{text}");
+    assert!(!rig.paused(), "exporting is left paused: {text}");
+    assert!(!text.contains("could not be resumed"), "the server confirmed it: {text}");
+
+    match disk {
+        "full" if rig.disk.is_mounted() => rig.disk.make_room(None),
+        "full" => {}
+        _ => rig.disk.mount_again("rw"),
+    }
+    rig.start();
+    rig.until("no debt is left", || rig.owed() == 0 && !rig.paused());
+    rig.record_is_true();
+}
+
+/// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.
+#[test]
+fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
+    let place = process::Place::new();
+    let (zeebe, resumes) = process::broker();
+    process::owe(&place.path("state"), &zeebe);
+    let path = place.path("state").join("state.db");
+    let page: u32 = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'occurrences'", [], |row| row.get(0))
+        .unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xA5; 512], u64::from(page - 1) * 4096).unwrap();
+    let text = process::refused(process::command(&place.good(), &["serve"]));
+    assert!(text.contains("it is damaged") && text.contains("restore the newest copy"), "{text}");
+    assert_eq!(resumes.load(Ordering::SeqCst), 1, "{text}");
+}
+
+/// The command of `docs/state-file.md`, word for word, while backups are being taken.
+#[test]
+fn the_documented_copy_is_whole_while_the_daemon_writes() {
+    let document = include_str!("../docs/state-file.md");
+    let written = document.split("```sh\n").find(|block| block.contains(".backup")).unwrap();
+    let written = written.split("```").next().unwrap();
+    if Command::new("sqlite3").arg("--version").output().is_err() {
+        return println!("SKIPPED: there is no sqlite3 here");
+    }
+    let rig = Rig::up(EVERY_3_S);
+    rig.until("a pause that the run has seen", || rig.has_seen_its_pause());
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join("state.db");
+    let state = rig.disk.state().join("state.db");
+    let script = written
+        .replace("/var/lib/camunda-backupd/state.db", state.to_str().unwrap())
+        .replace("/somewhere/else/state.db", copy.to_str().unwrap());
+    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_dir(copies.path()).unwrap().count(), 1, "one whole file");
+    let connection = rusqlite::Connection::open(&copy).unwrap();
+    let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    drop(connection);
+    assert_eq!(process::owed(copies.path()), 1, "the pause it was made in is in it");
+}
