@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::ManualClock;
-use camunda_backupd::config::{Environment, load};
+use camunda_backupd::config::{Config, Environment, load};
+use camunda_backupd::domain::Instant;
 use camunda_backupd::schedule::dispatch::Shared;
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{Fate, OccurrenceRow};
+use camunda_backupd::store::sqlite::SqliteStore;
+use camunda_backupd::store::{Fate, OccurrenceRow, SharedStore};
 use chrono::TimeDelta;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +17,19 @@ struct Bed {
     store: Arc<MemoryStore>,
     shared: Arc<Shared>,
     handed: Arc<Mutex<Vec<OccurrenceRow>>>,
+}
+
+fn now() -> Instant {
+    "2026-03-01T01:59:58.5Z".parse().unwrap()
+}
+
+fn config(text: &str) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    let environment =
+        Environment { state_directory: Some(dir.path().into()), ..Environment::from_process(now()) };
+    load(&file, &environment).unwrap().config
 }
 
 const CONFIG: &str = r#"
@@ -29,23 +44,17 @@ daily = "02:00"
 impl Bed {
     /// A second and a half before the schedule is due.
     fn new() -> Self {
-        let now = "2026-03-01T01:59:58.5Z".parse().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, CONFIG).unwrap();
-        let environment =
-            Environment { state_directory: Some(dir.path().into()), ..Environment::from_process(now) };
-        let config = load(&file, &environment).unwrap().config;
-        let clock = ManualClock::at(now - TimeDelta::hours(1));
         let store = MemoryStore::shared();
+        Self::on(store.clone(), store)
+    }
+
+    fn on(state: SharedStore, store: Arc<MemoryStore>) -> Self {
+        let clock = ManualClock::at(now() - TimeDelta::hours(1));
         let handed: Arc<Mutex<Vec<OccurrenceRow>>> = Arc::default();
         let submit = handed.clone();
-        let shared = Shared::new(
-            clock.clone(),
-            store.clone(),
-            Arc::new(move |rows| submit.lock().unwrap().extend(rows)),
-        );
-        shared.take_over(shared.planned(&config, &[]));
+        let shared =
+            Shared::new(clock.clone(), state, Arc::new(move |rows| submit.lock().unwrap().extend(rows)));
+        shared.take_over(shared.planned(&config(CONFIG), &[]));
         clock.jump(TimeDelta::hours(1));
         Self { clock, store, shared, handed }
     }
@@ -84,6 +93,32 @@ async fn a_claim_whose_answer_was_lost_is_handed_over_once() {
     assert_eq!(bed.tick_for(20).await, 1);
 }
 
+/// Claimed ahead, the answer lost, and then the schedule is switched off: nobody but the tick would give it a fate (I13).
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_was_lost_is_handed_over_though_its_schedule_is_gone() {
+    let bed = Bed::new();
+    bed.store.lose_next_answers(1);
+    bed.shared.tick().await;
+    assert_eq!(bed.waiting().await, 1);
+    bed.shared.settle().await.unwrap();
+    bed.shared.take_over(bed.shared.planned(&config(&format!("{CONFIG}enabled = false\n")), &[]));
+    assert_eq!(bed.tick_for(20).await, 1);
+}
+
+/// Both find it due while the other's claim is on its way to the disk.
+#[tokio::test]
+async fn a_tick_and_a_reload_at_once_hand_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _lock) = SqliteStore::open(dir.path()).unwrap();
+    let bed = Bed::on(state, MemoryStore::shared());
+    bed.clock.jump(TimeDelta::seconds(5));
+    let (schedules, settled) = tokio::join!(bed.shared.tick(), bed.shared.settle());
+    settled.unwrap();
+    assert_eq!(schedules.len(), 1);
+    tokio::time::pause();
+    assert_eq!(bed.tick_for(20).await, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_failed_is_made_again() {
     let bed = Bed::new();
@@ -110,16 +145,7 @@ async fn what_no_longer_waits_is_not_handed_over_again() {
 #[tokio::test(start_paused = true)]
 async fn a_reload_that_cannot_be_written_leaves_the_timetable_as_it_was() {
     use camunda_backupd::api::Control;
-    let dir = tempfile::tempdir().unwrap();
-    let now = "2026-03-01T00:00:00Z".parse().unwrap();
-    let config = |text: &str| {
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, text).unwrap();
-        let environment =
-            Environment { state_directory: Some(dir.path().into()), ..Environment::from_process(now) };
-        load(&file, &environment).unwrap().config
-    };
-    let (clock, store) = (ManualClock::at(now), MemoryStore::shared());
+    let (clock, store) = (ManualClock::at(now()), MemoryStore::shared());
     let nowhere = Arc::new(camunda_backupd::sim::SimTransport::to([], clock.clone()));
     let daemon =
         camunda_backupd::daemon::Daemon::start(config(CONFIG), store.clone(), nowhere, clock).await.unwrap();

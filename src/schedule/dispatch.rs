@@ -53,6 +53,7 @@ pub struct Shared {
     claimed: Mutex<BTreeMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
     /// Asked for, and not answered yet or never: only the store knows whether they were written.
     asked: Mutex<BTreeSet<Occurrence>>,
+    claiming: tokio::sync::Mutex<()>,
     submit: Submit,
     ticked_ms: AtomicU64,
     last: Mutex<Option<(Instant, Duration)>>,
@@ -70,6 +71,7 @@ impl Shared {
             timetable: Mutex::default(),
             claimed: Mutex::default(),
             asked: Mutex::default(),
+            claiming: tokio::sync::Mutex::default(),
             submit,
             last: Mutex::default(),
             clock_jump: Mutex::default(),
@@ -81,19 +83,15 @@ impl Shared {
     pub async fn tick(&self) -> BTreeSet<String> {
         let now = self.clock.now();
         self.watch_clock(now);
-        let rows = lock(&self.timetable).due(now, AHEAD, PER_TICK);
         let mut schedules = BTreeSet::new();
-        if !rows.is_empty() || self.unanswered() {
-            let claim = within(&*self.clock, Duration::from_secs(10), self.claim(&rows)).await;
-            match claim {
-                Some(Ok(new)) => {
-                    *lock(&self.store_error) = None;
-                    lock(&self.timetable).claimed(&rows);
-                    schedules = self.keep(new);
-                }
-                Some(Err(error)) => self.store_failed(&error.to_string()),
-                None => self.store_failed("a write took longer than 10 s"),
+        match within(&*self.clock, Duration::from_secs(10), self.claim_due(now, AHEAD)).await {
+            Some(Ok(None)) => {}
+            Some(Ok(Some(claimed))) => {
+                *lock(&self.store_error) = None;
+                schedules = claimed;
             }
+            Some(Err(error)) => self.store_failed(&error.to_string()),
+            None => self.store_failed("a write took longer than 10 s"),
         }
         self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
         self.hand_over_forgotten();
@@ -103,15 +101,25 @@ impl Shared {
     /// Claims whatever has come due by now, all of it: what a reload takes out of the timetable next has its fate first
     /// (rule I13).
     pub async fn settle(&self) -> Result<(), StoreError> {
-        loop {
-            let rows = lock(&self.timetable).due(self.clock.now(), TimeDelta::zero(), PER_TICK);
-            if rows.is_empty() && !self.unanswered() {
-                return Ok(());
-            }
-            let new = self.claim(&rows).await?;
-            lock(&self.timetable).claimed(&rows);
-            self.keep(new);
+        while self.claim_due(self.clock.now(), TimeDelta::zero()).await?.is_some() {}
+        Ok(())
+    }
+
+    /// Claims what is due by `now` and so much later, and returns its schedules; nothing if there was nothing to ask.
+    async fn claim_due(
+        &self,
+        now: Instant,
+        ahead: TimeDelta,
+    ) -> Result<Option<BTreeSet<String>>, StoreError> {
+        // A tick and a reload at once would both find the other's claim unanswered, and hand it over twice.
+        let _one = self.claiming.lock().await;
+        let rows = lock(&self.timetable).due(now, ahead, PER_TICK);
+        if rows.is_empty() && lock(&self.asked).is_empty() {
+            return Ok(None);
         }
+        let new = self.claim(&rows).await?;
+        lock(&self.timetable).claimed(&rows);
+        Ok(Some(self.keep(new)))
     }
 
     /// Claims, and returns what is to be handed over: what was new, and what an earlier claim wrote whose answer was
@@ -138,10 +146,6 @@ impl Shared {
         }
         lock(&self.asked).retain(|occurrence| !answered.contains(occurrence));
         Ok(new)
-    }
-
-    fn unanswered(&self) -> bool {
-        !lock(&self.asked).is_empty()
     }
 
     fn keep(&self, new: Vec<OccurrenceRow>) -> BTreeSet<String> {
