@@ -7,9 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-use camunda_backupd::clock::SystemClock;
+#[path = "harness/served.rs"]
+mod served;
+
 use camunda_backupd::domain::{BackupState, Instant};
-use camunda_backupd::sim::{self, Cluster, SharedCluster, Timing, locked};
+use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
 use camunda_backupd::store::sqlite::SqliteStore;
 use camunda_backupd::store::{Backup, BackupFilter, Fate, OccurrenceRow, SharedStore};
 use chrono::{TimeDelta, Timelike};
@@ -94,26 +96,14 @@ impl Loop {
         timing.answer = Duration::from_millis(25);
         timing.snapshot_every = Duration::from_millis(400);
         let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let table = sim_config.daemon_table(&base);
-        let cluster = sim::shared(Cluster::new(sim_config, chrono::Utc::now()));
-        tokio::spawn(sim::server::serve(
-            listener,
-            cluster.clone(),
-            SystemClock::shared(),
-            std::future::pending(),
-        ));
+        let (cluster, table) = served::answering(sim_config).await;
         let state = directory.join("state");
-        let text = format!(
-            "[daemon]\nstate_dir = \"{0}\"\nruntime_dir = \"{1}\"\ninstance = \"kill-loop\"\nshutdown_grace = \"20s\"\n\
-             [http]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n{table}\
-             [schedules.often]\nclusters = [\"orders\"]\ncron = \"*/{PERIOD} * * * * *\"\nkeep = {{ successful = 5, failed = 5 }}\n",
-            state.display(),
-            directory.join("run").display()
+        let daemon = "instance = 'kill-loop'\nshutdown_grace = '20s'\n";
+        let often = format!(
+            "[schedules.often]\nclusters = ['orders']\ncron = '*/{PERIOD} * * * * *'\n\
+             keep = {{ successful = 5, failed = 5 }}\n"
         );
-        let config = directory.join("config.toml");
-        std::fs::write(&config, text).unwrap();
+        let config = served::written(directory, &state, daemon, &format!("{table}{often}"));
         Self {
             cluster,
             config,

@@ -5,47 +5,34 @@
 
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/served.rs"]
+mod served;
 
-use camunda_backupd::clock::SystemClock;
-use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
+use camunda_backupd::sim::locked;
 use process::{Place, Up, command, ends};
 use serde_json::Value;
+use served::Served;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 struct Rig {
-    cluster: SharedCluster,
-    config: PathBuf,
+    served: Served,
     place: Place,
-    _runtime: tokio::runtime::Runtime,
 }
 
 impl Rig {
     fn new() -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut timing = Timing::default().faster(4.0);
-        timing.backup = Duration::from_millis(600);
-        let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let clock = SystemClock::shared();
-        let cluster = sim::shared(sim::Cluster::new(sim_config.clone(), clock.now()));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let table = sim_config.daemon_table(&format!("http://{}", listener.local_addr().unwrap()));
-        runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
         let place = Place::new();
-        let text = format!(
-            "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ninstance = 'old'\n[http]\nlisten = '127.0.0.1:0'\n\
-             [log]\nformat = 'json'\n[defaults]\nmanual = {{ keep = 2, failed = 2, min_interval = '0s' }}\n{table}\
-             [schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
-            place.path("state").display(),
-            place.path("run").display()
-        );
-        let config = place.path("config.toml");
-        std::fs::write(&config, text).unwrap();
-        Self { cluster, config, place, _runtime: runtime }
+        let more = "[defaults]\nmanual = { keep = 2, failed = 2, min_interval = '0s' }\n\
+                    [schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n";
+        let sim = served::orders(4.0, Duration::from_millis(600));
+        let served =
+            Served::new(place.directory.path(), &place.path("state"), sim, "instance = 'old'\n", more);
+        Self { served, place }
     }
 
     fn says(&self, words: &[&str]) -> (i32, Value, String) {
-        let output = ends(command(&self.config, words));
+        let output = ends(command(&self.served.config, words));
         let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
         (output.status.code().unwrap(), json, String::from_utf8(output.stderr).unwrap())
     }
@@ -70,7 +57,7 @@ impl Rig {
     }
 
     fn in_cluster(&self, id: i64) -> bool {
-        let mut cluster = locked(&self.cluster);
+        let mut cluster = locked(&self.served.cluster);
         cluster.advance(chrono::Utc::now());
         !cluster.pieces_of(id).is_empty()
     }
@@ -112,14 +99,14 @@ impl Rig {
     }
 
     fn asked(&self, endpoint: &str) -> u64 {
-        locked(&self.cluster).seen.get(endpoint).copied().unwrap_or(0)
+        locked(&self.served.cluster).seen.get(endpoint).copied().unwrap_or(0)
     }
 }
 
 #[test]
 fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_know() {
     let rig = Rig::new();
-    let up = Up::new(&rig.config);
+    let up = Up::new(&rig.served.config);
     let old = rig.backup();
     let copy = rig.copy("copy.db");
     let (unknown, newest) = (rig.backup(), rig.backup());
@@ -127,10 +114,10 @@ fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_k
     up.stop();
     rig.put_back(&copy);
 
-    let up = Up::new(&rig.config);
+    let up = Up::new(&rig.served.config);
     let next = rig.backup();
     assert!(next > newest, "{next} after {newest}");
-    assert!(locked(&rig.cluster).restore(next).is_whole());
+    assert!(locked(&rig.served.cluster).restore(next).is_whole());
     // Before anything would go, the cluster is asked what it has.
     rig.backup();
     rig.backup();
@@ -155,10 +142,10 @@ fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_k
 #[test]
 fn a_debt_that_was_paid_since_the_copy_is_paid_again_and_does_no_harm() {
     let rig = Rig::new();
-    let up = Up::new(&rig.config);
+    let up = Up::new(&rig.served.config);
     assert_eq!(rig.says(&["backup", "orders"]).0, 0);
     rig.until("a pause that is on record", |rig| {
-        locked(&rig.cluster).pauses.since.is_some() && rig.asked("zeebe-post") > 0
+        locked(&rig.served.cluster).pauses.since.is_some() && rig.asked("zeebe-post") > 0
     });
     let copy = rig.copy("copy.db");
     rig.until("the run ends", |rig| rig.known().iter().all(|(_, state)| state == "completed"));
@@ -167,11 +154,11 @@ fn a_debt_that_was_paid_since_the_copy_is_paid_again_and_does_no_harm() {
     rig.put_back(&copy);
     assert_eq!(process::owed(&rig.place.path("state")), 1);
 
-    let up = Up::new(&rig.config);
+    let up = Up::new(&rig.served.config);
     rig.until("the run ends again", |rig| rig.known().iter().all(|(_, state)| state == "failed"));
     assert_eq!(process::owed(&rig.place.path("state")), 0);
     assert_eq!(rig.asked("resume"), resumes + 1);
-    assert!(locked(&rig.cluster).pauses.since.is_none());
+    assert!(locked(&rig.served.cluster).pauses.since.is_none());
     assert!(rig.backup() > id);
     up.stop();
 }

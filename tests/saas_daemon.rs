@@ -4,51 +4,39 @@
 
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/served.rs"]
+mod served;
 
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::config::SAAS_SECRET;
-use camunda_backupd::sim::{self, SharedCluster, Storage, Timing, locked};
+use camunda_backupd::sim::{self, Storage, Timing, locked};
 use process::{Place, Up, command, ends};
 use serde_json::Value;
+use served::Served;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 struct Cloud {
-    cluster: SharedCluster,
-    config: PathBuf,
+    served: Served,
     place: Place,
-    _runtime: tokio::runtime::Runtime,
 }
 
 fn cloud() -> Cloud {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let config = sim::Config {
+    let sim = sim::Config {
         storage: Storage::Saas,
         timing: Timing::default().faster(60.0),
         ..sim::Config::named("orders")
     };
-    let clock = SystemClock::shared();
-    let cluster = sim::shared(sim::Cluster::new(config.clone(), clock.now()));
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
     let place = Place::new();
     let credentials = place.path("credentials");
     std::fs::create_dir(&credentials).unwrap();
     let secret = credentials.join(SAAS_SECRET);
     std::fs::write(&secret, SAAS_SECRET).unwrap();
     std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let text = format!(
-        "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ncredentials_dir = '{}'\n[http]\nlisten = '127.0.0.1:0'\n\
-         [log]\nformat = 'json'\n{}[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
-        place.path("state").display(),
-        place.path("run").display(),
-        credentials.display(),
-        config.daemon_table(&base)
-    );
-    let file = place.path("config.toml");
-    std::fs::write(&file, text).unwrap();
-    Cloud { cluster, config: file, place, _runtime: runtime }
+    let daemon = format!("credentials_dir = '{}'\n", credentials.display());
+    let daily = "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n";
+    let served = Served::new(place.directory.path(), &place.path("state"), sim, &daemon, daily);
+    Cloud { served, place }
 }
 
 /// Exit code, standard output, standard error.
@@ -61,10 +49,10 @@ fn says(config: &Path, words: &[&str]) -> (i32, String, String) {
 #[test]
 fn an_operator_backs_up_restores_and_deletes() {
     let cloud = cloud();
-    let (code, text, _) = says(&cloud.config, &["check", "--online"]);
+    let (code, text, _) = says(&cloud.served.config, &["check", "--online"]);
     assert_eq!((code, text.lines().next()), (0, Some("orders: a backup would work now")), "{text}");
-    let up = Up::new(&cloud.config);
-    let (code, text, error) = says(&cloud.config, &["backup", "orders", "--wait", "--json"]);
+    let up = Up::new(&cloud.served.config);
+    let (code, text, error) = says(&cloud.served.config, &["backup", "orders", "--wait", "--json"]);
     assert_eq!(code, 0, "{text} {error}");
     let backup: Value = serde_json::from_str(&text).unwrap();
     let id = backup["backup_id"].to_string();
@@ -73,7 +61,7 @@ fn an_operator_backs_up_restores_and_deletes() {
         (Some("completed"), &3.into())
     );
 
-    let (code, _, error) = says(&cloud.config, &["backup", "orders"]);
+    let (code, _, error) = says(&cloud.served.config, &["backup", "orders"]);
     assert_eq!(code, 4);
     assert!(error.starts_with("error: cluster orders cannot be backed up now: the provider takes one backup in 15s, and the last was asked for at "), "{error}");
     for (words, code, sentence) in [
@@ -98,10 +86,14 @@ fn an_operator_backs_up_restores_and_deletes() {
             "error: cluster orders has no backup 7 of ours: `list orders` shows them",
         ),
     ] {
-        assert_eq!(says(&cloud.config, words), (code, String::new(), sentence.to_owned()), "{words:?}");
+        assert_eq!(
+            says(&cloud.served.config, words),
+            (code, String::new(), sentence.to_owned()),
+            "{words:?}"
+        );
     }
 
-    let (code, text, _) = says(&cloud.config, &["restore", "orders", &id, "--yes"]);
+    let (code, text, _) = says(&cloud.served.config, &["restore", "orders", &id, "--yes"]);
     assert_eq!(code, 0);
     assert_eq!(
         text,
@@ -110,20 +102,25 @@ fn an_operator_backs_up_restores_and_deletes() {
         )
     );
     up.event("restore.started");
-    let (code, _, error) = says(&cloud.config, &["restore", "orders", &id, "--yes"]);
+    let (code, _, error) = says(&cloud.served.config, &["restore", "orders", &id, "--yes"]);
     assert_eq!(code, 4);
     assert!(error.ends_with("A restore is in progress for this cluster"), "{error}");
 
     // While the restore goes on nothing is deleted either.
-    let restoring = || locked(&cloud.cluster).provider.restores.values().any(|state| *state != "COMPLETED");
+    let restoring =
+        || locked(&cloud.served.cluster).provider.restores.values().any(|state| *state != "COMPLETED");
     while restoring() {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        locked(&cloud.cluster).advance(SystemClock::shared().now());
+        locked(&cloud.served.cluster).advance(SystemClock::shared().now());
     }
-    assert_eq!(says(&cloud.config, &["delete", "orders", &id, "--yes"]).0, 0);
+    assert_eq!(says(&cloud.served.config, &["delete", "orders", &id, "--yes"]).0, 0);
     up.event("backup.deleted");
-    assert!(locked(&cloud.cluster).provider.backups.is_empty());
-    assert_eq!(locked(&cloud.cluster).provider.tokens_given, 2, "one for the check, one for the daemon");
+    assert!(locked(&cloud.served.cluster).provider.backups.is_empty());
+    assert_eq!(
+        locked(&cloud.served.cluster).provider.tokens_given,
+        2,
+        "one for the check, one for the daemon"
+    );
     up.stop();
     let state = std::fs::read(cloud.place.path("state").join("state.db")).unwrap();
     assert!(!String::from_utf8_lossy(&state).contains("Bearer"), "no token is kept");
@@ -146,12 +143,12 @@ fn a_self_managed_cluster_is_not_restored_by_the_provider() {
 #[test]
 fn a_cancelled_run_claims_no_resume_where_nothing_was_paused() {
     let cloud = cloud();
-    let up = Up::new(&cloud.config);
-    assert_eq!(says(&cloud.config, &["backup", "orders"]).0, 0);
-    while locked(&cloud.cluster).provider.backups.is_empty() {
+    let up = Up::new(&cloud.served.config);
+    assert_eq!(says(&cloud.served.config, &["backup", "orders"]).0, 0);
+    while locked(&cloud.served.cluster).provider.backups.is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let said = says(&cloud.config, &["cancel", "orders", "--why", "not now"]);
+    let said = says(&cloud.served.config, &["cancel", "orders", "--why", "not now"]);
     let sentence = "the run of orders is cancelled; what the provider has begun it ends itself, see Console";
     assert_eq!(said, (0, sentence.to_owned(), String::new()));
     up.stop();

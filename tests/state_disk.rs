@@ -7,28 +7,28 @@
 
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/served.rs"]
+mod served;
 
-use camunda_backupd::clock::SystemClock;
 use camunda_backupd::domain::BackupState;
-use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
+use camunda_backupd::sim::locked;
 use camunda_backupd::store::BackupFilter;
 use camunda_backupd::store::sqlite::SqliteStore;
 use process::{Place, command, ends};
-use std::path::PathBuf;
+use served::Served;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 struct Rig {
-    cluster: SharedCluster,
-    config: PathBuf,
+    served: Served,
     place: Place,
     child: Child,
-    runtime: tokio::runtime::Runtime,
 }
 
 /// A daemon whose file size limit does not kill it: what goes beyond fails.
-fn serve(config: &PathBuf, place: &Place) -> Child {
+fn serve(config: &Path, place: &Place) -> Child {
     let log = std::fs::File::options().append(true).create(true).open(place.path("log")).unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_camunda-backupd")]);
@@ -38,27 +38,14 @@ fn serve(config: &PathBuf, place: &Place) -> Child {
 
 impl Rig {
     fn new(every: u32) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut timing = Timing::default().faster(2.0);
-        // Long enough to be met inside.
-        timing.backup = Duration::from_secs(1);
-        let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let clock = SystemClock::shared();
-        let cluster = sim::shared(sim::Cluster::new(sim_config.clone(), clock.now()));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let table = sim_config.daemon_table(&format!("http://{}", listener.local_addr().unwrap()));
-        runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
         let place = Place::new();
-        let text = format!(
-            "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ninstance = 'disk'\n[http]\nlisten = '127.0.0.1:0'\n\
-             [log]\nformat = 'json'\n{table}[schedules.often]\nclusters = ['orders']\ncron = '*/{every} * * * * *'\n",
-            place.path("state").display(),
-            place.path("run").display()
-        );
-        let config = place.path("config.toml");
-        std::fs::write(&config, text).unwrap();
-        let child = serve(&config, &place);
-        let rig = Self { cluster, config, place, child, runtime };
+        // Long enough to be met inside.
+        let sim = served::orders(2.0, Duration::from_secs(1));
+        let often = format!("[schedules.often]\nclusters = ['orders']\ncron = '*/{every} * * * * *'\n");
+        let state = place.path("state");
+        let served = Served::new(place.directory.path(), &state, sim, "instance = 'disk'\n", &often);
+        let child = serve(&served.config, &place);
+        let rig = Self { served, place, child };
         rig.until("the daemon comes up", || rig.status().0 != 3);
         rig
     }
@@ -78,16 +65,16 @@ impl Rig {
     }
 
     fn status(&self) -> (i32, String) {
-        let output = ends(command(&self.config, &["status", "--json"]));
+        let output = ends(command(&self.served.config, &["status", "--json"]));
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     }
 
     fn paused(&self) -> bool {
-        locked(&self.cluster).pauses.since.is_some()
+        locked(&self.served.cluster).pauses.since.is_some()
     }
 
     fn asked(&self, endpoint: &str) -> u64 {
-        locked(&self.cluster).seen.get(endpoint).copied().unwrap_or(0)
+        locked(&self.served.cluster).seen.get(endpoint).copied().unwrap_or(0)
     }
 
     fn disk(&self, works: bool) {
@@ -98,12 +85,12 @@ impl Rig {
 
     /// How many runs ended so, and that each one called completed restores whole.
     fn ended(&self) -> (usize, usize) {
-        let backups = self.runtime.block_on(async {
+        let backups = self.served.runtime.block_on(async {
             let store = SqliteStore::open_without_lock(&self.place.path("state")).unwrap().unwrap();
             store.backups(BackupFilter::default()).await.unwrap()
         });
         for backup in backups.iter().filter(|b| b.state == BackupState::Completed) {
-            let restored = locked(&self.cluster).restore(backup.run.backup_id.get());
+            let restored = locked(&self.served.cluster).restore(backup.run.backup_id.get());
             assert!(restored.is_whole(), "backup {} is called completed: {restored:?}", backup.run.backup_id);
         }
         let count = |wanted| backups.iter().filter(|b| b.state == wanted).count();
@@ -151,7 +138,7 @@ fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record
     let before = rig.ended().0;
     rig.until("the next backup", || rig.ended().0 > before);
     rig.until("health is well again", || store_check(&rig.status().1) == "ok");
-    let debts = ends(command(&rig.config, &["debts", "--json"]));
+    let debts = ends(command(&rig.served.config, &["debts", "--json"]));
     rig.until("no debt is left", || process::owed(&rig.place.path("state")) == 0);
     assert_eq!(debts.status.code(), Some(0));
     assert!(rig.log().lines().all(|line| !line.contains("panicked")));

@@ -7,6 +7,8 @@
 mod on_disk;
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/served.rs"]
+mod served;
 #[path = "harness/small_disk.rs"]
 mod small_disk;
 

@@ -4,11 +4,13 @@
 
 #[path = "harness/process.rs"]
 mod process;
+#[path = "harness/served.rs"]
+mod served;
 
-use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
 use process::{Place, Up, command, ends};
 use serde_json::Value;
+use served::Served;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,42 +34,35 @@ fn json(config: &Path, words: &[&str]) -> Value {
 
 /// `pause`: what somebody else does to exporting between the resume and the restart; it must be left as it is.
 fn story(pause: Option<&str>) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let timing = Timing::default().faster(2.0);
-    let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-    let clock = SystemClock::shared();
-    let cluster = sim::shared(sim::Cluster::new(sim_config.clone(), clock.now()));
-    // Taken, and the answer on its way for longer than the daemon lives.
-    locked(&cluster).arm("zeebe-post.delay=20s").unwrap();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let table = sim_config.daemon_table(&format!("http://{}", listener.local_addr().unwrap()));
-    runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
+    let sim_config = sim::Config { timing: Timing::default().faster(2.0), ..sim::Config::named("orders") };
     let place = Place::new();
-    let config = place.path("config.toml");
-    let text = format!(
-        "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ninstance = 'stop-post'\n[http]\nlisten = '127.0.0.1:0'\n\
-         [log]\nformat = 'json'\n{table}[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
-        place.path("state").display(),
-        place.path("run").display()
+    let served = Served::new(
+        place.directory.path(),
+        &place.path("state"),
+        sim_config,
+        "instance = 'stop-post'\n",
+        "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
     );
-    std::fs::write(&config, text).unwrap();
+    let (cluster, config) = (&served.cluster, &served.config);
+    // Taken, and the answer on its way for longer than the daemon lives.
+    locked(cluster).arm("zeebe-post.delay=20s").unwrap();
 
-    let mut up = Up::new(&config);
-    assert_eq!(ends(command(&config, &["backup", "orders"])).status.code(), Some(0));
-    until("Zeebe is asked", || asked(&cluster, "zeebe-post") > 0);
+    let mut up = Up::new(config);
+    assert_eq!(ends(command(config, &["backup", "orders"])).status.code(), Some(0));
+    until("Zeebe is asked", || asked(cluster, "zeebe-post") > 0);
     up.child.kill().unwrap();
     up.child.wait().unwrap();
-    assert!(locked(&cluster).pauses.since.is_some(), "the kill was not inside the pause");
+    assert!(locked(cluster).pauses.since.is_some(), "the kill was not inside the pause");
 
-    let paid = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "20s"]));
+    let paid = ends(command(config, &["resume-exporting", "--if-ours", "--for", "20s"]));
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
-    assert!(locked(&cluster).pauses.since.is_none(), "ExecStopPost left it paused");
-    let resumes = asked(&cluster, "resume");
+    assert!(locked(cluster).pauses.since.is_none(), "ExecStopPost left it paused");
+    let resumes = asked(cluster, "resume");
     if let Some(fault) = pause {
-        locked(&cluster).arm(fault).unwrap();
+        locked(cluster).arm(fault).unwrap();
     }
     until("Zeebe has completed its part", || {
-        let mut cluster = locked(&cluster);
+        let mut cluster = locked(cluster);
         let now = chrono::Utc::now();
         cluster.advance(now);
         cluster
@@ -77,19 +72,19 @@ fn story(pause: Option<&str>) {
             .is_some_and(|backup| backup.states(now).into_iter().all(|state| state.wire() == "COMPLETED"))
     });
 
-    let up = Up::new(&config);
-    let ended = || json(&config, &["list", "--json", "orders"])[0]["state"] != "running";
+    let up = Up::new(config);
+    let ended = || json(config, &["list", "--json", "orders"])[0]["state"] != "running";
     until("the run ends", ended);
-    let backup = &json(&config, &["list", "--json", "orders"])[0];
+    let backup = &json(config, &["list", "--json", "orders"])[0];
     assert_eq!(backup["state"], "failed", "{backup}");
     assert_eq!(
         backup["reason"],
         "the daemon went down inside the pause and exporting was resumed before the backup had all its parts",
         "{backup}"
     );
-    assert_eq!(asked(&cluster, "resume"), resumes, "a second resume could have ended somebody else's pause");
+    assert_eq!(asked(cluster, "resume"), resumes, "a second resume could have ended somebody else's pause");
     assert_eq!(
-        locked(&cluster).pauses.since.is_some(),
+        locked(cluster).pauses.since.is_some(),
         pause.is_some(),
         "a pause that is not ours is left alone"
     );

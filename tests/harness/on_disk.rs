@@ -10,11 +10,11 @@
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 use crate::process::{command, ends};
+use crate::served::{self, Served};
 use crate::small_disk::Disk;
-use camunda_backupd::clock::SystemClock;
 use camunda_backupd::domain::BackupState;
 use camunda_backupd::journal::RunView;
-use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
+use camunda_backupd::sim::{SharedCluster, locked};
 use camunda_backupd::store::sqlite::SqliteStore;
 use camunda_backupd::store::{Backup, BackupFilter, SharedStore};
 use serde_json::Value;
@@ -42,27 +42,14 @@ pub struct Rig {
 impl Rig {
     /// A cluster, a disk and a config with this schedule; no daemon yet.
     pub fn new(schedule: &str) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut timing = Timing::default().faster(2.0);
-        // Long enough to be met inside.
-        timing.backup = Duration::from_secs(1);
-        let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let clock = SystemClock::shared();
-        let cluster = sim::shared(sim::Cluster::new(sim_config.clone(), clock.now()));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let table = sim_config.daemon_table(&format!("http://{}", listener.local_addr().unwrap()));
-        runtime.spawn(sim::server::serve(listener, cluster.clone(), clock, std::future::pending()));
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::in_directory(directory.path());
-        let text = format!(
-            "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ninstance = 'disk'\nshutdown_grace = '10s'\n\
-             [http]\nlisten = '127.0.0.1:0'\n[log]\nformat = 'json'\n{table}[schedules.often]\nclusters = ['orders']\n\
-             {schedule}\n",
-            disk.state().display(),
-            directory.path().join("run").display()
-        );
-        let config = directory.path().join("config.toml");
-        std::fs::write(&config, text).unwrap();
+        // Long enough to be met inside.
+        let sim = served::orders(2.0, Duration::from_secs(1));
+        let often = format!("[schedules.often]\nclusters = ['orders']\n{schedule}\n");
+        let daemon = "instance = 'disk'\nshutdown_grace = '10s'\n";
+        let Served { cluster, config, runtime } =
+            Served::new(directory.path(), &disk.state(), sim, daemon, &often);
         let systemd = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         let watchdog = Arc::new(AtomicUsize::new(0));
         let fed = watchdog.clone();
