@@ -229,6 +229,19 @@ min_free_disk = '10'
     ]
 )]
 #[case(
+    "[clusters.orders.self_managed]
+zeebe = 'http://h'
+storage = 'rdbms'
+[clusters.orders.limits]
+pause_budget = '5m'
+min_free_disk = '10GiB'
+@daily",
+    &[
+        "5:16: warning: `clusters.orders.limits.pause_budget` has no meaning here: beside a relational database nothing is paused; remove it",
+        "6:17: warning: `clusters.orders.limits.min_free_disk` has no meaning here: it guards a pause, and beside a relational database nothing is paused; remove it",
+    ]
+)]
+#[case(
     "",
     &[
         " error: no cluster is configured; write at least [clusters.NAME.self_managed] with `zeebe` and `search`",

@@ -82,10 +82,27 @@ impl Checker<'_> {
             self.error(name.span(), message, "keep one of the two tables");
         }
         let rdbms = self.rdbms(ours.storage.as_ref(), &path);
+        if rdbms {
+            let nothing = "beside a relational database nothing is paused";
+            let path = path_of("clusters", name);
+            self.without_pause(&raw.limits, &path, nothing, &format!("it guards a pause, and {nothing}"));
+        }
         let version = self.version(ours.version.as_ref(), rdbms);
         let addresses = self.addresses(ours, &path, name.span(), rdbms, version.as_ref())?;
         let name = name.value().clone();
         Some((name.clone(), ClusterConfig { name, addresses, version, limits, manual, probe_interval }))
+    }
+
+    /// Limits that are written where nothing of ours is ever paused, and why each means nothing.
+    pub(super) fn without_pause(&mut self, limits: &raw::Limits, path: &str, pauses: &str, disks: &str) {
+        let written =
+            [("pause_budget", &limits.pause_budget, pauses), ("min_free_disk", &limits.min_free_disk, disks)];
+        for (key, raw, why) in written {
+            if let Some(raw) = raw {
+                let message = format!("`{path}.limits.{key}` has no meaning here: {why}");
+                self.warning(raw.span(), message, "remove it");
+            }
+        }
     }
 
     /// Whether the storage is a relational database.

@@ -32,18 +32,9 @@ impl Checker<'_> {
     pub(super) fn saas(&mut self, at: &At<Saas>, limits: &Limits, path: &str) -> Option<Addresses> {
         let raw = at.value();
         let before = self.errors();
-        if let Some(budget) = &limits.pause_budget {
-            let message = format!(
-                "`{path}.limits.pause_budget` has no meaning here: the provider pauses what it must itself"
-            );
-            self.warning(budget.span(), message, "remove it");
-        }
-        if let Some(least) = &limits.min_free_disk {
-            let message = format!(
-                "`{path}.limits.min_free_disk` has no meaning here: the provider looks after the brokers' disks itself"
-            );
-            self.warning(least.span(), message, "remove it");
-        }
+        let (pauses, disks) =
+            ("the provider pauses what it must itself", "the provider looks after the brokers' disks itself");
+        self.without_pause(limits, path, pauses, disks);
         let path = format!("{path}.saas");
         for (key, written, help) in [
             ("cluster_id", &raw.cluster_id, "write the cluster's UUID, as Console shows it"),
