@@ -400,10 +400,17 @@ def run_checks(options, report):
         {key for key in active - set(unknown) - set(cancelled) if states.get(key) != ["COMPLETED"]},
         f"{len(active) - len(unknown) - len(cancelled)} instances",
     )
-    if unreadable_instants():
-        print(f"NOTE   Tasklist 8.6.0 imports no more after an instant it cannot read: {unreadable_instants()}", flush=True)
     stuck = sorted(key for key in new if states.get(key) != ["COMPLETED"])
     report.check("new instances start and complete", stuck, f"{len(new)} instances")
+    shown_anew = {instance for _, instance in exported_tasks(search, new)}
+    until(FINISHED_WITHIN, lambda: bool(unreadable_instants()) or shown_anew <= tasklist_tasks(search).keys(), 1)
+    unseen, refused = shown_anew - tasklist_tasks(search).keys(), unreadable_instants()
+    report.check(
+        "Tasklist shows the tasks of new instances",
+        [] if refused else unseen,
+        f"{len(shown_anew)} tasks"
+        + (f", {len(unseen)} of them NOT JUDGED: Tasklist 8.6.0 cannot read {', '.join(refused)}" if refused else ""),
+    )
     if stuck:
         print(f"       asked {len(rounds)} times within {rounds[-1]} s; the broker said of user tasks: {said}")
         print(f"       of jobs: {commands.refused[-SAMPLES:]}", flush=True)
