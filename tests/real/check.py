@@ -132,6 +132,7 @@ class Broker:
     def __init__(self):
         self.proven = set()
         self.jobs = set()
+        self.approved = set()
         self.refused = []
         self.lock = threading.Lock()
 
@@ -208,6 +209,7 @@ class Broker:
             key, instance = paths[path]
             if status == 204:
                 self.proven.add(instance)
+                self.approved.add(key)
             elif status == "no answer":
                 unanswered.append(key)
             else:
@@ -387,7 +389,7 @@ def run_checks(options, report):
         open_tasks = [(key, instance) for instance, held in tasklist_tasks(search).items()
                       for key, element, state in held if element == "approve" and state == "CREATED"]
         # The broker is asked about the new ones by the records: Tasklist may never show them, see `unreadable_instants`.
-        waiting = [task for task in exported_tasks(search, new) if task[1] not in commands.proven]
+        waiting = [task for task in exported_tasks(search, new) if task[0] not in commands.approved]
         not_done, silent = commands.approve(set(open_tasks + waiting))
         said.update({key: status for key, status in not_done} | {key: "no answer" for key in silent})
         states = operate_instances(search)
