@@ -310,6 +310,7 @@ impl Control for Daemon {
                 self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
             if count > 0 {
                 tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
+                self.look_anew(&cluster).await;
             }
             Ok(count)
         })

@@ -9,6 +9,7 @@ use super::watch::Change;
 use crate::api::{Control, LiveCluster, facts, shapes};
 use crate::clients::ExportingState;
 use crate::clock::within;
+use crate::config::ClusterConfig;
 use crate::domain::BackupState;
 use crate::lock::lock;
 use crate::run::{prepare, provider};
@@ -27,6 +28,8 @@ const HEARTBEAT: Duration = Duration::from_secs(300);
 const HEALTH: Duration = Duration::from_secs(30);
 /// How often the state is written to, to see whether it can be.
 const STORE: Duration = Duration::from_secs(10);
+/// How long a look is waited for that somebody's answer waits for; without it the state is unknown until the next.
+const ANEW: Duration = Duration::from_secs(10);
 const REMINDER: Duration = Duration::from_secs(60);
 /// A resume that is confirmed at all is confirmed within this time.
 const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
@@ -121,50 +124,64 @@ impl Daemon {
         loop {
             while looks.len() < LOOKS {
                 let Some(cluster) = clusters.next() else { break };
-                let spec = super::apply::spec(cluster);
-                let ours = owing.contains(&cluster.name) || self.queue.running(&cluster.name).is_some();
-                looks.push(async move {
-                    prepare::knock(&self.ground, &spec).await;
-                    let seen = match provider::ready(&self.ground, &spec).await {
-                        // Whether the provider exports cannot be read, and is no business of ours.
-                        Some(ready) => ready.map(|()| ExportingState::Unknown),
-                        None => prepare::exporters(&self.ground, &spec)
-                            .await
-                            .map(|exporters| exporters.state())
-                            .map_err(|error| error.to_string()),
-                    };
-                    (cluster.name.clone(), ours, seen)
-                });
+                looks.push(self.look_at(cluster, owing.contains(&cluster.name)));
             }
-            let Some((name, ours, seen)) = looks.next().await else { break };
-            let mut look = match seen {
-                Ok(state) => LiveCluster {
-                    exporting: word(state, ours || self.queue.running(&name).is_some()).to_owned(),
-                    exporting_checked_at: Some(self.ground.clock.now()),
+            if looks.next().await.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// A look at one cluster; `owed`: a resume of ours is.
+    async fn look_at(&self, cluster: &ClusterConfig, owed: bool) {
+        let name = &cluster.name;
+        let spec = super::apply::spec(cluster);
+        let before = self.queue.running(name).is_some();
+        prepare::knock(&self.ground, &spec).await;
+        let seen = match provider::ready(&self.ground, &spec).await {
+            // Whether the provider exports cannot be read, and is no business of ours.
+            Some(ready) => ready.map(|()| ExportingState::Unknown),
+            None => prepare::exporters(&self.ground, &spec)
+                .await
+                .map(|exporters| exporters.state())
+                .map_err(|error| error.to_string()),
+        };
+        let ours = owed || before || self.queue.running(name).is_some();
+        let at = Some(self.ground.clock.now());
+        let mut look = match seen {
+            Ok(state) => LiveCluster {
+                exporting: word(state, ours).to_owned(),
+                exporting_checked_at: at,
+                ..Default::default()
+            },
+            Err(error) => {
+                tracing::warn!(event = "cluster.unreachable", cluster = name, reason = %error);
+                LiveCluster {
+                    exporting: "unknown".into(),
+                    exporting_checked_at: at,
+                    unreachable: Some(error),
                     ..Default::default()
-                },
-                Err(error) => {
-                    tracing::warn!(event = "cluster.unreachable", cluster = name, reason = %error);
-                    LiveCluster {
-                        exporting: "unknown".into(),
-                        exporting_checked_at: Some(self.ground.clock.now()),
-                        unreachable: Some(error),
-                        ..Default::default()
-                    }
                 }
-            };
-            if look.exporting == "paused_by_other" {
-                tracing::error!(
-                    event = "exporting.paused_by_other",
-                    cluster = name,
-                    reason =
-                        "exporting is paused and the pause is not ours: whoever paused it must resume it"
-                );
             }
-            let mut known = lock(&self.looks);
-            let same = known.get(&name).filter(|before| before.exporting == look.exporting);
-            look.exporting_since = same.map_or(look.exporting_checked_at, |before| before.exporting_since);
-            known.insert(name, look);
+        };
+        if look.exporting == "paused_by_other" {
+            tracing::error!(
+                event = "exporting.paused_by_other",
+                cluster = name,
+                reason = "exporting is paused and the pause is not ours: whoever paused it must resume it"
+            );
+        }
+        let mut known = lock(&self.looks);
+        let same = known.get(name).filter(|before| before.exporting == look.exporting);
+        look.exporting_since = same.map_or(look.exporting_checked_at, |before| before.exporting_since);
+        known.insert(name.clone(), look);
+    }
+
+    /// Looks again at a cluster whose debt was forgiven: the last look may be from before the pause that stays now.
+    pub(super) async fn look_anew(&self, cluster: &str) {
+        lock(&self.looks).remove(cluster);
+        if let Some(cluster) = self.config.load_full().clusters.get(cluster) {
+            let _ = within(&*self.ground.clock, ANEW, self.look_at(cluster, false)).await;
         }
     }
 
@@ -189,7 +206,8 @@ impl Daemon {
     }
 
     async fn reminder(&self) {
-        let debts = self.ground.store.debts().await.ok();
+        // A disk that hangs must not silence what the last looks say.
+        let debts = within(&*self.ground.clock, STORE, self.ground.store.debts()).await.and_then(Result::ok);
         let (config, looks) = (self.config.load_full(), lock(&self.looks).clone());
         let now = self.ground.clock.now();
         reminders(debts.as_deref(), &looks, |name| config.clusters.contains_key(name), now)
