@@ -128,13 +128,23 @@ pub async fn pay_from(
         },
         Err(error) => error,
     };
-    let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(unusable) };
+    let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(nobody_knows(unusable)) };
     let store = MemoryStore::shared();
     let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
     let resumes = debts.iter().map(|(debt, seen)| resumed(&ground, debt, *seen, wait));
     let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
     let resumed = debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
     Ok(Paid { resumed, owing, found: true, unrecorded: (!debts.is_empty()).then_some(unusable) })
+}
+
+/// A pause of ours may be open, and only the operator can find out.
+fn nobody_knows(unusable: StoreError) -> StoreError {
+    let StoreError::Unusable { path, reason } = unusable else { return unusable };
+    let reason = format!(
+        "{reason}; what it owed cannot be read either: where `check --online` says then that exporting is paused, \
+         `resume-exporting CLUSTER --yes` ends it"
+    );
+    StoreError::Unusable { path, reason }
 }
 
 /// The cluster, if its resume is not confirmed after `wait`.

@@ -68,6 +68,27 @@ async fn closing_and_opening_changes_nothing() {
     );
 }
 
+/// SQLite would take it for a new one: nothing would be owed, and the log that says otherwise would be gone.
+#[tokio::test]
+async fn an_emptied_file_beside_its_log_is_refused_and_the_log_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    a_busy_night(&store).await;
+    let crashed = as_after_a_crash(dir.path());
+    std::fs::write(crashed.path().join(FILE), "").unwrap();
+    let log = crashed.path().join(format!("{FILE}-wal"));
+    let before = std::fs::read(&log).unwrap();
+    for opened in [
+        SqliteStore::open_without_lock(crashed.path()).map(drop),
+        SqliteStore::open(crashed.path()).map(drop),
+    ] {
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("it is empty and its write-ahead log is not, so it is damaged: "), "{error}");
+    }
+    assert!(SqliteStore::read_debts(crashed.path()).is_none());
+    assert_eq!(std::fs::read(&log).unwrap(), before);
+}
+
 #[tokio::test]
 async fn what_was_answered_survives_a_crash() {
     let dir = tempfile::tempdir().unwrap();

@@ -50,11 +50,24 @@ pub(super) fn create(file: &Path) -> Result<(), StoreError> {
     })
 }
 
+/// Empty beside a log: SQLite would take it for a new one, and throw away the log with all that is owed.
+fn is_emptied(file: &Path) -> bool {
+    let length = |file: &Path| file.metadata().map_or(0, |found| found.len());
+    length(file) == 0 && length(&file.with_extension("db-wal")) > 0
+}
+
 /// The connection that writes. The owner of the state brings the schema up to date; a guest only fills an empty file.
 pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
-    let mut connection = connect(file).map_err(explain)?;
     let unusable = |reason: String| StoreError::Unusable { path: file.display().to_string(), reason };
+    if is_emptied(file) {
+        return Err(unusable(
+            "it is empty and its write-ahead log is not, so it is damaged: stop the daemon, restore the newest copy of \
+             the file, or move both away and run `adopt`"
+                .into(),
+        ));
+    }
+    let mut connection = connect(file).map_err(explain)?;
     let version: usize = connection
         .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
         .map_err(explain)? as usize;
@@ -111,6 +124,9 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
 
 /// A connection that only looks, whatever the schema is and although nothing can be written.
 pub(super) fn onlooker(file: &Path) -> rusqlite::Result<Connection> {
+    if is_emptied(file) {
+        return Err(rusqlite::Error::InvalidPath(file.to_owned()));
+    }
     let log = file.with_extension("db-wal").metadata().map_or(0, |log| log.len());
     let otherwise = |error| {
         // Where nothing is in the log, what has not got there stands still.
