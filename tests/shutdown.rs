@@ -95,7 +95,8 @@ fn stopped_at_any_touch_exporting_runs_and_the_rest_is_taken_up(
         "pause first",
         "database",
         "given ids",
-        "cloud"
+        "cloud",
+        "REST alone"
     )]
     name: &str,
 ) {
