@@ -157,6 +157,28 @@ async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_posit
     lab.nothing_owed(&run).await;
 }
 
+/// Pauses do not nest: theirs replaced ours, and the resume that we owe ends theirs.
+#[rstest]
+#[case(config(), "hard", "PAUSED")]
+#[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() }, "softly", "SOFT_PAUSED")]
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_another_kind_by_someone_else_is_told_as_theirs(
+    #[case] config: sim::Config,
+    #[case] how: &str,
+    #[case] phase: &str,
+) {
+    let theirs = if how == "hard" { "stranger-hard-pause" } else { "stranger-pause" };
+    let fault = format!("search-put.{theirs}=100ms, search-put.stall=2s");
+    let lab = Lab::with(config, Limits::default()).fault(&fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    let sentence = format!(
+        "the pause was broken: someone else paused exporting {how} inside it (partition 1 reads {phase}, partition 2 reads {phase}), and a cluster has one pause only, so that our resume ends theirs: keep whatever else pauses exporting apart from the backups"
+    );
+    assert_eq!(reason_of(&run), sentence);
+    lab.nothing_owed(&run).await;
+}
+
 /// A broker answers COMPLETED for an id that its store already holds, and takes nothing: it is asked before.
 #[tokio::test(start_paused = true)]
 async fn an_id_that_a_component_already_knows_is_burnt() {

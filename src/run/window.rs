@@ -7,7 +7,7 @@ use super::forecast::Forecast;
 use super::prepare::refused;
 use super::room;
 use super::wait::TransientLook;
-use crate::clients::{Exporters, ExportingState};
+use crate::clients::{Exporters, ExportingState, Phase};
 use crate::clock::Clock;
 use crate::domain::{Instant, PauseMode};
 use crate::journal::{Entry, Event, FailureClass, Step};
@@ -307,12 +307,18 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
         _ => false,
     };
     if !held {
+        let phases = describe(&exporters, state);
+        if let Some(how) = view.pause.mode.and_then(|mode| replaced(mode, &exporters)) {
+            let reason = format!(
+                "the pause was broken: someone else paused exporting {how} inside it ({phases}), and a cluster has one pause only, so that our resume ends theirs: keep whatever else pauses exporting apart from the backups"
+            );
+            tracing::error!(event = "exporting.paused_by_other", run_id = %execution.run.run_id,
+                cluster = %execution.run.cluster, reason);
+            return Err(StepError::new(FailureClass::PauseBroken, reason));
+        }
         return Err(StepError::new(
             FailureClass::PauseBroken,
-            format!(
-                "the pause was broken: someone resumed exporting before the backup had all its parts ({})",
-                describe(&exporters, state)
-            ),
+            format!("the pause was broken: someone resumed exporting before the backup had all its parts ({phases})"),
         ));
     }
     if let Some(what) = unseen(view.partitions, &exporters).filter(|_| exporters.readable) {
@@ -327,6 +333,16 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
     }
     execution.prove("pause_held", json!({ "readable": exporters.readable, "positions": now }));
     Ok(())
+}
+
+/// In which way somebody else has paused a partition that was paused by us: brokers never turn one into the other by
+/// themselves.
+fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
+    let (theirs, how) = match ours {
+        PauseMode::Soft => (Phase::Paused, "hard"),
+        PauseMode::Hard => (Phase::SoftPaused, "softly"),
+    };
+    seen.partitions.values().any(|partition| partition.phase == theirs).then_some(how)
 }
 
 /// How the first partition whose acknowledged position is not what it was at the confirmation has moved. A lower one
