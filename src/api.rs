@@ -111,6 +111,8 @@ pub struct Live {
     pub now: Instant,
     /// Time since the dispatch loop last ticked.
     pub since_tick: Duration,
+    /// The daemon was told to stop: nothing is begun any more.
+    pub stopping: bool,
     /// The refusal of the last reload, if it was refused.
     pub config_refused: Option<String>,
     /// The last store failure, until a write succeeds again.

@@ -16,7 +16,7 @@ pub mod signals;
 pub mod watch;
 
 use crate::clients::SharedTransport;
-use crate::clock::{SharedClock, Tasks};
+use crate::clock::{SharedClock, Tasks, within};
 use crate::config::Config;
 use crate::domain::instant_text;
 use crate::lock::lock;
@@ -159,7 +159,7 @@ impl Daemon {
     /// way or the grace and a little more is over; what is left is re-entered, and paid for, by the next start.
     pub async fn stop(&self, tell: impl Fn(Duration)) {
         let grace = self.config.load().daemon.shutdown_grace;
-        tracing::info!(event = "daemon.stopping", under_way = self.queue.under_way());
+        self.say_stopping().await;
         self.dispatch.lock().await.stop().await;
         let clock = &self.ground.clock;
         let until = clock.monotonic() + grace;
@@ -168,6 +168,41 @@ impl Daemon {
         // A few seconds past the grace let an aborted run send its resume and write its last entry.
         while self.queue.under_way() > 0 && clock.monotonic() < until + Duration::from_secs(15) {
             clock.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whoever signals twice ends the process in the signal's handler, which can tell nothing: it is told before.
+    async fn say_stopping(&self) {
+        let under_way = self.queue.under_way();
+        match self.owing().await {
+            Ok(owing) if owing.is_empty() => tracing::info!(event = "daemon.stopping", under_way, debts = 0),
+            Ok(owing) => tracing::warn!(
+                event = "daemon.stopping",
+                under_way,
+                debts = owing.len(),
+                reason = format!(
+                    "exporting of {} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start",
+                    owing.join(", ")
+                )
+            ),
+            Err(error) => tracing::warn!(
+                event = "daemon.stopping",
+                under_way,
+                reason = format!("what is owed could not be read: {error}")
+            ),
+        }
+    }
+
+    /// The clusters that are owed a resume; a store that hangs keeps nobody from stopping.
+    pub async fn owing(&self) -> Result<Vec<String>, String> {
+        match within(&*self.ground.clock, Duration::from_secs(2), self.ground.store.debts()).await {
+            Some(Ok(debts)) => {
+                let mut owing: Vec<String> = debts.into_iter().map(|debt| debt.cluster).collect();
+                owing.dedup();
+                Ok(owing)
+            }
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the state did not answer within 2s".into()),
         }
     }
 

@@ -63,6 +63,7 @@ impl Scene {
             started_at: at("2026-11-20T00:00:00Z"),
             now: at("2026-11-23T12:00:00Z"),
             since_tick: Duration::from_millis(300),
+            stopping: false,
             config_refused: None,
             store_error: None,
             clock_jump: None,
@@ -220,6 +221,10 @@ fn all_is_well() {
 #[case::stalled(
     |s: &mut Scene| s.live.since_tick = Duration::from_secs(11),
     "failing dispatch: the dispatch loop has not ticked for 11 s"
+)]
+#[case::stopping(
+    |s: &mut Scene| (s.live.since_tick, s.live.stopping) = (Duration::from_secs(60), true),
+    "degraded dispatch: the daemon is stopping: nothing is begun, and what has paused exporting resumes it"
 )]
 #[case::refused_reload(
     |s: &mut Scene| s.live.config_refused = Some("no such zone".into()),

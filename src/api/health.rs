@@ -146,7 +146,10 @@ fn process(live: &Live) -> Vec<Check> {
         Some(error) => check("store", Status::Failing, error.clone()),
         None => check("store", Status::Ok, None),
     };
-    let dispatch = if live.since_tick >= DISPATCH_STALLED {
+    let dispatch = if live.stopping {
+        let what = "the daemon is stopping: nothing is begun, and what has paused exporting resumes it";
+        check("dispatch", Status::Degraded, what.to_owned())
+    } else if live.since_tick >= DISPATCH_STALLED {
         check(
             "dispatch",
             Status::Failing,

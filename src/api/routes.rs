@@ -4,7 +4,7 @@
 
 use super::facts;
 use super::health::{Health, Status};
-use super::{Control, Refusal, RefusalKind, refuse, shapes};
+use super::{Control, Live, Refusal, RefusalKind, refuse, shapes};
 use crate::domain::RunId;
 use crate::store::{BackupFilter, SharedStore};
 use axum::extract::{Path, Query, State};
@@ -59,8 +59,10 @@ async fn whole_health(State(state): State<ApiState>) -> Response {
 }
 
 async fn live(State(state): State<ApiState>) -> Response {
-    let since = state.control.live().since_tick;
-    answer(since < std::time::Duration::from_secs(10), json!({ "since_tick_ms": since.as_millis() as u64 }))
+    let Live { since_tick, stopping, .. } = state.control.live();
+    // A loop that was stopped has not stalled.
+    let alive = stopping || since_tick < std::time::Duration::from_secs(10);
+    answer(alive, json!({ "since_tick_ms": since_tick.as_millis() as u64, "stopping": stopping }))
 }
 
 async fn ready(State(state): State<ApiState>) -> Response {

@@ -96,6 +96,7 @@ impl Control for Daemon {
             started_at: self.started_at,
             now: self.ground.clock.now(),
             since_tick: self.timetable.since_tick(),
+            stopping: self.queue.going_down(),
             config_refused: lock(&self.config_refused).clone(),
             store_error: self.timetable.store_error().or_else(|| lock(&self.store_probe).clone()),
             clock_jump: self.timetable.clock_jump(),

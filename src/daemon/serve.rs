@@ -141,10 +141,29 @@ async fn run(
     }
     tell(notifier.stopping("stopping: runs leave their pause windows"));
     daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
+    let left = left_owing(daemon.owing().await);
     shutdown.cancel();
     let _ = daemon.ground.store.close().await;
     log.flush(Duration::from_secs(2));
-    Ok(())
+    left
+}
+
+/// A daemon that stops while it owes has not done what it is there for, and says so with its exit code too.
+fn left_owing(owing: Result<Vec<String>, String>) -> Result<(), Refused> {
+    const WHO: &str =
+        "ExecStopPost sends it, as does the next start; without systemd run `resume-exporting --if-ours`";
+    let why = match owing {
+        Ok(owing) if owing.is_empty() => return Ok(()),
+        Ok(owing) => format!(
+            "the daemon has stopped before the resume of {} was confirmed, so that exporting may still be paused by us: {WHO}",
+            owing.join(", ")
+        ),
+        Err(error) => {
+            format!("the daemon has stopped, and whether it owes a resume cannot be told ({error}): {WHO}")
+        }
+    };
+    tracing::error!(event = "exporting.still_paused", owner = "us", reason = why);
+    Err(Refused { passing: true, ..refused(why) })
 }
 
 /// The watchdog is fed by the dispatch loop, not by the store: a full disk must not become a restart loop.

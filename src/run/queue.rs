@@ -323,7 +323,8 @@ impl Queue {
         self.lock().slots.values().filter(|s| matches!(s.busy, Some(Busy::Run { .. }))).count()
     }
 
-    fn going_down(&self) -> bool {
+    /// Nothing is begun any more.
+    pub fn going_down(&self) -> bool {
         self.lock().going_down.is_some()
     }
 

@@ -318,7 +318,9 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
         }
         return Err(StepError::new(
             FailureClass::PauseBroken,
-            format!("the pause was broken: someone resumed exporting before the backup had all its parts ({phases})"),
+            format!(
+                "the pause was broken: someone resumed exporting before the backup had all its parts ({phases})"
+            ),
         ));
     }
     if let Some(what) = unseen(view.partitions, &exporters).filter(|_| exporters.readable) {

@@ -84,6 +84,7 @@ pub fn refused(command: Command) -> String {
 pub struct Up {
     pub child: Child,
     pub log: std::sync::mpsc::Receiver<String>,
+    left: Vec<String>,
 }
 
 impl Up {
@@ -95,7 +96,7 @@ impl Up {
         std::thread::spawn(move || {
             stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
         });
-        let up = Self { child, log };
+        let up = Self { child, log, left: Vec::new() };
         up.event("daemon.started");
         up
     }
@@ -108,6 +109,22 @@ impl Up {
                 return event;
             }
         }
+    }
+
+    /// The process has closed its log; what was in it and was not asked for is kept for `printed`.
+    pub fn log_ended(&mut self) -> bool {
+        loop {
+            match self.log.try_recv() {
+                Ok(line) => self.left.push(line),
+                Err(error) => return error == std::sync::mpsc::TryRecvError::Disconnected,
+            }
+        }
+    }
+
+    /// Lines that are no events, of those that `log_ended` has seen.
+    pub fn printed(&self) -> String {
+        let lines = self.left.iter().filter(|line| !line.starts_with('{'));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     pub fn signal(&self, name: &str) {

@@ -1,0 +1,188 @@
+//! The real binary is told to stop: idle, inside its pause, with the resume refused, twice, and while it is wedged.
+//!
+//! What each touch of a run makes of a stop is in `tests/shutdown.rs`, systemd's own part in `tests/systemd/run`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/process.rs"]
+mod process;
+#[path = "harness/served.rs"]
+mod served;
+
+use camunda_backupd::sim::{SharedCluster, locked};
+use process::{Place, Up, command, ends, owed};
+use served::{Served, orders};
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+/// A daemon with one simulated cluster whose Zeebe takes so long for its part, inside the pause.
+struct Scene {
+    place: Place,
+    served: Served,
+}
+
+impl Scene {
+    fn new(grace: &str, zeebe_takes: Duration) -> Self {
+        let place = Place::new();
+        let served = Served::new(
+            place.directory.path(),
+            &place.path("state"),
+            orders(4.0, zeebe_takes),
+            &format!("instance = 'stopping'\nshutdown_grace = '{grace}'\n"),
+            "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
+        );
+        Self { place, served }
+    }
+
+    fn config(&self) -> &PathBuf {
+        &self.served.config
+    }
+
+    fn cluster(&self) -> &SharedCluster {
+        &self.served.cluster
+    }
+
+    fn says(&self, words: &[&str]) -> Output {
+        ends(command(self.config(), words))
+    }
+
+    fn backup(&self) -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(&self.says(&["list", "--json", "orders"]).stdout).unwrap()
+            [0]
+        .take()
+    }
+
+    fn paused(&self) -> bool {
+        locked(self.cluster()).pauses.since.is_some()
+    }
+
+    /// A daemon in the middle of a pause that it has seen.
+    fn inside_the_pause(&self) -> Up {
+        let up = Up::new(self.config());
+        assert_eq!(self.says(&["backup", "orders"]).status.code(), Some(0));
+        up.event("exporting.paused");
+        within("Zeebe is asked", || locked(self.cluster()).seen.contains_key("zeebe-post"));
+        assert!(self.paused());
+        up
+    }
+
+    /// The next daemon ends what this one left, and the backup is this.
+    fn next_daemon_makes_it(&self, state: &str) -> String {
+        let up = Up::new(self.config());
+        within("the run ends", || self.backup()["state"] != "running");
+        let backup = self.backup();
+        assert_eq!(backup["state"], state, "{backup}");
+        up.stop();
+        assert!(!self.paused(), "exporting is left paused");
+        assert_eq!(owed(&self.place.path("state")), 0);
+        backup["reason"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn within(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Its exit code, and what it printed after its log.
+fn end_of(mut up: Up) -> (Option<i32>, String) {
+    within("it ends", || up.log_ended());
+    let code = up.child.wait().unwrap().code();
+    (code, up.printed())
+}
+
+#[test]
+fn an_idle_daemon_stops_at_once() {
+    let scene = Scene::new("90s", Duration::from_millis(100));
+    let up = Up::new(scene.config());
+    up.signal("TERM");
+    let stopping = up.event("daemon.stopping");
+    assert_eq!((&stopping["under_way"], &stopping["debts"]), (&0.into(), &0.into()));
+    assert_eq!(end_of(up), (Some(0), String::new()));
+}
+
+#[test]
+fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daemon() {
+    let scene = Scene::new("20s", Duration::from_secs(2));
+    let up = scene.inside_the_pause();
+    up.signal("TERM");
+    let stopping = up.event("daemon.stopping");
+    let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start";
+    assert_eq!((&stopping["debts"], &stopping["reason"]), (&1.into(), &reason.into()));
+    assert_eq!(end_of(up), (Some(0), String::new()));
+    assert!(!scene.paused(), "it stopped and left exporting paused");
+    assert_eq!(scene.next_daemon_makes_it("completed"), "");
+}
+
+/// Nobody confirms the resume: the daemon says so in its log and in its exit code, and `ExecStopPost` goes on.
+#[test]
+fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
+    let scene = Scene::new("1s", Duration::from_secs(12));
+    let up = scene.inside_the_pause();
+    locked(scene.cluster()).arm("resume.refuse@*").unwrap();
+    up.signal("TERM");
+    up.event("daemon.stopping");
+    let health: serde_json::Value =
+        serde_json::from_slice(&scene.says(&["--json", "status"]).stdout).unwrap();
+    let dispatch =
+        health["checks"].as_array().unwrap().iter().find(|check| check["name"] == "dispatch").unwrap();
+    assert_eq!(
+        dispatch["detail"],
+        "the daemon is stopping: nothing is begun, and what has paused exporting resumes it"
+    );
+    let sentence = "the daemon has stopped before the resume of orders was confirmed, so that exporting may still be paused by us: ExecStopPost sends it, as does the next start; without systemd run `resume-exporting --if-ours`";
+    assert_eq!(up.event("exporting.still_paused")["reason"], sentence);
+    assert_eq!(end_of(up), (Some(1), format!("error: {sentence}\n")));
+    assert!(scene.paused());
+
+    locked(scene.cluster()).arm("now.heal").unwrap();
+    let paid = scene.says(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
+    assert!(!scene.paused(), "ExecStopPost left it paused");
+    let reason = scene.next_daemon_makes_it("failed");
+    assert_eq!(reason, "the daemon was stopped inside the pause and its shutdown grace ran out");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_exec_stop_post_resumes() {
+    let scene = Scene::new("60s", Duration::from_secs(12));
+    let up = scene.inside_the_pause();
+    up.signal("TERM");
+    up.event("daemon.stopping");
+    let began = Instant::now();
+    up.signal("TERM");
+    assert_eq!(end_of(up).0, Some(130));
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    assert!(scene.paused(), "it had time to resume: nothing was tried here");
+
+    let paid = scene.says(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
+    assert!(!scene.paused(), "ExecStopPost left it paused");
+    let reason = scene.next_daemon_makes_it("failed");
+    assert!(reason.starts_with("the daemon went down inside the pause and"), "{reason}");
+}
+
+/// Where the daemon hangs, its state file is read; when it goes on, it finds its pause broken.
+#[test]
+fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
+    let scene = Scene::new("20s", Duration::from_secs(6));
+    let up = scene.inside_the_pause();
+    up.signal("STOP");
+    let paid = scene.says(&["resume-exporting", "--if-ours", "--for", "2s"]);
+    let said = String::from_utf8_lossy(&paid.stderr);
+    // It may have been stopped in the middle of a write, so that nobody else can write.
+    let unrecorded = said.contains("every resume is confirmed, but that could not be recorded");
+    assert_eq!(paid.status.code(), Some(i32::from(unrecorded)), "{said}");
+    assert!(!scene.paused(), "ExecStopPost left it paused");
+    up.signal("CONT");
+    let failed = up.event("run.failed");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the pause was broken: "), "{reason}");
+    up.stop();
+    assert!(!scene.paused());
+    assert_eq!(owed(&scene.place.path("state")), 0);
+}
