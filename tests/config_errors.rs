@@ -79,6 +79,28 @@ daily = '02:05'",
         "8:12: warning: schedules `d` and `e` of one cluster are due 5m apart, as on 2026-11-24 at 02:00, which is closer than a run may take; make them due at the same time, which one backup serves, or at least 10 minutes apart",
     ]
 )]
+#[case(
+    "@orders
+[schedules.d]
+clusters = ['orders']
+cron = '* * * * * *'
+[schedules.e]
+clusters = ['orders']
+cron = '55 1 * * *'
+enabled = false",
+    &[
+        "5:12: warning: schedule `d` is due again after 1s, as on 2026-11-23 at 12:00:02, which is sooner than a run may take; leave at least 10 minutes between its times: what comes due while its cluster is busy waits, and is skipped when the next comes",
+    ]
+)]
+#[case(
+    "@orders
+[schedules.d]
+clusters = ['orders']
+cron = '4,58 1,2 * * *'",
+    &[
+        "5:12: warning: schedule `d` is due again after 6m, as on 2026-11-24 at 02:04:00, which is sooner than a run may take; leave at least 10 minutes between its times: what comes due while its cluster is busy waits, and is skipped when the next comes",
+    ]
+)]
 fn schedules(#[case] text: &str, #[case] said: &[&str]) {
     check(text, said);
 }

@@ -17,8 +17,8 @@ pub struct Watch {
 pub enum Change {
     /// Health is another.
     Health {
-        /// What it was.
-        from: Status,
+        /// What it was; nothing at the first look.
+        from: Option<Status>,
         /// What it is.
         to: Status,
         /// Every finding that is not good.
@@ -46,8 +46,8 @@ impl Watch {
     /// What has changed since the last look. A daemon that comes up well has nothing to say.
     pub fn changes(&mut self, health: &Health) -> Vec<Change> {
         let mut changes = Vec::new();
-        let from = self.status.replace(health.status).unwrap_or(Status::Ok);
-        if from != health.status {
+        let from = self.status.replace(health.status);
+        if from.unwrap_or(Status::Ok) != health.status {
             let found = health.checks.iter().filter(|check| check.status != Status::Ok).map(|check| {
                 let whose = check.cluster.as_ref().map(|c| format!(" of {c}")).unwrap_or_default();
                 format!("{}{whose}: {}", check.name, check.detail.as_deref().unwrap_or_default())
@@ -79,13 +79,23 @@ impl Change {
     pub fn say(&self) {
         match self {
             Self::Health { from, to: to @ Status::Ok, .. } => {
-                tracing::info!(event = "health.changed", from = from.word(), outcome = to.word());
+                tracing::info!(event = "health.changed", from = from.map(Status::word), outcome = to.word());
             }
             Self::Health { from, to: to @ Status::Degraded, reason } => {
-                tracing::warn!(event = "health.changed", from = from.word(), outcome = to.word(), reason);
+                tracing::warn!(
+                    event = "health.changed",
+                    from = from.map(Status::word),
+                    outcome = to.word(),
+                    reason
+                );
             }
             Self::Health { from, to: to @ Status::Failing, reason } => {
-                tracing::error!(event = "health.changed", from = from.word(), outcome = to.word(), reason);
+                tracing::error!(
+                    event = "health.changed",
+                    from = from.map(Status::word),
+                    outcome = to.word(),
+                    reason
+                );
             }
             Self::Overdue { schedule, cluster, reason } => {
                 tracing::error!(event = "schedule.overdue", schedule, cluster, reason);
@@ -121,7 +131,7 @@ mod tests {
         let (schedule, cluster) = ("daily".to_owned(), "orders".to_owned());
         let bad = health(Status::Failing, &["daily"]);
         let to = Status::Failing;
-        let changed = Change::Health { from: Status::Ok, to, reason: "store: disk full".into() };
+        let changed = Change::Health { from: Some(Status::Ok), to, reason: "store: disk full".into() };
         let overdue = Change::Overdue {
             schedule: schedule.clone(),
             cluster: cluster.clone(),
@@ -129,7 +139,7 @@ mod tests {
         };
         assert_eq!(watch.changes(&bad), [changed, overdue]);
         assert_eq!((watch.changes(&bad), watch.overdue()), (vec![], 1));
-        let back = Change::Health { from: Status::Failing, to: Status::Ok, reason: String::new() };
+        let back = Change::Health { from: Some(Status::Failing), to: Status::Ok, reason: String::new() };
         assert_eq!(watch.changes(&health(Status::Ok, &[])), [back, Change::Recovered { schedule, cluster }]);
         assert_eq!(watch.overdue(), 0);
     }
@@ -137,6 +147,9 @@ mod tests {
     #[test]
     fn a_daemon_that_comes_up_ill_says_so() {
         let changes = Watch::default().changes(&health(Status::Degraded, &[]));
-        assert!(matches!(&changes[..], [Change::Health { to: Status::Degraded, .. }]), "{changes:?}");
+        assert!(
+            matches!(&changes[..], [Change::Health { from: None, to: Status::Degraded, .. }]),
+            "{changes:?}"
+        );
     }
 }

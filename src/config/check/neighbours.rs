@@ -17,6 +17,8 @@ const RUN: TimeDelta = TimeDelta::minutes(10);
 const AHEAD: TimeDelta = TimeDelta::days(35);
 /// Occurrences of one schedule that are compared with another's.
 const COMPARED: usize = 64;
+/// Times of one schedule that are compared with one another.
+const OWN: usize = 10;
 /// Pairs of schedules that are compared at all.
 const PAIRS: usize = 500;
 
@@ -25,9 +27,20 @@ impl Checker<'_> {
         let enabled: Vec<&ScheduleConfig> = schedules.values().filter(|schedule| schedule.enabled).collect();
         self.unserved(raw, &enabled);
         let places = spans(&raw.schedules);
+        let place =
+            |schedule: &ScheduleConfig| places.get(schedule.name.as_str()).cloned().unwrap_or_default();
+        for schedule in &enabled {
+            let Some((at, gap)) = too_often(schedule, self.env.now) else { continue };
+            let message = format!(
+                "schedule {} is due again after {}, as on {}, which is sooner than a run may take",
+                quoted(&schedule.name),
+                super::in_words(gap.to_std().unwrap_or_default()),
+                at.with_timezone(&schedule.timezone).format("%Y-%m-%d at %H:%M:%S"),
+            );
+            let help = "leave at least 10 minutes between its times: what comes due while its cluster is busy waits, and is skipped when the next comes";
+            self.warning(place(schedule), message, help);
+        }
         for (first, second, at, gap) in too_close(&enabled, self.env.now) {
-            let place =
-                |schedule: &ScheduleConfig| places.get(schedule.name.as_str()).cloned().unwrap_or_default();
             let message = format!(
                 "schedules {} and {} of one cluster are due {} apart, as on {}, which is closer than a run may take",
                 quoted(&first.name),
@@ -51,6 +64,19 @@ impl Checker<'_> {
             self.warning(name.span(), message, "name it in a schedule, unless backups by hand are enough");
         }
     }
+}
+
+/// Where a schedule's own times follow one another too soon. Within an hour at most six are ten minutes apart, so that
+/// two that are not come early.
+fn too_often(schedule: &ScheduleConfig, now: Instant) -> Option<(Instant, TimeDelta)> {
+    let next = |from: Instant| next_after(&schedule.timing, schedule.timezone, from);
+    let times = std::iter::successors(next(now), |due| next(*due)).take(OWN);
+    let until = now + AHEAD;
+    let mut before = None;
+    times.take_while(|due| *due < until).find_map(|due| {
+        let gap = before.replace(due).map(|before| due - before)?;
+        (gap < RUN).then_some((due, gap))
+    })
 }
 
 type Close<'a> = (&'a ScheduleConfig, &'a ScheduleConfig, Instant, TimeDelta);
