@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -94,7 +94,7 @@ pub struct Execution {
     pub(super) plan: Plan,
     pub(super) clients: Clients,
     pub(super) pause_clock: Mutex<Option<PauseClock>>,
-    view: Mutex<RunView>,
+    view: Mutex<Arc<RunView>>,
     pub(in crate::run) evidence: Evidence,
     /// Monotonic time at which this process took it up.
     began: Duration,
@@ -121,7 +121,7 @@ impl Execution {
         let owed = run.view.pause.intended_at.filter(|_| run.view.owes_resume());
         let pause_clock = owed.map(|at| PauseClock::after_restart(at, since_boot, &*ground.clock));
         Self {
-            view: Mutex::new(run.view.clone()),
+            view: Mutex::new(Arc::new(run.view.clone())),
             pause_clock: Mutex::new(pause_clock),
             evidence: Evidence::default(),
             began: ground.clock.monotonic(),
@@ -341,7 +341,7 @@ impl Execution {
     }
 
     /// The view as of the last successful write.
-    pub(super) fn view(&self) -> RunView {
+    pub(super) fn view(&self) -> Arc<RunView> {
         lock(&self.view).clone()
     }
 
@@ -371,7 +371,7 @@ impl Execution {
         let at = self.ground.clock.now();
         let entries = events.into_iter().map(|event| Entry { at, event }).collect();
         let view = self.ground.store.append(self.run.run_id, entries).await?;
-        *lock(&self.view) = view;
+        *lock(&self.view) = Arc::new(view);
         Ok(())
     }
 
@@ -403,7 +403,7 @@ impl Execution {
     /// Reads the run again after somebody else wrote into its journal.
     pub(super) async fn refresh(&self) {
         if let Ok(Some(run)) = self.ground.store.run(self.run.run_id).await {
-            *lock(&self.view) = run.view;
+            *lock(&self.view) = Arc::new(run.view);
         }
     }
 
@@ -435,7 +435,7 @@ impl Execution {
 
     /// All facts, an earlier process's as well.
     pub(super) fn proof(&self) -> Value {
-        let mut proof = self.view().proof;
+        let mut proof = self.view().proof.clone();
         proof.extend(self.evidence.proof());
         json!(proof)
     }

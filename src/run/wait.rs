@@ -338,7 +338,7 @@ fn of_another_version(execution: &Execution, progress: &Progress) -> Option<Stri
     if execution.spec.version.is_some() {
         return None;
     }
-    let began = execution.view().version?.parse::<Version>().ok()?;
+    let began = execution.view().version.as_ref()?.parse::<Version>().ok()?;
     let differs = |version: &Version| (version.major, version.minor) != (began.major, began.minor);
     progress.parts.iter().find_map(|part| {
         let version = part.broker_version.as_ref()?.parse::<Version>().ok().filter(differs)?;
