@@ -55,9 +55,7 @@ async fn with_room_a_backup_is_taken_and_its_certificate_tells_how_much_there_wa
 async fn without_room_exporting_is_not_paused() {
     let lab = limited(500);
     arm(&lab, "now.disk=400");
-    let run = lab.backup().await;
-    assert_eq!(class_of(&run), Some(FailureClass::Disk));
-    let reason = reason_of(&run);
+    let reason = lab.hindered().await;
     assert!(reason.starts_with(&format!("the disk of broker {BROKER} has 399.")), "{reason}");
     assert!(
         reason.ends_with(
@@ -65,7 +63,7 @@ async fn without_room_exporting_is_not_paused() {
         ),
         "{reason}"
     );
-    never_paused(&lab, &run, 0);
+    assert_eq!(lab.asked("pause"), 0);
     let check = check(&lab, "broker_disk").await.unwrap();
     assert!(!check.ok && check.detail.ends_with("less than limits.min_free_disk, 500 MiB"), "{check:?}");
 }
@@ -109,9 +107,7 @@ async fn a_pause_that_would_take_too_much_room_is_not_begun() {
         let disk = &run.view.proof["disk"];
         assert!(disk["free_inside"].as_u64() < disk["free_before"].as_u64(), "{disk}");
     }
-    let run = lab.backup().await;
-    assert_eq!(class_of(&run), Some(FailureClass::Disk), "{}", reason_of(&run));
-    let reason = reason_of(&run);
+    let reason = lab.hindered().await;
     assert!(
         reason.contains(" GiB left at /usr/local/camunda/data, and a pause like the last ones would take 1."),
         "{reason}"
@@ -133,17 +129,18 @@ async fn what_a_pause_would_take_is_tried_again_after_a_day() {
         assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
         resumed = run.view.pause.resume_intended_at.unwrap();
     }
-    let refused = lab.backup().await;
+    let refused = lab.hindered().await;
     let again = format!(
         ", so that less than limits.min_free_disk, 500 MiB, would be left: exporting is not paused; make room there, or wait until {}, when it is tried again",
         instant_text(resumed + TimeDelta::hours(24))
     );
-    assert!(reason_of(&refused).ends_with(&again), "{}", reason_of(&refused));
+    assert!(refused.ends_with(&again), "{refused}");
     lab.clock.sleep(Duration::from_hours(24)).await;
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     // It was within the limit, but the last pauses still foretell one that is not.
-    assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Disk));
+    let refused = lab.hindered().await;
+    assert!(refused.contains("a pause like the last ones would take"), "{refused}");
 }
 
 /// A day on which the store hung and the log grew forbids nothing on the next.
@@ -172,9 +169,9 @@ async fn one_day_on_which_the_log_grew_forbids_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_cannot_be_kept_is_not_taken_for_kept(#[case] fault: &str, #[case] begins: &str) {
     let lab = limited(500).fault(fault);
-    let run = lab.backup().await;
-    assert!(reason_of(&run).starts_with(begins), "{}", reason_of(&run));
-    never_paused(&lab, &run, 0);
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(begins), "{reason}");
+    assert_eq!(lab.asked("pause"), 0);
     assert!(!check(&lab, "broker_disk").await.unwrap().ok);
     // Where nobody asked for it, it hinders nothing.
     let lab = Lab::new().fault(fault);

@@ -12,7 +12,7 @@ use camunda_backupd::run::queue::ManualError;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::{BackupFilter, Fate, NewRun, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
-use lab::{Lab, reason_of};
+use lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -259,7 +259,31 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
     lab.clock.sleep(Duration::from_hours(7)).await;
     assert_eq!(told(&lab).await, [format!("daily Skipped {reason}")]);
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
-    // By hand there is somebody to be told at once.
+    // By hand there is somebody to be told at once, and it is no failure either.
+    let refused = lab.refused().await;
+    assert_eq!(refused.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
+    assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty());
+}
+
+/// Whoever asks by hand while the cluster is not calm may ask again when it is: the limit counts runs, and there was none.
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_cluster_that_is_not_calm_costs_nothing() {
+    let mut lab = Lab::new().fault("now.unassigned");
+    lab.settings.manual_min_interval = Duration::from_hours(1);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    assert!(matches!(lab.refused().await, ManualError::Hindered { .. }));
+    locked(&lab.cluster).arm("now.heal").unwrap();
     let run = lab.backup().await;
-    assert_eq!(reason_of(&run), reason);
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
+}
+
+/// What does not pass by itself is kept as evidence, and counts.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_succeed_makes_a_failed_run() {
+    let mut lab = Lab::new().fault("zeebe-list.unauthorized@*");
+    lab.settings.manual_min_interval = Duration::from_hours(1);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Access));
+    assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
 }

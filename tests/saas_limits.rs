@@ -10,6 +10,7 @@ use camunda_backupd::journal::RunStatus;
 use camunda_backupd::sim::{self, Storage};
 use camunda_backupd::store::{Backup, BackupFilter};
 use lab::{Lab, reason_of};
+use rstest::rstest;
 use std::time::Duration;
 
 fn lab() -> Lab {
@@ -55,4 +56,23 @@ async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginnin
     lab.queue.manual("orders", None).await.unwrap();
     let took = lab.clock.monotonic() - began;
     assert!(took < Duration::from_secs(35), "{took:?}");
+}
+
+/// What passes by itself is no failure, and no evidence of one is left: whoever asked is told.
+#[rstest]
+#[case("saas-list.stranger-backup", "the provider is taking backup scheduled (")]
+#[case(
+    "now.suspend",
+    "the provider says that the cluster is Suspended: see Console, a backup is taken when it is Healthy"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_not_ready_costs_a_request_by_hand_nothing(
+    #[case] fault: &str,
+    #[case] begins: &str,
+) {
+    let lab = lab().fault(fault);
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(begins), "{reason}");
+    assert!(backups(&lab).await.is_empty());
+    assert_eq!(lab.asked("saas-post"), 0);
 }

@@ -164,6 +164,10 @@ impl Queue {
                 return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
             }
         }
+        // What may be over soon is no failure: whoever asked is told, and may ask again at once.
+        if let Err(StepError { passing: true, reason, .. }) = prepared {
+            return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
+        }
         Ok((self.begin_run(new).await?, prepared))
     }
 
@@ -451,7 +455,7 @@ pub enum ManualError {
     /// A deletion did not give way.
     #[error("a deletion on cluster {0} did not give way within a minute: try again")]
     Deleting(String),
-    /// Exporting is not ours to pause.
+    /// Exporting is not ours to pause, a limit is not over yet, or the cluster is not calm.
     #[error("cluster {cluster} cannot be backed up now: {reason}")]
     Hindered {
         /// Cluster.
