@@ -4,8 +4,10 @@
 //! whole, keeps it and prunes it: nothing here pauses anything, and nothing is deleted but by an operator.
 
 mod kept;
+mod unanswered;
 
 pub(super) use kept::{leave_alone, retain};
+pub(super) use unanswered::{look_for, may_have, may_have_been_sent};
 
 use super::executor::{Execution, StepError};
 use super::prepare::{Prepared, refused};
@@ -201,8 +203,8 @@ pub(super) async fn hindrance(
         let reason = format!("the provider asked to be left alone until {}", instant_text(until));
         return Ok(Some((until, reason)));
     }
-    // Our own ones that the provider took; one deleted since frees the limit, as it does there.
-    let taken = runs.iter().filter(|run| uuid_of(&run.view).is_some() || run.view.uncertain.contains(&SAAS));
+    // Our own ones that the provider took, or may have; one deleted since frees the limit, as it does there.
+    let taken = runs.iter().filter(|run| may_have(&run.view));
     let asked = taken.filter_map(|run| run.view.components.get(&SAAS)?.asked_at);
     let interval = TimeDelta::from_std(address.min_interval).unwrap_or_default();
     let last = asked.filter(|at| !ahead(*at, address.min_interval)).max();
