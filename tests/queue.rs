@@ -12,7 +12,7 @@ use camunda_backupd::run::queue::ManualError;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::{BackupFilter, Fate, NewRun, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
-use lab::{Lab, reason_of};
+use lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,6 +101,85 @@ async fn of_one_schedule_only_the_newest_waits() {
     lab.clock.sleep(Duration::from_secs(60)).await;
     let overtaken = "daily Skipped the next one came due before its cluster was free";
     assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Fired"]);
+}
+
+/// One that waits for calm is no other than one that waits for its cluster: two of one schedule would be two runs.
+#[tokio::test(start_paused = true)]
+async fn of_one_schedule_only_the_newest_waits_for_calm() {
+    let lab = Lab::new().fault("now.unassigned");
+    for _ in 0..3 {
+        lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
+        lab.clock.sleep(Duration::from_secs(47)).await;
+    }
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let overtaken = "Skipped the next one came due while it waited: the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back";
+    let (daily, weekly) = (format!("daily {overtaken}"), format!("weekly {overtaken}"));
+    let served = ["daily Fired", "weekly Coalesced"].map(String::from);
+    let expected = [[daily.clone(), weekly.clone()], [daily, weekly], served].concat();
+    assert_eq!(told(&lab).await, expected);
+    assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
+}
+
+/// The next one comes while the first is in hand: its cluster is being looked at, and is not calm.
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwhile() {
+    let lab = Lab::new().fault("now.unassigned,info.delay=5s");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(3)).await;
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(10)).await;
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let told = told(&lab).await;
+    assert!(
+        told[0].starts_with("daily Skipped the next one came due while it waited: the search"),
+        "{told:?}"
+    );
+    assert_eq!(told[1..], ["daily Fired"]);
+    assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
+}
+
+/// The same where the store fails while the run is about to begin.
+#[tokio::test(start_paused = true)]
+async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_meanwhile() {
+    let lab = Lab::new().fault("info.delay=5s");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(3)).await;
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.memory.fail_next_writes(1);
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let overtaken = "daily Skipped the next one came due before its cluster was free";
+    assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
+}
+
+/// Claimed two seconds ahead, and with a spread that is longer than what lies between two of them: each still has its turn.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_overtaken_before_its_own_time_has_come() {
+    let lab = Lab::new();
+    for _ in 0..3 {
+        let mut rows = claimed(&lab, &["daily"]).await;
+        for row in &mut rows {
+            row.start_at += TimeDelta::minutes(5);
+        }
+        lab.queue.submit(rows);
+        lab.clock.sleep(Duration::from_mins(2)).await;
+    }
+    lab.clock.sleep(Duration::from_mins(9)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"; 3]);
+}
+
+/// What waited for calm when the daemon went down waits in the store as it was claimed.
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
+    let lab = Lab::new();
+    let older = claimed(&lab, &["daily"]).await;
+    lab.clock.sleep(Duration::from_mins(1)).await;
+    let newer = claimed(&lab, &["daily"]).await;
+    lab.queue.submit([older, newer].concat());
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let overtaken = "daily Skipped the next one came due before its cluster was free";
+    assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
 }
 
 /// The caller of a manual backup hangs up while the cluster is still being asked.
@@ -259,7 +338,31 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
     lab.clock.sleep(Duration::from_hours(7)).await;
     assert_eq!(told(&lab).await, [format!("daily Skipped {reason}")]);
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
-    // By hand there is somebody to be told at once.
+    // By hand there is somebody to be told at once, and it is no failure either.
+    let refused = lab.refused().await;
+    assert_eq!(refused.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
+    assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty());
+}
+
+/// Whoever asks by hand while the cluster is not calm may ask again when it is: the limit counts runs, and there was none.
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_cluster_that_is_not_calm_costs_nothing() {
+    let mut lab = Lab::new().fault("now.unassigned");
+    lab.settings.manual_min_interval = Duration::from_hours(1);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    assert!(matches!(lab.refused().await, ManualError::Hindered { .. }));
+    locked(&lab.cluster).arm("now.heal").unwrap();
     let run = lab.backup().await;
-    assert_eq!(reason_of(&run), reason);
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
+}
+
+/// What does not pass by itself is kept as evidence, and counts.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_succeed_makes_a_failed_run() {
+    let mut lab = Lab::new().fault("zeebe-list.unauthorized@*");
+    lab.settings.manual_min_interval = Duration::from_hours(1);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Access));
+    assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
 }

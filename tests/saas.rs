@@ -116,7 +116,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 )]
 #[case("saas-post.unauthorized", FailureClass::Access, "saas did not start the backup")]
 #[case("saas-post.forbidden", FailureClass::Access, "saas did not start the backup")]
-#[case("saas-list.stranger-backup", FailureClass::Component, "the provider is taking backup scheduled (")]
+#[case("saas-list.stranger-backup+1", FailureClass::Component, "the provider is taking backup scheduled (")]
 #[case(
     "saas.fail",
     FailureClass::Component,
@@ -124,11 +124,6 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 )]
 #[case("saas-post.stall", FailureClass::Stalled, "saas made no progress for its stall_after of 30m")]
 #[case("saas-list.unknown-state@*+3", FailureClass::Stalled, "saas says REARRANGING, a state not known")]
-#[case(
-    "now.suspend",
-    FailureClass::Component,
-    "the provider says that the cluster is Suspended: see Console, a backup is taken when it is Healthy"
-)]
 #[case("saas-cluster.unauthorized", FailureClass::Access, "the cluster could not be examined")]
 #[case(
     "saas-list.unauthorized@*+3",
@@ -543,7 +538,7 @@ async fn what_a_cancelled_run_left_under_way_is_not_called_a_strangers() {
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
     lab.ended(run_id).await;
     lab.clock.sleep(Duration::from_mins(16)).await;
-    let reason = reason_of(&lab.backup().await);
+    let reason = lab.hindered().await;
     let uuid = locked(&lab.cluster).provider.backups[0].uuid.clone();
     assert!(
         reason.contains(&uuid) && reason.contains("which is not this run's: wait for its end"),

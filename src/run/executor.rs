@@ -283,8 +283,10 @@ impl Execution {
             _ => self.write(vec![Event::StepIntended { step }]).await?,
         }
         let act = steps::act(self, step, begun_before);
+        let mut doubt = None;
         let result = match planned.deadline {
             Some(limit) => within(&*self.ground.clock, limit, act).await.unwrap_or_else(|| {
+                doubt = steps::unanswered(self, step);
                 let text = humantime::format_duration(limit);
                 Err(StepError::new(FailureClass::Deadline, format!("step {step} took longer than {text}")))
             }),
@@ -303,6 +305,10 @@ impl Execution {
                 self.evidence.proof_is_written(&facts);
             }
             Err(error) => {
+                // An answer that could not be written down is lost as well.
+                if error.class == FailureClass::Store {
+                    doubt = steps::unanswered(self, step);
+                }
                 tracing::warn!(
                     event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
                     backup_id = self.id().get(), step = %step, duration_ms = ms, outcome = "failed",
@@ -311,8 +317,8 @@ impl Execution {
                 if !self.view().owes_resume() {
                     // Inside the window the resume comes first; the end of the run carries the reason.
                     let failed = Event::StepFailed { step, reason: error.reason.clone() };
-                    let _ =
-                        within(&*self.ground.clock, Duration::from_secs(5), self.write(vec![failed])).await;
+                    let events = doubt.into_iter().chain([failed]).collect();
+                    let _ = within(&*self.ground.clock, Duration::from_secs(5), self.write(events)).await;
                 }
             }
         }

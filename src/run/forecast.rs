@@ -3,7 +3,7 @@
 //! Owns which runs are taken and what is made of them. Must not decide what follows from it.
 
 use crate::domain::Instant;
-use crate::journal::{Run, RunStatus};
+use crate::journal::{FailureClass, Outcome, Run, RunStatus};
 use crate::store::{Backup, BackupFilter, SharedStore};
 use chrono::TimeDelta;
 use std::time::Duration;
@@ -16,8 +16,10 @@ const TAKEN: usize = 5;
 const ENOUGH: usize = 3;
 /// Runs that are looked at for them, failed ones between included.
 const LOOKED_AT: u32 = 200;
-/// What is older tells nothing of today: whatever was forbidden for it is tried again.
+/// What is older tells nothing of today.
 const AGE: TimeDelta = TimeDelta::days(7);
+/// What is forbidden makes no new figures: so long after the last pause it is tried again.
+const BELIEVED: TimeDelta = TimeDelta::hours(24);
 
 /// What the last completed backups of a cluster cost.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +28,8 @@ pub struct Forecast {
     pauses: Vec<Duration>,
     /// Bytes by which the tightest disk shrank inside each, as far as that was looked at; largest last.
     growths: Vec<u64>,
+    /// Until when nothing is begun for what they say; none where the last pause is longer ago than that is believed.
+    until: Option<Instant>,
 }
 
 impl Forecast {
@@ -48,7 +52,11 @@ impl Forecast {
         let mut growths: Vec<u64> = taken.iter().filter_map(|run| growth_of(run)).collect();
         pauses.sort();
         growths.sort_unstable();
-        Self { pauses, growths }
+        // What lies ahead was written by a clock that was set back since.
+        let tried =
+            backups.iter().filter_map(|backup| tried_until(&backup.run)).filter(|at| *at <= now).max();
+        let until = tried.map(|at| at + BELIEVED).filter(|until| *until > now);
+        Self { pauses, growths, until }
     }
 
     /// How long exporting will be paused, as far as anybody can tell: the middle of the last pauses.
@@ -61,13 +69,20 @@ impl Forecast {
         self.pauses.last().copied()
     }
 
-    /// Bytes that the worst of the last pauses took from a disk; none where too few were looked at to be believed.
-    pub fn growth(&self) -> u64 {
-        self.growths.last().copied().filter(|_| self.growths.len() >= ENOUGH).unwrap_or(0)
+    /// Bytes that a pause will take from a disk, and until when nothing is begun for that: the middle of the last ones,
+    /// so that one odd day forbids nothing. None where too few were looked at to be believed.
+    pub fn growth(&self) -> Option<(u64, Instant)> {
+        let middle = self.growths.get(self.growths.len() / 2).filter(|_| self.growths.len() >= ENOUGH)?;
+        Some((*middle, self.until?))
     }
 
-    /// Why pausing would only do harm: the budget is bound to end it.
-    pub fn hopeless(&self, budget: Duration) -> Option<String> {
+    /// Why pausing would only do harm, and until when that is believed: the budget is bound to end it.
+    pub fn hopeless(&self, budget: Duration) -> Option<(String, Instant)> {
+        Some((self.over(budget)?, self.until?))
+    }
+
+    /// That none of the last pauses was within that budget.
+    pub fn over(&self, budget: Duration) -> Option<String> {
         let least = self.pauses.first().filter(|_| self.pauses.len() >= ENOUGH)?;
         (*least > budget).then(|| {
             let (told, budget) = (self.in_words().unwrap_or_default(), in_words(budget));
@@ -96,6 +111,18 @@ pub(super) fn in_words(duration: Duration) -> String {
 fn pause_of(run: &Run) -> Option<Duration> {
     let (from, to): (Instant, Instant) = (run.view.pause.intended_at?, run.view.pause.resume_intended_at?);
     (to - from).to_std().ok()
+}
+
+/// When the pause of a run ended that shows what a pause costs: it was long enough, or budget or disk ended it.
+fn tried_until(run: &Run) -> Option<Instant> {
+    let shows = match &run.view.outcome {
+        Some(Outcome::Completed { .. }) => true,
+        Some(Outcome::Failed { class, .. }) => {
+            matches!(class, FailureClass::PauseBudget | FailureClass::Disk)
+        }
+        None => false,
+    };
+    run.view.pause.resume_intended_at.filter(|_| shows)
 }
 
 fn growth_of(run: &Run) -> Option<u64> {

@@ -59,9 +59,10 @@ pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prep
     }
     if capabilities.family != Family::V89OnRdbms {
         let forecast = Forecast::of(&ground.store, cluster, ground.clock.now()).await;
-        if let Some(why) = forecast.hopeless(spec.limits.pause_budget) {
+        if let Some((why, until)) = forecast.hopeless(spec.limits.pause_budget) {
             let reason = format!(
-                "{why}: exporting is not paused; write a longer pause_budget, or see what made them so long"
+                "{why}: exporting is not paused; write a longer pause_budget, or see what made them so long: from {} on it is tried again",
+                instant_text(until)
             );
             return Err(StepError::new(FailureClass::PauseBudget, reason));
         }

@@ -4,17 +4,20 @@
 //! whole, keeps it and prunes it: nothing here pauses anything, and nothing is deleted but by an operator.
 
 mod kept;
+mod unanswered;
 
 pub(super) use kept::{leave_alone, retain};
+pub(super) use unanswered::{look_for, may_have, may_have_been_sent};
 
 use super::executor::{Execution, StepError};
 use super::prepare::{Prepared, refused};
 use super::{Ground, Spec};
 use crate::clients::saas::{Hosting, too_old};
 use crate::clients::{ClientError, ErrorKind, Saas, Seen, reach};
-use crate::domain::{Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
+use crate::clock::within;
+use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
 use crate::journal::{Event, FailureClass, Run, RunStatus};
-use crate::store::{BackupFilter, StoreError};
+use crate::store::{Backup, BackupFilter, StoreError};
 use chrono::TimeDelta;
 use serde_json::json;
 use std::time::Duration;
@@ -27,6 +30,8 @@ pub(super) const LOOKS: (Duration, Duration) = (Duration::from_secs(5), Duration
 const QUIET_LIMIT: Duration = Duration::from_hours(24);
 /// How long until a restore that goes on is looked at again.
 const RESTORE_LOOK: TimeDelta = TimeDelta::seconds(30);
+/// How long the provider is asked, backup after backup, whether it restores one.
+const RESTORES: Duration = Duration::from_secs(30);
 const SAAS: Component = Component::Saas;
 
 /// The client of a spec's cluster, if the provider runs it.
@@ -187,8 +192,9 @@ pub(super) async fn hindrance(
 ) -> Result<Option<(Instant, String)>, StoreError> {
     let now = ground.clock.now();
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
-    let runs: Vec<Run> = ground.store.backups(filter).await?.into_iter().map(|backup| backup.run).collect();
-    let runs: Vec<Run> = runs.into_iter().filter(|run| is_of(run, address)).collect();
+    let backups = ground.store.backups(filter).await?;
+    let runs: Vec<&Run> =
+        backups.iter().map(|backup| &backup.run).filter(|run| is_of(run, address)).collect();
     // What lies further ahead was written by a clock that was set back since, and tells nothing.
     let ahead = |at: Instant, limit: Duration| (at - now).to_std().is_ok_and(|ahead| ahead > limit);
     let quiet =
@@ -197,8 +203,8 @@ pub(super) async fn hindrance(
         let reason = format!("the provider asked to be left alone until {}", instant_text(until));
         return Ok(Some((until, reason)));
     }
-    // Our own ones that the provider took; one deleted since frees the limit, as it does there.
-    let taken = runs.iter().filter(|run| uuid_of(&run.view).is_some() || run.view.uncertain.contains(&SAAS));
+    // Our own ones that the provider took, or may have; one deleted since frees the limit, as it does there.
+    let taken = runs.iter().filter(|run| may_have(&run.view));
     let asked = taken.filter_map(|run| run.view.components.get(&SAAS)?.asked_at);
     let interval = TimeDelta::from_std(address.min_interval).unwrap_or_default();
     let last = asked.filter(|at| !ahead(*at, address.min_interval)).max();
@@ -212,15 +218,29 @@ pub(super) async fn hindrance(
         return Ok(Some((until, reason)));
     }
     let Some(saas) = client(ground, spec) else { return Ok(None) };
-    let restoring = restoring(&saas, runs.iter()).await;
+    let restoring = restoring(ground, &saas, address, &backups).await;
     Ok(restoring.map(|reason| (now + RESTORE_LOOK, reason)))
 }
 
-/// Why nothing may begin: the provider brings the cluster back, to whichever of these runs' backups. One that cannot be
-/// asked about keeps nothing from beginning: the provider refuses itself.
-pub(super) async fn restoring(saas: &Saas, runs: impl Iterator<Item = &Run>) -> Option<String> {
-    let completed = runs.filter(|run| run.view.status == RunStatus::Completed);
-    for (run, uuid) in completed.filter_map(|run| Some((run, uuid_of(&run.view)?))) {
+/// Why nothing may begin: the provider brings the cluster back, to whichever of its backups that are still there. One
+/// that cannot be asked about, or not in time, keeps nothing from beginning: the provider refuses itself.
+pub(super) async fn restoring(
+    ground: &Ground,
+    saas: &Saas,
+    address: &SaasAddress,
+    backups: &[Backup],
+) -> Option<String> {
+    // One that is to be deleted is there until it is gone, and must not be deleted meanwhile.
+    let there = |backup: &&Backup| matches!(backup.state, BackupState::Completed | BackupState::Deleting);
+    let of_it = backups.iter().filter(there).map(|backup| &backup.run).filter(|run| is_of(run, address));
+    // The newest first: it is the likeliest.
+    let completed = of_it.rev().filter(|run| run.view.status == RunStatus::Completed);
+    let asking = restored_now(saas, completed.filter_map(|run| Some((run, uuid_of(&run.view)?))));
+    within(&*ground.clock, RESTORES, asking).await.flatten()
+}
+
+async fn restored_now(saas: &Saas, backups: impl Iterator<Item = (&Run, String)>) -> Option<String> {
+    for (run, uuid) in backups {
         match saas.restore_state(&uuid).await {
             Ok(restore) if restore.goes_on() => {
                 return Some(format!(

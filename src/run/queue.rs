@@ -6,6 +6,7 @@
 mod recovery;
 mod start;
 mod upkeep;
+mod waiting;
 
 pub use start::ManualError;
 
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use waiting::Waiting;
 
 /// What the queue needs to know of a cluster; from the config.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ enum Busy {
 
 #[derive(Default)]
 struct Slot {
-    waiting: Vec<OccurrenceRow>,
+    waiting: Vec<Waiting>,
     busy: Option<Busy>,
     upkeep_due: bool,
 }
@@ -99,8 +101,8 @@ impl Queue {
     pub fn configure(&self, settings: BTreeMap<String, ClusterSettings>) {
         let removed: Vec<String> =
             self.settings.load().keys().filter(|name| !settings.contains_key(*name)).cloned().collect();
-        let unwanted = self.take_waiting(|cluster, row| {
-            settings.get(cluster).is_some_and(|s| !s.schedules.contains(&row.occurrence.schedule))
+        let unwanted = self.take_waiting(|cluster, waiting| {
+            settings.get(cluster).is_some_and(|s| !s.schedules.contains(&waiting.row.occurrence.schedule))
         });
         self.settings.store(Arc::new(settings));
         self.skip_later(unwanted, UNSCHEDULED.into());
@@ -110,39 +112,37 @@ impl Queue {
                 FailureClass::Removed,
                 "the cluster was taken out of the config while it ran",
             );
-            let waiting: Vec<OccurrenceRow> = self
-                .lock()
-                .slots
-                .get_mut(&cluster)
-                .map(|s| std::mem::take(&mut s.waiting))
-                .unwrap_or_default();
-            self.skip_later(waiting, GONE.into());
+            self.skip_later(self.take_all(&cluster), GONE.into());
         }
     }
 
     /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free. One that came due
     /// and is still waiting when the next of its schedule comes is skipped, so that no pair waits twice.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
+        self.await_turn(rows.into_iter().map(Waiting::new).collect());
+    }
+
+    /// The same, also of those that had their turn and wait on.
+    fn await_turn(&self, arrived: Vec<Waiting>) {
         let now = self.ground.clock.now();
         let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
         let mut overtaken = Vec::new();
         {
             let mut inner = self.lock();
-            for row in rows {
-                let slot = inner.slots.entry(row.occurrence.cluster.clone()).or_default();
-                if slot.waiting.iter().any(|w| w.occurrence == row.occurrence) {
+            for one in arrived {
+                let cluster = one.row.occurrence.cluster.clone();
+                let slot = inner.slots.entry(cluster.clone()).or_default();
+                if slot.waiting.iter().any(|w| w.row.occurrence == one.row.occurrence) {
                     continue;
                 }
-                overtaken.extend(slot.waiting.extract_if(.., |w| {
-                    w.occurrence.schedule == row.occurrence.schedule
-                        && w.start_at <= now
-                        && w.occurrence.due_at < row.occurrence.due_at
-                }));
-                starts.insert((row.start_at, row.occurrence.cluster.clone()));
-                slot.waiting.push(row);
+                starts.insert((one.from, cluster));
+                slot.waiting.push(one);
+                overtaken.extend(waiting::overtaken(&mut slot.waiting, now));
             }
         }
-        self.skip_later(overtaken, "the next one came due before its cluster was free".into());
+        for (reason, rows) in overtaken {
+            self.skip_later(rows, reason);
+        }
         for (start_at, cluster) in starts {
             let queue = self.clone();
             self.ground.tasks.spawn(async move {
@@ -171,7 +171,7 @@ impl Queue {
             return;
         }
         let Some(slot) = inner.slots.get_mut(cluster) else { return };
-        let due = slot.waiting.iter().any(|w| w.start_at <= now);
+        let due = slot.waiting.iter().any(|w| w.from <= now);
         match &slot.busy {
             Some(Busy::Upkeep { give_way }) if due => give_way.cancel(),
             None if due => {
@@ -216,11 +216,11 @@ impl Queue {
     /// Skips occurrences that have waited too long; called by every tick.
     pub fn expire(&self) {
         let now = self.ground.clock.now();
-        let expired = self.take_waiting(|_, row| row.start_until <= now);
+        let expired = self.take_waiting(|_, waiting| waiting.row.start_until <= now);
         let reason = "its cluster was busy, or max_parallel_runs were under way, until start_within was over";
         self.skip_later(expired, reason.into());
         // A clock that was set back and forth may have left a due one without anybody to wake it.
-        let idle = |slot: &Slot| slot.busy.is_none() && slot.waiting.iter().any(|row| row.start_at <= now);
+        let idle = |slot: &Slot| slot.busy.is_none() && slot.waiting.iter().any(|w| w.from <= now);
         let asleep: Vec<String> =
             self.lock().slots.iter().filter(|(_, slot)| idle(slot)).map(|(name, _)| name.clone()).collect();
         for cluster in asleep {
@@ -231,16 +231,21 @@ impl Queue {
     /// Skips what is due on clusters whose resume is not confirmed: no run can begin there before it is.
     pub fn skip_owing(&self, owing: &BTreeSet<String>) {
         let now = self.ground.clock.now();
-        let due = self.take_waiting(|cluster, row| row.start_at <= now && owing.contains(cluster));
+        let due = self.take_waiting(|cluster, waiting| waiting.from <= now && owing.contains(cluster));
         self.skip_later(due, format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
     }
 
-    fn take_waiting(&self, goes: impl Fn(&str, &OccurrenceRow) -> bool) -> Vec<OccurrenceRow> {
+    fn take_waiting(&self, goes: impl Fn(&str, &Waiting) -> bool) -> Vec<OccurrenceRow> {
         let mut taken = Vec::new();
         for (cluster, slot) in &mut self.lock().slots {
-            taken.extend(slot.waiting.extract_if(.., |row| goes(cluster, row)));
+            taken.extend(slot.waiting.extract_if(.., |w| goes(cluster, w)).map(|w| w.row));
         }
         taken
+    }
+
+    fn take_all(&self, cluster: &str) -> Vec<OccurrenceRow> {
+        let waiting = self.lock().slots.get_mut(cluster).map(|slot| std::mem::take(&mut slot.waiting));
+        waiting.unwrap_or_default().into_iter().map(|w| w.row).collect()
     }
 
     /// Records skips beside the caller; a store that is down is tried again until the daemon goes down.

@@ -7,7 +7,7 @@ use super::forecast::{DISK, Forecast};
 use super::prepare::refused;
 use crate::clients::{Room, Rooms, Zeebe};
 use crate::clock::Clock;
-use crate::domain::{LeastRoom, bytes_text};
+use crate::domain::{LeastRoom, bytes_text, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
 use serde_json::json;
@@ -51,12 +51,14 @@ pub(super) async fn enough(
         return not_calm(what);
     }
     let Some(room) = room else { return not_calm(NOBODY.to_owned()) };
-    let (growth, left) = (forecast.growth(), room.free.saturating_sub(forecast.growth()));
-    if left < least.of(room.total) {
+    if let Some((growth, until)) = forecast.growth()
+        && room.free.saturating_sub(growth) < least.of(room.total)
+    {
         return not_calm(format!(
-            "{}, and a pause like the last ones would take {} of it, so that less than limits.min_free_disk, {least}, would be left: exporting is not paused; make room there",
+            "{}, and a pause like the last ones would take {} of it, so that less than limits.min_free_disk, {least}, would be left: exporting is not paused; make room there, or wait until {}, when it is tried again",
             has(room),
-            bytes_text(growth)
+            bytes_text(growth),
+            instant_text(until)
         ));
     }
     Ok(room.clone())

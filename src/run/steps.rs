@@ -198,6 +198,13 @@ pub(super) async fn refused_or_unknown(
     Err(StepError::new(class, format!("{component} did not start the backup: {error}")))
 }
 
+/// What is written of a start that may have been sent and whose answer nobody has: cut off, or not written down.
+pub(super) fn unanswered(execution: &Execution, step: Step) -> Option<Event> {
+    let Step::Start(component) = step else { return None };
+    let sent = component != Component::Saas || provider::may_have_been_sent(&execution.view());
+    sent.then_some(Event::StartUncertain { component })
+}
+
 async fn start_records(execution: &Execution) -> Result<(), StepError> {
     let Some((search, repository)) = records(execution) else {
         return Err(StepError::new(
@@ -299,8 +306,14 @@ pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         let start = Step::Start(*component);
         // After a conflict, what answers under this id where we did not start is somebody else's.
         let others = class == FailureClass::Conflict && !view.done.contains(&start);
-        // What the provider has begun it ends itself, and keeps as it likes.
-        if !view.intended.contains(&start) || others || *component == Component::Saas {
+        if !view.intended.contains(&start) || others {
+            continue;
+        }
+        // What the provider has begun it ends itself, and keeps as it likes; what it may have begun is looked for.
+        if *component == Component::Saas {
+            if let Some(saas) = &execution.clients.saas {
+                owed.extend(Box::pin(provider::look_for(execution, saas)).await);
+            }
             continue;
         }
         if let Err(what) = stop_running(execution, *component).await {

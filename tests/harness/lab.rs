@@ -140,6 +140,13 @@ impl Lab {
         self.queue.manual("orders", None).await.unwrap_err()
     }
 
+    /// Why a backup by hand does not begin now, although it may soon.
+    pub async fn hindered(&self) -> String {
+        let refused = self.refused().await;
+        let ManualError::Hindered { reason, .. } = refused else { panic!("refused otherwise: {refused}") };
+        reason
+    }
+
     /// The run after its end; a day of virtual time is enough for every story.
     pub async fn ended(&self, run_id: uuid::Uuid) -> Run {
         for _ in 0..864_000 {

@@ -56,9 +56,7 @@ async fn pass(
     report.stopped = row.and_then(|row| row.state_behind);
     let backups = backups(ground, cluster).await?;
     if let (Some(saas), Some(address)) = (provider::client(ground, spec), &spec.addresses.saas) {
-        let runs =
-            backups.iter().filter(|backup| backup.state != BackupState::Missing).map(|backup| &backup.run);
-        if let Some(reason) = provider::restoring(&saas, runs).await {
+        if let Some(reason) = provider::restoring(ground, &saas, address, &backups).await {
             report.trouble = Some(format!("nothing is deleted now: {reason}"));
             return Ok(());
         }

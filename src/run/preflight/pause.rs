@@ -33,7 +33,7 @@ pub(super) async fn checks(zeebe: &Zeebe, limits: Limits, forecast: &Forecast, b
 
 /// Nothing where there were no pauses.
 fn pause(limits: Limits, forecast: &Forecast) -> Option<Check> {
-    if let Some(why) = forecast.hopeless(limits.pause_budget) {
+    if let Some(why) = forecast.over(limits.pause_budget) {
         return Some(Check::bad("pause", why, "write a longer pause_budget, or see what made them so long"));
     }
     let budget = humantime::format_duration(limits.pause_budget);

@@ -70,7 +70,7 @@ fn elsewhere(backup: &Backup) -> bool {
 
 /// Whether the provider has, or may have, something of it.
 fn holds_something(backup: &Backup) -> bool {
-    provider::uuid_of(&backup.run.view).is_some() || backup.run.view.uncertain.contains(&provider::SAAS)
+    provider::may_have(&backup.run.view)
 }
 
 /// Completed and failed ones that the list has no more; one look alone is not believed.

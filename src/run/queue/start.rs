@@ -3,6 +3,7 @@
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::prepare::{self, Prepared};
 use super::super::{Spec, id_scope, provider};
+use super::waiting::Waiting;
 use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
 use crate::clock::within;
 use crate::domain::{Family, Instant, Pool, RunId, Trigger, instant_text};
@@ -25,22 +26,22 @@ impl Queue {
         let Some(_permit) = self.permit(cluster).await else { return };
         let Some(settings) = self.settings.load().get(cluster).cloned() else {
             // Handed over after the config was taken over: nothing of it may be left waiting here.
-            let waiting = self.lock().slots.get_mut(cluster).map(|slot| std::mem::take(&mut slot.waiting));
-            return self.skip(waiting.unwrap_or_default(), GONE.into()).await;
+            return self.skip(self.take_all(cluster), GONE.into()).await;
         };
         let now = self.ground.clock.now();
-        let due: Vec<OccurrenceRow> = {
+        let due: Vec<Waiting> = {
             let mut inner = self.lock();
             let Some(slot) = inner.slots.get_mut(cluster) else { return };
-            let (due, later) = std::mem::take(&mut slot.waiting).into_iter().partition(|w| w.start_at <= now);
-            slot.waiting = later;
-            due
+            slot.waiting.extract_if(.., |w| w.from <= now).collect()
         };
-        let (due, unwanted): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|row| settings.schedules.contains(&row.occurrence.schedule));
+        let earliest = due.iter().map(|w| w.from).min();
+        let (due, unwanted): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .map(|w| w.row)
+            .partition(|row| settings.schedules.contains(&row.occurrence.schedule));
         // Beside the run: most have nothing to skip, and none needs to wait for it.
         self.skip_later(unwanted, UNSCHEDULED.into());
-        let Some(earliest) = due.iter().map(|row| row.start_at).min() else { return };
+        let Some(earliest) = earliest.filter(|_| !due.is_empty()) else { return };
         let late = (now - earliest).num_milliseconds();
         match self.hindrance(cluster, &settings.spec).await {
             Ok(None) => {}
@@ -164,6 +165,10 @@ impl Queue {
                 return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
             }
         }
+        // What may be over soon is no failure: whoever asked is told, and may ask again at once.
+        if let Err(StepError { passing: true, reason, .. }) = prepared {
+            return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
+        }
         Ok((self.begin_run(new).await?, prepared))
     }
 
@@ -256,13 +261,10 @@ impl Queue {
     async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
         let Hindrance { reason, until } = hindrance;
         let in_time = |row: &OccurrenceRow| until.is_some_and(|until| until < row.start_until);
-        let (mut later, never): (Vec<_>, Vec<_>) = due.into_iter().partition(in_time);
+        let (later, never): (Vec<_>, Vec<_>) = due.into_iter().partition(in_time);
         if let (Some(until), false) = (until, later.is_empty()) {
             tracing::info!(event = "occurrence.waits", cluster, reason = %reason);
-            for row in &mut later {
-                row.start_at = until;
-            }
-            self.submit(later);
+            self.await_turn(later.into_iter().map(|row| Waiting::until(row, until, &reason)).collect());
         }
         if !never.is_empty() {
             self.skip(never, reason).await;
@@ -303,9 +305,7 @@ impl Queue {
                 return self.skip(due, why.clone()).await;
             }
         }
-        if let Some(slot) = self.lock().slots.get_mut(cluster) {
-            slot.waiting.extend(due);
-        }
+        self.await_turn(due.into_iter().map(Waiting::new).collect());
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one row
@@ -451,7 +451,7 @@ pub enum ManualError {
     /// A deletion did not give way.
     #[error("a deletion on cluster {0} did not give way within a minute: try again")]
     Deleting(String),
-    /// Exporting is not ours to pause.
+    /// Exporting is not ours to pause, a limit is not over yet, or the cluster is not calm.
     #[error("cluster {cluster} cannot be backed up now: {reason}")]
     Hindered {
         /// Cluster.
