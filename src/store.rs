@@ -6,8 +6,11 @@
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
 pub mod memory;
+mod owed;
 pub mod rules;
 pub mod sqlite;
+
+pub use owed::Owed;
 
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};

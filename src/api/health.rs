@@ -6,7 +6,7 @@ use super::{Live, shapes};
 use crate::domain::{BackupState, Instant};
 use crate::journal::Run;
 use crate::schedule::next::{longest_gap, next_after};
-use crate::store::{Backup, ClusterRow, Debt, TimetableRow};
+use crate::store::{Backup, ClusterRow, Debt, Owed, TimetableRow};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -119,12 +119,14 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for ((_, cluster), due) in &facts.live.next_due {
         next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
     }
-    for name in facts.live.config.clusters.keys() {
+    let owed = Owed::by(facts.debts);
+    for (name, settings) in &facts.live.config.clusters {
         let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
         let next = next_due.get(name.as_str()).copied();
         clusters.push(cluster(
             facts,
             name,
+            owed.to(name, &settings.addresses).is_some(),
             &backups,
             next,
             late_clusters.contains(name.as_str()),
@@ -292,6 +294,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, S
 fn cluster(
     facts: &Facts<'_>,
     name: &str,
+    owing: bool,
     backups: &[&Backup],
     next: Option<Instant>,
     overdue: bool,
@@ -312,7 +315,6 @@ fn cluster(
         })
     };
     let running = facts.unfinished.iter().find(|r| r.cluster == name);
-    let owing = facts.debts.iter().any(|d| d.cluster == name);
     let look = live.clusters.get(name);
     let seen = look.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
     // A look from before our own pause or resume would contradict what we know.

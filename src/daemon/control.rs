@@ -9,7 +9,7 @@ use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
 use crate::run::queue::ManualError;
 use crate::run::{adopt, prepare};
-use crate::store::{BackupFilter, StoreError};
+use crate::store::{BackupFilter, Debt, Owed, StoreError};
 use std::time::Duration;
 
 fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
@@ -37,6 +37,39 @@ impl Daemon {
                 format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
             )
         })
+    }
+
+    /// The names under which a resume of this cluster is owed, in the config or not.
+    async fn owing(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
+        let debts = self.ground.store.debts().await?;
+        let config = self.config.load();
+        let addresses = config.clusters.get(cluster).map(|settings| &settings.addresses);
+        let ours = |debt: &&Debt| match addresses {
+            Some(addresses) => Owed::by([*debt]).to(cluster, addresses).is_some(),
+            // Its debt has all that is needed to pay it.
+            None => debt.cluster == cluster,
+        };
+        Ok(debts.iter().filter(ours).map(|debt| debt.cluster.clone()).collect())
+    }
+
+    /// Sends what we owe a cluster, under these names.
+    async fn resume_ours(&self, cluster: &str, owing: &[String], wait: Duration) -> Result<String, Refusal> {
+        for name in owing {
+            self.queue.stop(
+                name,
+                FailureClass::Interrupted,
+                "an operator resumed exporting while the run needed it paused",
+            );
+        }
+        self.guardian.sweep("command").await?;
+        let owing = self.wait_until_paid(wait, |name| owing.iter().any(|owing| owing == name)).await?;
+        if owing.is_empty() {
+            return Ok(format!("exporting of {cluster} is resumed; the pause was ours"));
+        }
+        Err(refusal(
+            RefusalKind::Unreachable,
+            format!("the resume of {cluster} is not settled yet and is tried on"),
+        ))
     }
 
     async fn wait_until_paid(
@@ -121,12 +154,11 @@ impl Control for Daemon {
 
     fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, Cancelled> {
         Box::pin(async move {
-            self.known(&cluster)?;
-            if !self.queue.stop(
-                &cluster,
-                FailureClass::Cancelled,
-                &format!("cancelled by an operator: {why}"),
-            ) {
+            let why = format!("cancelled by an operator: {why}");
+            if !self.queue.stop(&cluster, FailureClass::Cancelled, &why) {
+                if !self.ground.store.debts().await?.iter().any(|debt| debt.cluster == cluster) {
+                    self.known(&cluster)?;
+                }
                 return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has no run to cancel")));
             }
             let mut run_id = self.queue.running(&cluster);
@@ -210,6 +242,10 @@ impl Control for Daemon {
 
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String> {
         Box::pin(async move {
+            let owing = self.owing(&cluster).await?;
+            if !owing.is_empty() {
+                return self.resume_ours(&cluster, &owing, wait).await;
+            }
             let settings = self.known(&cluster)?;
             if settings.addresses.saas.is_some() {
                 return Err(refusal(
@@ -218,24 +254,6 @@ impl Control for Daemon {
                         "exporting of {cluster} is the provider's business: nothing of ours pauses or resumes it"
                     ),
                 ));
-            }
-            let ours = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
-            if ours {
-                self.queue.stop(
-                    &cluster,
-                    FailureClass::Interrupted,
-                    "an operator resumed exporting while the run needed it paused",
-                );
-                self.guardian.sweep("command").await?;
-                let owing = self.wait_until_paid(wait, |c| c == cluster).await?;
-                return if owing.is_empty() {
-                    Ok(format!("exporting of {cluster} is resumed; the pause was ours"))
-                } else {
-                    Err(refusal(
-                        RefusalKind::Unreachable,
-                        format!("the resume of {cluster} is not settled yet and is tried on"),
-                    ))
-                };
             }
             let spec = apply::spec(&settings);
             let zeebe = Zeebe::new(&spec.addresses, &self.ground.transport);
@@ -291,7 +309,8 @@ impl Control for Daemon {
     fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {
         Box::pin(async move {
             let debts = self.ground.store.debts().await?;
-            let Some(debt) = debts.iter().find(|debt| debt.cluster == cluster) else {
+            let debts: Vec<Debt> = debts.into_iter().filter(|debt| debt.cluster == cluster).collect();
+            let Some(debt) = debts.first() else {
                 return Err(refusal(
                     RefusalKind::NotFound,
                     format!(
@@ -310,7 +329,7 @@ impl Control for Daemon {
                 self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
             if count > 0 {
                 tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
-                self.look_anew(&cluster).await;
+                self.look_anew(&debts).await;
             }
             Ok(count)
         })
