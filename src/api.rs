@@ -16,6 +16,7 @@ use crate::clients::Denial;
 pub use crate::clients::saas::Restoring;
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
+use crate::store::{Debt, Tried};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -121,6 +122,20 @@ pub struct Live {
     pub next_due: BTreeMap<(String, String), Instant>,
     /// Per cluster, what the last look showed.
     pub clusters: BTreeMap<String, LiveCluster>,
+    /// By run, the resumes sent for its debt.
+    pub tried: BTreeMap<RunId, Tried>,
+}
+
+impl Live {
+    /// Open debts with what is known beyond their rows.
+    pub fn debts(&self, mut rows: Vec<Debt>) -> Vec<Debt> {
+        for debt in &mut rows {
+            if let Some(tried) = self.tried.get(&debt.run_id) {
+                tried.over(debt);
+            }
+        }
+        rows
+    }
 }
 
 /// What the last look at a cluster showed.

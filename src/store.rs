@@ -9,8 +9,10 @@ pub mod memory;
 mod owed;
 pub mod rules;
 pub mod sqlite;
+mod tried;
 
 pub use owed::Owed;
+pub use tried::Tried;
 
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
@@ -201,7 +203,7 @@ pub struct Debt {
     pub attempts: u32,
     /// What the last one met.
     pub last_error: Option<String>,
-    /// When a server confirmed a resume.
+    /// When a server confirmed a resume; of an open debt, where only memory knows.
     pub paid_at: Option<Instant>,
     /// Given up by an operator, with the reason.
     pub forgiven: Option<String>,

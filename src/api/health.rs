@@ -119,7 +119,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for ((_, cluster), due) in &facts.live.next_due {
         next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
     }
-    let owed = Owed::by(facts.debts);
+    let owed = Owed::by(facts.debts.iter().filter(|debt| debt.paid_at.is_none()));
     for (name, settings) in &facts.live.config.clusters {
         let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
         let next = next_due.get(name.as_str()).copied();
@@ -182,15 +182,25 @@ fn debts(facts: &Facts<'_>) -> Check {
         Some(at) if debt.intended_at >= facts.live.started_at => at,
         _ => debt.intended_at,
     };
+    let named = |debts: &[&Debt]| {
+        let names: BTreeSet<&str> = debts.iter().map(|debt| debt.cluster.as_str()).collect();
+        let why = debts.iter().find_map(|debt| debt.last_error.as_deref());
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        (names.into_iter().collect::<Vec<_>>().join(", "), why)
+    };
+    // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
+    let (confirmed, owed): (Vec<&Debt>, Vec<&Debt>) =
+        owed.into_iter().partition(|debt| debt.paid_at.is_some());
     let Some(since) = owed.iter().map(|debt| since(debt)).min() else {
-        return check("debts", Status::Ok, None);
+        if confirmed.is_empty() {
+            return check("debts", Status::Ok, None);
+        }
+        let (names, why) = named(&confirmed);
+        return check("debts", Status::Degraded, format!("the debt of {names} is still open{why}"));
     };
     let age = facts.live.now - since;
     let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
-    let names: BTreeSet<&str> = owed.iter().map(|d| d.cluster.as_str()).collect();
-    let names = names.into_iter().collect::<Vec<_>>().join(", ");
-    let why = owed.iter().find_map(|debt| debt.last_error.as_deref());
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let (names, why) = named(&owed);
     check(
         "debts",
         status,

@@ -134,6 +134,7 @@ impl Control for Daemon {
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
             clusters,
+            tried: self.ground.tries.known(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::config::{Config, Environment, RUN_DIR};
 use crate::domain::RunId;
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
+use crate::run::tries::Tries;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Debt, SharedStore, StoreError};
@@ -130,7 +131,8 @@ pub async fn pay_from(
     };
     let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(nobody_knows(unusable)) };
     let store = MemoryStore::shared();
-    let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
+    let tries = Tries::default();
+    let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance, tries };
     let resumes = debts.iter().map(|(debt, seen)| resumed(&ground, debt, *seen, wait));
     let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
     let resumed = debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
@@ -156,6 +158,7 @@ async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration)
         zeebe: &zeebe,
         by: "command",
         paused_since: Some(debt.intended_at),
+        attempts: debt.attempts,
         pause_settled: pause_seen,
     };
     within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| debt.cluster.clone())
@@ -176,6 +179,7 @@ async fn pay_debts_offline(
         clock: clock.clone(),
         tasks: Tasks::new(),
         instance,
+        tries: Tries::default(),
     };
     let guardian = Guardian::new(ground);
     let began = clock.monotonic();

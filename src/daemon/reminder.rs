@@ -34,9 +34,10 @@ pub(super) fn reminders<'a>(
     let debts = debts.unwrap_or_default();
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
     let runs = |debt: &&Debt| {
-        looks.get(&debt.cluster).is_some_and(|look| {
-            look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
-        }) && debt.resume_intended_at.is_some()
+        debt.paid_at.is_some()
+            || looks.get(&debt.cluster).is_some_and(|look| {
+                look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
+            }) && debt.resume_intended_at.is_some()
     };
     let ours = debts.iter().filter(|debt| !runs(debt)).map(|debt| Reminder {
         cluster: debt.cluster.clone(),
@@ -46,7 +47,7 @@ pub(super) fn reminders<'a>(
         attempts: Some(debt.attempts),
         reason: debt.last_error.clone(),
     });
-    let owed = Owed::by(debts);
+    let owed = Owed::by(debts.iter().filter(|debt| debt.paid_at.is_none()));
     let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
     let others = looks.iter().filter(|(name, _)| free(name)).filter_map(|(name, look)| {
         let (owner, reason) = match look.exporting.as_str() {
@@ -162,7 +163,11 @@ mod tests {
         looks.get_mut("orders").unwrap().exporting_checked_at = Some(now());
         assert_eq!(told(std::slice::from_ref(&debt), &looks).len(), 1, "no resume was sent yet");
         debt.resume_intended_at = Some(now() - TimeDelta::seconds(20));
-        assert_eq!(told(&[debt], &looks), []);
+        assert_eq!(told(std::slice::from_ref(&debt), &looks), []);
+        // Who sent it knows that it was confirmed, whatever the last look says.
+        debt.paid_at = Some(now() - TimeDelta::seconds(19));
+        assert_eq!(told(std::slice::from_ref(&debt), &self::looks("paused_by_us", 600)), []);
+        assert_eq!(told(&[debt], &self::looks("paused_by_other", 600)), [("other", 600, None)]);
     }
 
     #[test]
