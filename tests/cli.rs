@@ -264,7 +264,7 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
     assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
     assert_eq!(
         say(&config, &["resume-exporting", "--if-ours", "--json"]).json(),
-        json!({ "owing": [], "resumed": [] })
+        json!({ "owing": [], "resumed": [], "reasons": {} })
     );
     up.stop();
 }

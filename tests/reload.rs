@@ -157,7 +157,7 @@ async fn the_run_of_a_cluster_that_left_the_config_can_be_cancelled_by_name() {
     let cancel =
         |seconds| bed.daemon.cancel("orders".into(), "it is gone".into(), Duration::from_secs(seconds));
     let said = cancel(1).await.unwrap();
-    let still = "the run of orders is being cancelled; its resume is not settled yet and is tried on";
+    let still = "the run of orders is being cancelled; its resume is not settled yet and is tried on: zeebe ";
     assert_eq!((said.done, said.message.starts_with(still)), (false, true), "{}", said.message);
     bed.heal();
     assert!(cancel(120).await.unwrap().done);

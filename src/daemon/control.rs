@@ -9,7 +9,7 @@ use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
 use crate::run::queue::ManualError;
 use crate::run::{adopt, prepare};
-use crate::store::{BackupFilter, Debt, Owed, StoreError};
+use crate::store::{BackupFilter, Debt, Owed, StoreError, Unsettled, tried_on, unsettled};
 use std::time::Duration;
 
 fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
@@ -63,26 +63,28 @@ impl Daemon {
         }
         self.guardian.sweep("command").await?;
         let owing = self.wait_until_paid(wait, |name| owing.iter().any(|owing| owing == name)).await?;
-        if owing.is_empty() {
+        let Some((name, why)) = owing.first_key_value() else {
             return Ok(format!("exporting of {cluster} is resumed; the pause was ours"));
-        }
-        Err(refusal(
-            RefusalKind::Unreachable,
-            format!("the resume of {cluster} is not settled yet and is tried on"),
-        ))
+        };
+        Err(refusal(RefusalKind::Unreachable, unsettled(name, why, &tried_on(name))))
+    }
+
+    /// Open debts, with what is known beyond their rows.
+    async fn debts(&self) -> Result<Vec<Debt>, StoreError> {
+        Ok(self.live().debts(self.ground.store.debts().await?))
     }
 
     async fn wait_until_paid(
         &self,
         wait: Duration,
         owes: impl Fn(&str) -> bool,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Unsettled, Refusal> {
         let clock = &self.ground.clock;
         let began = clock.monotonic();
         loop {
-            let mut owing: Vec<String> =
-                self.ground.store.debts().await?.into_iter().map(|d| d.cluster).filter(|c| owes(c)).collect();
-            owing.dedup();
+            let mut debts = self.debts().await?;
+            debts.retain(|debt| owes(&debt.cluster));
+            let owing: Unsettled = debts.iter().map(|debt| (debt.cluster.clone(), debt.why())).collect();
             if owing.is_empty() || clock.monotonic().saturating_sub(began) >= wait {
                 return Ok(owing);
             }
@@ -166,13 +168,13 @@ impl Control for Daemon {
             let clock = &self.ground.clock;
             let began = clock.monotonic();
             loop {
-                let owing = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
+                let owing = self.debts().await?.into_iter().find(|debt| debt.cluster == cluster);
                 run_id = run_id.or(self.queue.running(&cluster));
                 let ended = match run_id {
                     Some(_) => self.queue.running(&cluster) != run_id,
                     None => !self.queue.has_run(&cluster),
                 };
-                if !owing && ended {
+                if owing.is_none() && ended {
                     let run = match run_id {
                         Some(run_id) => self.ground.store.run(run_id).await?,
                         None => None,
@@ -180,10 +182,11 @@ impl Control for Daemon {
                     return Ok(Cancelled { done: true, message: cancelled(&cluster, run.as_ref()) });
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
-                    let still = if owing {
-                        "its resume is not settled yet and is tried on"
-                    } else {
-                        "it is still cleaning up, and owes no resume"
+                    let still = match owing {
+                        Some(debt) => {
+                            format!("its resume is not settled yet and is tried on: {}", debt.why())
+                        }
+                        None => "it is still cleaning up, and owes no resume".into(),
                     };
                     let message = format!("the run of {cluster} is being cancelled; {still}");
                     return Ok(Cancelled { done: false, message });
@@ -228,7 +231,7 @@ impl Control for Daemon {
         })
     }
 
-    fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>> {
+    fn pay_debts(&self, wait: Duration) -> Act<'_, Unsettled> {
         Box::pin(async move {
             let owing: Vec<String> =
                 self.ground.store.debts().await?.into_iter().map(|d| d.cluster).collect();

@@ -1,15 +1,15 @@
-//! Whose pause an open debt stands for: its cluster may be configured under another name by now.
+//! What an open debt means: whose pause it stands for, and what is said of it.
 //!
-//! Pure; made once from all open debts, so that asking for each of many clusters is cheap.
+//! Pure. A debt's cluster may be configured under another name by now, or no more.
 
 use super::Debt;
 use crate::domain::Addresses;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A URL at which the brokers of one cluster answer, and the proxy behind which it is theirs.
 type Place<'a> = (&'a str, Option<&'a str>);
 
-/// The clusters that open debts of ours owe a resume.
+/// The clusters that open debts of ours owe a resume; made once, so that asking for each of many is cheap.
 pub struct Owed<'a> {
     names: HashSet<&'a str>,
     places: HashMap<Place<'a>, &'a str>,
@@ -40,6 +40,30 @@ fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
     let all = management.chain(addresses.rest.iter().map(|url| (url, "rest")));
     // Where the provider runs the cluster there is no such address.
     all.filter(|(url, _)| !url.is_empty()).map(move |(url, name)| (url.trim_end_matches('/'), proxy(name)))
+}
+
+impl Debt {
+    /// What keeps it open, in words.
+    pub fn why(&self) -> String {
+        self.last_error.clone().unwrap_or_else(|| "nothing has answered it yet".into())
+    }
+}
+
+/// Clusters whose resume is not settled, each with why.
+pub type Unsettled = BTreeMap<String, String>;
+
+/// The sentence on one of them, with what to do next.
+pub fn unsettled(cluster: &str, why: &str, next: &str) -> String {
+    format!(
+        "the resume of {cluster} is not settled yet, so that exporting may be paused there: {why}; {next}"
+    )
+}
+
+/// What to do next where a daemon lives.
+pub fn tried_on(cluster: &str) -> String {
+    format!(
+        "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive {cluster} --why TEXT`"
+    )
 }
 
 #[cfg(test)]
