@@ -90,7 +90,8 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
          least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
          orders --why TEXT`\n"
     );
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));
+    // Longer than a daemon is waited for that gives no sign of life.
+    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "17s"]));
     assert_eq!(
         (output.status.code(), String::from_utf8(output.stdout).unwrap()),
         (Some(3), sentence.clone())

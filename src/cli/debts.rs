@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How much longer than asked for a daemon is waited for before the state file is read.
 const ANSWER: Duration = Duration::from_secs(2);
+/// How much longer where it looks at the brokers afterwards.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// What to do next where no daemon was asked.
 const NOBODY_TRIES: &str = "mend that, then run this command again, or start the daemon, which tries on";
@@ -66,7 +68,7 @@ pub async fn resume(
     }
     let body = json!({ "wait_seconds": patience.as_secs() });
     let path = format!("/v1/clusters/{cluster}/resume-exporting");
-    Ok(said(&client.post_within(&path, body, patience + ANSWER).await?, as_json))
+    Ok(said(&client.post_within(&path, body, patience.saturating_add(LOOK)).await?, as_json))
 }
 
 /// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
@@ -82,7 +84,7 @@ pub async fn pay(
     if state_dir.is_none() {
         for client in daemons(config, url, loaded.as_ref(), &environment) {
             let body = json!({ "wait_seconds": patience.as_secs() });
-            match client.post_within("/v1/debts/pay", body, patience + ANSWER).await {
+            match client.post_within("/v1/debts/pay", body, patience.saturating_add(ANSWER)).await {
                 Ok(answer) => {
                     let owing = answer["owing"].as_array().into_iter().flatten().map(cell);
                     let why = |cluster: String| {
