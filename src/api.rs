@@ -16,6 +16,7 @@ use crate::clients::Denial;
 pub use crate::clients::saas::Restoring;
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
+use crate::store::{Debt, Tried, Unsettled};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -74,7 +75,7 @@ pub trait Control: Send + Sync + 'static {
     /// Asks for a deletion. The last good one needs `confirmed`.
     fn delete(&self, cluster: String, backup_id: BackupId, confirmed: bool) -> Act<'_, ()>;
     /// Pays all debts now; a live run that owes one is ended. Answers with the clusters still owing after `wait`.
-    fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>>;
+    fn pay_debts(&self, wait: Duration) -> Act<'_, Unsettled>;
     /// A human's resume of one cluster, also of a foreign pause.
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String>;
     /// Rebuilds the state of a cluster from what it lists.
@@ -123,6 +124,20 @@ pub struct Live {
     pub next_due: BTreeMap<(String, String), Instant>,
     /// Per cluster, what the last look showed.
     pub clusters: BTreeMap<String, LiveCluster>,
+    /// By run, the resumes sent for its debt.
+    pub tried: BTreeMap<RunId, Tried>,
+}
+
+impl Live {
+    /// Open debts with what is known beyond their rows.
+    pub fn debts(&self, mut rows: Vec<Debt>) -> Vec<Debt> {
+        for debt in &mut rows {
+            if let Some(tried) = self.tried.get(&debt.run_id) {
+                tried.over(debt);
+            }
+        }
+        rows
+    }
 }
 
 /// What the last look at a cluster showed.

@@ -23,6 +23,7 @@ use crate::lock::lock;
 use crate::run::Ground;
 use crate::run::guardian::Guardian;
 use crate::run::queue::Queue;
+use crate::run::tries::Tries;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
 use crate::store::{SharedStore, StoreError};
 use arc_swap::ArcSwap;
@@ -85,6 +86,7 @@ impl Daemon {
             clock: clock.clone(),
             tasks: Tasks::new(),
             instance: config.daemon.instance.clone(),
+            tries: Tries::default(),
         };
         let guardian = Guardian::new(ground.clone());
         let queue = Queue::new(ground.clone(), guardian.clone(), config.daemon.max_parallel_runs);

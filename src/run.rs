@@ -18,6 +18,7 @@ pub mod queue;
 pub mod recover;
 mod room;
 mod steps;
+pub mod tries;
 mod wait;
 mod window;
 
@@ -27,6 +28,7 @@ use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tries::Tries;
 
 /// What every part of this folder stands on.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ pub struct Ground {
     pub tasks: Tasks,
     /// Marks what is ours in the clusters.
     pub instance: String,
+    /// Resumes sent, as far as rows may not know of them.
+    pub tries: Tries,
 }
 
 /// What a run needs to go on after a restart, whatever the config says by then; stored with it.

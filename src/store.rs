@@ -6,8 +6,13 @@
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
 pub mod memory;
+mod owed;
 pub mod rules;
 pub mod sqlite;
+mod tried;
+
+pub use owed::{Owed, Unsettled, tried_on, unsettled};
+pub use tried::Tried;
 
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
@@ -198,7 +203,7 @@ pub struct Debt {
     pub attempts: u32,
     /// What the last one met.
     pub last_error: Option<String>,
-    /// When a server confirmed a resume.
+    /// When a server confirmed a resume; of an open debt, where only memory knows.
     pub paid_at: Option<Instant>,
     /// Given up by an operator, with the reason.
     pub forgiven: Option<String>,

@@ -69,6 +69,7 @@ impl Scene {
             clock_jump: None,
             next_due: BTreeMap::from([(pair, at("2026-11-24T02:00:00Z"))]),
             clusters: BTreeMap::from([("orders".into(), seen)]),
+            tried: BTreeMap::new(),
         };
         let row = TimetableRow {
             schedule: "daily".into(),
@@ -393,6 +394,21 @@ fn a_live_run_whose_resume_is_not_confirmed_is_one() {
     scene.unfinished = vec![live];
     let said = "failing debts: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
     assert_eq!(findings(&scene.judged()), [said]);
+}
+
+/// A full disk keeps it from being written down, which `store` tells; nothing is paused by us any more.
+#[test]
+fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
+    let mut scene = Scene::good();
+    let live = pausing("2026-11-23T11:00:00Z");
+    scene.debts = vec![debt(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
+    scene.unfinished = vec![live];
+    let why = "the resume was confirmed at 2026-11-23T11:50:00.000Z, and that is not written down yet: the disk is full";
+    scene.debts[0].paid_at = Some(at("2026-11-23T11:50:00Z"));
+    scene.debts[0].last_error = Some(why.into());
+    let health = scene.judged();
+    assert_eq!(findings(&health), [format!("degraded debts: the debt of orders is still open: {why}")]);
+    assert_eq!(health.clusters[0]["exporting"], "running");
 }
 
 /// The time the daemon was down counts: nobody resumed meanwhile.

@@ -246,6 +246,45 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
     assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()));
 }
 
+/// Stopped, as by a debugger or a frozen control group: whoever asks learns it soon, whatever time the act may take.
+#[test]
+fn a_daemon_that_hangs_keeps_nobody_waiting() {
+    const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "debts"];
+    const ACTING: [&str; 8] = [
+        "backup orders",
+        "backup orders --wait",
+        "cancel orders --why x --for 1h",
+        "delete orders 7 --yes",
+        "restore orders 7 --yes",
+        "debts forgive orders --why x",
+        "adopt orders",
+        "resume-exporting orders --yes --for 1h",
+    ];
+    let place = Place::new();
+    let up = Up::new(&place.good());
+    let url = format!("http://{}", up.event("http.listening")["address"].as_str().unwrap());
+    up.signal("STOP");
+    let socket = place.path("run").join("control.sock").display().to_string();
+    let config = place.path("config.toml");
+    let asks = |words: String, at: String, acts: bool| {
+        let config = config.clone();
+        std::thread::spawn(move || {
+            let said = say(&config, &words.split(' ').collect::<Vec<_>>());
+            let more = if acts { "; what it was asked may still be done" } else { "" };
+            let sentence = format!(
+                "error: the daemon at {at} does not answer: see its log, and restart it if it stays silent{more}\n"
+            );
+            assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()), "{words}");
+        })
+    };
+    let reading = READING.map(|words| asks(words.into(), socket.clone(), false));
+    let acting = ACTING.map(|words| asks(words.into(), socket.clone(), true));
+    let over_url = asks(format!("--url {url} status"), url.clone(), false);
+    for ask in reading.into_iter().chain(acting).chain([over_url]) {
+        ask.join().unwrap();
+    }
+}
+
 #[test]
 fn commands_of_a_daemon_that_has_nothing_yet() {
     let place = Place::new();
@@ -264,7 +303,7 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
     assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
     assert_eq!(
         say(&config, &["resume-exporting", "--if-ours", "--json"]).json(),
-        json!({ "owing": [], "resumed": [] })
+        json!({ "owing": [], "resumed": [], "reasons": {} })
     );
     up.stop();
 }

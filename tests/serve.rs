@@ -69,8 +69,41 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
     owe(&place.path("state"), "http://127.0.0.1:1");
     let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "the resume is not settled yet for orders\n");
+    let why = "the resume of orders is not settled yet, so that exporting may be paused there: zeebe cannot be reached at \
+               http://127.0.0.1:1: Connection refused (os error 111); mend that, then run this command again, or start \
+               the daemon, which tries on\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
     assert_eq!(owed(&place.path("state")), 1);
+}
+
+/// The daemon goes on trying; whoever asked it learns what it met, and what is left to do.
+#[test]
+fn a_living_daemon_tells_what_its_resumes_meet() {
+    let place = Place::new();
+    owe(&place.path("state"), "http://127.0.0.1:1");
+    let up = Up::new(&place.good());
+    up.event("exporting.resume_failed");
+    let config = place.path("config.toml");
+    let met = "zeebe cannot be reached at http://127.0.0.1:1: Connection refused (os error 111)";
+    let sentence = format!(
+        "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
+         least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
+         orders --why TEXT`\n"
+    );
+    // Longer than a daemon is waited for that gives no sign of life.
+    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "17s"]));
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stdout).unwrap()),
+        (Some(3), sentence.clone())
+    );
+    let output = ends(command(&config, &["--json", "resume-exporting", "--if-ours", "--for", "1s"]));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = serde_json::json!({ "owing": ["orders"], "resumed": [], "reasons": { "orders": met } });
+    assert_eq!((output.status.code(), said), (Some(3), expected));
+    let output = ends(command(&config, &["resume-exporting", "orders", "--yes", "--for", "1s"]));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), text), (Some(3), format!("error: {sentence}")));
+    up.stop();
 }
 
 #[test]
@@ -84,7 +117,9 @@ fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
     let took = began.elapsed().as_secs();
     assert_eq!(output.status.code(), Some(3));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said, serde_json::json!({ "owing": ["orders"], "resumed": [] }));
+    assert_eq!((&said["owing"], &said["resumed"]), (&serde_json::json!(["orders"]), &serde_json::json!([])));
+    let why = said["reasons"]["orders"].as_str().unwrap();
+    assert!(why.starts_with("zeebe answered 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
     assert_eq!(owed(&place.path("state")), 1);

@@ -85,7 +85,7 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(if disk == "full" { 1 } else { 2 }), "{text}");
     assert!(!rig.paused(), "exporting is left paused: {text}");
-    assert!(!text.contains("could not be resumed"), "the server confirmed it: {text}");
+    assert!(!text.contains("not settled"), "the server confirmed it: {text}");
 
     match disk {
         "full" if rig.disk.is_mounted() => rig.disk.make_room(None),
@@ -95,6 +95,35 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
     rig.start();
     rig.until("no debt is left", || rig.owed() == 0 && !rig.paused());
     rig.record_is_true();
+}
+
+/// The row of the debt knows nothing of it; the daemon does.
+#[test]
+fn a_resume_that_cannot_be_written_down_is_told_of() {
+    let rig = Rig::up(EVERY_3_S);
+    rig.until("a pause that the run has seen", || rig.has_seen_its_pause());
+    rig.disk.fill(rig.pid());
+    rig.until("exporting runs again", || !rig.paused());
+    let debts = || -> serde_json::Value {
+        serde_json::from_slice(&rig.cli(&["debts", "--json"]).stdout).unwrap_or_default()
+    };
+    let told = |debt: &serde_json::Value| {
+        let why = debt["last_error"].as_str().unwrap_or_default();
+        why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
+    };
+    rig.until("the debt tells of it", || told(&debts()[0]));
+    let debt = &debts()[0];
+    assert!(debt["attempts"].as_u64() >= Some(1) && debt["resume_intended_at"].is_string(), "{debt}");
+    assert!(debt["confirmed_at"].is_string(), "{debt}");
+    let table = String::from_utf8(rig.cli(&["debts"]).stdout).unwrap();
+    assert!(table.contains("confirmed"), "{table}");
+    let (status, detail) = rig.check("debts");
+    let still = "the debt of orders is still open: the resume was confirmed at 2";
+    assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
+    assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
+    rig.disk.make_room(rig.pid());
+    rig.until("the debt is written off", || debts()[0].is_null());
+    rig.until("health is well", || rig.store_is("ok"));
 }
 
 /// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.

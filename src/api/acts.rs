@@ -165,6 +165,6 @@ struct Wait {
 
 async fn pay(State(state): State<ApiState>, Json(wait): Json<Wait>) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
-    let owing = state.control.pay_debts(wait).await?;
-    Ok(Json(json!({ "owing": owing })))
+    let unsettled = state.control.pay_debts(wait).await?;
+    Ok(Json(json!({ "owing": unsettled.keys().collect::<Vec<_>>(), "reasons": unsettled })))
 }

@@ -32,7 +32,7 @@ pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
     health::judge(&Facts {
         live: &live,
         backups: &backups.unwrap_or_default(),
-        debts: &debts.unwrap_or_default(),
+        debts: &live.debts(debts.unwrap_or_default()),
         timetable: &timetable.unwrap_or_default(),
         clusters: &clusters.unwrap_or_default(),
         unfinished: &unfinished.unwrap_or_default(),

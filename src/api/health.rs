@@ -6,7 +6,7 @@ use super::{Live, shapes};
 use crate::domain::{BackupState, Instant};
 use crate::journal::Run;
 use crate::schedule::next::{longest_gap, next_after};
-use crate::store::{Backup, ClusterRow, Debt, TimetableRow};
+use crate::store::{Backup, ClusterRow, Debt, Owed, TimetableRow};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -119,12 +119,14 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for ((_, cluster), due) in &facts.live.next_due {
         next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
     }
-    for name in facts.live.config.clusters.keys() {
+    let owed = Owed::by(facts.debts.iter().filter(|debt| debt.paid_at.is_none()));
+    for (name, settings) in &facts.live.config.clusters {
         let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
         let next = next_due.get(name.as_str()).copied();
         clusters.push(cluster(
             facts,
             name,
+            owed.to(name, &settings.addresses).is_some(),
             &backups,
             next,
             late_clusters.contains(name.as_str()),
@@ -183,15 +185,25 @@ fn debts(facts: &Facts<'_>) -> Check {
         Some(at) if debt.intended_at >= facts.live.started_at => at,
         _ => debt.intended_at,
     };
+    let named = |debts: &[&Debt]| {
+        let names: BTreeSet<&str> = debts.iter().map(|debt| debt.cluster.as_str()).collect();
+        let why = debts.iter().find_map(|debt| debt.last_error.as_deref());
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        (names.into_iter().collect::<Vec<_>>().join(", "), why)
+    };
+    // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
+    let (confirmed, owed): (Vec<&Debt>, Vec<&Debt>) =
+        owed.into_iter().partition(|debt| debt.paid_at.is_some());
     let Some(since) = owed.iter().map(|debt| since(debt)).min() else {
-        return check("debts", Status::Ok, None);
+        if confirmed.is_empty() {
+            return check("debts", Status::Ok, None);
+        }
+        let (names, why) = named(&confirmed);
+        return check("debts", Status::Degraded, format!("the debt of {names} is still open{why}"));
     };
     let age = facts.live.now - since;
     let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
-    let names: BTreeSet<&str> = owed.iter().map(|d| d.cluster.as_str()).collect();
-    let names = names.into_iter().collect::<Vec<_>>().join(", ");
-    let why = owed.iter().find_map(|debt| debt.last_error.as_deref());
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let (names, why) = named(&owed);
     check(
         "debts",
         status,
@@ -295,6 +307,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, S
 fn cluster(
     facts: &Facts<'_>,
     name: &str,
+    owing: bool,
     backups: &[&Backup],
     next: Option<Instant>,
     overdue: bool,
@@ -315,7 +328,6 @@ fn cluster(
         })
     };
     let running = facts.unfinished.iter().find(|r| r.cluster == name);
-    let owing = facts.debts.iter().any(|d| d.cluster == name);
     let look = live.clusters.get(name);
     let seen = look.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
     // A look from before our own pause or resume would contradict what we know.

@@ -148,7 +148,8 @@ async fn schedules(State(state): State<ApiState>) -> Json<Value> {
 }
 
 async fn debts(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {
-    Ok(Json(state.store.debts().await?.iter().map(shapes::debt).collect()))
+    let debts = state.store.debts().await?;
+    Ok(Json(state.control.live().debts(debts).iter().map(shapes::debt).collect()))
 }
 
 async fn saas_clusters(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {

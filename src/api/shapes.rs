@@ -123,6 +123,7 @@ pub fn debt(debt: &Debt) -> Value {
         "intended_at": instant(debt.intended_at),
         "resume_intended_at": maybe(debt.resume_intended_at),
         "attempts": debt.attempts,
+        "confirmed_at": maybe(debt.paid_at),
         "last_error": debt.last_error,
     })
 }

@@ -1,7 +1,7 @@
 //! The way to the daemon: its control socket, or a URL for what only reads.
 
 use super::{Failure, exit};
-use crate::clock::SystemClock;
+use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Environment};
 use crate::daemon::offline::sockets_of;
 use reqwest::Method;
@@ -12,6 +12,10 @@ use std::time::Duration;
 
 /// Longest wait for an answer, beyond what a command asks for.
 const ANSWER: Duration = Duration::from_secs(90);
+/// How long an answer is waited for before the daemon is asked beside it whether it lives, and between two such questions.
+const QUIET: Duration = Duration::from_secs(5);
+/// That needs neither its state nor a cluster, so that it is answered at once by a daemon that does not hang.
+const LIVES: Duration = Duration::from_secs(10);
 
 /// A daemon to talk to.
 pub struct Client {
@@ -19,6 +23,7 @@ pub struct Client {
     base: String,
     place: String,
     reads_only: bool,
+    clock: SharedClock,
 }
 
 impl Client {
@@ -56,7 +61,7 @@ impl Client {
             .map_err(|error| {
                 Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
             })?;
-        Ok(Self { http, base, place, reads_only: false })
+        Ok(Self { http, base, place, reads_only: false, clock: SystemClock::shared() })
     }
 
     /// Reads.
@@ -71,7 +76,7 @@ impl Client {
 
     /// Acts; `patience` is what the act itself may take.
     pub async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
-        Ok(self.ask(Method::POST, path, Some(body), ANSWER + patience).await?.1)
+        Ok(self.ask(Method::POST, path, Some(body), ANSWER.saturating_add(patience)).await?.1)
     }
 
     /// Acts, where nobody may be there: not waited for longer than `limit`.
@@ -119,14 +124,45 @@ impl Client {
         body: Option<Value>,
         limit: Duration,
     ) -> Result<(u16, Value), Failure> {
+        let acts = method != Method::GET;
         let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(limit);
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.map_err(|error| self.absent(&error))?;
-        let status = answer.status().as_u16();
-        let text = answer.text().await.map_err(|error| self.absent(&error))?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+        let asked = async {
+            let answer = request.send().await?;
+            let status = answer.status().as_u16();
+            Ok::<_, reqwest::Error>((status, answer.text().await?))
+        };
+        tokio::select! {
+            biased;
+            answer = asked => match answer {
+                Ok((status, text)) => Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null))),
+                Err(error) if error.is_timeout() => Err(self.silent(acts)),
+                Err(error) => Err(self.absent(&error)),
+            },
+            () = self.silence() => Err(self.silent(acts)),
+        }
+    }
+
+    /// Returns when the daemon does not even answer that it lives; an act may take as long as it likes.
+    async fn silence(&self) {
+        loop {
+            self.clock.sleep(QUIET).await;
+            let look = self.http.get(format!("{}/health/live", self.base)).timeout(LIVES);
+            if look.send().await.is_err_and(|error| error.is_timeout()) {
+                return;
+            }
+        }
+    }
+
+    fn silent(&self, acts: bool) -> Failure {
+        let more = if acts { "; what it was asked may still be done" } else { "" };
+        let message = format!(
+            "the daemon at {} does not answer: see its log, and restart it if it stays silent{more}",
+            self.place
+        );
+        Failure::new(exit::UNREACHABLE, message)
     }
 
     fn absent(&self, error: &reqwest::Error) -> Failure {
@@ -136,9 +172,7 @@ impl Client {
             let io = cause.downcast_ref::<std::io::Error>();
             io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
         });
-        let why = if error.is_timeout() {
-            "it does not answer in time; look at its log"
-        } else if denied {
+        let why = if denied {
             "its socket may not be opened; run the command as root, as the daemon's user or as a member of its group"
         } else {
             "no daemon answers there; start it, or name its config with --config"

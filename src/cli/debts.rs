@@ -7,6 +7,7 @@ use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Environment};
 use crate::daemon::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
+use crate::store::{tried_on, unsettled};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -15,6 +16,11 @@ use std::time::Duration;
 
 /// How much longer than asked for a daemon is waited for before the state file is read.
 const ANSWER: Duration = Duration::from_secs(2);
+/// How much longer where it looks at the brokers afterwards.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// What to do next where no daemon was asked.
+const NOBODY_TRIES: &str = "mend that, then run this command again, or start the daemon, which tries on";
 
 /// `debts`.
 pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
@@ -62,7 +68,7 @@ pub async fn resume(
     }
     let body = json!({ "wait_seconds": patience.as_secs() });
     let path = format!("/v1/clusters/{cluster}/resume-exporting");
-    Ok(said(&client.post_within(&path, body, patience + ANSWER).await?, as_json))
+    Ok(said(&client.post_within(&path, body, patience.saturating_add(LOOK)).await?, as_json))
 }
 
 /// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
@@ -78,11 +84,15 @@ pub async fn pay(
     if state_dir.is_none() {
         for client in daemons(config, url, loaded.as_ref(), &environment) {
             let body = json!({ "wait_seconds": patience.as_secs() });
-            match client.post_within("/v1/debts/pay", body, patience + ANSWER).await {
+            match client.post_within("/v1/debts/pay", body, patience.saturating_add(ANSWER)).await {
                 Ok(answer) => {
-                    let owing: Vec<String> =
-                        answer["owing"].as_array().into_iter().flatten().map(cell).collect();
-                    return Ok(tell(&Paid { owing, ..Paid::default() }, as_json));
+                    let owing = answer["owing"].as_array().into_iter().flatten().map(cell);
+                    let why = |cluster: String| {
+                        let why = answer["reasons"][&cluster].as_str().unwrap_or("the daemon gave no reason");
+                        (cluster, why.to_owned())
+                    };
+                    let paid = Paid { owing: owing.map(why).collect(), ..Paid::default() };
+                    return Ok(tell(&paid, tried_on, as_json));
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
@@ -122,7 +132,7 @@ pub async fn pay(
             ),
         ));
     }
-    let code = tell(&paid, as_json);
+    let code = tell(&paid, |_| NOBODY_TRIES.into(), as_json);
     match paid.unrecorded {
         Some(why) if paid.owing.is_empty() => {
             Err(failed(format!("every resume is confirmed, but that could not be recorded: {why}")))
@@ -150,17 +160,20 @@ fn daemons(
     there.filter_map(|socket| Client::at(&socket).ok()).collect()
 }
 
-fn tell(paid: &Paid, as_json: bool) -> u8 {
+/// `next`: what to do about a cluster whose resume is not settled.
+fn tell(paid: &Paid, next: impl Fn(&str) -> String, as_json: bool) -> u8 {
     let Paid { resumed, owing, .. } = paid;
     if as_json {
-        print_json(&json!({ "resumed": resumed, "owing": owing }));
+        let names: Vec<&String> = owing.keys().collect();
+        print_json(&json!({ "resumed": resumed, "owing": names, "reasons": owing }));
     } else {
         if !resumed.is_empty() {
             print(&format!("exporting of {} is resumed", resumed.join(", ")));
         }
-        if !owing.is_empty() {
-            print(&format!("the resume is not settled yet for {}", owing.join(", ")));
-        } else if resumed.is_empty() {
+        for (cluster, why) in owing {
+            print(&unsettled(cluster, why, &next(cluster)));
+        }
+        if owing.is_empty() && resumed.is_empty() {
             print("nothing is owed: exporting is paused nowhere by us");
         }
     }

@@ -10,9 +10,9 @@ use crate::daemon::offline::transport_of;
 use crate::run::forecast::Forecast;
 use crate::run::preflight::{Check, preflight};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Debt, Owed};
 use futures::StreamExt;
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Clusters that are looked at side by side.
@@ -60,13 +60,14 @@ async fn all(
     let clock = SystemClock::shared();
     let transport = transport_of(Some(config), path, environment, &config.daemon.state_dir, &clock)
         .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
-    let owing = owing(config);
+    let debts = debts(config);
+    let owed = debts.as_ref().map(Owed::by);
     if !quiet && config.clusters.len() > 1 {
         complain(&format!("asking {} clusters", config.clusters.len()));
     }
     let looks = config.clusters.values().map(|cluster| {
         let (transport, clock) = (transport.clone(), clock.clone());
-        let owes = owing.as_ref().map(|owing| owing.contains(&cluster.name));
+        let owes = owed.as_ref().map(|owed| owed.to(&cluster.name, &cluster.addresses).is_some());
         let spec = crate::daemon::apply::spec(cluster);
         let forecast = forecast(config, &cluster.name);
         async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes, &forecast).await) }
@@ -80,12 +81,12 @@ pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
     Forecast::of_backups(&backups.unwrap_or_default(), SystemClock::shared().now())
 }
 
-/// The clusters we owe a resume; `None` where the state file is there and cannot be read by this user.
-fn owing(config: &Config) -> Option<BTreeSet<String>> {
+/// The resumes we owe; `None` where the state file is there and cannot be read by this user.
+fn debts(config: &Config) -> Option<Vec<Debt>> {
     let state_dir = &config.daemon.state_dir;
     match state_dir.join("state.db").try_exists() {
-        Ok(false) => Some(BTreeSet::new()),
-        _ => Some(SqliteStore::read_debts(state_dir)?.into_iter().map(|(debt, _)| debt.cluster).collect()),
+        Ok(false) => Some(Vec::new()),
+        _ => Some(SqliteStore::read_debts(state_dir)?.into_iter().map(|(debt, _)| debt).collect()),
     }
 }
 

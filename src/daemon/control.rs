@@ -9,7 +9,7 @@ use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
 use crate::run::queue::ManualError;
 use crate::run::{adopt, prepare};
-use crate::store::{BackupFilter, StoreError};
+use crate::store::{BackupFilter, Debt, Owed, StoreError, Unsettled, tried_on, unsettled};
 use std::time::Duration;
 
 fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
@@ -39,17 +39,52 @@ impl Daemon {
         })
     }
 
+    /// The names under which a resume of this cluster is owed, in the config or not.
+    async fn owing(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
+        let debts = self.ground.store.debts().await?;
+        let config = self.config.load();
+        let addresses = config.clusters.get(cluster).map(|settings| &settings.addresses);
+        let ours = |debt: &&Debt| match addresses {
+            Some(addresses) => Owed::by([*debt]).to(cluster, addresses).is_some(),
+            // Its debt has all that is needed to pay it.
+            None => debt.cluster == cluster,
+        };
+        Ok(debts.iter().filter(ours).map(|debt| debt.cluster.clone()).collect())
+    }
+
+    /// Sends what we owe a cluster, under these names.
+    async fn resume_ours(&self, cluster: &str, owing: &[String], wait: Duration) -> Result<String, Refusal> {
+        for name in owing {
+            self.queue.stop(
+                name,
+                FailureClass::Interrupted,
+                "an operator resumed exporting while the run needed it paused",
+            );
+        }
+        self.guardian.sweep("command").await?;
+        let owing = self.wait_until_paid(wait, |name| owing.iter().any(|owing| owing == name)).await?;
+        let Some((name, why)) = owing.first_key_value() else {
+            return Ok(format!("exporting of {cluster} is resumed; the pause was ours"));
+        };
+        Err(refusal(RefusalKind::Unreachable, unsettled(name, why, &tried_on(name))))
+    }
+
+    /// Open debts, with what is known beyond their rows.
+    async fn debts(&self) -> Result<Vec<Debt>, StoreError> {
+        Ok(self.live().debts(self.ground.store.debts().await?))
+    }
+
     async fn wait_until_paid(
         &self,
         wait: Duration,
         owes: impl Fn(&str) -> bool,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Unsettled, Refusal> {
         let clock = &self.ground.clock;
         let began = clock.monotonic();
         loop {
-            let mut owing: Vec<String> =
-                self.ground.store.debts().await?.into_iter().map(|d| d.cluster).filter(|c| owes(c)).collect();
-            owing.dedup();
+            let mut debts = self.debts().await?;
+            debts.retain(|debt| owes(&debt.cluster));
+            let owing: Unsettled = debts.iter().map(|debt| (debt.cluster.clone(), debt.why())).collect();
             if owing.is_empty() || clock.monotonic().saturating_sub(began) >= wait {
                 return Ok(owing);
             }
@@ -102,6 +137,7 @@ impl Control for Daemon {
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
             clusters,
+            tried: self.ground.tries.known(),
         }
     }
 
@@ -122,25 +158,24 @@ impl Control for Daemon {
 
     fn cancel(&self, cluster: String, why: String, wait: Duration) -> Act<'_, Cancelled> {
         Box::pin(async move {
-            self.known(&cluster)?;
-            if !self.queue.stop(
-                &cluster,
-                FailureClass::Cancelled,
-                &format!("cancelled by an operator: {why}"),
-            ) {
+            let why = format!("cancelled by an operator: {why}");
+            if !self.queue.stop(&cluster, FailureClass::Cancelled, &why) {
+                if !self.ground.store.debts().await?.iter().any(|debt| debt.cluster == cluster) {
+                    self.known(&cluster)?;
+                }
                 return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has no run to cancel")));
             }
             let mut run_id = self.queue.running(&cluster);
             let clock = &self.ground.clock;
             let began = clock.monotonic();
             loop {
-                let owing = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
+                let owing = self.debts().await?.into_iter().find(|debt| debt.cluster == cluster);
                 run_id = run_id.or(self.queue.running(&cluster));
                 let ended = match run_id {
                     Some(_) => self.queue.running(&cluster) != run_id,
                     None => !self.queue.has_run(&cluster),
                 };
-                if !owing && ended {
+                if owing.is_none() && ended {
                     let run = match run_id {
                         Some(run_id) => self.ground.store.run(run_id).await?,
                         None => None,
@@ -148,10 +183,11 @@ impl Control for Daemon {
                     return Ok(Cancelled { done: true, message: cancelled(&cluster, run.as_ref()) });
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
-                    let still = if owing {
-                        "its resume is not settled yet and is tried on"
-                    } else {
-                        "it is still cleaning up, and owes no resume"
+                    let still = match owing {
+                        Some(debt) => {
+                            format!("its resume is not settled yet and is tried on: {}", debt.why())
+                        }
+                        None => "it is still cleaning up, and owes no resume".into(),
                     };
                     let message = format!("the run of {cluster} is being cancelled; {still}");
                     return Ok(Cancelled { done: false, message });
@@ -196,7 +232,7 @@ impl Control for Daemon {
         })
     }
 
-    fn pay_debts(&self, wait: Duration) -> Act<'_, Vec<String>> {
+    fn pay_debts(&self, wait: Duration) -> Act<'_, Unsettled> {
         Box::pin(async move {
             let owing: Vec<String> =
                 self.ground.store.debts().await?.into_iter().map(|d| d.cluster).collect();
@@ -211,6 +247,10 @@ impl Control for Daemon {
 
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String> {
         Box::pin(async move {
+            let owing = self.owing(&cluster).await?;
+            if !owing.is_empty() {
+                return self.resume_ours(&cluster, &owing, wait).await;
+            }
             let settings = self.known(&cluster)?;
             if settings.addresses.saas.is_some() {
                 return Err(refusal(
@@ -219,24 +259,6 @@ impl Control for Daemon {
                         "exporting of {cluster} is the provider's business: nothing of ours pauses or resumes it"
                     ),
                 ));
-            }
-            let ours = self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster);
-            if ours {
-                self.queue.stop(
-                    &cluster,
-                    FailureClass::Interrupted,
-                    "an operator resumed exporting while the run needed it paused",
-                );
-                self.guardian.sweep("command").await?;
-                let owing = self.wait_until_paid(wait, |c| c == cluster).await?;
-                return if owing.is_empty() {
-                    Ok(format!("exporting of {cluster} is resumed; the pause was ours"))
-                } else {
-                    Err(refusal(
-                        RefusalKind::Unreachable,
-                        format!("the resume of {cluster} is not settled yet and is tried on"),
-                    ))
-                };
             }
             let spec = apply::spec(&settings);
             let zeebe = Zeebe::new(&spec.addresses, &self.ground.transport);
@@ -292,7 +314,8 @@ impl Control for Daemon {
     fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {
         Box::pin(async move {
             let debts = self.ground.store.debts().await?;
-            let Some(debt) = debts.iter().find(|debt| debt.cluster == cluster) else {
+            let debts: Vec<Debt> = debts.into_iter().filter(|debt| debt.cluster == cluster).collect();
+            let Some(debt) = debts.first() else {
                 return Err(refusal(
                     RefusalKind::NotFound,
                     format!(
@@ -311,7 +334,7 @@ impl Control for Daemon {
                 self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
             if count > 0 {
                 tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
-                self.look_anew(&cluster).await;
+                self.look_anew(&debts).await;
             }
             Ok(count)
         })

@@ -10,9 +10,10 @@ use crate::config::{Config, Environment, RUN_DIR};
 use crate::domain::RunId;
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
+use crate::run::tries::Tries;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Debt, SharedStore, StoreError};
+use crate::store::{Debt, SharedStore, StoreError, Unsettled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,8 +96,8 @@ const RECORDS: Duration = Duration::from_millis(500);
 pub struct Paid {
     /// Clusters whose resume was confirmed.
     pub resumed: Vec<String>,
-    /// Clusters whose resume is not confirmed.
-    pub owing: Vec<String>,
+    /// Clusters whose resume is not settled.
+    pub owing: Unsettled,
     /// False: there is no state file.
     pub found: bool,
     /// Why the resumes that were confirmed could not be written down.
@@ -130,10 +131,12 @@ pub async fn pay_from(
     };
     let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(nobody_knows(unusable)) };
     let store = MemoryStore::shared();
-    let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
+    let tries = Tries::default();
+    let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance, tries };
     let resumes = debts.iter().map(|(debt, seen)| resumed(&ground, debt, *seen, wait));
-    let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
-    let resumed = debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
+    let owing: Unsettled = futures::future::join_all(resumes).await.into_iter().flatten().collect();
+    let resumed =
+        debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains_key(c)).collect();
     Ok(Paid { resumed, owing, found: true, unrecorded: (!debts.is_empty()).then_some(unusable) })
 }
 
@@ -147,8 +150,8 @@ fn nobody_knows(unusable: StoreError) -> StoreError {
     StoreError::Unusable { path, reason }
 }
 
-/// The cluster, if its resume is not confirmed after `wait`.
-async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration) -> Option<String> {
+/// The cluster and why, if its resume is not confirmed after `wait`.
+async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration) -> Option<(String, String)> {
     let zeebe = Zeebe::new(&debt.addresses, &ground.transport);
     let payment = Payment {
         run_id: debt.run_id,
@@ -156,9 +159,19 @@ async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration)
         zeebe: &zeebe,
         by: "command",
         paused_since: Some(debt.intended_at),
+        attempts: debt.attempts,
         pause_settled: pause_seen,
     };
-    within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| debt.cluster.clone())
+    within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| why(ground, debt.clone()))
+}
+
+/// The cluster of a debt that is still open, and why it is.
+fn why(ground: &Ground, mut debt: Debt) -> (String, String) {
+    if let Some(tried) = ground.tries.known().get(&debt.run_id) {
+        tried.over(&mut debt);
+    }
+    let why = debt.why();
+    (debt.cluster, why)
 }
 
 /// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters resumed, and those
@@ -169,30 +182,33 @@ async fn pay_debts_offline(
     clock: SharedClock,
     instance: String,
     wait: Duration,
-) -> Result<(Vec<String>, Vec<String>), StoreError> {
+) -> Result<(Vec<String>, Unsettled), StoreError> {
     let ground = Ground {
         store: store.clone(),
         transport: transport.clone(),
         clock: clock.clone(),
         tasks: Tasks::new(),
         instance,
+        tries: Tries::default(),
     };
-    let guardian = Guardian::new(ground);
+    let guardian = Guardian::new(ground.clone());
     let began = clock.monotonic();
     let of = |debts: Vec<Debt>| debts.into_iter().map(|debt| (debt.run_id, debt.cluster));
     let owed: BTreeMap<RunId, String> = of(store.debts().await?).collect();
     guardian.sweep("command").await?;
     loop {
-        let owing: BTreeMap<RunId, String> = of(store.debts().await?).collect();
+        let debts = store.debts().await?;
+        let owing: BTreeMap<RunId, String> = of(debts.clone()).collect();
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
         if owing.is_empty() || left.is_zero() {
             // Who paid may not have come to it before this process ends.
             for run in owed.keys().filter(|run| !owing.contains_key(*run)) {
                 transport.release(*run).await;
             }
-            let owing: BTreeSet<String> = owing.into_values().collect();
+            let owing: Unsettled = debts.into_iter().map(|debt| why(&ground, debt)).collect();
             let owed: BTreeSet<String> = owed.into_values().collect();
-            return Ok((owed.difference(&owing).cloned().collect(), owing.into_iter().collect()));
+            let resumed = owed.into_iter().filter(|cluster| !owing.contains_key(cluster)).collect();
+            return Ok((resumed, owing));
         }
         within(&*clock, left, clock.sleep(Duration::from_millis(50))).await;
     }

@@ -3,8 +3,8 @@
 //! Owns when a pause is worth a word. Must not resume anything.
 
 use crate::api::LiveCluster;
-use crate::domain::{Instant, RunId};
-use crate::store::Debt;
+use crate::domain::{Addresses, Instant, RunId};
+use crate::store::{Debt, Owed};
 use std::collections::BTreeMap;
 
 /// A pause of a minute is none of the short ones any more.
@@ -24,19 +24,20 @@ pub(super) struct Reminder {
 
 /// Everything that is paused for long: by our debts, and on configured clusters by what was last seen there. Where the
 /// debts cannot be read, what was seen is all there is.
-pub(super) fn reminders(
+pub(super) fn reminders<'a>(
     debts: Option<&[Debt]>,
     looks: &BTreeMap<String, LiveCluster>,
-    configured: impl Fn(&str) -> bool,
+    configured: impl Fn(&str) -> Option<&'a Addresses>,
     now: Instant,
 ) -> Vec<Reminder> {
     let unread = debts.is_none();
     let debts = debts.unwrap_or_default();
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
     let runs = |debt: &&Debt| {
-        looks.get(&debt.cluster).is_some_and(|look| {
-            look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
-        }) && debt.resume_intended_at.is_some()
+        debt.paid_at.is_some()
+            || looks.get(&debt.cluster).is_some_and(|look| {
+                look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
+            }) && debt.resume_intended_at.is_some()
     };
     let ours = debts.iter().filter(|debt| !runs(debt)).map(|debt| Reminder {
         cluster: debt.cluster.clone(),
@@ -46,8 +47,9 @@ pub(super) fn reminders(
         attempts: Some(debt.attempts),
         reason: debt.last_error.clone(),
     });
-    let owing = |name: &str| debts.iter().any(|debt| debt.cluster == name);
-    let others = looks.iter().filter(|(name, _)| configured(name) && !owing(name)).filter_map(|(name, look)| {
+    let owed = Owed::by(debts.iter().filter(|debt| debt.paid_at.is_none()));
+    let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
+    let others = looks.iter().filter(|(name, _)| free(name)).filter_map(|(name, look)| {
         let (owner, reason) = match look.exporting.as_str() {
             "paused_by_other" => ("other", "whoever paused exporting must resume it: we owe no resume"),
             "paused_by_us" if unread => ("us", "its debt cannot be read: see whether the state file can be"),
@@ -88,6 +90,10 @@ mod tests {
     use crate::domain::Addresses;
     use chrono::TimeDelta;
     use rstest::rstest;
+    use std::sync::LazyLock;
+
+    static PLACE: LazyLock<Addresses> =
+        LazyLock::new(|| Addresses { zeebe: "http://h:9600".into(), ..Addresses::default() });
 
     fn now() -> Instant {
         "2026-11-23T10:00:00Z".parse().unwrap()
@@ -97,7 +103,7 @@ mod tests {
         Debt {
             run_id: RunId::nil(),
             cluster: "orders".into(),
-            addresses: Addresses::default(),
+            addresses: PLACE.clone(),
             intended_at: now() - TimeDelta::seconds(seconds),
             intended_since_boot_ms: None,
             resume_intended_at: None,
@@ -115,7 +121,7 @@ mod tests {
     }
 
     fn told(debts: &[Debt], looks: &BTreeMap<String, LiveCluster>) -> Vec<(&'static str, i64, Option<u32>)> {
-        let all = reminders(Some(debts), looks, |name| name == "orders", now());
+        let all = reminders(Some(debts), looks, |name| (name == "orders").then_some(&PLACE), now());
         all.iter().map(|reminder| (reminder.owner, reminder.seconds, reminder.attempts)).collect()
     }
 
@@ -140,6 +146,15 @@ mod tests {
         assert_eq!(told(&[debt(59)], &looks("mixed", 600)), []);
     }
 
+    #[test]
+    fn a_pause_of_ours_is_told_once_under_the_name_of_its_debt() {
+        let mut owed = debt(61);
+        owed.cluster = "old-name".into();
+        for seen in ["paused_by_other", "mixed"] {
+            assert_eq!(told(std::slice::from_ref(&owed), &looks(seen, 600)), [("us", 61, Some(7))]);
+        }
+    }
+
     /// The server confirmed the resume, and a full disk keeps that from being written down.
     #[test]
     fn a_debt_whose_cluster_was_seen_to_export_since_is_no_pause() {
@@ -148,19 +163,23 @@ mod tests {
         looks.get_mut("orders").unwrap().exporting_checked_at = Some(now());
         assert_eq!(told(std::slice::from_ref(&debt), &looks).len(), 1, "no resume was sent yet");
         debt.resume_intended_at = Some(now() - TimeDelta::seconds(20));
-        assert_eq!(told(&[debt], &looks), []);
+        assert_eq!(told(std::slice::from_ref(&debt), &looks), []);
+        // Who sent it knows that it was confirmed, whatever the last look says.
+        debt.paid_at = Some(now() - TimeDelta::seconds(19));
+        assert_eq!(told(std::slice::from_ref(&debt), &self::looks("paused_by_us", 600)), []);
+        assert_eq!(told(&[debt], &self::looks("paused_by_other", 600)), [("other", 600, None)]);
     }
 
     #[test]
     fn where_the_debts_cannot_be_read_what_was_seen_is_told() {
-        let all = reminders(None, &looks("paused_by_us", 600), |_| true, now());
+        let all = reminders(None, &looks("paused_by_us", 600), |_| Some(&PLACE), now());
         assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
     }
 
     #[test]
     fn a_cluster_that_left_the_configuration_is_told_of_only_while_it_is_owed() {
         let gone =
-            |debts: &[Debt]| reminders(Some(debts), &looks("paused_by_other", 600), |_| false, now()).len();
+            |debts: &[Debt]| reminders(Some(debts), &looks("paused_by_other", 600), |_| None, now()).len();
         assert_eq!((gone(&[]), gone(&[debt(61)])), (0, 1));
     }
 }

@@ -13,7 +13,7 @@ use crate::config::ClusterConfig;
 use crate::domain::BackupState;
 use crate::lock::lock;
 use crate::run::{prepare, provider};
-use crate::store::BackupFilter;
+use crate::store::{BackupFilter, Debt, Owed};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,14 +117,15 @@ impl Daemon {
     /// Looks at what exporting does on every cluster; health reports it, and a pause that is not ours is never touched.
     async fn looks_round(&self) {
         let config = self.config.load_full();
-        let owing: BTreeSet<String> =
-            self.ground.store.debts().await.unwrap_or_default().into_iter().map(|d| d.cluster).collect();
+        let debts = self.live().debts(self.ground.store.debts().await.unwrap_or_default());
+        // A pause that is seen after our resume was confirmed is none of ours.
+        let owed = Owed::by(debts.iter().filter(|debt| debt.paid_at.is_none()));
         let mut looks = FuturesUnordered::new();
         let mut clusters = config.clusters.values();
         loop {
             while looks.len() < LOOKS {
                 let Some(cluster) = clusters.next() else { break };
-                looks.push(self.look_at(cluster, owing.contains(&cluster.name)));
+                looks.push(self.look_at(cluster, owed.to(&cluster.name, &cluster.addresses).is_some()));
             }
             if looks.next().await.is_none() {
                 break;
@@ -177,11 +178,17 @@ impl Daemon {
         known.insert(name.clone(), look);
     }
 
-    /// Looks again at a cluster whose debt was forgiven: the last look may be from before the pause that stays now.
-    pub(super) async fn look_anew(&self, cluster: &str) {
-        lock(&self.looks).remove(cluster);
-        if let Some(cluster) = self.config.load_full().clusters.get(cluster) {
-            let _ = within(&*self.ground.clock, ANEW, self.look_at(cluster, false)).await;
+    /// Looks again at the clusters of debts that were forgiven: the last look may be from before the pause that stays now.
+    pub(super) async fn look_anew(&self, forgiven: &[Debt]) {
+        let config = self.config.load_full();
+        let forgiven = Owed::by(forgiven);
+        let clusters = config.clusters.values();
+        let left = self.ground.store.debts().await.unwrap_or_default();
+        let left = Owed::by(&left);
+        for cluster in clusters.filter(|c| forgiven.to(&c.name, &c.addresses).is_some()) {
+            lock(&self.looks).remove(&cluster.name);
+            let owed = left.to(&cluster.name, &cluster.addresses).is_some();
+            let _ = within(&*self.ground.clock, ANEW, self.look_at(cluster, owed)).await;
         }
     }
 
@@ -209,8 +216,9 @@ impl Daemon {
         // A disk that hangs must not silence what the last looks say.
         let debts = within(&*self.ground.clock, STORE, self.ground.store.debts()).await.and_then(Result::ok);
         let (config, looks) = (self.config.load_full(), lock(&self.looks).clone());
+        let debts = debts.map(|debts| self.live().debts(debts));
         let now = self.ground.clock.now();
-        reminders(debts.as_deref(), &looks, |name| config.clusters.contains_key(name), now)
+        reminders(debts.as_deref(), &looks, |name| Some(&config.clusters.get(name)?.addresses), now)
             .iter()
             .for_each(Reminder::say);
     }

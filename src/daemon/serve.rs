@@ -13,7 +13,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::logging::{self, LogHandle};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{SharedStore, StoreError};
+use crate::store::{SharedStore, StoreError, unsettled};
 use futures::StreamExt;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How long a daemon that cannot come up goes on paying debts.
 const PAY: Duration = Duration::from_secs(45);
+/// What is left to do where that did not pay all of them.
+const NEXT: &str = "mend that, then run `resume-exporting --if-ours`, or start the daemon again";
 /// The dispatch loop ticks twice a second; when it has not for so long, the watchdog is not fed.
 const STALLED: Duration = Duration::from_secs(10);
 
@@ -244,17 +246,8 @@ impl Refused {
         clock: &SharedClock,
         log: Option<&LogHandle>,
     ) -> Self {
-        let still = match pay(state_dir, way, clock).await {
-            Ok(paid) if paid.owing.is_empty() => None,
-            Ok(paid) => Some(format!(
-                "exporting of {} is still paused by us and could not be resumed: run `resume-exporting --if-ours`",
-                paid.owing.join(", ")
-            )),
-            // Of a state file that cannot be used, the refusal tells already.
-            Err(error) if self.text.contains(&error) => None,
-            Err(error) => Some(format!("debts could not be paid: {error}")),
-        };
-        if let Some(still) = still {
+        let paid = pay(state_dir, way, clock).await;
+        for still in still_owed(paid, &self.text) {
             self.text.push_str("error: ");
             self.text.push_str(&still);
             self.text.push('\n');
@@ -263,6 +256,16 @@ impl Refused {
             log.flush(Duration::from_secs(2));
         }
         self
+    }
+}
+
+/// What is left, a sentence for each cluster; `told` is what the operator reads anyway.
+fn still_owed(paid: Result<Paid, String>, told: &str) -> Vec<String> {
+    match paid {
+        Ok(paid) => paid.owing.iter().map(|(cluster, why)| unsettled(cluster, why, NEXT)).collect(),
+        // Of a state file that cannot be used, the refusal tells already.
+        Err(error) if told.contains(&error) => vec![],
+        Err(error) => vec![format!("debts could not be paid: {error}")],
     }
 }
 
@@ -292,5 +295,26 @@ fn tell(result: Result<(), String>) {
 impl From<DaemonError> for Refused {
     fn from(error: DaemonError) -> Self {
         refused(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_is_refused_tells_of_each_debt_why_it_is_not_paid() {
+        let owing = [("orders", "zeebe answered 503"), ("shop", "nobody listens")];
+        let owing = owing.map(|(cluster, why)| (cluster.to_owned(), why.to_owned())).into();
+        let said = still_owed(Ok(Paid { owing, ..Paid::default() }), "error: the port is taken\n");
+        let expected = [
+            "the resume of orders is not settled yet, so that exporting may be paused there: zeebe answered 503; mend \
+             that, then run `resume-exporting --if-ours`, or start the daemon again",
+            "the resume of shop is not settled yet, so that exporting may be paused there: nobody listens; mend that, \
+             then run `resume-exporting --if-ours`, or start the daemon again",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(still_owed(Ok(Paid::default()), ""), Vec::<String>::new());
+        assert_eq!(still_owed(Err("it is damaged".into()), "error: it is damaged\n"), Vec::<String>::new());
     }
 }

@@ -46,6 +46,7 @@ impl Execution {
             zeebe: &self.clients.zeebe,
             by: "run",
             paused_since: view.pause.intended_at,
+            attempts: self.attempts_before,
             pause_settled: view.pause.confirmed_at.is_some() || self.evidence.pause_settled(),
         };
         let began = self.ground.clock.monotonic();

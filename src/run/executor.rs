@@ -96,6 +96,8 @@ pub struct Execution {
     pub(super) pause_clock: Mutex<Option<PauseClock>>,
     view: Mutex<Arc<RunView>>,
     pub(in crate::run) evidence: Evidence,
+    /// Resumes that earlier processes have sent for it.
+    pub(super) attempts_before: u32,
     /// Monotonic time at which this process took it up.
     began: Duration,
     pub(super) stop: watch::Receiver<Stop>,
@@ -124,6 +126,7 @@ impl Execution {
             view: Mutex::new(Arc::new(run.view.clone())),
             pause_clock: Mutex::new(pause_clock),
             evidence: Evidence::default(),
+            attempts_before: debt.map_or(0, |debt| debt.attempts),
             began: ground.clock.monotonic(),
             ground,
             run,

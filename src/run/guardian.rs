@@ -38,6 +38,8 @@ pub struct Payment<'a> {
     pub by: &'static str,
     /// When the pause was intended.
     pub paused_since: Option<Instant>,
+    /// Resumes that earlier processes have sent.
+    pub attempts: u32,
     /// Known without asking the store: the pause was carried out or refused, and cannot be carried out later.
     pub pause_settled: bool,
 }
@@ -46,10 +48,12 @@ pub struct Payment<'a> {
 pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
-    resume(ground, payment).await;
+    ground.tries.begins(*run_id, payment.attempts);
+    let mut confirmed_at = resume(ground, payment).await;
     if !payment.pause_settled && !seen_paused(ground, *run_id).await {
-        outlast_late_pause(ground, payment).await;
+        confirmed_at = outlast_late_pause(ground, payment, confirmed_at).await;
     }
+    ground.tries.confirmed(*run_id, confirmed_at, None);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
         // The debt is not known, or the daemon ends: the resume was confirmed, and there is nothing to write it into.
@@ -57,20 +61,23 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
             return;
         }
         tracing::error!(event = "store.unwritable", %run_id, cluster, reason = %error);
+        ground.tries.confirmed(*run_id, confirmed_at, Some(error));
         clock.sleep(pause).await;
         pause = (pause * 2).min(BACK_OFF);
     }
     ground.transport.release(*run_id).await;
 }
 
-/// Resumes until the server confirms it.
-async fn resume(ground: &Ground, payment: &Payment<'_>) {
+/// Resumes until the server confirms it; answers when it did.
+async fn resume(ground: &Ground, payment: &Payment<'_>) -> Instant {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
     let mut pause = Duration::from_millis(200);
     loop {
         // Written before it is sent, so that nobody takes the pause for unbroken afterwards; but never waited for long.
-        let intent = ground.store.resume_intended(*run_id, (*by).to_owned(), clock.now());
+        let now = clock.now();
+        ground.tries.intends(*run_id, now);
+        let intent = ground.store.resume_intended(*run_id, (*by).to_owned(), now);
         if !matches!(within(clock, RECORD, intent).await, Some(Ok(()))) {
             tracing::error!(event = "store.unwritable", %run_id, cluster, reason = "the intent to resume could not be recorded; resuming all the same");
         }
@@ -78,14 +85,18 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) {
             Ok(()) => break,
             Err(error) => {
                 tracing::error!(event = "exporting.resume_failed", %run_id, cluster, by, reason = %error);
+                ground.tries.sent(*run_id, Some(error.to_string()));
                 let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, error.to_string())).await;
             }
         }
         clock.sleep(pause).await;
         pause = (pause * 2).min(BACK_OFF);
     }
-    let seconds = payment.paused_since.map(|since| (clock.now() - since).num_milliseconds());
+    let now = clock.now();
+    ground.tries.sent(*run_id, None);
+    let seconds = payment.paused_since.map(|since| (now - since).num_milliseconds());
     tracing::info!(event = "exporting.resumed", %run_id, cluster, by, duration_ms = seconds);
+    now
 }
 
 /// Whether the journal says that the run saw its pause.
@@ -95,14 +106,17 @@ async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
 }
 
 /// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot
-/// be read, another resume at the end stands for the look.
-async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>) {
+/// be read, another resume at the end stands for the look. Answers when the last resume was confirmed.
+async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>, confirmed_at: Instant) -> Instant {
     let Payment { run_id, cluster, .. } = payment;
     let clock = &*ground.clock;
     let age = payment.paused_since.and_then(|since| (clock.now() - since).to_std().ok()).unwrap_or_default();
     let mut until = clock.monotonic() + LATE_PAUSE.saturating_sub(age);
+    let mut confirmed_at = confirmed_at;
+    let note =
+        "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
     if clock.monotonic() < until {
-        let note = "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
+        ground.tries.waits(*run_id, note);
         let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
     }
     let mut seen = true;
@@ -113,13 +127,15 @@ async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>) {
         if exporters.is_some_and(|exporters| exporters.any_paused()) {
             let reason = "the pause was carried out after its resume had been confirmed; resuming again";
             tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-            resume(ground, payment).await;
+            confirmed_at = resume(ground, payment).await;
+            ground.tries.waits(*run_id, note);
             until = until.max(clock.monotonic() + LATE_PAUSE_REST);
         }
     }
     if !seen {
-        resume(ground, payment).await;
+        confirmed_at = resume(ground, payment).await;
     }
+    confirmed_at
 }
 
 /// Returns when the debt of a run is open no more: paid, or forgiven by an operator.
@@ -156,6 +172,7 @@ impl Guardian {
     /// The run has ended or gives its debt up.
     pub fn release(&self, run_id: RunId) {
         lock(&self.taken).remove(&run_id);
+        self.ground.tries.forget(run_id);
     }
 
     /// Starts a payment for every debt that nobody is on. Returns how many debts are open.
@@ -188,6 +205,7 @@ impl Guardian {
             zeebe: &zeebe,
             by,
             paused_since: Some(debt.intended_at),
+            attempts: debt.attempts,
             pause_settled: false,
         };
         // After a restart the copies are gone with the runtime directory; made anew, where that takes no time.

@@ -9,6 +9,7 @@ use camunda_backupd::journal::{FailureClass, Outcome, Run, RunStatus};
 use camunda_backupd::retention::PoolRule;
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, ManualError, Queue};
+use camunda_backupd::run::tries::Tries;
 use camunda_backupd::run::{Ground, Spec, id_scope};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
@@ -96,6 +97,7 @@ impl Lab {
             clock: clock.clone(),
             tasks: Tasks::new(),
             instance: "lab".into(),
+            tries: Tries::default(),
         };
         let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
         Self { clock, cluster, store, memory, queue, ground, settings }

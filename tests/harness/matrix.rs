@@ -9,6 +9,7 @@ use camunda_backupd::journal::{Outcome, Run, RunView};
 use camunda_backupd::run::Ground;
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, Queue};
+use camunda_backupd::run::tries::Tries;
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{BackupFilter, SharedStore, Store};
@@ -65,6 +66,7 @@ pub fn harmed(
         clock: clock.clone(),
         tasks: Tasks::new(),
         instance: "lab".into(),
+        tries: Tries::default(),
     };
     let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
     let (cluster, memory, settings) = (cluster.clone(), memory.clone(), settings.clone());

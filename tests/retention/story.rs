@@ -64,6 +64,7 @@ impl Story {
             clock: clock.clone(),
             tasks: Tasks::new(),
             instance: "ops-1".into(),
+            tries: camunda_backupd::run::tries::Tries::default(),
         };
         let spec = Spec { addresses: addresses(), version: None, limits: Limits::default() };
         let story = Self { clock, cluster, store, ground, spec };

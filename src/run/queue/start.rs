@@ -9,7 +9,7 @@ use crate::clock::within;
 use crate::domain::{Family, Instant, Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
-use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
+use crate::store::{Fate, NewRun, OccurrenceRow, Owed, StoreError};
 use chrono::TimeDelta;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -236,8 +236,17 @@ impl Queue {
     /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
     async fn hindrance(&self, cluster: &str, spec: &Spec) -> Result<Option<Hindrance>, StoreError> {
         let until_mended = |reason| Ok(Some(Hindrance { reason, until: None }));
-        if self.ground.store.debts().await?.iter().any(|d| d.cluster == cluster) {
-            return until_mended(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
+        let debts = self.ground.store.debts().await?;
+        match Owed::by(&debts).to(cluster, &spec.addresses) {
+            Some(owed) if owed == cluster => {
+                return until_mended(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
+            }
+            Some(owed) => {
+                return until_mended(format!(
+                    "{EXPORTING_OWED}: the resume of cluster {owed}, which is at the same address, is not settled yet"
+                ));
+            }
+            None => {}
         }
         if let Some(address) = &spec.addresses.saas {
             let limit = provider::hindrance(&self.ground, cluster, spec, address).await?;

@@ -1,0 +1,59 @@
+//! The resumes that this process has sent for debts that are still open, kept in memory.
+//!
+//! Must not be asked whether to resume: rows decide that, and what stands here only tells more than they can.
+
+use crate::domain::{Instant, RunId};
+use crate::lock::lock;
+use crate::store::{StoreError, Tried};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// By the run whose debt it is.
+#[derive(Clone, Default)]
+pub struct Tries(Arc<Mutex<BTreeMap<RunId, Tried>>>);
+
+impl Tries {
+    /// All of them, as of now.
+    pub fn known(&self) -> BTreeMap<RunId, Tried> {
+        lock(&self.0).clone()
+    }
+
+    /// A payment begins; so many resumes were sent by earlier processes.
+    pub(super) fn begins(&self, run: RunId, before: u32) {
+        lock(&self.0).entry(run).or_insert(Tried { attempts: before, ..Tried::default() });
+    }
+
+    pub(super) fn intends(&self, run: RunId, at: Instant) {
+        self.of(run, |tried| tried.intended_at = tried.intended_at.or(Some(at)));
+    }
+
+    /// A resume was sent, and met this.
+    pub(super) fn sent(&self, run: RunId, error: Option<String>) {
+        self.of(run, |tried| {
+            tried.attempts += 1;
+            tried.last_error = error;
+        });
+    }
+
+    /// What is waited for although a resume was confirmed.
+    pub(super) fn waits(&self, run: RunId, note: &str) {
+        self.of(run, |tried| tried.last_error = Some(note.to_owned()));
+    }
+
+    /// Nothing is left but to write it down, which failed if there is an error.
+    pub(super) fn confirmed(&self, run: RunId, at: Instant, unwritten: Option<StoreError>) {
+        self.of(run, |tried| {
+            tried.confirmed_at = Some(at);
+            tried.unwritten = unwritten;
+        });
+    }
+
+    /// The debt is open no more, or another's.
+    pub(super) fn forget(&self, run: RunId) {
+        lock(&self.0).remove(&run);
+    }
+
+    fn of(&self, run: RunId, change: impl FnOnce(&mut Tried)) {
+        change(lock(&self.0).entry(run).or_default());
+    }
+}

@@ -1,0 +1,133 @@
+//! What an open debt means: whose pause it stands for, and what is said of it.
+//!
+//! Pure. A debt's cluster may be configured under another name by now, or no more.
+
+use super::Debt;
+use crate::domain::Addresses;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A URL at which the brokers of one cluster answer, and the proxy behind which it is theirs.
+type Place<'a> = (&'a str, Option<&'a str>);
+
+/// The clusters that open debts of ours owe a resume; made once, so that asking for each of many is cheap.
+pub struct Owed<'a> {
+    names: HashSet<&'a str>,
+    places: HashMap<Place<'a>, &'a str>,
+}
+
+impl<'a> Owed<'a> {
+    /// By these debts.
+    pub fn by(debts: impl IntoIterator<Item = &'a Debt>) -> Self {
+        let mut owed = Self { names: HashSet::new(), places: HashMap::new() };
+        for debt in debts {
+            owed.names.insert(&debt.cluster);
+            owed.places.extend(places(&debt.addresses).map(|place| (place, debt.cluster.as_str())));
+        }
+        owed
+    }
+
+    /// Under which name a resume is owed to the cluster of this name or at these addresses.
+    pub fn to(&self, cluster: &str, addresses: &Addresses) -> Option<&'a str> {
+        let by_name = self.names.get(cluster).copied();
+        by_name.or_else(|| places(addresses).find_map(|place| self.places.get(&place).copied()))
+    }
+}
+
+/// Where a resume could be sent to; a broker's own address is the same cluster's as its gateway's.
+fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
+    let proxy = |name| addresses.access.get(name).and_then(|access| access.proxy.as_deref());
+    let management = std::iter::once(&addresses.zeebe).chain(&addresses.brokers).map(|url| (url, "zeebe"));
+    let all = management.chain(addresses.rest.iter().map(|url| (url, "rest")));
+    // Where the provider runs the cluster there is no such address.
+    all.filter(|(url, _)| !url.is_empty()).map(move |(url, name)| (url.trim_end_matches('/'), proxy(name)))
+}
+
+impl Debt {
+    /// What keeps it open, in words.
+    pub fn why(&self) -> String {
+        self.last_error.clone().unwrap_or_else(|| "nothing has answered it yet".into())
+    }
+}
+
+/// Clusters whose resume is not settled, each with why.
+pub type Unsettled = BTreeMap<String, String>;
+
+/// The sentence on one of them, with what to do next.
+pub fn unsettled(cluster: &str, why: &str, next: &str) -> String {
+    format!(
+        "the resume of {cluster} is not settled yet, so that exporting may be paused there: {why}; {next}"
+    )
+}
+
+/// What to do next where a daemon lives.
+pub fn tried_on(cluster: &str) -> String {
+    format!(
+        "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive {cluster} --why TEXT`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Access, RunId};
+    use rstest::rstest;
+
+    fn at(zeebe: &str) -> Addresses {
+        Addresses { zeebe: zeebe.into(), ..Addresses::default() }
+    }
+
+    fn behind(proxy: &str, zeebe: &str) -> Addresses {
+        let access = Access { proxy: Some(proxy.into()), ..Access::default() };
+        Addresses { access: [("zeebe".to_owned(), access)].into(), ..at(zeebe) }
+    }
+
+    fn rest(zeebe: &str, rest: &str) -> Addresses {
+        Addresses { rest: Some(rest.into()), ..at(zeebe) }
+    }
+
+    fn brokers(zeebe: &str, broker: &str) -> Addresses {
+        Addresses { brokers: vec![broker.into()], ..at(zeebe) }
+    }
+
+    fn debt(addresses: Addresses) -> Debt {
+        Debt {
+            run_id: RunId::nil(),
+            cluster: "orders".into(),
+            addresses,
+            intended_at: chrono::DateTime::UNIX_EPOCH,
+            intended_since_boot_ms: None,
+            resume_intended_at: None,
+            attempts: 0,
+            last_error: None,
+            paid_at: None,
+            forgiven: None,
+        }
+    }
+
+    #[rstest]
+    #[case::its_own_name("orders", at("http://a"), at("http://b"), true)]
+    #[case::the_same_address("shop", at("http://a"), at("http://a"), true)]
+    #[case::but_for_a_slash("shop", at("http://a/"), at("http://a"), true)]
+    #[case::another("shop", at("http://a"), at("http://b"), false)]
+    #[case::the_same_rest_api("shop", rest("http://a", "http://r"), rest("http://b", "http://r"), true)]
+    #[case::by_rest_alone_now("shop", rest("http://a", "http://r"), rest("http://r", "http://r"), true)]
+    #[case::by_a_broker_now("shop", brokers("http://a", "http://b"), at("http://b"), true)]
+    #[case::two_networks_with_one_name(
+        "shop",
+        behind("http://p", "http://a"),
+        behind("http://q", "http://a"),
+        false
+    )]
+    #[case::one_network("shop", behind("http://p", "http://a"), behind("http://p", "http://a"), true)]
+    #[case::a_provider_has_no_address("shop", at("http://a"), Addresses::default(), false)]
+    #[case::nor_had_it_one("shop", Addresses::default(), Addresses::default(), false)]
+    fn a_debt_is_of_the_cluster_that_its_resume_reaches(
+        #[case] name: &str,
+        #[case] owed: Addresses,
+        #[case] asked: Addresses,
+        #[case] ours: bool,
+    ) {
+        let debts = [debt(owed)];
+        assert_eq!(Owed::by(&debts).to(name, &asked), ours.then_some("orders"));
+    }
+}
