@@ -25,7 +25,7 @@ use crate::run::guardian::Guardian;
 use crate::run::queue::Queue;
 use crate::run::tries::Tries;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
-use crate::store::{SharedStore, StoreError};
+use crate::store::{SharedStore, StoreError, Unsettled};
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl Daemon {
     /// Whoever signals twice ends the process in the signal's handler, which can tell nothing: it is told before.
     async fn say_stopping(&self) {
         let under_way = self.queue.under_way();
-        match self.owing().await {
+        match self.unsettled().await {
             Ok(owing) if owing.is_empty() => tracing::info!(event = "daemon.stopping", under_way, debts = 0),
             Ok(owing) => tracing::warn!(
                 event = "daemon.stopping",
@@ -184,7 +184,7 @@ impl Daemon {
                 debts = owing.len(),
                 reason = format!(
                     "exporting of {} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start",
-                    owing.join(", ")
+                    owing.into_keys().collect::<Vec<_>>().join(", ")
                 )
             ),
             Err(error) => tracing::warn!(
@@ -195,14 +195,10 @@ impl Daemon {
         }
     }
 
-    /// The clusters that are owed a resume; a store that hangs keeps nobody from stopping.
-    pub async fn owing(&self) -> Result<Vec<String>, String> {
-        match within(&*self.ground.clock, Duration::from_secs(2), self.ground.store.debts()).await {
-            Some(Ok(debts)) => {
-                let mut owing: Vec<String> = debts.into_iter().map(|debt| debt.cluster).collect();
-                owing.dedup();
-                Ok(owing)
-            }
+    /// What is owed, and why it is not settled; a store that hangs keeps nobody from stopping.
+    pub(crate) async fn unsettled(&self) -> Result<Unsettled, String> {
+        match within(&*self.ground.clock, Duration::from_secs(2), self.debts()).await {
+            Some(Ok(debts)) => Ok(debts.iter().map(|debt| (debt.cluster.clone(), debt.why())).collect()),
             Some(Err(error)) => Err(error.to_string()),
             None => Err("the state did not answer within 2s".into()),
         }

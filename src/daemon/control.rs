@@ -70,7 +70,7 @@ impl Daemon {
     }
 
     /// Open debts, with what is known beyond their rows.
-    async fn debts(&self) -> Result<Vec<Debt>, StoreError> {
+    pub(super) async fn debts(&self) -> Result<Vec<Debt>, StoreError> {
         Ok(self.live().debts(self.ground.store.debts().await?))
     }
 

@@ -13,7 +13,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::logging::{self, LogHandle};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{SharedStore, StoreError, unsettled};
+use crate::store::{SharedStore, StoreError, Unsettled, unsettled};
 use futures::StreamExt;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -143,7 +143,7 @@ async fn run(
     }
     tell(notifier.stopping("stopping: runs leave their pause windows"));
     daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
-    let left = left_owing(daemon.owing().await);
+    let left = left_owing(daemon.unsettled().await);
     shutdown.cancel();
     let _ = daemon.ground.store.close().await;
     log.flush(Duration::from_secs(2));
@@ -151,21 +151,21 @@ async fn run(
 }
 
 /// A daemon that stops while it owes has not done what it is there for, and says so with its exit code too.
-fn left_owing(owing: Result<Vec<String>, String>) -> Result<(), Refused> {
-    const WHO: &str =
-        "ExecStopPost sends it, as does the next start; without systemd run `resume-exporting --if-ours`";
-    let why = match owing {
+fn left_owing(owing: Result<Unsettled, String>) -> Result<(), Refused> {
+    let left = match owing {
         Ok(owing) if owing.is_empty() => return Ok(()),
-        Ok(owing) => format!(
-            "the daemon has stopped before the resume of {} was confirmed, so that exporting may still be paused by us: {WHO}",
-            owing.join(", ")
-        ),
+        Ok(owing) => owing.iter().map(|(cluster, why)| unsettled(cluster, why, NEXT)).collect(),
         Err(error) => {
-            format!("the daemon has stopped, and whether it owes a resume cannot be told ({error}): {WHO}")
+            vec![format!(
+                "whether a resume is owed cannot be told ({error}): run `resume-exporting --if-ours`"
+            )]
         }
     };
-    tracing::error!(event = "exporting.still_paused", owner = "us", reason = why);
-    Err(Refused { passing: true, ..refused(why) })
+    for reason in &left {
+        tracing::error!(event = "exporting.still_paused", owner = "us", reason);
+    }
+    let text = left.iter().map(|reason| format!("error: {reason}\n")).collect();
+    Err(Refused { text, passing: true })
 }
 
 /// The watchdog is fed by the dispatch loop, not by the store: a full disk must not become a restart loop.
