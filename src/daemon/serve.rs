@@ -12,7 +12,7 @@ use crate::clients::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::logging::{self, LogHandle};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{FILE, SqliteStore, StateLock};
 use crate::store::{SharedStore, StoreError};
 use futures::StreamExt;
 use std::io::IsTerminal;
@@ -72,7 +72,7 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
     if let Some(text) = nowhere_to_look(&config, &environment) {
         return Err(refused(text).after_paying(&state_dir, way, &clock, Some(&log)).await);
     }
-    let (store, _lock) = match SqliteStore::open(&state_dir) {
+    let (store, lock) = match SqliteStore::open(&state_dir) {
         Ok(opened) => opened,
         // The daemon that has it pays its own debts.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
@@ -82,9 +82,18 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
             return Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await);
         }
     };
+    tell_of_the_state(&lock, &state_dir);
     match come_up(config, store, way.clone(), &clock).await {
         Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &keyring, &log, signals).await,
         Err(refused) => Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await),
+    }
+}
+
+/// A state directory that was lost or not mounted looks like a first start, and only the operator knows which it is.
+fn tell_of_the_state(lock: &StateLock, state_dir: &Path) {
+    if lock.made() {
+        tracing::warn!(event = "store.created", path = %state_dir.join(FILE).display(),
+            reason = "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run `adopt` for each cluster");
     }
 }
 

@@ -45,9 +45,11 @@ impl SqliteStore {
     pub fn open(state_dir: &Path) -> Result<(SharedStore, StateLock), StoreError> {
         let file = state_dir.join(FILE);
         open::directory(state_dir, &file)?;
-        let lock = StateLock::take(state_dir)?;
+        let mut lock = StateLock::take(state_dir)?;
         open::create(&file)?;
-        Ok((Self::start(&file, true)?, lock))
+        let (store, made) = Self::start(&file, true)?;
+        lock.made = made;
+        Ok((store, lock))
     }
 
     /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
@@ -56,7 +58,7 @@ impl SqliteStore {
         let file = state_dir.join(FILE);
         match file.try_exists() {
             Ok(false) => Ok(None),
-            _ => Self::start(&file, false).map(Some),
+            _ => Self::start(&file, false).map(|(store, _)| Some(store)),
         }
     }
 
@@ -86,10 +88,12 @@ impl SqliteStore {
         backups::list(&connection, filter).ok()
     }
 
-    fn start(file: &Path, owner: bool) -> Result<SharedStore, StoreError> {
-        let writer = open::writer(file, owner)?;
+    /// The store, and whether its file held nothing before.
+    fn start(file: &Path, owner: bool) -> Result<(SharedStore, bool), StoreError> {
+        let (writer, made) = open::writer(file, owner)?;
         let reader = open::reader(file)?;
-        Ok(Arc::new(Self { writer: Worker::writing(writer, file)?, reader: Worker::reading(reader, file)? }))
+        let store = Self { writer: Worker::writing(writer, file)?, reader: Worker::reading(reader, file)? };
+        Ok((Arc::new(store), made))
     }
 
     fn write<T: Send + 'static>(

@@ -9,10 +9,11 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The lock; given up when dropped.
+/// The lock, given up when dropped, and what its holder found.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
+    pub(super) made: bool,
 }
 
 impl StateLock {
@@ -44,7 +45,12 @@ impl StateLock {
         let pid = format!("{}\n", std::process::id());
         // Only for a sentence: a full disk is told by the database itself.
         let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, made: false })
+    }
+
+    /// There was no state here before, and an empty one was made.
+    pub fn made(&self) -> bool {
+        self.made
     }
 }
 

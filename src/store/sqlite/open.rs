@@ -56,8 +56,9 @@ fn is_emptied(file: &Path) -> bool {
     length(file) == 0 && length(&file.with_extension("db-wal")) > 0
 }
 
-/// The connection that writes. The owner of the state brings the schema up to date; a guest only fills an empty file.
-pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError> {
+/// The connection that writes, and whether there was nothing in the file. The owner of the state brings the schema up to
+/// date; a guest only fills an empty file.
+pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     let unusable = |reason: String| StoreError::Unusable { path: file.display().to_string(), reason };
     if is_emptied(file) {
@@ -110,7 +111,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError>
             )),
         })?;
     }
-    Ok(connection)
+    Ok((connection, version == 0))
 }
 
 /// The connection that only looks.
