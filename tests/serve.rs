@@ -107,7 +107,8 @@ fn a_state_file_of_a_newer_schema_is_refused_untouched_and_its_debts_are_paid_be
     let (zeebe, resumes) = broker();
     owe(&place.path("state"), &zeebe);
     let file = place.path("state").join("state.db");
-    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let newer = "CREATE TABLE news (id INTEGER); PRAGMA user_version = 99";
+    rusqlite::Connection::open(&file).unwrap().execute_batch(newer).unwrap();
     let before = std::fs::read(&file).unwrap();
     let text = refused(command(&place.good(), &["serve"]));
     assert!(text.contains("was written by a newer camunda-backupd (schema 99"), "{text}");

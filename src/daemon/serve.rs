@@ -77,7 +77,7 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
         // The daemon that has it pays its own debts.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
         Err(error) => {
-            let passing = matches!(error, StoreError::Unwritable { .. });
+            let passing = matches!(error, StoreError::Unwritable { .. } | StoreError::DiskFails { .. });
             let refused = Refused { passing, ..refused(error) };
             return Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await);
         }
@@ -107,8 +107,12 @@ async fn come_up(
     let doors = listen::open(&config).await.map_err(refused)?;
     let transport = way.map_err(refused)?;
     let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(|error| {
-        let passing =
-            matches!(error, DaemonError::Store(StoreError::Unwritable { .. } | StoreError::Unknown { .. }));
+        let passing = matches!(
+            error,
+            DaemonError::Store(
+                StoreError::Unwritable { .. } | StoreError::DiskFails { .. } | StoreError::Unknown { .. }
+            )
+        );
         Refused { passing, ..refused(error) }
     })?;
     daemon.start_rounds();

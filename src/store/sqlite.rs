@@ -7,6 +7,7 @@
 mod backups;
 mod clusters;
 mod columns;
+mod damage;
 mod debts;
 mod failure;
 mod lock;

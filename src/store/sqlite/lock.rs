@@ -3,6 +3,7 @@
 //! Owns `state.lock`: an exclusive lock of the operating system, so that it cannot outlive its process, and the
 //! holder's pid as text for the message. Must not know the database.
 
+use super::failure::unopened;
 use crate::store::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -20,11 +21,9 @@ impl StateLock {
     /// Takes the lock or says who has it.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("state.lock");
-        let unusable = |what: &str, error: &std::io::Error| StoreError::Unusable {
-            path: path.display().to_string(),
-            reason: format!(
-                "{what} ({error}): make it writable for the daemon's user, or set another [daemon] state_dir"
-            ),
+        let unusable = |what: &str, error: &std::io::Error| {
+            let remedy = "make it writable for the daemon's user, or set another [daemon] state_dir";
+            unopened(error, &path, what, remedy)
         };
         let mut file = OpenOptions::new()
             .create(true)
