@@ -1,15 +1,21 @@
-//! The real binary on a state that is not all there: a file that is gone, a write-ahead log that is gone, an older copy.
+//! The real binary on a state that is not all there: a file that is gone, debts of which some cannot be read.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 #[path = "harness/process.rs"]
 mod process;
 
-use process::{Place, command};
+use camunda_backupd::domain::Addresses;
+use camunda_backupd::store::ClusterRow;
+use camunda_backupd::store::sqlite::SqliteStore;
+use process::{Place, broker, command, ends};
+use rstest::rstest;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 
 /// What a daemon says until it is up; it is stopped then.
 fn says_at_its_start(config: &Path) -> Vec<Value> {
@@ -48,4 +54,138 @@ fn a_new_state_file_is_told_of_once() {
 
     std::fs::remove_dir_all(place.path("state")).unwrap();
     assert_eq!(told(&says_at_its_start(&config), "store.created").len(), 1);
+}
+
+/// Enough for a table of several pages.
+const CLUSTERS: usize = 60;
+
+/// A state file in which as many clusters at `zeebe` owe a resume; of every second one the addresses are known besides.
+fn owe_many(state: &Path, zeebe: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (store, _lock) = SqliteStore::open(state).unwrap();
+        let addresses = Addresses { zeebe: zeebe.into(), ..Addresses::default() };
+        let mut rows = Vec::new();
+        for n in 0..CLUSTERS {
+            let name = format!("c{n:02}");
+            process::killed_in_its_pause(&store, &name, addresses.clone(), chrono::Utc::now()).await;
+            if n % 2 == 0 {
+                let uuid = uuid::Uuid::now_v7();
+                let addresses = addresses.clone();
+                rows.push(ClusterRow { name, uuid, addresses, configured: true, state_behind: None });
+            }
+        }
+        store.set_clusters(rows).await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+fn sql(state: &Path, text: &str) {
+    rusqlite::Connection::open(state.join("state.db")).unwrap().execute_batch(text).unwrap();
+}
+
+/// Writes nonsense over a page in the middle of a table.
+fn spoil_a_page_of(state: &Path, table: &str) {
+    let file = state.join("state.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let root: u32 = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+        .unwrap();
+    drop(connection);
+    let root = root as usize;
+    let bytes = std::fs::read(&file).unwrap();
+    let page = &bytes[(root - 1) * 4096..root * 4096];
+    // The root of a table of several pages points to them: two bytes for each cell, four for the page it leads to.
+    let leads_to = |cell: usize| {
+        let at = usize::from(u16::from_be_bytes([page[12 + 2 * cell], page[13 + 2 * cell]]));
+        u32::from_be_bytes(page[at..at + 4].try_into().unwrap())
+    };
+    assert_eq!(page[0], 2, "{table} is too small for this");
+    let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let spoilt = u64::from(leads_to(cells / 2));
+    let file = std::fs::File::options().write(true).open(&file).unwrap();
+    file.write_all_at(&[0xA5; 512], (spoilt - 1) * 4096).unwrap();
+}
+
+/// What can be read is paid; that there may be more is told, by the command and by a start.
+fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let (said, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{said}{error}");
+    assert!(paid(), "{said}{error}");
+    assert!(!said.contains("nothing is owed"), "{said}");
+    let file = place.path("state").join("state.db").display().to_string();
+    let before = format!("error: the state file {file} cannot be read in full (");
+    let after = "), so that more may be owed than is known: where `check --online` says that exporting is paused, \
+                 `resume-exporting CLUSTER --yes` ends it\n";
+    let sentence = error.lines().last().unwrap();
+    assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
+    let text = process::refused(command(&place.good(), &["serve"]));
+    assert!(text.contains(&before) && text.contains(after), "{text}");
+}
+
+#[rstest]
+#[case::addresses("addresses = 'spoilt'")]
+#[case::no_text("addresses = x'FF'")]
+fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoils: &str) {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    sql(&place.path("state"), &format!("UPDATE debts SET {spoils} WHERE cluster = 'c07'"));
+    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
+}
+
+#[rstest]
+#[case("intended_at = 'spoilt'")]
+#[case("attempts = 'many'")]
+#[case("resume_intended_at = 7")]
+fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    sql(&place.path("state"), &format!("UPDATE debts SET {spoils}"));
+    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == 1);
+}
+
+/// Nobody knows any more whether its run saw the pause, and so it is watched for a while.
+#[test]
+fn a_debt_whose_run_is_spoilt_is_paid() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    sql(&place.path("state"), "PRAGMA foreign_keys = off; UPDATE debts SET run_id = 'spoilt'");
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let (said, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(3), "{said}{error}");
+    assert!(resumes.load(Ordering::SeqCst) > 0, "{said}{error}");
+    assert!(
+        said.contains("not settled yet for orders") && error.contains("cannot be read in full"),
+        "{said}{error}"
+    );
+}
+
+#[test]
+fn a_spoilt_page_of_debts_costs_only_what_is_known_nowhere_else() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    spoil_a_page_of(&place.path("state"), "debts");
+    // Half of those in the page have their addresses elsewhere.
+    is_no_all_clear(&place, || (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst)));
+}
+
+#[test]
+fn a_spoilt_list_of_what_is_open_costs_nothing() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    let state = place.path("state");
+    sql(
+        &state,
+        "PRAGMA writable_schema = on; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE
+         name = 'occurrences_by_run') WHERE name = 'debts_open'",
+    );
+    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == CLUSTERS);
 }

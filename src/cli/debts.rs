@@ -123,11 +123,18 @@ pub async fn pay(
         ));
     }
     let code = tell(&paid, as_json);
-    match paid.unrecorded {
-        Some(why) if paid.owing.is_empty() => {
-            Err(failed(format!("every resume is confirmed, but that could not be recorded: {why}")))
+    let Paid { owing, unrecorded, unread, .. } = paid;
+    let but = unread.or_else(|| {
+        let why = unrecorded.filter(|_| owing.is_empty())?;
+        Some(format!("every resume is confirmed, but that could not be recorded: {why}"))
+    });
+    match but {
+        Some(but) if code == exit::DONE => Err(failed(but)),
+        Some(but) => {
+            complain(&format!("error: {but}"));
+            Ok(code)
         }
-        _ => Ok(code),
+        None => Ok(code),
     }
 }
 
@@ -151,7 +158,7 @@ fn daemons(
 }
 
 fn tell(paid: &Paid, as_json: bool) -> u8 {
-    let Paid { resumed, owing, .. } = paid;
+    let Paid { resumed, owing, unread, .. } = paid;
     if as_json {
         print_json(&json!({ "resumed": resumed, "owing": owing }));
     } else {
@@ -160,7 +167,7 @@ fn tell(paid: &Paid, as_json: bool) -> u8 {
         }
         if !owing.is_empty() {
             print(&format!("the resume is not settled yet for {}", owing.join(", ")));
-        } else if resumed.is_empty() {
+        } else if resumed.is_empty() && unread.is_none() {
             print("nothing is owed: exporting is paused nowhere by us");
         }
     }

@@ -9,10 +9,9 @@ use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
 use crate::daemon::offline::transport_of;
 use crate::run::forecast::Forecast;
 use crate::run::preflight::{Check, preflight};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{Owed, SqliteStore};
 use futures::StreamExt;
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Clusters that are looked at side by side.
@@ -61,12 +60,18 @@ async fn all(
     let transport = transport_of(Some(config), path, environment, &config.daemon.state_dir, &clock)
         .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let owing = owing(config);
+    let owing = |cluster: &str| {
+        let owed = owing.as_ref()?;
+        let owes = owed.debts.iter().any(|(debt, _)| debt.cluster == cluster);
+        // Of a file that cannot be read in full, only what it has is certain.
+        (owes || owed.unread.is_none()).then_some(owes)
+    };
     if !quiet && config.clusters.len() > 1 {
         complain(&format!("asking {} clusters", config.clusters.len()));
     }
     let looks = config.clusters.values().map(|cluster| {
         let (transport, clock) = (transport.clone(), clock.clone());
-        let owes = owing.as_ref().map(|owing| owing.contains(&cluster.name));
+        let owes = owing(&cluster.name);
         let spec = crate::daemon::apply::spec(cluster);
         let forecast = forecast(config, &cluster.name);
         async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes, &forecast).await) }
@@ -80,12 +85,12 @@ pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
     Forecast::of_backups(&backups.unwrap_or_default(), SystemClock::shared().now())
 }
 
-/// The clusters we owe a resume; `None` where the state file is there and cannot be read by this user.
-fn owing(config: &Config) -> Option<BTreeSet<String>> {
+/// What we owe; `None` where the state file is there and cannot be read by this user.
+fn owing(config: &Config) -> Option<Owed> {
     let state_dir = &config.daemon.state_dir;
     match state_dir.join("state.db").try_exists() {
-        Ok(false) => Some(BTreeSet::new()),
-        _ => Some(SqliteStore::read_debts(state_dir)?.into_iter().map(|(debt, _)| debt.cluster).collect()),
+        Ok(false) => Some(Owed { debts: Vec::new(), unread: None }),
+        _ => SqliteStore::read_debts(state_dir),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::RunId;
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{FILE, SqliteStore};
 use crate::store::{Debt, SharedStore, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -101,6 +101,8 @@ pub struct Paid {
     pub found: bool,
     /// Why the resumes that were confirmed could not be written down.
     pub unrecorded: Option<StoreError>,
+    /// Why more may be owed than could be read, in a sentence.
+    pub unread: Option<String>,
 }
 
 /// Pays what the state file in `state_dir` says we owe, for at most `wait`. A file that cannot be used, one of a newer
@@ -115,26 +117,45 @@ pub async fn pay_from(
     if std::fs::metadata(state_dir).is_ok_and(|found| !found.is_dir()) {
         return Ok(Paid::default());
     }
-    let unusable = match SqliteStore::open_without_lock(state_dir) {
+    let file = || state_dir.join(FILE).display().to_string();
+    let opened = match SqliteStore::open_without_lock(state_dir) {
         Ok(None) => return Ok(Paid::default()),
         Ok(Some(store)) => match within(&*clock, RECORDS, store.probe(clock.now())).await {
-            Some(Ok(())) => {
-                let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
-                return Ok(Paid { resumed, owing, found: true, unrecorded: None });
-            }
+            Some(Ok(())) => Ok(store),
             // It can be read, and a resume waits for no record.
-            Some(Err(error)) => error,
-            None => StoreError::Unknown { path: state_dir.join("state.db").display().to_string() },
+            Some(Err(error)) => Err(error),
+            None => Err(StoreError::Unknown { path: file() }),
         },
-        Err(error) => error,
+        Err(error) => Err(error),
     };
-    let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(nobody_knows(unusable)) };
+    let owed = SqliteStore::read_debts(state_dir);
+    let unread = owed.as_ref().and_then(|owed| owed.unread.as_ref()).map(|why| in_part(&file(), why));
+    let (unusable, owed) = match (opened, owed) {
+        // Nothing is written into a file that is known to be damaged.
+        (Ok(_), Some(owed)) if unread.is_some() => (None, owed),
+        (Ok(store), _) => {
+            let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
+            return Ok(Paid { resumed, owing, found: true, ..Paid::default() });
+        }
+        (Err(unusable), Some(owed)) => (Some(unusable), owed),
+        (Err(unusable), None) => return Err(nobody_knows(unusable)),
+    };
+    let debts = owed.debts;
     let store = MemoryStore::shared();
     let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance };
     let resumes = debts.iter().map(|(debt, seen)| resumed(&ground, debt, *seen, wait));
     let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
     let resumed = debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
-    Ok(Paid { resumed, owing, found: true, unrecorded: (!debts.is_empty()).then_some(unusable) })
+    let unrecorded = unusable.filter(|_| !debts.is_empty());
+    Ok(Paid { resumed, owing, found: true, unrecorded, unread })
+}
+
+/// What can be read is paid, and that is not all.
+fn in_part(path: &str, why: &str) -> String {
+    format!(
+        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: where \
+         `check --online` says that exporting is paused, `resume-exporting CLUSTER --yes` ends it"
+    )
 }
 
 /// A pause of ours may be open, and only the operator can find out.

@@ -239,16 +239,19 @@ impl Refused {
         log: Option<&LogHandle>,
     ) -> Self {
         let still = match pay(state_dir, way, clock).await {
-            Ok(paid) if paid.owing.is_empty() => None,
-            Ok(paid) => Some(format!(
-                "exporting of {} is still paused by us and could not be resumed: run `resume-exporting --if-ours`",
-                paid.owing.join(", ")
-            )),
+            Ok(Paid { owing, unread, .. }) => {
+                let owing = (!owing.is_empty()).then(|| owing.join(", ")).map(|owing| {
+                    format!(
+                        "exporting of {owing} is still paused by us and could not be resumed: run `resume-exporting --if-ours`"
+                    )
+                });
+                [owing, unread].into_iter().flatten().collect()
+            }
             // Of a state file that cannot be used, the refusal tells already.
-            Err(error) if self.text.contains(&error) => None,
-            Err(error) => Some(format!("debts could not be paid: {error}")),
+            Err(error) if self.text.contains(&error) => vec![],
+            Err(error) => vec![format!("debts could not be paid: {error}")],
         };
-        if let Some(still) = still {
+        for still in still {
             self.text.push_str("error: ");
             self.text.push_str(&still);
             self.text.push('\n');

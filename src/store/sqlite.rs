@@ -14,10 +14,12 @@ mod lock;
 mod occurrences;
 mod open;
 mod runs;
+mod salvage;
 mod timetable;
 mod worker;
 
 pub use lock::StateLock;
+pub use salvage::Owed;
 
 use super::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
@@ -63,24 +65,10 @@ impl SqliteStore {
         }
     }
 
-    /// The open debts of a file that cannot be used, changed by nothing: one of a newer version, or one that may not be
-    /// written; and whether the run of each is known to have seen its pause. `None` where not even that can be read.
-    pub fn read_debts(state_dir: &Path) -> Option<Vec<(Debt, bool)>> {
-        let connection = open::onlooker(&state_dir.join(FILE)).ok()?;
-        let seen = |debt: &Debt| match runs::view(&connection, debt.run_id) {
-            Ok(Some(view)) => view.pause.confirmed_at.is_some(),
-            _ => false,
-        };
-        let debts = debts::open(&connection).ok()?;
-        Some(
-            debts
-                .into_iter()
-                .map(|debt| {
-                    let seen = seen(&debt);
-                    (debt, seen)
-                })
-                .collect(),
-        )
+    /// The open debts of a file in whatever state it is, changed by nothing: one that is damaged, of a newer version, or
+    /// one that may not be written. `None` where not even that can be read.
+    pub fn read_debts(state_dir: &Path) -> Option<Owed> {
+        salvage::owed(&open::onlooker(&state_dir.join(FILE)).ok()?)
     }
 
     /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.

@@ -69,8 +69,11 @@ fn flips(whole: &[u8]) -> Vec<(usize, u8)> {
 }
 
 /// Tries each flip, on several threads; what `look` says of it is returned.
-fn each<T: Send>(whole: &[u8], look: impl Fn(&Path, usize) -> T + Sync) -> Vec<((usize, u8), T)> {
-    let flips = flips(whole);
+fn each<T: Send>(
+    whole: &[u8],
+    flips: Vec<(usize, u8)>,
+    look: impl Fn(&Path, usize) -> T + Sync,
+) -> Vec<((usize, u8), T)> {
     let look = &look;
     std::thread::scope(|scope| {
         let workers: Vec<_> = flips
@@ -101,6 +104,7 @@ fn thoroughly(flipped: usize) -> bool {
 /// What it says when it is told to write, and asked for all it has.
 async fn asked(store: &SharedStore, thoroughly: bool) -> Result<(), StoreError> {
     store.probe(at(NOW)).await?;
+    assert_eq!(store.debts().await?.len(), 2, "a debt is not seen");
     if !thoroughly {
         return store.close().await;
     }
@@ -108,7 +112,6 @@ async fn asked(store: &SharedStore, thoroughly: bool) -> Result<(), StoreError> 
     store.waiting().await?;
     store.occurrences(None, None, 0).await?;
     store.unfinished().await?;
-    store.debts().await?;
     store.clusters().await?;
     store.failures_in_a_row().await?;
     for backup in store.backups(BackupFilter::default()).await? {
@@ -121,7 +124,7 @@ async fn asked(store: &SharedStore, thoroughly: bool) -> Result<(), StoreError> 
 fn a_flipped_byte_is_no_reason_to_install_another_version_or_to_mend_permissions() {
     let whole = whole_state();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let said = each(&whole, |dir, flipped| match SqliteStore::open(dir) {
+    let said = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {
         Ok((store, _lock)) => match runtime.block_on(asked(&store, thoroughly(flipped))) {
             Ok(()) => String::new(),
             Err(StoreError::Unusable { reason, .. }) => format!("used: {reason}"),
@@ -145,4 +148,40 @@ fn a_flipped_byte_is_no_reason_to_install_another_version_or_to_mend_permissions
     assert!(sentences.is_empty(), "{sentences:#?}");
     let damaged = said.iter().filter(|(_, reason)| !reason.is_empty()).count();
     assert!(damaged > 1000, "{damaged} of {}", said.len());
+}
+
+/// Each bit at the head of a page where debts are kept, and two of each byte that is in use there.
+fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
+    let dir = place();
+    puts(dir.path(), whole);
+    let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    let mut statement = connection
+        .prepare("SELECT rootpage FROM sqlite_schema WHERE name IN ('debts', 'debts_open')")
+        .unwrap();
+    let pages: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let (mut seed, mut flips) = (11, Vec::new());
+    for at in pages.into_iter().flat_map(|page| (page as usize - 1) * PAGE..page as usize * PAGE) {
+        match at % PAGE {
+            0..16 => flips.extend((0..8).map(|bit| (at, 1 << bit))),
+            _ if whole[at] == 0 => {}
+            _ => flips.extend([(); 2].map(|()| (at, 1 << (next(&mut seed) % 8)))),
+        }
+    }
+    flips
+}
+
+/// Rule I1: what can be read of it is paid, and what cannot is told.
+#[test]
+fn no_flipped_byte_hides_a_debt() {
+    let whole = whole_state();
+    let mut flips = flips(&whole);
+    flips.extend(flips_of_debts(&whole));
+    let mut read = [0, 0, 0];
+    for (flip, owed) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
+        let all = owed.as_ref().map_or(0, |owed| owed.debts.len());
+        let told = owed.is_none_or(|owed| owed.unread.is_some());
+        assert!(all == 2 || told, "{flip:?} hides a debt: {all} are read, and nothing is told");
+        read[all] += 1;
+    }
+    assert!(read[1] > 100 && read[2] > 5 * read[0], "{read:?}");
 }

@@ -53,9 +53,11 @@ fn head(file: &Path, length: u64) -> Vec<u8> {
 
 /// The sentence, whatever SQLite's own words for it are.
 pub(super) fn damaged(file: &Path, what: &str) -> StoreError {
-    let what = what.trim_start_matches("*** in database main ***\n").replace('\n', ", ");
-    StoreError::Unusable {
-        path: file.display().to_string(),
-        reason: format!("it is damaged ({what}): {REMEDY}"),
-    }
+    let reason = format!("it is damaged ({}): {REMEDY}", clause(what));
+    StoreError::Unusable { path: file.display().to_string(), reason }
+}
+
+/// What a check of SQLite says, on one line.
+pub(super) fn clause(what: &str) -> String {
+    what.trim_start_matches("*** in database main ***\n").replace('\n', ", ")
 }

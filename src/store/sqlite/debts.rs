@@ -11,7 +11,7 @@ use crate::journal::{Entry, Event, FORGIVEN, RunView};
 use crate::store::{Debt, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
+pub(super) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
                        last_error, paid_at, forgiven";
 const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
 
