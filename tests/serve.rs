@@ -224,7 +224,7 @@ fn a_living_daemon_is_found_although_its_config_was_broken_meanwhile() {
     let config = place.config("127.0.0.1:0", "nonsense = 1\n");
     let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "5s"]));
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(output.stdout, b"nothing is owed: exporting is paused nowhere by us\n");
+    assert_eq!(output.stdout, b"nothing is owed: the daemon knows of no pause of ours\n");
     up.signal("STOP");
     let began = std::time::Instant::now();
     let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));

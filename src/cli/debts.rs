@@ -7,6 +7,8 @@ use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Environment};
 use crate::daemon::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
+use crate::domain::instant_text;
+use crate::store::sqlite::FILE;
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -82,7 +84,8 @@ pub async fn pay(
                 Ok(answer) => {
                     let owing: Vec<String> =
                         answer["owing"].as_array().into_iter().flatten().map(cell).collect();
-                    return Ok(tell(&Paid { owing, ..Paid::default() }, as_json));
+                    let clear = "nothing is owed: the daemon knows of no pause of ours";
+                    return Ok(tell(&Paid { owing, ..Paid::default() }, clear, as_json));
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
@@ -112,7 +115,7 @@ pub async fn pay(
     let paid = pay_from(&state_dir, transport, clock, instance, patience)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    if !paid.found && !under_systemd {
+    if !paid.found && paid.unread.is_none() && !under_systemd {
         // Perhaps the wrong place was looked at: that must not sound like an all-clear.
         return Err(Failure::new(
             exit::USAGE,
@@ -122,7 +125,7 @@ pub async fn pay(
             ),
         ));
     }
-    let code = tell(&paid, as_json);
+    let code = tell(&paid, &all_clear(&paid, &state_dir), as_json);
     let Paid { owing, unrecorded, unread, .. } = paid;
     let but = unread.or_else(|| {
         let why = unrecorded.filter(|_| owing.is_empty())?;
@@ -157,7 +160,19 @@ fn daemons(
     there.filter_map(|socket| Client::at(&socket).ok()).collect()
 }
 
-fn tell(paid: &Paid, as_json: bool) -> u8 {
+/// What was read, and no more than that shows.
+fn all_clear(paid: &Paid, state_dir: &Path) -> String {
+    if !paid.found {
+        return format!(
+            "there is no state file in {}, so that nothing is known of debts",
+            state_dir.display()
+        );
+    }
+    let last = paid.last_written.map(|last| format!(", last written at {},", instant_text(last)));
+    format!("the state file {}{} owes nothing", state_dir.join(FILE).display(), last.unwrap_or_default())
+}
+
+fn tell(paid: &Paid, all_clear: &str, as_json: bool) -> u8 {
     let Paid { resumed, owing, unread, .. } = paid;
     if as_json {
         print_json(&json!({ "resumed": resumed, "owing": owing }));
@@ -168,7 +183,7 @@ fn tell(paid: &Paid, as_json: bool) -> u8 {
         if !owing.is_empty() {
             print(&format!("the resume is not settled yet for {}", owing.join(", ")));
         } else if resumed.is_empty() && unread.is_none() {
-            print("nothing is owed: exporting is paused nowhere by us");
+            print(all_clear);
         }
     }
     if owing.is_empty() { exit::DONE } else { exit::UNREACHABLE }

@@ -7,11 +7,11 @@ use super::keyring::Keyring;
 use crate::clients::{HttpTransport, SharedTransport, TransportError, Zeebe};
 use crate::clock::{SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
-use crate::domain::RunId;
+use crate::domain::{Instant, RunId};
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{FILE, SqliteStore};
+use crate::store::sqlite::{FILE, SqliteStore, Trace};
 use crate::store::{Debt, SharedStore, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -101,6 +101,8 @@ pub struct Paid {
     pub found: bool,
     /// Why the resumes that were confirmed could not be written down.
     pub unrecorded: Option<StoreError>,
+    /// When a daemon wrote to the state file last, as that says.
+    pub last_written: Option<Instant>,
     /// Why more may be owed than could be read, in a sentence.
     pub unread: Option<String>,
 }
@@ -118,8 +120,9 @@ pub async fn pay_from(
         return Ok(Paid::default());
     }
     let file = || state_dir.join(FILE).display().to_string();
+    let Trace { last: last_written, lost } = SqliteStore::trace(state_dir);
     let opened = match SqliteStore::open_without_lock(state_dir) {
-        Ok(None) => return Ok(Paid::default()),
+        Ok(None) => return Ok(Paid { unread: lost, ..Paid::default() }),
         Ok(Some(store)) => match within(&*clock, RECORDS, store.probe(clock.now())).await {
             Some(Ok(())) => Ok(store),
             // It can be read, and a resume waits for no record.
@@ -135,7 +138,7 @@ pub async fn pay_from(
         (Ok(_), Some(owed)) if unread.is_some() => (None, owed),
         (Ok(store), _) => {
             let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
-            return Ok(Paid { resumed, owing, found: true, ..Paid::default() });
+            return Ok(Paid { resumed, owing, found: true, unrecorded: None, last_written, unread: lost });
         }
         (Err(unusable), Some(owed)) => (Some(unusable), owed),
         (Err(unusable), None) => return Err(nobody_knows(unusable)),
@@ -147,7 +150,7 @@ pub async fn pay_from(
     let owing: Vec<String> = futures::future::join_all(resumes).await.into_iter().flatten().collect();
     let resumed = debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains(c)).collect();
     let unrecorded = unusable.filter(|_| !debts.is_empty());
-    Ok(Paid { resumed, owing, found: true, unrecorded, unread })
+    Ok(Paid { resumed, owing, found: true, unrecorded, last_written, unread: unread.or(lost) })
 }
 
 /// What can be read is paid, and that is not all.

@@ -95,6 +95,9 @@ fn tell_of_the_state(lock: &StateLock, state_dir: &Path) {
         tracing::warn!(event = "store.created", path = %state_dir.join(FILE).display(),
             reason = "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run `adopt` for each cluster");
     }
+    if let Some(lost) = lock.lost() {
+        tracing::error!(event = "store.behind", path = %state_dir.join(FILE).display(), reason = lost);
+    }
 }
 
 async fn come_up(

@@ -16,10 +16,12 @@ mod open;
 mod runs;
 mod salvage;
 mod timetable;
+mod trace;
 mod worker;
 
 pub use lock::StateLock;
 pub use salvage::Owed;
+pub use trace::Trace;
 
 use super::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
@@ -32,13 +34,16 @@ use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use worker::Worker;
+use trace::Note;
+use worker::{After, Worker};
 
 /// The file's name inside the state directory.
 pub const FILE: &str = "state.db";
 
 /// Durable state in one file.
 pub struct SqliteStore {
+    /// It is the daemon's, and no guest's beside it.
+    owner: bool,
     writer: Worker,
     reader: Worker,
 }
@@ -50,9 +55,16 @@ impl SqliteStore {
         open::directory(state_dir, &file)?;
         let mut lock = StateLock::take(state_dir)?;
         open::create(&file)?;
-        let (store, made) = Self::start(&file, true)?;
-        lock.made = made;
-        Ok((store, lock))
+        let (writer, made) = open::writer(&file, true)?;
+        let trace = Trace::of(&file, Some(clusters::probed(&writer)), lock.noted);
+        let mut note = Note::beside(state_dir, trace.last);
+        let after = move |connection: &Connection| {
+            if let (Some(note), Ok(last)) = (&mut note, clusters::probed(connection)) {
+                note.keep(last.map(|at| at.0));
+            }
+        };
+        (lock.made, lock.lost) = (made, trace.lost);
+        Ok((Self::start(&file, writer, Some(Box::new(after)))?, lock))
     }
 
     /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
@@ -61,7 +73,7 @@ impl SqliteStore {
         let file = state_dir.join(FILE);
         match file.try_exists() {
             Ok(false) => Ok(None),
-            _ => Self::start(&file, false).map(|(store, _)| Some(store)),
+            _ => Self::start(&file, open::writer(&file, false)?.0, None).map(Some),
         }
     }
 
@@ -71,18 +83,28 @@ impl SqliteStore {
         salvage::owed(&open::onlooker(&state_dir.join(FILE)).ok()?)
     }
 
+    /// How recent that file is, and whether it has lost something; changes nothing.
+    pub fn trace(state_dir: &Path) -> Trace {
+        let file = state_dir.join(FILE);
+        // First what must be in the file: a daemon that is alive may add to it.
+        let noted = lock::noted(state_dir);
+        let last = (!matches!(file.try_exists(), Ok(false)))
+            .then(|| open::onlooker(&file).and_then(|connection| clusters::probed(&connection)));
+        Trace::of(&file, last, noted)
+    }
+
     /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.
     pub fn read_backups(state_dir: &Path, filter: &BackupFilter) -> Option<Vec<Backup>> {
         let connection = open::beside(&state_dir.join(FILE)).ok()?;
         backups::list(&connection, filter).ok()
     }
 
-    /// The store, and whether its file held nothing before.
-    fn start(file: &Path, owner: bool) -> Result<(SharedStore, bool), StoreError> {
-        let (writer, made) = open::writer(file, owner)?;
+    /// `after`: what the owner does after each commit.
+    fn start(file: &Path, writer: Connection, after: Option<After>) -> Result<SharedStore, StoreError> {
         let reader = open::reader(file)?;
-        let store = Self { writer: Worker::writing(writer, file)?, reader: Worker::reading(reader, file)? };
-        Ok((Arc::new(store), made))
+        let owner = after.is_some();
+        let writer = Worker::writing(writer, file, after.unwrap_or_else(|| Box::new(|_| ())))?;
+        Ok(Arc::new(Self { owner, writer, reader: Worker::reading(reader, file)? }))
     }
 
     fn write<T: Send + 'static>(
@@ -236,7 +258,8 @@ impl Store for SqliteStore {
     }
 
     fn probe(&self, at: Instant) -> Answer<'_, ()> {
-        self.write(move |c| clusters::probe(c, at))
+        let owner = self.owner;
+        self.write(move |c| if owner { clusters::probe(c, at) } else { clusters::probe_as_guest(c) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

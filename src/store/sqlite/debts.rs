@@ -5,7 +5,7 @@
 
 use super::columns::{At, Id, Json};
 use super::failure::{Failure, is_unreadable_row};
-use super::runs;
+use super::{clusters, runs};
 use crate::domain::{Instant, RunId};
 use crate::journal::{Entry, Event, FORGIVEN, RunView};
 use crate::store::{Debt, StoreError, rules};
@@ -36,7 +36,7 @@ pub(super) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<
             debt.paid_at.map(At),
             debt.forgiven,
         ])?;
-    Ok(())
+    clusters::written(connection, debt.intended_at)
 }
 
 pub(super) fn resume_intended(
