@@ -135,14 +135,13 @@ fn a_flipped_byte_is_no_reason_to_install_another_version_or_to_mend_permissions
     });
     let remedy = "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
     let known = ["it is damaged", "used: it is damaged", "used: a row cannot be understood"];
-    let wrong = |reason: &str| {
-        !reason.is_empty()
-            && !(known.iter().any(|known| reason.starts_with(known))
-                && reason.ends_with(remedy)
-                && !reason.contains('\n'))
+    let right = |reason: &str| {
+        known.iter().any(|known| reason.starts_with(known))
+            && reason.ends_with(remedy)
+            && !reason.contains('\n')
     };
     let mut sentences: BTreeMap<&str, (usize, (usize, u8))> = BTreeMap::new();
-    for (flip, reason) in said.iter().filter(|(_, reason)| wrong(reason)) {
+    for (flip, reason) in said.iter().filter(|(_, reason)| !reason.is_empty() && !right(reason)) {
         sentences.entry(reason).or_insert((0, *flip)).0 += 1;
     }
     assert!(sentences.is_empty(), "{sentences:#?}");
