@@ -43,6 +43,16 @@ pub enum StoreError {
         /// One clause, with the remedy.
         reason: String,
     },
+    /// The disk gives an error of its own.
+    #[error(
+        "the state file {path} cannot be used: its disk fails ({reason}): look into the kernel's log (`dmesg`) and mend the disk"
+    )]
+    DiskFails {
+        /// File.
+        path: String,
+        /// The system's word.
+        reason: String,
+    },
     /// An event that may not follow.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),

@@ -7,6 +7,8 @@ use super::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Environment};
 use crate::daemon::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
+use crate::domain::instant_text;
+use crate::store::sqlite::FILE;
 use crate::store::{tried_on, unsettled};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
@@ -92,7 +94,8 @@ pub async fn pay(
                         (cluster, why.to_owned())
                     };
                     let paid = Paid { owing: owing.map(why).collect(), ..Paid::default() };
-                    return Ok(tell(&paid, tried_on, as_json));
+                    let clear = "nothing is owed: the daemon knows of no pause of ours";
+                    return Ok(tell(&paid, tried_on, clear, as_json));
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
@@ -122,7 +125,7 @@ pub async fn pay(
     let paid = pay_from(&state_dir, transport, clock, instance, patience)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    if !paid.found && !under_systemd {
+    if !paid.found && paid.unread.is_none() && !under_systemd {
         // Perhaps the wrong place was looked at: that must not sound like an all-clear.
         return Err(Failure::new(
             exit::USAGE,
@@ -132,12 +135,19 @@ pub async fn pay(
             ),
         ));
     }
-    let code = tell(&paid, |_| NOBODY_TRIES.into(), as_json);
-    match paid.unrecorded {
-        Some(why) if paid.owing.is_empty() => {
-            Err(failed(format!("every resume is confirmed, but that could not be recorded: {why}")))
+    let code = tell(&paid, |_| NOBODY_TRIES.into(), &all_clear(&paid, &state_dir), as_json);
+    let Paid { owing, unrecorded, unread, .. } = paid;
+    let but = unread.or_else(|| {
+        let why = unrecorded.filter(|_| owing.is_empty())?;
+        Some(format!("every resume is confirmed, but that could not be recorded: {why}"))
+    });
+    match but {
+        Some(but) if code == exit::DONE => Err(failed(but)),
+        Some(but) => {
+            complain(&format!("error: {but}"));
+            Ok(code)
         }
-        _ => Ok(code),
+        None => Ok(code),
     }
 }
 
@@ -160,9 +170,21 @@ fn daemons(
     there.filter_map(|socket| Client::at(&socket).ok()).collect()
 }
 
-/// `next`: what to do about a cluster whose resume is not settled.
-fn tell(paid: &Paid, next: impl Fn(&str) -> String, as_json: bool) -> u8 {
-    let Paid { resumed, owing, .. } = paid;
+/// What was read, and no more than that shows.
+fn all_clear(paid: &Paid, state_dir: &Path) -> String {
+    if !paid.found {
+        return format!(
+            "there is no state file in {}, so that nothing is known of debts",
+            state_dir.display()
+        );
+    }
+    let last = paid.last_written.map(|last| format!(", last written at {},", instant_text(last)));
+    format!("the state file {}{} owes nothing", state_dir.join(FILE).display(), last.unwrap_or_default())
+}
+
+/// `next`: what to do about a cluster whose resume is not settled; `all_clear`: what is said where nothing is owed.
+fn tell(paid: &Paid, next: impl Fn(&str) -> String, all_clear: &str, as_json: bool) -> u8 {
+    let Paid { resumed, owing, unread, .. } = paid;
     if as_json {
         let names: Vec<&String> = owing.keys().collect();
         print_json(&json!({ "resumed": resumed, "owing": names, "reasons": owing }));
@@ -173,8 +195,8 @@ fn tell(paid: &Paid, next: impl Fn(&str) -> String, as_json: bool) -> u8 {
         for (cluster, why) in owing {
             print(&unsettled(cluster, why, &next(cluster)));
         }
-        if owing.is_empty() && resumed.is_empty() {
-            print("nothing is owed: exporting is paused nowhere by us");
+        if owing.is_empty() && resumed.is_empty() && unread.is_none() {
+            print(all_clear);
         }
     }
     if owing.is_empty() { exit::DONE } else { exit::UNREACHABLE }

@@ -5,12 +5,12 @@
 use super::output::{complain, json as print_json, print};
 use super::{Failure, exit};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Diagnostic, Environment, diagnostic};
+use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment, diagnostic};
 use crate::daemon::offline::transport_of;
 use crate::run::forecast::Forecast;
 use crate::run::preflight::{Check, preflight};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Debt, Owed};
+use crate::store::Owed;
+use crate::store::sqlite::{FoundDebts, SqliteStore};
 use futures::StreamExt;
 use serde_json::json;
 use std::path::Path;
@@ -60,14 +60,19 @@ async fn all(
     let clock = SystemClock::shared();
     let transport = transport_of(Some(config), path, environment, &config.daemon.state_dir, &clock)
         .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
-    let debts = debts(config);
-    let owed = debts.as_ref().map(Owed::by);
+    let found = debts(config);
+    let owed = found.as_ref().map(|found| Owed::by(found.debts.iter().map(|(debt, _)| debt)));
+    let owes = |cluster: &ClusterConfig| {
+        let owes = owed.as_ref()?.to(&cluster.name, &cluster.addresses).is_some();
+        // Of a file that cannot be read in full, only what it has is certain.
+        (owes || found.as_ref()?.unread.is_none()).then_some(owes)
+    };
     if !quiet && config.clusters.len() > 1 {
         complain(&format!("asking {} clusters", config.clusters.len()));
     }
     let looks = config.clusters.values().map(|cluster| {
         let (transport, clock) = (transport.clone(), clock.clone());
-        let owes = owed.as_ref().map(|owed| owed.to(&cluster.name, &cluster.addresses).is_some());
+        let owes = owes(cluster);
         let spec = crate::daemon::apply::spec(cluster);
         let forecast = forecast(config, &cluster.name);
         async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes, &forecast).await) }
@@ -81,12 +86,12 @@ pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
     Forecast::of_backups(&backups.unwrap_or_default(), SystemClock::shared().now())
 }
 
-/// The resumes we owe; `None` where the state file is there and cannot be read by this user.
-fn debts(config: &Config) -> Option<Vec<Debt>> {
+/// What we owe; `None` where the state file is there and cannot be read by this user.
+fn debts(config: &Config) -> Option<FoundDebts> {
     let state_dir = &config.daemon.state_dir;
     match state_dir.join("state.db").try_exists() {
-        Ok(false) => Some(Vec::new()),
-        _ => Some(SqliteStore::read_debts(state_dir)?.into_iter().map(|(debt, _)| debt).collect()),
+        Ok(false) => Some(FoundDebts { debts: Vec::new(), unread: None }),
+        _ => SqliteStore::read_debts(state_dir),
     }
 }
 

@@ -7,12 +7,12 @@ use super::keyring::Keyring;
 use crate::clients::{HttpTransport, SharedTransport, TransportError, Zeebe};
 use crate::clock::{SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
-use crate::domain::RunId;
+use crate::domain::{Instant, RunId};
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::run::tries::Tries;
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{FILE, SqliteStore, Trace};
 use crate::store::{Debt, SharedStore, StoreError, Unsettled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,10 @@ pub struct Paid {
     pub found: bool,
     /// Why the resumes that were confirmed could not be written down.
     pub unrecorded: Option<StoreError>,
+    /// When a daemon wrote to the state file last, as that says.
+    pub last_written: Option<Instant>,
+    /// Why more may be owed than could be read, in a sentence.
+    pub unread: Option<String>,
 }
 
 /// Pays what the state file in `state_dir` says we owe, for at most `wait`. A file that cannot be used, one of a newer
@@ -116,20 +120,31 @@ pub async fn pay_from(
     if std::fs::metadata(state_dir).is_ok_and(|found| !found.is_dir()) {
         return Ok(Paid::default());
     }
-    let unusable = match SqliteStore::open_without_lock(state_dir) {
-        Ok(None) => return Ok(Paid::default()),
+    let file = || state_dir.join(FILE).display().to_string();
+    let Trace { last: last_written, lost } = SqliteStore::trace(state_dir);
+    let opened = match SqliteStore::open_without_lock(state_dir) {
+        Ok(None) => return Ok(Paid { unread: lost, ..Paid::default() }),
         Ok(Some(store)) => match within(&*clock, RECORDS, store.probe(clock.now())).await {
-            Some(Ok(())) => {
-                let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
-                return Ok(Paid { resumed, owing, found: true, unrecorded: None });
-            }
+            Some(Ok(())) => Ok(store),
             // It can be read, and a resume waits for no record.
-            Some(Err(error)) => error,
-            None => StoreError::Unknown { path: state_dir.join("state.db").display().to_string() },
+            Some(Err(error)) => Err(error),
+            None => Err(StoreError::Unknown { path: file() }),
         },
-        Err(error) => error,
+        Err(error) => Err(error),
     };
-    let Some(debts) = SqliteStore::read_debts(state_dir) else { return Err(nobody_knows(unusable)) };
+    let owed = SqliteStore::read_debts(state_dir);
+    let unread = owed.as_ref().and_then(|owed| owed.unread.as_ref()).map(|why| in_part(&file(), why));
+    let (unusable, owed) = match (opened, owed) {
+        // Nothing is written into a file that is known to be damaged.
+        (Ok(_), Some(owed)) if unread.is_some() => (None, owed),
+        (Ok(store), _) => {
+            let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
+            return Ok(Paid { resumed, owing, found: true, unrecorded: None, last_written, unread: lost });
+        }
+        (Err(unusable), Some(owed)) => (Some(unusable), owed),
+        (Err(unusable), None) => return Err(nobody_knows(unusable)),
+    };
+    let debts = owed.debts;
     let store = MemoryStore::shared();
     let tries = Tries::default();
     let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance, tries };
@@ -137,7 +152,16 @@ pub async fn pay_from(
     let owing: Unsettled = futures::future::join_all(resumes).await.into_iter().flatten().collect();
     let resumed =
         debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains_key(c)).collect();
-    Ok(Paid { resumed, owing, found: true, unrecorded: (!debts.is_empty()).then_some(unusable) })
+    let unrecorded = unusable.filter(|_| !debts.is_empty());
+    Ok(Paid { resumed, owing, found: true, unrecorded, last_written, unread: unread.or(lost) })
+}
+
+/// What can be read is paid, and that is not all.
+fn in_part(path: &str, why: &str) -> String {
+    format!(
+        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: where \
+         `check --online` says that exporting is paused, `resume-exporting CLUSTER --yes` ends it"
+    )
 }
 
 /// A pause of ours may be open, and only the operator can find out.

@@ -12,7 +12,7 @@ use crate::clients::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::logging::{self, LogHandle};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{FILE, SqliteStore, StateLock};
 use crate::store::{SharedStore, StoreError, Unsettled, unsettled};
 use futures::StreamExt;
 use std::io::IsTerminal;
@@ -74,19 +74,31 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
     if let Some(text) = nowhere_to_look(&config, &environment) {
         return Err(refused(text).after_paying(&state_dir, way, &clock, Some(&log)).await);
     }
-    let (store, _lock) = match SqliteStore::open(&state_dir) {
+    let (store, lock) = match SqliteStore::open(&state_dir) {
         Ok(opened) => opened,
         // The daemon that has it pays its own debts.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
         Err(error) => {
-            let passing = matches!(error, StoreError::Unwritable { .. });
+            let passing = matches!(error, StoreError::Unwritable { .. } | StoreError::DiskFails { .. });
             let refused = Refused { passing, ..refused(error) };
             return Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await);
         }
     };
+    tell_of_the_state(&lock, &state_dir);
     match come_up(config, store, way.clone(), &clock).await {
         Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &keyring, &log, signals).await,
         Err(refused) => Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await),
+    }
+}
+
+/// A state directory that was lost or not mounted looks like a first start, and only the operator knows which it is.
+fn tell_of_the_state(lock: &StateLock, state_dir: &Path) {
+    if lock.made() {
+        tracing::warn!(event = "store.created", path = %state_dir.join(FILE).display(),
+            reason = "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run `adopt` for each cluster");
+    }
+    if let Some(lost) = lock.lost() {
+        tracing::error!(event = "store.behind", path = %state_dir.join(FILE).display(), reason = lost);
     }
 }
 
@@ -100,8 +112,12 @@ async fn come_up(
     let doors = listen::open(&config).await.map_err(refused)?;
     let transport = way.map_err(refused)?;
     let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(|error| {
-        let passing =
-            matches!(error, DaemonError::Store(StoreError::Unwritable { .. } | StoreError::Unknown { .. }));
+        let passing = matches!(
+            error,
+            DaemonError::Store(
+                StoreError::Unwritable { .. } | StoreError::DiskFails { .. } | StoreError::Unknown { .. }
+            )
+        );
         Refused { passing, ..refused(error) }
     })?;
     daemon.start_rounds();
@@ -262,7 +278,10 @@ impl Refused {
 /// What is left, a sentence for each cluster; `told` is what the operator reads anyway.
 fn still_owed(paid: Result<Paid, String>, told: &str) -> Vec<String> {
     match paid {
-        Ok(paid) => paid.owing.iter().map(|(cluster, why)| unsettled(cluster, why, NEXT)).collect(),
+        Ok(Paid { owing, unread, .. }) => {
+            let owing = owing.iter().map(|(cluster, why)| unsettled(cluster, why, NEXT));
+            owing.chain(unread).collect()
+        }
         // Of a state file that cannot be used, the refusal tells already.
         Err(error) if told.contains(&error) => vec![],
         Err(error) => vec![format!("debts could not be paid: {error}")],

@@ -7,16 +7,21 @@
 mod backups;
 mod clusters;
 mod columns;
+mod damage;
 mod debts;
 mod failure;
 mod lock;
 mod occurrences;
 mod open;
 mod runs;
+mod salvage;
 mod timetable;
+mod trace;
 mod worker;
 
 pub use lock::StateLock;
+pub use salvage::FoundDebts;
+pub use trace::Trace;
 
 use super::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
@@ -29,13 +34,16 @@ use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use worker::Worker;
+use trace::Note;
+use worker::{After, Worker};
 
 /// The file's name inside the state directory.
 pub const FILE: &str = "state.db";
 
 /// Durable state in one file.
 pub struct SqliteStore {
+    /// It is the daemon's, and no guest's beside it.
+    owner: bool,
     writer: Worker,
     reader: Worker,
 }
@@ -45,9 +53,18 @@ impl SqliteStore {
     pub fn open(state_dir: &Path) -> Result<(SharedStore, StateLock), StoreError> {
         let file = state_dir.join(FILE);
         open::directory(state_dir, &file)?;
-        let lock = StateLock::take(state_dir)?;
+        let mut lock = StateLock::take(state_dir)?;
         open::create(&file)?;
-        Ok((Self::start(&file, true)?, lock))
+        let (writer, made) = open::writer(&file, true)?;
+        let trace = Trace::of(&file, Some(clusters::probed(&writer)), lock.noted);
+        let mut note = Note::beside(state_dir, trace.last);
+        let after = move |connection: &Connection| {
+            if let (Some(note), Ok(last)) = (&mut note, clusters::probed(connection)) {
+                note.keep(last.map(|at| at.0));
+            }
+        };
+        (lock.made, lock.lost) = (made, trace.lost);
+        Ok((Self::start(&file, writer, Some(Box::new(after)))?, lock))
     }
 
     /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
@@ -56,28 +73,24 @@ impl SqliteStore {
         let file = state_dir.join(FILE);
         match file.try_exists() {
             Ok(false) => Ok(None),
-            _ => Self::start(&file, false).map(Some),
+            _ => Self::start(&file, open::writer(&file, false)?.0, None).map(Some),
         }
     }
 
-    /// The open debts of a file that cannot be used, changed by nothing: one of a newer version, or one that may not be
-    /// written; and whether the run of each is known to have seen its pause. `None` where not even that can be read.
-    pub fn read_debts(state_dir: &Path) -> Option<Vec<(Debt, bool)>> {
-        let connection = open::onlooker(&state_dir.join(FILE)).ok()?;
-        let seen = |debt: &Debt| match runs::view(&connection, debt.run_id) {
-            Ok(Some(view)) => view.pause.confirmed_at.is_some(),
-            _ => false,
-        };
-        let debts = debts::open(&connection).ok()?;
-        Some(
-            debts
-                .into_iter()
-                .map(|debt| {
-                    let seen = seen(&debt);
-                    (debt, seen)
-                })
-                .collect(),
-        )
+    /// The open debts of a file in whatever state it is, changed by nothing: one that is damaged, of a newer version, or
+    /// one that may not be written. `None` where not even that can be read.
+    pub fn read_debts(state_dir: &Path) -> Option<FoundDebts> {
+        salvage::owed(&open::onlooker(&state_dir.join(FILE)).ok()?)
+    }
+
+    /// How recent that file is, and whether it has lost something; changes nothing.
+    pub fn trace(state_dir: &Path) -> Trace {
+        let file = state_dir.join(FILE);
+        // First what must be in the file: a daemon that is alive may add to it.
+        let noted = lock::noted(state_dir);
+        let last = (!matches!(file.try_exists(), Ok(false)))
+            .then(|| open::onlooker(&file).and_then(|connection| clusters::probed(&connection)));
+        Trace::of(&file, last, noted)
     }
 
     /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.
@@ -86,10 +99,12 @@ impl SqliteStore {
         backups::list(&connection, filter).ok()
     }
 
-    fn start(file: &Path, owner: bool) -> Result<SharedStore, StoreError> {
-        let writer = open::writer(file, owner)?;
+    /// `after`: what the owner does after each commit.
+    fn start(file: &Path, writer: Connection, after: Option<After>) -> Result<SharedStore, StoreError> {
         let reader = open::reader(file)?;
-        Ok(Arc::new(Self { writer: Worker::writing(writer, file)?, reader: Worker::reading(reader, file)? }))
+        let owner = after.is_some();
+        let writer = Worker::writing(writer, file, after.unwrap_or_else(|| Box::new(|_| ())))?;
+        Ok(Arc::new(Self { owner, writer, reader: Worker::reading(reader, file)? }))
     }
 
     fn write<T: Send + 'static>(
@@ -243,7 +258,8 @@ impl Store for SqliteStore {
     }
 
     fn probe(&self, at: Instant) -> Answer<'_, ()> {
-        self.write(move |c| clusters::probe(c, at))
+        let owner = self.owner;
+        self.write(move |c| if owner { clusters::probe(c, at) } else { clusters::probe_as_guest(c) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -80,6 +80,11 @@ pub fn refused(command: Command) -> String {
     text
 }
 
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
+    assert!(sent.unwrap().success());
+}
+
 /// A daemon that is up; its log as lines.
 pub struct Up {
     pub child: Child,
@@ -128,14 +133,7 @@ impl Up {
     }
 
     pub fn signal(&self, name: &str) {
-        assert!(
-            Command::new("kill")
-                .arg(format!("-{name}"))
-                .arg(self.child.id().to_string())
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(self.child.id(), name);
     }
 
     pub fn stop(mut self) {

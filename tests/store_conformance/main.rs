@@ -4,6 +4,7 @@
 mod backups;
 mod bed;
 mod clusters;
+mod damage;
 mod debts;
 mod faults;
 mod file;

@@ -4,6 +4,7 @@ use crate::bed::{failed, scheduled};
 use camunda_backupd::journal::Entry;
 use camunda_backupd::store::sqlite::{FILE, SqliteStore};
 use camunda_backupd::store::{BackupFilter, StoreError};
+use rstest::rstest;
 use rusqlite::Connection;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -62,16 +63,35 @@ fn a_stale_pid_locks_nobody_out() {
 #[tokio::test]
 async fn a_newer_schema_is_left_alone() {
     let dir = used_state().await;
-    Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    let sql = |text: &str| Connection::open(dir.path().join(FILE)).unwrap().execute_batch(text).unwrap();
+    sql("CREATE TABLE news (id INTEGER); PRAGMA user_version = 7");
     let sentence = "the state file DIR/state.db cannot be used: it was written by a newer camunda-backupd (schema 7, \
                     this one knows 1): install that version again or restore the older state file";
     assert_eq!(refusal(dir.path()), sentence);
     let guest = SqliteStore::open_without_lock(dir.path()).err().unwrap().to_string();
     assert_eq!(guest.replace(&dir.path().display().to_string(), "DIR"), sentence);
 
-    Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    sql("DROP TABLE news; PRAGMA user_version = 1");
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     assert_eq!(store.backups(BackupFilter::default()).await.unwrap().len(), 50);
+}
+
+/// A version whose schema is this one's is no other version.
+#[rstest]
+#[case(-1)]
+#[case(0)]
+#[case(257)]
+#[tokio::test]
+async fn a_version_that_was_never_written_is_damage(#[case] version: i32) {
+    let dir = used_state().await;
+    Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", version).unwrap();
+    let sentence = format!(
+        "the state file DIR/state.db cannot be used: it is damaged (its version reads {version}): stop the daemon, \
+         restore the newest copy of the file, or move it away and run `adopt`"
+    );
+    assert_eq!(refusal(dir.path()), sentence);
+    let guest = SqliteStore::open_without_lock(dir.path()).err().unwrap().to_string();
+    assert_eq!(guest.replace(&dir.path().display().to_string(), "DIR"), sentence);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::columns::{At, Id, Json};
 use super::failure::Failure;
 use crate::domain::Instant;
 use crate::store::{ClusterRow, StoreError, rules};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<ClusterRow>, Failure> {
     let mut statement = connection.prepare_cached(
@@ -48,9 +48,39 @@ pub(super) fn set_state_behind(
     Ok(())
 }
 
+/// What the daemon writes to find out whether it can.
 pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure> {
     connection.prepare_cached("INSERT OR REPLACE INTO probe (id, at) VALUES (1, ?1)")?.execute([At(at)])?;
     Ok(())
+}
+
+/// The same of a guest, which leaves the instant as the daemon wrote it.
+pub(super) fn probe_as_guest(connection: &Connection) -> Result<(), Failure> {
+    let at: Option<String> = connection.query_row("SELECT at FROM probe", [], |row| row.get(0)).optional()?;
+    connection.execute("DELETE FROM probe", [])?;
+    connection.execute("INSERT INTO probe (id, at) VALUES (1, ?1)", [at.as_deref().unwrap_or_default()])?;
+    if at.is_none() {
+        connection.execute("DELETE FROM probe", [])?;
+    }
+    Ok(())
+}
+
+/// Something was written that must not be lost unnoticed until the next probe.
+pub(super) fn written(connection: &Connection, at: Instant) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "INSERT INTO probe (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = max(at, excluded.at)",
+        )?
+        .execute([At(at)])?;
+    Ok(())
+}
+
+/// When the daemon wrote last; nothing where it never did, or the file has lost even its tables.
+pub(super) fn probed(connection: &Connection) -> rusqlite::Result<Option<At>> {
+    if !connection.prepare_cached("SELECT 1 FROM sqlite_schema")?.exists([])? {
+        return Ok(None);
+    }
+    connection.prepare_cached("SELECT at FROM probe")?.query_row([], |row| row.get(0)).optional()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ClusterRow> {

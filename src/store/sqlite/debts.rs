@@ -5,13 +5,13 @@
 
 use super::columns::{At, Id, Json};
 use super::failure::{Failure, is_unreadable_row};
-use super::runs;
+use super::{clusters, runs};
 use crate::domain::{Instant, RunId};
 use crate::journal::{Entry, Event, FORGIVEN, RunView};
 use crate::store::{Debt, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
+pub(super) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
                        last_error, paid_at, forgiven";
 const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
 
@@ -36,7 +36,7 @@ pub(super) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<
             debt.paid_at.map(At),
             debt.forgiven,
         ])?;
-    Ok(())
+    clusters::written(connection, debt.intended_at)
 }
 
 pub(super) fn resume_intended(

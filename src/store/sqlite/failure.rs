@@ -2,10 +2,18 @@
 //!
 //! Owns the mapping from database errors to `StoreError`. Must not decide what happens next.
 
+use super::damage::{REMEDY, was_ours};
 use crate::journal::IllegalEvent;
 use crate::store::StoreError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
+use std::io::ErrorKind;
 use std::path::Path;
+
+/// What makes a file that may not be written one that may.
+pub(super) const TO_BE_WRITTEN: &str =
+    "make it and its directory writable for the daemon's user, or set another [daemon] state_dir";
+/// The system's number for an error of the disk.
+const EIO: i32 = 5;
 
 /// Why the work of one command stopped.
 #[derive(Debug)]
@@ -59,30 +67,53 @@ impl Failure {
 pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> StoreError {
     let path = path.display().to_string();
     let code = error.sqlite_error_code();
-    let newest_copy = "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
     let reason = match code {
-        Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged: {newest_copy}"),
+        Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged: {REMEDY}"),
+        // Before anything else is known of it, its header is what SQLite cannot take.
+        Some(ErrorCode::NotADatabase | ErrorCode::Unknown)
+            if doing == Doing::Opening && was_ours(Path::new(&path)) =>
+        {
+            format!("it is damaged ({}): {REMEDY}", word(error))
+        }
         Some(ErrorCode::NotADatabase) => {
             "it is not a SQLite database: move it away, restore a copy of the state, or set another [daemon] state_dir"
                 .into()
         }
-        _ if is_unreadable_row(error) => format!("a row cannot be understood ({error}): {newest_copy}"),
+        _ if is_unreadable_row(error) => format!("a row cannot be understood ({error}): {REMEDY}"),
+        Some(ErrorCode::SystemIoFailure) if doing != Doing::Reading && is_the_disk(error) => {
+            return StoreError::DiskFails { path, reason: word(error) };
+        }
         _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
         _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
         // What may be over soon is told apart from what nobody but an operator mends.
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
             return StoreError::Unwritable { path, reason: word(error) };
         }
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => format!(
-            "{}: make it and its directory writable for the daemon's user, or set another [daemon] state_dir",
-            word(error)
-        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            format!("{}: {TO_BE_WRITTEN}", word(error))
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("{}: end that program and start again", word(error))
         }
         _ => format!("{}: look at the disk and its log, or set another [daemon] state_dir", word(error)),
     };
     StoreError::Unusable { path, reason }
+}
+
+/// The sentence for a file or directory that the system does not open.
+pub(super) fn unopened(error: &std::io::Error, path: &Path, what: &str, remedy: &str) -> StoreError {
+    let path = path.display().to_string();
+    match error.kind() {
+        ErrorKind::StorageFull => StoreError::Unwritable { path, reason: "the disk is full".into() },
+        _ if error.raw_os_error() == Some(EIO) => StoreError::DiskFails { path, reason: error.to_string() },
+        _ => StoreError::Unusable { path, reason: format!("{what} ({error}): {remedy}") },
+    }
+}
+
+/// Whether it is the disk itself; what a quota or a limit refuses looks like a failed write.
+fn is_the_disk(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    !matches!(code, Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE))
 }
 
 /// Whether a row holds what this program did not write.
@@ -92,6 +123,7 @@ pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
         rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
     )
 }
 
@@ -99,6 +131,11 @@ pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
 fn word(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full".into(),
+        Some(ErrorCode::SystemIoFailure) if !is_the_disk(error) => {
+            format!(
+                "a write failed ({error}) by a quota, a limit, or a disk whose errors the kernel's log has"
+            )
+        }
         Some(ErrorCode::ReadOnly) => "it is read-only".into(),
         Some(ErrorCode::CannotOpen) => "it cannot be opened".into(),
         Some(ErrorCode::PermissionDenied) => "permission is denied".into(),
@@ -111,13 +148,10 @@ fn word(error: &rusqlite::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Doing, sentence};
+    use super::{Doing, TO_BE_WRITTEN, sentence};
     use rstest::rstest;
     use rusqlite::ffi;
     use std::path::Path;
-
-    const REMEDY: &str =
-        "make it and its directory writable for the daemon's user, or set another [daemon] state_dir";
 
     #[rstest]
     #[case(
@@ -145,18 +179,29 @@ mod tests {
         Doing::Opening,
         "cannot be written: the disk is full; free space or mend permissions, nothing was lost"
     )]
-    #[case(ffi::SQLITE_READONLY, Doing::Opening, &format!("cannot be used: it is read-only: {REMEDY}"))]
-    #[case(ffi::SQLITE_CANTOPEN, Doing::Opening, &format!("cannot be used: it cannot be opened: {REMEDY}"))]
-    #[case(ffi::SQLITE_PERM, Doing::Opening, &format!("cannot be used: permission is denied: {REMEDY}"))]
+    #[case(ffi::SQLITE_READONLY, Doing::Opening, &format!("cannot be used: it is read-only: {TO_BE_WRITTEN}"))]
+    #[case(ffi::SQLITE_CANTOPEN, Doing::Opening, &format!("cannot be used: it cannot be opened: {TO_BE_WRITTEN}"))]
+    #[case(ffi::SQLITE_PERM, Doing::Opening, &format!("cannot be used: permission is denied: {TO_BE_WRITTEN}"))]
     #[case(
         ffi::SQLITE_BUSY,
         Doing::Opening,
         "cannot be used: another program holds a lock on it: end that program and start again"
     )]
     #[case(
-        ffi::SQLITE_IOERR,
+        ffi::SQLITE_IOERR_READ,
         Doing::Opening,
-        "cannot be written: disk I/O error; free space or mend permissions, nothing was lost"
+        "cannot be used: its disk fails (disk I/O error): look into the kernel's log (`dmesg`) and mend the disk"
+    )]
+    #[case(
+        ffi::SQLITE_IOERR_FSYNC,
+        Doing::Writing,
+        "cannot be used: its disk fails (disk I/O error): look into the kernel's log (`dmesg`) and mend the disk"
+    )]
+    #[case(
+        ffi::SQLITE_IOERR_WRITE,
+        Doing::Opening,
+        "cannot be written: a write failed (disk I/O error) by a quota, a limit, or a disk whose errors the kernel's log \
+         has; free space or mend permissions, nothing was lost"
     )]
     fn each_error_has_its_sentence(#[case] code: i32, #[case] doing: Doing, #[case] expected: &str) {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("disk I/O error".into()));

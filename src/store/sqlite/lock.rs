@@ -1,29 +1,39 @@
 //! One daemon per state directory.
 //!
-//! Owns `state.lock`: an exclusive lock of the operating system, so that it cannot outlive its process, and the
-//! holder's pid as text for the message. Must not know the database.
+//! Owns `state.lock`: an exclusive lock of the operating system, so that it cannot outlive its process, the holder's pid
+//! as text for the message, and below it the note of `trace`. Must not know the database.
 
+use super::failure::unopened;
+use super::trace;
+use crate::domain::Instant;
 use crate::store::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The lock; given up when dropped.
+/// The file's name inside the state directory.
+pub(super) const FILE: &str = "state.lock";
+/// A pid and a note are shorter.
+const LENGTH: u64 = 64;
+
+/// The lock, given up when dropped, and what its holder found.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
+    /// The note of the daemon before.
+    pub(super) noted: Option<Instant>,
+    pub(super) made: bool,
+    pub(super) lost: Option<String>,
 }
 
 impl StateLock {
     /// Takes the lock or says who has it.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join("state.lock");
-        let unusable = |what: &str, error: &std::io::Error| StoreError::Unusable {
-            path: path.display().to_string(),
-            reason: format!(
-                "{what} ({error}): make it writable for the daemon's user, or set another [daemon] state_dir"
-            ),
+        let path = dir.join(FILE);
+        let unusable = |what: &str, error: &std::io::Error| {
+            let remedy = "make it writable for the daemon's user, or set another [daemon] state_dir";
+            unopened(error, &path, what, remedy)
         };
         let mut file = OpenOptions::new()
             .create(true)
@@ -41,18 +51,44 @@ impl StateLock {
             }
             Err(TryLockError::Error(error)) => return Err(unusable("it cannot be locked", &error)),
         }
-        let pid = format!("{}\n", std::process::id());
-        // Only for a sentence: a full disk is told by the database itself.
-        let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
-        Ok(Self { _file: file })
+        let noted = trace::noted(&text(&mut file));
+        let line = own_line() + &noted.map(trace::line).unwrap_or_default();
+        // Only for sentences: a full disk is told by the database itself.
+        let _ = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
+        Ok(Self { _file: file, noted, made: false, lost: None })
+    }
+
+    /// There was no state here before, and an empty one was made.
+    pub fn made(&self) -> bool {
+        self.made
+    }
+
+    /// What the file has lost since a daemon wrote to it last, in a sentence with what to do.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 }
 
-fn holder(file: &mut File) -> String {
+/// What the last daemon noted, which may be alive.
+pub(super) fn noted(dir: &Path) -> Option<Instant> {
+    trace::noted(&text(&mut File::open(dir.join(FILE)).ok()?))
+}
+
+/// The line of this process.
+pub(super) fn own_line() -> String {
+    format!("{}\n", std::process::id())
+}
+
+fn text(file: &mut File) -> String {
     let mut text = String::new();
-    let read = file.take(32).read_to_string(&mut text);
-    match (read, text.trim().parse::<u32>()) {
-        (Ok(_), Ok(pid)) => format!("process {pid}"),
+    // What is no text holds neither pid nor note.
+    let _ = file.take(LENGTH).read_to_string(&mut text);
+    text
+}
+
+fn holder(file: &mut File) -> String {
+    match text(file).lines().next().map(|line| line.trim().parse::<u32>()) {
+        Some(Ok(pid)) => format!("process {pid}"),
         _ => "another process".into(),
     }
 }

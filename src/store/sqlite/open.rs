@@ -2,18 +2,21 @@
 //!
 //! Owns what is checked before the first question. Must not touch rows.
 
-use super::failure::{Doing, sentence};
+use super::damage::{self, Schema, damaged};
+use super::failure::{Doing, TO_BE_WRITTEN, sentence, unopened};
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One entry per schema version.
+/// One entry per schema version. Each changes a table or an index: a file whose schema is this version's and whose
+/// number is not is damaged.
 const STEPS: &[M<'static>] = &[M::up(include_str!("../migrations/0001_init.sql"))];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -24,30 +27,16 @@ const CHECKED_BYTES: u64 = 256 << 20;
 
 /// Creates the directory if needed, readable by its owner only.
 pub(super) fn directory(dir: &Path, file: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| StoreError::Unusable {
-        path: file.display().to_string(),
-        reason: format!(
-            "its directory cannot be made ({error}): make it, owned by the daemon's user, or set another \
-             [daemon] state_dir"
-        ),
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        let remedy = "make it, owned by the daemon's user, or set another [daemon] state_dir";
+        unopened(&error, file, "its directory cannot be made", remedy)
     })
 }
 
 /// Creates an empty file that only its owner can read; SQLite gives its side files the same mode.
 pub(super) fn create(file: &Path) -> Result<(), StoreError> {
     let made = OpenOptions::new().create(true).append(true).mode(0o600).open(file);
-    let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
-    if made.as_ref().is_err_and(full) {
-        let path = file.display().to_string();
-        return Err(StoreError::Unwritable { path, reason: "the disk is full".into() });
-    }
-    made.map(|_| ()).map_err(|error| StoreError::Unusable {
-        path: file.display().to_string(),
-        reason: format!(
-            "it cannot be opened for writing ({error}): make it and its directory writable for the daemon's user, or \
-             set another [daemon] state_dir"
-        ),
-    })
+    made.map(|_| ()).map_err(|error| unopened(&error, file, "it cannot be opened for writing", TO_BE_WRITTEN))
 }
 
 /// Empty beside a log: SQLite would take it for a new one, and throw away the log with all that is owed.
@@ -56,9 +45,11 @@ fn is_emptied(file: &Path) -> bool {
     length(file) == 0 && length(&file.with_extension("db-wal")) > 0
 }
 
-/// The connection that writes. The owner of the state brings the schema up to date; a guest only fills an empty file.
-pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError> {
+/// The connection that writes, and whether there was nothing in the file. The owner of the state brings the schema up to
+/// date; a guest only fills an empty file.
+pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
+    let found = |connection: &Connection| damage::schema(connection).map_err(explain);
     let unusable = |reason: String| StoreError::Unusable { path: file.display().to_string(), reason };
     if is_emptied(file) {
         return Err(unusable(
@@ -67,23 +58,31 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError>
                 .into(),
         ));
     }
+    let as_made = || {
+        as_made()
+            .map_err(|error| unusable(format!("its schema cannot be made in memory ({error}): report it")))
+    };
     let mut connection = connect(file).map_err(explain)?;
-    let version: usize = connection
-        .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
-        .map_err(explain)? as usize;
-    if version > STEPS.len() {
-        return Err(unusable(format!(
-            "it was written by a newer camunda-backupd (schema {version}, this one knows {}): install that version \
-             again or restore the older state file",
-            STEPS.len()
-        )));
-    }
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(explain)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
+    let known = STEPS.len() as i64;
+    if version != known && tables > 0 && (version < 0 || &found(&connection)? == as_made()?) {
+        return Err(damaged(file, &format!("its version reads {version}")));
+    }
+    if version > known {
+        return Err(unusable(format!(
+            "it was written by a newer camunda-backupd (schema {version}, this one knows {known}): install that version \
+             again or restore the older state file"
+        )));
+    }
     if version == 0 && tables > 0 {
         return Err(unusable(
             "it is the database of another program: move it away or set another [daemon] state_dir".into(),
         ));
+    }
+    if connection.is_readonly(MAIN_DB).map_err(explain)? && damage::forbids_writing(file) {
+        return Err(damaged(file, "its header lets nobody write"));
     }
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(explain)?;
@@ -93,14 +92,20 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError>
         ));
     }
     if owner && file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
-        let check: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(explain)?;
-        if check != "ok" {
-            return Err(unusable(format!(
-                "it is damaged ({check}): stop the daemon, restore the newest copy of the file, or move it away and \
-                 run `adopt`"
-            )));
+        // The first does not ask whether an index has what its table has, on which it hangs whether a debt is seen.
+        for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(debts)"] {
+            let applies = version > 0 || check.contains("quick");
+            let said: Option<String> = applies
+                .then(|| connection.query_row(check, [], |row| row.get(0)))
+                .transpose()
+                .map_err(explain)?;
+            if let Some(said) = said.filter(|said| said != "ok") {
+                return Err(damaged(file, &said));
+            }
         }
+    }
+    if owner && version == known && !as_made()?.is_subset(&found(&connection)?) {
+        return Err(damaged(file, "its schema is not as it was made"));
     }
     if owner || version == 0 {
         MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
@@ -110,7 +115,17 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<Connection, StoreError>
             )),
         })?;
     }
-    Ok(connection)
+    Ok((connection, version == 0))
+}
+
+/// The schema of a file that has just been made.
+fn as_made() -> Result<&'static Schema, &'static rusqlite_migration::Error> {
+    static MADE: LazyLock<rusqlite_migration::Result<Schema>> = LazyLock::new(|| {
+        let mut connection = Connection::open_in_memory()?;
+        MIGRATIONS.to_latest(&mut connection)?;
+        Ok(damage::schema(&connection)?)
+    });
+    MADE.as_ref()
 }
 
 /// The connection that only looks.

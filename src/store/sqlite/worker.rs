@@ -73,6 +73,9 @@ where
     }
 }
 
+/// What is done after each commit, before anybody has the answer.
+pub(super) type After = Box<dyn FnMut(&Connection) + Send>;
+
 /// The sending side of a thread.
 pub(super) struct Worker {
     queue: mpsc::Sender<Message>,
@@ -82,21 +85,27 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread that commits what it is sent.
-    pub(super) fn writing(connection: Connection, path: &Path) -> Result<Self, StoreError> {
-        Self::spawn("state-writer", connection, path, Doing::Writing)
+    pub(super) fn writing(connection: Connection, path: &Path, after: After) -> Result<Self, StoreError> {
+        Self::spawn("state-writer", connection, path, Doing::Writing, after)
     }
 
     /// Starts a thread that answers questions.
     pub(super) fn reading(connection: Connection, path: &Path) -> Result<Self, StoreError> {
-        Self::spawn("state-reader", connection, path, Doing::Reading)
+        Self::spawn("state-reader", connection, path, Doing::Reading, Box::new(|_| ()))
     }
 
-    fn spawn(name: &str, connection: Connection, path: &Path, doing: Doing) -> Result<Self, StoreError> {
+    fn spawn(
+        name: &str,
+        connection: Connection,
+        path: &Path,
+        doing: Doing,
+        after: After,
+    ) -> Result<Self, StoreError> {
         let (queue, messages) = mpsc::channel(QUEUE);
         let owned = path.to_path_buf();
         std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || work_off(connection, &owned, messages, doing))
+            .spawn(move || work_off(connection, &owned, messages, doing, after))
             .map_err(|error| StoreError::Unusable {
                 path: path.display().to_string(),
                 reason: format!("no thread can be started for it ({error}): raise the limit of tasks"),
@@ -151,7 +160,13 @@ fn late(path: &str, doing: Doing) -> StoreError {
     }
 }
 
-fn work_off(connection: Connection, path: &Path, mut messages: mpsc::Receiver<Message>, doing: Doing) {
+fn work_off(
+    connection: Connection,
+    path: &Path,
+    mut messages: mpsc::Receiver<Message>,
+    doing: Doing,
+    mut after: After,
+) {
     let mut closing = None;
     while closing.is_none() {
         let Some(first) = messages.blocking_recv() else { break };
@@ -171,7 +186,7 @@ fn work_off(connection: Connection, path: &Path, mut messages: mpsc::Receiver<Me
         }
         match doing {
             Doing::Reading => read_batch(&connection, path, jobs),
-            Doing::Writing | Doing::Opening => write_batch(&connection, path, jobs),
+            Doing::Writing | Doing::Opening => write_batch(&connection, path, jobs, &mut after),
         }
     }
     drop(messages);
@@ -182,7 +197,7 @@ fn work_off(connection: Connection, path: &Path, mut messages: mpsc::Receiver<Me
     }
 }
 
-fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>) {
+fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>, after: &mut After) {
     if jobs.is_empty() {
         return;
     }
@@ -190,6 +205,9 @@ fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>
     if broken.is_some() && !connection.is_autocommit() {
         // If this fails too, the next BEGIN fails and says why.
         let _ = connection.execute_batch("ROLLBACK");
+    }
+    if broken.is_none() {
+        after(connection);
     }
     for job in jobs {
         job.answer(broken.as_ref());

@@ -21,7 +21,7 @@ fn bed(pragma: &str) -> Bed {
     let connection = Connection::open(dir.path().join("small.db")).unwrap();
     connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE words (word TEXT UNIQUE)").unwrap();
     connection.execute_batch(pragma).unwrap();
-    Bed { worker: Worker::writing(connection, Path::new(PATH)).unwrap(), dir }
+    Bed { worker: Worker::writing(connection, Path::new(PATH), Box::new(|_| ())).unwrap(), dir }
 }
 
 impl Bed {

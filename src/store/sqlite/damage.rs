@@ -1,0 +1,63 @@
+//! What tells a damaged state file from the file of another program, of a newer version, or of another user.
+//!
+//! Owns the marks of a file of ours: the schema, and its text in the first bytes. Must not write.
+
+use crate::store::StoreError;
+use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What an operator does about it.
+pub(super) const REMEDY: &str =
+    "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
+
+/// SQLite keeps the text of a schema as it was written.
+const MARK: &[u8] = b"CREATE TABLE debts (";
+/// It was written into a new file, and so lies near its beginning.
+const LOOKED_AT: u64 = 1 << 20;
+/// Where the header says who may write, and the largest number that it has for that.
+const WRITE_VERSION: (usize, u8) = (18, 2);
+
+/// Names and text of tables and indexes. The views are the operators' own.
+pub(super) type Schema = BTreeSet<(String, Vec<u8>)>;
+
+pub(super) fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
+    let mut statement = connection.prepare(
+        "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema
+         WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let rows = statement.query_map([], |row| Ok((text(row.get(0)?), row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Whether our schema stands in a file which SQLite does not take for a database.
+pub(super) fn was_ours(file: &Path) -> bool {
+    head(file, LOOKED_AT).windows(MARK.len()).any(|text| text == MARK)
+}
+
+/// Whether the header keeps everybody from writing, which nothing of ours ever asks for.
+pub(super) fn forbids_writing(file: &Path) -> bool {
+    let (at, largest) = WRITE_VERSION;
+    head(file, 100).get(at).is_some_and(|version| *version > largest)
+}
+
+fn head(file: &Path, length: u64) -> Vec<u8> {
+    let mut head = Vec::new();
+    // What cannot be read shows no mark.
+    let _ = File::open(file).map(|file| file.take(length).read_to_end(&mut head));
+    head
+}
+
+/// The sentence, whatever SQLite's own words for it are.
+pub(super) fn damaged(file: &Path, what: &str) -> StoreError {
+    let reason = format!("it is damaged ({}): {REMEDY}", clause(what));
+    StoreError::Unusable { path: file.display().to_string(), reason }
+}
+
+/// What a check of SQLite says, on one line.
+pub(super) fn clause(what: &str) -> String {
+    what.trim_start_matches("*** in database main ***\n").replace('\n', ", ")
+}

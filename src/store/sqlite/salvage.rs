@@ -1,0 +1,186 @@
+//! The open debts of a file that may be damaged, as far as anything in it tells of them.
+//!
+//! Owns what is made of rows that cannot be read or understood: each is left out by itself, and that it was is told
+//! (rule I1: what can be paid is paid, and where there may be more is no all-clear). Must not write.
+
+use super::columns::{At, Id, Json};
+use super::damage::clause;
+use super::debts::COLUMNS;
+use super::runs;
+use crate::domain::{Addresses, Instant, RunId};
+use crate::journal::RunView;
+use crate::store::Debt;
+use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Params, Row};
+use std::collections::BTreeMap;
+
+/// The open debts that could be read, and whether there may be more.
+#[derive(Debug)]
+pub struct FoundDebts {
+    /// Each with whether its run is known to have seen its pause.
+    pub debts: Vec<(Debt, bool)>,
+    /// What is wrong with the file, in a clause; nothing where these are all.
+    pub unread: Option<String>,
+}
+
+/// The run of a debt, as it stands there.
+type Key = Vec<u8>;
+
+struct Reading<'a> {
+    connection: &'a Connection,
+    /// Rows by their run; nothing for one that is paid, forgiven or without use.
+    found: BTreeMap<Key, Option<Debt>>,
+    /// The first thing that is wrong.
+    wrong: Option<String>,
+}
+
+/// `None` where not even the schema can be read.
+pub(super) fn owed(connection: &Connection) -> Option<FoundDebts> {
+    connection.prepare(&format!("SELECT {COLUMNS} FROM debts")).ok()?;
+    let mut reading = Reading { connection, found: BTreeMap::new(), wrong: None };
+    reading.everything();
+    let mut debts: Vec<Debt> = reading.found.into_values().flatten().collect();
+    debts.sort_by_key(|debt| (debt.intended_at, debt.run_id));
+    let seen = |debt: &Debt| match runs::view(connection, debt.run_id) {
+        Ok(Some(view)) => view.pause.confirmed_at.is_some(),
+        _ => false,
+    };
+    let debts = debts.into_iter().map(|debt| (seen(&debt), debt)).map(|(seen, debt)| (debt, seen)).collect();
+    Some(FoundDebts { debts, unread: reading.wrong })
+}
+
+impl Reading<'_> {
+    fn everything(&mut self) {
+        let sound = self.connection.query_row("PRAGMA integrity_check(debts)", [], |row| row.get(0));
+        match self.unless(sound) {
+            Some(said) if said != "ok" => self.note(&said),
+            Some::<String>(_) | None => {}
+        }
+        if !self.rows("ORDER BY run_id", []) {
+            // What lies behind the damage is reached from the other end, and what lies within by its name.
+            self.rows("ORDER BY run_id DESC", []);
+            for key in self.keys("SELECT run_id FROM runs") {
+                self.rows("WHERE run_id = ?1", [text(&key)]);
+            }
+        }
+        if self.wrong.is_some() {
+            for key in self.keys("SELECT run_id FROM runs WHERE status IN ('claimed', 'running')") {
+                if !self.found.contains_key(&key) && self.run_owes(&key) {
+                    let debt = self.known_elsewhere(&key);
+                    self.found.insert(key, debt);
+                }
+            }
+        }
+    }
+
+    /// Takes in rows; false where the table could not be read to the end.
+    fn rows(&mut self, which: &str, params: impl Params) -> bool {
+        // Without the index, which may be what is damaged.
+        let sql = format!("SELECT {COLUMNS} FROM debts NOT INDEXED {which}");
+        let read = self.connection.prepare(&sql).and_then(|mut statement| {
+            let mut rows = statement.query(params)?;
+            while let Some(row) = rows.next()? {
+                let key = bytes(row);
+                if !self.found.contains_key(&key) {
+                    let debt = self.debt(row, &key);
+                    self.found.insert(key, debt);
+                }
+            }
+            Ok(())
+        });
+        self.unless(read).is_some()
+    }
+
+    /// The runs that can be read of a list.
+    fn keys(&mut self, sql: &str) -> Vec<Key> {
+        let mut keys = Vec::new();
+        let read = self.connection.prepare(sql).and_then(|mut statement| {
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                keys.push(bytes(row));
+            }
+            Ok(())
+        });
+        self.unless(read);
+        keys
+    }
+
+    /// An open debt, with what a resume needs; the rest of the row may be spoilt.
+    fn debt(&mut self, row: &Row<'_>, key: &Key) -> Option<Debt> {
+        let paid_at = self.unless(row.get::<_, Option<At>>(8));
+        let forgiven = self.unless(row.get::<_, Option<String>>(9));
+        let is_open = match (paid_at, forgiven) {
+            (Some(None), Some(None)) => true,
+            (Some(Some(_)), _) | (_, Some(Some(_))) => false,
+            // One of them is spoilt, and the run was told the same.
+            _ => self.run_owes(key),
+        };
+        if !is_open {
+            return None;
+        }
+        let run_id = self.get::<Id>(row, 0).map_or(RunId::nil(), |id| id.0);
+        let cluster = self.get(row, 1).unwrap_or_else(|| "a cluster whose name cannot be read".to_owned());
+        let addresses = self.get::<Json<Addresses>>(row, 2);
+        let Some(Json(addresses)) = addresses else { return self.known_elsewhere(key) };
+        Some(Debt {
+            run_id,
+            cluster,
+            addresses,
+            // Long ago: a pause that was never seen is not waited for.
+            intended_at: self.get::<At>(row, 3).map_or(Instant::UNIX_EPOCH, |at| at.0),
+            intended_since_boot_ms: None,
+            resume_intended_at: self.get::<Option<At>>(row, 5).flatten().map(|at| at.0),
+            attempts: self.get(row, 6).unwrap_or_default(),
+            last_error: self.get(row, 7).flatten(),
+            paid_at: None,
+            forgiven: None,
+        })
+    }
+
+    fn run_owes(&mut self, key: &Key) -> bool {
+        let sql = "SELECT view FROM runs WHERE run_id = ?1";
+        let view = self.connection.query_row(sql, [text(key)], |row| row.get::<_, Json<RunView>>(0));
+        self.unless(view).is_some_and(|view| view.0.owes_resume())
+    }
+
+    /// What its run and its cluster tell of a debt whose own row is lost.
+    fn known_elsewhere(&mut self, key: &Key) -> Option<Debt> {
+        let sql = "SELECT runs.run_id, runs.cluster, clusters.addresses, runs.created_at
+                   FROM runs JOIN clusters ON clusters.name = runs.cluster WHERE runs.run_id = ?1";
+        let read = self.connection.query_row(sql, [text(key)], |row| {
+            Ok(Debt {
+                run_id: row.get::<_, Id>(0)?.0,
+                cluster: row.get(1)?,
+                addresses: row.get::<_, Json<_>>(2)?.0,
+                intended_at: row.get::<_, At>(3)?.0,
+                intended_since_boot_ms: None,
+                resume_intended_at: None,
+                attempts: 0,
+                last_error: None,
+                paid_at: None,
+                forgiven: None,
+            })
+        });
+        self.unless(read)
+    }
+
+    fn get<T: FromSql>(&mut self, row: &Row<'_>, column: usize) -> Option<T> {
+        self.unless(row.get(column))
+    }
+
+    fn unless<T>(&mut self, answer: rusqlite::Result<T>) -> Option<T> {
+        answer.map_err(|error| self.note(&error.to_string())).ok()
+    }
+
+    fn note(&mut self, what: &str) {
+        self.wrong.get_or_insert_with(|| clause(what));
+    }
+}
+
+fn bytes(row: &Row<'_>) -> Key {
+    row.get_ref(0).ok().and_then(|value| value.as_bytes().ok()).unwrap_or_default().to_vec()
+}
+
+fn text(key: &Key) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(ValueRef::Text(key))
+}

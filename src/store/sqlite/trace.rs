@@ -1,0 +1,87 @@
+//! What a state directory shows of commits that its file no longer has.
+//!
+//! The daemon writes the instant of its last probe into the file, and, once that is on disk, beside its process id in
+//! `state.lock`. A file that knows only an earlier one has lost commits: its write-ahead log is gone, or an older copy was
+//! put back. Whoever folds the log into the file loses nothing, and so raises no alarm.
+
+use super::columns::At;
+use crate::domain::{Instant, instant_text};
+use rusqlite::types::{FromSql, ToSql, ToSqlOutput, Value, ValueRef};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// When the file was last written by a daemon, and what is missing since.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// As the file itself says.
+    pub last: Option<Instant>,
+    /// In a sentence, with what to do.
+    pub lost: Option<String>,
+}
+
+impl Trace {
+    /// `last`: as the file says, if it is there and can be asked; `noted`: as `state.lock` says.
+    pub(super) fn of(
+        file: &Path,
+        last: Option<rusqlite::Result<Option<At>>>,
+        noted: Option<Instant>,
+    ) -> Self {
+        let path = file.display();
+        let (last, state) = match last {
+            None => (None, "is gone".to_owned()),
+            Some(Ok(None)) => (None, "is empty".to_owned()),
+            Some(Ok(Some(At(last)))) => (Some(last), format!("ends at {}", instant_text(last))),
+            // What cannot be asked is told of elsewhere.
+            Some(Err(_)) => return Self::default(),
+        };
+        let lost = noted.filter(|noted| last.is_none_or(|last| last < *noted)).map(|noted| {
+            format!(
+                "the state file {path} {state}, but a daemon wrote to it until {}: its write-ahead log is gone or an older \
+                 copy was put back, and what was owed since is not known; put both files back together, or, where `check \
+                 --online` says that exporting is paused, end that with `resume-exporting CLUSTER --yes`, and run `adopt` \
+                 for each cluster",
+                instant_text(noted)
+            )
+        });
+        Self { last, lost }
+    }
+}
+
+/// The note in `state.lock`, after the line of the process.
+pub(super) struct Note {
+    file: File,
+    at: u64,
+    noted: Option<Instant>,
+}
+
+impl Note {
+    /// On a file of its own, so that it does not hold the lock; `noted`: what need not be written.
+    pub(super) fn beside(dir: &Path, noted: Option<Instant>) -> Option<Self> {
+        let file = OpenOptions::new().write(true).open(dir.join(super::lock::FILE)).ok()?;
+        Some(Self { file, at: super::lock::own_line().len() as u64, noted })
+    }
+
+    /// Called when that is on disk in the file, never before: a note that is too old misses a loss, no more.
+    pub(super) fn keep(&mut self, last: Option<Instant>) {
+        let Some(new) = last.filter(|_| last != self.noted) else { return };
+        if self.file.write_all_at(line(new).as_bytes(), self.at).is_ok() {
+            self.noted = last;
+        }
+    }
+}
+
+/// A note as it stands in `state.lock`; always of one length.
+pub(super) fn line(noted: Instant) -> String {
+    match At(noted).to_sql() {
+        Ok(ToSqlOutput::Owned(Value::Text(text))) => text + "\n",
+        _ => String::new(),
+    }
+}
+
+/// The note of a whole `state.lock`. One that was cut off is none.
+pub(super) fn noted(text: &str) -> Option<Instant> {
+    let (_, note) = text.split_once('\n')?;
+    let (note, _) = note.split_once('\n')?;
+    At::column_result(ValueRef::Text(note.as_bytes())).ok().map(|at| at.0)
+}

@@ -1,0 +1,336 @@
+//! The real binary on a state that is not all there: a file that is gone, a write-ahead log that is gone, an older copy,
+//! debts of which some cannot be read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/process.rs"]
+mod process;
+
+use camunda_backupd::domain::Addresses;
+use camunda_backupd::store::ClusterRow;
+use camunda_backupd::store::sqlite::SqliteStore;
+use process::{Place, broker, command, ends};
+use rstest::rstest;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::Ordering;
+
+/// What a daemon says until it is up; it is stopped then.
+fn says_at_its_start(config: &Path) -> Vec<Value> {
+    let mut child = command(config, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["event"] == "daemon.started" {
+            process::signal(child.id(), "TERM");
+        }
+        said.push(event);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said:?}");
+    said
+}
+
+fn told<'a>(said: &'a [Value], event: &str) -> Vec<&'a Value> {
+    said.iter().filter(|said| said["event"] == event).collect()
+}
+
+#[test]
+fn a_new_state_file_is_told_of_once() {
+    let place = Place::new();
+    let config = place.good();
+    let said = says_at_its_start(&config);
+    let made = told(&said, "store.created");
+    assert_eq!(made.len(), 1, "{said:?}");
+    assert_eq!(made[0]["level"], "warn", "{made:?}");
+    assert_eq!(made[0]["path"], place.path("state").join("state.db").to_str().unwrap());
+    assert_eq!(
+        made[0]["reason"],
+        "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run \
+         `adopt` for each cluster"
+    );
+    assert_eq!(told(&says_at_its_start(&config), "store.created"), [] as [&Value; 0]);
+
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    assert_eq!(told(&says_at_its_start(&config), "store.created").len(), 1);
+}
+
+/// Enough for a table of several pages.
+const CLUSTERS: usize = 60;
+
+/// A state file in which as many clusters at `zeebe` owe a resume; of every second one the addresses are known besides.
+fn owe_many(state: &Path, zeebe: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (store, _lock) = SqliteStore::open(state).unwrap();
+        let addresses = Addresses { zeebe: zeebe.into(), ..Addresses::default() };
+        let mut rows = Vec::new();
+        for n in 0..CLUSTERS {
+            let name = format!("c{n:02}");
+            process::killed_in_its_pause(&store, &name, addresses.clone(), chrono::Utc::now()).await;
+            if n % 2 == 0 {
+                let uuid = uuid::Uuid::now_v7();
+                let addresses = addresses.clone();
+                rows.push(ClusterRow { name, uuid, addresses, configured: true, state_behind: None });
+            }
+        }
+        store.set_clusters(rows).await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+fn sql(state: &Path, text: &str) {
+    rusqlite::Connection::open(state.join("state.db")).unwrap().execute_batch(text).unwrap();
+}
+
+/// Writes nonsense over a page in the middle of a table.
+fn spoil_a_page_of(state: &Path, table: &str) {
+    let file = state.join("state.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let root: u32 = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+        .unwrap();
+    drop(connection);
+    let root = root as usize;
+    let bytes = std::fs::read(&file).unwrap();
+    let page = &bytes[(root - 1) * 4096..root * 4096];
+    // The root of a table of several pages points to them: two bytes for each cell, four for the page it leads to.
+    let leads_to = |cell: usize| {
+        let at = usize::from(u16::from_be_bytes([page[12 + 2 * cell], page[13 + 2 * cell]]));
+        u32::from_be_bytes(page[at..at + 4].try_into().unwrap())
+    };
+    assert_eq!(page[0], 2, "{table} is too small for this");
+    let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let spoilt = u64::from(leads_to(cells / 2));
+    let file = std::fs::File::options().write(true).open(&file).unwrap();
+    file.write_all_at(&[0xA5; 512], (spoilt - 1) * 4096).unwrap();
+}
+
+/// What can be read is paid; that there may be more is told, by the command and by a start.
+fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let (said, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{said}{error}");
+    assert!(paid(), "{said}{error}");
+    assert!(!said.contains("owes nothing"), "{said}");
+    let file = place.path("state").join("state.db").display().to_string();
+    let before = format!("error: the state file {file} cannot be read in full (");
+    let after = "), so that more may be owed than is known: where `check --online` says that exporting is paused, \
+                 `resume-exporting CLUSTER --yes` ends it\n";
+    let sentence = error.lines().last().unwrap();
+    assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
+    let text = process::refused(command(&place.good(), &["serve"]));
+    assert!(text.contains(&before) && text.contains(after), "{text}");
+}
+
+#[rstest]
+#[case::addresses("addresses = 'spoilt'")]
+#[case::no_text("addresses = x'FF'")]
+fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoils: &str) {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    sql(&place.path("state"), &format!("UPDATE debts SET {spoils} WHERE cluster = 'c07'"));
+    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
+}
+
+#[rstest]
+#[case("intended_at = 'spoilt'")]
+#[case("attempts = 'many'")]
+#[case("resume_intended_at = 7")]
+fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    sql(&place.path("state"), &format!("UPDATE debts SET {spoils}"));
+    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == 1);
+}
+
+/// Nobody knows any more whether its run saw the pause, and so it is watched for a while.
+#[test]
+fn a_debt_whose_run_is_spoilt_is_paid() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    sql(&place.path("state"), "PRAGMA foreign_keys = off; UPDATE debts SET run_id = 'spoilt'");
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let (said, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(3), "{said}{error}");
+    assert!(resumes.load(Ordering::SeqCst) > 0, "{said}{error}");
+    assert!(
+        said.contains("not settled yet for orders") && error.contains("cannot be read in full"),
+        "{said}{error}"
+    );
+}
+
+#[test]
+fn a_spoilt_page_of_debts_costs_only_what_is_known_nowhere_else() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    spoil_a_page_of(&place.path("state"), "debts");
+    // Half of those in the page have their addresses elsewhere.
+    is_no_all_clear(&place, || (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst)));
+}
+
+#[test]
+fn a_spoilt_list_of_what_is_open_costs_nothing() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    let state = place.path("state");
+    sql(
+        &state,
+        "PRAGMA writable_schema = on; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE
+         name = 'occurrences_by_run') WHERE name = 'debts_open'",
+    );
+    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == CLUSTERS);
+}
+
+/// What a daemon leaves that was killed in its pause: these files of its state.
+fn killed(place: &Place, zeebe: &str, files: &[&str]) {
+    let (runtime, before) = (tokio::runtime::Runtime::new().unwrap(), place.path("before"));
+    runtime.block_on(async {
+        let (store, _lock) = SqliteStore::open(&before).unwrap();
+        store.probe(chrono::Utc::now()).await.unwrap();
+        let addresses = Addresses { zeebe: zeebe.into(), ..Addresses::default() };
+        process::killed_in_its_pause(&store, "orders", addresses, chrono::Utc::now()).await;
+        std::fs::create_dir(place.path("state")).unwrap();
+        for file in files {
+            std::fs::copy(before.join(file), place.path("state").join(file)).unwrap();
+        }
+        store.close().await.unwrap();
+    });
+}
+
+const ALL: [&str; 3] = ["state.db", "state.db-wal", "state.lock"];
+
+/// Exit code, standard output, standard error.
+fn if_ours(place: &Place) -> (Option<i32>, String, String) {
+    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn is_all_clear(place: &Place) {
+    let (code, said, error) = if_ours(place);
+    let file = place.path("state").join("state.db").display().to_string();
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{said}");
+    assert!(said.starts_with(&format!("the state file {file}, last written at 20")), "{said}");
+    assert!(said.ends_with("Z, owes nothing\n"), "{said}");
+}
+
+#[test]
+fn a_lost_log_is_no_all_clear() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    killed(&place, &zeebe, &["state.db", "state.lock"]);
+    let file = place.path("state").join("state.db").display().to_string();
+    let lost = |reason: &str| {
+        assert!(reason.contains(&format!("the state file {file} ")), "{reason}");
+        assert!(reason.contains(", but a daemon wrote to it until 20"), "{reason}");
+        assert!(
+            reason.trim_end().ends_with(
+                "Z: its write-ahead log is gone or an older copy was put back, and what was owed since is not known; put \
+                 both files back together, or, where `check --online` says that exporting is paused, end that with \
+                 `resume-exporting CLUSTER --yes`, and run `adopt` for each cluster"
+            ),
+            "{reason}"
+        );
+    };
+    // Looking changes nothing about it.
+    for _ in 0..2 {
+        let (code, said, error) = if_ours(&place);
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{error}");
+        lost(&error);
+    }
+    let said = says_at_its_start(&place.good());
+    let behind = told(&said, "store.behind");
+    assert_eq!((behind.len(), behind[0]["level"].as_str()), (1, Some("error")), "{said:?}");
+    lost(behind[0]["reason"].as_str().unwrap());
+    assert_eq!(resumes.load(Ordering::SeqCst), 0);
+}
+
+/// Whoever opens a state with its log folds it into the file, and then the log goes: that is no loss.
+#[test]
+fn a_log_that_somebody_has_folded_into_the_file_is_not_missed() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    killed(&place, &zeebe, &ALL);
+    sql(&place.path("state"), "SELECT * FROM v_debts");
+    assert!(!place.path("state").join("state.db-wal").exists());
+    let (code, said, error) = if_ours(&place);
+    assert_eq!((code, said.as_str(), error.as_str()), (Some(0), "exporting of orders is resumed\n", ""));
+    assert_eq!(resumes.load(Ordering::SeqCst), 1);
+    is_all_clear(&place);
+    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind"), [] as [&Value; 0]);
+    is_all_clear(&place);
+}
+
+/// As systemd does it: killed, `ExecStopPost`, the next start.
+#[test]
+fn a_log_that_is_there_is_not_missed() {
+    let place = Place::new();
+    let (zeebe, _) = broker();
+    killed(&place, &zeebe, &ALL);
+    assert_eq!(if_ours(&place).0, Some(0));
+    is_all_clear(&place);
+    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind"), [] as [&Value; 0]);
+    is_all_clear(&place);
+}
+
+#[test]
+fn a_file_that_is_gone_from_beside_its_lock_is_no_all_clear() {
+    let place = Place::new();
+    killed(&place, "http://127.0.0.1:1", &["state.lock"]);
+    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+    // There the first start has no state yet, which is no failure.
+    pay.env("STATE_DIRECTORY", place.path("state"));
+    let output = ends(pay);
+    let (said, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), said.as_str()), (Some(1), ""), "{error}");
+    assert!(error.contains("/state.db is gone, but a daemon wrote to it until 20"), "{error}");
+    let said = says_at_its_start(&place.good());
+    assert_eq!(told(&said, "store.created").len(), 1, "{said:?}");
+    assert_eq!(told(&said, "store.behind").len(), 1, "{said:?}");
+}
+
+#[test]
+fn without_a_state_nothing_is_said_to_be_paid() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("state")).unwrap();
+    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+    pay.env("STATE_DIRECTORY", place.path("state"));
+    let output = ends(pay);
+    let directory = place.path("state").display().to_string();
+    let expected = format!("there is no state file in {directory}, so that nothing is known of debts\n");
+    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
+}
+
+#[test]
+fn an_older_copy_is_told_of() {
+    let place = Place::new();
+    let (zeebe, _) = broker();
+    killed(&place, &zeebe, &ALL);
+    says_at_its_start(&place.good());
+    let old = std::fs::read(place.path("state").join("state.db")).unwrap();
+    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind"), [] as [&Value; 0]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (store, _lock) = SqliteStore::open(&place.path("state")).unwrap();
+        store.probe(chrono::Utc::now()).await.unwrap();
+        store.close().await.unwrap();
+    });
+    is_all_clear(&place);
+    for side_file in ["state.db-wal", "state.db-shm"] {
+        let _ = std::fs::remove_file(place.path("state").join(side_file));
+    }
+    std::fs::write(place.path("state").join("state.db"), old).unwrap();
+    assert_eq!(if_ours(&place).0, Some(1));
+    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind").len(), 1);
+}
