@@ -16,7 +16,7 @@ use crate::clients::Denial;
 pub use crate::clients::saas::Restoring;
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
-use crate::store::{Debt, Tried, Unsettled};
+use crate::store::{Debt, Tried, Unsettled, told_over};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -130,13 +130,8 @@ pub struct Live {
 
 impl Live {
     /// Open debts with what is known beyond their rows.
-    pub fn debts(&self, mut rows: Vec<Debt>) -> Vec<Debt> {
-        for debt in &mut rows {
-            if let Some(tried) = self.tried.get(&debt.run_id) {
-                tried.over(debt);
-            }
-        }
-        rows
+    pub fn debts(&self, rows: Vec<Debt>) -> Vec<Debt> {
+        told_over(&self.tried, rows)
     }
 }
 

@@ -12,7 +12,7 @@ pub mod sqlite;
 mod tried;
 
 pub use owed::{Owed, Unsettled, tried_on, unsettled};
-pub use tried::Tried;
+pub use tried::{Tried, told_over};
 
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};

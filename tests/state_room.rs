@@ -12,6 +12,7 @@ mod served;
 #[path = "harness/small_disk.rs"]
 mod small_disk;
 
+use camunda_backupd::sim::locked;
 use on_disk::Rig;
 use rstest::rstest;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -101,9 +102,10 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
 #[test]
 fn a_resume_that_cannot_be_written_down_is_told_of() {
     let rig = Rig::up(EVERY_3_S);
+    // Nobody resumes before the disk is full.
+    locked(&rig.cluster).arm("resume.refuse@*").unwrap();
     rig.until("a pause that the run has seen", || rig.has_seen_its_pause());
     rig.disk.fill(rig.pid());
-    rig.until("exporting runs again", || !rig.paused());
     let debts = || -> serde_json::Value {
         serde_json::from_slice(&rig.cli(&["debts", "--json"]).stdout).unwrap_or_default()
     };
@@ -111,6 +113,12 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
         let why = debt["last_error"].as_str().unwrap_or_default();
         why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
     };
+    let met = |debt: &serde_json::Value| {
+        debt["last_error"].as_str().is_some_and(|why| why.starts_with("zeebe gave no whole answer"))
+    };
+    rig.until("the debt tells what the resume met", || met(&debts()[0]));
+    locked(&rig.cluster).arm("now.heal").unwrap();
+    rig.until("exporting runs again", || !rig.paused());
     rig.until("the debt tells of it", || told(&debts()[0]));
     let debt = &debts()[0];
     assert!(debt["attempts"].as_u64() >= Some(1) && debt["resume_intended_at"].is_string(), "{debt}");

@@ -71,7 +71,7 @@ impl Daemon {
 
     /// Open debts, with what is known beyond their rows.
     pub(super) async fn debts(&self) -> Result<Vec<Debt>, StoreError> {
-        Ok(self.live().debts(self.ground.store.debts().await?))
+        Ok(self.ground.tries.over(self.ground.store.debts().await?))
     }
 
     async fn wait_until_paid(

@@ -190,12 +190,10 @@ async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration)
 }
 
 /// The cluster of a debt that is still open, and why it is.
-fn why(ground: &Ground, mut debt: Debt) -> (String, String) {
-    if let Some(tried) = ground.tries.known().get(&debt.run_id) {
-        tried.over(&mut debt);
-    }
-    let why = debt.why();
-    (debt.cluster, why)
+fn why(ground: &Ground, debt: Debt) -> (String, String) {
+    let cluster = debt.cluster.clone();
+    let debt = ground.tries.over(vec![debt]).pop();
+    (cluster, debt.map(|debt| debt.why()).unwrap_or_default())
 }
 
 /// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters resumed, and those

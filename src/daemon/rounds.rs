@@ -117,7 +117,7 @@ impl Daemon {
     /// Looks at what exporting does on every cluster; health reports it, and a pause that is not ours is never touched.
     async fn looks_round(&self) {
         let config = self.config.load_full();
-        let debts = self.live().debts(self.ground.store.debts().await.unwrap_or_default());
+        let debts = self.ground.tries.over(self.ground.store.debts().await.unwrap_or_default());
         // A pause that is seen after our resume was confirmed is none of ours.
         let owed = Owed::by(debts.iter().filter(|debt| debt.paid_at.is_none()));
         let mut looks = FuturesUnordered::new();
@@ -216,7 +216,7 @@ impl Daemon {
         // A disk that hangs must not silence what the last looks say.
         let debts = within(&*self.ground.clock, STORE, self.ground.store.debts()).await.and_then(Result::ok);
         let (config, looks) = (self.config.load_full(), lock(&self.looks).clone());
-        let debts = debts.map(|debts| self.live().debts(debts));
+        let debts = debts.map(|debts| self.ground.tries.over(debts));
         let now = self.ground.clock.now();
         reminders(debts.as_deref(), &looks, |name| Some(&config.clusters.get(name)?.addresses), now)
             .iter()

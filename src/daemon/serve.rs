@@ -180,8 +180,7 @@ fn left_owing(owing: Result<Unsettled, String>) -> Result<(), Refused> {
     for reason in &left {
         tracing::error!(event = "exporting.still_paused", owner = "us", reason);
     }
-    let text = left.iter().map(|reason| format!("error: {reason}\n")).collect();
-    Err(Refused { text, passing: true })
+    Err(Refused { text: format!("error: {}\n", left.join("\nerror: ")), passing: true })
 }
 
 /// The watchdog is fed by the dispatch loop, not by the store: a full disk must not become a restart loop.

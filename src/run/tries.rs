@@ -4,7 +4,7 @@
 
 use crate::domain::{Instant, RunId};
 use crate::lock::lock;
-use crate::store::{StoreError, Tried};
+use crate::store::{Debt, StoreError, Tried, told_over};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,11 @@ impl Tries {
     /// All of them, as of now.
     pub fn known(&self) -> BTreeMap<RunId, Tried> {
         lock(&self.0).clone()
+    }
+
+    /// Open debts with what is known beyond their rows.
+    pub fn over(&self, debts: Vec<Debt>) -> Vec<Debt> {
+        told_over(&lock(&self.0), debts)
     }
 
     /// A payment begins; so many resumes were sent by earlier processes.

@@ -3,7 +3,8 @@
 //! Pure; who pays keeps it (`run::tries`), and every surface tells it over the row.
 
 use super::{Debt, StoreError};
-use crate::domain::{Instant, instant_text};
+use crate::domain::{Instant, RunId, instant_text};
+use std::collections::BTreeMap;
 
 /// The resumes that were sent for one debt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,9 +21,19 @@ pub struct Tried {
     pub unwritten: Option<StoreError>,
 }
 
+/// Open debts with what is known beyond their rows.
+pub fn told_over(tried: &BTreeMap<RunId, Tried>, mut debts: Vec<Debt>) -> Vec<Debt> {
+    for debt in &mut debts {
+        if let Some(tried) = tried.get(&debt.run_id) {
+            tried.over(debt);
+        }
+    }
+    debts
+}
+
 impl Tried {
     /// Tells it over a row. An open debt that has `paid_at` is one whose payment is not written down.
-    pub fn over(&self, debt: &mut Debt) {
+    fn over(&self, debt: &mut Debt) {
         debt.attempts = debt.attempts.max(self.attempts);
         debt.resume_intended_at = debt.resume_intended_at.or(self.intended_at);
         debt.paid_at = self.confirmed_at;
@@ -40,7 +51,7 @@ impl Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Addresses, RunId};
+    use crate::domain::Addresses;
     use chrono::TimeDelta;
 
     fn at(seconds: i64) -> Instant {
@@ -62,8 +73,8 @@ mod tests {
         }
     }
 
-    fn told(tried: &Tried, mut debt: Debt) -> (u32, Option<String>, Option<Instant>, Option<Instant>) {
-        tried.over(&mut debt);
+    fn told(tried: &Tried, debt: Debt) -> (u32, Option<String>, Option<Instant>, Option<Instant>) {
+        let debt = told_over(&[(debt.run_id, tried.clone())].into(), vec![debt]).remove(0);
         (debt.attempts, debt.last_error, debt.resume_intended_at, debt.paid_at)
     }
 

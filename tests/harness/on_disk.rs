@@ -172,7 +172,10 @@ impl Rig {
 
     /// Nobody has to wait for a pause that may be carried out late.
     pub fn has_seen_its_pause(&self) -> bool {
-        let unfinished = self.runtime.block_on(self.store().unfinished()).unwrap();
+        let store = self.store();
+        let unfinished = self.runtime.block_on(store.unfinished()).unwrap();
+        // The last one to close the file takes its log away: that must not come after the daemon was killed.
+        self.runtime.block_on(store.close()).unwrap();
         self.paused() && unfinished.iter().any(|run| run.view.pause.confirmed_at.is_some())
     }
 
