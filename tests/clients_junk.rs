@@ -1,7 +1,13 @@
 //! Whatever a component answers, the clients return: no panic, no wait, one bounded line of error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[path = "harness/corpus.rs"]
+mod corpus;
+#[path = "harness/keys.rs"]
+mod keys;
+
 use camunda_backupd::clients::saas::{Hosting, too_old};
+use camunda_backupd::clients::search::Disk;
 use camunda_backupd::clients::{
     ClientError, Request, Response, Saas, Search, Seen, SharedTransport, Transport, TransportError, WebApp,
     Zeebe, probe,
@@ -10,9 +16,15 @@ use camunda_backupd::domain::{
     Addresses, BackupId, Component, HistoryRoute, PauseMode, Routes, RuntimeRoute, SaasAddress, SearchAddress,
 };
 use futures::future::BoxFuture;
+use keys::{Keys, SECRET, oauth};
 use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Gives the same answer to everything.
 struct Always(Response);
@@ -160,6 +172,62 @@ fn any_answer() -> impl Strategy<Value = Response> {
     })
 }
 
+/// Answers that are kept, each with who gave it: those of the corpus, and those recorded from real clusters.
+fn kept() -> Vec<(String, Response)> {
+    let mut kept = corpus::json_lines("answers.jsonl");
+    for transcript in ["8.5.8-elasticsearch", "8.6.0-opensearch"] {
+        let recorded = corpus::json_lines(&format!("../transcripts/{transcript}.jsonl"));
+        kept.extend(recorded.into_iter().filter(|line| line["status"].is_u64()));
+    }
+    kept.iter().map(|line| (of(line), response(line))).collect()
+}
+
+fn of(line: &Value) -> String {
+    let of = line["of"].as_str().or(line["component"].as_str()).expect("whose answer is it");
+    if of == "broker" { "zeebe".into() } else { of.into() }
+}
+
+fn response(line: &Value) -> Response {
+    let content_type = match line["content_type"].as_str().unwrap_or_default() {
+        "actuator" => "application/vnd.spring-boot.actuator.v3+json",
+        "json" => "application/json",
+        other => other,
+    };
+    let body = match (&line["text"], &line["body"]) {
+        (Value::String(text), _) => text.clone().into_bytes(),
+        (_, Value::Null) if line.get("body").is_none() => vec![],
+        (_, body) => body.to_string().into_bytes(),
+    };
+    let status = line["status"].as_u64().unwrap() as u16;
+    Response { status, content_type: content_type.to_owned(), body, retry_after: None }
+}
+
+/// An answer that is kept, with something else in one place of its JSON, or changed anywhere.
+fn nearly_kept() -> impl Strategy<Value = Response> {
+    let one = proptest::sample::select(kept()).prop_map(|(_, response)| response);
+    let change = prop_oneof![
+        3 => (any::<Index>(), any_json()).prop_map(|(place, by)| Change::Replace(place, by)),
+        1 => corpus::edits().prop_map(Change::Edit),
+    ];
+    (one, change).prop_map(|(mut response, change)| {
+        let json = serde_json::from_slice::<Value>(&response.body);
+        match (change, json) {
+            (Change::Replace(place, by), Ok(json)) => {
+                response.body = corpus::replaced(json, place, by).to_string().into_bytes();
+            }
+            (Change::Replace(..), Err(_)) => {}
+            (Change::Edit(edits), _) => response.body = corpus::edited(response.body, &edits),
+        }
+        response
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Replace(Index, Value),
+    Edit(Vec<(Index, usize, corpus::Edit)>),
+}
+
 fn addresses() -> Addresses {
     Addresses {
         zeebe: "http://zeebe:9600".into(),
@@ -223,6 +291,12 @@ async fn ask_everything(transport: SharedTransport) {
     fit_for_a_log_line(search.delete_snapshot("camunda", "n").await.err());
     fit_for_a_log_line(search.red().await.err());
     fit_for_a_log_line(search.repository_exists("camunda").await.err());
+    fit_for_a_log_line(search.verify_repository("camunda").await.err());
+    fit_for_a_log_line(search.running_snapshots().await.err());
+    fit_for_a_log_line(search.disk().await.map(|disk| disk.map(Disk::percent)).err());
+    for error in zeebe.rooms().await.errors {
+        fit_for_a_log_line(Some(error));
+    }
     fit_for_a_log_line(probe(&addresses, None, &transport).await.err());
     ask_the_later_apis(&transport).await;
 }
@@ -244,6 +318,9 @@ async fn ask_the_later_apis(transport: &SharedTransport) {
         fit_for_a_log_line(history.start(id).await.err());
         fit_for_a_log_line(history.see(id).await.err());
         fit_for_a_log_line(history.list().await.err());
+        fit_for_a_log_line(history.delete(id).await.err());
+        fit_for_a_log_line(zeebe.list().await.err());
+        fit_for_a_log_line(zeebe.delete(id).await.err());
     }
     let address = SaasAddress {
         api: "https://api.example".into(),
@@ -264,11 +341,119 @@ async fn ask_the_later_apis(transport: &SharedTransport) {
     fit_for_a_log_line(saas.restore_state("u-1").await.err());
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Of every API that is asked there are answers in the corpus, and none makes any client stumble.
+#[test]
+fn every_answer_that_is_kept_is_read() {
+    let runtime = runtime();
+    let of: BTreeSet<String> = kept().into_iter().map(|(of, _)| of).collect();
+    for api in ["zeebe", "prometheus", "backupRuntime", "rest", "history", "operate", "tasklist", "optimize"]
+    {
+        assert!(of.contains(api), "no answer of {api} is kept");
+    }
+    assert!(["search", "saas", "token"].iter().all(|api| of.contains(*api)), "{of:?}");
+    for (_, answer) in kept() {
+        runtime.block_on(ask_everything(Arc::new(Always(answer))));
+    }
+}
+
 #[test]
 fn no_answer_is_too_strange() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(answer in any_answer())| {
+    let runtime = runtime();
+    let config = corpus::cases(256, "tests/corpus/regressions/answers.txt");
+    let strategy = prop_oneof![1 => any_answer(), 1 => nearly_kept()];
+    proptest!(config, |(answer in strategy)| {
         runtime.block_on(ask_everything(Arc::new(Always(answer))));
+    });
+}
+
+/// A server whose answer to everything at `/token` can be set, as it goes over the wire; elsewhere it is content.
+struct Endpoint {
+    url: String,
+    answer: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Endpoint {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let said = answer.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                // The form of a token request is short, and comes with its head or right after it.
+                while !(request.ends_with(b"\r\n\r\n") || request.ends_with(b"zeebe+api")) {
+                    match stream.read(&mut piece) {
+                        Ok(read @ 1..) => request.extend_from_slice(&piece[..read]),
+                        _ => break,
+                    }
+                    if request.starts_with(b"POST /token") && request.ends_with(b"\r\n\r\n") {
+                        let read = stream.read(&mut piece).unwrap_or_default();
+                        request.extend_from_slice(&piece[..read]);
+                    }
+                }
+                let answer = if request.starts_with(b"POST /token") {
+                    said.lock().unwrap().clone()
+                } else {
+                    b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_vec()
+                };
+                let _ = stream.write_all(&answer);
+            }
+        });
+        Self { url, answer }
+    }
+
+    /// Asks for a resume that needs a token, which is answered so.
+    fn ask(&self, runtime: &tokio::runtime::Runtime, answer: Vec<u8>) {
+        *self.answer.lock().unwrap() = answer;
+        let keys = Keys::new();
+        let zeebe = keys.zeebe(&self.url, &oauth(&format!("{}/token", self.url)));
+        let error = runtime.block_on(zeebe.resume()).err();
+        let told = error.as_ref().map(|error| format!("{error} {error:?}")).unwrap_or_default();
+        assert!(!told.contains(SECRET), "{told}");
+        fit_for_a_log_line(error);
+    }
+}
+
+/// As it goes over the wire.
+fn on_the_wire(answer: &Response) -> Vec<u8> {
+    let content_type: String = answer.content_type.chars().filter(|c| !c.is_control()).collect();
+    let head = format!(
+        "HTTP/1.1 {} Answer\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        answer.status,
+        answer.body.len()
+    );
+    [head.into_bytes(), answer.body.clone()].concat()
+}
+
+#[test]
+fn no_answer_of_a_token_endpoint_is_too_strange() {
+    let (runtime, endpoint) = (runtime(), Endpoint::new());
+    for (_, answer) in kept().into_iter().filter(|(of, _)| matches!(of.as_str(), "token" | "anybody")) {
+        endpoint.ask(&runtime, on_the_wire(&answer));
+    }
+    let config = corpus::cases(64, "tests/corpus/regressions/tokens.txt");
+    let tokens: Vec<Response> = kept().into_iter().filter(|(of, _)| of == "token").map(|(_, a)| a).collect();
+    let token =
+        (proptest::sample::select(tokens), any::<Index>(), any_json()).prop_map(|(mut answer, place, by)| {
+            if let Ok(json) = serde_json::from_slice(&answer.body) {
+                answer.body = corpus::replaced(json, place, by).to_string().into_bytes();
+            }
+            answer
+        });
+    let whole = prop_oneof![3 => token, 1 => any_answer()]
+        // Below 200 nothing has been answered yet, and who asks for quiet is waited for.
+        .prop_filter("an answer", |answer| answer.status >= 200 && answer.status != 429)
+        .prop_map(|answer| on_the_wire(&answer));
+    let torn = (whole, proptest::option::weighted(0.3, corpus::edits()))
+        .prop_map(|(bytes, edits)| edits.map_or(bytes.clone(), |edits| corpus::edited(bytes, &edits)));
+    proptest!(config, |(answer in torn)| {
+        endpoint.ask(&runtime, answer);
     });
 }

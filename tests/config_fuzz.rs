@@ -1,21 +1,55 @@
 //! Config files that nobody would write: each loads, or is refused with its places, and the check never stumbles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[path = "harness/corpus.rs"]
+mod corpus;
 #[path = "harness/refusals.rs"]
 mod refusals;
 
+use camunda_backupd::config;
 use proptest::prelude::*;
-use refusals::{said, written};
+use refusals::{env, said, written};
+use std::path::Path;
+
+/// Files that load, by name.
+fn good() -> Vec<(String, String)> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.toml");
+    let files = corpus::files("config/good").into_iter().chain([example]);
+    files.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Each is what it is kept as.
+#[test]
+fn files_that_are_kept_load_or_are_refused_with_their_places() {
+    for (name, text) in good() {
+        let (dir, _) = written(&text);
+        if let Err(found) = config::load(&dir.path().join("config.toml"), &env()) {
+            panic!("{name}: {found:?}");
+        }
+    }
+    for path in corpus::files("config/bad") {
+        let (dir, _) = written(&std::fs::read_to_string(&path).unwrap());
+        let refused = config::load(&dir.path().join("config.toml"), &env());
+        let Err(found) = refused else { panic!("{} loads", path.display()) };
+        assert!(!found.is_empty(), "{}", path.display());
+        for one in found {
+            assert!(!one.message.is_empty() && (!one.labels.is_empty() || one.file.is_some()), "{one:?}");
+            let shown = one.render(false);
+            assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+        }
+    }
+}
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(corpus::cases(300, "tests/corpus/regressions/config.txt"))]
 
     /// Whatever is typed into a good file, the answer is a config or places that can be shown.
     #[test]
     fn no_file_makes_the_check_stumble(
+        (_, text) in prop::sample::select(good()),
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12_usize, "[a-zß=\\[\\]{}.,'\"#\n 0-9:@/*-]{0,6}"), 1..6)
     ) {
-        let mut text = include_str!("../config/config.toml").to_owned();
+        let mut text = text;
         for (place, removed, typed) in edits {
             let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
             let first = place.index(boundaries.len());

@@ -1,10 +1,12 @@
 //! What people and strangers send in: times of schedules, and requests. Nothing of it makes the program stumble.
 //!
 //! Config files are in `tests/config_fuzz.rs`, answers of components in `tests/clients_junk.rs`, the order of events
-//! in `tests/journal.rs`.
+//! in `tests/journal.rs`; `tests/corpus` has what is kept of all of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
+#[path = "harness/corpus.rs"]
+mod corpus;
 #[path = "harness/process.rs"]
 mod process;
 
@@ -39,26 +41,55 @@ fn any_times() -> impl Strategy<Value = String> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn times_are_understood_or_refused_in_one_sentence(text in any_times()) {
-        for read in [Timing::cron(&text, now()), Timing::daily(&text), Timing::weekly(&text)] {
-            match read {
-                Ok(timing) => {
-                    let first = next_after(&timing, chrono_tz::Europe::Berlin, now());
-                    prop_assert!(first.is_some(), "`{text}` is taken and never due");
-                    let second = next_after(&timing, chrono_tz::Europe::Berlin, first.unwrap());
-                    prop_assert!(second.is_none_or(|second| second > first.unwrap()));
-                }
-                Err(refusal) => {
-                    let said = format!("{refusal:?}");
-                    prop_assert!(said.len() < 2000, "{said}");
-                }
+/// What is written as times is understood, and then comes due again and again, or is refused in one sentence.
+fn understood_or_refused(text: &str) {
+    for read in [Timing::cron(text, now()), Timing::daily(text), Timing::weekly(text)] {
+        match read {
+            Ok(timing) => {
+                let first = next_after(&timing, chrono_tz::Europe::Berlin, now());
+                assert!(first.is_some(), "`{text}` is taken and never due");
+                let second = next_after(&timing, chrono_tz::Europe::Berlin, first.unwrap());
+                assert!(second.is_none_or(|second| second > first.unwrap()));
+            }
+            Err(refusal) => {
+                let said = format!("{refusal:?}");
+                assert!(said.len() < 2000, "{said}");
             }
         }
     }
+}
+
+#[test]
+fn times_that_are_kept_are_understood_or_refused() {
+    let kept = corpus::lines("times.txt");
+    for text in &kept {
+        understood_or_refused(text);
+    }
+    let taken = kept.iter().filter(|text| Timing::cron(text, now()).is_ok()).count();
+    assert!(taken > 5 && taken < kept.len() / 2, "{taken} of {} are cron", kept.len());
+}
+
+proptest! {
+    #![proptest_config(corpus::cases(2000, "tests/corpus/regressions/times.txt"))]
+
+    #[test]
+    fn times_are_understood_or_refused_in_one_sentence(text in any_times()) {
+        understood_or_refused(&text);
+    }
+
+    #[test]
+    fn times_that_are_kept_may_be_mistyped(
+        text in proptest::sample::select(corpus::lines("times.txt")),
+        edits in corpus::edits(),
+    ) {
+        understood_or_refused(&String::from_utf8_lossy(&corpus::edited(text.into_bytes(), &edits)));
+    }
+}
+
+/// Requests that are kept; each character is a byte.
+fn kept_requests() -> Vec<Vec<u8>> {
+    let bytes = |text: &str| text.chars().map(|c| u8::try_from(c).expect("a byte")).collect();
+    corpus::json_lines("requests.jsonl").iter().map(|line| bytes(line["bytes"].as_str().unwrap())).collect()
 }
 
 /// Requests that are nearly right, and bytes that are none.
@@ -106,7 +137,9 @@ fn any_request() -> impl Strategy<Value = Vec<u8>> {
             bytes
         },
     );
-    prop_oneof![6 => request, 1 => proptest::collection::vec(any::<u8>(), 0..600)]
+    let kept = (proptest::sample::select(kept_requests()), corpus::edits())
+        .prop_map(|(bytes, edits)| corpus::edited(bytes, &edits));
+    prop_oneof![6 => request, 6 => kept, 1 => proptest::collection::vec(any::<u8>(), 0..600)]
 }
 
 /// Sends, says that nothing more comes, and reads what comes back until the end.
@@ -128,20 +161,27 @@ fn no_request_makes_the_daemon_stumble() {
     let up = Up::new(&config);
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
     let socket = place.path("run").join("control.sock");
-    let cases = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(cases, |(bytes in any_request())| {
+    let ask = |bytes: &[u8]| {
         let tcp = TcpStream::connect(address).unwrap();
         tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let end = tcp.try_clone().unwrap();
-        let answer = answered(tcp, || drop(end.shutdown(Shutdown::Write)), &bytes);
+        let answer = answered(tcp, || drop(end.shutdown(Shutdown::Write)), bytes);
         let head = String::from_utf8_lossy(&answer[..answer.len().min(12)]).into_owned();
-        prop_assert!(answer.is_empty() || head.starts_with("HTTP/1."), "{head}");
-        prop_assert!(!head.starts_with("HTTP/1.1 500"), "a stranger's request fails the daemon: {:?}", String::from_utf8_lossy(&answer));
+        assert!(answer.is_empty() || head.starts_with("HTTP/1."), "{head}");
+        let asked = String::from_utf8_lossy(bytes);
+        assert!(!head.starts_with("HTTP/1.1 500"), "a stranger's request fails the daemon: {asked:?}");
         let unix = UnixStream::connect(&socket).unwrap();
         unix.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let end = unix.try_clone().unwrap();
-        let answer = answered(unix, || drop(end.shutdown(Shutdown::Write)), &bytes);
-        prop_assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."));
+        let answer = answered(unix, || drop(end.shutdown(Shutdown::Write)), bytes);
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."));
+    };
+    for bytes in kept_requests() {
+        ask(&bytes);
+    }
+    let cases = corpus::cases(300, "tests/corpus/regressions/requests.txt");
+    proptest!(cases, |(bytes in any_request())| {
+        ask(&bytes);
     });
     let health = ends(command(&config, &["status", "--json"]));
     let health: serde_json::Value = serde_json::from_slice(&health.stdout).unwrap();
