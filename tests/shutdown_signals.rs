@@ -89,7 +89,7 @@ fn within(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Its exit code, and what it printed after its log.
-fn end_of(mut up: Up) -> (Option<i32>, String) {
+fn end_of(mut up: Up) -> (Option<i32>, Vec<String>) {
     within("it ends", || up.log_ended());
     let code = up.child.wait().unwrap().code();
     (code, up.printed())
@@ -102,7 +102,7 @@ fn an_idle_daemon_stops_at_once() {
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
     assert_eq!((&stopping["under_way"], &stopping["debts"]), (&0.into(), &0.into()));
-    assert_eq!(end_of(up), (Some(0), String::new()));
+    assert_eq!(end_of(up), (Some(0), vec![]));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daem
     let stopping = up.event("daemon.stopping");
     let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start";
     assert_eq!((&stopping["debts"], &stopping["reason"]), (&1.into(), &reason.into()));
-    assert_eq!(end_of(up), (Some(0), String::new()));
+    assert_eq!(end_of(up), (Some(0), vec![]));
     assert!(!scene.paused(), "it stopped and left exporting paused");
     assert_eq!(scene.next_daemon_makes_it("completed"), "");
 }
@@ -141,7 +141,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
         rest.strip_suffix("; mend that, then run `resume-exporting --if-ours`, or start the daemon again")
     });
     assert!(met.is_some_and(|met| met.contains("/exporting/resume")), "{reason}");
-    assert_eq!(end_of(up), (Some(1), format!("error: {reason}\n")));
+    assert_eq!(end_of(up), (Some(1), vec![format!("error: {reason}")]));
     assert!(scene.paused());
 
     locked(scene.cluster()).arm("now.heal").unwrap();

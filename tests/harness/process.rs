@@ -127,9 +127,8 @@ impl Up {
     }
 
     /// Lines that are no events, of those that `log_ended` has seen.
-    pub fn printed(&self) -> String {
-        let lines = self.left.iter().filter(|line| !line.starts_with('{'));
-        lines.map(|line| format!("{line}\n")).collect()
+    pub fn printed(&self) -> Vec<String> {
+        self.left.iter().filter(|line| !line.starts_with('{')).cloned().collect()
     }
 
     pub fn signal(&self, name: &str) {
