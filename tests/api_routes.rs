@@ -297,7 +297,7 @@ fn a_failing_health_has_an_id_that_is_in_the_log() {
     let failed = up.event("request.failed");
     assert_eq!(failed["request_id"], answer.header("x-request-id").unwrap().as_str());
     assert_eq!((&failed["path"], &failed["status"]), (&json!("/health"), &json!(503)));
-    up.stop();
+    up.stop_owing();
 }
 
 /// Whoever holds all connections keeps nobody from asking for health, and the log says so once.

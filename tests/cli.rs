@@ -372,7 +372,7 @@ fn status_of_a_failing_daemon_ends_with_1() {
     assert!(said.out.contains("failing debts: exporting of orders was paused by us"), "{}", said.out);
     let debts = say(&place.path("config.toml"), &["debts", "--json"]).json();
     assert_eq!((&debts[0]["cluster"], &debts[0]["zeebe"]), (&json!("orders"), &json!("http://127.0.0.1:1")));
-    up.stop();
+    up.stop_owing();
 }
 
 #[rstest]

@@ -162,7 +162,7 @@ fn a_debt_whose_run_is_spoilt_is_paid() {
     assert_eq!(output.status.code(), Some(3), "{said}{error}");
     assert!(resumes.load(Ordering::SeqCst) > 0, "{said}{error}");
     assert!(
-        said.contains("not settled yet for orders") && error.contains("cannot be read in full"),
+        said.contains("the resume of orders is not settled yet") && error.contains("cannot be read in full"),
         "{said}{error}"
     );
 }

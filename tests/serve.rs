@@ -103,7 +103,7 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
     let output = ends(command(&config, &["resume-exporting", "orders", "--yes", "--for", "1s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), text), (Some(3), format!("error: {sentence}")));
-    up.stop();
+    up.stop_owing();
 }
 
 #[test]

@@ -135,7 +135,16 @@ impl Up {
         signal(self.child.id(), name);
     }
 
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.stop_with(0);
+    }
+
+    /// One that owes a resume and cannot pay it ends with 1.
+    pub fn stop_owing(self) {
+        self.stop_with(1);
+    }
+
+    fn stop_with(mut self, code: i32) {
         self.signal("TERM");
         self.event("daemon.stopping");
         let began = Instant::now();
@@ -143,7 +152,7 @@ impl Up {
             assert!(began.elapsed() < Duration::from_secs(10), "it does not stop");
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        assert_eq!(self.child.wait().unwrap().code(), Some(code));
     }
 }
 
