@@ -93,6 +93,18 @@ async fn a_claim_whose_answer_was_lost_is_handed_over_once() {
     assert_eq!(bed.tick_for(20).await, 1);
 }
 
+/// Nobody ticked for a while, as on a disk that is slow: whoever dies before the next tick has said what became of all.
+#[tokio::test(start_paused = true)]
+async fn one_tick_claims_everything_that_is_due() {
+    let bed = Bed::new();
+    let often = CONFIG.replace("daily = \"02:00\"", "cron = \"*/20 * * * * *\"");
+    bed.shared.take_over(bed.shared.planned(&config(&often), &[]));
+    tokio::time::advance(Duration::from_secs(45)).await;
+    bed.shared.tick().await;
+    assert_eq!(bed.waiting().await, 3, "02:00:00, 02:00:20 and 02:00:40");
+    assert_eq!(bed.tick_for(6).await, 3);
+}
+
 /// Claimed ahead, the answer lost, and then the schedule is switched off: nobody but the tick would give it a fate (I13).
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_answer_was_lost_is_handed_over_though_its_schedule_is_gone() {

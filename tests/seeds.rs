@@ -139,6 +139,10 @@ fn every_seed_keeps_every_rule() {
     );
     if let Some(seed) = *broken.lock().unwrap() {
         let (scenario, told) = smallest(Scenario::of(seed));
+        if std::env::var_os("JOURNALS").is_some() {
+            println!("the smallest story once more:");
+            tell(scenario.clone(), None);
+        }
         print(&scenario, &told);
         panic!("seed {seed}: {}", told.wrong.join("; "));
     }

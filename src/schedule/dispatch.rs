@@ -36,6 +36,8 @@ const PER_TICK: usize = 5000;
 const MAX_ASKED: usize = 4 * PER_TICK;
 /// A claimed occurrence that the scheduler has not delivered within this time is handed over directly.
 const FETCH: Duration = Duration::from_secs(5);
+/// A tick whose claims take longer is over.
+const CLAIM: Duration = Duration::from_secs(10);
 /// A wall clock that departs this much from the monotonic one has jumped.
 const JUMP: TimeDelta = TimeDelta::seconds(5);
 /// tokio-cron-scheduler wants an expression; it never decides anything.
@@ -83,18 +85,35 @@ impl Shared {
     pub async fn tick(&self) -> BTreeSet<String> {
         let now = self.clock.now();
         self.watch_clock(now);
-        let mut schedules = BTreeSet::new();
-        match within(&*self.clock, Duration::from_secs(10), self.claim_due(now, AHEAD)).await {
-            Some(Ok(None)) => {}
-            Some(Ok(Some(claimed))) => {
-                *lock(&self.store_error) = None;
-                schedules = claimed;
-            }
-            Some(Err(error)) => self.store_failed(&error.to_string()),
-            None => self.store_failed("a write took longer than 10 s"),
-        }
+        let schedules = self.claim_all(now).await;
         self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
         self.hand_over_forgotten();
+        schedules
+    }
+
+    /// One claim takes one occurrence of each pair; after a while without ticks more are due, and whoever dies before the
+    /// next tick must not have kept quiet about them.
+    async fn claim_all(&self, now: Instant) -> BTreeSet<String> {
+        let until = self.clock.monotonic() + CLAIM;
+        let mut schedules = BTreeSet::new();
+        while schedules.len() < PER_TICK {
+            let left = until.saturating_sub(self.clock.monotonic());
+            match within(&*self.clock, left, self.claim_due(now, AHEAD)).await {
+                Some(Ok(None)) => break,
+                Some(Ok(Some(claimed))) => {
+                    *lock(&self.store_error) = None;
+                    schedules.extend(claimed);
+                }
+                Some(Err(error)) => {
+                    self.store_failed(&error.to_string());
+                    break;
+                }
+                None => {
+                    self.store_failed(&format!("a write took longer than {} s", CLAIM.as_secs()));
+                    break;
+                }
+            }
+        }
         schedules
     }
 

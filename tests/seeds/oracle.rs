@@ -78,7 +78,10 @@ impl Oracle {
         self.unfinished = unfinished;
         for run_id in ended {
             let Ok(Some(run)) = memory.run(run_id).await else { continue };
-            if matches!(run.view.outcome, Some(Outcome::Completed { .. })) {
+            // Somebody may have deleted it by hand before this look.
+            let backup = memory.backup(run.cluster.clone(), run.backup_id).await.ok().flatten();
+            let goes = backup.is_some_and(|backup| backup.deletion.is_some_and(|d| d.by == "command"));
+            if matches!(run.view.outcome, Some(Outcome::Completed { .. })) && !goes {
                 self.whole(&run, clusters, "when it was called completed");
             }
         }
@@ -180,6 +183,17 @@ impl Oracle {
     /// Each due instant has exactly one fate, and none is left waiting (rules I5, I13).
     async fn occurrences(&mut self, memory: &SharedStore, backups: &[Backup]) {
         let rows = memory.occurrences(None, None, 0).await.unwrap();
+        if std::env::var_os("JOURNALS").is_some() {
+            for row in rows.iter().rev() {
+                println!(
+                    "{}, {} of them, {:?}: {}",
+                    of(row),
+                    row.count,
+                    row.fate,
+                    row.reason.as_deref().unwrap_or("-")
+                );
+            }
+        }
         for row in rows.iter().filter(|row| row.fate == Fate::Waiting) {
             self.say(format!("I13: {} still waits", of(row)));
         }

@@ -65,11 +65,13 @@ impl People {
                 if daemon.delete(run.cluster.clone(), run.backup_id, confirmed).await.is_err() {
                     return;
                 }
+                // It may have ended while the request waited for the disk.
+                let ended = truth.run(run.run_id).await.unwrap().is_some_and(|run| run.view.ended());
                 let mut wrong = self.wrong.lock().unwrap();
                 if self.pinned.contains(&run.run_id) {
                     wrong.push(format!("I8: backup {} goes although it is held", run.backup_id));
                 }
-                if !run.view.ended() {
+                if !ended {
                     wrong.push(format!("I8: backup {} goes while it is taken", run.backup_id));
                 }
                 if good == 1 && backup.state == BackupState::Completed && !confirmed {
