@@ -208,6 +208,9 @@ impl World {
                             Ok(()) => {
                                 script.keep(keeps(&after));
                                 (running, self.reloaded) = (after, seconds);
+                                // What happens next may take longer than the new times last.
+                                let told = daemon.live().store_error.is_none().then_some(&running);
+                                self.oracle.follow(&inner, told, clock.now()).await;
                             }
                             Err(error) => {
                                 daemon.refuse_config(error.to_string());
