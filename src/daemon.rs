@@ -25,8 +25,9 @@ use crate::run::guardian::Guardian;
 use crate::run::queue::Queue;
 use crate::run::tries::Tries;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
-use crate::store::{SharedStore, StoreError, Unsettled};
+use crate::store::{Debt, SharedStore, StoreError};
 use arc_swap::ArcSwap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -161,12 +162,13 @@ impl Daemon {
     /// way or the grace and a little more is over; what is left is re-entered, and paid for, by the next start.
     pub async fn stop(&self, tell: impl Fn(Duration)) {
         let grace = self.config.load().daemon.shutdown_grace;
-        self.say_stopping().await;
-        self.dispatch.lock().await.stop().await;
         let clock = &self.ground.clock;
         let until = clock.monotonic() + grace;
+        // First of all: nothing may begin while the state is asked.
         self.queue.go_down(until);
         tell(grace + Duration::from_secs(30));
+        self.say_stopping().await;
+        self.dispatch.lock().await.stop().await;
         // A few seconds past the grace let an aborted run send its resume and write its last entry.
         while self.queue.under_way() > 0 && clock.monotonic() < until + Duration::from_secs(15) {
             clock.sleep(Duration::from_millis(50)).await;
@@ -176,30 +178,33 @@ impl Daemon {
     /// Whoever signals twice ends the process in the signal's handler, which can tell nothing: it is told before.
     async fn say_stopping(&self) {
         let under_way = self.queue.under_way();
-        match self.unsettled().await {
-            Ok(owing) if owing.is_empty() => tracing::info!(event = "daemon.stopping", under_way, debts = 0),
-            Ok(owing) => tracing::warn!(
-                event = "daemon.stopping",
-                under_way,
-                debts = owing.len(),
-                reason = format!(
-                    "exporting of {} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start",
-                    owing.into_keys().collect::<Vec<_>>().join(", ")
-                )
-            ),
-            Err(error) => tracing::warn!(
-                event = "daemon.stopping",
-                under_way,
-                reason = format!("what is owed could not be read: {error}")
-            ),
+        let owed = match self.owed().await {
+            Ok(owed) => owed,
+            Err(error) => {
+                let reason = format!("what is owed could not be read: {error}");
+                return tracing::warn!(event = "daemon.stopping", under_way, reason);
+            }
+        };
+        let paused: BTreeSet<&str> =
+            owed.iter().filter(|debt| debt.may_be_paused()).map(|debt| debt.cluster.as_str()).collect();
+        if paused.is_empty() {
+            return tracing::info!(event = "daemon.stopping", under_way, debts = owed.len());
         }
+        let paused = paused.into_iter().collect::<Vec<_>>().join(", ");
+        tracing::warn!(
+            event = "daemon.stopping",
+            under_way,
+            debts = owed.len(),
+            reason = format!(
+                "exporting of {paused} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start"
+            )
+        );
     }
 
-    /// What is owed, and why it is not settled; a store that hangs keeps nobody from stopping.
-    pub(crate) async fn unsettled(&self) -> Result<Unsettled, String> {
+    /// What is owed; a store that hangs keeps nobody from stopping.
+    pub(crate) async fn owed(&self) -> Result<Vec<Debt>, String> {
         match within(&*self.ground.clock, Duration::from_secs(2), self.debts()).await {
-            Some(Ok(debts)) => Ok(debts.iter().map(|debt| (debt.cluster.clone(), debt.why())).collect()),
-            Some(Err(error)) => Err(error.to_string()),
+            Some(owed) => owed.map_err(|error| error.to_string()),
             None => Err("the state did not answer within 2s".into()),
         }
     }

@@ -119,7 +119,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for ((_, cluster), due) in &facts.live.next_due {
         next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
     }
-    let owed = Owed::by(facts.debts.iter().filter(|debt| debt.paid_at.is_none()));
+    let owed = Owed::by(facts.debts.iter().filter(|debt| debt.may_be_paused()));
     for (name, settings) in &facts.live.config.clusters {
         let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
         let next = next_due.get(name.as_str()).copied();
@@ -193,7 +193,7 @@ fn debts(facts: &Facts<'_>) -> Check {
     };
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
     let (confirmed, owed): (Vec<&Debt>, Vec<&Debt>) =
-        owed.into_iter().partition(|debt| debt.paid_at.is_some());
+        owed.into_iter().partition(|debt| !debt.may_be_paused());
     let Some(since) = owed.iter().map(|debt| since(debt)).min() else {
         if confirmed.is_empty() {
             return check("debts", Status::Ok, None);

@@ -88,8 +88,7 @@ impl Search {
     pub async fn see_snapshot(&self, repository: &str, name: &str) -> Result<Option<Snapshot>, ClientError> {
         let path = exact(repository, name)?;
         let answer = self.get(&path).await?;
-        let found = listed(&answer)?.into_iter().find(|snapshot| snapshot.name == name);
-        let Some(mut snapshot) = found else { return Ok(None) };
+        let Some(mut snapshot) = listed(&answer, name)?.into_iter().next() else { return Ok(None) };
         if snapshot.state == SnapshotState::InProgress
             && let Ok(answer) = self.get(&format!("{path}/_status")).await
             && answer.status() == 200
@@ -101,7 +100,8 @@ impl Search {
 
     /// The snapshots whose names match `pattern`.
     pub async fn snapshots(&self, repository: &str, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
-        listed(&self.get(&format!("/_snapshot/{}/{}", segment(repository), segment(pattern))).await?)
+        let path = format!("/_snapshot/{}/{}", segment(repository), segment(pattern));
+        listed(&self.get(&path).await?, pattern)
     }
 
     /// Deletes one snapshot, aborting it if it runs; `false` when it was not there.
@@ -140,10 +140,21 @@ fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
     Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))
 }
 
-/// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list.
-fn listed(answer: &Answer) -> Result<Vec<Snapshot>, ClientError> {
+/// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list. An answer about
+/// others was meant for another question, and does not show that what was asked for is gone.
+fn listed(answer: &Answer, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
+    let fits = |name: &str| match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
+    };
     match answer.status() {
-        200 => snapshots(answer),
+        200 => {
+            let all = snapshots(answer)?;
+            match all.iter().find(|snapshot| !fits(&snapshot.name)) {
+                Some(other) => Err(answer.of_another_backup(&other.name)),
+                None => Ok(all),
+            }
+        }
         404 if is(answer, "snapshot_missing_exception") => Ok(Vec::new()),
         _ => Err(answer.failure()),
     }
@@ -307,6 +318,24 @@ mod tests {
         assert_eq!(search.see_snapshot("camunda", "n").await.unwrap(), None);
         assert!(search.snapshots("camunda", "n*").await.unwrap().is_empty());
         assert_eq!(canned.asked()[1], "GET http://es:9200/_snapshot/camunda/n*");
+    }
+
+    /// A cache or gateway that mixes answers up must not make a snapshot look gone.
+    #[tokio::test]
+    async fn an_answer_about_other_snapshots_does_not_show_that_this_one_is_gone() {
+        let canned = Canned::new();
+        let other = snapshot("SUCCESS", r#""shards":{"total":1,"failed":0,"successful":1}"#);
+        canned.json(200, &other).json(200, &other);
+        let search = search(&canned);
+        let exactly = search.see_snapshot("camunda", "camunda_zeebe_records_backup_7").await.unwrap_err();
+        let listed = search.snapshots("camunda", "camunda_operate_7_*").await.unwrap_err();
+        for error in [exactly, listed] {
+            assert_eq!(error.kind, ErrorKind::Unusable);
+            assert!(
+                error.to_string().contains("with a part of another backup, n: see what stands between"),
+                "{error}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -41,7 +41,9 @@ impl Daemon {
 
     /// The names under which a resume of this cluster is owed, in the config or not.
     async fn owing(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
-        let debts = self.ground.store.debts().await?;
+        let mut debts = self.debts().await?;
+        // Of one that lacks only its record no resume is sent any more: whoever paused since is another.
+        debts.retain(Debt::may_be_paused);
         let config = self.config.load();
         let addresses = config.clusters.get(cluster).map(|settings| &settings.addresses);
         let ours = |debt: &&Debt| match addresses {

@@ -34,7 +34,7 @@ pub(super) fn reminders<'a>(
     let debts = debts.unwrap_or_default();
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
     let runs = |debt: &&Debt| {
-        debt.paid_at.is_some()
+        !debt.may_be_paused()
             || looks.get(&debt.cluster).is_some_and(|look| {
                 look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
             }) && debt.resume_intended_at.is_some()
@@ -47,7 +47,7 @@ pub(super) fn reminders<'a>(
         attempts: Some(debt.attempts),
         reason: debt.last_error.clone(),
     });
-    let owed = Owed::by(debts.iter().filter(|debt| debt.paid_at.is_none()));
+    let owed = Owed::by(debts.iter().filter(|debt| debt.may_be_paused()));
     let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
     let others = looks.iter().filter(|(name, _)| free(name)).filter_map(|(name, look)| {
         let (owner, reason) = match look.exporting.as_str() {

@@ -119,7 +119,7 @@ impl Daemon {
         let config = self.config.load_full();
         let debts = self.ground.tries.over(self.ground.store.debts().await.unwrap_or_default());
         // A pause that is seen after our resume was confirmed is none of ours.
-        let owed = Owed::by(debts.iter().filter(|debt| debt.paid_at.is_none()));
+        let owed = Owed::by(debts.iter().filter(|debt| debt.may_be_paused()));
         let mut looks = FuturesUnordered::new();
         let mut clusters = config.clusters.values();
         loop {

@@ -11,9 +11,10 @@ use crate::api::listen::{self, Doors};
 use crate::clients::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
+use crate::domain::Instant;
 use crate::logging::{self, LogHandle};
 use crate::store::sqlite::{FILE, SqliteStore, StateLock};
-use crate::store::{SharedStore, StoreError, Unsettled, unsettled};
+use crate::store::{Debt, SharedStore, StoreError, unsettled};
 use futures::StreamExt;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -159,7 +160,7 @@ async fn run(
     }
     tell(notifier.stopping("stopping: runs leave their pause windows"));
     daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
-    let left = left_owing(daemon.unsettled().await);
+    let left = left_owing(daemon.owed().await, daemon.ground.clock.now());
     shutdown.cancel();
     let _ = daemon.ground.store.close().await;
     log.flush(Duration::from_secs(2));
@@ -167,20 +168,25 @@ async fn run(
 }
 
 /// A daemon that stops while it owes has not done what it is there for, and says so with its exit code too.
-fn left_owing(owing: Result<Unsettled, String>) -> Result<(), Refused> {
-    let left = match owing {
-        Ok(owing) if owing.is_empty() => return Ok(()),
-        Ok(owing) => owing.iter().map(|(cluster, why)| unsettled(cluster, why, NEXT)).collect(),
-        Err(error) => {
-            vec![format!(
-                "whether a resume is owed cannot be told ({error}): run `resume-exporting --if-ours`"
-            )]
-        }
-    };
-    for reason in &left {
-        tracing::error!(event = "exporting.still_paused", owner = "us", reason);
+fn left_owing(owed: Result<Vec<Debt>, String>, now: Instant) -> Result<(), Refused> {
+    let owed = owed.map_err(|error| Refused {
+        passing: true,
+        ..refused(format!(
+            "whether a resume is owed cannot be told ({error}): run `resume-exporting --if-ours`"
+        ))
+    })?;
+    for Debt { cluster, run_id, intended_at, .. } in owed.iter().filter(|debt| debt.may_be_paused()) {
+        tracing::error!(event = "exporting.still_paused", cluster, %run_id, owner = "us",
+            seconds = (now - *intended_at).num_seconds(), reason = "the daemon has stopped before its resume was confirmed");
     }
-    Err(Refused { text: format!("error: {}\n", left.join("\nerror: ")), passing: true })
+    let said = owed.iter().map(|debt| {
+        if debt.may_be_paused() {
+            return unsettled(&debt.cluster, &debt.why(), NEXT);
+        }
+        format!("of cluster {}: {}; the next start sends it once more", debt.cluster, debt.why())
+    });
+    let text = said.collect::<Vec<_>>().join("\nerror: ");
+    if text.is_empty() { Ok(()) } else { Err(Refused { passing: true, ..refused(text) }) }
 }
 
 /// The watchdog is fed by the dispatch loop, not by the store: a full disk must not become a restart loop.

@@ -169,10 +169,15 @@ impl Guardian {
         lock(&self.taken).insert(run_id);
     }
 
-    /// The run has ended or gives its debt up.
+    /// The run has ended, or the debt is paid or forgiven.
     pub fn release(&self, run_id: RunId) {
-        lock(&self.taken).remove(&run_id);
+        self.leave(run_id);
         self.ground.tries.forget(run_id);
+    }
+
+    /// The run goes no further in this process, which is still to tell what its resume met.
+    pub fn leave(&self, run_id: RunId) {
+        lock(&self.taken).remove(&run_id);
     }
 
     /// Starts a payment for every debt that nobody is on. Returns how many debts are open.

@@ -29,14 +29,14 @@ use uuid::Uuid;
 /// Occurrences are claimed so long before their instant; each waits for the exact instant itself, so that the
 /// poll costs no lateness.
 const AHEAD: TimeDelta = TimeDelta::seconds(2);
-/// Pairs claimed in one tick; a burst of more takes a second tick.
+/// Pairs in one claim, and about as many schedules in one tick; a burst of more takes a second one.
 const PER_TICK: usize = 5000;
 /// Claims remembered without an answer. A store that fails for hours is asked for the same pairs again and again; what
 /// falls out is still in the timetable, unless a reload comes in between.
 const MAX_ASKED: usize = 4 * PER_TICK;
 /// A claimed occurrence that the scheduler has not delivered within this time is handed over directly.
 const FETCH: Duration = Duration::from_secs(5);
-/// A tick whose claims take longer is over.
+/// The longest that one claim is waited for; a tick that has claimed for so long claims no more.
 const CLAIM: Duration = Duration::from_secs(10);
 /// A wall clock that departs this much from the monotonic one has jumped.
 const JUMP: TimeDelta = TimeDelta::seconds(5);
@@ -86,7 +86,7 @@ impl Shared {
         let now = self.clock.now();
         self.watch_clock(now);
         let schedules = self.claim_all(now).await;
-        self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
+        self.ticked();
         self.hand_over_forgotten();
         schedules
     }
@@ -94,15 +94,15 @@ impl Shared {
     /// One claim takes one occurrence of each pair; after a while without ticks more are due, and whoever dies before the
     /// next tick must not have kept quiet about them.
     async fn claim_all(&self, now: Instant) -> BTreeSet<String> {
-        let until = self.clock.monotonic() + CLAIM;
+        let began = self.clock.monotonic();
         let mut schedules = BTreeSet::new();
-        while schedules.len() < PER_TICK {
-            let left = until.saturating_sub(self.clock.monotonic());
-            match within(&*self.clock, left, self.claim_due(now, AHEAD)).await {
+        while schedules.len() < PER_TICK && self.clock.monotonic().saturating_sub(began) < CLAIM {
+            match within(&*self.clock, CLAIM, self.claim_due(now, AHEAD)).await {
                 Some(Ok(None)) => break,
                 Some(Ok(Some(claimed))) => {
                     *lock(&self.store_error) = None;
                     schedules.extend(claimed);
+                    self.ticked();
                 }
                 Some(Err(error)) => {
                     self.store_failed(&error.to_string());
@@ -115,6 +115,10 @@ impl Shared {
             }
         }
         schedules
+    }
+
+    fn ticked(&self) {
+        self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Claims whatever has come due by now, all of it: what a reload takes out of the timetable next has its fate first

@@ -43,6 +43,11 @@ fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
 }
 
 impl Debt {
+    /// Whether exporting may still be paused for it: of one that is open although it was paid, only the record is missing.
+    pub fn may_be_paused(&self) -> bool {
+        self.paid_at.is_none()
+    }
+
     /// What keeps it open, in words.
     pub fn why(&self) -> String {
         self.last_error.clone().unwrap_or_else(|| "nothing has answered it yet".into())

@@ -134,7 +134,17 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let status = child.wait().unwrap();
-        (!status.success()).then(|| format!("SIGTERM ended with {status}"))
+        // Who stops while a resume is owed says so, as the last thing.
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let told = log.lines().next_back().is_some_and(|line| line.starts_with("error: the resume of "));
+        match status.code() {
+            Some(0) if !self.owing().await.is_empty() => {
+                Some("SIGTERM ended with 0 while a resume is owed".to_owned())
+            }
+            Some(0) => None,
+            Some(1) if told => None,
+            _ => Some(format!("SIGTERM ended with {status}")),
+        }
     }
 
     pub fn store(&self) -> Option<SharedStore> {

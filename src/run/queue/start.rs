@@ -377,10 +377,11 @@ impl Queue {
     }
 
     pub(super) fn after(&self, cluster: &str, run_id: RunId, left: Left) {
+        if left == Left::Suspended {
+            return self.guardian.leave(run_id);
+        }
         self.guardian.release(run_id);
-        if left == Left::Ended
-            && let Some(slot) = self.lock().slots.get_mut(cluster)
-        {
+        if let Some(slot) = self.lock().slots.get_mut(cluster) {
             slot.upkeep_due = true;
         }
     }
