@@ -371,6 +371,25 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
     lab.nothing_owed(&run).await;
 }
 
+/// Tries come up to a minute apart; whoever has mended the cluster need not wait for the next.
+#[tokio::test(start_paused = true)]
+async fn a_resume_is_tried_at_once_when_somebody_asks_for_it() {
+    let lab = Lab::new().fault("resume.refuse@*");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_mins(10)).await;
+    locked(&lab.cluster).faults.disarm();
+    let (began, tried) = (lab.clock.monotonic(), lab.asked("resume"));
+    lab.clock.sleep(Duration::from_millis(1)).await;
+    lab.ground.tries.hurry();
+    let run = lab.ended(run_id).await;
+    assert_eq!(lab.asked("resume"), tried + 1);
+    assert!(
+        lab.clock.monotonic().saturating_sub(began) < Duration::from_secs(2),
+        "it waited for the next try"
+    );
+    lab.nothing_owed(&run).await;
+}
+
 /// The cluster was torn down while its run waited to resume it: an operator says so, and nothing is tried any longer.
 #[tokio::test(start_paused = true)]
 async fn a_resume_that_is_given_up_fails_the_run_that_waits_for_it() {

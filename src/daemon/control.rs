@@ -64,6 +64,7 @@ impl Daemon {
             );
         }
         self.guardian.sweep("command").await?;
+        self.ground.tries.hurry();
         let owing = self.wait_until_paid(wait, |name| owing.iter().any(|owing| owing == name)).await?;
         let Some((name, why)) = owing.first_key_value() else {
             return Ok(format!("exporting of {cluster} is resumed; the pause was ours"));
@@ -243,6 +244,7 @@ impl Control for Daemon {
                 "`resume-exporting --if-ours` was asked for while the run had paused exporting",
             );
             self.guardian.sweep("command").await?;
+            self.ground.tries.hurry();
             self.wait_until_paid(wait, |_| true).await
         })
     }

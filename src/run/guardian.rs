@@ -89,8 +89,11 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) -> Instant {
                 let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, error.to_string())).await;
             }
         }
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF);
+        tokio::select! {
+            biased;
+            () = clock.sleep(pause) => pause = (pause * 2).min(BACK_OFF),
+            () = ground.tries.hurried() => {}
+        }
     }
     let now = clock.now();
     ground.tries.sent(*run_id, None);

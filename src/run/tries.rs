@@ -7,25 +7,39 @@ use crate::lock::lock;
 use crate::store::{Debt, StoreError, Tried, told_over};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 
 /// By the run whose debt it is.
 #[derive(Clone, Default)]
-pub struct Tries(Arc<Mutex<BTreeMap<RunId, Tried>>>);
+pub struct Tries {
+    tried: Arc<Mutex<BTreeMap<RunId, Tried>>>,
+    hurried: Arc<Notify>,
+}
 
 impl Tries {
     /// All of them, as of now.
     pub fn known(&self) -> BTreeMap<RunId, Tried> {
-        lock(&self.0).clone()
+        lock(&self.tried).clone()
     }
 
     /// Open debts with what is known beyond their rows.
     pub fn over(&self, debts: Vec<Debt>) -> Vec<Debt> {
-        told_over(&lock(&self.0), debts)
+        told_over(&lock(&self.tried), debts)
+    }
+
+    /// Whoever waits between two tries tries now: somebody says that what kept it is mended.
+    pub fn hurry(&self) {
+        self.hurried.notify_waiters();
+    }
+
+    /// Returns when `hurry` is called.
+    pub(super) async fn hurried(&self) {
+        self.hurried.notified().await;
     }
 
     /// A payment begins; so many resumes were sent by earlier processes.
     pub(super) fn begins(&self, run: RunId, before: u32) {
-        lock(&self.0).entry(run).or_insert(Tried { attempts: before, ..Tried::default() });
+        lock(&self.tried).entry(run).or_insert(Tried { attempts: before, ..Tried::default() });
     }
 
     pub(super) fn intends(&self, run: RunId, at: Instant) {
@@ -55,10 +69,10 @@ impl Tries {
 
     /// The debt is open no more, or another's.
     pub(super) fn forget(&self, run: RunId) {
-        lock(&self.0).remove(&run);
+        lock(&self.tried).remove(&run);
     }
 
     fn of(&self, run: RunId, change: impl FnOnce(&mut Tried)) {
-        change(lock(&self.0).entry(run).or_default());
+        change(lock(&self.tried).entry(run).or_default());
     }
 }
