@@ -371,6 +371,20 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
     lab.nothing_owed(&run).await;
 }
 
+/// The gateway says 204, and one partition never heard of it.
+#[rstest]
+#[case(config())]
+#[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() })]
+#[case(sim::Config { version: "8.8.0".parse().unwrap(), ..config() })]
+#[tokio::test(start_paused = true)]
+async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config: sim::Config) {
+    let lab = Lab::with(config, Limits::default()).fault("resume.partial-silent@2");
+    let run = lab.backup().await;
+    assert_eq!(lab.asked("resume"), 3);
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
 /// Tries come up to a minute apart; whoever has mended the cluster need not wait for the next.
 #[tokio::test(start_paused = true)]
 async fn a_resume_is_tried_at_once_when_somebody_asks_for_it() {

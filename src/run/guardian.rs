@@ -5,7 +5,7 @@
 
 use super::Ground;
 use crate::clients::Zeebe;
-use crate::clock::within;
+use crate::clock::{Clock, within};
 use crate::domain::{Instant, RunId};
 use crate::lock::lock;
 use crate::store::{Debt, StoreError};
@@ -18,6 +18,12 @@ const RECORD: Duration = Duration::from_millis(500);
 /// The longest time between two tries.
 const BACK_OFF: Duration = Duration::from_secs(60);
 
+/// Partitions follow a resume one by one, within this time.
+const FOLLOW: Duration = Duration::from_secs(1);
+/// Between two looks at them.
+const LOOK: Duration = Duration::from_millis(50);
+/// The looks after a resume end after this time.
+const SEEN: Duration = Duration::from_secs(5);
 /// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
 /// its debt stays open, and the partitions are watched, until so long after the pause was intended.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
@@ -50,7 +56,9 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     let clock = &*ground.clock;
     ground.tries.begins(*run_id, payment.attempts);
     let mut confirmed_at = resume(ground, payment).await;
-    if !payment.pause_settled && !seen_paused(ground, *run_id).await {
+    if payment.pause_settled || seen_paused(ground, *run_id).await {
+        confirmed_at = reach_all(ground, payment, confirmed_at).await;
+    } else {
         confirmed_at = outlast_late_pause(ground, payment, confirmed_at).await;
     }
     ground.tries.confirmed(*run_id, confirmed_at, None);
@@ -106,6 +114,37 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) -> Instant {
 async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
     let run = within(&*ground.clock, RECORD, ground.store.run(run_id)).await;
     matches!(run, Some(Ok(Some(run))) if run.view.pause.confirmed_at.is_some())
+}
+
+/// A resume may be confirmed although it reached some partitions only: it is sent again as long as one reads paused.
+/// Where phases cannot be read in time, the confirmation is all there is. Answers when the last resume was confirmed.
+async fn reach_all(ground: &Ground, payment: &Payment<'_>, confirmed_at: Instant) -> Instant {
+    let Payment { run_id, cluster, .. } = payment;
+    let clock = &*ground.clock;
+    let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
+    while let Some(true) = within(clock, SEEN, still_paused(clock, payment.zeebe)).await {
+        let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
+        tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
+        ground.tries.waits(*run_id, reason);
+        let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, reason.to_owned())).await;
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(BACK_OFF);
+        confirmed_at = resume(ground, payment).await;
+    }
+    confirmed_at
+}
+
+/// Whether some partition reads paused at every look for a second: brokers follow one by one. What cannot be read says
+/// nothing.
+async fn still_paused(clock: &dyn Clock, zeebe: &Zeebe) -> bool {
+    let until = clock.monotonic() + FOLLOW;
+    loop {
+        match zeebe.exporters().await {
+            Ok(exporters) if !exporters.any_paused() => return false,
+            seen if clock.monotonic() >= until => return seen.is_ok(),
+            _ => clock.sleep(LOOK).await,
+        }
+    }
 }
 
 /// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot

@@ -82,7 +82,7 @@ fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> &'a T {
     &from[random.below(from.len() as u64) as usize]
 }
 
-const FAULTS: [&str; 22] = [
+const FAULTS: [&str; 23] = [
     "zeebe-post.drop-answer",
     "zeebe-post.drop-request",
     "zeebe-post.acted-504",
@@ -101,6 +101,7 @@ const FAULTS: [&str; 22] = [
     "resume.drop-request@4",
     "resume.drop-answer@2",
     "resume.fail@3",
+    "resume.partial-silent@2",
     "now.broker-restart=5s",
     "now.search-down=8s",
     "*.delay=3s@20",
