@@ -265,7 +265,7 @@ async fn what_was_accepted_and_then_answered_with_an_error_is_looked_up(
 #[rstest]
 #[case("zeebe-post.scaling", FailureClass::Component, "wait until the partitions are scaled")]
 #[case("zeebe-post.missing-partition", FailureClass::Stalled, "incomplete, ")]
-#[case("history-post.stranger-backup", FailureClass::Component, "Another backup is running")]
+#[case("history-post.stranger-backup", FailureClass::Conflict, "Another backup is running")]
 #[tokio::test(start_paused = true)]
 async fn what_they_refuse_is_told(#[case] fault: &str, #[case] class: FailureClass, #[case] sentence: &str) {
     let lab = lab("8.9.1", Storage::Elasticsearch, false).fault(fault);

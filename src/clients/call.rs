@@ -244,7 +244,11 @@ impl Answer {
             }
             409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
             400 if says(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
-            400 if says("already exists") || says("already in-progress") => {
+            // Another's may have our id, taken in the same second.
+            400 if says("already exists")
+                || says("already in-progress")
+                || says("Another backup is running") =>
+            {
                 (ErrorKind::Conflict { highest: None }, None)
             }
             401 | 403 | 407 => return self.error(ErrorKind::Denied, self.denied(complaint.as_deref())),

@@ -40,7 +40,7 @@ pub enum ErrorKind {
     NotSent,
     /// No answer, or only half of one; the component may have acted.
     Lost,
-    /// The id or name is taken.
+    /// The id or name is taken, or may be: another backup is being taken.
     Conflict {
         /// Highest id the component knows, where it says so.
         highest: Option<i64>,

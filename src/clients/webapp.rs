@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case("Another backup is running at the moment", ErrorKind::Refused, false)]
+    #[case("Another backup is running at the moment", ErrorKind::Conflict { highest: None }, false)]
     #[case(
         "Exception occurred when validating whether backup with ID [206] already exists.",
         ErrorKind::Refused,

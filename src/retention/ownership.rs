@@ -39,8 +39,8 @@ pub enum NotProven {
     /// The look before the run is missing.
     #[error("id {0} was not seen free in every component before the run, so its parts may be another's")]
     NotSeenFree(BackupId),
-    /// A component knew the id before it took our request.
-    #[error("{1} answered for id {0} before it took our request, so its part is another's")]
+    /// A component that shows the id did not take our request for it.
+    #[error("{1} shows id {0} and did not take our request for it, so its part is another's")]
     Conflict(BackupId, Component),
     /// The snapshot says nothing.
     #[error("snapshot {0} carries no mark in its metadata, so another took it")]
@@ -88,8 +88,11 @@ pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProve
     if !adopted && !run.view.done.contains(&Step::Guard) {
         return Err(NotProven::NotSeenFree(id));
     }
-    if matches!(run.view.outcome, Some(Outcome::Failed { class: FailureClass::Conflict, .. })) {
-        let taken = |c: &Component| run.view.done.contains(&Step::Start(*c));
+    // Of an adopted one only the mark is known.
+    if let (Some(Outcome::Failed { class, .. }), false) = (&run.view.outcome, adopted) {
+        let view = &run.view;
+        let may_have = |c: &Component| *class != FailureClass::Conflict && view.uncertain.contains(c);
+        let taken = |c: &Component| view.done.contains(&Step::Start(*c)) || may_have(c);
         if let Some((component, _)) = shown.parts.iter().find(|(c, _)| !taken(c)) {
             return Err(NotProven::Conflict(id, *component));
         }

@@ -89,15 +89,21 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
             places.push(Place { component: Component::Saas, way: Way::Saas { saas: saas.clone(), uuid } });
         }
     }
-    if let Some(view) = asked(run, Component::Records) {
-        let configured = addresses.search.as_ref().map(|s| s.repository.clone());
-        let (Some(search), Some(repository)) = (&clients.search, view.repository.clone().or(configured))
-        else {
-            return Err(out_of_reach(Component::Records, run));
-        };
-        let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));
-        let way = Way::Records { search: search.clone(), repository, name };
-        places.push(Place { component: Component::Records, way });
+    let configured = addresses.search.as_ref().map(|s| s.repository.clone());
+    match (asked(run, Component::Records), &clients.search, configured) {
+        (Some(view), Some(search), configured) => {
+            let Some(repository) = view.repository.clone().or(configured) else {
+                return Err(out_of_reach(Component::Records, run));
+            };
+            let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));
+            places.push(Place::records(search, repository, name));
+        }
+        (Some(_), None, _) => return Err(out_of_reach(Component::Records, run)),
+        // Who has taken one under our id has the rest under it as well.
+        (None, Some(search), Some(repository)) if !places.is_empty() => {
+            places.push(Place::records(search, repository, Search::records_name(run.backup_id)));
+        }
+        (None, ..) => {}
     }
     Ok(places)
 }
@@ -121,6 +127,10 @@ fn out_of_reach(component: Component, run: &Run) -> String {
 }
 
 impl Place {
+    fn records(search: &Search, repository: String, name: String) -> Self {
+        Self { component: Component::Records, way: Way::Records { search: search.clone(), repository, name } }
+    }
+
     pub(super) fn is_records(&self) -> bool {
         self.component == Component::Records
     }

@@ -1,0 +1,52 @@
+//! Two daemons with names of their own back up one cluster at the same instant, and so under the same id.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "harness/lab.rs"]
+mod lab;
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::BackupState;
+use camunda_backupd::sim::locked;
+use camunda_backupd::store::Store;
+use camunda_backupd::store::memory::MemoryStore;
+use lab::{Lab, reason_of};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One of them is refused by a web app that takes the other's backup; what it then deletes must not be the other's.
+#[tokio::test(start_paused = true)]
+async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
+    let first = Lab::new();
+    let (cluster, now) = (first.cluster.clone(), first.clock.now());
+    let mut second = Lab::daemon(cluster, MemoryStore::shared(), first.settings.clone(), now);
+    second.ground.instance = "other".into();
+    second.queue = camunda_backupd::run::queue::Queue::new(
+        second.ground.clone(),
+        camunda_backupd::run::guardian::Guardian::new(second.ground.clone()),
+        8,
+    );
+    second.queue.configure(BTreeMap::from([("orders".to_owned(), second.settings.clone())]));
+    let (one, other) = tokio::join!(first.queue.manual("orders", None), second.queue.manual("orders", None));
+    let (one, other) = tokio::join!(first.ended(one.unwrap()), second.ended(other.unwrap()));
+    assert_eq!(one.backup_id, other.backup_id, "the story needs the same id");
+    let (won, lost, loser) =
+        if one.view.reason().is_none() { (&one, &other, &second) } else { (&other, &one, &first) };
+    assert_eq!(won.view.reason(), None, "{} and {}", reason_of(&one), reason_of(&other));
+    assert!(reason_of(lost).contains("Another backup is running at the moment"), "{}", reason_of(lost));
+
+    let at = loser.clock.now();
+    loser.store.ask_deletion(lost.run_id, "retention".into(), "enough newer ones".into(), at).await.unwrap();
+    loser.queue.ask_upkeep("orders");
+    loser.clock.sleep(Duration::from_mins(5)).await;
+    let restored = locked(&first.cluster).restore(won.backup_id.get());
+    assert!(restored.is_whole(), "the other's backup is gone: {restored:?}");
+    let row = loser.memory.backup("orders".into(), lost.backup_id).await.unwrap().unwrap();
+    assert_eq!(row.state, BackupState::Deleting, "what is not ours is reported, not called deleted");
+    let why = row.deletion.unwrap().last_error.unwrap();
+    assert!(
+        why.contains("mark of instance lab")
+            || why.contains("mark of instance other")
+            || why.contains("did not take our request"),
+        "{why}"
+    );
+}
