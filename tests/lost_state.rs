@@ -410,3 +410,22 @@ fn what_is_paid_from_a_sound_file_is_folded_into_it() {
     assert_eq!(if_ours(&place).0, Some(0));
     assert!(!place.path("state").join("state.db-wal").exists());
 }
+
+/// The first probe makes the note in `state.lock` agree with the file again; the daemon that found the loss keeps it.
+#[test]
+fn a_daemon_whose_state_has_lost_commits_gives_no_all_clear() {
+    let place = Place::new();
+    let (zeebe, _) = broker();
+    killed(&place, &zeebe, &["state.db", "state.lock"]);
+    let up = process::Up::new(&place.good());
+    for as_json in [false, true] {
+        let words = ["resume-exporting", "--if-ours", "--for", "10s", "--json"];
+        let output = ends(command(&place.good(), &words[..if as_json { 5 } else { 4 }]));
+        let (said, error) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.code(), Some(1), "{said}{error}");
+        assert!(error.contains(", but a daemon wrote to it until 20"), "{error}");
+        assert!(!said.contains("nothing is owed"), "{said}");
+    }
+    up.stop();
+}
