@@ -118,8 +118,9 @@ fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
     assert!(!said.contains("owes nothing"), "{said}");
     let file = place.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
-    let after = "), so that more may be owed than is known: where `check --online` says that exporting is paused, \
-                 `resume-exporting CLUSTER --yes` ends it\n";
+    let after = "), so that more may be owed than is known: stop the daemon, restore the newest copy of the file, or move \
+                 it away and run `adopt`; then, where `check --online` says that exporting is paused and nobody else paused \
+                 it, `resume-exporting CLUSTER --yes` ends it\n";
     let sentence = error.lines().last().unwrap();
     assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
     let text = process::refused(command(&place.good(), &["serve"]));

@@ -12,7 +12,7 @@ use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::run::tries::Tries;
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{FILE, Look, Rest, SqliteStore};
+use crate::store::sqlite::{FILE, Look, REMEDY, Rest, SqliteStore};
 use crate::store::{Debt, Store, StoreError, Unsettled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -214,11 +214,13 @@ fn not_in_time(path: &str) -> String {
     )
 }
 
-/// What can be read is paid, and that is not all.
+/// What can be read is paid, and that is not all. The daemon that ends a pause may not come up on this file,
+/// which is therefore mended first.
 fn in_part(path: &str, why: &str) -> String {
     format!(
-        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: where \
-         `check --online` says that exporting is paused, `resume-exporting CLUSTER --yes` ends it"
+        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: {REMEDY}; then, \
+         where `check --online` says that exporting is paused and nobody else paused it, `resume-exporting CLUSTER --yes` \
+         ends it"
     )
 }
 

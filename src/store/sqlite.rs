@@ -20,6 +20,7 @@ mod timetable;
 mod trace;
 mod worker;
 
+pub use damage::REMEDY;
 pub use lock::StateLock;
 pub use look::{Look, Rest};
 pub use salvage::FoundDebts;
