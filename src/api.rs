@@ -118,6 +118,8 @@ pub struct Live {
     pub config_refused: Option<String>,
     /// The last store failure, until a write succeeds again.
     pub store_error: Option<String>,
+    /// What the state had lost when the daemon came up, in a sentence.
+    pub state_lost: Option<String>,
     /// A jump of the wall clock seen in the last hour.
     pub clock_jump: Option<String>,
     /// Next due instant per (schedule, cluster).

@@ -42,6 +42,8 @@ pub struct Daemon {
     pub(crate) config_refused: Mutex<Option<String>>,
     /// Why the state could not be written when that was tried last.
     pub(crate) store_probe: Mutex<Option<String>>,
+    /// What the state had lost when the daemon came up; nothing that it writes since makes that good.
+    pub(crate) state_lost: Mutex<Option<String>>,
     pub(crate) looks: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
     dispatch: tokio::sync::Mutex<Dispatch>,
     watch: Mutex<watch::Watch>,
@@ -105,6 +107,7 @@ impl Daemon {
             started_at: clock.now(),
             config_refused: Mutex::default(),
             store_probe: Mutex::default(),
+            state_lost: Mutex::default(),
             looks: Mutex::default(),
             watch: Mutex::default(),
             ground,

@@ -66,6 +66,7 @@ impl Scene {
             stopping: false,
             config_refused: None,
             store_error: None,
+            state_lost: None,
             clock_jump: None,
             next_due: BTreeMap::from([(pair, at("2026-11-24T02:00:00Z"))]),
             clusters: BTreeMap::from([("orders".into(), seen)]),
@@ -218,6 +219,7 @@ fn all_is_well() {
 }
 
 #[rstest]
+#[case::a_store_that_lost(|s: &mut Scene| s.live.state_lost = Some("commits are lost".into()), "degraded store: commits are lost")]
 #[case::no_store(|s: &mut Scene| s.live.store_error = Some("disk full".into()), "failing store: disk full")]
 #[case::stalled(
     |s: &mut Scene| s.live.since_tick = Duration::from_secs(11),

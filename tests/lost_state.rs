@@ -118,8 +118,9 @@ fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
     assert!(!said.contains("owes nothing"), "{said}");
     let file = place.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
-    let after = "), so that more may be owed than is known: where `check --online` says that exporting is paused, \
-                 `resume-exporting CLUSTER --yes` ends it\n";
+    let after = "), so that more may be owed than is known: stop the daemon, restore the newest copy of the file, or move \
+                 it away and run `adopt`; then, where `check --online` says that exporting is paused and nobody else paused \
+                 it, `resume-exporting CLUSTER --yes` ends it\n";
     let sentence = error.lines().last().unwrap();
     assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
     let text = process::refused(command(&place.good(), &["serve"]));
@@ -333,4 +334,99 @@ fn an_older_copy_is_told_of() {
     std::fs::write(place.path("state").join("state.db"), old).unwrap();
     assert_eq!(if_ours(&place).0, Some(1));
     assert_eq!(told(&says_at_its_start(&place.good()), "store.behind").len(), 1);
+}
+
+/// Whoever reads a pipe waits for as long as nobody writes into it: the look at the file takes for ever here.
+#[test]
+fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    let lock = place.path("state").join("state.lock");
+    std::fs::remove_file(&lock).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
+    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "3s"]);
+    let mut pay = pay.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while pay.try_wait().unwrap().is_none() && began.elapsed().as_secs() < 30 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let _ = pay.kill();
+    let output = pay.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), resumes.load(Ordering::SeqCst)), (Some(1), 1), "{error}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "exporting of orders is resumed\n");
+    let file = place.path("state").join("state.db").display().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "error: the state file {file} was not read to its end in the time given, so that more may be owed than is \
+             known: run `resume-exporting --if-ours` with a longer `--for`\n"
+        )
+    );
+    assert_eq!(process::owed(&place.path("state")), 0, "it was recorded");
+}
+
+/// The list of open debts is whole, and what is wrong is found while they are paid.
+#[test]
+fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
+    let place = Place::new();
+    let (zeebe, resumes) = broker();
+    owe_many(&place.path("state"), &zeebe);
+    sql(&place.path("state"), "UPDATE debts SET paid_at = 'spoilt' WHERE cluster = 'c07'");
+    let file = place.path("state").join("state.db");
+    let before = std::fs::read(&file).unwrap();
+    let (code, said, error) = if_ours(&place);
+    assert_eq!((code, resumes.load(Ordering::SeqCst)), (Some(1), CLUSTERS), "{said}{error}");
+    assert!(error.contains("cannot be read in full ("), "{error}");
+    assert!(said.contains("c07"), "{said}");
+    assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
+    assert_eq!(process::owed(&place.path("state")), 0, "what is paid was not recorded");
+}
+
+/// Whoever closes a state file last folds the log into it, unless told not to.
+#[test]
+fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
+    let place = Place::new();
+    let (zeebe, _) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    let file = place.path("state").join("state.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let keeps_its_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keeps_its_log, true).unwrap();
+    connection.execute_batch("DROP INDEX debts_open").unwrap();
+    connection.close().unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let text = process::refused(command(&place.good(), &["serve"]));
+    assert!(text.contains("it is damaged (its schema is not as it was made)"), "{text}");
+    assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
+}
+
+/// A file that is sound is left as one whole file.
+#[test]
+fn what_is_paid_from_a_sound_file_is_folded_into_it() {
+    let place = Place::new();
+    let (zeebe, _) = broker();
+    process::owe(&place.path("state"), &zeebe);
+    assert_eq!(if_ours(&place).0, Some(0));
+    assert!(!place.path("state").join("state.db-wal").exists());
+}
+
+/// The first probe makes the note in `state.lock` agree with the file again; the daemon that found the loss keeps it.
+#[test]
+fn a_daemon_whose_state_has_lost_commits_gives_no_all_clear() {
+    let place = Place::new();
+    let (zeebe, _) = broker();
+    killed(&place, &zeebe, &["state.db", "state.lock"]);
+    let up = process::Up::new(&place.good());
+    for as_json in [false, true] {
+        let words = ["resume-exporting", "--if-ours", "--for", "10s", "--json"];
+        let output = ends(command(&place.good(), &words[..if as_json { 5 } else { 4 }]));
+        let (said, error) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.code(), Some(1), "{said}{error}");
+        assert!(error.contains(", but a daemon wrote to it until 20"), "{error}");
+        assert!(!said.contains("nothing is owed"), "{said}");
+    }
+    up.stop();
 }

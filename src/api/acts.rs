@@ -166,5 +166,9 @@ struct Wait {
 async fn pay(State(state): State<ApiState>, Json(wait): Json<Wait>) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
     let unsettled = state.control.pay_debts(wait).await?;
-    Ok(Json(json!({ "owing": unsettled.keys().collect::<Vec<_>>(), "reasons": unsettled })))
+    let mut answer = json!({ "owing": unsettled.keys().collect::<Vec<_>>(), "reasons": unsettled });
+    if let Some(lost) = state.control.live().state_lost {
+        answer["unread"] = lost.into();
+    }
+    Ok(Json(answer))
 }

@@ -144,9 +144,10 @@ fn check(name: &'static str, status: Status, detail: impl Into<Option<String>>) 
 }
 
 fn process(live: &Live) -> Vec<Check> {
-    let store = match &live.store_error {
-        Some(error) => check("store", Status::Failing, error.clone()),
-        None => check("store", Status::Ok, None),
+    let store = match (&live.store_error, &live.state_lost) {
+        (Some(error), _) => check("store", Status::Failing, error.clone()),
+        (None, Some(lost)) => check("store", Status::Degraded, lost.clone()),
+        (None, None) => check("store", Status::Ok, None),
     };
     let dispatch = if live.stopping {
         let what = "the daemon is stopping: nothing is begun, and what has paused exporting resumes it";

@@ -93,9 +93,11 @@ pub async fn pay(
                         let why = answer["reasons"][&cluster].as_str().unwrap_or("the daemon gave no reason");
                         (cluster, why.to_owned())
                     };
-                    let paid = Paid { owing: owing.map(why).collect(), ..Paid::default() };
+                    let unread = answer["unread"].as_str().map(str::to_owned);
+                    let paid = Paid { owing: owing.map(why).collect(), unread, ..Paid::default() };
                     let clear = "nothing is owed: the daemon knows of no pause of ours";
-                    return Ok(tell(&paid, tried_on, clear, as_json));
+                    let code = tell(&paid, tried_on, clear, as_json);
+                    return ended(code, paid);
                 }
                 // No daemon, or one that hangs: the state file tells all.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
@@ -136,13 +138,18 @@ pub async fn pay(
         ));
     }
     let code = tell(&paid, |_| NOBODY_TRIES.into(), &all_clear(&paid, &state_dir), as_json);
+    ended(code, paid)
+}
+
+/// What keeps a payment from being an all-clear is told last, and in the exit code where nothing worse is.
+fn ended(code: u8, paid: Paid) -> Result<u8, Failure> {
     let Paid { owing, unrecorded, unread, .. } = paid;
     let but = unread.or_else(|| {
         let why = unrecorded.filter(|_| owing.is_empty())?;
         Some(format!("every resume is confirmed, but that could not be recorded: {why}"))
     });
     match but {
-        Some(but) if code == exit::DONE => Err(failed(but)),
+        Some(but) if code == exit::DONE => Err(Failure::new(exit::FAILED, but)),
         Some(but) => {
             complain(&format!("error: {but}"));
             Ok(code)

@@ -137,6 +137,7 @@ impl Control for Daemon {
             stopping: self.queue.going_down(),
             config_refused: lock(&self.config_refused).clone(),
             store_error: self.timetable.store_error().or_else(|| lock(&self.store_probe).clone()),
+            state_lost: lock(&self.state_lost).clone(),
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
             clusters,

@@ -5,15 +5,15 @@
 
 use super::keyring::Keyring;
 use crate::clients::{HttpTransport, SharedTransport, TransportError, Zeebe};
-use crate::clock::{SharedClock, Tasks, within};
+use crate::clock::{Clock, SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
 use crate::domain::{Instant, RunId};
 use crate::run::Ground;
 use crate::run::guardian::{Guardian, Payment, pay};
 use crate::run::tries::Tries;
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{FILE, SqliteStore, Trace};
-use crate::store::{Debt, SharedStore, StoreError, Unsettled};
+use crate::store::sqlite::{FILE, Look, REMEDY, Rest, SqliteStore};
+use crate::store::{Debt, Store, StoreError, Unsettled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,8 +108,9 @@ pub struct Paid {
     pub unread: Option<String>,
 }
 
-/// Pays what the state file in `state_dir` says we owe, for at most `wait`. A file that cannot be used, one of a newer
-/// version for example, is still read: its resumes are sent and only not recorded.
+/// Pays what the state file in `state_dir` says we owe, for at most `wait`. What is listed as open is paid at once; the
+/// file is looked at beside that, and what else turns up is paid too. A file that cannot be used, one of a newer version
+/// for example, is still read: its resumes are sent and only not recorded.
 pub async fn pay_from(
     state_dir: &Path,
     transport: SharedTransport,
@@ -120,47 +121,106 @@ pub async fn pay_from(
     if std::fs::metadata(state_dir).is_ok_and(|found| !found.is_dir()) {
         return Ok(Paid::default());
     }
-    let file = || state_dir.join(FILE).display().to_string();
-    let Trace { last: last_written, lost } = SqliteStore::trace(state_dir);
-    let opened = match SqliteStore::open_without_lock(state_dir) {
-        Ok(None) => return Ok(Paid { unread: lost, ..Paid::default() }),
-        Ok(Some(store)) => match within(&*clock, RECORDS, store.probe(clock.now())).await {
-            Some(Ok(())) => Ok(store),
-            // It can be read, and a resume waits for no record.
-            Some(Err(error)) => Err(error),
-            None => Err(StoreError::Unknown { path: file() }),
-        },
-        Err(error) => Err(error),
+    let file = state_dir.join(FILE).display().to_string();
+    let until = clock.monotonic().saturating_add(wait);
+    let left = || until.saturating_sub(clock.monotonic());
+    let opened = writable(state_dir, &file, &*clock).await;
+    let Look { listed, rest } = SqliteStore::look(state_dir);
+    if let Ok(None) = opened {
+        let seen = within(&*clock, left(), rest).await;
+        let unread = seen.map_or_else(|| Some(not_in_time(&file)), |seen| seen.ok()?.trace.lost);
+        return Ok(Paid { unread, ..Paid::default() });
+    }
+    let (store, unusable) = match opened {
+        Ok(store) => (store, None),
+        Err(unusable) => (None, Some(unusable)),
     };
-    let owed = SqliteStore::read_debts(state_dir);
-    let unread = owed.as_ref().and_then(|owed| owed.unread.as_ref()).map(|why| in_part(&file(), why));
-    let (unusable, owed) = match (opened, owed) {
-        // Nothing is written into a file that is known to be damaged.
-        (Ok(_), Some(owed)) if unread.is_some() => (None, owed),
-        (Ok(store), _) => {
-            let (resumed, owing) = pay_debts_offline(store, transport, clock, instance, wait).await?;
-            return Ok(Paid { resumed, owing, found: true, unrecorded: None, last_written, unread: lost });
+    let ground = |store| {
+        let (transport, clock, instance) = (transport.clone(), clock.clone(), instance.clone());
+        Ground { store, transport, clock, tasks: Tasks::new(), instance, tries: Tries::default() }
+    };
+    let unrecorded = ground(MemoryStore::shared());
+    let known = async {
+        match &store {
+            Some(store) => pay_debts_offline(ground(store.clone()), left()).await,
+            None => match within(&*clock, left(), listed).await {
+                Some(Ok(debts)) => Ok(pay_unrecorded(&unrecorded, &debts, left()).await),
+                _ => Ok(Default::default()),
+            },
         }
-        (Err(unusable), Some(owed)) => (Some(unusable), owed),
-        (Err(unusable), None) => return Err(nobody_knows(unusable)),
     };
-    let debts = owed.debts;
-    let store = MemoryStore::shared();
-    let tries = Tries::default();
-    let ground = Ground { store, transport, clock, tasks: Tasks::new(), instance, tries };
-    let resumes = debts.iter().map(|(debt, seen)| resumed(&ground, debt, *seen, wait));
-    let owing: Unsettled = futures::future::join_all(resumes).await.into_iter().flatten().collect();
-    let resumed =
-        debts.iter().map(|(debt, _)| debt.cluster.clone()).filter(|c| !owing.contains_key(c)).collect();
-    let unrecorded = unusable.filter(|_| !debts.is_empty());
-    Ok(Paid { resumed, owing, found: true, unrecorded, last_written, unread: unread.or(lost) })
+    let more = async {
+        let rest = within(&*clock, left(), rest).await?.ok()?;
+        let debts = rest.unlisted.as_ref().map(|found| found.debts.as_slice()).unwrap_or_default();
+        let paid = pay_unrecorded(&unrecorded, debts, left()).await;
+        Some((rest, paid))
+    };
+    let (known, more) = futures::join!(known, more);
+    let (mut resumed, mut owing) = known?;
+    let (last_written, unread) = match more {
+        None => (None, Some(not_in_time(&file))),
+        Some((Rest { trace, unlisted }, (more_resumed, more_owing))) => {
+            if let (None, Some(unusable)) = (&unlisted, unusable.clone()) {
+                return Err(nobody_knows(unusable));
+            }
+            resumed.extend(more_resumed.into_iter().filter(|cluster| !owing.contains_key(cluster)));
+            owing.extend(more_owing);
+            let wrong = unlisted.and_then(|found| found.unread).map(|why| in_part(&file, &why));
+            (trace.last, wrong.or(trace.lost))
+        }
+    };
+    if let Some(store) = store.filter(|_| unread.is_none() && owing.is_empty()) {
+        // What does not get there stays in the log.
+        let _ = within(&*clock, RECORDS, store.close_folding(state_dir)).await;
+    }
+    let unrecorded = unusable.filter(|_| !(resumed.is_empty() && owing.is_empty()));
+    Ok(Paid { resumed, owing, found: true, unrecorded, last_written, unread })
 }
 
-/// What can be read is paid, and that is not all.
+/// The state file, where it can soon be had and written to; `None` where there is none. Nobody knows yet whether it is
+/// sound: that a resume is intended is written before it is sent all the same (design 5), into the log alone.
+async fn writable(
+    state_dir: &Path,
+    file: &str,
+    clock: &dyn Clock,
+) -> Result<Option<Arc<SqliteStore>>, StoreError> {
+    let late = || StoreError::Unknown { path: file.to_owned() };
+    let opened = within(clock, RECORDS, SqliteStore::open_beside(state_dir)).await;
+    let Some(store) = opened.unwrap_or_else(|| Err(late()))? else { return Ok(None) };
+    let asked = async {
+        // Who owes nothing writes nothing.
+        if store.debts().await?.is_empty() { Ok(()) } else { store.probe(clock.now()).await }
+    };
+    // It can be read, and a resume waits for no record.
+    within(clock, RECORDS, asked).await.unwrap_or_else(|| Err(late()))?;
+    Ok(Some(store))
+}
+
+/// Clusters that were resumed, and those that are still owed one.
+type Settled = (Vec<String>, Unsettled);
+
+async fn pay_unrecorded(ground: &Ground, debts: &[(Debt, bool)], wait: Duration) -> Settled {
+    let resumes = debts.iter().map(|(debt, seen)| resumed(ground, debt, *seen, wait));
+    let owing: Unsettled = futures::future::join_all(resumes).await.into_iter().flatten().collect();
+    let paid: BTreeSet<&String> = debts.iter().map(|(debt, _)| &debt.cluster).collect();
+    (paid.into_iter().filter(|cluster| !owing.contains_key(*cluster)).cloned().collect(), owing)
+}
+
+/// The look was not over when the time was.
+fn not_in_time(path: &str) -> String {
+    format!(
+        "the state file {path} was not read to its end in the time given, so that more may be owed than is known: run \
+         `resume-exporting --if-ours` with a longer `--for`"
+    )
+}
+
+/// What can be read is paid, and that is not all. The daemon that ends a pause may not come up on this file,
+/// which is therefore mended first.
 fn in_part(path: &str, why: &str) -> String {
     format!(
-        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: where \
-         `check --online` says that exporting is paused, `resume-exporting CLUSTER --yes` ends it"
+        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: {REMEDY}; then, \
+         where `check --online` says that exporting is paused and nobody else paused it, `resume-exporting CLUSTER --yes` \
+         ends it"
     )
 }
 
@@ -196,24 +256,10 @@ fn why(ground: &Ground, debt: Debt) -> (String, String) {
     (cluster, debt.map(|debt| debt.why()).unwrap_or_default())
 }
 
-/// Sends a resume for every open debt until it is confirmed, for at most `wait`. Returns the clusters resumed, and those
-/// still owing.
-async fn pay_debts_offline(
-    store: SharedStore,
-    transport: SharedTransport,
-    clock: SharedClock,
-    instance: String,
-    wait: Duration,
-) -> Result<(Vec<String>, Unsettled), StoreError> {
-    let ground = Ground {
-        store: store.clone(),
-        transport: transport.clone(),
-        clock: clock.clone(),
-        tasks: Tasks::new(),
-        instance,
-        tries: Tries::default(),
-    };
+/// Sends a resume for every open debt until it is confirmed, for at most `wait`.
+async fn pay_debts_offline(ground: Ground, wait: Duration) -> Result<Settled, StoreError> {
     let guardian = Guardian::new(ground.clone());
+    let Ground { store, transport, clock, .. } = &ground;
     let began = clock.monotonic();
     let of = |debts: Vec<Debt>| debts.into_iter().map(|debt| (debt.run_id, debt.cluster));
     let owed: BTreeMap<RunId, String> = of(store.debts().await?).collect();
@@ -232,6 +278,6 @@ async fn pay_debts_offline(
             let resumed = owed.into_iter().filter(|cluster| !owing.contains_key(cluster)).collect();
             return Ok((resumed, owing));
         }
-        within(&*clock, left, clock.sleep(Duration::from_millis(50))).await;
+        within(&**clock, left, clock.sleep(Duration::from_millis(50))).await;
     }
 }

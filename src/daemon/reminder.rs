@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 /// A pause of a minute is none of the short ones any more.
 const LONG: i64 = 60;
 
+/// Said of a pause that no debt is known for.
+const LOST: &str = "the state file has lost commits, so that this pause may be ours: where nobody else paused exporting, `resume-exporting CLUSTER --yes` ends it";
+
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reminder {
     cluster: String,
-    /// `us`, `other`, or `unknown` where partitions differ and nobody of ours has paused them.
+    /// `us`, `other`, or `unknown` where partitions differ and nobody of ours has paused them, or a debt may be lost.
     owner: &'static str,
     seconds: i64,
     run_id: Option<RunId>,
@@ -23,9 +26,10 @@ pub(super) struct Reminder {
 }
 
 /// Everything that is paused for long: by our debts, and on configured clusters by what was last seen there. Where the
-/// debts cannot be read, what was seen is all there is.
+/// debts cannot be read, what was seen is all there is; where the state is not whole, a debt may be missing.
 pub(super) fn reminders<'a>(
     debts: Option<&[Debt]>,
+    is_whole: bool,
     looks: &BTreeMap<String, LiveCluster>,
     configured: impl Fn(&str) -> Option<&'a Addresses>,
     now: Instant,
@@ -51,6 +55,7 @@ pub(super) fn reminders<'a>(
     let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
     let others = looks.iter().filter(|(name, _)| free(name)).filter_map(|(name, look)| {
         let (owner, reason) = match look.exporting.as_str() {
+            "paused_by_other" | "mixed" if !is_whole => ("unknown", LOST),
             "paused_by_other" => ("other", "whoever paused exporting must resume it: we owe no resume"),
             "paused_by_us" if unread => ("us", "its debt cannot be read: see whether the state file can be"),
             "mixed" => ("unknown", "the partitions do not export alike, and no pause of ours is open: see who paused some of them, and whether each has a leader"),
@@ -121,7 +126,7 @@ mod tests {
     }
 
     fn told(debts: &[Debt], looks: &BTreeMap<String, LiveCluster>) -> Vec<(&'static str, i64, Option<u32>)> {
-        let all = reminders(Some(debts), looks, |name| (name == "orders").then_some(&PLACE), now());
+        let all = reminders(Some(debts), true, looks, |name| (name == "orders").then_some(&PLACE), now());
         all.iter().map(|reminder| (reminder.owner, reminder.seconds, reminder.attempts)).collect()
     }
 
@@ -172,14 +177,26 @@ mod tests {
 
     #[test]
     fn where_the_debts_cannot_be_read_what_was_seen_is_told() {
-        let all = reminders(None, &looks("paused_by_us", 600), |_| Some(&PLACE), now());
+        let all = reminders(None, true, &looks("paused_by_us", 600), |_| Some(&PLACE), now());
         assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
+    }
+
+    #[rstest]
+    #[case("paused_by_other")]
+    #[case("mixed")]
+    fn where_commits_were_lost_a_pause_without_a_debt_may_be_ours(#[case] exporting: &str) {
+        let all = reminders(Some(&[]), false, &looks(exporting, 600), |_| Some(&PLACE), now());
+        let told = all.iter().map(|reminder| (reminder.owner, reminder.reason.as_deref().unwrap()));
+        let expected = "the state file has lost commits, so that this pause may be ours: where nobody else paused \
+                        exporting, `resume-exporting CLUSTER --yes` ends it";
+        assert_eq!(told.collect::<Vec<_>>(), [("unknown", expected)]);
     }
 
     #[test]
     fn a_cluster_that_left_the_configuration_is_told_of_only_while_it_is_owed() {
-        let gone =
-            |debts: &[Debt]| reminders(Some(debts), &looks("paused_by_other", 600), |_| None, now()).len();
+        let gone = |debts: &[Debt]| {
+            reminders(Some(debts), true, &looks("paused_by_other", 600), |_| None, now()).len()
+        };
         assert_eq!((gone(&[]), gone(&[debt(61)])), (0, 1));
     }
 }

@@ -218,9 +218,9 @@ impl Daemon {
         let (config, looks) = (self.config.load_full(), lock(&self.looks).clone());
         let debts = debts.map(|debts| self.ground.tries.over(debts));
         let now = self.ground.clock.now();
-        reminders(debts.as_deref(), &looks, |name| Some(&config.clusters.get(name)?.addresses), now)
-            .iter()
-            .for_each(Reminder::say);
+        let configured = |name: &str| Some(&config.clusters.get(name)?.addresses);
+        let is_whole = lock(&self.state_lost).is_none();
+        reminders(debts.as_deref(), is_whole, &looks, configured, now).iter().for_each(Reminder::say);
     }
 
     async fn heartbeat(&self) {

@@ -86,7 +86,7 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
         }
     };
     tell_of_the_state(&lock, &state_dir);
-    match come_up(config, store, way.clone(), &clock).await {
+    match come_up(config, store, way.clone(), &clock, lock.lost()).await {
         Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &keyring, &log, signals).await,
         Err(refused) => Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await),
     }
@@ -108,6 +108,7 @@ async fn come_up(
     store: SharedStore,
     way: Way,
     clock: &SharedClock,
+    lost: Option<&str>,
 ) -> Result<(Arc<Daemon>, Doors, Arc<Notifier>), Refused> {
     let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
     let doors = listen::open(&config).await.map_err(refused)?;
@@ -121,6 +122,7 @@ async fn come_up(
         );
         Refused { passing, ..refused(error) }
     })?;
+    *crate::lock::lock(&daemon.state_lost) = lost.map(str::to_owned);
     daemon.start_rounds();
     Ok((daemon, doors, notifier))
 }

@@ -11,6 +11,7 @@ mod damage;
 mod debts;
 mod failure;
 mod lock;
+mod look;
 mod occurrences;
 mod open;
 mod runs;
@@ -19,7 +20,9 @@ mod timetable;
 mod trace;
 mod worker;
 
+pub use damage::REMEDY;
 pub use lock::StateLock;
+pub use look::{Look, Rest};
 pub use salvage::FoundDebts;
 pub use trace::Trace;
 
@@ -31,9 +34,11 @@ use crate::domain::{BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
 use rusqlite::Connection;
+use salvage::Reading;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use trace::Note;
 use worker::{After, Worker};
 
@@ -68,8 +73,13 @@ impl SqliteStore {
     }
 
     /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
-    /// that nothing is owed. Creates nothing and changes no schema.
+    /// that nothing is owed. Creates nothing, changes no schema, and leaves what it writes in the log: nobody has looked
+    /// yet whether the file is sound.
     pub fn open_without_lock(state_dir: &Path) -> Result<Option<SharedStore>, StoreError> {
+        Ok(Self::guest(state_dir)?.map(|guest| guest as SharedStore))
+    }
+
+    fn guest(state_dir: &Path) -> Result<Option<Arc<Self>>, StoreError> {
         let file = state_dir.join(FILE);
         match file.try_exists() {
             Ok(false) => Ok(None),
@@ -77,20 +87,44 @@ impl SqliteStore {
         }
     }
 
+    /// The same on a thread of its own, for who cannot wait for it.
+    pub async fn open_beside(state_dir: &Path) -> Result<Option<Arc<Self>>, StoreError> {
+        let (path, dir) = (state_dir.join(FILE), state_dir.to_owned());
+        let (tell, told) = oneshot::channel();
+        worker::thread("state-open", &path, move || {
+            // Who asked may have gone.
+            let _ = tell.send(Self::guest(&dir));
+        })?;
+        told.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Closes what was opened without the lock; where the file is as a daemon would have it, the log is folded into it.
+    pub async fn close_folding(&self, state_dir: &Path) -> Result<(), StoreError> {
+        let file = state_dir.join(FILE);
+        self.reader
+            .ask(move |connection| {
+                let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+                Ok(open::judge(connection, &file, version)?)
+            })
+            .await?;
+        self.writer.ask(|connection| Ok(open::fold_on_close(connection, true)?)).await?;
+        self.close().await
+    }
+
     /// The open debts of a file in whatever state it is, changed by nothing: one that is damaged, of a newer version, or
     /// one that may not be written. `None` where not even that can be read.
     pub fn read_debts(state_dir: &Path) -> Option<FoundDebts> {
-        salvage::owed(&open::onlooker(&state_dir.join(FILE)).ok()?)
+        let connection = open::onlooker(&state_dir.join(FILE)).ok()?;
+        let mut reading = Reading::of(&connection)?;
+        let mut debts = reading.listed();
+        let rest = reading.rest();
+        debts.extend(rest.debts);
+        Some(FoundDebts { debts, unread: rest.unread })
     }
 
-    /// How recent that file is, and whether it has lost something; changes nothing.
-    pub fn trace(state_dir: &Path) -> Trace {
-        let file = state_dir.join(FILE);
-        // First what must be in the file: a daemon that is alive may add to it.
-        let noted = lock::noted(state_dir);
-        let last = (!matches!(file.try_exists(), Ok(false)))
-            .then(|| open::onlooker(&file).and_then(|connection| clusters::probed(&connection)));
-        Trace::of(&file, last, noted)
+    /// Looks at the same file, how recent it is and whether it has lost something, on a thread of its own.
+    pub fn look(state_dir: &Path) -> Look {
+        look::begin(state_dir)
     }
 
     /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.
@@ -100,7 +134,7 @@ impl SqliteStore {
     }
 
     /// `after`: what the owner does after each commit.
-    fn start(file: &Path, writer: Connection, after: Option<After>) -> Result<SharedStore, StoreError> {
+    fn start(file: &Path, writer: Connection, after: Option<After>) -> Result<Arc<Self>, StoreError> {
         let reader = open::reader(file)?;
         let owner = after.is_some();
         let writer = Worker::writing(writer, file, after.unwrap_or_else(|| Box::new(|_| ())))?;

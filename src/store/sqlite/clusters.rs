@@ -48,9 +48,13 @@ pub(super) fn set_state_behind(
     Ok(())
 }
 
-/// What the daemon writes to find out whether it can.
+/// What the daemon writes to find out whether it can. A clock that was set back lowers nothing, or no loss would be
+/// noticed until it has caught up. What cannot be understood is replaced.
 pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure> {
-    connection.prepare_cached("INSERT OR REPLACE INTO probe (id, at) VALUES (1, ?1)")?.execute([At(at)])?;
+    let last = probed(connection).ok().flatten().map_or(at, |At(last)| last.max(at));
+    // SQLite writes nothing where a row stays as it is.
+    connection.prepare_cached("DELETE FROM probe")?.execute([])?;
+    connection.prepare_cached("INSERT INTO probe (id, at) VALUES (1, ?1)")?.execute([At(last)])?;
     Ok(())
 }
 
@@ -91,4 +95,28 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ClusterRow> {
         configured: row.get(3)?,
         state_behind: row.get(4)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{At, Connection, Instant, probe, probed};
+
+    #[test]
+    fn a_clock_set_back_lowers_nothing_and_the_probe_writes_all_the_same() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE probe (id INTEGER PRIMARY KEY, at TEXT NOT NULL)").unwrap();
+        let at = |text: &str| -> Instant { text.parse().unwrap() };
+        let (early, late) = (at("2026-11-23T09:00:00Z"), at("2026-11-23T10:00:00Z"));
+        let last = |connection| probed(connection).unwrap().map(|At(at)| at);
+        for (now, expected) in [(late, late), (early, late), (late, late)] {
+            let before = connection.total_changes();
+            probe(&connection, now).unwrap();
+            assert_eq!(last(&connection), Some(expected));
+            assert!(connection.total_changes() > before);
+        }
+        // What cannot be read is no instant.
+        connection.execute("UPDATE probe SET at = 'spoilt'", []).unwrap();
+        probe(&connection, early).unwrap();
+        assert_eq!(last(&connection), Some(early));
+    }
 }

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// What an operator does about it.
-pub(super) const REMEDY: &str =
+pub const REMEDY: &str =
     "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
 
 /// SQLite keeps the text of a schema as it was written.

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(super) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
                        last_error, paid_at, forgiven";
-const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
+pub(super) const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
 
 pub(super) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<(), Failure> {
     if find(connection, debt.run_id)?.is_some() {
@@ -99,7 +99,9 @@ pub(super) fn forgive(
 pub(super) fn open(connection: &Connection) -> Result<Vec<Debt>, Failure> {
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM debts WHERE {OPEN} ORDER BY intended_at, run_id"))?;
-    let debts = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
+    let mut debts: Vec<Debt> = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
+    // An index that is damaged lists what is paid too, and a resume could end somebody else's pause.
+    debts.retain(|debt| debt.paid_at.is_none() && debt.forgiven.is_none());
     Ok(debts)
 }
 

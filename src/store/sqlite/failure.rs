@@ -105,15 +105,29 @@ pub(super) fn unopened(error: &std::io::Error, path: &Path, what: &str, remedy: 
     let path = path.display().to_string();
     match error.kind() {
         ErrorKind::StorageFull => StoreError::Unwritable { path, reason: "the disk is full".into() },
+        ErrorKind::QuotaExceeded => StoreError::Unwritable { path, reason: "its quota is used up".into() },
         _ if error.raw_os_error() == Some(EIO) => StoreError::DiskFails { path, reason: error.to_string() },
         _ => StoreError::Unusable { path, reason: format!("{what} ({error}): {remedy}") },
     }
 }
 
-/// Whether it is the disk itself; what a quota or a limit refuses looks like a failed write.
+/// Whether it is the disk itself. What a full disk, a quota or a limit refuses looks like a write that failed, and may come
+/// out only when what was written is to reach the disk or is mapped.
 fn is_the_disk(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
-    !matches!(code, Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE))
+    !matches!(
+        code,
+        Some(
+            ffi::SQLITE_IOERR_WRITE
+                | ffi::SQLITE_IOERR_FSYNC
+                | ffi::SQLITE_IOERR_DIR_FSYNC
+                | ffi::SQLITE_IOERR_TRUNCATE
+                | ffi::SQLITE_IOERR_CLOSE
+                | ffi::SQLITE_IOERR_SHMOPEN
+                | ffi::SQLITE_IOERR_SHMSIZE
+                | ffi::SQLITE_IOERR_SHMMAP
+        )
+    )
 }
 
 /// Whether a row holds what this program did not write.
@@ -148,10 +162,29 @@ fn word(error: &rusqlite::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Doing, TO_BE_WRITTEN, sentence};
+    use super::{Doing, TO_BE_WRITTEN, sentence, unopened};
     use rstest::rstest;
     use rusqlite::ffi;
+    use std::io::ErrorKind;
     use std::path::Path;
+
+    const TWO_SIDED: &str = "cannot be written: a write failed (disk I/O error) by a quota, a limit, or a disk whose errors \
+                             the kernel's log has; free space or mend permissions, nothing was lost";
+
+    #[rstest]
+    #[case(ErrorKind::StorageFull, "the disk is full")]
+    #[case(ErrorKind::QuotaExceeded, "its quota is used up")]
+    fn what_may_be_over_soon_is_told_by_what_mends_it(#[case] kind: ErrorKind, #[case] reason: &str) {
+        let error =
+            unopened(&kind.into(), Path::new("/state/state.lock"), "it cannot be opened", "make it writable");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the state file /state/state.lock cannot be written: {reason}; free space or mend permissions, nothing \
+                 was lost"
+            )
+        );
+    }
 
     #[rstest]
     #[case(
@@ -193,7 +226,7 @@ mod tests {
         "cannot be used: its disk fails (disk I/O error): look into the kernel's log (`dmesg`) and mend the disk"
     )]
     #[case(
-        ffi::SQLITE_IOERR_FSYNC,
+        ffi::SQLITE_IOERR_FSTAT,
         Doing::Writing,
         "cannot be used: its disk fails (disk I/O error): look into the kernel's log (`dmesg`) and mend the disk"
     )]
@@ -203,6 +236,13 @@ mod tests {
         "cannot be written: a write failed (disk I/O error) by a quota, a limit, or a disk whose errors the kernel's log \
          has; free space or mend permissions, nothing was lost"
     )]
+    #[case(ffi::SQLITE_IOERR_FSYNC, Doing::Writing, TWO_SIDED)]
+    #[case(ffi::SQLITE_IOERR_DIR_FSYNC, Doing::Opening, TWO_SIDED)]
+    #[case(ffi::SQLITE_IOERR_TRUNCATE, Doing::Writing, TWO_SIDED)]
+    #[case(ffi::SQLITE_IOERR_CLOSE, Doing::Writing, TWO_SIDED)]
+    #[case(ffi::SQLITE_IOERR_SHMOPEN, Doing::Opening, TWO_SIDED)]
+    #[case(ffi::SQLITE_IOERR_SHMSIZE, Doing::Opening, TWO_SIDED)]
+    #[case(ffi::SQLITE_IOERR_SHMMAP, Doing::Writing, TWO_SIDED)]
     fn each_error_has_its_sentence(#[case] code: i32, #[case] doing: Doing, #[case] expected: &str) {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("disk I/O error".into()));
         let sentence = sentence(&error, Path::new("/state/state.db"), doing).to_string();

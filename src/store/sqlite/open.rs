@@ -58,16 +58,17 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
                 .into(),
         ));
     }
-    let as_made = || {
-        as_made()
-            .map_err(|error| unusable(format!("its schema cannot be made in memory ({error}): report it")))
-    };
     let mut connection = connect(file).map_err(explain)?;
+    // Nothing is folded into a file that is found damaged, nor into one that nobody has looked at yet.
+    fold_on_close(&connection, false).map_err(explain)?;
+    if !owner {
+        connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(explain)?;
+    }
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(explain)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
     let known = STEPS.len() as i64;
-    if version != known && tables > 0 && (version < 0 || &found(&connection)? == as_made()?) {
+    if version != known && tables > 0 && (version < 0 || found(&connection)? == *as_made(file)?) {
         return Err(damaged(file, &format!("its version reads {version}")));
     }
     if version > known {
@@ -91,7 +92,30 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
             "its file system cannot keep a write-ahead log: set [daemon] state_dir to a local disk".into(),
         ));
     }
-    if owner && file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
+    if owner {
+        judge(&connection, file, version)?;
+    }
+    if owner || version == 0 {
+        MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => explain(err),
+            other => unusable(format!(
+                "its schema cannot be brought up to date ({other}): restore the newest copy"
+            )),
+        })?;
+        fold_on_close(&connection, true).map_err(explain)?;
+    }
+    Ok((connection, version == 0))
+}
+
+/// Whether the last connection that closes folds the log into the file.
+pub(super) fn fold_on_close(connection: &Connection, folds: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds).map(drop)
+}
+
+/// Whether the file passes every check that takes no long time.
+pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Result<(), StoreError> {
+    let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
+    if file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
         // The first does not ask whether an index has what its table has, on which it hangs whether a debt is seen.
         for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(debts)"] {
             let applies = version > 0 || check.contains("quick");
@@ -104,28 +128,24 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
             }
         }
     }
-    if owner && version == known && !as_made()?.is_subset(&found(&connection)?) {
+    let known = STEPS.len() as i64;
+    if version == known && !as_made(file)?.is_subset(&damage::schema(connection).map_err(explain)?) {
         return Err(damaged(file, "its schema is not as it was made"));
     }
-    if owner || version == 0 {
-        MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => explain(err),
-            other => unusable(format!(
-                "its schema cannot be brought up to date ({other}): restore the newest copy"
-            )),
-        })?;
-    }
-    Ok((connection, version == 0))
+    Ok(())
 }
 
 /// The schema of a file that has just been made.
-fn as_made() -> Result<&'static Schema, &'static rusqlite_migration::Error> {
+fn as_made(file: &Path) -> Result<&'static Schema, StoreError> {
     static MADE: LazyLock<rusqlite_migration::Result<Schema>> = LazyLock::new(|| {
         let mut connection = Connection::open_in_memory()?;
         MIGRATIONS.to_latest(&mut connection)?;
         Ok(damage::schema(&connection)?)
     });
-    MADE.as_ref()
+    MADE.as_ref().map_err(|error| StoreError::Unusable {
+        path: file.display().to_string(),
+        reason: format!("its schema cannot be made in memory ({error}): report it"),
+    })
 }
 
 /// The connection that only looks.
@@ -178,7 +198,7 @@ fn looking(connection: Connection) -> rusqlite::Result<Connection> {
 fn alone(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    fold_on_close(&connection, false)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "query_only", true)?;
     looking(connection)

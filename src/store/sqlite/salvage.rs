@@ -5,14 +5,14 @@
 
 use super::columns::{At, Id, Json};
 use super::damage::clause;
-use super::debts::COLUMNS;
+use super::debts::{COLUMNS, OPEN};
 use super::runs;
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
 use crate::store::Debt;
 use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The open debts that could be read, and whether there may be more.
 #[derive(Debug)]
@@ -26,46 +26,77 @@ pub struct FoundDebts {
 /// The run of a debt, as it stands there.
 type Key = Vec<u8>;
 
-struct Reading<'a> {
+/// Holds open debts only: those that are paid are never pruned, and may be many.
+pub(super) struct Reading<'a> {
     connection: &'a Connection,
-    /// Rows by their run; nothing for one that is paid, forgiven or without use.
+    /// What the list of open debts showed.
+    listed: BTreeSet<Key>,
+    /// What it did not show; nothing for one without use.
     found: BTreeMap<Key, Option<Debt>>,
+    /// Runs that have not ended, one of a cluster at most; true where the row of its debt was seen.
+    unfinished: BTreeMap<Key, bool>,
     /// The first thing that is wrong.
     wrong: Option<String>,
 }
 
-/// `None` where not even the schema can be read.
-pub(super) fn owed(connection: &Connection) -> Option<FoundDebts> {
-    connection.prepare(&format!("SELECT {COLUMNS} FROM debts")).ok()?;
-    let mut reading = Reading { connection, found: BTreeMap::new(), wrong: None };
-    reading.everything();
-    let mut debts: Vec<Debt> = reading.found.into_values().flatten().collect();
-    debts.sort_by_key(|debt| (debt.intended_at, debt.run_id));
-    let seen = |debt: &Debt| match runs::view(connection, debt.run_id) {
-        Ok(Some(view)) => view.pause.confirmed_at.is_some(),
-        _ => false,
-    };
-    let debts = debts.into_iter().map(|debt| (seen(&debt), debt)).map(|(seen, debt)| (debt, seen)).collect();
-    Some(FoundDebts { debts, unread: reading.wrong })
-}
+impl<'a> Reading<'a> {
+    /// `None` where not even the schema can be read.
+    pub(super) fn of(connection: &'a Connection) -> Option<Self> {
+        connection.prepare(&format!("SELECT {COLUMNS} FROM debts")).ok()?;
+        let (listed, found, unfinished) = Default::default();
+        Some(Self { connection, listed, found, unfinished, wrong: None })
+    }
 
-impl Reading<'_> {
+    /// What the list of open debts shows, as far as it goes: soon read, however large the file is.
+    pub(super) fn listed(&mut self) -> Vec<(Debt, bool)> {
+        self.rows(&format!("WHERE {OPEN}"), []);
+        let debts: BTreeMap<Key, Debt> = std::mem::take(&mut self.found)
+            .into_iter()
+            .filter_map(|(key, debt)| Some((key, debt?)))
+            .collect();
+        self.listed = debts.keys().cloned().collect();
+        self.in_order(debts.into_values())
+    }
+
+    /// What that did not show, after a look at every row there is.
+    pub(super) fn rest(mut self) -> FoundDebts {
+        self.everything();
+        let found = std::mem::take(&mut self.found);
+        // In a file that is sound the list shows all: what it does not is from after it was read.
+        let debts = found.into_values().flatten().filter(|_| self.wrong.is_some());
+        FoundDebts { debts: self.in_order(debts), unread: self.wrong }
+    }
+
+    fn in_order(&self, debts: impl Iterator<Item = Debt>) -> Vec<(Debt, bool)> {
+        let mut debts: Vec<Debt> = debts.collect();
+        debts.sort_by_key(|debt| (debt.intended_at, debt.run_id));
+        let seen = |debt: &Debt| match runs::view(self.connection, debt.run_id) {
+            Ok(Some(view)) => view.pause.confirmed_at.is_some(),
+            _ => false,
+        };
+        debts.into_iter().map(|debt| (seen(&debt), debt)).map(|(seen, debt)| (debt, seen)).collect()
+    }
+
     fn everything(&mut self) {
         let sound = self.connection.query_row("PRAGMA integrity_check(debts)", [], |row| row.get(0));
         match self.unless(sound) {
             Some(said) if said != "ok" => self.note(&said),
             Some::<String>(_) | None => {}
         }
-        if !self.rows("ORDER BY run_id", []) {
+        self.each_run("WHERE status IN ('claimed', 'running')", |reading, key| {
+            reading.unfinished.insert(key, false);
+        });
+        // Without the index, which may be what is damaged.
+        if !self.rows("NOT INDEXED ORDER BY run_id", []) {
             // What lies behind the damage is reached from the other end, and what lies within by its name.
-            self.rows("ORDER BY run_id DESC", []);
-            for key in self.keys("SELECT run_id FROM runs") {
-                self.rows("WHERE run_id = ?1", [text(&key)]);
-            }
+            self.rows("NOT INDEXED ORDER BY run_id DESC", []);
+            self.each_run("", |reading, key| {
+                reading.rows("NOT INDEXED WHERE run_id = ?1", [text(&key)]);
+            });
         }
         if self.wrong.is_some() {
-            for key in self.keys("SELECT run_id FROM runs WHERE status IN ('claimed', 'running')") {
-                if !self.found.contains_key(&key) && self.run_owes(&key) {
+            for (key, seen) in std::mem::take(&mut self.unfinished) {
+                if !seen && self.run_owes(&key) {
                     let debt = self.known_elsewhere(&key);
                     self.found.insert(key, debt);
                 }
@@ -75,13 +106,16 @@ impl Reading<'_> {
 
     /// Takes in rows; false where the table could not be read to the end.
     fn rows(&mut self, which: &str, params: impl Params) -> bool {
-        // Without the index, which may be what is damaged.
-        let sql = format!("SELECT {COLUMNS} FROM debts NOT INDEXED {which}");
-        let read = self.connection.prepare(&sql).and_then(|mut statement| {
+        let connection = self.connection;
+        let sql = format!("SELECT {COLUMNS} FROM debts {which}");
+        let read = connection.prepare_cached(&sql).and_then(|mut statement| {
             let mut rows = statement.query(params)?;
             while let Some(row) = rows.next()? {
                 let key = bytes(row);
-                if !self.found.contains_key(&key) {
+                if let Some(seen) = self.unfinished.get_mut(&key) {
+                    *seen = true;
+                }
+                if !self.listed.contains(&key) && !self.found.contains_key(&key) && self.is_open(row, &key) {
                     let debt = self.debt(row, &key);
                     self.found.insert(key, debt);
                 }
@@ -91,33 +125,33 @@ impl Reading<'_> {
         self.unless(read).is_some()
     }
 
-    /// The runs that can be read of a list.
-    fn keys(&mut self, sql: &str) -> Vec<Key> {
-        let mut keys = Vec::new();
-        let read = self.connection.prepare(sql).and_then(|mut statement| {
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                keys.push(bytes(row));
-            }
-            Ok(())
-        });
+    /// Has something done with each run that can be read of a list.
+    fn each_run(&mut self, which: &str, mut act: impl FnMut(&mut Self, Key)) {
+        let connection = self.connection;
+        let read =
+            connection.prepare(&format!("SELECT run_id FROM runs {which}")).and_then(|mut statement| {
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    act(self, bytes(row));
+                }
+                Ok(())
+            });
         self.unless(read);
-        keys
     }
 
-    /// An open debt, with what a resume needs; the rest of the row may be spoilt.
-    fn debt(&mut self, row: &Row<'_>, key: &Key) -> Option<Debt> {
+    fn is_open(&mut self, row: &Row<'_>, key: &Key) -> bool {
         let paid_at = self.unless(row.get::<_, Option<At>>(8));
         let forgiven = self.unless(row.get::<_, Option<String>>(9));
-        let is_open = match (paid_at, forgiven) {
+        match (paid_at, forgiven) {
             (Some(None), Some(None)) => true,
             (Some(Some(_)), _) | (_, Some(Some(_))) => false,
             // One of them is spoilt, and the run was told the same.
             _ => self.run_owes(key),
-        };
-        if !is_open {
-            return None;
         }
+    }
+
+    /// An open debt, with what a resume needs; the rest of the row may be spoilt.
+    fn debt(&mut self, row: &Row<'_>, key: &Key) -> Option<Debt> {
         let run_id = self.get::<Id>(row, 0).map_or(RunId::nil(), |id| id.0);
         let cluster = self.get(row, 1).unwrap_or_else(|| "a cluster whose name cannot be read".to_owned());
         let addresses = self.get::<Json<Addresses>>(row, 2);

@@ -22,11 +22,7 @@ pub struct Trace {
 
 impl Trace {
     /// `last`: as the file says, if it is there and can be asked; `noted`: as `state.lock` says.
-    pub(super) fn of(
-        file: &Path,
-        last: Option<rusqlite::Result<Option<At>>>,
-        noted: Option<Instant>,
-    ) -> Self {
+    pub(super) fn of<E>(file: &Path, last: Option<Result<Option<At>, E>>, noted: Option<Instant>) -> Self {
         let path = file.display();
         let (last, state) = match last {
             None => (None, "is gone".to_owned()),

@@ -103,13 +103,7 @@ impl Worker {
     ) -> Result<Self, StoreError> {
         let (queue, messages) = mpsc::channel(QUEUE);
         let owned = path.to_path_buf();
-        std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || work_off(connection, &owned, messages, doing, after))
-            .map_err(|error| StoreError::Unusable {
-                path: path.display().to_string(),
-                reason: format!("no thread can be started for it ({error}): raise the limit of tasks"),
-            })?;
+        thread(name, path, move || work_off(connection, &owned, messages, doing, after))?;
         Ok(Self { queue, path: path.display().to_string(), doing })
     }
 
@@ -147,6 +141,19 @@ impl Worker {
         let late = |_| StoreError::Unknown { path: self.path.clone() };
         tokio::time::timeout(DEADLINE, exchange).await.map_err(late)
     }
+}
+
+/// Does `work` on a thread of its own.
+pub(super) fn thread(
+    name: &str,
+    path: &Path,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), StoreError> {
+    let started = std::thread::Builder::new().name(name.into()).spawn(work);
+    started.map(drop).map_err(|error| StoreError::Unusable {
+        path: path.display().to_string(),
+        reason: format!("no thread can be started for it ({error}): raise the limit of tasks"),
+    })
 }
 
 /// The sentence for a command that was given up before it began.
