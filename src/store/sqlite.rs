@@ -14,6 +14,7 @@ mod lock;
 mod look;
 mod occurrences;
 mod open;
+mod place;
 mod runs;
 mod salvage;
 mod timetable;
@@ -33,6 +34,7 @@ use super::{
 use crate::domain::{BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
+use place::Place;
 use rusqlite::Connection;
 use salvage::Reading;
 use std::collections::BTreeMap;
@@ -47,8 +49,8 @@ pub const FILE: &str = "state.db";
 
 /// Durable state in one file.
 pub struct SqliteStore {
-    /// It is the daemon's, and no guest's beside it.
-    owner: bool,
+    /// Of the daemon's own, not of a guest's beside it.
+    place: Option<Arc<Place>>,
     writer: Worker,
     reader: Worker,
 }
@@ -69,7 +71,8 @@ impl SqliteStore {
             }
         };
         (lock.made, lock.lost) = (made, trace.lost);
-        Ok((Self::start(&file, writer, Some(Box::new(after)))?, lock))
+        let owned = (Place::of(state_dir), Box::new(after) as After);
+        Ok((Self::start(&file, writer, Some(owned))?, lock))
     }
 
     /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
@@ -133,12 +136,29 @@ impl SqliteStore {
         backups::list(&connection, filter).ok()
     }
 
-    /// `after`: what the owner does after each commit.
-    fn start(file: &Path, writer: Connection, after: Option<After>) -> Result<Arc<Self>, StoreError> {
+    /// `owned`: where the owner's files are, and what it does after each commit.
+    fn start(
+        file: &Path,
+        writer: Connection,
+        owned: Option<(Place, After)>,
+    ) -> Result<Arc<Self>, StoreError> {
         let reader = open::reader(file)?;
-        let owner = after.is_some();
+        let (place, after) =
+            owned.map_or((None, None), |(place, after)| (Some(Arc::new(place)), Some(after)));
         let writer = Worker::writing(writer, file, after.unwrap_or_else(|| Box::new(|_| ())))?;
-        Ok(Arc::new(Self { owner, writer, reader: Worker::reading(reader, file)? }))
+        Ok(Arc::new(Self { place, writer, reader: Worker::reading(reader, file)? }))
+    }
+
+    /// What the next start must find is not written where nobody would look.
+    fn write_to_be_found<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let place = self.place.clone();
+        self.write(move |c| {
+            place.map_or(Ok(()), |place| place.is_kept())?;
+            work(c)
+        })
     }
 
     fn write<T: Send + 'static>(
@@ -171,7 +191,7 @@ impl Store for SqliteStore {
     }
 
     fn claim(&self, rows: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>> {
-        self.write(move |c| occurrences::claim(c, rows))
+        self.write_to_be_found(move |c| occurrences::claim(c, rows))
     }
 
     fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>> {
@@ -192,7 +212,7 @@ impl Store for SqliteStore {
     }
 
     fn begin_run(&self, new: NewRun) -> Answer<'_, Run> {
-        Box::pin(async move { self.writer.ask(move |c| runs::begin(c, new)).await? })
+        Box::pin(async move { self.write_to_be_found(move |c| runs::begin(c, new)).await? })
     }
 
     fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()> {
@@ -220,7 +240,7 @@ impl Store for SqliteStore {
     }
 
     fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()> {
-        self.write(move |c| debts::owe(c, &debt, entry))
+        self.write_to_be_found(move |c| debts::owe(c, &debt, entry))
     }
 
     fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
@@ -292,8 +312,10 @@ impl Store for SqliteStore {
     }
 
     fn probe(&self, at: Instant) -> Answer<'_, ()> {
-        let owner = self.owner;
-        self.write(move |c| if owner { clusters::probe(c, at) } else { clusters::probe_as_guest(c) })
+        if self.place.is_none() {
+            return self.write(clusters::probe_as_guest);
+        }
+        self.write_to_be_found(move |c| clusters::probe(c, at))
     }
 
     fn close(&self) -> Answer<'_, ()> {

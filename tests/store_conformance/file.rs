@@ -48,6 +48,35 @@ async fn a_busy_night(store: &SharedStore) {
     store.ask_deletion(failing.run_id, "command".into(), "asked".into(), at(NOW)).await.unwrap();
 }
 
+/// A debt in a file that nobody finds again would be paid by nobody.
+#[tokio::test]
+async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
+    for (name, replaced) in [(FILE, false), (FILE, true), ("state.lock", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+        let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
+        store.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
+        let file = dir.path().join(name);
+        std::fs::rename(&file, dir.path().join("elsewhere")).unwrap();
+        if replaced {
+            std::fs::copy(dir.path().join("elsewhere"), &file).unwrap();
+        }
+        let sentence = format!(
+            "the state file {} cannot be used: it was moved, removed or replaced while the daemon runs, and the next start would find nothing of what is written now: put it back or restore the newest copy, and restart the daemon",
+            file.display()
+        );
+        let refused = store.owe(debt(&run, NOW), entry(NOW, pause_intended())).await.unwrap_err();
+        assert_eq!(refused.to_string(), sentence);
+        assert_eq!(store.probe(at(NOW)).await.unwrap_err().to_string(), sentence);
+        assert!(store.begin_run(scheduled("other", NOW)).await.is_err());
+        assert!(store.debts().await.unwrap().is_empty());
+        // What is under way is still told.
+        store.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
+        std::fs::rename(dir.path().join("elsewhere"), &file).unwrap();
+        store.probe(at(NOW)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn closing_and_opening_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();

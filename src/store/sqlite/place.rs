@@ -1,0 +1,43 @@
+//! Whether the files that are open are still those that the next start would find.
+//!
+//! Owns what is compared. Must not read what is in them.
+
+use super::{FILE, lock};
+use crate::store::StoreError;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The state file and its lock as they were opened.
+pub(super) struct Place {
+    files: Vec<(PathBuf, Option<(u64, u64)>)>,
+}
+
+/// Device and inode; nothing where that cannot be told.
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    path.metadata().map(|found| (found.dev(), found.ino()))
+}
+
+impl Place {
+    /// As they are now.
+    pub(super) fn of(dir: &Path) -> Self {
+        let files = [FILE, lock::FILE].map(|name| dir.join(name));
+        Self { files: files.map(|path| (path.clone(), identity(&path).ok())).into() }
+    }
+
+    /// Refuses where one was moved, removed or replaced: a debt in it would be found by nobody. What cannot be told, as on
+    /// a disk that fails, is for the write itself to meet.
+    pub(super) fn is_kept(&self) -> Result<(), StoreError> {
+        let gone = self.files.iter().find(|(path, opened)| match identity(path) {
+            Ok(now) => opened.is_some_and(|opened| opened != now),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        });
+        let Some((path, _)) = gone else { return Ok(()) };
+        Err(StoreError::Unusable {
+            path: path.display().to_string(),
+            reason: "it was moved, removed or replaced while the daemon runs, and the next start would find nothing of \
+                     what is written now: put it back or restore the newest copy, and restart the daemon"
+                .into(),
+        })
+    }
+}
