@@ -11,7 +11,7 @@ pub mod rules;
 pub mod sqlite;
 mod tried;
 
-pub use owed::{Owed, Unsettled, tried_on, unsettled};
+pub use owed::{Owed, Unsettled, is_same_place, tried_on, unsettled};
 pub use tried::{Tried, told_over};
 
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};

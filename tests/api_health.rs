@@ -300,6 +300,14 @@ fn all_is_well() {
     },
     "degraded retention: the snapshot of records"
 )]
+#[case::by_hand_failed(
+    |s: &mut Scene| {
+        let mut by_hand = failed("2026-11-23T09:05:00Z");
+        (by_hand.run.trigger, by_hand.run.occurrences) = (Trigger::Manual, vec![]);
+        s.backups.push(by_hand);
+    },
+    "degraded schedules: the last backup was asked for by hand and failed: operate made no progress"
+)]
 #[case::last_run_failed(
     |s: &mut Scene| s.backups.push(failed("2026-11-23T03:05:00Z")),
     "degraded schedules: the last run of schedule daily failed: operate made no progress"

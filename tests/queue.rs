@@ -46,6 +46,29 @@ async fn told(lab: &Lab) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// Renamed in the file while its run cleans up: one operation at a time all the same (rule I4).
+#[tokio::test(start_paused = true)]
+async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
+    let lab = Lab::new().fault("zeebe.stall=40s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(10)).await;
+    lab.queue.configure(BTreeMap::from([("renamed".to_owned(), lab.settings.clone())]));
+    lab.clock.sleep(Duration::from_secs(3)).await;
+    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended(), "it has to clean up for a while");
+    assert!(lab.store.debts().await.unwrap().is_empty(), "its resume came first");
+    let refused = lab.queue.manual("renamed", None).await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!(
+            "cluster renamed cannot be backed up now: run {run_id} of cluster orders, which is at the same address as renamed, has not ended yet"
+        )
+    );
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Removed));
+    let next = lab.queue.manual("renamed", None).await.unwrap();
+    assert_eq!(lab.ended(next).await.view.reason(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn occurrences_of_one_instant_are_served_by_one_run() {
     let lab = Lab::new();

@@ -3,7 +3,7 @@
 //! Pure: `judge` gets all it needs. Contract section 4 says which finding is `degraded` and which `failing`.
 
 use super::{Live, shapes};
-use crate::domain::{BackupState, Instant};
+use crate::domain::{BackupState, Instant, Trigger};
 use crate::journal::Run;
 use crate::schedule::next::{longest_gap, next_after};
 use crate::store::{Backup, ClusterRow, Debt, Owed, TimetableRow};
@@ -348,6 +348,17 @@ fn cluster(
         status,
         detail: Some(format!("{exporting}{since}")),
     });
+    // Of scheduled ones each schedule tells its own.
+    let newest = backups.iter().filter(|b| b.run.view.ended()).max_by_key(|b| b.run.view.finished_at);
+    let by_hand = newest.filter(|b| b.run.trigger == Trigger::Manual);
+    if let Some(why) = by_hand.and_then(|b| b.run.view.reason()) {
+        checks.push(Check {
+            name: "schedules",
+            cluster: Some(name.to_owned()),
+            status: Status::Degraded,
+            detail: Some(format!("the last backup was asked for by hand and failed: {why}")),
+        });
+    }
     // Whoever does not let us in is told under `credentials`.
     let denied = |reason: &String| look.is_some_and(|l| l.denied.iter().any(|denial| denial.why == *reason));
     if let Some(reason) = look.and_then(|l| l.unreachable.clone()).filter(|reason| !denied(reason)) {

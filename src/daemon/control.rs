@@ -86,7 +86,8 @@ impl Daemon {
         let began = clock.monotonic();
         loop {
             let mut debts = self.debts().await?;
-            debts.retain(|debt| owes(&debt.cluster));
+            // Of one that lacks only its record health tells; exporting runs.
+            debts.retain(|debt| debt.may_be_paused() && owes(&debt.cluster));
             let owing: Unsettled = debts.iter().map(|debt| (debt.cluster.clone(), debt.why())).collect();
             if owing.is_empty() || clock.monotonic().saturating_sub(began) >= wait {
                 return Ok(owing);

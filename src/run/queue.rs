@@ -62,6 +62,8 @@ struct Slot {
 #[derive(Default)]
 struct Inner {
     slots: BTreeMap<String, Slot>,
+    /// Clusters that left the config, or were not in it at the start; a run of theirs may still be under way.
+    gone: BTreeSet<String>,
     /// Set once, when the daemon goes down: monotonic time at which the grace is over.
     going_down: Option<Duration>,
 }
@@ -104,6 +106,11 @@ impl Queue {
         let unwanted = self.take_waiting(|cluster, waiting| {
             settings.get(cluster).is_some_and(|s| !s.schedules.contains(&waiting.row.occurrence.schedule))
         });
+        {
+            let mut inner = self.lock();
+            inner.gone.extend(removed.iter().cloned());
+            inner.gone.retain(|name| !settings.contains_key(name));
+        }
         self.settings.store(Arc::new(settings));
         self.skip_later(unwanted, UNSCHEDULED.into());
         for cluster in removed {

@@ -42,6 +42,11 @@ fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
     all.filter(|(url, _)| !url.is_empty()).map(move |(url, name)| (url.trim_end_matches('/'), proxy(name)))
 }
 
+/// Whether both are addresses of one cluster.
+pub fn is_same_place(one: &Addresses, other: &Addresses) -> bool {
+    places(one).any(|place| places(other).any(|another| another == place))
+}
+
 impl Debt {
     /// Whether exporting may still be paused for it: of one that is open although it was paid, only the record is missing.
     pub fn may_be_paused(&self) -> bool {

@@ -30,6 +30,9 @@ impl Queue {
             let (stop, stopped) = watch::channel(Stop::None);
             {
                 let mut inner = self.lock();
+                if !self.settings.load().contains_key(&run.cluster) {
+                    inner.gone.insert(run.cluster.clone());
+                }
                 let slot = inner.slots.entry(run.cluster.clone()).or_default();
                 slot.busy = Some(Busy::Run { run_id: Some(run.run_id), stop });
             }

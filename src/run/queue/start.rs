@@ -9,7 +9,7 @@ use crate::clock::within;
 use crate::domain::{Family, Instant, Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
-use crate::store::{Fate, NewRun, OccurrenceRow, Owed, StoreError};
+use crate::store::{Fate, NewRun, OccurrenceRow, Owed, StoreError, is_same_place};
 use chrono::TimeDelta;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -248,6 +248,10 @@ impl Queue {
             }
             None => {}
         }
+        if let Some(reason) = self.under_another_name(cluster, spec).await? {
+            let until = Some(self.ground.clock.now() + NOT_CALM);
+            return Ok(Some(Hindrance { reason, until }));
+        }
         if let Some(address) = &spec.addresses.saas {
             let limit = provider::hindrance(&self.ground, cluster, spec, address).await?;
             return Ok(limit.map(|(until, reason)| Hindrance { reason, until: Some(until) }));
@@ -264,6 +268,25 @@ impl Queue {
         let phases = super::super::window::describe(&exporters, exporters.state());
         tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
+    }
+
+    /// The run of a cluster that left the config and is at the same address: renamed, it is still one cluster (rule I4).
+    async fn under_another_name(&self, cluster: &str, spec: &Spec) -> Result<Option<String>, StoreError> {
+        let gone: Vec<RunId> = {
+            let inner = self.lock();
+            let busy = inner.gone.iter().filter_map(|name| inner.slots.get(name)?.busy.as_ref());
+            busy.filter_map(|busy| if let Busy::Run { run_id, .. } = busy { *run_id } else { None }).collect()
+        };
+        for run_id in gone {
+            let Some(run) = self.ground.store.run(run_id).await? else { continue };
+            if spec_of(&run).is_ok_and(|other| is_same_place(&other.addresses, &spec.addresses)) {
+                return Ok(Some(format!(
+                    "run {run_id} of cluster {}, which is at the same address as {cluster}, has not ended yet",
+                    run.cluster
+                )));
+            }
+        }
+        Ok(None)
     }
 
     /// What is over at a known time is waited for, as long as each occurrence may wait.
