@@ -3,7 +3,7 @@
 //! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a part that still runs goes on.
 
 use super::located;
-use super::place::{Look, Place, asked_for_something, places};
+use super::place::{Look, Place, asked_for_something, places, records_of_another};
 use crate::clients::{Progress, Seen};
 use crate::clock::within;
 use crate::domain::{Addresses, Component};
@@ -60,12 +60,16 @@ impl<'a> Pass<'a> {
         }
         let clients = Clients::new(&addresses, &self.ground.transport);
         let places = places(run, &addresses, &clients).map_err(End::Left)?;
-        let looks = self.look_at(&places).await?;
+        let mut looks = self.look_at(&places).await?;
         if looks.iter().all(|look| look.seen == Seen::Absent) {
             if !self.may_surface() {
                 return Ok(());
             }
             self.unsettled = true;
+        }
+        let shows = looks.iter().any(|look| look.seen != Seen::Absent);
+        if let (Some(place), true) = (records_of_another(run, &addresses, &clients), shows) {
+            looks.push(self.look(&place).await?);
         }
         self.prove(&looks).await?;
         let (records, others): (Vec<Place>, Vec<Place>) = places.into_iter().partition(Place::is_records);

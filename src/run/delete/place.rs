@@ -89,23 +89,23 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
             places.push(Place { component: Component::Saas, way: Way::Saas { saas: saas.clone(), uuid } });
         }
     }
-    let configured = addresses.search.as_ref().map(|s| s.repository.clone());
-    match (asked(run, Component::Records), &clients.search, configured) {
-        (Some(view), Some(search), configured) => {
-            let Some(repository) = view.repository.clone().or(configured) else {
-                return Err(out_of_reach(Component::Records, run));
-            };
-            let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));
-            places.push(Place::records(search, repository, name));
-        }
-        (Some(_), None, _) => return Err(out_of_reach(Component::Records, run)),
-        // Who has taken one under our id has the rest under it as well.
-        (None, Some(search), Some(repository)) if !places.is_empty() => {
-            places.push(Place::records(search, repository, Search::records_name(run.backup_id)));
-        }
-        (None, ..) => {}
+    if let Some(view) = asked(run, Component::Records) {
+        let configured = addresses.search.as_ref().map(|s| s.repository.clone());
+        let (Some(search), Some(repository)) = (&clients.search, view.repository.clone().or(configured))
+        else {
+            return Err(out_of_reach(Component::Records, run));
+        };
+        let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));
+        places.push(Place::records(search, repository, name));
     }
     Ok(places)
+}
+
+/// Where the records of a run that never asked for any would be: who has taken some under its id has the rest as well.
+pub(super) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Place> {
+    let (search, address) = (clients.search.as_ref()?, addresses.search.as_ref()?);
+    let name = Search::records_name(run.backup_id);
+    asked(run, Component::Records).is_none().then(|| Place::records(search, address.repository.clone(), name))
 }
 
 /// Whether the run asked any component to start: otherwise nothing of it can be anywhere.
