@@ -124,8 +124,13 @@ impl Scenario {
         let config = config(&clusters, r);
         let mut events = Vec::new();
         for _ in 0..r.below(4) {
-            let spec = (*pick(r, &FAULTS)).to_owned();
+            let mut spec = (*pick(r, &FAULTS)).to_owned();
             let cluster = pick(r, &names).clone();
+            // Without a management port nobody can see which partitions a resume has reached.
+            let by_rest = clusters.iter().any(|c| c.name == cluster && c.version.to_string() == BY_REST);
+            if by_rest && spec.contains("silent") {
+                spec = "resume.fail@3".to_owned();
+            }
             events.push((r.below(seconds as u64) as i64, Event::Fault { cluster, spec }));
         }
         for _ in 0..r.below(3) {
