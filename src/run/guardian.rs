@@ -22,8 +22,6 @@ const BACK_OFF: Duration = Duration::from_secs(60);
 const FOLLOW: Duration = Duration::from_secs(1);
 /// Between two looks at them.
 const LOOK: Duration = Duration::from_millis(50);
-/// The looks after a resume end after this time.
-const SEEN: Duration = Duration::from_secs(5);
 /// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
 /// its debt stays open, and the partitions are watched, until so long after the pause was intended.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
@@ -117,12 +115,18 @@ async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
 }
 
 /// A resume may be confirmed although it reached some partitions only: it is sent again as long as one reads paused.
-/// Where phases cannot be read in time, the confirmation is all there is. Answers when the last resume was confirmed.
+/// Where phases cannot be read at all, the confirmation is all there is. Answers when the last resume was confirmed.
 async fn reach_all(ground: &Ground, payment: &Payment<'_>, confirmed_at: Instant) -> Instant {
     let Payment { run_id, cluster, .. } = payment;
     let clock = &*ground.clock;
     let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
-    while let Some(true) = within(clock, SEEN, still_paused(clock, payment.zeebe)).await {
+    loop {
+        match shown(clock, payment.zeebe).await {
+            Shown::Reached => return confirmed_at,
+            // As by a broker that restarts: what it does afterwards is told to it once more.
+            Shown::Nothing => return resume(ground, payment).await,
+            Shown::Paused => {}
+        }
         let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
         tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
         ground.tries.waits(*run_id, reason);
@@ -131,18 +135,29 @@ async fn reach_all(ground: &Ground, payment: &Payment<'_>, confirmed_at: Instant
         pause = (pause * 2).min(BACK_OFF);
         confirmed_at = resume(ground, payment).await;
     }
-    confirmed_at
 }
 
-/// Whether some partition reads paused at every look for a second: brokers follow one by one. What cannot be read says
-/// nothing.
-async fn still_paused(clock: &dyn Clock, zeebe: &Zeebe) -> bool {
-    let until = clock.monotonic() + FOLLOW;
+/// What the partitions show after a confirmed resume.
+enum Shown {
+    /// None reads paused, or there is no way to read them.
+    Reached,
+    /// Some did at every look for a second: brokers follow one by one.
+    Paused,
+    /// Nobody who could tell has answered for long.
+    Nothing,
+}
+
+async fn shown(clock: &dyn Clock, zeebe: &Zeebe) -> Shown {
+    let began = clock.monotonic();
     loop {
-        match zeebe.exporters().await {
-            Ok(exporters) if !exporters.any_paused() => return false,
-            seen if clock.monotonic() >= until => return seen.is_ok(),
-            _ => clock.sleep(LOOK).await,
+        let seen = zeebe.exporters().await;
+        let passed = clock.monotonic().saturating_sub(began);
+        match seen {
+            Ok(exporters) if !exporters.any_paused() => return Shown::Reached,
+            Ok(_) if passed >= FOLLOW => return Shown::Paused,
+            Err(error) if passed >= LATE_PAUSE && error.is_transient() => return Shown::Nothing,
+            Err(error) if passed >= FOLLOW && !error.is_transient() => return Shown::Reached,
+            _ => clock.sleep(if passed < FOLLOW { LOOK } else { LATE_PAUSE_LOOK }).await,
         }
     }
 }

@@ -129,7 +129,7 @@ impl Scenario {
             // Without a management port nobody can see which partitions a resume has reached.
             let by_rest = clusters.iter().any(|c| c.name == cluster && c.version.to_string() == BY_REST);
             if by_rest && spec.contains("silent") {
-                spec = "resume.fail@3".to_owned();
+                "resume.fail@3".clone_into(&mut spec);
             }
             events.push((r.below(seconds as u64) as i64, Event::Fault { cluster, spec }));
         }
