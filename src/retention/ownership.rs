@@ -88,11 +88,8 @@ pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProve
     if !adopted && !run.view.done.contains(&Step::Guard) {
         return Err(NotProven::NotSeenFree(id));
     }
-    // Of an adopted one only the mark is known.
-    if let (Some(Outcome::Failed { class, .. }), false) = (&run.view.outcome, adopted) {
-        let view = &run.view;
-        let may_have = |c: &Component| *class != FailureClass::Conflict && view.uncertain.contains(c);
-        let taken = |c: &Component| view.done.contains(&Step::Start(*c)) || may_have(c);
+    if matches!(run.view.outcome, Some(Outcome::Failed { class: FailureClass::Conflict, .. })) {
+        let taken = |c: &Component| run.view.done.contains(&Step::Start(*c));
         if let Some((component, _)) = shown.parts.iter().find(|(c, _)| !taken(c)) {
             return Err(NotProven::Conflict(id, *component));
         }

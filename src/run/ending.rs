@@ -81,10 +81,6 @@ impl Execution {
         } else {
             noted.await;
         }
-        let cut_off = steps::cut_off(self);
-        if !cut_off.is_empty() {
-            self.persist(cut_off).await;
-        }
         let clean_up = steps::clean_up(self, error.class);
         match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
             Some(owed) => {

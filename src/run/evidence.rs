@@ -6,7 +6,7 @@ use crate::clients::ClientError;
 use crate::domain::{Component, Instant};
 use crate::lock::lock;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,6 @@ pub struct Evidence {
     answers: Mutex<VecDeque<Value>>,
     last_error: Mutex<Option<String>>,
     doubts: Mutex<BTreeMap<Component, String>>,
-    refused: Mutex<BTreeSet<Component>>,
     /// Facts that are not in the journal yet.
     proof: Mutex<BTreeMap<String, Value>>,
     pause_settled: AtomicBool,
@@ -50,16 +49,6 @@ impl Evidence {
     pub fn doubt_about(&self, component: Component) -> String {
         let why = lock(&self.doubts).get(&component).cloned();
         why.unwrap_or_else(|| "the daemon was stopped before it was answered".into())
-    }
-
-    /// Keeps that a component did not take our request.
-    pub fn refuse(&self, component: Component) {
-        lock(&self.refused).insert(component);
-    }
-
-    /// Whether it is known that a component did not take our request.
-    pub fn is_refused(&self, component: Component) -> bool {
-        lock(&self.refused).contains(&component)
     }
 
     /// Keeps that the pause was answered, or never sent: it is not carried out later than that.

@@ -177,7 +177,6 @@ pub(super) async fn refused_or_unknown(
 ) -> Result<(), StepError> {
     execution.remember(error);
     if let ErrorKind::Conflict { highest } = error.kind {
-        execution.evidence.refuse(component);
         if let Some(highest) = highest {
             let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
             execution.ground.store.raise_mark(scope, highest).await?;
@@ -191,7 +190,6 @@ pub(super) async fn refused_or_unknown(
         execution.evidence.doubt(component, error);
         return execution.write(vec![Event::StartUncertain { component }]).await;
     }
-    execution.evidence.refuse(component);
     let class = match error.kind {
         ErrorKind::NotSent => FailureClass::Unreachable,
         ErrorKind::Denied => FailureClass::Access,
@@ -300,31 +298,15 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
     Ok(Value::Object(facts))
 }
 
-/// Starts that may have been acted upon and whose answer nobody has, as those that the failure of another cut off: only
-/// who took our request, or may have, can have something of ours.
-pub(super) fn cut_off(execution: &Execution) -> Vec<Event> {
-    let view = execution.view();
-    let open = |component: &Component| {
-        let start = Step::Start(*component);
-        let known = view.done.contains(&start)
-            || view.uncertain.contains(component)
-            || execution.evidence.is_refused(*component);
-        // The provider's list tells more.
-        view.intended.contains(&start) && !known && *component != Component::Saas
-    };
-    let components = execution.plan.components.iter().copied().filter(open);
-    components.map(|component| Event::StartUncertain { component }).collect()
-}
-
 /// Stops what still runs after an abort. Returns what could not be done, one sentence each.
 pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
     let mut owed = Vec::new();
     let view = execution.view();
     for component in &execution.plan.components {
         let start = Step::Start(*component);
-        // Who did not take our request and shows this id has somebody else's.
-        let refused = class == FailureClass::Conflict || execution.evidence.is_refused(*component);
-        if !view.intended.contains(&start) || (refused && !view.done.contains(&start)) {
+        // After a conflict, what answers under this id where we did not start is somebody else's.
+        let others = class == FailureClass::Conflict && !view.done.contains(&start);
+        if !view.intended.contains(&start) || others {
             continue;
         }
         // What the provider has begun it ends itself, and keeps as it likes; what it may have begun is looked for.
