@@ -102,6 +102,8 @@ pub struct RunView {
     pub done: BTreeSet<Step>,
     /// Components whose start may or may not have been acted upon, until something of it shows.
     pub uncertain: BTreeSet<Component>,
+    /// Components whose start was left without an answer, whatever shows since.
+    pub unanswered: BTreeSet<Component>,
     /// What components that name their backups themselves held right before they were asked.
     pub before: BTreeMap<Component, Vec<String>>,
     /// Until when a component that refused wants to be left alone.
@@ -150,6 +152,11 @@ impl RunView {
             view.apply(entry)?;
         }
         Ok(view)
+    }
+
+    /// Whether a component has answered that it takes our request: what it shows under our id is ours.
+    pub fn was_taken(&self, component: Component) -> bool {
+        self.done.contains(&Step::Start(component)) && !self.unanswered.contains(&component)
     }
 
     /// The one place that says which event may follow which.
@@ -233,6 +240,7 @@ impl RunView {
             }
             (RunStatus::Running, Event::StartUncertain { component }) => {
                 self.uncertain.insert(*component);
+                self.unanswered.insert(*component);
             }
             (RunStatus::Running, Event::Before { component, names }) => {
                 self.before.insert(*component, names.clone());

@@ -69,6 +69,32 @@ async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
     assert_eq!(lab.ended(next).await.view.reason(), None);
 }
 
+/// Two names for one cluster, from the start or since a reload points one of them elsewhere: it is one cluster still.
+#[rstest]
+#[case::named_twice("http://sim-orders:9600")]
+#[case::pointed_elsewhere("http://elsewhere:9600")]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_at: &str) {
+    let lab = Lab::new().fault("operate.stall=40s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(5)).await;
+    let mut first = lab.settings.clone();
+    if first_at.contains("elsewhere") {
+        first.spec.addresses.zeebe = first_at.into();
+    }
+    let both = [("orders".to_owned(), first), ("another".to_owned(), lab.settings.clone())];
+    lab.queue.configure(BTreeMap::from(both));
+    lab.clock.sleep(Duration::from_secs(1)).await;
+    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended());
+    let refused = lab.queue.manual("another", None).await.unwrap_err().to_string();
+    let why =
+        format!("run {run_id} of cluster orders, which is at the same address as another, has not ended yet");
+    assert_eq!(refused, format!("cluster another cannot be backed up now: {why}"));
+    lab.ended(run_id).await;
+    let next = lab.queue.manual("another", None).await.unwrap();
+    assert_eq!(lab.ended(next).await.view.reason(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn occurrences_of_one_instant_are_served_by_one_run() {
     let lab = Lab::new();

@@ -296,6 +296,19 @@ fn a_pause_that_is_carried_out_after_the_restarted_daemons_resume_is_resumed_aga
     assert_eq!(locked(&lab.cluster).pauses.ended, 2, "that pause, and the next backup's");
 }
 
+/// However old an unseen pause is, its resume is over only when every partition was seen to export.
+#[rstest]
+#[case(10)]
+#[case(120)]
+fn an_old_pause_that_was_never_seen_is_looked_at_after_its_resume(#[case] down: i64) {
+    let asked = |_: &RunView, debts: &[Debt], lab: &Lab| !debts.is_empty() && lab.asked("pause") == 1;
+    let (run, _) = dies("pause.delay=2s", Limits::default(), asked)
+        .down(down)
+        .fault("partitions.no-leader=4s,resume.partial-silent")
+        .restarts();
+    failed(&run, FailureClass::Interrupted, "before the pause was confirmed");
+}
+
 /// The backup had all its parts and the pause had held: only the resume was missing.
 #[test]
 fn a_run_that_only_owes_its_resume_pays_and_completes() {

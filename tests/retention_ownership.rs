@@ -149,7 +149,7 @@ fn after_a_conflict_only_what_took_our_request_is_ours() {
     assert!(said(&conflict, &begun(Component::Operate, 5)).is_ok());
     assert_eq!(
         said(&conflict, &begun(Component::Tasklist, 5)).unwrap_err(),
-        "tasklist shows id 17 and did not take our request for it, so its part is another's"
+        "tasklist shows id 17 and never said that it takes our request for it, so its part may be another's"
     );
 }
 

@@ -385,6 +385,40 @@ async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config
     lab.nothing_owed(&run).await;
 }
 
+/// Whom the resume did not reach cannot be seen for a while: nobody takes that for exporting.
+#[rstest]
+#[case("no-leader=5s")]
+#[case("no-leader=50s")]
+#[tokio::test(start_paused = true)]
+async fn a_resume_is_not_over_while_a_partition_cannot_be_seen(#[case] hidden: &str) {
+    let config = sim::Config { partitions: 1, ..config() };
+    let lab = Lab::with(config, Limits::default()).fault(&format!("resume.partial-silent,resume.{hidden}"));
+    let run = lab.backup().await;
+    assert_eq!(lab.asked("resume"), 2);
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// What is owed meanwhile is told: the resume was confirmed, and what is waited for.
+#[tokio::test(start_paused = true)]
+async fn while_partitions_cannot_be_seen_after_a_resume_the_debt_says_so() {
+    let lab = Lab::new().fault("resume.broker-restart=40s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.asked("resume") == 0 {
+        lab.clock.sleep(Duration::from_millis(100)).await;
+    }
+    lab.clock.sleep(Duration::from_secs(20)).await;
+    let debts = lab.ground.tries.over(lab.store.debts().await.unwrap());
+    let why: Vec<String> = debts.iter().map(camunda_backupd::store::Debt::why).collect();
+    assert!(
+        why[0]
+            .contains("the resume is confirmed, but not every partition can be read to show that it exports"),
+        "{why:?}"
+    );
+    let run = lab.ended(run_id).await;
+    lab.nothing_owed(&run).await;
+}
+
 /// Tries come up to a minute apart; whoever has mended the cluster need not wait for the next.
 #[tokio::test(start_paused = true)]
 async fn a_resume_is_tried_at_once_when_somebody_asks_for_it() {

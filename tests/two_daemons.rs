@@ -6,17 +6,18 @@ mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::BackupState;
+use camunda_backupd::journal::FailureClass;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
-use lab::{Lab, reason_of};
+use lab::{Lab, class_of, reason_of};
+use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// One of them is refused by a web app that takes the other's backup; what it then deletes must not be the other's.
-#[tokio::test(start_paused = true)]
-async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
-    let first = Lab::new();
+/// The first daemon, and another of another instance that knows nothing of it.
+fn two(fault: &str) -> (Lab, Lab) {
+    let first = if fault.is_empty() { Lab::new() } else { Lab::new().fault(fault) };
     let (cluster, now) = (first.cluster.clone(), first.clock.now());
     let mut second = Lab::daemon(cluster, MemoryStore::shared(), first.settings.clone(), now);
     second.ground.instance = "other".into();
@@ -26,6 +27,13 @@ async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
         8,
     );
     second.queue.configure(BTreeMap::from([("orders".to_owned(), second.settings.clone())]));
+    (first, second)
+}
+
+/// One of them is refused by a web app that takes the other's backup; what it then deletes must not be the other's.
+#[tokio::test(start_paused = true)]
+async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
+    let (first, second) = two("");
     let (one, other) = tokio::join!(first.queue.manual("orders", None), second.queue.manual("orders", None));
     let (one, other) = tokio::join!(first.ended(one.unwrap()), second.ended(other.unwrap()));
     assert_eq!(one.backup_id, other.backup_id, "the story needs the same id");
@@ -46,7 +54,32 @@ async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
     assert!(
         why.contains("mark of instance lab")
             || why.contains("mark of instance other")
-            || why.contains("did not take our request"),
+            || why.contains("never said that it takes our request"),
         "{why}"
     );
+}
+
+/// Whoever comes a moment later, or whose request was lost on its way, is told of a conflict by one web app at least:
+/// nothing of the other is touched, so that nobody fails for anything else.
+#[rstest]
+#[case::looks_come_late((0..4).flat_map(|a| (0..4).map(move |b| format!("operate-get.delay=200ms+{a},tasklist-get.delay=200ms+{b}"))).collect())]
+#[case::its_start_is_lost(vec!["operate-post.drop-request+1".to_owned()])]
+#[tokio::test(start_paused = true)]
+async fn who_comes_a_moment_later_harms_nothing_of_the_other(#[case] stories: Vec<String>) {
+    for story in stories {
+        let (first, second) = two(&story);
+        let (one, other) =
+            tokio::join!(first.queue.manual("orders", None), second.queue.manual("orders", None));
+        // Whose look before the run sees the other's does not begin.
+        let (Ok(one), Ok(other)) = (one, other) else { continue };
+        let (one, other) = tokio::join!(first.ended(one), second.ended(other));
+        for run in [&one, &other] {
+            if run.view.reason().is_some() {
+                assert_eq!(class_of(run), Some(FailureClass::Conflict), "{story}: {}", reason_of(run));
+            } else {
+                let restored = locked(&first.cluster).restore(run.backup_id.get());
+                assert!(restored.is_whole(), "{story}: {restored:?}");
+            }
+        }
+    }
 }

@@ -243,8 +243,12 @@ impl Answer {
                 (ErrorKind::Refused, Some("wait until the partitions are scaled, then back up"))
             }
             409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
+            // Another's may have our id, taken in the same second; while that one runs, Operate cannot even tell.
+            400 if says("validating whether backup") => (
+                ErrorKind::Conflict { highest: None },
+                Some("another backup with this id runs there, or its search engine failed: see its log"),
+            ),
             400 if says(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
-            // Another's may have our id, taken in the same second.
             400 if says("already exists")
                 || says("already in-progress")
                 || says("Another backup is running") =>

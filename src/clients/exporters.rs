@@ -94,6 +94,21 @@ impl Exporters {
         self.partitions.iter().filter(|(_, row)| !row.is_leader()).map(|(partition, _)| *partition).collect()
     }
 
+    /// Which partitions do not show themselves, of so many; a sentence without its full stop.
+    pub fn unseen(&self, expected: Option<u32>) -> Option<String> {
+        let without: Vec<String> = self.leaders_not_seen().iter().map(ToString::to_string).collect();
+        if !without.is_empty() {
+            return Some(format!("no leader of partition {} was seen", without.join(", ")));
+        }
+        let count = self.partitions.len();
+        match expected {
+            Some(expected) if count < expected as usize => {
+                Some(format!("the exporter phases of only {count} of {expected} partitions can be read"))
+            }
+            _ => (count == 0).then(|| "no partition's exporter phase can be read".into()),
+        }
+    }
+
     /// Whether some partition reads paused, softly or not.
     pub fn any_paused(&self) -> bool {
         self.partitions.values().any(|row| matches!(row.phase, Phase::SoftPaused | Phase::Paused))

@@ -314,8 +314,8 @@ mod tests {
     #[case("Another backup is running at the moment", ErrorKind::Conflict { highest: None }, false)]
     #[case(
         "Exception occurred when validating whether backup with ID [206] already exists.",
-        ErrorKind::Refused,
-        true
+        ErrorKind::Conflict { highest: None },
+        false
     )]
     #[case(
         "Exception occurred when validating existence of repository with name [camunda].",

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
 use crate::domain::{Instant, RunId};
 use crate::run::Ground;
-use crate::run::guardian::{Guardian, Payment, pay};
+use crate::run::guardian::{Guardian, PauseKnown, Payment, pay};
 use crate::run::tries::Tries;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{FILE, Look, REMEDY, Rest, SqliteStore};
@@ -244,7 +244,7 @@ async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration)
         by: "command",
         paused_since: Some(debt.intended_at),
         attempts: debt.attempts,
-        pause_settled: pause_seen,
+        pause: PauseKnown { settled: pause_seen, ..PauseKnown::default() },
     };
     within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| why(ground, debt.clone()))
 }

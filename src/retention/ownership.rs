@@ -39,8 +39,8 @@ pub enum NotProven {
     /// The look before the run is missing.
     #[error("id {0} was not seen free in every component before the run, so its parts may be another's")]
     NotSeenFree(BackupId),
-    /// A component that shows the id did not take our request for it.
-    #[error("{1} shows id {0} and did not take our request for it, so its part is another's")]
+    /// A component that shows the id has never answered that it takes our request for it.
+    #[error("{1} shows id {0} and never said that it takes our request for it, so its part may be another's")]
     Conflict(BackupId, Component),
     /// The snapshot says nothing.
     #[error("snapshot {0} carries no mark in its metadata, so another took it")]
@@ -88,11 +88,10 @@ pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProve
     if !adopted && !run.view.done.contains(&Step::Guard) {
         return Err(NotProven::NotSeenFree(id));
     }
-    if matches!(run.view.outcome, Some(Outcome::Failed { class: FailureClass::Conflict, .. })) {
-        let taken = |c: &Component| run.view.done.contains(&Step::Start(*c));
-        if let Some((component, _)) = shown.parts.iter().find(|(c, _)| !taken(c)) {
-            return Err(NotProven::Conflict(id, *component));
-        }
+    if matches!(run.view.outcome, Some(Outcome::Failed { class: FailureClass::Conflict, .. }))
+        && let Some((component, _)) = shown.parts.iter().find(|(c, _)| !run.view.was_taken(*c))
+    {
+        return Err(NotProven::Conflict(id, *component));
     }
     match &shown.records {
         Some(records) => by_mark(instance, run, records),

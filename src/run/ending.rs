@@ -40,6 +40,8 @@ impl Execution {
     /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
     pub(super) async fn pay_debt(&self) -> DebtEnd {
         let view = self.view();
+        let mut pause = guardian::PauseKnown::of(&view);
+        pause.settled |= self.evidence.pause_settled();
         let payment = guardian::Payment {
             run_id: self.run.run_id,
             cluster: &self.run.cluster,
@@ -47,7 +49,7 @@ impl Execution {
             by: "run",
             paused_since: view.pause.intended_at,
             attempts: self.attempts_before,
-            pause_settled: view.pause.confirmed_at.is_some() || self.evidence.pause_settled(),
+            pause,
         };
         let began = self.ground.clock.monotonic();
         let mut stop = self.stop.clone();

@@ -3,10 +3,13 @@
 //! Owns every resume the program sends. Rule I1 outranks all others: a resume waits for no lock, no lease and no
 //! journal write that succeeds. Must not touch a pause that is not ours, nor the debt of a live run.
 
+mod reach;
+
 use super::Ground;
 use crate::clients::Zeebe;
-use crate::clock::{Clock, within};
+use crate::clock::within;
 use crate::domain::{Instant, RunId};
+use crate::journal::RunView;
 use crate::lock::lock;
 use crate::store::{Debt, StoreError};
 use std::collections::BTreeSet;
@@ -17,18 +20,6 @@ use std::time::Duration;
 const RECORD: Duration = Duration::from_millis(500);
 /// The longest time between two tries.
 const BACK_OFF: Duration = Duration::from_secs(60);
-
-/// Partitions follow a resume one by one, within this time.
-const FOLLOW: Duration = Duration::from_secs(1);
-/// Between two looks at them.
-const LOOK: Duration = Duration::from_millis(50);
-/// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
-/// its debt stays open, and the partitions are watched, until so long after the pause was intended.
-const LATE_PAUSE: Duration = Duration::from_secs(60);
-/// The same after one that was carried out late: the partitions follow one by one.
-const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
-/// Between two looks at them.
-const LATE_PAUSE_LOOK: Duration = Duration::from_millis(500);
 
 /// One debt to pay.
 pub struct Payment<'a> {
@@ -44,8 +35,32 @@ pub struct Payment<'a> {
     pub paused_since: Option<Instant>,
     /// Resumes that earlier processes have sent.
     pub attempts: u32,
-    /// Known without asking the store: the pause was carried out or refused, and cannot be carried out later.
-    pub pause_settled: bool,
+    /// What is known of the pause without asking the store.
+    pub pause: PauseKnown,
+}
+
+/// What is known of a pause that is to be ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PauseKnown {
+    /// It was carried out or refused, and cannot be carried out later.
+    pub settled: bool,
+    /// Every partition was read when it was confirmed, so that they can be read.
+    pub read: bool,
+    /// How many partitions there are, where that is known.
+    pub partitions: Option<u32>,
+}
+
+impl PauseKnown {
+    /// As the journal has it.
+    pub fn of(view: &RunView) -> Self {
+        let pause = &view.pause;
+        let read = u32::try_from(pause.positions.len()).ok().filter(|count| *count > 0);
+        Self {
+            settled: pause.confirmed_at.is_some(),
+            read: read.is_some(),
+            partitions: view.partitions.max(read),
+        }
+    }
 }
 
 /// Resumes until the server confirms it and the record of that is durable. Returns only then.
@@ -54,11 +69,11 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     let clock = &*ground.clock;
     ground.tries.begins(*run_id, payment.attempts);
     let mut confirmed_at = resume(ground, payment).await;
-    if payment.pause_settled || seen_paused(ground, *run_id).await {
-        confirmed_at = reach_all(ground, payment, confirmed_at).await;
-    } else {
-        confirmed_at = outlast_late_pause(ground, payment, confirmed_at).await;
+    let known = if payment.pause.settled { payment.pause } else { written(ground, payment).await };
+    if !known.settled {
+        confirmed_at = reach::outlast_late_pause(ground, payment, confirmed_at).await;
     }
+    confirmed_at = reach::reach_all(ground, payment, known, confirmed_at).await;
     ground.tries.confirmed(*run_id, confirmed_at, None);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
@@ -108,91 +123,12 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) -> Instant {
     now
 }
 
-/// Whether the journal says that the run saw its pause.
-async fn seen_paused(ground: &Ground, run_id: RunId) -> bool {
-    let run = within(&*ground.clock, RECORD, ground.store.run(run_id)).await;
-    matches!(run, Some(Ok(Some(run))) if run.view.pause.confirmed_at.is_some())
-}
-
-/// A resume may be confirmed although it reached some partitions only: it is sent again as long as one reads paused.
-/// Where phases cannot be read at all, the confirmation is all there is. Answers when the last resume was confirmed.
-async fn reach_all(ground: &Ground, payment: &Payment<'_>, confirmed_at: Instant) -> Instant {
-    let Payment { run_id, cluster, .. } = payment;
-    let clock = &*ground.clock;
-    let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
-    loop {
-        match shown(clock, payment.zeebe).await {
-            Shown::Reached => return confirmed_at,
-            // As by a broker that restarts: what it does afterwards is told to it once more.
-            Shown::Nothing => return resume(ground, payment).await,
-            Shown::Paused => {}
-        }
-        let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
-        tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-        ground.tries.waits(*run_id, reason);
-        let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, reason.to_owned())).await;
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF);
-        confirmed_at = resume(ground, payment).await;
+/// What the journal knows of the pause, if it can be read at once.
+async fn written(ground: &Ground, payment: &Payment<'_>) -> PauseKnown {
+    match within(&*ground.clock, RECORD, ground.store.run(payment.run_id)).await {
+        Some(Ok(Some(run))) => PauseKnown::of(&run.view),
+        _ => payment.pause,
     }
-}
-
-/// What the partitions show after a confirmed resume.
-enum Shown {
-    /// None reads paused, or there is no way to read them.
-    Reached,
-    /// Some did at every look for a second: brokers follow one by one.
-    Paused,
-    /// Nobody who could tell has answered for long.
-    Nothing,
-}
-
-async fn shown(clock: &dyn Clock, zeebe: &Zeebe) -> Shown {
-    let began = clock.monotonic();
-    loop {
-        let seen = zeebe.exporters().await;
-        let passed = clock.monotonic().saturating_sub(began);
-        match seen {
-            Ok(exporters) if !exporters.any_paused() => return Shown::Reached,
-            Ok(_) if passed >= FOLLOW => return Shown::Paused,
-            Err(error) if passed >= LATE_PAUSE && error.is_transient() => return Shown::Nothing,
-            Err(error) if passed >= FOLLOW && !error.is_transient() => return Shown::Reached,
-            _ => clock.sleep(if passed < FOLLOW { LOOK } else { LATE_PAUSE_LOOK }).await,
-        }
-    }
-}
-
-/// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot
-/// be read, another resume at the end stands for the look. Answers when the last resume was confirmed.
-async fn outlast_late_pause(ground: &Ground, payment: &Payment<'_>, confirmed_at: Instant) -> Instant {
-    let Payment { run_id, cluster, .. } = payment;
-    let clock = &*ground.clock;
-    let age = payment.paused_since.and_then(|since| (clock.now() - since).to_std().ok()).unwrap_or_default();
-    let mut until = clock.monotonic() + LATE_PAUSE.saturating_sub(age);
-    let mut confirmed_at = confirmed_at;
-    let note =
-        "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
-    if clock.monotonic() < until {
-        ground.tries.waits(*run_id, note);
-        let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
-    }
-    let mut seen = true;
-    while clock.monotonic() < until {
-        clock.sleep(LATE_PAUSE_LOOK).await;
-        let exporters = payment.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
-        seen = exporters.is_some();
-        if exporters.is_some_and(|exporters| exporters.any_paused()) {
-            let reason = "the pause was carried out after its resume had been confirmed; resuming again";
-            tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-            confirmed_at = resume(ground, payment).await;
-            ground.tries.waits(*run_id, note);
-            until = until.max(clock.monotonic() + LATE_PAUSE_REST);
-        }
-    }
-    if !seen {
-        confirmed_at = resume(ground, payment).await;
-    }
-    confirmed_at
 }
 
 /// Returns when the debt of a run is open no more: paid, or forgiven by an operator.
@@ -268,7 +204,7 @@ impl Guardian {
             by,
             paused_since: Some(debt.intended_at),
             attempts: debt.attempts,
-            pause_settled: false,
+            pause: PauseKnown::default(),
         };
         // After a restart the copies are gone with the runtime directory; made anew, where that takes no time.
         if let Some(access) = debt.addresses.access.get("zeebe") {

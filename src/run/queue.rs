@@ -13,7 +13,7 @@ pub use start::ManualError;
 use super::executor::Stop;
 use super::guardian::Guardian;
 use super::{Ground, Spec};
-use crate::domain::{Instant, RunId, instant_text};
+use crate::domain::{Addresses, Instant, RunId, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
 use crate::retention::PoolRule;
@@ -43,6 +43,8 @@ pub struct ClusterSettings {
 enum Busy {
     Run {
         run_id: Option<RunId>,
+        /// Where it runs, once that was found free.
+        at: Option<Box<Addresses>>,
         stop: watch::Sender<Stop>,
     },
     Upkeep {
@@ -62,8 +64,6 @@ struct Slot {
 #[derive(Default)]
 struct Inner {
     slots: BTreeMap<String, Slot>,
-    /// Clusters that left the config, or were not in it at the start; a run of theirs may still be under way.
-    gone: BTreeSet<String>,
     /// Set once, when the daemon goes down: monotonic time at which the grace is over.
     going_down: Option<Duration>,
 }
@@ -106,11 +106,6 @@ impl Queue {
         let unwanted = self.take_waiting(|cluster, waiting| {
             settings.get(cluster).is_some_and(|s| !s.schedules.contains(&waiting.row.occurrence.schedule))
         });
-        {
-            let mut inner = self.lock();
-            inner.gone.extend(removed.iter().cloned());
-            inner.gone.retain(|name| !settings.contains_key(name));
-        }
         self.settings.store(Arc::new(settings));
         self.skip_later(unwanted, UNSCHEDULED.into());
         for cluster in removed {
@@ -119,6 +114,11 @@ impl Queue {
                 FailureClass::Removed,
                 "the cluster was taken out of the config while it ran",
             );
+            if let Some(Busy::Upkeep { give_way }) =
+                self.lock().slots.get(&cluster).and_then(|s| s.busy.as_ref())
+            {
+                give_way.cancel();
+            }
             self.skip_later(self.take_all(&cluster), GONE.into());
         }
     }
@@ -183,7 +183,7 @@ impl Queue {
             Some(Busy::Upkeep { give_way }) if due => give_way.cancel(),
             None if due => {
                 let (stop, stopped) = watch::channel(Stop::None);
-                slot.busy = Some(Busy::Run { run_id: None, stop });
+                slot.busy = Some(Busy::Run { run_id: None, at: None, stop });
                 drop(inner);
                 let (queue, cluster) = (self.clone(), cluster.to_owned());
                 self.ground.tasks.spawn(async move {

@@ -304,8 +304,8 @@ pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
     let view = execution.view();
     for component in &execution.plan.components {
         let start = Step::Start(*component);
-        // After a conflict, what answers under this id where we did not start is somebody else's.
-        let others = class == FailureClass::Conflict && !view.done.contains(&start);
+        // After a conflict, what answers under this id where nobody said that it takes ours may be somebody else's.
+        let others = class == FailureClass::Conflict && !view.was_taken(*component);
         if !view.intended.contains(&start) || others {
             continue;
         }

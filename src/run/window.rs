@@ -154,8 +154,8 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     loop {
         let seen = zeebe.exporters().await;
         let why_not = match &seen {
-            Ok(exporters) if before.readable && unseen(expected, exporters).is_some() => {
-                unseen(expected, exporters).unwrap_or_default()
+            Ok(exporters) if before.readable && exporters.unseen(expected).is_some() => {
+                exporters.unseen(expected).unwrap_or_default()
             }
             Ok(exporters) => match exporters.state() {
                 ExportingState::SoftPaused => {
@@ -233,24 +233,9 @@ async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, 
 /// Every partition's leader must show its phase, where phases can be read at all.
 fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
     let advice = "so the pause could not be shown to hold: list every broker's management port in `brokers`";
-    match unseen(execution.view().partitions, seen).filter(|_| seen.readable) {
+    match seen.unseen(execution.view().partitions).filter(|_| seen.readable) {
         Some(what) => Err(StepError::new(FailureClass::PauseBroken, format!("{what}, {advice}"))),
         None => Ok(()),
-    }
-}
-
-/// Which partitions are not seen, of so many.
-fn unseen(expected: Option<u32>, seen: &Exporters) -> Option<String> {
-    let without: Vec<String> = seen.leaders_not_seen().iter().map(ToString::to_string).collect();
-    if !without.is_empty() {
-        return Some(format!("no leader of partition {} was seen", without.join(", ")));
-    }
-    let count = seen.partitions.len();
-    match expected {
-        Some(expected) if count < expected as usize => {
-            Some(format!("the exporter phases of only {count} of {expected} partitions can be read"))
-        }
-        _ => (count == 0).then(|| "no partition's exporter phase can be read".into()),
     }
 }
 
@@ -323,7 +308,7 @@ pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
             ),
         ));
     }
-    if let Some(what) = unseen(view.partitions, &exporters).filter(|_| exporters.readable) {
+    if let Some(what) = exporters.unseen(view.partitions).filter(|_| exporters.readable) {
         return Err(StepError::new(
             FailureClass::PauseBroken,
             format!("the pause cannot be shown to have held: {what}"),

@@ -51,7 +51,8 @@ async fn a_busy_night(store: &SharedStore) {
 /// A debt in a file that nobody finds again would be paid by nobody.
 #[tokio::test]
 async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
-    for (name, replaced) in [(FILE, false), (FILE, true), ("state.lock", false)] {
+    let log = &format!("{FILE}-wal");
+    for (name, replaced) in [(FILE, false), (FILE, true), (log, false), (log, true), ("state.lock", false)] {
         let dir = tempfile::tempdir().unwrap();
         let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
         let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();

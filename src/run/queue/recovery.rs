@@ -30,11 +30,9 @@ impl Queue {
             let (stop, stopped) = watch::channel(Stop::None);
             {
                 let mut inner = self.lock();
-                if !self.settings.load().contains_key(&run.cluster) {
-                    inner.gone.insert(run.cluster.clone());
-                }
+                let at = spec_of(&run).ok().map(|spec| Box::new(spec.addresses));
                 let slot = inner.slots.entry(run.cluster.clone()).or_default();
-                slot.busy = Some(Busy::Run { run_id: Some(run.run_id), stop });
+                slot.busy = Some(Busy::Run { run_id: Some(run.run_id), at, stop });
             }
             self.guardian.claim(run.run_id);
             let debt = debts.get(&run.run_id).cloned();

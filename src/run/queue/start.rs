@@ -113,7 +113,7 @@ impl Queue {
             .cloned()
             .ok_or_else(|| ManualError::UnknownCluster(cluster.to_owned()))?;
         let (stop, stopped) = watch::channel(Stop::None);
-        self.reserve(cluster, Busy::Run { run_id: None, stop }).await?;
+        self.reserve(cluster, Busy::Run { run_id: None, at: None, stop }).await?;
         let stop = stopped;
         let begun = self.begin_manual(cluster, &settings, note, &stop).await;
         let (queue, name) = (self.clone(), cluster.to_owned());
@@ -248,7 +248,7 @@ impl Queue {
             }
             None => {}
         }
-        if let Some(reason) = self.under_another_name(cluster, spec).await? {
+        if let Some(reason) = self.take_place(cluster, spec) {
             let until = Some(self.ground.clock.now() + NOT_CALM);
             return Ok(Some(Hindrance { reason, until }));
         }
@@ -270,23 +270,25 @@ impl Queue {
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
     }
 
-    /// The run of a cluster that left the config and is at the same address: renamed, it is still one cluster (rule I4).
-    async fn under_another_name(&self, cluster: &str, spec: &Spec) -> Result<Option<String>, StoreError> {
-        let gone: Vec<RunId> = {
-            let inner = self.lock();
-            let busy = inner.gone.iter().filter_map(|name| inner.slots.get(name)?.busy.as_ref());
-            busy.filter_map(|busy| if let Busy::Run { run_id, .. } = busy { *run_id } else { None }).collect()
-        };
-        for run_id in gone {
-            let Some(run) = self.ground.store.run(run_id).await? else { continue };
-            if spec_of(&run).is_ok_and(|other| is_same_place(&other.addresses, &spec.addresses)) {
-                return Ok(Some(format!(
-                    "run {run_id} of cluster {}, which is at the same address as {cluster}, has not ended yet",
-                    run.cluster
-                )));
+    /// Takes the place of this cluster for the run that holds its slot, unless another's run is at it: renamed, pointed
+    /// elsewhere or named twice, it is still one cluster (rule I4).
+    fn take_place(&self, cluster: &str, spec: &Spec) -> Option<String> {
+        let mut inner = self.lock();
+        for (name, slot) in inner.slots.iter().filter(|(name, _)| *name != cluster) {
+            if let Some(Busy::Run { run_id, at: Some(at), .. }) = &slot.busy
+                && is_same_place(at, &spec.addresses)
+            {
+                let which =
+                    run_id.map_or("a run that is about to begin".into(), |run_id| format!("run {run_id}"));
+                return Some(format!(
+                    "{which} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
+                ));
             }
         }
-        Ok(None)
+        if let Some(Busy::Run { at, .. }) = inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut()) {
+            *at = Some(Box::new(spec.addresses.clone()));
+        }
+        None
     }
 
     /// What is over at a known time is waited for, as long as each occurrence may wait.

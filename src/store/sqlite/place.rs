@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The state file and its lock as they were opened.
+/// The state file, its log and its lock as they were opened.
 pub(super) struct Place {
     files: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
@@ -21,8 +21,10 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 impl Place {
     /// As they are now.
     pub(super) fn of(dir: &Path) -> Self {
-        let files = [FILE, lock::FILE].map(|name| dir.join(name));
-        Self { files: files.map(|path| (path.clone(), identity(&path).ok())).into() }
+        // The log holds what was written last, and stays as long as a connection is open.
+        let files = [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm"), lock::FILE.to_owned()];
+        let opened = |name: &String| (dir.join(name), identity(&dir.join(name)).ok());
+        Self { files: files.iter().map(opened).collect() }
     }
 
     /// Refuses where one was moved, removed or replaced: a debt in it would be found by nobody. What cannot be told, as on
@@ -30,7 +32,7 @@ impl Place {
     pub(super) fn is_kept(&self) -> Result<(), StoreError> {
         let gone = self.files.iter().find(|(path, opened)| match identity(path) {
             Ok(now) => opened.is_some_and(|opened| opened != now),
-            Err(error) => error.kind() == ErrorKind::NotFound,
+            Err(error) => opened.is_some() && error.kind() == ErrorKind::NotFound,
         });
         let Some((path, _)) = gone else { return Ok(()) };
         Err(StoreError::Unusable {
