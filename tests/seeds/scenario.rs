@@ -82,7 +82,7 @@ fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> &'a T {
     &from[random.below(from.len() as u64) as usize]
 }
 
-const FAULTS: [&str; 23] = [
+const FAULTS: [&str; 25] = [
     "zeebe-post.drop-answer",
     "zeebe-post.drop-request",
     "zeebe-post.acted-504",
@@ -102,6 +102,8 @@ const FAULTS: [&str; 23] = [
     "resume.drop-answer@2",
     "resume.fail@3",
     "resume.partial-silent@2",
+    "resume.partial-silent,resume.no-leader=10s",
+    "resume.broker-restart=30s",
     "now.broker-restart=5s",
     "now.search-down=8s",
     "*.delay=3s@20",
