@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::sqlite::SqliteStore;
-use process::{command, killed_in_its_pause};
+use process::{EXPORTING, command, killed_in_its_pause};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
@@ -36,7 +36,12 @@ async fn brokers(seen: Seen) -> String {
             let name = uri.path().split('/').nth(1).unwrap().to_owned();
             seen.lock().unwrap().entry(name).or_insert_with(Instant::now);
         }
-        ([("content-type", "application/json")], r#"{"body":null,"status":204,"contentType":null}"#)
+        let body = if uri.path().ends_with("/actuator/partitions") {
+            EXPORTING
+        } else {
+            r#"{"body":null,"status":204,"contentType":null}"#
+        };
+        ([("content-type", "application/json")], body)
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -87,6 +87,8 @@ struct Counted<'a> {
     rules: BTreeMap<Pool, PoolRule>,
     present: Vec<&'a Backup>,
     good: Vec<&'a Backup>,
+    /// The good ones whose runs we saw to their end: no other stands in for anything.
+    certified: Vec<&'a Backup>,
     bad: Vec<&'a Backup>,
 }
 
@@ -104,8 +106,9 @@ impl<'a> Counted<'a> {
         let mut present: Vec<&Backup> = backups.iter().filter(|b| exists(b.state)).collect();
         present.sort_by_key(|b| age(b));
         let of = |state| present.iter().copied().filter(|b| b.state == state).collect();
-        let (good, bad) = (of(BackupState::Completed), of(BackupState::Failed));
-        Self { rules, present, good, bad }
+        let (good, bad): (Vec<&Backup>, _) = (of(BackupState::Completed), of(BackupState::Failed));
+        let certified = good.iter().copied().filter(|b| is_certified(b)).collect();
+        Self { rules, present, good, certified, bad }
     }
 
     fn decide(&self, complete: &BTreeSet<RunId>, stopped: Option<&str>) -> Vec<Decision> {
@@ -132,9 +135,13 @@ impl<'a> Counted<'a> {
         let rules = self.rules_of(backup)?;
         let mut reasons = Vec::new();
         for rule in rules {
-            let newer: Vec<_> = newer(&self.good, backup, &rule.pool).collect();
+            let newer = self.newer_certified(backup, &rule.pool, complete);
             let seen = newer.iter().filter(|b| complete.contains(&b.run.run_id)).count();
             let (limit, pool) = (rule.keep.successful, &rule.pool);
+            if *pool == Pool::Adopted {
+                reasons.push(self.adopted_fate(backup, limit, seen)?);
+                continue;
+            }
             if newer.len() < limit as usize {
                 return Err(format!("one of the {limit} newest good ones of {pool}"));
             }
@@ -150,10 +157,36 @@ impl<'a> Counted<'a> {
         if self.good.last().is_some_and(|last| age(last) == age(backup)) {
             return Err("the newest good one of the cluster always stays".to_owned());
         }
-        if !self.good.iter().any(|b| age(b) > age(backup) && complete.contains(&b.run.run_id)) {
+        if !self.certified.iter().any(|b| age(b) > age(backup) && complete.contains(&b.run.run_id)) {
             return Err("no newer good one of the cluster was seen complete in this pass".to_owned());
         }
         Ok(reasons.join("; "))
+    }
+
+    /// Whether exporting stayed paused for an adopted one cannot be told, nor so for another of that pool.
+    fn adopted_fate(&self, backup: &Backup, limit: u32, seen: usize) -> Result<Reason, Reason> {
+        if newer(&self.good, backup, &Pool::Adopted).next().is_none() {
+            return Err("the newest good one of adopted".to_owned());
+        }
+        if seen < limit as usize {
+            return Err(format!(
+                "{limit} newer good ones with a certificate of ours must stay and be seen complete in this pass before an adopted one may go, and {seen} were"
+            ));
+        }
+        Ok(format!(
+            "{seen} newer good ones with a certificate of ours were seen complete, and {limit} are enough"
+        ))
+    }
+
+    /// The newer good ones that may stand in for `backup` in a pool, newest first; for an adopted one those of any pool
+    /// that stay themselves.
+    fn newer_certified(&self, backup: &Backup, pool: &Pool, complete: &BTreeSet<RunId>) -> Vec<&'a Backup> {
+        if *pool != Pool::Adopted {
+            return newer(&self.certified, backup, pool).collect();
+        }
+        let than = age(backup);
+        let later = self.certified.iter().rev().copied().take_while(|b| age(b) > than);
+        later.filter(|b| self.good_fate(b, complete).is_err()).collect()
     }
 
     fn bad_fate(&self, backup: &Backup) -> Result<Reason, Reason> {
@@ -194,10 +227,10 @@ impl<'a> Counted<'a> {
         let mut found = Vec::new();
         for pool in &backup.run.pools {
             let limit = self.rules.get(pool).map_or(0, |r| r.keep.successful) as usize;
-            found.extend(newer(&self.good, backup, pool).filter(hope).take(limit));
+            found.extend(self.newer_certified(backup, pool, hopeful).into_iter().filter(hope).take(limit));
         }
         if found.is_empty() {
-            found.extend(self.good.iter().rev().copied().filter(|b| age(b) > age(backup)).find(hope));
+            found.extend(self.certified.iter().rev().copied().filter(|b| age(b) > age(backup)).find(hope));
         }
         found
     }
@@ -207,6 +240,11 @@ impl<'a> Counted<'a> {
 fn newer<'a>(list: &[&'a Backup], than: &Backup, pool: &Pool) -> impl Iterator<Item = &'a Backup> {
     let than = age(than);
     list.iter().rev().copied().take_while(move |b| age(b) > than).filter(move |b| b.run.pools.contains(pool))
+}
+
+/// Whether our run of it is known: of an adopted one only the parts are.
+fn is_certified(backup: &Backup) -> bool {
+    !backup.run.pools.contains(&Pool::Adopted)
 }
 
 /// Ids only grow, also when the clock was set back; run ids settle what cannot be.

@@ -40,12 +40,17 @@ fn guarded_broker() -> String {
             let mut head = [0; 4096];
             let length = stream.read(&mut head).unwrap();
             let head = String::from_utf8_lossy(&head[..length]).into_owned();
-            let status = if head.contains(&format!("authorization: Bearer {SECRET}\r\n")) {
-                "204 No Content"
+            let (status, body) = if !head.contains(&format!("authorization: Bearer {SECRET}\r\n")) {
+                ("401 Unauthorized", "")
+            } else if head.starts_with("GET /actuator/partitions") {
+                ("200 OK", process::EXPORTING)
             } else {
-                "401 Unauthorized"
+                ("204 No Content", "")
             };
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
             let _ = stream.write_all(answer.as_bytes());
         }
     });
@@ -90,9 +95,12 @@ fn a_copy_pays_where_config_and_credentials_are_gone(#[case] words: &[&str], #[c
 struct Slow(Arc<Mutex<Vec<RunId>>>);
 
 impl Transport for Slow {
-    fn send(&self, _: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
-        Box::pin(async {
-            Ok(Response { status: 204, content_type: String::new(), body: vec![], retry_after: None })
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        let (status, body) =
+            if request.url.ends_with("/partitions") { (200, process::EXPORTING) } else { (204, "") };
+        Box::pin(async move {
+            let content_type = "application/json".into();
+            Ok(Response { status, content_type, body: body.into(), retry_after: None })
         })
     }
 

@@ -83,7 +83,11 @@ fn reason(decisions: &[Decision], id: i64) -> &str {
 #[case::a_frozen_pool_protects_its_shared_ones("c1:daily+frozen c2 c3 c4 c5", &[2])]
 #[case::without_a_pool_nobody_lets_go("c1: c2 c3 c4 c5", &[2])]
 #[case::manual_has_its_own_limits("c1:manual c2:manual c3 c4 f5:manual f6:manual", &[1, 5])]
-#[case::adopted_is_counted_like_manual("c1:adopted c2:adopted c3:adopted", &[1, 2])]
+#[case::adopted_ones_stand_in_for_nothing("c1:adopted c2:adopted c3:adopted", &[])]
+#[case::not_for_one_of_the_state_either("c1:none c2:adopted", &[])]
+#[case::a_certified_one_stands_in_for_adopted_ones("c1:adopted c2:adopted c3:adopted c4:manual", &[1, 2])]
+#[case::one_that_goes_itself_stands_in_for_none("c1:adopted c2:adopted c3:none h4:none f5", &[1, 3])]
+#[case::failed_adopted_ones_are_counted_like_manual("f1:adopted f2:adopted c3:adopted", &[1])]
 #[case::the_newest_adopted_stays("c1:adopted c2 c3 c4 c5", &[2])]
 #[case::nothing_kept_still_keeps_the_last_good_one("c1:none c2:none c3:none f4:none", &[1, 2, 4])]
 fn which_go(#[case] pile_text: &str, #[case] expected: &[i64]) {
@@ -248,8 +252,15 @@ proptest! {
         let standing = |state: BackupState, than: i64, pool: Option<&Pool>| {
             left.iter()
                 .filter(|b| b.state == state && b.run.backup_id.get() > than)
-                .filter(|b| pool.is_none_or(|p| b.run.pools.contains(p)))
-                .filter(|b| state == BackupState::Failed || complete.contains(&b.run.run_id))
+                .filter(|b| match pool {
+                    // Of an adopted one nobody knows whether exporting stayed paused.
+                    Some(Pool::Adopted) if state == BackupState::Completed => true,
+                    pool => pool.is_none_or(|p| b.run.pools.contains(p)),
+                })
+                .filter(|b| {
+                    state == BackupState::Failed
+                        || (complete.contains(&b.run.run_id) && !b.run.pools.contains(&Pool::Adopted))
+                })
                 .count()
         };
         for gone in deleted(&decisions) {

@@ -110,15 +110,16 @@ async fn the_next_id_is_above_everything_seen_and_retention_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn adopted_ones_are_counted_and_deleted_like_our_own() {
+async fn a_failed_adopted_one_is_deleted_like_our_own_and_a_good_one_stands_in_for_none() {
     let story = after_the_loss().await;
     adopt(&story.ground, "orders", &story.spec).await.unwrap();
     let keep = Keep { successful: 1, failed: 0 };
     let rules = [PoolRule { pool: Pool::Manual, keep, frozen: false }];
     retain(&story.ground, "orders", &rules, &story.spec, CancellationToken::new()).await;
     let gone = BackupState::Deleted;
-    assert_eq!(story.states().await, [(101, gone), (102, BackupState::Completed), (103, gone)]);
-    assert_eq!(story.cluster.left(101), [] as [String; 0]);
+    let good = BackupState::Completed;
+    assert_eq!(story.states().await, [(101, good), (102, good), (103, gone)]);
+    assert_eq!(story.cluster.left(103), [] as [String; 0]);
     for theirs in [104, 105, 106] {
         assert_eq!(story.cluster.left(theirs).len(), 8, "{theirs} is not ours");
     }

@@ -285,6 +285,9 @@ pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
+/// What nobody can know of them any more.
+const ADOPTED: &str = "  every component shows these complete or their failure; whether exporting stayed paused while one was taken cannot be told any more, so take a new backup, and try a restore before you rely on one of these";
+
 /// `adopt CLUSTER`.
 pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let report =
@@ -294,6 +297,9 @@ pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, 
         return Ok(exit::DONE);
     }
     print(&format!("adopted: {}", cell(&report["adopted"])));
+    if report["adopted"].as_array().is_some_and(|adopted| !adopted.is_empty()) {
+        print(ADOPTED);
+    }
     print(&format!("known already: {}", cell(&report["known"])));
     for pair in report["not_ours"].as_array().into_iter().flatten() {
         print(&format!("not ours: {} ({})", pair[0], cell(&pair[1])));

@@ -36,7 +36,8 @@ type Way = Result<SharedTransport, TransportError>;
 pub struct Refused {
     /// Everything that is wrong.
     pub text: String,
-    /// Starting again may help without anybody's doing: the state could not be written just now.
+    /// Starting again may help without anybody's doing: the state could not be written just now, or a resume is owed,
+    /// which a start sends whatever else keeps it from coming up.
     pub passing: bool,
 }
 
@@ -263,20 +264,27 @@ impl Refused {
     /// Whatever keeps the daemon from coming up, what the state file says we owe is paid before the exit (rule I1).
     /// What stays owed is told.
     async fn after_paying(
-        mut self,
+        self,
         state_dir: &Path,
         way: Way,
         clock: &SharedClock,
         log: Option<&LogHandle>,
     ) -> Self {
-        let paid = pay(state_dir, way, clock).await;
+        let told = self.and(pay(state_dir, way, clock).await);
+        if let Some(log) = log {
+            log.flush(Duration::from_secs(2));
+        }
+        told
+    }
+
+    /// With what paying came to.
+    fn and(mut self, paid: Result<Paid, String>) -> Self {
+        // The next start sends them once more, whatever keeps it from coming up.
+        self.passing |= paid.as_ref().is_ok_and(|paid| !paid.owing.is_empty());
         for still in still_owed(paid, &self.text) {
             self.text.push_str("error: ");
             self.text.push_str(&still);
             self.text.push('\n');
-        }
-        if let Some(log) = log {
-            log.flush(Duration::from_secs(2));
         }
         self
     }
@@ -342,5 +350,20 @@ mod tests {
         assert_eq!(said, expected);
         assert_eq!(still_owed(Ok(Paid::default()), ""), Vec::<String>::new());
         assert_eq!(still_owed(Err("it is damaged".into()), "error: it is damaged\n"), Vec::<String>::new());
+    }
+
+    /// systemd leaves status 2 alone: whoever still owes must not end with it.
+    #[test]
+    fn whoever_is_refused_while_a_resume_is_owed_is_started_again() {
+        let owing = [("orders".to_owned(), "it is not up yet".to_owned())].into();
+        let again = refused("the config is refused").and(Ok(Paid { owing, ..Paid::default() }));
+        assert!(
+            again.passing && again.text.contains("the resume of orders is not settled yet"),
+            "{}",
+            again.text
+        );
+        for paid in [Ok(Paid::default()), Err("it is damaged".to_owned())] {
+            assert!(!refused("the config is refused").and(paid).passing);
+        }
     }
 }

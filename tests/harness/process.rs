@@ -163,6 +163,9 @@ impl Drop for Up {
     }
 }
 
+/// What a broker shows of its one partition, whose exporter runs.
+pub const EXPORTING: &str = r#"{"1":{"role":"LEADER","processedPosition":951,"snapshotId":null,"streamProcessorPhase":"PROCESSING","exporterPhase":"EXPORTING","exportedPosition":967}}"#;
+
 /// A broker that confirms resumes, and counts them.
 pub fn broker() -> (String, Arc<AtomicUsize>) {
     broker_saying("200 OK")
@@ -182,7 +185,11 @@ pub fn broker_saying(status: &'static str) -> (String, Arc<AtomicUsize>) {
             if head[..length].starts_with(b"POST /actuator/exporting/resume") {
                 seen.fetch_add(1, Ordering::SeqCst);
             }
-            let body = r#"{"body":null,"status":204,"contentType":null}"#;
+            let body = if head[..length].starts_with(b"GET /actuator/partitions") {
+                EXPORTING
+            } else {
+                r#"{"body":null,"status":204,"contentType":null}"#
+            };
             let answer = format!(
                 "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()

@@ -75,6 +75,9 @@ async fn shown(ground: &Ground, payment: &Payment<'_>, known: PauseKnown) -> Sho
         match &seen {
             Ok(exporters) if exporters.any_paused() && passed >= FOLLOW => return Shown::Paused,
             Ok(exporters) if !exporters.readable && !known.read => return Shown::Reached,
+            Ok(exporters) if exporters.partitions.is_empty() && known.partitions.is_none() => {
+                return Shown::Reached;
+            }
             Ok(exporters)
                 if exporters.state() == ExportingState::Running
                     && exporters.unseen(known.partitions).is_none() =>
