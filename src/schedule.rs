@@ -191,7 +191,7 @@ impl Entry {
             if missed.earlier > 0 {
                 let last = missed.latest - TimeDelta::seconds(1);
                 let reason = format!(
-                    "{at_least}{} missed while the daemon was down or the clock jumped; only the latest is caught up",
+                    "{at_least}{} missed while the daemon was down or could not write its state, or the clock jumped; only the latest is caught up",
                     missed.earlier
                 );
                 rows.push(self.range(pair, missed.first, last, missed.earlier, reason));
@@ -203,8 +203,9 @@ impl Entry {
         } else {
             let count = missed.earlier + 1;
             let why = if near { "the next one is nearer than run_deadline" } else { "catch_up is \"skip\"" };
-            let reason =
-                format!("{at_least}{count} missed while the daemon was down or the clock jumped; {why}");
+            let reason = format!(
+                "{at_least}{count} missed while the daemon was down or could not write its state, or the clock jumped; {why}"
+            );
             rows.push(self.range(pair, missed.first, missed.latest, count, reason));
         }
         rows

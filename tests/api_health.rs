@@ -421,6 +421,22 @@ fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
     assert_eq!(health.clusters[0]["exporting"], "running");
 }
 
+/// A resume that acted and whose answer never came stays owed, and exporting is what the partitions show since.
+#[rstest]
+#[case::since("2026-11-23T11:55:00Z", "running")]
+#[case::before("2026-11-23T11:45:00Z", "paused_by_us")]
+fn what_partitions_show_after_a_resume_that_nobody_confirmed_is_told(
+    #[case] looked: &str,
+    #[case] said: &str,
+) {
+    let mut scene = Scene::good();
+    owe(&mut scene, "2026-11-23T11:50:00Z");
+    scene.look().exporting_checked_at = Some(at(looked));
+    let health = scene.judged();
+    assert_eq!(health.clusters[0]["exporting"], said);
+    assert!(findings(&health)[0].starts_with("failing debts: "), "the debt is told all the same");
+}
+
 /// The time the daemon was down counts: nobody resumed meanwhile.
 #[test]
 fn a_debt_that_an_earlier_process_left_is_as_old_as_its_pause() {

@@ -204,6 +204,8 @@ fn the_schema_is_the_one_that_is_shipped() {
 #[case::no_command(&[], "Usage")]
 #[case::unknown_command(&["frobnicate"], "unrecognized subcommand 'frobnicate'")]
 #[case::no_instant(&["next", "--from", "yesterday"], "write an instant as RFC 3339, like 2026-10-25T00:00:00Z")]
+#[case::no_span(&["resume-exporting", "--if-ours", "--for", "abc"], "write a number with its unit, like 45s or 2m")]
+#[case::no_url(&["status", "--url", "ftp://x"], "--url ftp://x is no address of a daemon: write it with http:// or https://")]
 #[case::no_number(&["delete", "orders", "zero"], "`zero` is not a backup id: write a positive number")]
 #[case::no_name(&["backup", "../x"], "write letters, digits, `.`, `_` and `-`")]
 #[case::no_query(&["list", "a&all=true"], "write letters, digits, `.`, `_` and `-`")]

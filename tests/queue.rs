@@ -198,7 +198,7 @@ async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_m
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.memory.fail_next_writes(1);
     lab.clock.sleep(Duration::from_mins(3)).await;
-    let overtaken = "daily Skipped the next one came due before its cluster was free";
+    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or mend permissions, nothing was lost";
     assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
 }
 
@@ -227,7 +227,7 @@ async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
     let newer = claimed(&lab, &["daily"]).await;
     lab.queue.submit([older, newer].concat());
     lab.clock.sleep(Duration::from_mins(3)).await;
-    let overtaken = "daily Skipped the next one came due before its cluster was free";
+    let overtaken = "daily Skipped the next one came due while it waited: the daemon was down or could not write its state until 59 s after its time";
     assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
 }
 
@@ -391,6 +391,47 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
     let refused = lab.refused().await;
     assert_eq!(refused.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty());
+}
+
+/// A short `start_within` is used too: it is looked again before it is over.
+#[rstest]
+#[case(10, 7, "daily Fired")]
+#[case(
+    10,
+    60,
+    "daily Skipped no leader of partition 1 was seen: wait until it has one; where that lasts, list every broker's management port in `brokers`"
+)]
+#[case(
+    1,
+    60,
+    "daily Skipped no leader of partition 1 was seen: wait until it has one; where that lasts, list every broker's management port in `brokers`"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_short_window_is_waited_for_too(#[case] start_within: i64, #[case] away: i64, #[case] fate: &str) {
+    let lab = Lab::new().fault(&format!("now.no-leader={away}s"));
+    let mut rows = claimed(&lab, &["daily"]).await;
+    rows[0].start_until = rows[0].start_at + TimeDelta::seconds(start_within);
+    lab.queue.submit(rows);
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(told(&lab).await, [fate]);
+}
+
+/// The topology does not know yet that a leader is gone, and the partitions do: it is waited for all the same.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
+    let lab = Lab::new().fault("now.no-leader=12s");
+    let refused = lab.refused().await;
+    assert_eq!(
+        refused.to_string(),
+        "cluster orders cannot be backed up now: no leader of partition 1 was seen: wait until it has one; where that lasts, list every broker's management port in `brokers`"
+    );
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(5)).await;
+    assert_eq!(told(&lab).await, ["daily Waiting"]);
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"]);
+    let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
+    assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
 }
 
 /// Whoever asks by hand while the cluster is not calm may ask again when it is: the limit counts runs, and there was none.

@@ -130,7 +130,7 @@ fn a_missed_one_is_skipped_when_the_next_is_nearer_than_a_run_may_take() {
     let reason = rows[0].reason.as_deref().unwrap();
     assert_eq!(
         reason,
-        "1 missed while the daemon was down or the clock jumped; the next one is nearer than run_deadline"
+        "1 missed while the daemon was down or could not write its state, or the clock jumped; the next one is nearer than run_deadline"
     );
 }
 

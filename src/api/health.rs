@@ -126,7 +126,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
         clusters.push(cluster(
             facts,
             name,
-            owed.to(name, &settings.addresses).is_some(),
+            owed.to(name, &settings.addresses).is_some_and(|owner| !seen_running(facts, name, owner)),
             &backups,
             next,
             late_clusters.contains(name.as_str()),
@@ -137,6 +137,16 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     checks.extend(retention(facts));
     let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
     Health { status, checks, clusters, backups, overdue }
+}
+
+/// Whether the partitions were seen exporting after the resume of `owner` had been sent: it acted, although nobody has
+/// confirmed it yet. A look from before it would tell of the time before the pause.
+fn seen_running(facts: &Facts<'_>, name: &str, owner: &str) -> bool {
+    let Some(look) = facts.live.clusters.get(name).filter(|look| look.exporting == "running") else {
+        return false;
+    };
+    let mut owed = facts.debts.iter().filter(|debt| debt.cluster == owner && debt.may_be_paused());
+    owed.all(|debt| debt.resume_intended_at.is_some_and(|sent| look.exporting_checked_at > Some(sent)))
 }
 
 fn check(name: &'static str, status: Status, detail: impl Into<Option<String>>) -> Check {

@@ -32,7 +32,7 @@ pub enum Command {
     /// Run the real daemon against two simulated clusters, schedules seconds apart
     Demo {
         /// End after this time; without it, on Ctrl-C
-        #[arg(long = "for", value_name = "T", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "T", value_parser = span)]
         period: Option<Duration>,
         /// Where the daemon's health answers
         #[arg(long, value_name = "A", default_value = "127.0.0.1:0")]
@@ -84,7 +84,7 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         why: String,
         /// How long to wait for the resume
-        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = span)]
         patience: Duration,
     },
     /// List backups
@@ -143,7 +143,7 @@ pub enum Command {
         #[arg(long, conflicts_with = "cluster")]
         if_ours: bool,
         /// How long to try
-        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = span)]
         patience: Duration,
         /// Where the state file lies, when the config cannot tell
         #[arg(long, value_name = "DIR")]
@@ -169,6 +169,10 @@ fn name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("write letters, digits, `.`, `_` and `-`, beginning with a letter or digit".into())
+}
+
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a number with its unit, like 45s or 2m".into())
 }
 
 fn instant(text: &str) -> Result<DateTime<Utc>, String> {

@@ -30,6 +30,10 @@ impl Client {
     /// The daemon of `--url`, else the one of the config.
     pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
         match url {
+            Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => Err(Failure::new(
+                exit::USAGE,
+                format!("--url {url} is no address of a daemon: write it with http:// or https://"),
+            )),
             Some(url) => {
                 let client = Self::over(
                     reqwest::Client::builder,

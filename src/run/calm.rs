@@ -37,6 +37,21 @@ pub(super) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepE
     ))
 }
 
+/// The topology learns of a lost leader only by gossip; the partitions show at once that they follow nobody we see.
+pub(super) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
+    let unled: Vec<String> = exporters.leaders_not_seen().iter().map(ToString::to_string).collect();
+    if unled.is_empty() {
+        return Ok(());
+    }
+    Err(StepError::not_calm(
+        FailureClass::Unreachable,
+        format!(
+            "no leader of partition {} was seen: wait until it has one; where that lasts, list every broker's management port in `brokers`",
+            unled.join(", ")
+        ),
+    ))
+}
+
 /// A backup from the middle of a change fits neither the cluster before nor the one after it; from 8.8 on brokers
 /// refuse it while partitions are added.
 pub(super) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {

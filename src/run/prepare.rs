@@ -2,7 +2,9 @@
 //!
 //! Only looks; changes nothing in the cluster.
 
-use super::calm::{refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unprocessed};
+use super::calm::{
+    refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unled, refuse_unprocessed,
+};
 use super::executor::StepError;
 use super::forecast::Forecast;
 use super::steps::OWN_IDS;
@@ -56,6 +58,9 @@ pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prep
     let exporters = clients.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
     if let Some(exporters) = &exporters {
         refuse_unprocessed(exporters)?;
+        if capabilities.family != Family::V89OnRdbms {
+            refuse_unled(exporters)?;
+        }
     }
     if capabilities.family != Family::V89OnRdbms {
         let forecast = Forecast::of(&ground.store, cluster, ground.clock.now()).await;

@@ -3,6 +3,7 @@
 //! Owns which run starts when its cluster is free. Must not know times beyond an occurrence's own (`schedule`),
 //! nor steps (`plan`).
 
+mod hindrance;
 mod recovery;
 mod start;
 mod upkeep;
@@ -126,7 +127,8 @@ impl Queue {
     /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free. One that came due
     /// and is still waiting when the next of its schedule comes is skipped, so that no pair waits twice.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
-        self.await_turn(rows.into_iter().map(Waiting::new).collect());
+        let now = self.ground.clock.now();
+        self.await_turn(rows.into_iter().map(|row| Waiting::new(row, now)).collect());
     }
 
     /// The same, also of those that had their turn and wait on.

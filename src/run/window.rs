@@ -232,7 +232,7 @@ async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, 
 
 /// Every partition's leader must show its phase, where phases can be read at all.
 fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
-    let advice = "so the pause could not be shown to hold: list every broker's management port in `brokers`";
+    let advice = "so the pause could not be shown to hold: see whether its broker is well, and list every broker's management port in `brokers`";
     match seen.unseen(execution.view().partitions).filter(|_| seen.readable) {
         Some(what) => Err(StepError::new(FailureClass::PauseBroken, format!("{what}, {advice}"))),
         None => Ok(()),

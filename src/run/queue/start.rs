@@ -1,24 +1,21 @@
-//! Beginning a run: what must hold first, the id, the first journal entry, then the executor.
+//! Beginning a run: the id, the first journal entry, then the executor.
 
 use super::super::executor::{Execution, Left, StepError, Stop};
 use super::super::prepare::{self, Prepared};
-use super::super::{Spec, id_scope, provider};
+use super::super::{Spec, id_scope};
+use super::hindrance::{Hindrance, Over};
 use super::waiting::Waiting;
-use super::{Busy, ClusterSettings, EXPORTING_OWED, GONE, PAUSED_BY_OTHER, Queue, UNSCHEDULED};
+use super::{Busy, ClusterSettings, GONE, Queue, UNSCHEDULED};
 use crate::clock::within;
-use crate::domain::{Family, Instant, Pool, RunId, Trigger, instant_text};
+use crate::domain::{Family, Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
-use crate::store::{Fate, NewRun, OccurrenceRow, Owed, StoreError, is_same_place};
-use chrono::TimeDelta;
+use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// A manual request waits so long for a deletion to give way.
 const MANUAL_WAIT: Duration = Duration::from_secs(60);
-
-/// How long until a cluster that was not calm is looked at again.
-const NOT_CALM: TimeDelta = TimeDelta::seconds(30);
 
 impl Queue {
     /// Serves everything that waits on a cluster and is due, with one run.
@@ -57,8 +54,8 @@ impl Queue {
             Stop::Abort { reason, .. } => return self.skip(due, reason).await,
         }
         if let Err(StepError { passing: true, reason, .. }) = &prepared {
-            let until = Some(now + NOT_CALM);
-            return self.wait_or_skip(cluster, due, Hindrance { reason: reason.clone(), until }).await;
+            let hindrance = Hindrance { reason: reason.clone(), over: Some(Over::Soon) };
+            return self.wait_or_skip(cluster, due, hindrance).await;
         }
         let fate_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
             (true, _) => Fate::CaughtUp,
@@ -233,78 +230,6 @@ impl Queue {
         }
     }
 
-    /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
-    async fn hindrance(&self, cluster: &str, spec: &Spec) -> Result<Option<Hindrance>, StoreError> {
-        let until_mended = |reason| Ok(Some(Hindrance { reason, until: None }));
-        let debts = self.ground.store.debts().await?;
-        match Owed::by(&debts).to(cluster, &spec.addresses) {
-            Some(owed) if owed == cluster => {
-                return until_mended(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
-            }
-            Some(owed) => {
-                return until_mended(format!(
-                    "{EXPORTING_OWED}: the resume of cluster {owed}, which is at the same address, is not settled yet"
-                ));
-            }
-            None => {}
-        }
-        if let Some(reason) = self.take_place(cluster, spec) {
-            let until = Some(self.ground.clock.now() + NOT_CALM);
-            return Ok(Some(Hindrance { reason, until }));
-        }
-        if let Some(address) = &spec.addresses.saas {
-            let limit = provider::hindrance(&self.ground, cluster, spec, address).await?;
-            return Ok(limit.map(|(until, reason)| Hindrance { reason, until: Some(until) }));
-        }
-        // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
-        if spec.addresses.search.is_none() {
-            return Ok(None);
-        }
-        // Unreadable is no hindrance here: the run itself will fail with the reason.
-        let Ok(exporters) = prepare::exporters(&self.ground, spec).await else { return Ok(None) };
-        if !exporters.any_paused() {
-            return Ok(None);
-        }
-        let phases = super::super::window::describe(&exporters, exporters.state());
-        tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
-        until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
-    }
-
-    /// Takes the place of this cluster for the run that holds its slot, unless another's run is at it: renamed, pointed
-    /// elsewhere or named twice, it is still one cluster (rule I4).
-    fn take_place(&self, cluster: &str, spec: &Spec) -> Option<String> {
-        let mut inner = self.lock();
-        for (name, slot) in inner.slots.iter().filter(|(name, _)| *name != cluster) {
-            if let Some(Busy::Run { run_id, at: Some(at), .. }) = &slot.busy
-                && is_same_place(at, &spec.addresses)
-            {
-                let which =
-                    run_id.map_or("a run that is about to begin".into(), |run_id| format!("run {run_id}"));
-                return Some(format!(
-                    "{which} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
-                ));
-            }
-        }
-        if let Some(Busy::Run { at, .. }) = inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut()) {
-            *at = Some(Box::new(spec.addresses.clone()));
-        }
-        None
-    }
-
-    /// What is over at a known time is waited for, as long as each occurrence may wait.
-    async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
-        let Hindrance { reason, until } = hindrance;
-        let in_time = |row: &OccurrenceRow| until.is_some_and(|until| until < row.start_until);
-        let (later, never): (Vec<_>, Vec<_>) = due.into_iter().partition(in_time);
-        if let (Some(until), false) = (until, later.is_empty()) {
-            tracing::info!(event = "occurrence.waits", cluster, reason = %reason);
-            self.await_turn(later.into_iter().map(|row| Waiting::until(row, until, &reason)).collect());
-        }
-        if !never.is_empty() {
-            self.skip(never, reason).await;
-        }
-    }
-
     /// A commit whose answer was lost may have made the run: its row tells.
     async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
         let run_id = new.run_id;
@@ -339,7 +264,8 @@ impl Queue {
                 return self.skip(due, why.clone()).await;
             }
         }
-        self.await_turn(due.into_iter().map(Waiting::new).collect());
+        let (now, why) = (self.ground.clock.now(), error.to_string());
+        self.await_turn(due.into_iter().map(|row| Waiting::until(row, now, &why)).collect());
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one row
@@ -456,14 +382,6 @@ fn empty_plan(cluster: &str) -> Plan {
         components: vec![],
         steps: vec![],
     }
-}
-
-/// Why no run can begin now.
-struct Hindrance {
-    /// One sentence, with a word for the record before it where the contract has one.
-    reason: String,
-    /// When it is over by itself, where that is known.
-    until: Option<Instant>,
 }
 
 /// Why a manual backup does not start.

@@ -4,7 +4,11 @@
 
 use crate::domain::Instant;
 use crate::store::OccurrenceRow;
+use chrono::TimeDelta;
 use std::collections::BTreeMap;
+
+/// A tick hands over what is due within a second; who comes later was kept by something.
+const LATE: TimeDelta = TimeDelta::seconds(5);
 
 /// An occurrence that waits.
 pub(super) struct Waiting {
@@ -17,9 +21,16 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// For its own time.
-    pub fn new(row: OccurrenceRow) -> Self {
-        Self { from: row.start_at, row, why: None }
+    /// For its own time, which is over where it was handed over late.
+    pub fn new(row: OccurrenceRow, now: Instant) -> Self {
+        let late = now - row.start_at;
+        let why = (late > LATE).then(|| {
+            format!(
+                "the daemon was down or could not write its state until {} s after its time",
+                late.num_seconds()
+            )
+        });
+        Self { from: row.start_at, row, why }
     }
 
     /// Until then, for that reason.

@@ -1,0 +1,127 @@
+//! What forbids a run before it has begun, and how long an occurrence waits for its end.
+//!
+//! Owns what is asked of the store and the cluster beforehand, and that one cluster under two names is one. Must not begin
+//! anything (`start`).
+
+use super::super::{Spec, prepare, provider, window};
+use super::waiting::Waiting;
+use super::{Busy, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
+use crate::domain::Instant;
+use crate::store::{OccurrenceRow, Owed, StoreError, is_same_place};
+use chrono::TimeDelta;
+
+/// How long until a cluster that was not calm is looked at again.
+const NOT_CALM: TimeDelta = TimeDelta::seconds(30);
+/// With less time than this left it is not looked again.
+const LAST_LOOK: TimeDelta = TimeDelta::seconds(2);
+
+/// Why no run can begin now.
+pub(super) struct Hindrance {
+    /// One sentence, with a word for the record before it where the contract has one.
+    pub reason: String,
+    /// Whether it ends by itself.
+    pub over: Option<Over>,
+}
+
+/// When what forbids a run is over by itself.
+#[derive(Clone, Copy)]
+pub(super) enum Over {
+    /// Known.
+    At(Instant),
+    /// Any moment: it is looked again.
+    Soon,
+}
+
+impl Over {
+    /// When an occurrence is tried again, if it may wait for so long.
+    fn next_try(self, row: &OccurrenceRow, now: Instant) -> Option<Instant> {
+        let left = row.start_until - now;
+        match self {
+            Self::At(at) => (at < row.start_until).then_some(at),
+            Self::Soon => (left > LAST_LOOK).then(|| now + NOT_CALM.min(left / 2)),
+        }
+    }
+}
+
+impl Queue {
+    /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
+    pub(super) async fn hindrance(
+        &self,
+        cluster: &str,
+        spec: &Spec,
+    ) -> Result<Option<Hindrance>, StoreError> {
+        let until_mended = |reason| Ok(Some(Hindrance { reason, over: None }));
+        let debts = self.ground.store.debts().await?;
+        match Owed::by(&debts).to(cluster, &spec.addresses) {
+            Some(owed) if owed == cluster => {
+                return until_mended(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
+            }
+            Some(owed) => {
+                return until_mended(format!(
+                    "{EXPORTING_OWED}: the resume of cluster {owed}, which is at the same address, is not settled yet"
+                ));
+            }
+            None => {}
+        }
+        if let Some(reason) = self.take_place(cluster, spec) {
+            return Ok(Some(Hindrance { reason, over: Some(Over::Soon) }));
+        }
+        if let Some(address) = &spec.addresses.saas {
+            let limit = provider::hindrance(&self.ground, cluster, spec, address).await?;
+            return Ok(limit.map(|(at, reason)| Hindrance { reason, over: Some(Over::At(at)) }));
+        }
+        // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
+        if spec.addresses.search.is_none() {
+            return Ok(None);
+        }
+        // Unreadable is no hindrance here: the run itself will fail with the reason.
+        let Ok(exporters) = prepare::exporters(&self.ground, spec).await else { return Ok(None) };
+        if !exporters.any_paused() {
+            return Ok(None);
+        }
+        let phases = window::describe(&exporters, exporters.state());
+        tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
+        until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
+    }
+
+    /// Takes the place of this cluster for the run that holds its slot, unless another's run is at it: renamed, pointed
+    /// elsewhere or named twice, it is still one cluster (rule I4).
+    fn take_place(&self, cluster: &str, spec: &Spec) -> Option<String> {
+        let mut inner = self.lock();
+        for (name, slot) in inner.slots.iter().filter(|(name, _)| *name != cluster) {
+            if let Some(Busy::Run { run_id, at: Some(at), .. }) = &slot.busy
+                && is_same_place(at, &spec.addresses)
+            {
+                let which =
+                    run_id.map_or("a run that is about to begin".into(), |run_id| format!("run {run_id}"));
+                return Some(format!(
+                    "{which} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
+                ));
+            }
+        }
+        if let Some(Busy::Run { at, .. }) = inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut()) {
+            *at = Some(Box::new(spec.addresses.clone()));
+        }
+        None
+    }
+
+    /// What is over at a known time, or may be over soon, is waited for, as long as each occurrence may wait.
+    pub(super) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
+        let Hindrance { reason, over } = hindrance;
+        let now = self.ground.clock.now();
+        let (mut later, mut never) = (Vec::new(), Vec::new());
+        for row in due {
+            match over.and_then(|over| over.next_try(&row, now)) {
+                Some(from) => later.push(Waiting::until(row, from, &reason)),
+                None => never.push(row),
+            }
+        }
+        if !later.is_empty() {
+            tracing::info!(event = "occurrence.waits", cluster, reason = %reason);
+            self.await_turn(later);
+        }
+        if !never.is_empty() {
+            self.skip(never, reason).await;
+        }
+    }
+}
