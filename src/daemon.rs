@@ -90,6 +90,7 @@ impl Daemon {
             tasks: Tasks::new(),
             instance: config.daemon.instance.clone(),
             tries: Tries::default(),
+            whereabouts: Arc::default(),
         };
         let guardian = Guardian::new(ground.clone());
         let queue = Queue::new(ground.clone(), guardian.clone(), config.daemon.max_parallel_runs);

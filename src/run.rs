@@ -26,8 +26,10 @@ use crate::clients::{Saas, Search, SharedTransport, WebApp, Zeebe, reach};
 use crate::clock::{SharedClock, Tasks};
 use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tries::Tries;
 
 /// What every part of this folder stands on.
@@ -45,7 +47,12 @@ pub struct Ground {
     pub instance: String,
     /// Resumes sent, as far as rows may not know of them.
     pub tries: Tries,
+    /// Where the config of today says that each cluster is.
+    pub whereabouts: Whereabouts,
 }
+
+/// By name of cluster.
+pub type Whereabouts = Arc<ArcSwap<BTreeMap<String, Addresses>>>;
 
 /// What a run needs to go on after a restart, whatever the config says by then; stored with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

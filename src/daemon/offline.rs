@@ -4,7 +4,7 @@
 //! config or with the state file itself keeps a debt that can still be read from being paid (rule I1).
 
 use super::keyring::Keyring;
-use crate::clients::{HttpTransport, SharedTransport, TransportError, Zeebe};
+use crate::clients::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{Clock, SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
 use crate::domain::{Instant, RunId};
@@ -137,7 +137,15 @@ pub async fn pay_from(
     };
     let ground = |store| {
         let (transport, clock, instance) = (transport.clone(), clock.clone(), instance.clone());
-        Ground { store, transport, clock, tasks: Tasks::new(), instance, tries: Tries::default() }
+        Ground {
+            store,
+            transport,
+            clock,
+            tasks: Tasks::new(),
+            instance,
+            tries: Tries::default(),
+            whereabouts: Arc::default(),
+        }
     };
     let unrecorded = ground(MemoryStore::shared());
     let known = async {
@@ -236,11 +244,10 @@ fn nobody_knows(unusable: StoreError) -> StoreError {
 
 /// The cluster and why, if its resume is not confirmed after `wait`.
 async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration) -> Option<(String, String)> {
-    let zeebe = Zeebe::new(&debt.addresses, &ground.transport);
     let payment = Payment {
         run_id: debt.run_id,
         cluster: &debt.cluster,
-        zeebe: &zeebe,
+        addresses: &debt.addresses,
         by: "command",
         paused_since: Some(debt.intended_at),
         attempts: debt.attempts,

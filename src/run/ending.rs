@@ -45,7 +45,7 @@ impl Execution {
         let payment = guardian::Payment {
             run_id: self.run.run_id,
             cluster: &self.run.cluster,
-            zeebe: &self.clients.zeebe,
+            addresses: &self.spec.addresses,
             by: "run",
             paused_since: view.pause.intended_at,
             attempts: self.attempts_before,

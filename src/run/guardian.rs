@@ -3,12 +3,13 @@
 //! Owns every resume the program sends. Rule I1 outranks all others: a resume waits for no lock, no lease and no
 //! journal write that succeeds. Must not touch a pause that is not ours, nor the debt of a live run.
 
+mod moved;
 mod reach;
 
 use super::Ground;
 use crate::clients::Zeebe;
 use crate::clock::within;
-use crate::domain::{Instant, RunId};
+use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
 use crate::lock::lock;
 use crate::store::{Debt, StoreError};
@@ -28,7 +29,7 @@ pub struct Payment<'a> {
     /// Cluster name.
     pub cluster: &'a str,
     /// Where to send it.
-    pub zeebe: &'a Zeebe,
+    pub addresses: &'a Addresses,
     /// `run`, `guardian` or `command`.
     pub by: &'static str,
     /// When the pause was intended.
@@ -68,12 +69,13 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
     ground.tries.begins(*run_id, payment.attempts);
-    let mut confirmed_at = resume(ground, payment).await;
+    let mut zeebe = Zeebe::new(payment.addresses, &ground.transport);
+    let mut confirmed_at = resume(ground, payment, &mut zeebe).await;
     let known = if payment.pause.settled { payment.pause } else { written(ground, payment).await };
     if !known.settled {
-        confirmed_at = reach::outlast_late_pause(ground, payment, confirmed_at).await;
+        confirmed_at = reach::outlast_late_pause(ground, payment, &mut zeebe, confirmed_at).await;
     }
-    confirmed_at = reach::reach_all(ground, payment, known, confirmed_at).await;
+    confirmed_at = reach::reach_all(ground, payment, &mut zeebe, known, confirmed_at).await;
     ground.tries.confirmed(*run_id, confirmed_at, None);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
@@ -89,11 +91,11 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     ground.transport.release(*run_id).await;
 }
 
-/// Resumes until the server confirms it; answers when it did.
-async fn resume(ground: &Ground, payment: &Payment<'_>) -> Instant {
+/// Resumes until the server confirms it; answers when it did. A cluster that has moved is resumed where it is now.
+async fn resume(ground: &Ground, payment: &Payment<'_>, zeebe: &mut Zeebe) -> Instant {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
-    let mut pause = Duration::from_millis(200);
+    let (mut pause, mut elsewhere) = (Duration::from_millis(200), false);
     loop {
         // Written before it is sent, so that nobody takes the pause for unbroken afterwards; but never waited for long.
         let now = clock.now();
@@ -102,13 +104,20 @@ async fn resume(ground: &Ground, payment: &Payment<'_>) -> Instant {
         if !matches!(within(clock, RECORD, intent).await, Some(Ok(()))) {
             tracing::error!(event = "store.unwritable", %run_id, cluster, reason = "the intent to resume could not be recorded; resuming all the same");
         }
-        match payment.zeebe.resume().await {
+        match zeebe.resume().await {
             Ok(()) => break,
             Err(error) => {
                 tracing::error!(event = "exporting.resume_failed", %run_id, cluster, by, reason = %error);
                 ground.tries.sent(*run_id, Some(error.to_string()));
                 let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, error.to_string())).await;
             }
+        }
+        let there = moved::to(ground, payment).await;
+        let at_once = there.is_some() && !elsewhere;
+        elsewhere = there.is_some();
+        *zeebe = there.unwrap_or_else(|| Zeebe::new(payment.addresses, &ground.transport));
+        if at_once {
+            continue;
         }
         tokio::select! {
             biased;
@@ -196,11 +205,10 @@ impl Guardian {
     }
 
     async fn pay_one(&self, debt: Debt, by: &'static str) {
-        let zeebe = Zeebe::new(&debt.addresses, &self.ground.transport);
         let payment = Payment {
             run_id: debt.run_id,
             cluster: &debt.cluster,
-            zeebe: &zeebe,
+            addresses: &debt.addresses,
             by,
             paused_since: Some(debt.intended_at),
             attempts: debt.attempts,

@@ -107,6 +107,8 @@ impl Queue {
         let unwanted = self.take_waiting(|cluster, waiting| {
             settings.get(cluster).is_some_and(|s| !s.schedules.contains(&waiting.row.occurrence.schedule))
         });
+        let places = settings.iter().map(|(name, s)| (name.clone(), s.spec.addresses.clone()));
+        self.ground.whereabouts.store(Arc::new(places.collect()));
         self.settings.store(Arc::new(settings));
         self.skip_later(unwanted, UNSCHEDULED.into());
         for cluster in removed {

@@ -98,6 +98,7 @@ impl Lab {
             tasks: Tasks::new(),
             instance: "lab".into(),
             tries: Tries::default(),
+            whereabouts: Arc::default(),
         };
         let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
         Self { clock, cluster, store, memory, queue, ground, settings }

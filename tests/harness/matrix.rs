@@ -67,6 +67,7 @@ pub fn harmed(
         tasks: Tasks::new(),
         instance: "lab".into(),
         tries: Tries::default(),
+        whereabouts: Arc::default(),
     };
     let queue = Queue::new(ground.clone(), Guardian::new(ground.clone()), 8);
     let (cluster, memory, settings) = (cluster.clone(), memory.clone(), settings.clone());

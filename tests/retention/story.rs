@@ -65,6 +65,7 @@ impl Story {
             tasks: Tasks::new(),
             instance: "ops-1".into(),
             tries: camunda_backupd::run::tries::Tries::default(),
+            whereabouts: Arc::default(),
         };
         let spec = Spec { addresses: addresses(), version: None, limits: Limits::default() };
         let story = Self { clock, cluster, store, ground, spec };

@@ -4,7 +4,7 @@
 //! has sent one.
 
 use super::{BACK_OFF, PauseKnown, Payment, RECORD, resume};
-use crate::clients::ExportingState;
+use crate::clients::{ExportingState, Zeebe};
 use crate::clock::within;
 use crate::domain::Instant;
 use crate::run::Ground;
@@ -29,6 +29,7 @@ const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 pub(super) async fn reach_all(
     ground: &Ground,
     payment: &Payment<'_>,
+    zeebe: &mut Zeebe,
     known: PauseKnown,
     confirmed_at: Instant,
 ) -> Instant {
@@ -36,10 +37,10 @@ pub(super) async fn reach_all(
     let clock = &*ground.clock;
     let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
     loop {
-        match shown(ground, payment, known).await {
+        match shown(ground, payment, zeebe, known).await {
             Shown::Reached => return confirmed_at,
             // As by a broker that restarts: what it does afterwards is told to it once more.
-            Shown::Nothing => return resume(ground, payment).await,
+            Shown::Nothing => return resume(ground, payment, zeebe).await,
             Shown::Paused => {}
         }
         let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
@@ -51,7 +52,7 @@ pub(super) async fn reach_all(
             () = clock.sleep(pause) => pause = (pause * 2).min(BACK_OFF),
             () = ground.tries.hurried() => {}
         }
-        confirmed_at = resume(ground, payment).await;
+        confirmed_at = resume(ground, payment, zeebe).await;
     }
 }
 
@@ -65,12 +66,12 @@ enum Shown {
     Nothing,
 }
 
-async fn shown(ground: &Ground, payment: &Payment<'_>, known: PauseKnown) -> Shown {
+async fn shown(ground: &Ground, payment: &Payment<'_>, zeebe: &Zeebe, known: PauseKnown) -> Shown {
     let clock = &*ground.clock;
     let began = clock.monotonic();
     let mut told = false;
     loop {
-        let seen = payment.zeebe.exporters().await;
+        let seen = zeebe.exporters().await;
         let passed = clock.monotonic().saturating_sub(began);
         match &seen {
             Ok(exporters) if exporters.any_paused() && passed >= FOLLOW => return Shown::Paused,
@@ -108,6 +109,7 @@ async fn watches(ground: &Ground, payment: &Payment<'_>) {
 pub(super) async fn outlast_late_pause(
     ground: &Ground,
     payment: &Payment<'_>,
+    zeebe: &mut Zeebe,
     confirmed_at: Instant,
 ) -> Instant {
     let Payment { run_id, cluster, .. } = payment;
@@ -124,18 +126,18 @@ pub(super) async fn outlast_late_pause(
     let mut seen = true;
     while clock.monotonic() < until {
         clock.sleep(WATCH_LOOK).await;
-        let exporters = payment.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
+        let exporters = zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
         seen = exporters.is_some();
         if exporters.is_some_and(|exporters| exporters.any_paused()) {
             let reason = "the pause was carried out after its resume had been confirmed; resuming again";
             tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-            confirmed_at = resume(ground, payment).await;
+            confirmed_at = resume(ground, payment, zeebe).await;
             ground.tries.waits(*run_id, note);
             until = until.max(clock.monotonic() + LATE_PAUSE_REST);
         }
     }
     if !seen {
-        confirmed_at = resume(ground, payment).await;
+        confirmed_at = resume(ground, payment, zeebe).await;
     }
     confirmed_at
 }
