@@ -342,6 +342,8 @@ pub trait Store: Send + Sync + 'static {
     fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()>;
     /// Notes a resume that failed.
     fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()>;
+    /// Notes that a debt's cluster was shown to be at other addresses now; only its own copy of them changes.
+    fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()>;
     /// Notes that the server confirmed a resume, on the debt and, while the run lasts, in its journal.
     fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()>;
     /// Debts neither paid nor forgiven.

@@ -1,17 +1,22 @@
 //! A cluster is at another address before its resume is confirmed: the debt is paid where it is now.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "harness/keys.rs"]
+mod keys;
 #[path = "harness/lab.rs"]
 mod lab;
 
 use camunda_backupd::clients::{Request, Response, Transport, TransportError};
 use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use futures::future::BoxFuture;
+use keys::bearer;
 use lab::Lab;
+use rstest::rstest;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,11 +24,17 @@ use std::time::Duration;
 /// Names by which hosts of the simulation are reached, as a DNS would have them.
 struct Names {
     to: SimTransport,
+    /// The name of the credential without which nobody is let in.
+    wants: Arc<Mutex<Option<&'static str>>>,
     known: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
 }
 
 impl Transport for Names {
     fn send(&self, mut request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        let shown = request.access.as_ref().and_then(|access| access.login.credential().map(str::to_owned));
+        if self.wants.lock().unwrap().is_some_and(|wanted| shown.as_deref() != Some(wanted)) {
+            return Box::pin(async { Ok(Response { status: 401, ..Response::default() }) });
+        }
         let known = self.known.lock().unwrap().clone();
         for (name, host) in known {
             if request.url.contains(&format!("//{name}/")) {
@@ -38,6 +49,7 @@ impl Transport for Names {
 struct Town {
     lab: Lab,
     other: SharedCluster,
+    wants: Arc<Mutex<Option<&'static str>>>,
     known: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
 }
 
@@ -50,14 +62,18 @@ fn at(settings: &ClusterSettings, host: &str) -> ClusterSettings {
 impl Town {
     /// The cluster is at `old`, and its daemon has paused it.
     async fn paused() -> Self {
-        let mut lab = Lab::new().fault("zeebe.stall");
+        let config = sim::Config { partitions: 3, ..sim::Config::named("orders") };
+        let mut lab = Lab::with(config, Limits::default()).fault("zeebe.stall");
         let other = sim::shared(sim::Cluster::new(sim::Config::named("pay"), lab.clock.now()));
-        let known = Arc::new(Mutex::new(BTreeMap::from([("old", "sim-orders")])));
+        let (wants, known) = (
+            Arc::<Mutex<Option<&'static str>>>::default(),
+            Arc::new(Mutex::new(BTreeMap::from([("old", "sim-orders")]))),
+        );
         let to = SimTransport::to([lab.cluster.clone(), other.clone()], lab.clock.clone());
-        lab.ground.transport = Arc::new(Names { to, known: known.clone() });
+        lab.ground.transport = Arc::new(Names { to, wants: wants.clone(), known: known.clone() });
         lab.queue = Queue::new(lab.ground.clone(), Guardian::new(lab.ground.clone()), 8);
         lab.queue.configure(BTreeMap::from([("orders".to_owned(), at(&lab.settings, "old"))]));
-        let town = Self { lab, other, known };
+        let town = Self { lab, other, wants, known };
         town.lab.queue.manual("orders", None).await.unwrap();
         town.lab.clock.sleep(Duration::from_secs(30)).await;
         assert!(town.is_paused(), "the story begins inside the pause");
@@ -65,12 +81,20 @@ impl Town {
     }
 
     /// The name is gone, and the config says another, behind which `host` is.
-    async fn moves(&self, host: &'static str) {
+    async fn moves(&self, host: &'static str, to: impl Fn(&ClusterSettings) -> ClusterSettings) {
         *self.known.lock().unwrap() = BTreeMap::from([("new", host)]);
-        let moved = at(&self.lab.settings, "new");
-        self.lab.queue.configure(BTreeMap::from([("orders".to_owned(), moved)]));
+        self.lab.queue.configure(BTreeMap::from([("orders".to_owned(), to(&self.lab.settings))]));
+        self.ends().await;
+    }
+
+    async fn ends(&self) {
         assert!(self.lab.queue.stop("orders", FailureClass::Cancelled, "it has moved"));
         self.lab.clock.sleep(Duration::from_mins(3)).await;
+    }
+
+    async fn all_is_well(&self) {
+        assert!(!self.is_paused(), "exporting is left paused");
+        assert!(self.lab.store.debts().await.unwrap().is_empty(), "a debt is left");
     }
 
     fn is_paused(&self) -> bool {
@@ -78,12 +102,54 @@ impl Town {
     }
 }
 
+/// The first resumes there may reach some partitions only, or lose their answer: what proved it is gone then.
+#[rstest]
+#[case::whole("now.heal")]
+#[case::reaches_some("resume.partial@4")]
+#[case::loses_its_answer("resume.drop-answer@2")]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_has_moved_is_resumed_where_it_is() {
+async fn a_cluster_that_has_moved_is_resumed_where_it_is(#[case] fault: &str) {
     let town = Town::paused().await;
-    town.moves("sim-orders").await;
-    assert!(!town.is_paused(), "exporting is left paused");
-    assert!(town.lab.store.debts().await.unwrap().is_empty());
+    locked(&town.lab.cluster).arm(fault).unwrap();
+    town.moves("sim-orders", |settings| at(settings, "new")).await;
+    town.all_is_well().await;
+}
+
+/// Its other components stay where they are.
+#[tokio::test(start_paused = true)]
+async fn a_management_port_that_has_moved_alone_is_found() {
+    let town = Town::paused().await;
+    town.moves("sim-orders", |settings| {
+        let mut spec = at(settings, "old").spec;
+        spec.addresses.zeebe = at(settings, "new").spec.addresses.zeebe;
+        ClusterSettings { spec, ..settings.clone() }
+    })
+    .await;
+    town.all_is_well().await;
+}
+
+/// The debt's own copy of the address stays what counts for the next process, with what was shown since.
+#[tokio::test(start_paused = true)]
+async fn the_next_process_goes_where_the_cluster_was_shown_to_be() {
+    let town = Town::paused().await;
+    locked(&town.lab.cluster).arm("resume.refuse@*").unwrap();
+    town.moves("sim-orders", |settings| at(settings, "new")).await;
+    let debts = town.lab.store.debts().await.unwrap();
+    assert!(debts[0].addresses.zeebe.starts_with("http://new/"), "{:?}", debts[0].addresses);
+    assert!(town.is_paused());
+}
+
+/// The credential it was paused with is gone, and the config names another: each has its turn.
+#[tokio::test(start_paused = true)]
+async fn a_credential_of_another_name_is_used_for_a_debt_too() {
+    let town = Town::paused().await;
+    *town.wants.lock().unwrap() = Some("key");
+    *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);
+    let mut settings = at(&town.lab.settings, "old");
+    settings.spec.addresses.access.insert("zeebe".into(), bearer());
+    town.lab.queue.configure(BTreeMap::from([("orders".to_owned(), settings)]));
+    town.ends().await;
+    town.all_is_well().await;
 }
 
 /// Positions tell that it is not the cluster that was paused: whoever paused it wants it so.
@@ -91,7 +157,7 @@ async fn a_cluster_that_has_moved_is_resumed_where_it_is() {
 async fn another_cluster_at_the_new_address_is_left_alone_and_the_debt_stays() {
     let town = Town::paused().await;
     locked(&town.other).pause(true);
-    town.moves("sim-pay").await;
+    town.moves("sim-pay", |settings| at(settings, "new")).await;
     assert!(locked(&town.other).pauses.since.is_some(), "their pause is ended");
     assert_eq!(town.lab.store.debts().await.unwrap().len(), 1);
     // It was away for a while only.

@@ -145,8 +145,12 @@ fn seen_running(facts: &Facts<'_>, name: &str, owner: &str) -> bool {
     let Some(look) = facts.live.clusters.get(name).filter(|look| look.exporting == "running") else {
         return false;
     };
+    let Some(settings) = facts.live.config.clusters.get(name) else { return false };
     let mut owed = facts.debts.iter().filter(|debt| debt.cluster == owner && debt.may_be_paused());
-    owed.all(|debt| debt.resume_intended_at.is_some_and(|sent| look.exporting_checked_at > Some(sent)))
+    owed.all(|debt| {
+        let there = debt.addresses.zeebe == settings.addresses.zeebe;
+        there && debt.resume_intended_at.is_some_and(|sent| look.exporting_checked_at > Some(sent))
+    })
 }
 
 fn check(name: &'static str, status: Status, detail: impl Into<Option<String>>) -> Check {

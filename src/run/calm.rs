@@ -46,7 +46,7 @@ pub(super) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     Err(StepError::not_calm(
         FailureClass::Unreachable,
         format!(
-            "no leader of partition {} was seen: wait until it has one; where that lasts, list every broker's management port in `brokers`",
+            "no leader of partition {} was seen: wait until it has one, and see the brokers' logs where that lasts",
             unled.join(", ")
         ),
     ))

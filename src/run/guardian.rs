@@ -69,13 +69,13 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
     ground.tries.begins(*run_id, payment.attempts);
-    let mut zeebe = Zeebe::new(payment.addresses, &ground.transport);
-    let mut confirmed_at = resume(ground, payment, &mut zeebe).await;
+    let mut way = Way { zeebe: Zeebe::new(payment.addresses, &ground.transport), moved: false, today: false };
+    let mut confirmed_at = resume(ground, payment, &mut way).await;
     let known = if payment.pause.settled { payment.pause } else { written(ground, payment).await };
     if !known.settled {
-        confirmed_at = reach::outlast_late_pause(ground, payment, &mut zeebe, confirmed_at).await;
+        confirmed_at = reach::outlast_late_pause(ground, payment, &mut way, confirmed_at).await;
     }
-    confirmed_at = reach::reach_all(ground, payment, &mut zeebe, known, confirmed_at).await;
+    confirmed_at = reach::reach_all(ground, payment, &mut way, known, confirmed_at).await;
     ground.tries.confirmed(*run_id, confirmed_at, None);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
@@ -91,11 +91,20 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     ground.transport.release(*run_id).await;
 }
 
+/// The way to the brokers of one payment.
+struct Way {
+    zeebe: Zeebe,
+    /// It leads where the cluster was shown to have moved, for good: what proved it ends with the first resume there.
+    moved: bool,
+    /// It has the credential of today's config. The debt's own has its turn too.
+    today: bool,
+}
+
 /// Resumes until the server confirms it; answers when it did. A cluster that has moved is resumed where it is now.
-async fn resume(ground: &Ground, payment: &Payment<'_>, zeebe: &mut Zeebe) -> Instant {
+async fn resume(ground: &Ground, payment: &Payment<'_>, way: &mut Way) -> Instant {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
-    let (mut pause, mut elsewhere) = (Duration::from_millis(200), false);
+    let mut pause = Duration::from_millis(200);
     loop {
         // Written before it is sent, so that nobody takes the pause for unbroken afterwards; but never waited for long.
         let now = clock.now();
@@ -104,7 +113,7 @@ async fn resume(ground: &Ground, payment: &Payment<'_>, zeebe: &mut Zeebe) -> In
         if !matches!(within(clock, RECORD, intent).await, Some(Ok(()))) {
             tracing::error!(event = "store.unwritable", %run_id, cluster, reason = "the intent to resume could not be recorded; resuming all the same");
         }
-        match zeebe.resume().await {
+        match way.zeebe.resume().await {
             Ok(()) => break,
             Err(error) => {
                 tracing::error!(event = "exporting.resume_failed", %run_id, cluster, by, reason = %error);
@@ -112,12 +121,17 @@ async fn resume(ground: &Ground, payment: &Payment<'_>, zeebe: &mut Zeebe) -> In
                 let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, error.to_string())).await;
             }
         }
-        let there = moved::to(ground, payment).await;
-        let at_once = there.is_some() && !elsewhere;
-        elsewhere = there.is_some();
-        *zeebe = there.unwrap_or_else(|| Zeebe::new(payment.addresses, &ground.transport));
-        if at_once {
-            continue;
+        if !way.moved {
+            if let Some(zeebe) = moved::to(ground, payment).await {
+                *way = Way { zeebe, moved: true, today: true };
+                continue;
+            }
+            let addresses = moved::let_in(ground, payment).filter(|_| !way.today);
+            way.today = addresses.is_some();
+            way.zeebe = Zeebe::new(addresses.as_ref().unwrap_or(payment.addresses), &ground.transport);
+            if way.today {
+                continue;
+            }
         }
         tokio::select! {
             biased;

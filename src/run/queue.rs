@@ -49,6 +49,8 @@ enum Busy {
         stop: watch::Sender<Stop>,
     },
     Upkeep {
+        /// Where it deletes.
+        at: Option<Box<Addresses>>,
         give_way: CancellationToken,
     },
     /// A restore is being asked for.
@@ -117,7 +119,7 @@ impl Queue {
                 FailureClass::Removed,
                 "the cluster was taken out of the config while it ran",
             );
-            if let Some(Busy::Upkeep { give_way }) =
+            if let Some(Busy::Upkeep { give_way, .. }) =
                 self.lock().slots.get(&cluster).and_then(|s| s.busy.as_ref())
             {
                 give_way.cancel();
@@ -184,7 +186,7 @@ impl Queue {
         let Some(slot) = inner.slots.get_mut(cluster) else { return };
         let due = slot.waiting.iter().any(|w| w.from <= now);
         match &slot.busy {
-            Some(Busy::Upkeep { give_way }) if due => give_way.cancel(),
+            Some(Busy::Upkeep { give_way, .. }) if due => give_way.cancel(),
             None if due => {
                 let (stop, stopped) = watch::channel(Stop::None);
                 slot.busy = Some(Busy::Run { run_id: None, at: None, stop });
@@ -198,7 +200,7 @@ impl Queue {
             None if slot.upkeep_due => {
                 slot.upkeep_due = false;
                 let give_way = CancellationToken::new();
-                slot.busy = Some(Busy::Upkeep { give_way: give_way.clone() });
+                slot.busy = Some(Busy::Upkeep { at: None, give_way: give_way.clone() });
                 drop(inner);
                 let (queue, cluster) = (self.clone(), cluster.to_owned());
                 self.ground.tasks.spawn(async move {
@@ -328,7 +330,7 @@ impl Queue {
                 Some(Busy::Run { stop, .. }) => {
                     stop.send_replace(Stop::Shutdown { until });
                 }
-                Some(Busy::Upkeep { give_way }) => give_way.cancel(),
+                Some(Busy::Upkeep { give_way, .. }) => give_way.cancel(),
                 Some(Busy::Restore) | None => {}
             }
         }

@@ -9,7 +9,7 @@ use super::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, Store, StoreError,
     TimetableRow,
 };
-use crate::domain::{BackupId, Instant, Occurrence, RunId};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use crate::lock::lock;
 use rows::Rows;
@@ -189,6 +189,10 @@ impl Store for MemoryStore {
 
     fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
         self.write(move |rows| rows.resume_failed(run_id, error))
+    }
+
+    fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()> {
+        self.write(move |rows| rows.moved(run_id, addresses))
     }
 
     fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {

@@ -44,7 +44,9 @@ fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
 
 /// Whether both are addresses of one cluster.
 pub fn is_same_place(one: &Addresses, other: &Addresses) -> bool {
-    places(one).any(|place| places(other).any(|another| another == place))
+    let hosted = |addresses: &Addresses| addresses.saas.as_ref().map(|saas| saas.cluster_id.clone());
+    (hosted(one).is_some() && hosted(one) == hosted(other))
+        || places(one).any(|place| places(other).any(|another| another == place))
 }
 
 impl Debt {

@@ -31,7 +31,7 @@ use super::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
     StoreError, TimetableRow,
 };
-use crate::domain::{BackupId, Instant, Occurrence, RunId};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
 use place::Place;
@@ -249,6 +249,10 @@ impl Store for SqliteStore {
 
     fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
         self.write(move |c| debts::resume_failed(c, run_id, &error))
+    }
+
+    fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()> {
+        self.write(move |c| debts::moved(c, run_id, &addresses))
     }
 
     fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {

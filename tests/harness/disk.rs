@@ -4,7 +4,7 @@
 
 use super::{Bug, Harm, Script};
 use camunda_backupd::clock::SharedClock;
-use camunda_backupd::domain::{BackupId, BackupState, Instant, Occurrence, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Entry, Event, Run, RunView, Step};
 use camunda_backupd::store::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
@@ -271,6 +271,7 @@ impl Store for Disk {
         raise_mark(id_scope: String, largest: i64) -> ();
         resume_intended(run_id: RunId, by: String, at: Instant) -> ();
         resume_failed(run_id: RunId, error: String) -> ();
+        debt_moved(run_id: RunId, addresses: Addresses) -> ();
         debt_paid(run_id: RunId, by: String, at: Instant) -> ();
         forgive(cluster: String, why: String, at: Instant) -> u32;
         deletion_tried(run_id: RunId, error: Option<String>) -> ();

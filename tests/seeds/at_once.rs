@@ -1,7 +1,7 @@
 //! A store that answers before virtual time goes on: what asks it waits for the thread of the state file right there, so
 //! that a story on a state file is as repeatable as one in memory.
 
-use camunda_backupd::domain::{BackupId, Instant, Occurrence, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Entry, Run, RunView};
 use camunda_backupd::store::{
     Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
@@ -63,6 +63,7 @@ impl Store for AtOnce {
         owe(debt: Debt, entry: Entry) -> ();
         resume_intended(run_id: RunId, by: String, at: Instant) -> ();
         resume_failed(run_id: RunId, error: String) -> ();
+        debt_moved(run_id: RunId, addresses: Addresses) -> ();
         debt_paid(run_id: RunId, by: String, at: Instant) -> ();
         debts() -> Vec<Debt>;
         forgive(cluster: String, why: String, at: Instant) -> u32;

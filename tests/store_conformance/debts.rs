@@ -1,7 +1,9 @@
 //! Debts: durable before the pause, paid or forgiven once, mirrored in the journal.
 
 use crate::bed::{Bed, Kind, addresses, at, debt, entry, failed, pause_intended, started};
+use camunda_backupd::domain::Addresses;
 use camunda_backupd::journal::{Event, Step};
+use camunda_backupd::store::Debt;
 use camunda_backupd::store::StoreError;
 use rstest::rstest;
 use uuid::Uuid;
@@ -57,6 +59,16 @@ async fn failed_resumes_are_counted(#[values(Kind::Memory, Kind::Sqlite)] kind: 
     bed.resume_failed(run.run_id, "503".into()).await.unwrap();
     let owed = &bed.debts().await.unwrap()[0];
     assert_eq!((owed.attempts, owed.last_error.as_deref()), (2, Some("503")));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_debt_keeps_where_its_cluster_has_moved_to(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.owing("prod", NOW).await;
+    let there = Addresses { zeebe: "http://new:9600".into(), ..Addresses::default() };
+    bed.debt_moved(run.run_id, there.clone()).await.unwrap();
+    assert_eq!(bed.debts().await.unwrap(), [Debt { addresses: there, ..debt(&run, NOW) }]);
 }
 
 #[rstest]
@@ -146,6 +158,7 @@ async fn a_debt_that_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sql
     let answers = [
         bed.resume_intended(nobody, "run".into(), at(NOW)).await,
         bed.resume_failed(nobody, "503".into()).await,
+        bed.debt_moved(nobody, Addresses::default()).await,
         bed.debt_paid(nobody, "run".into(), at(NOW)).await,
     ];
     for answer in answers {

@@ -51,8 +51,10 @@ async fn a_busy_night(store: &SharedStore) {
 /// A debt in a file that nobody finds again would be paid by nobody.
 #[tokio::test]
 async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
-    let log = &format!("{FILE}-wal");
-    for (name, replaced) in [(FILE, false), (FILE, true), (log, false), (log, true), ("state.lock", false)] {
+    let (log, index) = (&format!("{FILE}-wal"), &format!("{FILE}-shm"));
+    let files =
+        [(FILE, false), (FILE, true), (log, false), (log, true), (index, false), ("state.lock", false)];
+    for (name, replaced) in files {
         let dir = tempfile::tempdir().unwrap();
         let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
         let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
@@ -76,6 +78,25 @@ async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
         std::fs::rename(dir.path().join("elsewhere"), &file).unwrap();
         store.probe(at(NOW)).await.unwrap();
     }
+}
+
+/// An operator's tools come and go beside the daemon.
+#[tokio::test]
+async fn whoever_only_looks_or_copies_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+    let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
+    for work in
+        ["SELECT count(*) FROM runs", "PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM INTO 'copy'", "VACUUM"]
+    {
+        let operator = Connection::open(dir.path().join(FILE)).unwrap();
+        let work = work.replace("'copy'", &format!("'{}'", dir.path().join("copy").display()));
+        let _ = operator.execute_batch(&work);
+        drop(operator);
+        store.probe(at(NOW)).await.unwrap();
+    }
+    store.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
+    store.owe(debt(&run, NOW), entry(NOW, pause_intended())).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! Owns the looks after a resume and how long they may take. Must not end before a resume is confirmed again, once it
 //! has sent one.
 
-use super::{BACK_OFF, PauseKnown, Payment, RECORD, resume};
+use super::{BACK_OFF, PauseKnown, Payment, RECORD, Way, resume};
 use crate::clients::{ExportingState, Zeebe};
 use crate::clock::within;
 use crate::domain::Instant;
@@ -14,8 +14,8 @@ use std::time::Duration;
 const FOLLOW: Duration = Duration::from_secs(1);
 /// Between two looks at them.
 const LOOK: Duration = Duration::from_millis(50);
-/// Whoever shows nothing of its partitions is looked at for so long.
-const WATCH: Duration = Duration::from_secs(60);
+/// Whoever shows nothing of its partitions is looked at for so long: `ExecStopPost` has time for it, and for a resume more.
+const WATCH: Duration = Duration::from_secs(30);
 /// Between two looks meanwhile.
 const WATCH_LOOK: Duration = Duration::from_millis(500);
 /// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
@@ -29,7 +29,7 @@ const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 pub(super) async fn reach_all(
     ground: &Ground,
     payment: &Payment<'_>,
-    zeebe: &mut Zeebe,
+    way: &mut Way,
     known: PauseKnown,
     confirmed_at: Instant,
 ) -> Instant {
@@ -37,10 +37,10 @@ pub(super) async fn reach_all(
     let clock = &*ground.clock;
     let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
     loop {
-        match shown(ground, payment, zeebe, known).await {
+        match shown(ground, payment, &way.zeebe, known).await {
             Shown::Reached => return confirmed_at,
             // As by a broker that restarts: what it does afterwards is told to it once more.
-            Shown::Nothing => return resume(ground, payment, zeebe).await,
+            Shown::Nothing => return resume(ground, payment, way).await,
             Shown::Paused => {}
         }
         let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
@@ -52,7 +52,7 @@ pub(super) async fn reach_all(
             () = clock.sleep(pause) => pause = (pause * 2).min(BACK_OFF),
             () = ground.tries.hurried() => {}
         }
-        confirmed_at = resume(ground, payment, zeebe).await;
+        confirmed_at = resume(ground, payment, way).await;
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn reach_all(
 enum Shown {
     /// All of them export, or there is no way to read them.
     Reached,
-    /// Some read paused at every look for a second: brokers follow one by one.
+    /// Some read paused although they had a second to follow.
     Paused,
     /// Not everybody who could tell has answered for long.
     Nothing,
@@ -109,7 +109,7 @@ async fn watches(ground: &Ground, payment: &Payment<'_>) {
 pub(super) async fn outlast_late_pause(
     ground: &Ground,
     payment: &Payment<'_>,
-    zeebe: &mut Zeebe,
+    way: &mut Way,
     confirmed_at: Instant,
 ) -> Instant {
     let Payment { run_id, cluster, .. } = payment;
@@ -126,18 +126,18 @@ pub(super) async fn outlast_late_pause(
     let mut seen = true;
     while clock.monotonic() < until {
         clock.sleep(WATCH_LOOK).await;
-        let exporters = zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
+        let exporters = way.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
         seen = exporters.is_some();
         if exporters.is_some_and(|exporters| exporters.any_paused()) {
             let reason = "the pause was carried out after its resume had been confirmed; resuming again";
             tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-            confirmed_at = resume(ground, payment, zeebe).await;
+            confirmed_at = resume(ground, payment, way).await;
             ground.tries.waits(*run_id, note);
             until = until.max(clock.monotonic() + LATE_PAUSE_REST);
         }
     }
     if !seen {
-        confirmed_at = resume(ground, payment, zeebe).await;
+        confirmed_at = resume(ground, payment, way).await;
     }
     confirmed_at
 }

@@ -6,7 +6,7 @@
 use super::super::{Spec, prepare, provider, window};
 use super::waiting::Waiting;
 use super::{Busy, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
-use crate::domain::Instant;
+use crate::domain::{Addresses, Instant};
 use crate::store::{OccurrenceRow, Owed, StoreError, is_same_place};
 use chrono::TimeDelta;
 
@@ -84,25 +84,53 @@ impl Queue {
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
     }
 
-    /// Takes the place of this cluster for the run that holds its slot, unless another's run is at it: renamed, pointed
-    /// elsewhere or named twice, it is still one cluster (rule I4).
+    /// Takes the place of this cluster for the run that holds its slot, unless another's run or deletion is at it: renamed,
+    /// pointed elsewhere or named twice, it is still one cluster (rule I4).
     fn take_place(&self, cluster: &str, spec: &Spec) -> Option<String> {
         let mut inner = self.lock();
-        for (name, slot) in inner.slots.iter().filter(|(name, _)| *name != cluster) {
-            if let Some(Busy::Run { run_id, at: Some(at), .. }) = &slot.busy
-                && is_same_place(at, &spec.addresses)
-            {
-                let which =
-                    run_id.map_or("a run that is about to begin".into(), |run_id| format!("run {run_id}"));
-                return Some(format!(
-                    "{which} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
-                ));
+        let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
+        for (name, busy) in others.filter_map(|(name, slot)| Some((name, slot.busy.as_ref()?))) {
+            let (at, what) = match busy {
+                Busy::Run { run_id, at: Some(at), .. } => (
+                    at,
+                    run_id.map_or("a run that is about to begin".into(), |run_id| format!("run {run_id}")),
+                ),
+                Busy::Upkeep { at: Some(at), .. } => (at, "a deletion".to_owned()),
+                _ => continue,
+            };
+            if !is_same_place(at, &spec.addresses) {
+                continue;
             }
+            if let Busy::Upkeep { give_way, .. } = busy {
+                give_way.cancel();
+            }
+            return Some(format!(
+                "{what} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
+            ));
         }
         if let Some(Busy::Run { at, .. }) = inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut()) {
             *at = Some(Box::new(spec.addresses.clone()));
         }
         None
+    }
+
+    /// The same for a deletion, which is asked for again by and by. `false` while another's run is there.
+    pub(super) fn take_place_to_delete(&self, cluster: &str, addresses: &Addresses) -> bool {
+        let mut inner = self.lock();
+        let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
+        let mut runs = others.filter_map(|(_, slot)| match &slot.busy {
+            Some(Busy::Run { at, .. }) => at.as_deref(),
+            _ => None,
+        });
+        if runs.any(|at| is_same_place(at, addresses)) {
+            return false;
+        }
+        if let Some(Busy::Upkeep { at, .. }) =
+            inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut())
+        {
+            *at = Some(Box::new(addresses.clone()));
+        }
+        true
     }
 
     /// What is over at a known time, or may be over soon, is waited for, as long as each occurrence may wait.

@@ -64,7 +64,14 @@ impl Queue {
     async fn recover_one(&self, run: Run, debt: Option<Debt>, stop: watch::Receiver<Stop>) {
         let (run_id, cluster) = (run.run_id, run.cluster.clone());
         let (spec, unreadable) = match spec_of(&run) {
-            Ok(spec) => (spec, None),
+            // Its debt knows where the cluster has moved since.
+            Ok(spec) => (
+                match &debt {
+                    Some(debt) => Spec { addresses: debt.addresses.clone(), ..spec },
+                    None => spec,
+                },
+                None,
+            ),
             Err(error) => match self.spec_elsewhere(&cluster, debt.as_ref()) {
                 Some(spec) => (spec, Some(error)),
                 // Nothing is owed and nothing can be asked: what is left is the record.

@@ -206,7 +206,7 @@ impl Queue {
                     Some(Busy::Run { run_id, .. }) => {
                         return Err(ManualError::Busy { cluster: cluster.to_owned(), run_id: *run_id });
                     }
-                    Some(Busy::Upkeep { give_way }) => give_way.cancel(),
+                    Some(Busy::Upkeep { give_way, .. }) => give_way.cancel(),
                 }
             }
             if self.ground.clock.monotonic().saturating_sub(began) >= MANUAL_WAIT {

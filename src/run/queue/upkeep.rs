@@ -1,6 +1,7 @@
 //! Between runs: retention and deletions of one cluster, giving way to a due run.
 
 use super::Queue;
+use super::start::spec_of;
 use crate::domain::BackupState;
 use crate::run::delete;
 use crate::store::BackupFilter;
@@ -11,6 +12,9 @@ impl Queue {
     pub(super) async fn upkeep(&self, cluster: &str, give_way: CancellationToken) {
         match self.settings.load().get(cluster).cloned() {
             Some(settings) => {
+                if !self.take_place_to_delete(cluster, &settings.spec.addresses) {
+                    return;
+                }
                 delete::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
             }
             None => self.delete_orphans(cluster, give_way).await,
@@ -22,6 +26,11 @@ impl Queue {
         let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
         let Ok(backups) = self.ground.store.backups(filter).await else { return };
         for backup in backups.iter().filter(|b| b.state == BackupState::Deleting) {
+            let there =
+                spec_of(&backup.run).is_ok_and(|spec| self.take_place_to_delete(cluster, &spec.addresses));
+            if !there {
+                continue;
+            }
             delete::delete_backup(&self.ground, backup, give_way.clone()).await;
         }
     }

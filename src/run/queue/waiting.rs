@@ -26,7 +26,7 @@ impl Waiting {
         let late = now - row.start_at;
         let why = (late > LATE).then(|| {
             format!(
-                "the daemon was down or could not write its state until {} s after its time",
+                "the daemon was down or could not write its state, or the clock jumped, until {} s after its time",
                 late.num_seconds()
             )
         });

@@ -2,7 +2,7 @@
 //!
 //! Owns the maps. Every change checks first and changes after, so that a refusal has changed nothing.
 
-use crate::domain::{BackupId, Instant, Occurrence, RunId, Trigger};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId, Trigger};
 use crate::journal::{Entry, Event, Run, RunStatus, RunView};
 use crate::store::{
     Adopted, Backup, BackupFilter, ClusterRow, Debt, Deletion, Fate, NewRun, OccurrenceRow, StoreError,
@@ -241,6 +241,11 @@ impl Rows {
         let debt = self.debt(run_id)?;
         debt.attempts += 1;
         debt.last_error = Some(error);
+        Ok(())
+    }
+
+    pub(super) fn moved(&mut self, run_id: RunId, addresses: Addresses) -> Result<(), StoreError> {
+        self.debt(run_id)?.addresses = addresses;
         Ok(())
     }
 

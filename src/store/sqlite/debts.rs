@@ -6,7 +6,7 @@
 use super::columns::{At, Id, Json};
 use super::failure::{Failure, is_unreadable_row};
 use super::{clusters, runs};
-use crate::domain::{Instant, RunId};
+use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::{Entry, Event, FORGIVEN, RunView};
 use crate::store::{Debt, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -64,6 +64,14 @@ pub(super) fn resume_failed(connection: &Connection, run_id: RunId, error: &str)
     connection
         .prepare_cached("UPDATE debts SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1")?
         .execute(params![Id(run_id), error])?;
+    Ok(())
+}
+
+pub(super) fn moved(connection: &Connection, run_id: RunId, addresses: &Addresses) -> Result<(), Failure> {
+    known(connection, run_id)?;
+    connection
+        .prepare_cached("UPDATE debts SET addresses = ?2 WHERE run_id = ?1")?
+        .execute(params![Id(run_id), Json(addresses)])?;
     Ok(())
 }
 
