@@ -31,6 +31,8 @@ pub struct Refusal {
     pub at: Option<Range<usize>>,
 }
 
+/// Letters of a refusal; what is left out is in the middle of what was written.
+const LONGEST: usize = 240;
 const FIELDS: [&str; 7] = ["seconds", "minutes", "hours", "day of month", "month", "day of week", "year"];
 const DAYS: [(&str, &str); 7] = [
     ("monday", "MON"),
@@ -175,6 +177,15 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 fn refuse(message: String, help: &str) -> Refusal {
+    // It repeats what was written, which may be anything; what is said of it stands at the end.
+    let shown = message.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");
+    let letters: Vec<char> = shown.chars().collect();
+    let message = if letters.len() <= LONGEST {
+        shown
+    } else {
+        let (head, tail) = (&letters[..LONGEST / 2], &letters[letters.len() - LONGEST / 2..]);
+        head.iter().chain(['…'].iter()).chain(tail).collect()
+    };
     Refusal { message, help: help.to_owned(), at: None }
 }
 

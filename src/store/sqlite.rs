@@ -324,7 +324,7 @@ impl Store for SqliteStore {
 
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            // The last connection to go folds the write-ahead log into the file, which the reader cannot.
+            // The last connection to go folds the write-ahead log into the file, which is not for the reader.
             self.reader.close().await?;
             self.writer.close().await
         })

@@ -148,10 +148,12 @@ fn as_made(file: &Path) -> Result<&'static Schema, StoreError> {
     })
 }
 
-/// The connection that only looks.
+/// The connection that only looks. Were it the last to close, it would fold the log, `query_only` or not: that is for the
+/// writer, which knows whether the file is sound.
 pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     let connection = connect(file).and_then(|connection| {
         connection.pragma_update(None, "query_only", true)?;
+        fold_on_close(&connection, false)?;
         Ok(connection)
     });
     connection.map_err(|error| sentence(&error, file, Doing::Opening))
@@ -250,4 +252,28 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     // After a burst the side file shrinks again.
     connection.pragma_update(None, "journal_size_limit", 64_i64 << 20)?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of two connections closes last is chance.
+    #[test]
+    fn whoever_only_looks_folds_nothing() {
+        let (there, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (file, copied) = (there.path().join("state.db"), copy.path().join("state.db"));
+        let made = Connection::open(&file).unwrap();
+        made.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE words (word TEXT)").unwrap();
+        for name in ["state.db", "state.db-wal"] {
+            std::fs::copy(there.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let before = std::fs::read(&copied).unwrap();
+        let looking = reader(&copied).unwrap();
+        let words: i64 = looking.query_row("SELECT count(*) FROM words", [], |row| row.get(0)).unwrap();
+        assert_eq!(words, 0);
+        drop(looking);
+        assert!(std::fs::read(&copied).unwrap() == before, "the log is folded into the file");
+        assert!(copied.with_extension("db-wal").exists());
+    }
 }
