@@ -47,8 +47,12 @@ fn every_broken_daemon_is_listed() {
         let script = lane.unwrap().path().join("run");
         let Ok(text) = std::fs::read_to_string(&script) else { continue };
         let name = script.strip_prefix(root()).unwrap().display().to_string();
-        let files = text.lines().filter_map(|line| line.strip_prefix("mutant ")?.split(' ').next());
-        planted.extend(files.map(|file| (name.clone(), file.to_owned())));
+        for line in text.lines().filter_map(|line| line.strip_prefix("mutant ")) {
+            let (file, rest) = line.split_once(' ').unwrap();
+            let what = rest.split('\'').nth(1).expect("the line to break, in quotes");
+            assert!(read(file).contains(what), "{name} breaks a line that {file} does not have: {what}");
+            planted.push((name.clone(), file.to_owned()));
+        }
     }
     let mut listed: Vec<_> = table("mutants").iter().map(|row| (bare(&row[0]), bare(&row[1]))).collect();
     planted.sort();
