@@ -144,8 +144,10 @@ pub struct LiveCluster {
     pub exporting: String,
     /// When that was read.
     pub exporting_checked_at: Option<Instant>,
-    /// The first look that showed the same.
+    /// The first look that showed the same; of a pause that is not ours it may be an earlier daemon's.
     pub exporting_since: Option<Instant>,
+    /// Whether the state knows that.
+    pub noted: bool,
     /// Why a component could not be reached.
     pub unreachable: Option<String>,
     /// Who did not let us in when last asked.

@@ -172,10 +172,34 @@ impl Daemon {
                 reason = "exporting is paused and the pause is not ours: whoever paused it must resume it"
             );
         }
-        let mut known = lock(&self.looks);
-        let same = known.get(name).filter(|before| before.exporting == look.exporting);
-        look.exporting_since = same.map_or(look.exporting_checked_at, |before| before.exporting_since);
-        known.insert(name.clone(), look);
+        let same = lock(&self.looks).get(name).filter(|before| before.exporting == look.exporting).cloned();
+        look.exporting_since =
+            same.as_ref().map_or(look.exporting_checked_at, |before| before.exporting_since);
+        look.noted = same.is_some_and(|before| before.noted);
+        if !look.noted {
+            self.note(name, &mut look).await;
+        }
+        lock(&self.looks).insert(name.clone(), look);
+    }
+
+    /// Since when exporting is paused by others outlives this process. A state that takes no note is asked at the next look.
+    async fn note(&self, cluster: &str, look: &mut LiveCluster) {
+        let (store, clock) = (&self.ground.store, &*self.ground.clock);
+        match look.exporting.as_str() {
+            // Nothing was seen: neither a pause nor its end.
+            "unknown" => {}
+            exporting @ ("paused_by_other" | "mixed") => {
+                let at = look.exporting_since.unwrap_or_else(|| clock.now());
+                let noted = store.foreign_pause(cluster.to_owned(), exporting.to_owned(), at);
+                if let Some(Ok(since)) = within(clock, STORE, noted).await {
+                    (look.exporting_since, look.noted) = (Some(since), true);
+                }
+            }
+            _ => {
+                let over = within(clock, STORE, store.foreign_pause_over(cluster.to_owned())).await;
+                look.noted = matches!(over, Some(Ok(())));
+            }
+        }
     }
 
     /// Looks again at the clusters of debts that were forgiven: the last look may be from before the pause that stays now.

@@ -266,6 +266,17 @@ impl Store for MemoryStore {
         self.write(move |rows| rows.set_state_behind(&cluster, reason))
     }
 
+    fn foreign_pause(&self, cluster: String, exporting: String, at: Instant) -> Answer<'_, Instant> {
+        self.write(move |rows| Ok(rows.foreign_pause(cluster, exporting, at)))
+    }
+
+    fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()> {
+        self.write(move |rows| {
+            rows.foreign_pauses.remove(&cluster);
+            Ok(())
+        })
+    }
+
     fn probe(&self, _at: Instant) -> Answer<'_, ()> {
         self.write(|_| Ok(()))
     }

@@ -315,6 +315,14 @@ impl Store for SqliteStore {
         self.write(move |c| clusters::set_state_behind(c, &cluster, reason.as_deref()))
     }
 
+    fn foreign_pause(&self, cluster: String, exporting: String, at: Instant) -> Answer<'_, Instant> {
+        self.write(move |c| clusters::foreign_pause(c, &cluster, &exporting, at))
+    }
+
+    fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()> {
+        self.write(move |c| clusters::foreign_pause_over(c, &cluster))
+    }
+
     fn probe(&self, at: Instant) -> Answer<'_, ()> {
         if self.place.is_none() {
             return self.write(clusters::probe_as_guest);

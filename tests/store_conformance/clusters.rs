@@ -58,3 +58,35 @@ async fn a_closed_store_does_nothing_more(#[values(Kind::Memory, Kind::Sqlite)] 
     assert_eq!(error, StoreError::Closed);
     assert_eq!(bed.clusters().await.unwrap_err().to_string(), "the store is closed: the daemon is stopping");
 }
+
+/// Since when it is seen so: by every look since then that showed something.
+#[rstest]
+#[tokio::test]
+async fn a_foreign_pause_is_as_old_as_the_first_look_at_it(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let (eight, nine, ten) =
+        (at("2025-03-01T08:00:00Z"), at("2025-03-01T09:00:00Z"), at("2025-03-01T10:00:00Z"));
+    bed.set_clusters(vec![cluster("prod"), cluster("test")]).await.unwrap();
+    let seen = async |cluster: &str, exporting: &str, at| {
+        bed.foreign_pause(cluster.into(), exporting.into(), at).await.unwrap()
+    };
+    assert_eq!(seen("prod", "paused_by_other", nine).await, nine);
+    assert_eq!(seen("prod", "paused_by_other", ten).await, nine);
+    assert_eq!(seen("test", "mixed", ten).await, ten, "each by itself");
+    assert_eq!(seen("prod", "mixed", ten).await, ten, "it is not what it was");
+    assert_eq!(
+        seen("prod", "mixed", nine).await,
+        nine,
+        "a clock that was set back makes no instant of the future"
+    );
+
+    bed.foreign_pause_over("prod".into()).await.unwrap();
+    bed.foreign_pause_over("prod".into()).await.unwrap();
+    assert_eq!(seen("prod", "mixed", eight).await, eight);
+
+    // Nobody looks at a cluster that is not in the config.
+    bed.set_clusters(vec![cluster("test")]).await.unwrap();
+    bed.set_clusters(vec![cluster("prod"), cluster("test")]).await.unwrap();
+    assert_eq!(seen("prod", "mixed", ten).await, ten);
+    assert_eq!(seen("test", "mixed", ten).await, ten);
+}

@@ -10,5 +10,6 @@ mod faults;
 mod file;
 mod manual;
 mod occurrences;
+mod older;
 mod refusals;
 mod runs;

@@ -1,6 +1,6 @@
-//! Clusters that are or were configured, and the probe row.
+//! Clusters that are or were configured, pauses of others seen there, and the probe row.
 //!
-//! Owns the tables `clusters` and `probe`.
+//! Owns the tables `clusters`, `foreign_pauses` and `probe`.
 
 use super::columns::{At, Id, Json};
 use super::failure::Failure;
@@ -32,6 +32,10 @@ pub(super) fn set(connection: &Connection, rows: &[ClusterRow]) -> Result<(), Fa
             row.state_behind
         ])?;
     }
+    connection.execute(
+        "DELETE FROM foreign_pauses WHERE cluster NOT IN (SELECT name FROM clusters WHERE configured = 1)",
+        [],
+    )?;
     Ok(())
 }
 
@@ -45,6 +49,31 @@ pub(super) fn set_state_behind(
     if changed == 0 {
         return Err(StoreError::NotFound(rules::cluster_name(name)).into());
     }
+    Ok(())
+}
+
+/// Since when it is seen so. A clock that was set back makes no instant of the future of it.
+pub(super) fn foreign_pause(
+    connection: &Connection,
+    cluster: &str,
+    exporting: &str,
+    at: Instant,
+) -> Result<Instant, Failure> {
+    connection
+        .prepare_cached(
+            "INSERT INTO foreign_pauses (cluster, exporting, since) VALUES (?1, ?2, ?3)
+             ON CONFLICT (cluster) DO UPDATE SET exporting = excluded.exporting, since = excluded.since
+             WHERE exporting <> excluded.exporting OR since > excluded.since",
+        )?
+        .execute(params![cluster, exporting, At(at)])?;
+    let At(since) = connection
+        .prepare_cached("SELECT since FROM foreign_pauses WHERE cluster = ?1")?
+        .query_row([cluster], |row| row.get(0))?;
+    Ok(since)
+}
+
+pub(super) fn foreign_pause_over(connection: &Connection, cluster: &str) -> Result<(), Failure> {
+    connection.prepare_cached("DELETE FROM foreign_pauses WHERE cluster = ?1")?.execute([cluster])?;
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use super::damage::{self, Schema, damaged};
 use super::failure::{Doing, TO_BE_WRITTEN, sentence, unopened};
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::{Error as Failed, ErrorCode as Code};
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 use rusqlite_migration::{M, Migrations};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,10 @@ use std::time::Duration;
 
 /// One entry per schema version. Each changes a table or an index: a file whose schema is this version's and whose
 /// number is not is damaged.
-const STEPS: &[M<'static>] = &[M::up(include_str!("../migrations/0001_init.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../migrations/0001_init.sql")),
+    M::up(include_str!("../migrations/0002_foreign_pauses.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// How long a connection waits for another process that writes.
@@ -68,8 +73,15 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(explain)?;
     let known = STEPS.len() as i64;
-    if version != known && tables > 0 && (version < 0 || found(&connection)? == *as_made(file)?) {
-        return Err(damaged(file, &format!("its version reads {version}")));
+    if version != known && tables > 0 {
+        let as_found = found(&connection)?;
+        // The number and the tables do not belong together.
+        let another = || {
+            made(file).map(|made| made.iter().any(|(number, made)| *number != version && as_found == *made))
+        };
+        if version < 0 || another()? {
+            return Err(damaged(file, &format!("its version reads {version}")));
+        }
     }
     if version > known {
         return Err(unusable(format!(
@@ -96,11 +108,19 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
         judge(&connection, file, version)?;
     }
     if owner || version == 0 {
+        let not_up_to_date = |why: &str| {
+            unusable(format!("its schema cannot be brought up to date ({why}): restore the newest copy"))
+        };
         MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
+            // That the file is not as a step expects it.
+            rusqlite_migration::Error::RusqliteError {
+                err:
+                    rusqlite::Error::SqlInputError { msg, .. }
+                    | rusqlite::Error::SqliteFailure(Failed { code: Code::Unknown, .. }, Some(msg)),
+                ..
+            } => not_up_to_date(&msg),
             rusqlite_migration::Error::RusqliteError { err, .. } => explain(err),
-            other => unusable(format!(
-                "its schema cannot be brought up to date ({other}): restore the newest copy"
-            )),
+            other => not_up_to_date(&other.to_string()),
         })?;
         fold_on_close(&connection, true).map_err(explain)?;
     }
@@ -128,19 +148,24 @@ pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Resul
             }
         }
     }
-    let known = STEPS.len() as i64;
-    if version == known && !as_made(file)?.is_subset(&damage::schema(connection).map_err(explain)?) {
+    if let Some(made) = made(file)?.get(&version)
+        && !made.is_subset(&damage::schema(connection).map_err(explain)?)
+    {
         return Err(damaged(file, "its schema is not as it was made"));
     }
     Ok(())
 }
 
-/// The schema of a file that has just been made.
-fn as_made(file: &Path) -> Result<&'static Schema, StoreError> {
-    static MADE: LazyLock<rusqlite_migration::Result<Schema>> = LazyLock::new(|| {
+/// The schema of a file that has just been made, by version.
+fn made(file: &Path) -> Result<&'static BTreeMap<i64, Schema>, StoreError> {
+    static MADE: LazyLock<rusqlite_migration::Result<BTreeMap<i64, Schema>>> = LazyLock::new(|| {
         let mut connection = Connection::open_in_memory()?;
-        MIGRATIONS.to_latest(&mut connection)?;
-        Ok(damage::schema(&connection)?)
+        let versions = 1..=STEPS.len();
+        let schema = |version: usize| {
+            MIGRATIONS.to_version(&mut connection, version)?;
+            Ok((version as i64, damage::schema(&connection)?))
+        };
+        versions.map(schema).collect()
     });
     MADE.as_ref().map_err(|error| StoreError::Unusable {
         path: file.display().to_string(),

@@ -1,0 +1,90 @@
+//! A new version meets the state file of an older one, whose daemon was killed inside its pause: `ExecStopPost` of the new
+//! one pays first, or its daemon does, and every backup is still there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+#[path = "harness/process.rs"]
+mod process;
+#[path = "harness/served.rs"]
+mod served;
+
+use camunda_backupd::sim::locked;
+use process::{Place, Up, command, ends, owed};
+use served::Served;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the cluster of the kept file was.
+const THEN: &str = "http://127.0.0.1:19700";
+
+/// The state of a killed daemon of schema 1; the cluster that it left paused.
+fn left_behind(place: &Place) -> Served {
+    let state = place.path("state");
+    let served = Served::new(
+        place.directory.path(),
+        &state,
+        served::orders(10.0, Duration::from_millis(200)),
+        "instance = 'upgrade'\n",
+        "[schedules.often]\nclusters = ['orders']\ndaily = '02:00'\n",
+    );
+    std::fs::create_dir(&state).unwrap();
+    let file = state.join("state.db");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/state/schema-1.db"), &file)
+        .unwrap();
+    let config = std::fs::read_to_string(&served.config).unwrap();
+    let now = format!(
+        "http://127.0.0.1:{}",
+        config.split("http://127.0.0.1:").nth(1).unwrap().split('/').next().unwrap()
+    );
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    for (table, column) in [("debts", "addresses"), ("runs", "spec")] {
+        let moves = format!("UPDATE {table} SET {column} = replace({column}, ?1, ?2)");
+        assert!(connection.execute(&moves, [THEN, &now]).unwrap() > 0);
+    }
+    locked(&served.cluster).arm("now.stranger-pause=0s").unwrap();
+    served
+}
+
+fn is_paused(served: &Served) -> bool {
+    let mut cluster = locked(&served.cluster);
+    cluster.advance(chrono::Utc::now());
+    cluster.pauses.since.is_some()
+}
+
+fn states(config: &PathBuf) -> Vec<String> {
+    let said = ends(command(config, &["--json", "list"])).stdout;
+    let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    let state = |backup: &serde_json::Value| backup["state"].as_str().unwrap().to_owned();
+    said.as_array().unwrap().iter().map(state).collect()
+}
+
+#[test]
+fn the_daemon_resumes_what_the_older_one_left_paused_and_knows_its_backups() {
+    let place = Place::new();
+    let served = left_behind(&place);
+    assert!(is_paused(&served));
+    let up = Up::new(&served.config);
+    let failed = up.event("run.failed");
+    assert_eq!(failed["backup_id"], 1_795_985_100, "{failed}");
+    assert!(!is_paused(&served));
+    let states = states(&served.config);
+    let count = |wanted: &str| states.iter().filter(|state| *state == wanted).count();
+    assert_eq!((count("completed"), count("failed")), (2, 2), "{states:?}");
+    up.stop();
+    assert_eq!(owed(&place.path("state")), 0);
+}
+
+#[test]
+fn the_new_exec_stop_post_resumes_from_the_older_file_and_its_daemon_goes_on_from_there() {
+    let place = Place::new();
+    let served = left_behind(&place);
+    let output = ends(command(&served.config, &["resume-exporting", "--if-ours", "--for", "20s"]));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(!is_paused(&served));
+    let up = Up::new(&served.config);
+    let failed = up.event("run.failed");
+    assert_eq!(failed["backup_id"], 1_795_985_100, "{failed}");
+    let output = ends(command(&served.config, &["backup", "orders", "--wait"]));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    up.stop();
+}
