@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 const NOW: &str = "2025-03-01T02:00:00Z";
 const PAGE: usize = 4096;
-const WORKERS: usize = 2;
+/// More than cores: opening a state waits for its threads.
+const WORKERS: usize = 4;
 
 /// The bytes of a state with two debts among runs that have ended, closed.
 fn whole_state() -> Vec<u8> {
