@@ -3,7 +3,7 @@
 //! What a stop promises: no new run; outside the pause nothing is waited for; inside it the run has the grace to leave
 //! it; and when the daemon has stopped, exporting runs, whatever happens to it next. Then it starts again, and one
 //! oracle judges the rest. The signals themselves are in
-//! `tests/shutdown_signals.rs`, systemd's part in `tests/systemd/run`.
+//! `tests/daemon/shutdown_signals.rs`, systemd's part in `tests/systemd/run`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[path = "harness/lab.rs"]

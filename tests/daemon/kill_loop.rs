@@ -4,11 +4,6 @@
 //! and every backup called completed restores without a lost or doubled record. `KILLS` sets how many (CI: 200), and
 //! `KILL_LOOP_BINARY` another binary: `tests/kill_loop/run` shows that the loop ends red with one that leaves the
 //! resume out, and with one that takes Zeebe before the records.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
-
-#[path = "harness/served.rs"]
-mod served;
 
 use camunda_backupd::domain::{BackupState, Instant};
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
@@ -99,14 +94,14 @@ impl Loop {
         timing.answer = Duration::from_millis(25);
         timing.snapshot_every = Duration::from_millis(400);
         let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let (cluster, table) = served::answering(sim_config).await;
+        let (cluster, table) = crate::served::answering(sim_config).await;
         let state = directory.join("state");
         let daemon = "instance = 'kill-loop'\nshutdown_grace = '20s'\n";
         let often = format!(
             "[schedules.often]\nclusters = ['orders']\ncron = '*/{PERIOD} * * * * *'\n\
              keep = {{ successful = 5, failed = 5 }}\n"
         );
-        let config = served::written(directory, &state, daemon, &format!("{table}{often}"));
+        let config = crate::served::written(directory, &state, daemon, &format!("{table}{often}"));
         Self {
             cluster,
             config,

@@ -1,10 +1,6 @@
 //! Commands of the real binary: what they print and with which code they end.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "harness/process.rs"]
-mod process;
-
-use process::{Place, Up, command, ends};
+use crate::process::{Place, Up, command, ends};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -365,7 +361,7 @@ fn over_a_url_is_read_and_nothing_is_done() {
 #[test]
 fn status_of_a_failing_daemon_ends_with_1() {
     let place = Place::new();
-    process::owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
+    crate::process::owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
     let up = Up::new(&place.good());
     up.event("exporting.resume_failed");
     let said = say(&place.path("config.toml"), &["status", "--json"]);

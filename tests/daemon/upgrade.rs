@@ -1,17 +1,10 @@
 //! A new version meets the state file of an older one, whose daemon was killed inside its pause: `ExecStopPost` of the new
 //! one pays first, or its daemon does, and every backup is still there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-
+use crate::process::{Place, Up, command, ends, owed};
+use crate::served::Served;
 use camunda_backupd::sim::locked;
-use process::{Place, Up, command, ends, owed};
-use served::Served;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Where the cluster of the kept file was.
@@ -23,7 +16,7 @@ fn left_behind(place: &Place) -> Served {
     let served = Served::new(
         place.directory.path(),
         &state,
-        served::orders(10.0, Duration::from_millis(200)),
+        crate::served::orders(10.0, Duration::from_millis(200)),
         "instance = 'upgrade'\n",
         "[schedules.often]\nclusters = ['orders']\ndaily = '02:00'\n",
     );
@@ -51,7 +44,7 @@ fn is_paused(served: &Served) -> bool {
     cluster.pauses.since.is_some()
 }
 
-fn states(config: &PathBuf) -> Vec<String> {
+fn states(config: &Path) -> Vec<String> {
     let said = ends(command(config, &["--json", "list"])).stdout;
     let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
     let state = |backup: &serde_json::Value| backup["state"].as_str().unwrap().to_owned();

@@ -5,12 +5,10 @@
 //! exporting runs, ids only grow, and whatever is called completed restores whole. `FLEET_FOR` (seconds) and
 //! `FLEET_CLUSTERS` make it long, `KILL_LOOP_BINARY` names another binary; `tests/kill_fleet/run` is the hour of 200
 //! clusters.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "kill_fleet/fleet.rs"]
+#[path = "../kill_fleet/fleet.rs"]
 mod fleet;
-#[path = "kill_fleet/oracle.rs"]
+#[path = "../kill_fleet/oracle.rs"]
 mod oracle;
 
 use camunda_backupd::domain::RunId;

@@ -1,16 +1,9 @@
 //! The real binary is killed between the records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-
+use crate::process::{Place, Up, command, ends};
+use crate::served::Served;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
-use process::{Place, Up, command, ends};
 use serde_json::Value;
-use served::Served;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -88,7 +81,7 @@ fn story(pause: Option<&str>) {
         pause.is_some(),
         "a pause that is not ours is left alone"
     );
-    assert_eq!(process::owed(&place.path("state")), 0);
+    assert_eq!(crate::process::owed(&place.path("state")), 0);
     up.stop();
 }
 

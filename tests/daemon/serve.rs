@@ -1,11 +1,6 @@
 //! The real binary from the outside: what keeps it from coming up, and that debts are paid all the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-
-use process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
+use crate::process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
 use rstest::rstest;
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,19 +1,8 @@
-//! The real binary on a disk without room, or a state that nobody can write, where `tests/state_disk.rs` does not look:
+//! The real binary on a disk without room, or a state that nobody can write, where `tests/daemon/state_disk.rs` does not look:
 //! while nothing is due, at the very first start, and with a debt that is only in the write-ahead log.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/on_disk.rs"]
-mod on_disk;
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-#[path = "harness/small_disk.rs"]
-mod small_disk;
-
+use crate::on_disk::Rig;
 use camunda_backupd::sim::locked;
-use on_disk::Rig;
 use rstest::rstest;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Command;
@@ -137,9 +126,9 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
 /// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.
 #[test]
 fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
-    let place = process::Place::new();
-    let (zeebe, resumes) = process::broker();
-    process::owe(&place.path("state"), &zeebe);
+    let place = crate::process::Place::new();
+    let (zeebe, resumes) = crate::process::broker();
+    crate::process::owe(&place.path("state"), &zeebe);
     let path = place.path("state").join("state.db");
     let page: u32 = rusqlite::Connection::open(&path)
         .unwrap()
@@ -147,7 +136,7 @@ fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
         .unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xA5; 512], u64::from(page - 1) * 4096).unwrap();
-    let text = process::refused(process::command(&place.good(), &["serve"]));
+    let text = crate::process::refused(crate::process::command(&place.good(), &["serve"]));
     assert!(text.contains("it is damaged") && text.contains("restore the newest copy"), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 1, "{text}");
 }
@@ -155,7 +144,7 @@ fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
 /// The command of `docs/state-file.md`, word for word, while backups are being taken.
 #[test]
 fn the_documented_copy_is_whole_while_the_daemon_writes() {
-    let document = include_str!("../docs/state-file.md");
+    let document = include_str!("../../docs/state-file.md");
     let written = document.split("```sh\n").find(|block| block.contains(".backup")).unwrap();
     let written = written.split("```").next().unwrap();
     if Command::new("sqlite3").arg("--version").output().is_err() {
@@ -177,5 +166,5 @@ fn the_documented_copy_is_whole_while_the_daemon_writes() {
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
-    assert_eq!(process::owed(copies.path()), 1, "the pause it was made in is in it");
+    assert_eq!(crate::process::owed(copies.path()), 1, "the pause it was made in is in it");
 }

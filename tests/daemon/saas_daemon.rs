@@ -1,18 +1,11 @@
 //! The real binary and a cluster of Camunda's cloud: from the printed config to a backup, a restore and a deletion.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-
+use crate::process::{Place, Up, command, ends};
+use crate::served::Served;
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::config::SAAS_SECRET;
 use camunda_backupd::sim::{self, Storage, Timing, locked};
-use process::{Place, Up, command, ends};
 use serde_json::Value;
-use served::Served;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 

@@ -1,17 +1,10 @@
 //! The real binary on an old copy of its state: ids do not go back, nothing is deleted that the copy does not know, a
 //! debt that was paid since harms nobody, and `adopt` brings the rest back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-
+use crate::process::{Place, Up, command, ends};
+use crate::served::Served;
 use camunda_backupd::sim::locked;
-use process::{Place, Up, command, ends};
 use serde_json::Value;
-use served::Served;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,7 +18,7 @@ impl Rig {
         let place = Place::new();
         let more = "[defaults]\nmanual = { keep = 2, failed = 2, min_interval = '0s' }\n\
                     [schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n";
-        let sim = served::orders(4.0, Duration::from_millis(600));
+        let sim = crate::served::orders(4.0, Duration::from_millis(600));
         let served =
             Served::new(place.directory.path(), &place.path("state"), sim, "instance = 'old'\n", more);
         Self { served, place }
@@ -152,11 +145,11 @@ fn a_debt_that_was_paid_since_the_copy_is_paid_again_and_does_no_harm() {
     let (id, resumes) = (rig.known()[0].0, rig.asked("resume"));
     up.stop();
     rig.put_back(&copy);
-    assert_eq!(process::owed(&rig.place.path("state")), 1);
+    assert_eq!(crate::process::owed(&rig.place.path("state")), 1);
 
     let up = Up::new(&rig.served.config);
     rig.until("the run ends again", |rig| rig.known().iter().all(|(_, state)| state == "failed"));
-    assert_eq!(process::owed(&rig.place.path("state")), 0);
+    assert_eq!(crate::process::owed(&rig.place.path("state")), 0);
     assert_eq!(rig.asked("resume"), resumes + 1);
     assert!(locked(&rig.served.cluster).pauses.since.is_none());
     assert!(rig.backup() > id);

@@ -2,20 +2,13 @@
 //!
 //! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges); a file system that is really full, or
 //! read-only, is in `tests/power_loss/run`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-
+use crate::process::{Place, command, ends};
+use crate::served::Served;
 use camunda_backupd::domain::BackupState;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::BackupFilter;
 use camunda_backupd::store::sqlite::SqliteStore;
-use process::{Place, command, ends};
-use served::Served;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -40,7 +33,7 @@ impl Rig {
     fn new(every: u32) -> Self {
         let place = Place::new();
         // Long enough to be met inside.
-        let sim = served::orders(2.0, Duration::from_secs(1));
+        let sim = crate::served::orders(2.0, Duration::from_secs(1));
         let often = format!("[schedules.often]\nclusters = ['orders']\ncron = '*/{every} * * * * *'\n");
         let state = place.path("state");
         let served = Served::new(place.directory.path(), &state, sim, "instance = 'disk'\n", &often);
@@ -139,7 +132,7 @@ fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record
     rig.until("the next backup", || rig.ended().0 > before);
     rig.until("health is well again", || store_check(&rig.status().1) == "ok");
     let debts = ends(command(&rig.served.config, &["debts", "--json"]));
-    rig.until("no debt is left", || process::owed(&rig.place.path("state")) == 0);
+    rig.until("no debt is left", || crate::process::owed(&rig.place.path("state")) == 0);
     assert_eq!(debts.status.code(), Some(0));
     assert!(rig.log().lines().all(|line| !line.contains("panicked")));
 }
@@ -165,9 +158,9 @@ fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
 #[test]
 fn a_daemon_that_starts_on_a_full_disk_pays_its_debts_and_is_started_again() {
     let place = Place::new();
-    let (zeebe, resumes) = process::broker();
+    let (zeebe, resumes) = crate::process::broker();
     let config = place.good();
-    process::owe(&place.path("state"), &zeebe);
+    crate::process::owe(&place.path("state"), &zeebe);
     let mut shell = Command::new("sh");
     shell.args([
         "-c",

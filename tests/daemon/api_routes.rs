@@ -1,11 +1,6 @@
 //! Routes of the real binary, asked over TCP and over the control socket, byte by byte.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-
-use process::{Place, Up, owe_since};
+use crate::process::{Place, Up, owe_since};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::io::{Read, Write};

@@ -1,17 +1,10 @@
 //! The real binary is told to stop: idle, inside its pause, with the resume refused, twice, and while it is wedged.
 //!
 //! What each touch of a run makes of a stop is in `tests/shutdown.rs`, systemd's own part in `tests/systemd/run`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-#[path = "harness/process.rs"]
-mod process;
-#[path = "harness/served.rs"]
-mod served;
-
+use crate::process::{Place, Up, command, ends, owed};
+use crate::served::{Served, orders};
 use camunda_backupd::sim::{SharedCluster, locked};
-use process::{Place, Up, command, ends, owed};
-use served::{Served, orders};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
