@@ -144,7 +144,8 @@ pub struct LiveCluster {
     pub exporting: String,
     /// When that was read.
     pub exporting_checked_at: Option<Instant>,
-    /// The first look that showed the same; of a pause that is not ours it may be an earlier daemon's.
+    /// The first look that showed the same; of a pause that is not ours it may be an earlier daemon's, and all looks since
+    /// then showed exporting stopped or nothing.
     pub exporting_since: Option<Instant>,
     /// Whether the state knows that.
     pub noted: bool,

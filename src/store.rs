@@ -375,16 +375,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// All clusters ever configured.
     fn clusters(&self) -> Answer<'_, Vec<ClusterRow>>;
-    /// Replaces addresses of these clusters and marks every other cluster as not configured; `state_behind` stays. Nobody
-    /// looks at the others any more: their foreign pauses are forgotten.
+    /// Replaces addresses of these clusters and marks every other cluster as not configured; `state_behind` stays. Foreign
+    /// pauses are forgotten of the others, and where the addresses are not what they were.
     fn set_clusters(&self, rows: Vec<ClusterRow>) -> Answer<'_, ()>;
     /// Stops or restarts retention of a cluster.
     fn set_state_behind(&self, cluster: String, reason: Option<String>) -> Answer<'_, ()>;
 
-    /// A look showed exporting of a configured cluster `paused_by_other` or `mixed`: since when each look has shown the same,
-    /// daemons before this one included. Looks that showed nothing do not count.
-    fn foreign_pause(&self, cluster: String, exporting: String, at: Instant) -> Answer<'_, Instant>;
-    /// A look showed it otherwise; twice is once.
+    /// A look showed exporting of a configured cluster `paused_by_other` or `mixed`: the first look of any daemon that did,
+    /// without one in between that showed it to run.
+    fn foreign_pause(&self, cluster: String, at: Instant) -> Answer<'_, Instant>;
+    /// A look showed it to run; twice is once.
     fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()>;
 
     /// Commits a small row: proves that the state can be written.

@@ -7,6 +7,7 @@ use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::daemon::Daemon;
 use camunda_backupd::domain::Instant;
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
+use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -17,12 +18,15 @@ fn begin() -> Instant {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-fn config() -> Config {
+/// `orders` where it is, or at `there`, or not at all.
+fn config(there: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
-    let table = sim::Config::named("orders").daemon_table("http://sim-orders");
-    let often = "[clusters.orders]\nprobe_interval = '1m'\n";
-    std::fs::write(&file, format!("[daemon]\nstate_dir = 'state'\n{table}{often}")).unwrap();
+    let url = if there == "elsewhere" { "http://sim-elsewhere" } else { "http://sim-orders" };
+    let table = sim::Config::named("orders").daemon_table(url);
+    let text = format!("[daemon]\nstate_dir = 'state'\n{table}[clusters.orders]\nprobe_interval = '1m'\n");
+    let text = if there == "none" { text.replace("clusters.orders", "clusters.another") } else { text };
+    std::fs::write(&file, text).unwrap();
     config::load(&file, &Environment::from_process(begin())).unwrap().config
 }
 
@@ -45,30 +49,35 @@ impl Bed {
 
     /// A daemon that dies after so many minutes; what its last look showed, and since when.
     fn daemon(&mut self, minutes: u64) -> (String, Option<Instant>) {
-        self.daemon_with(minutes, true)
+        self.daemon_that_notes_from(0, minutes)
     }
 
-    /// Once it is up, its state takes no more, unless it `notes`.
-    fn daemon_with(&mut self, minutes: u64, notes: bool) -> (String, Option<Instant>) {
+    /// Its state takes nothing for the first so many minutes.
+    fn daemon_that_notes_from(&mut self, from: u64, minutes: u64) -> (String, Option<Instant>) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let seen = runtime.block_on(async {
             let clock = ManualClock::at(self.now);
             let transport = Arc::new(SimTransport::to([self.cluster.clone()], clock.clone()));
             let daemon =
-                Daemon::start(config(), self.memory.clone(), transport, clock.clone()).await.unwrap();
-            self.memory.fail_all_writes(!notes);
+                Daemon::start(config(""), self.memory.clone(), transport, clock.clone()).await.unwrap();
+            self.memory.fail_all_writes(from > 0);
             daemon.start_rounds();
-            clock.sleep(Duration::from_secs(60 * minutes + 5)).await;
+            clock.sleep(Duration::from_secs(60 * from + 5)).await;
             self.memory.fail_all_writes(false);
+            clock.sleep(Duration::from_secs(60 * (minutes - from))).await;
             self.now = clock.now();
-            let look = daemon.live().clusters["orders"].clone();
-            (look.exporting, look.exporting_since)
+            seen(&daemon)
         });
         // Nobody looks for an hour.
         self.now += TimeDelta::hours(1);
         seen
     }
+}
+
+fn seen(daemon: &Daemon) -> (String, Option<Instant>) {
+    let look = daemon.live().clusters["orders"].clone();
+    (look.exporting, look.exporting_since)
 }
 
 fn paused_since(at: Instant) -> (String, Option<Instant>) {
@@ -112,28 +121,67 @@ fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
     assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
 }
 
-/// The state takes no note, and takes it when it can.
-#[rstest]
-#[case::of_a_pause(false)]
-#[case::of_its_end(true)]
-fn what_could_not_be_noted_is_noted_later(#[case] known: bool) {
+/// A state that takes no note is asked again at the next look.
+#[test]
+fn a_pause_that_could_not_be_noted_is_noted_later() {
     let mut bed = Bed::new();
     bed.arm("now.stranger-pause=0s");
-    let mut first = None;
-    if known {
-        first = bed.daemon(3).1;
-        bed.arm("now.heal");
-        bed.arm("now.stranger-resume=0s");
-    }
-    let (exporting, since) = bed.daemon_with(3, false);
-    assert_eq!(exporting, if known { "running" } else { "paused_by_other" });
-    let (_, noted) = bed.daemon(3);
-    if known {
-        bed.arm("now.stranger-pause=0s");
-        let (exporting, again) = bed.daemon(3);
-        assert!(exporting == "paused_by_other" && again > noted && again > first, "{again:?}");
-    } else {
-        assert!(since < noted, "the first daemon's look was not noted");
-        assert_eq!(bed.daemon(3).1, noted);
-    }
+    let (_, first) = bed.daemon_that_notes_from(2, 4);
+    assert!(first.unwrap() - begin() < TimeDelta::seconds(5), "it is told all the same: {first:?}");
+    assert_eq!(bed.daemon(0), paused_since(first.unwrap()));
+}
+
+#[test]
+fn an_end_that_could_not_be_noted_is_noted_later() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    bed.daemon(3);
+    bed.arm("now.stranger-resume=0s");
+    assert_eq!(bed.daemon_that_notes_from(2, 4).0, "running");
+    bed.arm("now.stranger-pause=0s");
+    let again = bed.now;
+    let (exporting, since) = bed.daemon(0);
+    assert!(exporting == "paused_by_other" && since.unwrap() >= again, "{exporting} since {since:?}");
+}
+
+/// One look falls into the election of a leader.
+#[test]
+fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let (_, first) = bed.daemon(3);
+    // Until after the hour in which nobody looks.
+    bed.arm("now.no-leader=3700s");
+    let (exporting, since) = bed.daemon(0);
+    assert_eq!((exporting.as_str(), since), ("mixed", first));
+    assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
+}
+
+/// The name stands for another cluster, or for one that nobody looked at meanwhile.
+#[rstest]
+#[case::pointed_elsewhere("elsewhere")]
+#[case::taken_out("none")]
+fn what_was_seen_is_forgotten_with_the_cluster(#[case] meanwhile: &str) {
+    let bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = ManualClock::at(bed.now);
+        let other = sim::shared(sim::Cluster::new(sim::Config::named("elsewhere"), begin()));
+        let clusters = [bed.cluster.clone(), other];
+        let transport = Arc::new(SimTransport::to(clusters, clock.clone()));
+        let daemon = Daemon::start(config(""), bed.memory.clone(), transport, clock.clone()).await.unwrap();
+        daemon.start_rounds();
+        clock.sleep(Duration::from_secs(65)).await;
+        let (exporting, first) = seen(&daemon);
+        assert_eq!(exporting, "paused_by_other");
+        daemon.apply(config(meanwhile)).await.unwrap();
+        daemon.apply(config("")).await.unwrap();
+        clock.sleep(Duration::from_secs(65)).await;
+        let (exporting, again) = seen(&daemon);
+        assert!(exporting == "paused_by_other" && again > first, "{exporting} since {again:?}, {first:?}");
+        let noted = bed.memory.foreign_pause("orders".into(), clock.now()).await.unwrap();
+        assert_eq!(Some(noted), again);
+    });
 }

@@ -35,6 +35,7 @@ impl Daemon {
         let timetable = self.timetable.planned(&new, &known);
         store.set_timetable(timetable.rows()).await?;
         store.set_clusters(rows).await?;
+        self.forget_looks(&new);
         // The writes may have taken long; between this and the new timetable nobody can come due.
         self.timetable.settle().await?;
         self.timetable.take_over(timetable);

@@ -9,7 +9,7 @@ use super::watch::Change;
 use crate::api::{Control, LiveCluster, facts, shapes};
 use crate::clients::ExportingState;
 use crate::clock::within;
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, Config};
 use crate::domain::BackupState;
 use crate::lock::lock;
 use crate::run::{prepare, provider};
@@ -35,6 +35,11 @@ const REMINDER: Duration = Duration::from_secs(60);
 const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 /// Clusters looked at side by side.
 const LOOKS: usize = 32;
+
+/// Whether it shows exporting stopped, in part at least, by somebody else.
+fn is_foreign(look: &LiveCluster) -> bool {
+    matches!(look.exporting.as_str(), "paused_by_other" | "mixed")
+}
 
 impl Daemon {
     /// Starts every round.
@@ -172,34 +177,50 @@ impl Daemon {
                 reason = "exporting is paused and the pause is not ours: whoever paused it must resume it"
             );
         }
-        let same = lock(&self.looks).get(name).filter(|before| before.exporting == look.exporting).cloned();
-        look.exporting_since =
-            same.as_ref().map_or(look.exporting_checked_at, |before| before.exporting_since);
-        look.noted = same.is_some_and(|before| before.noted);
-        if !look.noted {
-            self.note(name, &mut look).await;
+        {
+            let mut looks = lock(&self.looks);
+            let goes_on = |before: &&LiveCluster| {
+                before.exporting == look.exporting || is_foreign(before) && is_foreign(&look)
+            };
+            let before = looks.get(name).filter(goes_on);
+            look.exporting_since = before.map_or(at, |before| before.exporting_since);
+            look.noted = before.is_some_and(|before| before.noted);
+            looks.insert(name.clone(), look.clone());
         }
-        lock(&self.looks).insert(name.clone(), look);
+        // While a pause of ours may be open, nobody can tell another's, nor its end.
+        if !look.noted && (!ours || look.exporting == "running") {
+            self.note(name, &look).await;
+        }
     }
 
     /// Since when exporting is paused by others outlives this process. A state that takes no note is asked at the next look.
-    async fn note(&self, cluster: &str, look: &mut LiveCluster) {
-        let (store, clock) = (&self.ground.store, &*self.ground.clock);
-        match look.exporting.as_str() {
+    async fn note(&self, cluster: &str, look: &LiveCluster) {
+        let (store, clock, name) = (&self.ground.store, &*self.ground.clock, cluster.to_owned());
+        let since = match look.exporting_since {
+            Some(at) if is_foreign(look) => match within(clock, STORE, store.foreign_pause(name, at)).await {
+                Some(Ok(since)) => Some(since),
+                _ => return,
+            },
+            since if look.exporting == "running" => {
+                let Some(Ok(())) = within(clock, STORE, store.foreign_pause_over(name)).await else { return };
+                since
+            }
             // Nothing was seen: neither a pause nor its end.
-            "unknown" => {}
-            exporting @ ("paused_by_other" | "mixed") => {
-                let at = look.exporting_since.unwrap_or_else(|| clock.now());
-                let noted = store.foreign_pause(cluster.to_owned(), exporting.to_owned(), at);
-                if let Some(Ok(since)) = within(clock, STORE, noted).await {
-                    (look.exporting_since, look.noted) = (Some(since), true);
-                }
-            }
-            _ => {
-                let over = within(clock, STORE, store.foreign_pause_over(cluster.to_owned())).await;
-                look.noted = matches!(over, Some(Ok(())));
-            }
+            _ => return,
+        };
+        let mut looks = lock(&self.looks);
+        let the_same = |known: &&mut LiveCluster| known.exporting_checked_at == look.exporting_checked_at;
+        if let Some(known) = looks.get_mut(cluster).filter(the_same) {
+            (known.exporting_since, known.noted) = (since, true);
         }
+    }
+
+    /// What was seen of clusters that are not looked at any more, or that are others now.
+    pub(super) fn forget_looks(&self, new: &Config) {
+        let before = self.config.load();
+        let addresses = |config: &Config, name: &str| config.clusters.get(name).map(|c| c.addresses.clone());
+        lock(&self.looks)
+            .retain(|name, _| addresses(new, name).is_some_and(|now| addresses(&before, name) == Some(now)));
     }
 
     /// Looks again at the clusters of debts that were forgiven: the last look may be from before the pause that stays now.

@@ -266,8 +266,8 @@ impl Store for MemoryStore {
         self.write(move |rows| rows.set_state_behind(&cluster, reason))
     }
 
-    fn foreign_pause(&self, cluster: String, exporting: String, at: Instant) -> Answer<'_, Instant> {
-        self.write(move |rows| Ok(rows.foreign_pause(cluster, exporting, at)))
+    fn foreign_pause(&self, cluster: String, at: Instant) -> Answer<'_, Instant> {
+        self.write(move |rows| Ok((*rows.foreign_pauses.entry(cluster).or_insert(at)).min(at)))
     }
 
     fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()> {

@@ -315,8 +315,8 @@ impl Store for SqliteStore {
         self.write(move |c| clusters::set_state_behind(c, &cluster, reason.as_deref()))
     }
 
-    fn foreign_pause(&self, cluster: String, exporting: String, at: Instant) -> Answer<'_, Instant> {
-        self.write(move |c| clusters::foreign_pause(c, &cluster, &exporting, at))
+    fn foreign_pause(&self, cluster: String, at: Instant) -> Answer<'_, Instant> {
+        self.write(move |c| clusters::foreign_pause(c, &cluster, at))
     }
 
     fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()> {

@@ -279,7 +279,7 @@ impl Store for Disk {
         set_missing(run_id: RunId) -> ();
         adopt(adopted: Adopted) -> ();
         set_state_behind(cluster: String, reason: Option<String>) -> ();
-        foreign_pause(cluster: String, exporting: String, at: Instant) -> Instant;
+        foreign_pause(cluster: String, at: Instant) -> Instant;
         foreign_pause_over(cluster: String) -> ();
         probe(at: Instant) -> ();
         close() -> ();

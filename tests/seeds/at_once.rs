@@ -79,7 +79,7 @@ impl Store for AtOnce {
         clusters() -> Vec<ClusterRow>;
         set_clusters(rows: Vec<ClusterRow>) -> ();
         set_state_behind(cluster: String, reason: Option<String>) -> ();
-        foreign_pause(cluster: String, exporting: String, at: Instant) -> Instant;
+        foreign_pause(cluster: String, at: Instant) -> Instant;
         foreign_pause_over(cluster: String) -> ();
         probe(at: Instant) -> ();
         close() -> ();

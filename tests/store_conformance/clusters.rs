@@ -59,7 +59,6 @@ async fn a_closed_store_does_nothing_more(#[values(Kind::Memory, Kind::Sqlite)] 
     assert_eq!(bed.clusters().await.unwrap_err().to_string(), "the store is closed: the daemon is stopping");
 }
 
-/// Since when it is seen so: by every look since then that showed something.
 #[rstest]
 #[tokio::test]
 async fn a_foreign_pause_is_as_old_as_the_first_look_at_it(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
@@ -67,26 +66,27 @@ async fn a_foreign_pause_is_as_old_as_the_first_look_at_it(#[values(Kind::Memory
     let (eight, nine, ten) =
         (at("2025-03-01T08:00:00Z"), at("2025-03-01T09:00:00Z"), at("2025-03-01T10:00:00Z"));
     bed.set_clusters(vec![cluster("prod"), cluster("test")]).await.unwrap();
-    let seen = async |cluster: &str, exporting: &str, at| {
-        bed.foreign_pause(cluster.into(), exporting.into(), at).await.unwrap()
-    };
-    assert_eq!(seen("prod", "paused_by_other", nine).await, nine);
-    assert_eq!(seen("prod", "paused_by_other", ten).await, nine);
-    assert_eq!(seen("test", "mixed", ten).await, ten, "each by itself");
-    assert_eq!(seen("prod", "mixed", ten).await, ten, "it is not what it was");
-    assert_eq!(
-        seen("prod", "mixed", nine).await,
-        nine,
-        "a clock that was set back makes no instant of the future"
-    );
+    let seen = async |cluster: &str, at| bed.foreign_pause(cluster.into(), at).await.unwrap();
+    assert_eq!(seen("prod", nine).await, nine);
+    assert_eq!(seen("prod", ten).await, nine);
+    assert_eq!(seen("test", ten).await, ten, "each by itself");
+    assert_eq!(seen("prod", eight).await, eight, "nothing is of the future for a clock that was set back");
+    assert_eq!(seen("prod", ten).await, nine, "and it loses nothing by that");
 
     bed.foreign_pause_over("prod".into()).await.unwrap();
     bed.foreign_pause_over("prod".into()).await.unwrap();
-    assert_eq!(seen("prod", "mixed", eight).await, eight);
+    assert_eq!(seen("prod", ten).await, ten);
 
     // Nobody looks at a cluster that is not in the config.
     bed.set_clusters(vec![cluster("test")]).await.unwrap();
     bed.set_clusters(vec![cluster("prod"), cluster("test")]).await.unwrap();
-    assert_eq!(seen("prod", "mixed", ten).await, ten);
-    assert_eq!(seen("test", "mixed", ten).await, ten);
+    let eleven = at("2025-03-01T11:00:00Z");
+    assert_eq!((seen("prod", eleven).await, seen("test", eleven).await), (eleven, ten));
+    // Somewhere else is another cluster.
+    let moved = Addresses { zeebe: "http://new:9600".into(), ..addresses() };
+    bed.set_clusters(vec![cluster("prod"), ClusterRow { addresses: moved, ..cluster("test") }])
+        .await
+        .unwrap();
+    let noon = at("2025-03-01T12:00:00Z");
+    assert_eq!((seen("prod", noon).await, seen("test", noon).await), (eleven, noon));
 }

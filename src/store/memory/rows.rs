@@ -44,8 +44,7 @@ pub(super) struct Rows {
     debts: BTreeMap<RunId, Debt>,
     marks: BTreeMap<String, i64>,
     limits: BTreeMap<String, Limit>,
-    /// How exporting is seen, and since when.
-    pub(super) foreign_pauses: BTreeMap<String, (String, Instant)>,
+    pub(super) foreign_pauses: BTreeMap<String, Instant>,
 }
 
 impl Rows {
@@ -381,19 +380,14 @@ impl Rows {
         for mut row in rows {
             if let Some(old) = self.clusters.get(&row.name) {
                 row.state_behind.clone_from(&old.state_behind);
+                if old.addresses != row.addresses {
+                    self.foreign_pauses.remove(&row.name);
+                }
             }
             self.clusters.insert(row.name.clone(), row);
         }
         let clusters = &self.clusters;
         self.foreign_pauses.retain(|cluster, _| clusters.get(cluster).is_some_and(|row| row.configured));
-    }
-
-    pub(super) fn foreign_pause(&mut self, cluster: String, exporting: String, at: Instant) -> Instant {
-        let known = self.foreign_pauses.entry(cluster).or_insert_with(|| (exporting.clone(), at));
-        if known.0 != exporting || known.1 > at {
-            *known = (exporting, at);
-        }
-        known.1
     }
 
     pub(super) fn set_state_behind(&mut self, name: &str, reason: Option<String>) -> Result<(), StoreError> {

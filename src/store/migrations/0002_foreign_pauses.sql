@@ -1,8 +1,7 @@
--- Schema 2. Since when exporting of a cluster is seen paused, or only in part running, without a pause of ours that is
--- open. It outlives the daemon: a restart must not make an old pause look young.
+-- Schema 2. Since when no look has shown exporting of a cluster to run, nor to be paused by us: it outlives the daemon, or
+-- a restart would make an old pause look young.
 
 CREATE TABLE foreign_pauses (
-    cluster   TEXT PRIMARY KEY,
-    exporting TEXT NOT NULL CHECK (exporting IN ('paused_by_other', 'mixed')),
-    since     TEXT NOT NULL
+    cluster TEXT PRIMARY KEY,
+    since   TEXT NOT NULL
 ) WITHOUT ROWID;

@@ -17,6 +17,13 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<ClusterRow>, Failure> {
 }
 
 pub(super) fn set(connection: &Connection, rows: &[ClusterRow]) -> Result<(), Failure> {
+    let mut of_another = connection.prepare_cached(
+        "DELETE FROM foreign_pauses WHERE cluster = ?1
+             AND NOT EXISTS (SELECT 1 FROM clusters WHERE name = ?1 AND addresses = ?2)",
+    )?;
+    for row in rows {
+        of_another.execute(params![row.name, Json(&row.addresses)])?;
+    }
     connection.execute("UPDATE clusters SET configured = 0", [])?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO clusters (name, uuid, addresses, configured, state_behind) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -52,24 +59,17 @@ pub(super) fn set_state_behind(
     Ok(())
 }
 
-/// Since when it is seen so. A clock that was set back makes no instant of the future of it.
-pub(super) fn foreign_pause(
-    connection: &Connection,
-    cluster: &str,
-    exporting: &str,
-    at: Instant,
-) -> Result<Instant, Failure> {
+/// The first look that showed it, and none of the future by a clock that was set back.
+pub(super) fn foreign_pause(connection: &Connection, cluster: &str, at: Instant) -> Result<Instant, Failure> {
     connection
         .prepare_cached(
-            "INSERT INTO foreign_pauses (cluster, exporting, since) VALUES (?1, ?2, ?3)
-             ON CONFLICT (cluster) DO UPDATE SET exporting = excluded.exporting, since = excluded.since
-             WHERE exporting <> excluded.exporting OR since > excluded.since",
+            "INSERT INTO foreign_pauses (cluster, since) VALUES (?1, ?2) ON CONFLICT (cluster) DO NOTHING",
         )?
-        .execute(params![cluster, exporting, At(at)])?;
+        .execute(params![cluster, At(at)])?;
     let At(since) = connection
         .prepare_cached("SELECT since FROM foreign_pauses WHERE cluster = ?1")?
         .query_row([cluster], |row| row.get(0))?;
-    Ok(since)
+    Ok(since.min(at))
 }
 
 pub(super) fn foreign_pause_over(connection: &Connection, cluster: &str) -> Result<(), Failure> {

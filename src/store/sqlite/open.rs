@@ -109,7 +109,10 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     }
     if owner || version == 0 {
         let not_up_to_date = |why: &str| {
-            unusable(format!("its schema cannot be brought up to date ({why}): restore the newest copy"))
+            unusable(format!(
+                "its schema cannot be brought up to date ({why}): it is left as it was, so go on with the version that \
+                 wrote it, and report this"
+            ))
         };
         MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
             // That the file is not as a step expects it.
