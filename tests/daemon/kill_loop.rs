@@ -1,9 +1,10 @@
 //! SIGKILLs of the real binary during simulated runs, each at a moment chosen by what the cluster shows.
 //!
 //! After each: exporting runs again, no occurrence ran twice, none vanished without a recorded reason, ids only grow,
-//! and every backup called completed restores without a lost or doubled record. `KILLS` sets how many (CI: 200), and
-//! `KILL_LOOP_BINARY` another binary: `tests/kill_loop/run` shows that the loop ends red with one that leaves the
-//! resume out, and with one that takes Zeebe before the records.
+//! and every backup called completed restores without a lost or doubled record. `KILLS` sets how many, `KILL_LOOPS` in
+//! how many loops at once, each with a daemon and a cluster of its own (CI: 200 in 8), and `KILL_LOOP_BINARY` another
+//! binary: `tests/kill_loop/run` shows that the loop ends red with one that leaves the resume out, and with one that
+//! takes Zeebe before the records.
 
 use camunda_backupd::domain::{BackupState, Instant};
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
@@ -38,58 +39,80 @@ struct Tally {
     outstanding: usize,
     steps: BTreeMap<String, usize>,
     resumed_after: Vec<Duration>,
+    restored: usize,
 }
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_nothing_left_paused() {
-    let kills: usize = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let kills = number_of("KILLS", 8);
+    let loops = number_of("KILL_LOOPS", 1).max(1);
     let binary = std::env::var_os("KILL_LOOP_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_camunda-backupd")), PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async move {
-        let directory = tempfile::tempdir().unwrap();
-        let mut kill_loop = Loop::new(directory.path(), binary).await;
-        let began = chrono::Utc::now();
-        let mut tally = Tally::default();
-        let mut child = kill_loop.start();
-        for number in 0..kills {
-            kill_loop.kill(&mut child, &mut tally, number).await;
-            child = kill_loop.start();
-            kill_loop.exporting_again(&mut tally).await;
-            kill_loop.judge_completed().await;
-            if !kill_loop.wrong.is_empty() {
-                break;
-            }
-        }
-        kill_loop.settle().await;
-        kill_loop.judge_completed().await;
-        let until = chrono::Utc::now();
-        signal(&child, "TERM");
-        let ended = child.wait().unwrap();
-        kill_loop.judge_history(began, until).await;
-        tally.print(&kill_loop);
-        let log = std::fs::read_to_string(&kill_loop.log).unwrap_or_default();
-        if log.contains("store.behind") {
-            kill_loop.wrong.push("a kill was taken for a loss of the state".to_owned());
-        }
-        if !kill_loop.wrong.is_empty() {
-            let lines: Vec<&str> = log.lines().collect();
-            println!("the end of the daemon's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
-        }
-        assert!(kill_loop.wrong.is_empty(), "after {} kills:\n{}", tally.kills, kill_loop.wrong.join("\n"));
-        assert!(ended.success(), "SIGTERM ended with {ended}");
-        assert!(tally.paused * 2 >= kills, "too few kills inside a pause: {}", tally.paused);
-        assert!(
-            tally.outstanding * 4 >= kills,
-            "too few kills with an answer outstanding: {}",
-            tally.outstanding
-        );
-        assert!(!kill_loop.whole.is_empty(), "no backup was completed, so nothing was shown");
+    let each = kills.div_ceil(loops);
+    let tallies = runtime.block_on(async move {
+        let running: Vec<_> =
+            (0..loops).map(|number| tokio::spawn(one_loop(number as u64, each, binary.clone()))).collect();
+        futures::future::join_all(running).await
     });
+    let all = tallies.into_iter().map(|tally| tally.expect("a loop says above what was wrong"));
+    let tally = all.reduce(Tally::with).expect("at least one loop");
+    tally.print();
+    assert!(tally.kills >= kills, "only {} kills", tally.kills);
+    assert!(tally.paused * 2 >= kills, "too few kills inside a pause: {}", tally.paused);
+    assert!(
+        tally.outstanding * 4 >= kills,
+        "too few kills with an answer outstanding: {}",
+        tally.outstanding
+    );
+}
+
+fn number_of(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+async fn one_loop(number: u64, kills: usize, binary: PathBuf) -> Tally {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kill_loop = Loop::new(directory.path(), binary, number).await;
+    let began = chrono::Utc::now();
+    let mut tally = Tally::default();
+    let mut child = kill_loop.start();
+    // Short loops side by side must not all end before the kills outside a pause.
+    let first = number as usize * 5;
+    for number in first..first + kills {
+        kill_loop.kill(&mut child, &mut tally, number).await;
+        child = kill_loop.start();
+        kill_loop.exporting_again(&mut tally).await;
+        kill_loop.judge_completed().await;
+        if !kill_loop.wrong.is_empty() {
+            break;
+        }
+    }
+    kill_loop.settle().await;
+    kill_loop.judge_completed().await;
+    let until = chrono::Utc::now();
+    signal(&child, "TERM");
+    // The cluster answers on this runtime: its threads must not wait for a daemon that waits for it.
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    kill_loop.judge_history(began, until).await;
+    tally.restored = kill_loop.whole.len();
+    let log = std::fs::read_to_string(&kill_loop.log).unwrap_or_default();
+    if log.contains("store.behind") {
+        kill_loop.wrong.push("a kill was taken for a loss of the state".to_owned());
+    }
+    if !kill_loop.wrong.is_empty() {
+        tally.print();
+        let lines: Vec<&str> = log.lines().collect();
+        println!("the end of the daemon's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+    }
+    assert!(kill_loop.wrong.is_empty(), "after {} kills:\n{}", tally.kills, kill_loop.wrong.join("\n"));
+    assert!(ended.success(), "SIGTERM ended with {ended}");
+    assert!(!kill_loop.whole.is_empty(), "no backup was completed, so nothing was shown");
+    tally
 }
 
 impl Loop {
-    async fn new(directory: &Path, binary: PathBuf) -> Self {
+    async fn new(directory: &Path, binary: PathBuf, number: u64) -> Self {
         let mut timing = Timing::default().faster(2.0);
         timing.answer = Duration::from_millis(25);
         timing.snapshot_every = Duration::from_millis(400);
@@ -109,7 +132,7 @@ impl Loop {
             log: directory.join("log"),
             binary,
             whole: BTreeSet::new(),
-            random: 0x2545_f491_4f6c_dd1d,
+            random: 0x2545_f491_4f6c_dd1d ^ (number << 32),
             wrong: vec![],
         }
     }
@@ -298,7 +321,19 @@ fn signal(child: &Child, name: &str) {
 }
 
 impl Tally {
-    fn print(&self, kill_loop: &Loop) {
+    fn with(mut self, other: Self) -> Self {
+        self.kills += other.kills;
+        self.paused += other.paused;
+        self.outstanding += other.outstanding;
+        self.restored += other.restored;
+        self.resumed_after.extend(other.resumed_after);
+        for (step, count) in other.steps {
+            *self.steps.entry(step).or_default() += count;
+        }
+        self
+    }
+
+    fn print(&self) {
         let mut after = self.resumed_after.clone();
         after.sort();
         let median = after.get(after.len() / 2).copied().unwrap_or_default();
@@ -312,6 +347,6 @@ impl Tally {
         for (step, count) in &self.steps {
             println!("  {count:4} at {step}");
         }
-        println!("{} backups were seen completed and restored", kill_loop.whole.len());
+        println!("{} backups were seen completed and restored", self.restored);
     }
 }
