@@ -240,7 +240,7 @@ fn report(
 
 /// An oracle that cannot be red shows nothing: a history in which everything is well, and the same with one thing wrong.
 mod red {
-    use super::oracle::{Expected, History, Period, judge};
+    use super::oracle::{Expected, History, Period, from_before, judge};
     use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, Trigger};
     use camunda_backupd::journal::{Run, RunView};
     use camunda_backupd::store::{Debt, Fate, OccurrenceRow, TimetableRow};
@@ -314,6 +314,20 @@ mod red {
         spoil(&mut history);
         let wrong = wrong(&history);
         assert!(wrong.len() == 1 && wrong[0].contains(sentence), "{wrong:?}");
+    }
+
+    /// Stopped a few milliseconds after the run it waited for, the daemon of an hour's fleet left one waiting for nobody.
+    #[rstest]
+    #[case(at(9), None)]
+    #[case(at(11), Some("often of orders at 2023-11-14 22:13:30 UTC waits"))]
+    #[case(at(101), Some("backup 1 of orders is under way"))]
+    fn what_is_left_from_before_is_named(#[case] instant: Instant, #[case] left: Option<&str>) {
+        let waits = OccurrenceRow { fate: Fate::Waiting, reason: None, ..row(10) };
+        let runs = [run(&waits)];
+        assert_eq!(from_before(instant, &runs, &[], std::slice::from_ref(&waits)).as_deref(), left);
+        let owed = from_before(at(1), &[], &[debt()], &[]);
+        assert_eq!(owed.as_deref(), Some("a resume of orders is owed"));
+        assert_eq!(from_before(at(0), &[], &[debt()], &[]), None);
     }
 
     fn run(row: &OccurrenceRow) -> Run {

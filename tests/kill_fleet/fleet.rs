@@ -1,6 +1,6 @@
 //! The clusters, their configuration, and the daemon's process.
 
-use super::oracle::{History, Period};
+use super::oracle::{self, History, Period};
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::domain::RunId;
 use camunda_backupd::sim::{self, Cluster, SharedCluster, Storage, Timing, locked};
@@ -200,27 +200,24 @@ impl Fleet {
         }
     }
 
-    /// Heals everything, and returns when: whatever was begun before ends within `REST`, and what it owed is paid. Others
-    /// begin meanwhile; of a fleet that is busy no instant shows nobody at work.
+    /// Heals everything, and returns when: whatever came due or was begun before has its fate or its end within `REST`,
+    /// and what it owed is paid. Others begin meanwhile; of a fleet that is busy no instant shows nobody at work.
     pub async fn rest(&self) -> Result<camunda_backupd::domain::Instant, String> {
         for cluster in &self.clusters {
             locked(cluster).arm("now.heal").unwrap();
         }
         let (began, healed) = (Instant::now(), chrono::Utc::now());
-        let mut left = "no state file".to_owned();
+        let mut left = Some("there is no state file".to_owned());
         while began.elapsed() < REST {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let Some(store) = self.store() else { continue };
             let (runs, debts) = (store.unfinished().await.unwrap(), store.debts().await.unwrap());
-            let run = runs.iter().find(|run| run.created_at < healed);
-            let debt = debts.iter().find(|debt| debt.intended_at < healed);
-            left = match (run, debt) {
-                (None, None) => return Ok(healed),
-                (Some(run), _) => format!("backup {} of {} is under way", run.backup_id, run.cluster),
-                (None, Some(debt)) => format!("a resume of {} is owed", debt.cluster),
-            };
+            left = oracle::from_before(healed, &runs, &debts, &store.waiting().await.unwrap());
+            if left.is_none() {
+                return Ok(healed);
+            }
         }
-        Err(format!("{REST:?} after everything was healed {left}, from before"))
+        Err(format!("{REST:?} after everything was healed, from before: {}", left.unwrap_or_default()))
     }
 
     pub async fn history(&self) -> History {

@@ -1,7 +1,7 @@
 //! What must hold of a state file and a log after all the violence. Computes due instants by itself.
 
 use super::fleet::Fleet;
-use camunda_backupd::domain::{BackupState, Instant, RunId};
+use camunda_backupd::domain::{BackupState, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Outcome, Run};
 use camunda_backupd::sim::{Storage, locked};
 use camunda_backupd::store::{BackupFilter, Debt, Fate, OccurrenceRow, TimetableRow};
@@ -136,6 +136,25 @@ fn pairs(history: &History, expected: &Expected) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// What is left of the time before an instant: a run under way, a resume owed, or an occurrence that still waits, as one
+/// does whose cluster's run ended a moment ago.
+pub fn from_before(
+    instant: Instant,
+    runs: &[Run],
+    debts: &[Debt],
+    waiting: &[OccurrenceRow],
+) -> Option<String> {
+    if let Some(run) = runs.iter().find(|run| run.created_at < instant) {
+        return Some(format!("backup {} of {} is under way", run.backup_id, run.cluster));
+    }
+    if let Some(debt) = debts.iter().find(|debt| debt.intended_at < instant) {
+        return Some(format!("a resume of {} is owed", debt.cluster));
+    }
+    let row = waiting.iter().find(|row| row.occurrence.due_at < instant)?;
+    let Occurrence { schedule, cluster, due_at } = &row.occurrence;
+    Some(format!("{schedule} of {cluster} at {due_at} waits"))
 }
 
 /// Every due instant since a pair appeared is on record exactly once, and nothing else is.
