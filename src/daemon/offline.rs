@@ -129,7 +129,9 @@ pub async fn pay_from(
     if let Ok(None) = opened {
         let seen = within(&*clock, left(), rest).await;
         let unread = seen.map_or_else(|| Some(not_in_time(&file)), |seen| seen.ok()?.trace.lost);
-        return Ok(Paid { unread, ..Paid::default() });
+        // One that was not made to its end owes nothing, and is there.
+        let found = state_dir.join(FILE).exists();
+        return Ok(Paid { unread, found, ..Paid::default() });
     }
     let (store, unusable) = match opened {
         Ok(store) => (store, None),

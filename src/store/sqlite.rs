@@ -75,9 +75,9 @@ impl SqliteStore {
         Ok((Self::start(&file, writer, Some(owned))?, lock))
     }
 
-    /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, so
-    /// that nothing is owed. Creates nothing, changes no schema, and leaves what it writes in the log: nobody has looked
-    /// yet whether the file is sound.
+    /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, or one
+    /// that was not made to its end, so that nothing is owed. Creates nothing, changes no schema, and leaves what it
+    /// writes in the log: nobody has looked yet whether the file is sound.
     pub fn open_without_lock(state_dir: &Path) -> Result<Option<SharedStore>, StoreError> {
         Ok(Self::guest(state_dir)?.map(|guest| guest as SharedStore))
     }
@@ -86,7 +86,10 @@ impl SqliteStore {
         let file = state_dir.join(FILE);
         match file.try_exists() {
             Ok(false) => Ok(None),
-            _ => Self::start(&file, open::writer(&file, false)?.0, None).map(Some),
+            _ => match open::writer(&file, false)? {
+                (_, true) => Ok(None),
+                (connection, false) => Self::start(&file, connection, None).map(Some),
+            },
         }
     }
 

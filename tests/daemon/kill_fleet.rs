@@ -153,13 +153,12 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
         }
     }
     println!("{faults} faults armed; healed now");
-    let until = match fleet.rest().await {
-        Ok(healed) => healed,
-        Err(why) => {
-            wrong.push(why);
-            chrono::Utc::now()
-        }
-    };
+    // What is wrong already does not come to rest.
+    let rest = if wrong.is_empty() { fleet.rest().await } else { Ok(chrono::Utc::now()) };
+    let until = rest.unwrap_or_else(|why| {
+        wrong.push(why);
+        chrono::Utc::now()
+    });
     tally.memory_kib = tally.memory_kib.max(fleet::memory_kib(&child));
     signal(&child, "TERM");
     wrong.extend(fleet.ended(&mut child).await);

@@ -306,6 +306,15 @@ fn without_a_state_nothing_is_said_to_be_paid() {
     let directory = place.path("state").display().to_string();
     let expected = format!("there is no state file in {directory}, so that nothing is known of debts\n");
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
+    // One that a daemon has only just made, or was killed at making, owes nothing, and stays as it is.
+    let file = place.path("state/state.db");
+    std::fs::write(&file, "").unwrap();
+    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+    pay.env("STATE_DIRECTORY", place.path("state"));
+    let output = ends(pay);
+    let expected = format!("the state file {} owes nothing\n", file.display());
+    assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
+    assert_eq!(file.metadata().unwrap().len(), 0, "it was written to");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 /// A pause that was open at a kill is over after so long, whatever is wrong with its cluster meanwhile: the run goes on,
 /// with a part that stalls, until it is given up.
 const OVER: Duration = Duration::from_secs(90);
-/// Without any more faults whatever was begun before ends.
-const REST: Duration = Duration::from_secs(240);
+/// Without any more faults whatever was begun before ends; what waits may do so for `start_within`, beside its spread.
+const REST: Duration = Duration::from_secs(300 + 120);
 
 pub struct Chance(pub u64);
 

@@ -7,6 +7,7 @@ use camunda_backupd::domain::Component;
 use camunda_backupd::journal::{Event, RunView};
 use camunda_backupd::store::sqlite::{FILE, SqliteStore};
 use camunda_backupd::store::{BackupFilter, Fate, NewRun, SharedStore, StoreError};
+use rstest::rstest;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -190,6 +191,26 @@ async fn a_thousand_concurrent_appends_are_all_on_disk() {
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+}
+
+/// A daemon that made its file a moment ago fills it itself: filled by a guest meanwhile, its start was refused.
+#[rstest]
+#[case::not_yet_a_database("")]
+#[case::no_tables_yet("PRAGMA journal_mode = WAL")]
+fn a_guest_leaves_a_file_alone_that_is_being_made(#[case] made_so_far: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(FILE);
+    std::fs::write(&file, "").unwrap();
+    let daemon = Connection::open(&file).unwrap();
+    daemon.execute_batch(made_so_far).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "it owes nothing yet");
+    assert!(std::fs::read(&file).unwrap() == before, "the guest wrote to it");
+    let tables: i64 = daemon.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 0);
+    drop(daemon);
+    let (_, lock) = SqliteStore::open(dir.path()).unwrap();
+    assert!(lock.made(), "that there was no state before is not told");
 }
 
 #[tokio::test]

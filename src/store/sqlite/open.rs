@@ -51,7 +51,7 @@ fn is_emptied(file: &Path) -> bool {
 }
 
 /// The connection that writes, and whether there was nothing in the file. The owner of the state brings the schema up to
-/// date; a guest only fills an empty file.
+/// date. A guest changes none, and leaves a file that has none alone: a daemon may be about to make it.
 pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     let found = |connection: &Connection| damage::schema(connection).map_err(explain);
@@ -94,6 +94,9 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
             "it is the database of another program: move it away or set another [daemon] state_dir".into(),
         ));
     }
+    if version == 0 && !owner {
+        return Ok((connection, true));
+    }
     if connection.is_readonly(MAIN_DB).map_err(explain)? && damage::forbids_writing(file) {
         return Err(damaged(file, "its header lets nobody write"));
     }
@@ -106,8 +109,6 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     }
     if owner {
         judge(&connection, file, version)?;
-    }
-    if owner || version == 0 {
         let not_up_to_date = |why: &str| {
             unusable(format!(
                 "its schema cannot be brought up to date ({why}): it is left as it was, so go on with the version that \
