@@ -131,7 +131,7 @@ pub async fn pay_from(
         let unread = seen.map_or_else(|| Some(not_in_time(&file)), |seen| seen.ok()?.trace.lost);
         // One that was not made to its end owes nothing, and is there.
         let found = state_dir.join(FILE).exists();
-        return Ok(Paid { unread, found, ..Paid::default() });
+        return Ok(Paid { found, unread, ..Paid::default() });
     }
     let (store, unusable) = match opened {
         Ok(store) => (store, None),
