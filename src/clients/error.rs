@@ -140,8 +140,8 @@ fn push_escaped(line: &mut String, c: char) {
 fn without_user_info(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("//") {
-        let (before, after) = rest.split_at(at + 2);
+    while let Some(at) = authority(rest) {
+        let (before, after) = rest.split_at(at);
         out.push_str(before);
         let end = after
             .find(|c: char| {
@@ -162,6 +162,17 @@ fn without_user_info(text: &str) -> String {
     out
 }
 
+/// Where the next authority of a URL begins: behind two slashes or more, each as it stands in text or escaped as in JSON.
+fn authority(text: &str) -> Option<usize> {
+    text.match_indices('/').find_map(|(at, _)| {
+        let (mut rest, mut slashes) = (&text[at..], 0);
+        while let Some(after) = rest.strip_prefix('/').or_else(|| rest.strip_prefix("\\/")) {
+            (rest, slashes) = (after, slashes + 1);
+        }
+        (slashes > 1).then(|| text.len() - rest.len())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +184,8 @@ mod tests {
             one_line(text, 200),
             "cannot reach http://***@es:9200/x, nor https://***@b nor s3://plain"
         );
+        assert_eq!(one_line("http:///bob:s3cret@es/ and ////a:b@c//", 99), "http:///***@es/ and ////***@c//");
+        assert_eq!(one_line(r"https:\/\/bob:s3cret@es\/x a/b:c@d", 99), r"https:\/\/***@es\/x a/b:c@d");
     }
 
     #[test]
