@@ -3,7 +3,7 @@
 //! Owns routing, who may what, and the shapes of contract section 4. Reads the store; every act goes through
 //! `Control`, which the daemon implements, so that nothing here knows runs or timetables. Must not touch a cluster.
 
-pub mod acts;
+pub mod actions;
 mod connections;
 pub mod facts;
 pub mod health;
@@ -12,8 +12,8 @@ pub mod refuse;
 pub mod routes;
 pub mod shapes;
 
-use crate::clients::Denial;
-pub use crate::clients::saas::Restoring;
+use crate::camunda::Denial;
+pub use crate::camunda::saas::Restoring;
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
 use crate::store::{Debt, Tried, Unsettled, told_over};

@@ -5,34 +5,34 @@
 //! the same parsing is exercised by both. Sources: the Camunda API documents, and answers recorded from real
 //! 8.6.0 and 8.5.8 clusters.
 
+pub mod authenticated;
 mod call;
 #[cfg(test)]
 mod canned;
 pub mod checkpoints;
-pub mod denials;
 pub mod error;
 pub mod exporters;
 pub mod http;
+pub mod part_state;
 pub mod probe;
-pub mod reach;
 mod reading;
+pub mod rejections;
 pub mod saas;
 pub mod search;
-pub mod seen;
 pub mod snapshot;
 pub mod webapp;
 pub mod zeebe;
 
+pub use authenticated::authenticated;
 pub use checkpoints::Checkpoints;
-pub use denials::{Attempt, Denial};
 pub use error::{ClientError, ErrorKind};
 pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
 pub use http::HttpTransport;
+pub use part_state::{Listed, Part, Progress, Seen};
 pub use probe::{Capabilities, probe};
-pub use reach::reach;
+pub use rejections::{Attempt, Denial};
 pub use saas::Saas;
 pub use search::Search;
-pub use seen::{Listed, Part, Progress, Seen};
 pub use snapshot::{Snapshot, SnapshotState, id_in_name};
 pub use webapp::WebApp;
 pub use zeebe::condition::{Room, Rooms};

@@ -8,11 +8,11 @@
 pub mod arguments;
 mod backups;
 mod client;
-mod debts;
 mod demo;
 mod offline;
 mod online;
 mod output;
+mod pending_resumes;
 mod restore;
 mod simulate;
 
@@ -124,17 +124,24 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
             backups::adopt(&Client::find(arguments.url.as_deref(), config)?, &cluster, json).await
         }
         Command::Debts { act: None } => {
-            debts::list(&Client::find(arguments.url.as_deref(), config)?, json).await
+            pending_resumes::list(&Client::find(arguments.url.as_deref(), config)?, json).await
         }
         Command::Debts { act: Some(arguments::DebtAct::Forgive { cluster, why }) } => {
-            debts::forgive(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, json).await
+            pending_resumes::forgive(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, json)
+                .await
         }
         Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
-            debts::pay(config, arguments.url.as_deref(), patience, state_dir, json).await
+            pending_resumes::pay(config, arguments.url.as_deref(), patience, state_dir, json).await
         }
         Command::ResumeExporting { cluster: Some(cluster), patience, yes, .. } => {
-            debts::resume(&Client::find(arguments.url.as_deref(), config)?, &cluster, patience, yes, json)
-                .await
+            pending_resumes::resume(
+                &Client::find(arguments.url.as_deref(), config)?,
+                &cluster,
+                patience,
+                yes,
+                json,
+            )
+            .await
         }
         Command::ResumeExporting { .. } => Err(Failure::new(
             exit::USAGE,

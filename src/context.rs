@@ -3,34 +3,18 @@
 //! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
 //! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
 
-pub mod adopt;
-mod calm;
-pub mod delete;
-mod ending;
-mod evidence;
-pub mod executor;
-pub mod forecast;
-pub mod guardian;
-pub mod preflight;
-pub mod prepare;
-pub(crate) mod provider;
-pub mod queue;
-pub mod recover;
-mod room;
-mod steps;
-pub mod tries;
-mod wait;
-mod window;
+pub(crate) mod evidence;
+pub mod resume_attempts;
 
-use crate::clients::{Saas, Search, SharedTransport, WebApp, Zeebe, reach};
+use crate::camunda::{Saas, Search, SharedTransport, WebApp, Zeebe, authenticated};
 use crate::clock::{SharedClock, Tasks};
+use crate::context::resume_attempts::Tries;
 use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tries::Tries;
 
 /// What every part of this folder stands on.
 #[derive(Clone)]
@@ -117,7 +101,7 @@ pub struct Clients {
 impl Clients {
     /// Clients for these addresses.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
-        let to = reach(addresses, transport);
+        let to = authenticated(addresses, transport);
         let apps = [
             (Component::Operate, &addresses.operate),
             (Component::Tasklist, &addresses.tasklist),

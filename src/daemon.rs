@@ -5,25 +5,22 @@
 
 pub mod apply;
 pub mod control;
-pub mod keyring;
 pub mod notify;
-pub mod offline;
-mod reminder;
 pub mod restore;
 pub mod rounds;
 pub mod serve;
 pub mod signals;
 pub mod watch;
 
-use crate::clients::SharedTransport;
+use crate::camunda::SharedTransport;
 use crate::clock::{SharedClock, Tasks, within};
 use crate::config::Config;
+use crate::context::Ground;
+use crate::context::resume_attempts::Tries;
 use crate::domain::instant_text;
 use crate::lock::lock;
-use crate::run::Ground;
-use crate::run::guardian::Guardian;
-use crate::run::queue::Queue;
-use crate::run::tries::Tries;
+use crate::pause::resume::Guardian;
+use crate::queue::Queue;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
 use crate::store::{Debt, SharedStore, StoreError};
 use arc_swap::ArcSwap;

@@ -6,18 +6,24 @@
 //! it knows nothing of our plan, so it can tell when the plan is wrong.
 
 pub mod api;
+pub mod backup;
+pub mod camunda;
 pub mod cli;
-pub mod clients;
 pub mod clock;
 pub mod config;
+pub mod context;
 pub mod daemon;
 pub mod domain;
 pub mod journal;
 mod lock;
 pub mod logging;
+pub(crate) mod parts;
+pub mod pause;
 pub mod plan;
+pub mod preflight;
+pub mod queue;
 pub mod retention;
-pub mod run;
 pub mod schedule;
 pub mod sim;
 pub mod store;
+pub mod upkeep;

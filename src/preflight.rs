@@ -8,12 +8,12 @@ mod engine;
 mod hosted;
 mod pause;
 
-use super::forecast::Forecast;
-use super::{Clients, Spec};
-use crate::clients::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, probe, reach};
+use crate::backup::finish::DATABASE;
+use crate::camunda::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, authenticated, probe};
 use crate::clock::Clock;
+use crate::context::{Clients, Spec};
 use crate::domain::{Addresses, Component, Family};
-use crate::run::ending::DATABASE;
+use crate::pause::forecast::Forecast;
 use serde::Serialize;
 
 /// One thing that was looked at.
@@ -30,17 +30,17 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn good(check: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn good(check: &'static str, detail: impl Into<String>) -> Self {
         Self { check, ok: true, detail: detail.into(), help: None }
     }
 
-    pub(super) fn bad(check: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn bad(check: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
         Self { check, ok: false, detail: detail.into(), help: Some(help.into()) }
     }
 
     /// A component did not answer as it should; `help` is for what its own failure may come from. Where the failure
     /// is another, what stands in the config is to blame: which part of it, the error tells.
-    pub(super) fn of_error(check: &'static str, error: &ClientError, help: &str) -> Self {
+    pub(crate) fn of_error(check: &'static str, error: &ClientError, help: &str) -> Self {
         let key = match error.component.as_str() {
             "search" => "`search.url`".to_owned(),
             // Where there is no management URL, the brokers are reached at `rest`.
@@ -79,7 +79,7 @@ pub async fn preflight(
     forecast: &Forecast,
 ) -> Vec<Check> {
     if let Some(address) = &spec.addresses.saas {
-        let saas = Saas::new(address, reach(&spec.addresses, transport));
+        let saas = Saas::new(address, authenticated(&spec.addresses, transport));
         return hosted::checks(&saas, address, clock.now()).await;
     }
     let found = match probe(&spec.addresses, spec.version.as_deref(), transport).await {

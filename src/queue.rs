@@ -3,7 +3,7 @@
 //! Owns which run starts when its cluster is free. Must not know times beyond an occurrence's own (`schedule`),
 //! nor steps (`plan`).
 
-mod hindrance;
+mod not_ready;
 mod recovery;
 mod start;
 mod upkeep;
@@ -11,12 +11,12 @@ mod waiting;
 
 pub use start::ManualError;
 
-use super::executor::Stop;
-use super::guardian::Guardian;
-use super::{Ground, Spec};
+use crate::backup::executor::Stop;
+use crate::context::{Ground, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
+use crate::pause::resume::Guardian;
 use crate::retention::PoolRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;

@@ -16,7 +16,7 @@
 //! # drop(cluster);
 //! ```
 //!
-//! - In memory: `SimTransport::to([cluster], clock)` is a `clients::Transport`; hosts are `sim-NAME`.
+//! - In memory: `SimTransport::to([cluster], clock)` is a `camunda::Transport`; hosts are `sim-NAME`.
 //! - On a socket: `server::serve(listener, cluster, clock, shutdown)`; `config.daemon_table("http://127.0.0.1:9700")`.
 //! - Families: `Config::version` and `Config::storage`; `continuous` and `scheduler` make the brokers give the ids.
 //!   Until 8.7 and with Optimize there are exported records, since 8.8 one history, with `Storage::Rdbms` neither.
@@ -28,41 +28,15 @@
 //! - Looking: `seen` counts requests by endpoint, `pauses` tells how long exporting stood still, `GET /sim/state`
 //!   tells both; in tests without time, `advance(now)`, `pass(duration)` and the model's own verbs.
 
-pub mod backups;
-pub mod broker;
-mod condition;
-pub mod config;
-pub mod content;
-mod control;
 pub mod faults;
-pub mod history;
-pub mod importer;
-pub mod indices;
 pub mod model;
-pub mod provider;
-pub mod random;
-pub mod restore;
 pub mod server;
-pub mod snapshots;
-mod strike;
-pub mod timing;
 pub mod transport;
-pub mod webapps;
 pub mod wire;
-mod wire_broker;
-mod wire_history;
-mod wire_indices;
-mod wire_rest;
-mod wire_runtime;
-mod wire_saas;
-mod wire_search;
-mod wire_state;
-mod wire_webapp;
-pub mod world;
 
-pub use config::{Config, Storage, Version};
-pub use importer::App;
-pub use model::Cluster;
-pub use restore::{Piece, Restored};
-pub use timing::{Load, Timing};
+pub use model::cluster::Cluster;
+pub use model::config::{Config, Storage, Version};
+pub use model::importer::App;
+pub use model::restore::{Piece, Restored};
+pub use model::timing::{Load, Timing};
 pub use transport::{SharedCluster, SimTransport, locked, shared};

@@ -6,13 +6,13 @@
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
 pub mod memory;
-mod owed;
+mod pending_resumes;
+mod resume_attempt;
 pub mod rules;
 pub mod sqlite;
-mod tried;
 
-pub use owed::{Owed, Unsettled, is_same_place, tried_on, unsettled};
-pub use tried::{Tried, told_over};
+pub use pending_resumes::{Owed, Unsettled, is_same_place, tried_on, unsettled};
+pub use resume_attempt::{Tried, told_over};
 
 use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};

@@ -10,14 +10,14 @@ mod lab;
 #[path = "harness/process.rs"]
 mod process;
 
-use camunda_backupd::clients::{Request, Response, Secrets, Transport, TransportError};
+use camunda_backupd::camunda::{Request, Response, Secrets, Transport, TransportError};
 use camunda_backupd::clock::{Clock, SystemClock};
-use camunda_backupd::daemon::keyring::Keyring;
-use camunda_backupd::daemon::offline::pay_from;
 use camunda_backupd::domain::{Access, BackupState, RunId};
 use camunda_backupd::journal::{FailureClass, RunStatus};
-use camunda_backupd::run::guardian::Guardian;
-use camunda_backupd::run::queue::Queue;
+use camunda_backupd::pause::credentials::Keyring;
+use camunda_backupd::pause::offline::pay_from;
+use camunda_backupd::pause::resume::Guardian;
+use camunda_backupd::queue::Queue;
 use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
 use keys::{Keys, SECRET, bearer};

@@ -7,7 +7,7 @@ mod keys;
 #[path = "harness/process.rs"]
 mod process;
 
-use camunda_backupd::clients::{Search, SharedTransport, reach};
+use camunda_backupd::camunda::{Search, SharedTransport, authenticated};
 use camunda_backupd::domain::{Access, Addresses, SearchAddress};
 use keys::{Keys, SECRET, basic, bearer};
 use process::{Place, Up, command, ends};
@@ -44,7 +44,7 @@ fn denied(transport: &SharedTransport, addresses: &Addresses) -> Vec<String> {
 async fn a_login_that_is_refused_is_remembered_until_it_is_not() {
     let (keys, broker) = (Keys::new(), broker().await);
     let (transport, addresses) = (keys.transport(), addresses(&broker, bearer()));
-    let zeebe = camunda_backupd::clients::Zeebe::new(&addresses, &transport);
+    let zeebe = camunda_backupd::camunda::Zeebe::new(&addresses, &transport);
     keys.put("key", "an old one");
     zeebe.list().await.unwrap_err();
     let first = transport.denials(&addresses)[0].since;
@@ -78,7 +78,7 @@ async fn a_call_that_wants_a_login_is_not_forgotten_for_one_that_does_not() {
     };
     let addresses = Addresses { search: Some(address.clone()), ..Addresses::default() };
     let transport = keys.transport();
-    let search = Search::new(&address, reach(&addresses, &transport));
+    let search = Search::new(&address, authenticated(&addresses, &transport));
     search.red().await.unwrap_err();
     search.indices("*").await.unwrap_err();
     let expected =

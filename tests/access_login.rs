@@ -4,7 +4,7 @@
 #[path = "harness/keys.rs"]
 mod keys;
 
-use camunda_backupd::clients::{ClientError, ErrorKind, Search, reach};
+use camunda_backupd::camunda::{ClientError, ErrorKind, Search, authenticated};
 use camunda_backupd::domain::{Access, Addresses, Login, SearchAddress};
 use keys::{Keys, SECRET, api_key, basic, bearer, login};
 use rstest::rstest;
@@ -153,7 +153,7 @@ async fn a_password_that_is_a_common_word_takes_nothing_out_of_an_answer(#[case]
     };
     let access = [("search".to_owned(), access)].into();
     let addresses = Addresses { search: Some(address.clone()), access, ..Addresses::default() };
-    let search = Search::new(&address, reach(&addresses, &keys.transport()));
+    let search = Search::new(&address, authenticated(&addresses, &keys.transport()));
     assert_eq!(search.indices("*").await.unwrap(), ["camunda-operate-list-view"]);
 }
 

@@ -6,7 +6,7 @@ mod keys;
 #[path = "harness/tls.rs"]
 mod tls;
 
-use camunda_backupd::clients::{ClientError, ErrorKind};
+use camunda_backupd::camunda::{ClientError, ErrorKind};
 use camunda_backupd::domain::{Access, Identity};
 use keys::Keys;
 use rstest::rstest;

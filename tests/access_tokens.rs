@@ -5,7 +5,7 @@
 #[path = "harness/keys.rs"]
 mod keys;
 
-use camunda_backupd::clients::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
+use camunda_backupd::camunda::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
 use camunda_backupd::domain::Login;
 use keys::{Keys, SECRET, oauth, zeebe};
 use rstest::rstest;

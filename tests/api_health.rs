@@ -3,7 +3,7 @@
 
 use camunda_backupd::api::health::{Facts, Health, Status, judge};
 use camunda_backupd::api::{Live, LiveCluster};
-use camunda_backupd::clients::Denial;
+use camunda_backupd::camunda::Denial;
 use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::domain::{BackupState, Instant, Occurrence, Pool, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, PauseView, Run, RunStatus, RunView};

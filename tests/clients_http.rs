@@ -1,7 +1,7 @@
 //! The daemon's HTTP transport against servers that misbehave: what it must never do is hang, follow, or guess.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-use camunda_backupd::clients::{
+use camunda_backupd::camunda::{
     ErrorKind, HttpTransport, MAX_BODY, Method, Request, Response, Transport, TransportError, Zeebe,
 };
 use camunda_backupd::domain::{Addresses, PauseMode};

@@ -6,9 +6,9 @@ mod corpus;
 #[path = "harness/keys.rs"]
 mod keys;
 
-use camunda_backupd::clients::saas::{Hosting, too_old};
-use camunda_backupd::clients::search::Disk;
-use camunda_backupd::clients::{
+use camunda_backupd::camunda::saas::{Hosting, too_old};
+use camunda_backupd::camunda::search::Disk;
+use camunda_backupd::camunda::{
     ClientError, Request, Response, Saas, Search, Seen, SharedTransport, Transport, TransportError, WebApp,
     Zeebe, probe,
 };

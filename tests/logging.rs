@@ -145,7 +145,7 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
         assert_eq!(
             handle.set_level("loud").unwrap_err(),
             "log level `loud` is not one: write off, error, warn, info, debug or trace, \
-             or a list such as `info,camunda_backupd::run=debug`"
+             or a list such as `info,camunda_backupd::context=debug`"
         );
         emit("still heard");
         handle.set_level("warn").unwrap();
@@ -185,7 +185,7 @@ fn other_crates_are_written_from_warn_on_and_below_info_never(#[case] level: &st
 fn who_only_begins_with_our_name_is_another() {
     let lines = json_lines("trace", |_| {
         tracing::debug!(target: "camunda_backupd_other", "not ours");
-        tracing::trace!(target: "camunda_backupd::run", event = "poll");
+        tracing::trace!(target: "camunda_backupd::context", event = "poll");
     });
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!((&lines[0]["event"], lines[0].get("target")), (&json!("poll"), None));

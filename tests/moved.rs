@@ -6,12 +6,12 @@ mod keys;
 #[path = "harness/lab.rs"]
 mod lab;
 
-use camunda_backupd::clients::{Request, Response, Transport, TransportError};
+use camunda_backupd::camunda::{Request, Response, Transport, TransportError};
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::FailureClass;
-use camunda_backupd::run::guardian::Guardian;
-use camunda_backupd::run::queue::{ClusterSettings, Queue};
+use camunda_backupd::pause::resume::Guardian;
+use camunda_backupd::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use futures::future::BoxFuture;
 use keys::bearer;

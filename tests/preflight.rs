@@ -6,8 +6,8 @@ mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
-use camunda_backupd::run::forecast::Forecast;
-use camunda_backupd::run::preflight::{Check, preflight};
+use camunda_backupd::pause::forecast::Forecast;
+use camunda_backupd::preflight::{Check, preflight};
 use camunda_backupd::sim::{self, locked};
 use lab::Lab;
 use rstest::rstest;

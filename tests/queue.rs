@@ -5,10 +5,10 @@
 mod lab;
 
 use camunda_backupd::clock::Clock;
+use camunda_backupd::context::id_scope;
 use camunda_backupd::domain::{BackupState, Occurrence, Trigger};
 use camunda_backupd::journal::{FailureClass, RunStatus};
-use camunda_backupd::run::id_scope;
-use camunda_backupd::run::queue::ManualError;
+use camunda_backupd::queue::ManualError;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::{BackupFilter, Fate, NewRun, OccurrenceRow, StoreError};
 use chrono::TimeDelta;

@@ -10,7 +10,7 @@ use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::domain::{Component, Instant, RunId};
 use camunda_backupd::journal::{Event, FailureClass, Outcome, Run, RunStatus, RunView, Step};
-use camunda_backupd::run::queue::ClusterSettings;
+use camunda_backupd::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
 use camunda_backupd::store::Debt;
 use camunda_backupd::store::memory::MemoryStore;

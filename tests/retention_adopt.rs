@@ -6,12 +6,12 @@ mod cluster;
 #[path = "retention/story.rs"]
 mod story;
 
+use camunda_backupd::context::{Mark, id_scope};
 use camunda_backupd::domain::{BackupId, BackupState, Component, Keep, Pool, Trigger};
 use camunda_backupd::retention::PoolRule;
-use camunda_backupd::run::adopt::{adopt, detect_behind};
-use camunda_backupd::run::delete::retain;
-use camunda_backupd::run::{Mark, id_scope};
 use camunda_backupd::store::{NewRun, Store as _};
+use camunda_backupd::upkeep::adopt::{adopt, detect_behind};
+use camunda_backupd::upkeep::prune::retain;
 use chrono::TimeDelta;
 use story::{ALL, Story};
 use tokio_util::sync::CancellationToken;

@@ -7,10 +7,10 @@ mod cluster;
 mod story;
 
 use camunda_backupd::clock::Clock as _;
+use camunda_backupd::context::Mark;
 use camunda_backupd::domain::{BackupState, Component};
 use camunda_backupd::journal::FailureClass;
-use camunda_backupd::run::Mark;
-use camunda_backupd::run::delete::{DeletionPass, PASS_LIMIT, PLACE_LIMIT, delete_backup};
+use camunda_backupd::upkeep::delete::{DeletionPass, PASS_LIMIT, PLACE_LIMIT, delete_backup};
 use chrono::TimeDelta;
 use rstest::rstest;
 use std::time::Duration;

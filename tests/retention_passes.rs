@@ -6,11 +6,12 @@ mod cluster;
 #[path = "retention/story.rs"]
 mod story;
 
+use camunda_backupd::context::Mark;
 use camunda_backupd::domain::{BackupState, Keep, Pool};
 use camunda_backupd::retention::{PoolRule, Verdict};
-use camunda_backupd::run::Mark;
-use camunda_backupd::run::delete::{DeletionPass, RetainReport, retain, still_complete};
 use camunda_backupd::store::Store as _;
+use camunda_backupd::upkeep::delete::{DeletionPass, still_complete};
+use camunda_backupd::upkeep::prune::{RetainReport, retain};
 use story::{ALL, Log, Story};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::domain::{Component, PauseMode};
 use camunda_backupd::journal::{FailureClass, RunStatus, Step};
-use camunda_backupd::run::queue::ManualError;
+use camunda_backupd::queue::ManualError;
 use camunda_backupd::sim::{self, locked};
 use lab::{Lab, class_of, reason_of};
 use rstest::rstest;

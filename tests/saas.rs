@@ -7,8 +7,8 @@ mod lab;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupState, Component, Family, Instant, Limits, Occurrence, RunId};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunStatus, RunView, Step};
-use camunda_backupd::run::queue::ClusterSettings;
-use camunda_backupd::sim::provider::HostedState;
+use camunda_backupd::queue::ClusterSettings;
+use camunda_backupd::sim::model::saas::HostedState;
 use camunda_backupd::sim::{self, SharedCluster, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, Fate, OccurrenceRow};
@@ -66,7 +66,7 @@ async fn the_provider_is_asked_once_and_brings_everything_back() {
     assert_eq!(certificate["proof"]["saas"].as_array().unwrap().len(), 3, "Zeebe, Operate, Tasklist");
     let taken = locked(&lab.cluster).world.live_instances();
     lab.clock.sleep(Duration::from_mins(5)).await;
-    let saas = camunda_backupd::clients::Saas::new(
+    let saas = camunda_backupd::camunda::Saas::new(
         lab.settings.spec.addresses.saas.as_ref().unwrap(),
         lab.ground.transport.clone(),
     );
@@ -284,7 +284,7 @@ async fn while_the_provider_restores_nothing_else_begins() {
     let run = lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
     let address = lab.settings.spec.addresses.saas.clone().unwrap();
-    let saas = camunda_backupd::clients::Saas::new(&address, lab.ground.transport.clone());
+    let saas = camunda_backupd::camunda::Saas::new(&address, lab.ground.transport.clone());
     saas.restore(&uuid_of(&run)).await.unwrap();
     let reason = format!(
         "the provider is bringing the cluster back to backup {} (PENDING): wait for its end, Console shows how far it is",

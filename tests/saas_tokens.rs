@@ -1,14 +1,14 @@
-//! The Administration API over HTTP: one token for a whole organization, asked for as rarely as its endpoint allows.
+//! The Administration API over HTTP: one token for a whole organization, asked for as rarely as its authenticated allows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 #[path = "harness/keys.rs"]
 mod keys;
 
-use camunda_backupd::clients::{ErrorKind, Saas, SharedTransport, reach};
+use camunda_backupd::camunda::{ErrorKind, Saas, SharedTransport, authenticated};
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::domain::{Access, Addresses, Login, Oauth, SaasAddress};
-use camunda_backupd::sim::config::{SAAS_CLIENT, SAAS_SECRET};
+use camunda_backupd::sim::model::config::{SAAS_CLIENT, SAAS_SECRET};
 use camunda_backupd::sim::{self, SharedCluster, Storage, locked};
 use futures::future::join_all;
 use keys::Keys;
@@ -54,7 +54,7 @@ impl Cloud {
         };
         let access = [("saas".to_owned(), access)].into();
         let addresses = Addresses { saas: Some(saas.clone()), access, ..Addresses::default() };
-        Saas::new(&saas, reach(&addresses, transport))
+        Saas::new(&saas, authenticated(&addresses, transport))
     }
 
     fn tokens(&self) -> u64 {
@@ -107,7 +107,7 @@ async fn a_client_that_is_not_known_is_told_so_without_its_secret() {
     let error = saas.start().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Denied);
     let expected = format!(
-        "saas was not asked POST /saas/clusters/{}/backups, because the token endpoint {}/oauth/token refused client `sim-client` with 401 (access_denied: Unauthorized): check `client_id`, `audience`, `scope` and the credential `wrong`",
+        "saas was not asked POST /saas/clusters/{}/backups, because the token authenticated {}/oauth/token refused client `sim-client` with 401 (access_denied: Unauthorized): check `client_id`, `audience`, `scope` and the credential `wrong`",
         cloud.id, cloud.base
     );
     assert_eq!(error.to_string(), expected);

@@ -7,8 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-use camunda_backupd::clients::{Method, Response};
-use camunda_backupd::sim::snapshots::Fate;
+use camunda_backupd::camunda::{Method, Response};
+use camunda_backupd::sim::model::snapshots::Fate;
 use camunda_backupd::sim::wire::{Carried, WireRequest};
 use camunda_backupd::sim::{App, Cluster, Config, Load, Piece, Storage, Timing};
 use chrono::{TimeDelta, TimeZone, Utc};

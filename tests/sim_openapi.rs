@@ -7,7 +7,7 @@
 #[path = "harness/story.rs"]
 mod story;
 
-use camunda_backupd::clients::Method;
+use camunda_backupd::camunda::Method;
 use camunda_backupd::sim::{Config, Storage};
 use chrono::DateTime;
 use serde_json::{Value, json};

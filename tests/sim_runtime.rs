@@ -5,7 +5,7 @@
 #[path = "harness/story.rs"]
 mod story;
 
-use camunda_backupd::clients::{Method, TransportError};
+use camunda_backupd::camunda::{Method, TransportError};
 use camunda_backupd::sim::{Config, Storage, locked};
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -5,7 +5,7 @@
 #[path = "harness/story.rs"]
 mod story;
 
-use camunda_backupd::clients::{Method, TransportError};
+use camunda_backupd::camunda::{Method, TransportError};
 use camunda_backupd::clock::{SystemClock, Tasks};
 use camunda_backupd::sim::{Cluster, Config, SharedCluster, Storage, Timing, locked, server, shared};
 use chrono::Utc;

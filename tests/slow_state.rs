@@ -11,7 +11,7 @@ mod violence;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus};
-use camunda_backupd::run::queue::ClusterSettings;
+use camunda_backupd::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;

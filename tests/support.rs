@@ -7,12 +7,12 @@
 #[path = "harness/lab.rs"]
 mod lab;
 
-use camunda_backupd::clients::Saas;
+use camunda_backupd::backup::prepare::prepare;
+use camunda_backupd::camunda::Saas;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::config::Environment;
 use camunda_backupd::domain::{Component, Limits};
 use camunda_backupd::journal::RunStatus;
-use camunda_backupd::run::prepare::prepare;
 use camunda_backupd::sim::{self, Storage, locked};
 use lab::Lab;
 use std::fmt::Write as _;

@@ -21,9 +21,9 @@ fn two(fault: &str) -> (Lab, Lab) {
     let (cluster, now) = (first.cluster.clone(), first.clock.now());
     let mut second = Lab::daemon(cluster, MemoryStore::shared(), first.settings.clone(), now);
     second.ground.instance = "other".into();
-    second.queue = camunda_backupd::run::queue::Queue::new(
+    second.queue = camunda_backupd::queue::Queue::new(
         second.ground.clone(),
-        camunda_backupd::run::guardian::Guardian::new(second.ground.clone()),
+        camunda_backupd::pause::resume::Guardian::new(second.ground.clone()),
         8,
     );
     second.queue.configure(BTreeMap::from([("orders".to_owned(), second.settings.clone())]));

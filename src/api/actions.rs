@@ -3,8 +3,8 @@
 //! Who may what follows from the peer's credentials: root and the daemon's own user are admin, everybody else who can
 //! open the socket (its group) may back up, cancel and pay.
 
-use super::routes::ApiState;
-use super::{Refusal, RefusalKind, refuse, shapes};
+use crate::api::routes::ApiState;
+use crate::api::{Refusal, RefusalKind, refuse, shapes};
 use crate::domain::BackupId;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;

@@ -2,10 +2,11 @@
 //!
 //! Opens before the daemon starts, so that a taken port is known before anything runs.
 
-use super::acts::{self, Role};
 use super::connections::{self, Bounds};
 use super::routes::{self, ApiState};
 use super::{Control, refuse};
+use crate::api::actions;
+use crate::api::actions::Role;
 use crate::clock::{SharedClock, Tasks};
 use crate::config::{Config, Listen};
 use crate::store::SharedStore;
@@ -124,7 +125,7 @@ impl Doors {
             .with_state(state.clone());
         let owner = self.owner;
         let inside = routes::reading()
-            .merge(acts::acting())
+            .merge(actions::acting())
             .fallback(refuse::no_such_path)
             .layer(whole_body)
             .layer(middleware::from_fn(move |request, next| with_role(owner, request, next)))

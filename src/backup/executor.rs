@@ -3,15 +3,17 @@
 //! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor what an
 //! answer of a component means beyond the clients' words (`steps`, `wait`).
 
-use super::ending::{DebtEnd, GIVEN_UP};
-use super::evidence::Evidence;
-use super::window::PauseClock;
-use super::{Clients, Ground, Spec, room, steps};
-use crate::clients::ClientError;
+use crate::backup::finish::{DebtEnd, GIVEN_UP};
+use crate::backup::steps;
+use crate::camunda::ClientError;
 use crate::clock::within;
+use crate::context::evidence::Evidence;
+use crate::context::{Clients, Ground, Spec};
 use crate::domain::{BackupId, Instant};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
 use crate::lock::lock;
+use crate::pause::disk_space;
+use crate::pause::start::PauseClock;
 use crate::plan::{Plan, PlannedStep};
 use crate::store::{Debt, StoreError};
 use futures::StreamExt;
@@ -88,19 +90,19 @@ enum Halt {
 
 /// One run under way.
 pub struct Execution {
-    pub(super) ground: Ground,
-    pub(super) run: Run,
-    pub(super) spec: Spec,
-    pub(super) plan: Plan,
-    pub(super) clients: Clients,
-    pub(super) pause_clock: Mutex<Option<PauseClock>>,
+    pub(crate) ground: Ground,
+    pub(crate) run: Run,
+    pub(crate) spec: Spec,
+    pub(crate) plan: Plan,
+    pub(crate) clients: Clients,
+    pub(crate) pause_clock: Mutex<Option<PauseClock>>,
     view: Mutex<Arc<RunView>>,
-    pub(in crate::run) evidence: Evidence,
+    pub(crate) evidence: Evidence,
     /// Resumes that earlier processes have sent for it.
-    pub(super) attempts_before: u32,
+    pub(crate) attempts_before: u32,
     /// Monotonic time at which this process took it up.
     began: Duration,
-    pub(super) stop: watch::Receiver<Stop>,
+    pub(crate) stop: watch::Receiver<Stop>,
 }
 
 impl Execution {
@@ -161,7 +163,7 @@ impl Execution {
         let mut begun: BTreeSet<Step> = BTreeSet::new();
         let mut stop = self.stop.clone();
         // Kept across steps: it has its own rhythm.
-        let mut exhausted = std::pin::pin!(room::exhausted(self));
+        let mut exhausted = std::pin::pin!(disk_space::exhausted(self));
         loop {
             let view = self.view();
             if self.plan.steps.iter().all(|s| view.done.contains(&s.step)) {
@@ -350,12 +352,12 @@ impl Execution {
     }
 
     /// The view as of the last successful write.
-    pub(super) fn view(&self) -> Arc<RunView> {
+    pub(crate) fn view(&self) -> Arc<RunView> {
         lock(&self.view).clone()
     }
 
     /// Appends entries; an error means that nothing was written.
-    pub(super) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
+    pub(crate) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
         match self.append(events).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.overtaken(error).await),
@@ -376,7 +378,7 @@ impl Execution {
         error.into()
     }
 
-    pub(super) async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+    pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let at = self.ground.clock.now();
         let entries = events.into_iter().map(|event| Entry { at, event }).collect();
         let view = self.ground.store.append(self.run.run_id, entries).await?;
@@ -385,7 +387,7 @@ impl Execution {
     }
 
     /// Writes what must be written, for as long as it takes, unless the daemon goes down.
-    pub(super) async fn persist(&self, events: Vec<Event>) {
+    pub(crate) async fn persist(&self, events: Vec<Event>) {
         let mut pause = Duration::from_millis(200);
         let mut stop = self.stop.clone();
         loop {
@@ -410,46 +412,46 @@ impl Execution {
     }
 
     /// Reads the run again after somebody else wrote into its journal.
-    pub(super) async fn refresh(&self) {
+    pub(crate) async fn refresh(&self) {
         if let Ok(Some(run)) = self.ground.store.run(self.run.run_id).await {
             *lock(&self.view) = Arc::new(run.view);
         }
     }
 
     /// Sets the pause clock and takes over what the debt's entry did to the view.
-    pub(super) async fn pause_begins(&self, intended_at: Instant) {
+    pub(crate) async fn pause_begins(&self, intended_at: Instant) {
         *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.ground.clock));
         self.refresh().await;
     }
 
     /// The backup's id: ours, or the one that the cluster gave.
-    pub(super) fn id(&self) -> BackupId {
+    pub(crate) fn id(&self) -> BackupId {
         lock(&self.view).identified.unwrap_or(self.run.backup_id)
     }
 
     /// Whether exporting stays paused while this step is done.
-    pub(super) fn is_paused_in(&self, step: Step) -> bool {
+    pub(crate) fn is_paused_in(&self, step: Step) -> bool {
         self.plan.step(step).is_some_and(|planned| planned.needs_pause)
     }
 
     /// Keeps an answer for the dossier.
-    pub(super) fn remember(&self, error: &ClientError) {
+    pub(crate) fn remember(&self, error: &ClientError) {
         self.evidence.remember(error, self.ground.clock.now());
     }
 
     /// Keeps a fact for certificate and dossier.
-    pub(super) fn prove(&self, name: &str, fact: Value) {
+    pub(crate) fn prove(&self, name: &str, fact: Value) {
         self.evidence.prove(name, fact);
     }
 
     /// All facts, an earlier process's as well.
-    pub(super) fn proof(&self) -> Value {
+    pub(crate) fn proof(&self) -> Value {
         let mut proof = self.view().proof.clone();
         proof.extend(self.evidence.proof());
         json!(proof)
     }
 
-    pub(super) fn since(&self, began: Duration) -> u64 {
+    pub(crate) fn since(&self, began: Duration) -> u64 {
         self.ground.clock.monotonic().saturating_sub(began).as_millis() as u64
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Owns the order of those and what they may take. Must not walk the plan (`executor`).
 
-use super::executor::{Execution, Left, StepError, Stop};
-use super::{Ground, guardian, steps};
+use crate::backup::executor::{Execution, Left, StepError, Stop};
+use crate::backup::steps;
 use crate::clock::within;
+use crate::context::Ground;
 use crate::domain::Family;
 use crate::journal::{Event, FailureClass, Outcome, RunStatus, Step};
 use crate::lock::lock;
+use crate::pause::resume;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,7 +25,7 @@ pub const DATABASE: &str = "the relational database is not part of this backup: 
 
 /// What became of a debt that the run was paying.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum DebtEnd {
+pub(crate) enum DebtEnd {
     /// The server confirmed the resume.
     Resumed,
     /// An operator gave it up.
@@ -33,16 +35,16 @@ pub(super) enum DebtEnd {
 }
 
 /// What a run fails with whose resume was given up.
-pub(super) const GIVEN_UP: &str =
+pub(crate) const GIVEN_UP: &str =
     "an operator gave up its resume (`debts forgive`), so that exporting was never seen to run again";
 
 impl Execution {
     /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
-    pub(super) async fn pay_debt(&self) -> DebtEnd {
+    pub(crate) async fn pay_debt(&self) -> DebtEnd {
         let view = self.view();
-        let mut pause = guardian::PauseKnown::of(&view);
+        let mut pause = resume::PauseKnown::of(&view);
         pause.settled |= self.evidence.pause_settled();
-        let payment = guardian::Payment {
+        let payment = resume::Payment {
             run_id: self.run.run_id,
             cluster: &self.run.cluster,
             addresses: &self.spec.addresses,
@@ -55,8 +57,8 @@ impl Execution {
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
-            () = guardian::pay(&self.ground, &payment) => {}
-            () = guardian::settled(&self.ground, self.run.run_id) => {}
+            () = resume::pay(&self.ground, &payment) => {}
+            () = resume::settled(&self.ground, self.run.run_id) => {}
             () = grace_over(&mut stop, &self.ground, began) => return DebtEnd::StillOwed,
         }
         *lock(&self.pause_clock) = None;
@@ -64,7 +66,7 @@ impl Execution {
         if self.view().pause.forgiven { DebtEnd::Forgiven } else { DebtEnd::Resumed }
     }
 
-    pub(super) async fn abort(&self, error: StepError, started: Duration) -> Left {
+    pub(crate) async fn abort(&self, error: StepError, started: Duration) -> Left {
         self.settle_pause().await;
         // Beside the resume, which waits for no write: whoever goes on after a crash knows that this run is over and why.
         let noted = async {
@@ -123,7 +125,7 @@ impl Execution {
         self.persist(vec![Event::CleanupOwed { what }]).await;
     }
 
-    pub(super) async fn end(&self, outcome: Outcome, started: Duration) -> Left {
+    pub(crate) async fn end(&self, outcome: Outcome, started: Duration) -> Left {
         self.persist(vec![Event::Ended(outcome.clone())]).await;
         if !self.view().ended() {
             // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
@@ -161,7 +163,7 @@ impl Execution {
     }
 
     /// A last look at everything, after the resume: the evidence of rule I6.
-    pub(super) async fn certify(&self) -> Result<Value, StepError> {
+    pub(crate) async fn certify(&self) -> Result<Value, StepError> {
         let components = steps::look_at_all(self).await?;
         let view = self.view();
         let rdbms = self.plan.family == Family::V89OnRdbms;

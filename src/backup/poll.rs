@@ -3,14 +3,15 @@
 //! While waiting, a transient answer and a final one look the same (404, INCOMPLETE, Operate's 400 on OpenSearch,
 //! 5xx, a lost answer): only progress and `stall_after` tell them apart.
 
-use super::Mark;
-use super::executor::{Execution, StepError};
-use super::provider;
-use super::steps::{self, word};
-use crate::clients::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
+use crate::backup::executor::{Execution, StepError};
+use crate::backup::steps;
+use crate::backup::steps::word;
+use crate::camunda::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
 use crate::clock::Clock;
+use crate::context::Mark;
 use crate::domain::{Component, Version};
 use crate::journal::{Event, FailureClass, Step};
+use crate::parts::saas;
 use serde_json::json;
 use std::future::Future;
 use std::time::Duration;
@@ -36,25 +37,25 @@ const SPARING_PAUSED: u32 = 1;
 
 /// How long to wait before the next look: 50 ms at first, then 2 % of the time already waited, between 50 ms and 5 s
 /// and at least `sparing` times what the last answer took.
-pub(super) fn pace(waited: Duration, answer_took: Duration, sparing: u32) -> Duration {
+pub(crate) fn pace(waited: Duration, answer_took: Duration, sparing: u32) -> Duration {
     let two_percent = waited / 50;
     two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(answer_took * sparing)
 }
 
 /// Repeats a look while its answer is transient.
-pub(super) struct TransientLook<'a> {
+pub(crate) struct TransientLook<'a> {
     clock: &'a dyn Clock,
     limit: Duration,
 }
 
 impl<'a> TransientLook<'a> {
     /// Looks for at most `limit`.
-    pub(super) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
+    pub(crate) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
         Self { clock, limit }
     }
 
     /// The same for a look at a backup: an answer that tells nothing is transient too, and after the limit it stands.
-    pub(super) async fn look_at_backup<F>(
+    pub(crate) async fn look_at_backup<F>(
         &self,
         mut once: impl FnMut() -> F,
         mut remember: impl FnMut(&ClientError),
@@ -75,7 +76,7 @@ impl<'a> TransientLook<'a> {
     }
 
     /// The first answer that is not transient, or the last error.
-    pub(super) async fn look<T, F>(
+    pub(crate) async fn look<T, F>(
         &self,
         mut once: impl FnMut() -> F,
         mut remember: impl FnMut(&ClientError),
@@ -101,7 +102,7 @@ impl<'a> TransientLook<'a> {
 }
 
 /// Waits until the component has completed its part and the part is believed.
-pub(super) async fn wait(execution: &Execution, component: Component) -> Result<(), StepError> {
+pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let began = clock.monotonic();
     let uncertain = execution.view().uncertain.contains(&component);
@@ -112,12 +113,12 @@ pub(super) async fn wait(execution: &Execution, component: Component) -> Result<
     let (mut last_said, mut last_written) = (None, None);
     let mut moved_at = began;
     let mut denied_since: Option<Duration> = None;
-    let lost_start = if component == Component::Saas { provider::LOST_START } else { LOST_START };
+    let lost_start = if component == Component::Saas { saas::LOST_START } else { LOST_START };
     let mut quiet = Duration::ZERO;
     loop {
         let waited = clock.monotonic().saturating_sub(began);
         let pause = match component {
-            Component::Saas => (waited / 10).clamp(provider::LOOKS.0, provider::LOOKS.1).max(quiet),
+            Component::Saas => (waited / 10).clamp(saas::LOOKS.0, saas::LOOKS.1).max(quiet),
             _ => pace(waited, answer_took, sparing),
         };
         clock.sleep(pause).await;
@@ -353,7 +354,7 @@ fn of_another_version(execution: &Execution, progress: &Progress) -> Option<Stri
 async fn believe_records(execution: &Execution) -> Result<(), StepError> {
     let doubt = |why: String| StepError::new(FailureClass::Records, format!("the records snapshot {why}"));
     let Some((search, repository)) = steps::records(execution) else { return Ok(()) };
-    let name = crate::clients::Search::records_name(execution.id());
+    let name = crate::camunda::Search::records_name(execution.id());
     let look = TransientLook::new(&*execution.ground.clock, Duration::from_secs(20));
     let snapshot = look
         .look(|| search.see_snapshot(&repository, &name), |error| execution.remember(error))
@@ -381,7 +382,7 @@ async fn believe_records(execution: &Execution) -> Result<(), StepError> {
 }
 
 /// A snapshot in the words of a component's backup.
-pub(super) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
+pub(crate) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
     let Some(snapshot) = snapshot else { return Seen::Absent };
     let progress = Progress { parts: vec![part_of(snapshot)] };
     match &snapshot.state {

@@ -2,15 +2,15 @@
 //!
 //! Only judges what was seen, and looks for running snapshots. Must not wait: the queue does.
 
-use super::executor::StepError;
-use crate::clients::{Capabilities, Exporters, Search};
+use crate::backup::executor::StepError;
+use crate::camunda::{Capabilities, Exporters, Search};
 use crate::journal::FailureClass;
 
 /// Words of `streamProcessorPhase` with which no command is processed.
 const UNPROCESSED: [&str; 4] = ["PAUSED", "FAILED", "INITIAL", "REPLAY"];
 
 /// Another snapshot makes ours slow, and so the pause long; one of a backup is somebody else's, or left by a failed run.
-pub(super) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
+pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
     // What cannot be told, as by an engine that shows them to nobody, keeps no backup from being taken.
     let running = search.running_snapshots().await.unwrap_or_default();
     match running.first() {
@@ -25,7 +25,7 @@ pub(super) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepE
 }
 
 /// Of a partition without a leader nobody can take a backup.
-pub(super) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
+pub(crate) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
     let without = capabilities.leaderless.as_deref().unwrap_or_default();
     if without.is_empty() {
         return Ok(());
@@ -38,7 +38,7 @@ pub(super) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepE
 }
 
 /// The topology learns of a lost leader only by gossip; the partitions show at once that they follow nobody we see.
-pub(super) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
+pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     let unled: Vec<String> = exporters.leaders_not_seen().iter().map(ToString::to_string).collect();
     if unled.is_empty() {
         return Ok(());
@@ -54,7 +54,7 @@ pub(super) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
 
 /// A backup from the middle of a change fits neither the cluster before nor the one after it; from 8.8 on brokers
 /// refuse it while partitions are added.
-pub(super) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {
+pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {
     match &capabilities.change {
         None => Ok(()),
         Some(change) => Err(StepError::not_calm(
@@ -68,7 +68,7 @@ pub(super) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepErr
 
 /// A backup is a command to each partition: where none is processed it never ends, and exporting would stay paused
 /// beside a broker whose disk may be full.
-pub(super) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
+pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
     match unprocessed(exporters) {
         None => Ok(()),
         Some(what) => Err(StepError::not_calm(
@@ -79,7 +79,7 @@ pub(super) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError>
 }
 
 /// The first partition that processes nothing, in half a sentence.
-pub(super) fn unprocessed(exporters: &Exporters) -> Option<String> {
+pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
     exporters.partitions.iter().filter(|(_, row)| row.is_leader()).find_map(|(partition, row)| {
         let phase = row.processing.as_deref()?;
         let stands = UNPROCESSED.iter().any(|word| phase.eq_ignore_ascii_case(word));

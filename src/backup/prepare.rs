@@ -2,23 +2,25 @@
 //!
 //! Only looks; changes nothing in the cluster.
 
-use super::calm::{
+use crate::backup::executor::StepError;
+use crate::backup::preconditions::{
     refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unled, refuse_unprocessed,
 };
-use super::executor::StepError;
-use super::forecast::Forecast;
-use super::steps::OWN_IDS;
-use super::{Clients, Ground, Spec, provider, room};
-use crate::clients::id_in_name;
-use crate::clients::probe::routes;
-use crate::clients::{Capabilities, ClientError, ErrorKind, Exporters, probe};
+use crate::backup::steps::OWN_IDS;
+use crate::camunda::id_in_name;
+use crate::camunda::probe::routes;
+use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, probe};
+use crate::context::{Clients, Ground, Spec};
 use crate::domain::{Addresses, Component, Family, PauseMode, Routes, instant_text};
 use crate::journal::FailureClass;
+use crate::parts::saas;
+use crate::pause::disk_space;
+use crate::pause::forecast::Forecast;
 use chrono::TimeDelta;
 use std::sync::Arc;
 
 /// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
-pub(super) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
+pub(crate) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// What a look at the cluster showed.
 pub struct Prepared {
@@ -42,8 +44,8 @@ pub struct Prepared {
 
 /// Looks at everything a run of this cluster needs.
 pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
-    if let Some(saas) = provider::client(ground, spec) {
-        return provider::prepare(&saas).await;
+    if let Some(saas) = saas::client(ground, spec) {
+        return saas::prepare(&saas).await;
     }
     let capabilities = probe(&spec.addresses, spec.version.as_deref(), &ground.transport)
         .await
@@ -75,7 +77,7 @@ pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prep
         }
         if let Some(least) = spec.limits.min_free_disk {
             let brokers = capabilities.brokers.len();
-            room::enough(&clients.zeebe, &*ground.clock, least, &forecast, brokers).await?;
+            disk_space::enough(&clients.zeebe, &*ground.clock, least, &forecast, brokers).await?;
         }
     }
     let mut largest = capabilities.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.largest);
@@ -201,7 +203,7 @@ pub async fn knock(ground: &Ground, spec: &Spec) {
     }
 }
 
-pub(super) fn refused(what: &str, error: &ClientError) -> StepError {
+pub(crate) fn refused(what: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
         ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable => {
             FailureClass::Unreachable

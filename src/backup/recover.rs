@@ -3,8 +3,8 @@
 //! Owns the decision, a pure function of what is known; the queue carries it out. Must not send a resume: the
 //! guardian and the executor do.
 
-use super::ending::GIVEN_UP;
-use crate::clients::ExportingState;
+use crate::backup::finish::GIVEN_UP;
+use crate::camunda::ExportingState;
 use crate::domain::{Instant, Limits, PauseMode};
 use crate::journal::{FailureClass, Run, RunStatus, Step};
 use crate::store::Debt;

@@ -2,13 +2,16 @@
 //!
 //! Must not know the order of steps (that is the plan's) or write intents (the executor does).
 
-use super::executor::{Execution, StepError};
-use super::prepare::refused;
-use super::wait::{self, TransientLook};
-use super::{Mark, id_scope, provider, window};
-use crate::clients::{ClientError, ErrorKind, Scheduled, Search, Seen};
+use crate::backup::executor::{Execution, StepError};
+use crate::backup::poll;
+use crate::backup::poll::TransientLook;
+use crate::backup::prepare::refused;
+use crate::camunda::{ClientError, ErrorKind, Scheduled, Search, Seen};
+use crate::context::{Mark, id_scope};
 use crate::domain::Component;
 use crate::journal::{Event, FailureClass, Step};
+use crate::parts::saas;
+use crate::pause::start;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -16,14 +19,14 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_secs(20);
 
 /// Carries out one step. `begun_before`: its intent stems from before a restart, so a start is not sent again.
-pub(super) async fn act(execution: &Execution, step: Step, begun_before: bool) -> Result<(), StepError> {
+pub(crate) async fn act(execution: &Execution, step: Step, begun_before: bool) -> Result<(), StepError> {
     match step {
         Step::Guard => guard_all(execution).await,
         Step::Start(_) if begun_before => Ok(()),
         Step::Start(component) => start(execution, component).await,
-        Step::Wait(component) => wait::wait(execution, component).await,
-        Step::Pause => window::pause(execution).await,
-        Step::CheckPause => window::check(execution).await,
+        Step::Wait(component) => poll::wait(execution, component).await,
+        Step::Pause => start::pause(execution).await,
+        Step::CheckPause => start::check(execution).await,
         // The executor resumes itself: nothing may stand between it and the request.
         Step::Resume => Ok(()),
     }
@@ -39,7 +42,7 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
 
 async fn guard(execution: &Execution, component: Component) -> Result<(), StepError> {
     if let (Component::Saas, Some(saas)) = (component, &execution.clients.saas) {
-        return Box::pin(provider::guard(execution, saas)).await.map(|_| ());
+        return Box::pin(saas::guard(execution, saas)).await.map(|_| ());
     }
     let looker = TransientLook::new(&*execution.ground.clock, LOOK);
     let asked = format!("{component} could not be asked whether it knows the id before the start");
@@ -64,18 +67,18 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
 }
 
 /// One look at this run's id in one component.
-pub(super) async fn look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
+pub(crate) async fn look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
     let id = execution.id();
     match component {
         Component::Saas => match &execution.clients.saas {
-            Some(saas) => Box::pin(provider::look(execution, saas)).await,
+            Some(saas) => Box::pin(saas::look(execution, saas)).await,
             None => Ok(Seen::Absent),
         },
         Component::Zeebe => execution.clients.zeebe.see(id).await,
         Component::Records => {
             let Some((search, repository)) = records(execution) else { return Ok(Seen::Absent) };
             let snapshot = search.see_snapshot(&repository, &Search::records_name(id)).await?;
-            Ok(wait::seen_of(snapshot.as_ref()))
+            Ok(poll::seen_of(snapshot.as_ref()))
         }
         app => match execution.clients.apps.get(&app) {
             Some(client) => client.see(id).await,
@@ -85,14 +88,14 @@ pub(super) async fn look(execution: &Execution, component: Component) -> Result<
 }
 
 /// The search client and the repository of the records snapshot.
-pub(super) fn records(execution: &Execution) -> Option<(&Search, String)> {
+pub(crate) fn records(execution: &Execution) -> Option<(&Search, String)> {
     let address = execution.spec.addresses.search.as_ref()?;
     Some((execution.clients.search.as_ref()?, address.repository.clone()))
 }
 
 async fn start(execution: &Execution, component: Component) -> Result<(), StepError> {
     if let (Component::Saas, Some(saas)) = (component, &execution.clients.saas) {
-        return Box::pin(provider::start(execution, saas)).await;
+        return Box::pin(saas::start(execution, saas)).await;
     }
     guard(execution, component).await?;
     let id = execution.id();
@@ -159,7 +162,7 @@ async fn start_zeebe(execution: &Execution) -> Result<(), StepError> {
 }
 
 /// What to change where a cluster on a search engine gives ids itself.
-pub(super) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
+pub(crate) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
 
 /// Whether a broker refuses an id because it gives them itself.
 fn says_generated(error: &ClientError) -> bool {
@@ -170,7 +173,7 @@ fn says_generated(error: &ClientError) -> bool {
 }
 
 /// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
-pub(super) async fn refused_or_unknown(
+pub(crate) async fn refused_or_unknown(
     execution: &Execution,
     component: Component,
     error: &ClientError,
@@ -199,9 +202,9 @@ pub(super) async fn refused_or_unknown(
 }
 
 /// What is written of a start that may have been sent and whose answer nobody has: cut off, or not written down.
-pub(super) fn unanswered(execution: &Execution, step: Step) -> Option<Event> {
+pub(crate) fn unanswered(execution: &Execution, step: Step) -> Option<Event> {
     let Step::Start(component) = step else { return None };
-    let sent = component != Component::Saas || provider::may_have_been_sent(&execution.view());
+    let sent = component != Component::Saas || saas::may_have_been_sent(&execution.view());
     sent.then_some(Event::StartUncertain { component })
 }
 
@@ -262,7 +265,7 @@ async fn last_look(execution: &Execution, component: Component) -> Result<Seen, 
 }
 
 /// Every component complete with this id, seen after the resume; the facts go into the certificate.
-pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepError> {
+pub(crate) async fn look_at_all(execution: &Execution) -> Result<Value, StepError> {
     let mut facts = serde_json::Map::new();
     for component in execution.plan.components.clone() {
         let looker = TransientLook::new(&*execution.ground.clock, LOOK);
@@ -299,7 +302,7 @@ pub(super) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
 }
 
 /// Stops what still runs after an abort. Returns what could not be done, one sentence each.
-pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
+pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
     let mut owed = Vec::new();
     let view = execution.view();
     for component in &execution.plan.components {
@@ -312,7 +315,7 @@ pub(super) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         // What the provider has begun it ends itself, and keeps as it likes; what it may have begun is looked for.
         if *component == Component::Saas {
             if let Some(saas) = &execution.clients.saas {
-                owed.extend(Box::pin(provider::look_for(execution, saas)).await);
+                owed.extend(Box::pin(saas::look_for(execution, saas)).await);
             }
             continue;
         }
@@ -416,7 +419,7 @@ async fn delete(execution: &Execution, component: Component) -> Result<(), Clien
 }
 
 /// A look in a few words, for a sentence.
-pub(super) fn word(seen: &Seen) -> String {
+pub(crate) fn word(seen: &Seen) -> String {
     match seen {
         Seen::Absent => "does not exist".into(),
         Seen::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),

@@ -2,10 +2,10 @@
 //!
 //! Owns the reading of error answers in all their shapes. Must not know what a successful answer looks like.
 
-use super::denials::{Attempt, Outcome};
-use super::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
-use super::reading::{int, text};
-use super::{Method, Request, Response, SharedTransport, TransportError};
+use crate::camunda::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
+use crate::camunda::reading::{int, text};
+use crate::camunda::rejections::{Attempt, Outcome};
+use crate::camunda::{Method, Request, Response, SharedTransport, TransportError};
 use crate::domain::{Access, Login, Oauth};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -13,19 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for an answer that only reads; a broker whose store hangs answers 504 after 15 s.
-pub(super) const READ: Duration = Duration::from_secs(30);
+pub(crate) const READ: Duration = Duration::from_secs(30);
 /// Longest wait for the start of a backup: none of them waits for it to end.
-pub(super) const START: Duration = Duration::from_secs(30);
+pub(crate) const START: Duration = Duration::from_secs(30);
 /// Longest wait for a deletion: search engines and brokers delete before they answer.
-pub(super) const DELETE: Duration = Duration::from_mins(1);
+pub(crate) const DELETE: Duration = Duration::from_mins(1);
 /// Longest wait for a pause or a resume.
-pub(super) const SWITCH: Duration = Duration::from_secs(10);
+pub(crate) const SWITCH: Duration = Duration::from_secs(10);
 /// Longest wait for one broker's exporter phases.
-pub(super) const EXPORTERS: Duration = Duration::from_secs(5);
+pub(crate) const EXPORTERS: Duration = Duration::from_secs(5);
 
 /// Calls one component at one address.
 #[derive(Clone)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     component: String,
     base: String,
     access: Option<Arc<Access>>,
@@ -34,7 +34,7 @@ pub(super) struct Caller {
 
 /// An answer of any status but a redirect.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     component: String,
     call: String,
     access: Option<Arc<Access>>,
@@ -427,7 +427,7 @@ fn latest_id(complaint: &str) -> Option<i64> {
 }
 
 /// One segment of a path, encoded; `*` stays, because repositories take patterns.
-pub(super) fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'*') {

@@ -2,16 +2,16 @@
 //!
 //! Owns nothing but what a test puts in. Must not know what any answer means.
 
-use super::{Method, Request, Response, SharedTransport, Transport, TransportError};
+use crate::camunda::{Method, Request, Response, SharedTransport, Transport, TransportError};
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 /// Content type of the brokers' own answers.
-pub(super) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
+pub(crate) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
 
 #[derive(Default)]
-pub(super) struct Canned {
+pub(crate) struct Canned {
     answers: Mutex<VecDeque<Result<Response, TransportError>>>,
     asked: Mutex<Vec<Request>>,
 }

@@ -2,9 +2,9 @@
 //!
 //! Owns the reading of `backupRuntime/state`. Must not ask anybody.
 
-use super::call::Answer;
-use super::error::ClientError;
-use super::reading::{count, instant, int, word};
+use crate::camunda::call::Answer;
+use crate::camunda::error::ClientError;
+use crate::camunda::reading::{count, instant, int, word};
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn read(answer: &Answer) -> Result<Self, ClientError> {
+    pub(crate) fn read(answer: &Answer) -> Result<Self, ClientError> {
         let body = answer.object()?;
         let mut found = Self::default();
         for section in ["checkpointStates", "backupStates"] {
@@ -63,9 +63,9 @@ fn rows(answer: &Answer, section: &Value) -> Result<Vec<Value>, ClientError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canned::Canned;
-    use super::super::zeebe::Zeebe;
     use super::*;
+    use crate::camunda::canned::Canned;
+    use crate::camunda::zeebe::Zeebe;
     use crate::domain::{Addresses, Routes, RuntimeRoute};
 
     async fn read(body: &str) -> Result<Checkpoints, ClientError> {

@@ -12,7 +12,7 @@ const EVIDENCE_TAIL: usize = 160;
 
 /// How Operate's 400 begins where the failure is its own or the search engine's, and not the caller's: nothing was
 /// done, and it may be over later.
-pub(super) const DISGUISED_FAILURE: &str = "Exception occurred";
+pub(crate) const DISGUISED_FAILURE: &str = "Exception occurred";
 
 /// Why a call to a component failed. Display is one sentence; it never holds secrets or user info.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl fmt::Display for ClientError {
 impl std::error::Error for ClientError {}
 
 /// Foreign text as one line: control characters escaped, user info in URLs masked, cut after `limit` characters.
-pub(super) fn one_line(text: &str, limit: usize) -> String {
+pub(crate) fn one_line(text: &str, limit: usize) -> String {
     let masked = without_user_info(text);
     let mut line = String::new();
     for c in masked.trim().chars().take(limit) {
@@ -99,7 +99,7 @@ pub(super) fn one_line(text: &str, limit: usize) -> String {
 }
 
 /// A body as evidence: its beginning and its end, on one line.
-pub(super) fn body_excerpt(body: &[u8]) -> String {
+pub(crate) fn body_excerpt(body: &[u8]) -> String {
     // Masked as a whole: of a URL that is cut, the rest would no longer look like one.
     let body = without_user_info(&String::from_utf8_lossy(body));
     let (head, tail) = if body.len() <= EVIDENCE_BODY {

@@ -2,9 +2,9 @@
 //!
 //! Owns the reading of `/actuator/partitions`. Must not pause or resume anything.
 
-use super::call::Answer;
-use super::error::ClientError;
-use super::reading::{instant, int, text, word};
+use crate::camunda::call::Answer;
+use crate::camunda::error::ClientError;
+use crate::camunda::reading::{instant, int, text, word};
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,7 +71,7 @@ pub enum ExportingState {
 
 impl Exporters {
     /// Adds what one broker shows of its own partitions.
-    pub(super) fn add(&mut self, answer: &Answer) -> Result<(), ClientError> {
+    pub(crate) fn add(&mut self, answer: &Answer) -> Result<(), ClientError> {
         for (partition, row) in partitions(answer)? {
             self.clock = row.clock.or(self.clock);
             match self.partitions.get_mut(&partition) {

@@ -8,8 +8,8 @@ mod pool;
 mod reasons;
 mod tokens;
 
-use super::denials::{Denials, Outcome};
-use super::{
+use crate::camunda::rejections::{Denials, Outcome};
+use crate::camunda::{
     Attempt, Denial, MAX_BODY, Method, Request, Response, Secrets, SharedTransport, Transport, TransportError,
 };
 use crate::clock::{Clock, SharedClock, SystemClock, within};

@@ -2,10 +2,10 @@
 //!
 //! Owns the states of a component's backup and the parts it consists of. Must not decide how long to wait for it.
 
-use super::call::Answer;
-use super::error::ClientError;
-use super::reading::{count, instant, int, reasons, text, word};
-use super::snapshot::id_in_name;
+use crate::camunda::call::Answer;
+use crate::camunda::error::ClientError;
+use crate::camunda::reading::{count, instant, int, reasons, text, word};
+use crate::camunda::snapshot::id_in_name;
 use crate::domain::{BackupId, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -117,7 +117,7 @@ pub struct Listed {
 }
 
 /// What a 200 to the question for backup `id` says; web apps and brokers answer alike.
-pub(super) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientError> {
+pub(crate) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientError> {
     let body = answer.object()?;
     if int(&body["backupId"]) != Some(id.get()) {
         return Err(answer.unknown_shape());
@@ -155,7 +155,7 @@ pub(super) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientEr
 }
 
 /// What a 200 to the question for all backups says.
-pub(super) fn all_backups(answer: &Answer) -> Result<Vec<Listed>, ClientError> {
+pub(crate) fn all_backups(answer: &Answer) -> Result<Vec<Listed>, ClientError> {
     let row = |row: &Value| {
         let id = int(&row["backupId"]).ok_or_else(|| answer.unknown_shape())?;
         let state = word(&row["state"]).ok_or_else(|| answer.unknown_shape())?;

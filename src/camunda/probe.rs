@@ -2,11 +2,11 @@
 //!
 //! Owns the ways to find that out. Must not change anything in the cluster.
 
-use super::call::{Caller, READ};
-use super::error::{ClientError, ErrorKind};
-use super::reading::{count, text, word};
-use super::zeebe::condition::Membership;
-use super::{Checkpoints, Method, SharedTransport, Zeebe, reach};
+use crate::camunda::call::{Caller, READ};
+use crate::camunda::error::{ClientError, ErrorKind};
+use crate::camunda::reading::{count, text, word};
+use crate::camunda::zeebe::condition::Membership;
+use crate::camunda::{Checkpoints, Method, SharedTransport, Zeebe, authenticated};
 use crate::domain::{Addresses, Component, Family, HistoryRoute, PauseMode, Routes, RuntimeRoute, Version};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ pub async fn probe(
     version_override: Option<&str>,
     transport: &SharedTransport,
 ) -> Result<Capabilities, ClientError> {
-    let transport = &reach(addresses, transport);
+    let transport = &authenticated(addresses, transport);
     let zeebe = Caller::new("zeebe", &addresses.zeebe, transport.clone());
     let only_rest = addresses.routes.runtime == RuntimeRoute::Rest;
     let mut notes = Vec::new();
@@ -144,7 +144,7 @@ pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Resul
         let history = if addresses.search.is_some() { HistoryRoute::Rest } else { HistoryRoute::None };
         return Ok(Routes { runtime: RuntimeRoute::Rest, history });
     }
-    let zeebe = Caller::new("zeebe", &addresses.zeebe, reach(addresses, transport));
+    let zeebe = Caller::new("zeebe", &addresses.zeebe, authenticated(addresses, transport));
     let index = zeebe.call(Method::Get, "/actuator", None, READ).await?;
     let links = index.object().ok().filter(|body| index.status() == 200 && body["_links"].is_object());
     let has = async |name: &str| match &links {
@@ -288,7 +288,7 @@ fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     }
 }
 
-pub(super) fn refused(component: &str, message: String) -> ClientError {
+pub(crate) fn refused(component: &str, message: String) -> ClientError {
     ClientError {
         component: component.to_owned(),
         kind: ErrorKind::Refused,
@@ -301,9 +301,9 @@ pub(super) fn refused(component: &str, message: String) -> ClientError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TransportError;
-    use super::super::canned::Canned;
     use super::*;
+    use crate::camunda::TransportError;
+    use crate::camunda::canned::Canned;
     use crate::domain::SearchAddress;
     use rstest::rstest;
     use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Owns what is forgiven in a value. Must not know any whole answer.
 
-use super::error::one_line;
+use crate::camunda::error::one_line;
 use crate::domain::Instant;
 use chrono::DateTime;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 const TEXT: usize = 500;
 
 /// A whole number, also one written as text; Tasklist once sent ids as strings.
-pub(super) fn int(value: &Value) -> Option<i64> {
+pub(crate) fn int(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -20,22 +20,22 @@ pub(super) fn int(value: &Value) -> Option<i64> {
 }
 
 /// A count: a whole number that is not negative and fits.
-pub(super) fn count(value: &Value) -> u32 {
+pub(crate) fn count(value: &Value) -> u32 {
     int(value).and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
 }
 
 /// Text on one line and of bounded length; `None` for null, empty text and everything that is not text.
-pub(super) fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     value.as_str().map(|t| one_line(t, TEXT)).filter(|t| !t.is_empty())
 }
 
 /// A state: text in upper case.
-pub(super) fn word(value: &Value) -> Option<String> {
+pub(crate) fn word(value: &Value) -> Option<String> {
     text(value).map(|t| t.to_ascii_uppercase())
 }
 
 /// A time: RFC 3339, the web apps' `+0000` without a colon, or milliseconds since 1970 (zero means none).
-pub(super) fn instant(value: &Value) -> Option<Instant> {
+pub(crate) fn instant(value: &Value) -> Option<Instant> {
     match value {
         Value::String(text) => {
             let text = text.trim();
@@ -52,7 +52,7 @@ pub(super) fn instant(value: &Value) -> Option<Instant> {
 }
 
 /// Reasons from a string, an array of strings or objects with a `reason`, joined; `None` for null, `[]` and the like.
-pub(super) fn reasons(value: &Value) -> Option<String> {
+pub(crate) fn reasons(value: &Value) -> Option<String> {
     let one =
         |value: &Value| text(value).or_else(|| text(&value["reason"])).or_else(|| text(&value["message"]));
     let joined = match value {

@@ -3,11 +3,11 @@
 //! Owns its paths, states and the leniency with which its answers are read: fields come and go without notice there,
 //! so that only what a backup cannot do without is demanded. Must not know tokens (`http`), nor when to ask again.
 
-use super::call::{Answer, Caller, DELETE, READ, START, segment};
-use super::error::{ClientError, ErrorKind};
-use super::probe::refused;
-use super::reading::{instant, text};
-use super::{Method, Part, Progress, Seen, SharedTransport};
+use crate::camunda::call::{Answer, Caller, DELETE, READ, START, segment};
+use crate::camunda::error::{ClientError, ErrorKind};
+use crate::camunda::probe::refused;
+use crate::camunda::reading::{instant, text};
+use crate::camunda::{Method, Part, Progress, Seen, SharedTransport};
 use crate::domain::{Component, Instant, SaasAddress, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -285,8 +285,8 @@ pub fn too_old(hosted: &Hosted) -> Option<ClientError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canned::Canned;
     use super::*;
+    use crate::camunda::canned::Canned;
     use rstest::rstest;
     use std::sync::Arc;
     use std::time::Duration;

@@ -6,11 +6,11 @@ mod engine;
 
 pub use engine::Disk;
 
-use super::call::{Answer, Caller, DELETE, READ, START, segment};
-use super::error::{ClientError, ErrorKind, one_line};
-use super::reading::{text, word};
-use super::snapshot::snapshots;
-use super::{Method, SharedTransport, Snapshot, SnapshotState};
+use crate::camunda::call::{Answer, Caller, DELETE, READ, START, segment};
+use crate::camunda::error::{ClientError, ErrorKind, one_line};
+use crate::camunda::reading::{text, word};
+use crate::camunda::snapshot::snapshots;
+use crate::camunda::{Method, SharedTransport, Snapshot, SnapshotState};
 use crate::domain::{BackupId, SearchAddress};
 use serde_json::{Value, json};
 
@@ -170,8 +170,8 @@ fn says(answer: &Answer, part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canned::Canned;
     use super::*;
+    use crate::camunda::canned::Canned;
     use rstest::rstest;
     use std::sync::Arc;
 

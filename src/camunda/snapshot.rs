@@ -2,9 +2,9 @@
 //!
 //! Owns the reading of a snapshot's description. Must not talk to anybody.
 
-use super::call::Answer;
-use super::error::ClientError;
-use super::reading::{count, instant, int, reasons, text, word};
+use crate::camunda::call::Answer;
+use crate::camunda::error::ClientError;
+use crate::camunda::reading::{count, instant, int, reasons, text, word};
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,7 +83,7 @@ impl Snapshot {
     }
 
     /// Takes over the finer figures of `_status`, which only a running snapshot needs.
-    pub(super) fn refine(&mut self, answer: &Answer) {
+    pub(crate) fn refine(&mut self, answer: &Answer) {
         let Ok(body) = answer.object() else { return };
         let status = &body["snapshots"][0];
         if text(&status["snapshot"]).as_ref() != Some(&self.name) {
@@ -99,7 +99,7 @@ impl Snapshot {
 }
 
 /// The snapshots a 200 names.
-pub(super) fn snapshots(answer: &Answer) -> Result<Vec<Snapshot>, ClientError> {
+pub(crate) fn snapshots(answer: &Answer) -> Result<Vec<Snapshot>, ClientError> {
     let body = answer.object()?;
     let all = body["snapshots"].as_array().ok_or_else(|| answer.unknown_shape())?;
     all.iter().map(|one| snapshot(one).ok_or_else(|| answer.unknown_shape())).collect()
@@ -136,7 +136,7 @@ fn snapshot(body: &Value) -> Option<Snapshot> {
 
 #[cfg(test)]
 mod tests {
-    use super::id_in_name;
+    use crate::camunda::snapshot::id_in_name;
 
     #[test]
     fn ids_are_read_from_snapshot_names() {

@@ -2,11 +2,11 @@
 //!
 //! Owns `/actuator/backups` of a web app and how the three differ. Must not know the search engine.
 
-use super::call::{Answer, Caller, DELETE, READ, START};
-use super::error::ClientError;
-use super::reading::text;
-use super::seen::{all_backups, one_backup};
-use super::{Listed, Method, Seen, SharedTransport, id_in_name, reach};
+use crate::camunda::call::{Answer, Caller, DELETE, READ, START};
+use crate::camunda::error::ClientError;
+use crate::camunda::part_state::{all_backups, one_backup};
+use crate::camunda::reading::text;
+use crate::camunda::{Listed, Method, Seen, SharedTransport, authenticated, id_in_name};
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ impl WebApp {
             HistoryRoute::Rest => (addresses.rest.as_ref()?, "/v2/backups/history"),
         };
         let component = Component::History;
-        let caller = Caller::new(component.name(), base, reach(addresses, transport));
+        let caller = Caller::new(component.name(), base, authenticated(addresses, transport));
         Some(Self { component, caller, backups })
     }
 
@@ -124,9 +124,9 @@ impl WebApp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ErrorKind;
-    use super::super::canned::Canned;
     use super::*;
+    use crate::camunda::ErrorKind;
+    use crate::camunda::canned::Canned;
     use rstest::rstest;
     use std::sync::Arc;
 

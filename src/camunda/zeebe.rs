@@ -2,13 +2,13 @@
 //!
 //! Owns the paths below `/actuator` of a broker or gateway. Must not know the order of a backup's steps.
 
-pub(in crate::clients) mod condition;
+pub(crate) mod condition;
 
-use super::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
-use super::error::{ClientError, ErrorKind};
-use super::reading::{int, text};
-use super::seen::{all_backups, one_backup};
-use super::{Checkpoints, Exporters, Listed, Method, Seen, SharedTransport, reach};
+use crate::camunda::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
+use crate::camunda::error::{ClientError, ErrorKind};
+use crate::camunda::part_state::{all_backups, one_backup};
+use crate::camunda::reading::{int, text};
+use crate::camunda::{Checkpoints, Exporters, Listed, Method, Seen, SharedTransport, authenticated};
 use crate::domain::{Addresses, BackupId, PauseMode, RuntimeRoute};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub struct Scheduled {
 impl Zeebe {
     /// The API at `addresses.zeebe`; exporter phases are read from its brokers, or from itself where none are named.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
-        let transport = reach(addresses, transport);
+        let transport = authenticated(addresses, transport);
         let caller = |base: &String| Caller::new("zeebe", base, transport.clone());
         let gateway = caller(&addresses.zeebe);
         let brokers = match addresses.routes.runtime {
@@ -178,9 +178,9 @@ impl Zeebe {
 
 #[cfg(test)]
 mod tests {
-    use super::super::canned::Canned;
-    use super::super::{ExportingState, Phase, TransportError};
     use super::*;
+    use crate::camunda::canned::Canned;
+    use crate::camunda::{ExportingState, Phase, TransportError};
     use rstest::rstest;
     use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::{Failure, exit};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Environment};
-use crate::daemon::offline::sockets_of;
+use crate::pause::offline::sockets_of;
 use reqwest::Method;
 use serde_json::Value;
 use std::error::Error;

@@ -5,7 +5,7 @@
 
 use super::{Failure, exit, output};
 use crate::api::listen;
-use crate::clients::http::HttpTransport;
+use crate::camunda::http::HttpTransport;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Environment};
 use crate::daemon::Daemon;

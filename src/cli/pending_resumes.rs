@@ -1,13 +1,14 @@
 //! Commands about debts: listing, forgiving, paying with and without a daemon.
 
-use super::backups::{confirmed, said};
-use super::client::Client;
-use super::output::{cell, complain, json as print_json, print, rows, table};
-use super::{Failure, exit};
+use crate::cli::backups::{confirmed, said};
+use crate::cli::client::Client;
+use crate::cli::output::{cell, complain, json as print_json, print, rows, table};
+use crate::cli::{Failure, exit};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Environment};
-use crate::daemon::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
+use crate::config;
+use crate::config::{Config, Environment};
 use crate::domain::instant_text;
+use crate::pause::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
 use crate::store::sqlite::FILE;
 use crate::store::{tried_on, unsettled};
 use serde_json::json;

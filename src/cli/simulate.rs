@@ -42,8 +42,8 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     if storage == Storage::Saas {
         output::print(&format!(
             "# Put the secret of this client into a credential: printf {} > CREDENTIALS_DIR/{}",
-            sim::config::SAAS_SECRET,
-            sim::config::SAAS_SECRET
+            sim::model::config::SAAS_SECRET,
+            sim::model::config::SAAS_SECRET
         ));
     }
     let mut signals = signals::register().map_err(|error| Failure::new(exit::FAILED, error))?;

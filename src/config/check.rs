@@ -5,8 +5,8 @@
 
 mod access;
 mod cluster;
+mod disk_space;
 mod neighbours;
-mod room;
 mod saas;
 mod schedule;
 mod url;

@@ -2,7 +2,7 @@
 //!
 //! Owns how much of it is kept. Must not judge it.
 
-use crate::clients::ClientError;
+use crate::camunda::ClientError;
 use crate::domain::{Component, Instant};
 use crate::lock::lock;
 use serde_json::{Value, json};

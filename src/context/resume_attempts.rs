@@ -33,21 +33,21 @@ impl Tries {
     }
 
     /// Returns when `hurry` is called.
-    pub(super) async fn hurried(&self) {
+    pub(crate) async fn hurried(&self) {
         self.hurried.notified().await;
     }
 
     /// A payment begins; so many resumes were sent by earlier processes.
-    pub(super) fn begins(&self, run: RunId, before: u32) {
+    pub(crate) fn begins(&self, run: RunId, before: u32) {
         lock(&self.tried).entry(run).or_insert(Tried { attempts: before, ..Tried::default() });
     }
 
-    pub(super) fn intends(&self, run: RunId, at: Instant) {
+    pub(crate) fn intends(&self, run: RunId, at: Instant) {
         self.of(run, |tried| tried.intended_at = tried.intended_at.or(Some(at)));
     }
 
     /// A resume was sent, and met this.
-    pub(super) fn sent(&self, run: RunId, error: Option<String>) {
+    pub(crate) fn sent(&self, run: RunId, error: Option<String>) {
         self.of(run, |tried| {
             tried.attempts += 1;
             tried.last_error = error;
@@ -55,12 +55,12 @@ impl Tries {
     }
 
     /// What is waited for although a resume was confirmed.
-    pub(super) fn waits(&self, run: RunId, note: &str) {
+    pub(crate) fn waits(&self, run: RunId, note: &str) {
         self.of(run, |tried| tried.last_error = Some(note.to_owned()));
     }
 
     /// Nothing is left but to write it down, which failed if there is an error.
-    pub(super) fn confirmed(&self, run: RunId, at: Instant, unwritten: Option<StoreError>) {
+    pub(crate) fn confirmed(&self, run: RunId, at: Instant, unwritten: Option<StoreError>) {
         self.of(run, |tried| {
             tried.confirmed_at = Some(at);
             tried.unwritten = unwritten;
@@ -68,7 +68,7 @@ impl Tries {
     }
 
     /// The debt is open no more, or another's.
-    pub(super) fn forget(&self, run: RunId) {
+    pub(crate) fn forget(&self, run: RunId) {
         lock(&self.tried).remove(&run);
     }
 

@@ -4,11 +4,11 @@
 
 use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
+use crate::context::Spec;
 use crate::domain::{Keep, Pool};
 use crate::lock::lock;
+use crate::queue::ClusterSettings;
 use crate::retention::PoolRule;
-use crate::run::Spec;
-use crate::run::queue::ClusterSettings;
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

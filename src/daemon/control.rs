@@ -2,14 +2,15 @@
 
 use super::{Daemon, apply};
 use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKind, Restoring};
-use crate::clients::{ExportingState, Zeebe};
+use crate::backup::prepare;
+use crate::camunda::{ExportingState, Zeebe};
 use crate::clock::within;
 use crate::domain::{BackupId, BackupState, Family, RunId};
 use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
-use crate::run::queue::ManualError;
-use crate::run::{adopt, prepare};
+use crate::queue::ManualError;
 use crate::store::{BackupFilter, Debt, Owed, StoreError, Unsettled, tried_on, unsettled};
+use crate::upkeep::adopt;
 use std::time::Duration;
 
 fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {

@@ -4,10 +4,10 @@
 
 use super::{Daemon, apply};
 use crate::api::{Refusal, RefusalKind};
-use crate::clients::saas::Restoring;
-use crate::clients::{ClientError, ErrorKind, Saas};
+use crate::camunda::saas::Restoring;
+use crate::camunda::{ClientError, ErrorKind, Saas};
 use crate::domain::{BackupId, BackupState};
-use crate::run::provider;
+use crate::parts::saas;
 
 impl Daemon {
     /// Asks the provider to bring `cluster` back to that backup.
@@ -51,7 +51,7 @@ impl Daemon {
 
     async fn hosted_backup(&self, cluster: &str, id: BackupId) -> Result<(Saas, String), Refusal> {
         let spec = apply::spec(&self.known(cluster)?);
-        let Some(saas) = provider::client(&self.ground, &spec) else {
+        let Some(saas) = saas::client(&self.ground, &spec) else {
             return Err(refused(format!(
                 "cluster {cluster} is self-managed and is brought back by hand: docs/restore.md says how, `show {id}` names the parts"
             )));
@@ -61,13 +61,13 @@ impl Daemon {
             message: format!("cluster {cluster} has no backup {id} of ours: `list {cluster}` shows them"),
             retry_after_seconds: None,
         })?;
-        let uuid = provider::uuid_of(&backup.run.view).filter(|_| backup.state == BackupState::Completed);
+        let uuid = saas::uuid_of(&backup.run.view).filter(|_| backup.state == BackupState::Completed);
         let uuid = uuid.ok_or_else(|| {
             let state = backup.state.name();
             refused(format!("backup {id} of {cluster} is {state}: only a completed one brings it back"))
         })?;
         let stands_for = spec.addresses.saas.map(|address| address.cluster_id);
-        if let (Some(of), Some(now)) = (provider::cluster_id_of(&backup.run), stands_for)
+        if let (Some(of), Some(now)) = (saas::cluster_id_of(&backup.run), stands_for)
             && of != now
         {
             return Err(refused(format!(

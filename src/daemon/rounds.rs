@@ -4,15 +4,16 @@
 //! Each round is a task of its own, so that a slow cluster or disk delays nothing else.
 
 use super::Daemon;
-use super::reminder::{Reminder, reminders};
 use super::watch::Change;
 use crate::api::{Control, LiveCluster, facts, shapes};
-use crate::clients::ExportingState;
+use crate::backup::prepare;
+use crate::camunda::ExportingState;
 use crate::clock::within;
 use crate::config::{ClusterConfig, Config};
 use crate::domain::BackupState;
 use crate::lock::lock;
-use crate::run::{prepare, provider};
+use crate::parts::saas;
+use crate::pause::reminders::{Reminder, reminders};
 use crate::store::{BackupFilter, Debt, Owed};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -144,7 +145,7 @@ impl Daemon {
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
         prepare::knock(&self.ground, &spec).await;
-        let seen = match provider::ready(&self.ground, &spec).await {
+        let seen = match saas::ready(&self.ground, &spec).await {
             // Whether the provider exports cannot be read, and is no business of ours.
             Some(ready) => ready.map(|()| ExportingState::Unknown),
             None => prepare::exporters(&self.ground, &spec)

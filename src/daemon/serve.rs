@@ -2,17 +2,17 @@
 //!
 //! Whatever keeps the daemon from coming up, the debts are paid first (rule I1).
 
-use super::keyring::Keyring;
 use super::notify::{self, Notifier};
-use super::offline::{Paid, pay_from, state_dir_of, transport_of};
 use super::signals::{self, Signal, SignalStream};
 use super::{Daemon, DaemonError};
 use crate::api::listen::{self, Doors};
-use crate::clients::{HttpTransport, SharedTransport, TransportError};
+use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::domain::Instant;
 use crate::logging::{self, LogHandle};
+use crate::pause::credentials::Keyring;
+use crate::pause::offline::{Paid, pay_from, state_dir_of, transport_of};
 use crate::store::sqlite::{FILE, SqliteStore, StateLock};
 use crate::store::{Debt, SharedStore, StoreError, unsettled};
 use futures::StreamExt;

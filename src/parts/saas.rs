@@ -3,18 +3,16 @@
 //! Owns what takes the place of preparation, guard, start, look and retention there. The provider takes the backup as a
 //! whole, keeps it and prunes it: nothing here pauses anything, and nothing is deleted but by an operator.
 
-mod kept;
 mod unanswered;
 
-pub(super) use kept::{leave_alone, retain};
-pub(super) use unanswered::{look_for, may_have, may_have_been_sent};
+pub(crate) use unanswered::{look_for, may_have, may_have_been_sent};
 
-use super::executor::{Execution, StepError};
-use super::prepare::{Prepared, refused};
-use super::{Ground, Spec};
-use crate::clients::saas::{Hosting, too_old};
-use crate::clients::{ClientError, ErrorKind, Saas, Seen, reach};
+use crate::backup::executor::{Execution, StepError};
+use crate::backup::prepare::{Prepared, refused};
+use crate::camunda::saas::{Hosting, too_old};
+use crate::camunda::{ClientError, ErrorKind, Saas, Seen, authenticated};
 use crate::clock::within;
+use crate::context::{Ground, Spec};
 use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
 use crate::journal::{Event, FailureClass, Run, RunStatus};
 use crate::store::{Backup, BackupFilter, StoreError};
@@ -23,25 +21,25 @@ use serde_json::json;
 use std::time::Duration;
 
 /// A start whose answer was lost shows in the provider's list within this time, or was never acted upon.
-pub(super) const LOST_START: Duration = Duration::from_mins(2);
+pub(crate) const LOST_START: Duration = Duration::from_mins(2);
 /// Between two looks at the list; one API serves every cluster of an organization, and a backup takes minutes.
-pub(super) const LOOKS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+pub(crate) const LOOKS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// The longest quiet that is believed where the API asks for some.
 const QUIET_LIMIT: Duration = Duration::from_hours(24);
 /// How long until a restore that goes on is looked at again.
 const RESTORE_LOOK: TimeDelta = TimeDelta::seconds(30);
 /// How long the provider is asked, backup after backup, whether it restores one.
 const RESTORES: Duration = Duration::from_secs(30);
-const SAAS: Component = Component::Saas;
+pub(crate) const SAAS: Component = Component::Saas;
 
 /// The client of a spec's cluster, if the provider runs it.
 pub(crate) fn client(ground: &Ground, spec: &Spec) -> Option<Saas> {
     let address = spec.addresses.saas.as_ref()?;
-    Some(Saas::new(address, reach(&spec.addresses, &ground.transport)))
+    Some(Saas::new(address, authenticated(&spec.addresses, &ground.transport)))
 }
 
 /// Whether the cluster can be backed up at all; ids are ours alone there, since the provider has others.
-pub(super) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
+pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
     let hosted =
         saas.cluster().await.map_err(|error| refused("the cluster could not be examined", &error))?;
     if let Some(error) = too_old(&hosted) {
@@ -95,8 +93,8 @@ fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
 }
 
 /// What the list holds; nobody else's backup may be under way.
-pub(super) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Hosting>, StepError> {
-    let looker = super::wait::TransientLook::new(&*execution.ground.clock, Duration::from_secs(60));
+pub(crate) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Hosting>, StepError> {
+    let looker = crate::backup::poll::TransientLook::new(&*execution.ground.clock, Duration::from_secs(60));
     let listed = looker.look(|| saas.list(), |error| execution.remember(error)).await;
     let listed = listed.map_err(|error| refused("the provider's backups could not be listed", &error))?;
     refuse_beside_others(&listed)?;
@@ -104,7 +102,7 @@ pub(super) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Host
 }
 
 /// Asks for the backup. What the list shows before is written first, so that ours is told from it if the answer is lost.
-pub(super) async fn start(execution: &Execution, saas: &Saas) -> Result<(), StepError> {
+pub(crate) async fn start(execution: &Execution, saas: &Saas) -> Result<(), StepError> {
     let before: Vec<String> = guard(execution, saas).await?.into_iter().map(|backup| backup.uuid).collect();
     execution.write(vec![Event::Before { component: SAAS, names: before.clone() }]).await?;
     match saas.start().await {
@@ -126,7 +124,7 @@ pub(super) async fn start(execution: &Execution, saas: &Saas) -> Result<(), Step
             if let Some(until) = quiet(&error, execution.ground.clock.now()) {
                 execution.write(vec![Event::QuietAsked { until }]).await?;
             }
-            super::steps::refused_or_unknown(execution, SAAS, &error).await
+            crate::backup::steps::refused_or_unknown(execution, SAAS, &error).await
         }
     }
 }
@@ -143,7 +141,7 @@ fn quiet(error: &ClientError, now: Instant) -> Option<Instant> {
 }
 
 /// One look at our backup: by its uuid, or, where the answer that had it was lost, at what is new in the list.
-pub(super) async fn look(execution: &Execution, saas: &Saas) -> Result<Seen, ClientError> {
+pub(crate) async fn look(execution: &Execution, saas: &Saas) -> Result<Seen, ClientError> {
     let view = execution.view();
     if let Some(uuid) = uuid_of(&view) {
         return saas.see(&uuid).await;
@@ -168,7 +166,7 @@ pub(super) async fn look(execution: &Execution, saas: &Saas) -> Result<Seen, Cli
 }
 
 /// Whether a run was of that cluster of the provider's: a name in the config may stand for another by now.
-pub(super) fn is_of(run: &Run, address: &SaasAddress) -> bool {
+pub(crate) fn is_of(run: &Run, address: &SaasAddress) -> bool {
     cluster_id_of(run).is_none_or(|id| id == address.cluster_id)
 }
 
@@ -184,7 +182,7 @@ pub(crate) fn uuid_of(view: &crate::journal::RunView) -> Option<String> {
 }
 
 /// Why no backup may be asked for now, and from when on: the provider's limit, as it said it or as it is documented.
-pub(super) async fn hindrance(
+pub(crate) async fn hindrance(
     ground: &Ground,
     cluster: &str,
     spec: &Spec,
@@ -224,7 +222,7 @@ pub(super) async fn hindrance(
 
 /// Why nothing may begin: the provider brings the cluster back, to whichever of its backups that are still there. One
 /// that cannot be asked about, or not in time, keeps nothing from beginning: the provider refuses itself.
-pub(super) async fn restoring(
+pub(crate) async fn restoring(
     ground: &Ground,
     saas: &Saas,
     address: &SaasAddress,

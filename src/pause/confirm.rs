@@ -3,11 +3,11 @@
 //! Owns the looks after a resume and how long they may take. Must not end before a resume is confirmed again, once it
 //! has sent one.
 
-use super::{BACK_OFF, PauseKnown, Payment, RECORD, Way, resume};
-use crate::clients::{ExportingState, Zeebe};
+use crate::camunda::{ExportingState, Zeebe};
 use crate::clock::within;
+use crate::context::Ground;
 use crate::domain::Instant;
-use crate::run::Ground;
+use crate::pause::resume::{BACK_OFF, PauseKnown, Payment, RECORD, Way, resume};
 use std::time::Duration;
 
 /// Partitions follow a resume one by one, within this time.
@@ -26,7 +26,7 @@ const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 
 /// A resume may be confirmed although it reached some partitions only: it is sent again as long as one reads paused.
 /// Where phases cannot be read at all, the confirmation is all there is. Answers when the last resume was confirmed.
-pub(super) async fn reach_all(
+pub(crate) async fn reach_all(
     ground: &Ground,
     payment: &Payment<'_>,
     way: &mut Way,
@@ -106,7 +106,7 @@ async fn watches(ground: &Ground, payment: &Payment<'_>) {
 
 /// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot
 /// be read, another resume at the end stands for the look. Answers when the last resume was confirmed.
-pub(super) async fn outlast_late_pause(
+pub(crate) async fn outlast_late_pause(
     ground: &Ground,
     payment: &Payment<'_>,
     way: &mut Way,

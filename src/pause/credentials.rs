@@ -3,7 +3,7 @@
 //! A copy outlives the directory it came from and a config that no longer loads, so that a resume can be sent whatever
 //! becomes of them (rule I1). Must not print, log or put a secret into an error.
 
-use crate::clients::Secrets;
+use crate::camunda::Secrets;
 use crate::config::Environment;
 use crate::config::secret::Credentials;
 use crate::domain::{Access, RunId, Secret};

@@ -2,14 +2,14 @@
 //!
 //! Owns `limits.min_free_disk`, before the pause and inside it. Must not resume: that a run has to end is all it says.
 
-use super::executor::{Execution, StepError};
-use super::forecast::{DISK, Forecast};
-use super::prepare::refused;
-use crate::clients::{Room, Rooms, Zeebe};
+use crate::backup::executor::{Execution, StepError};
+use crate::backup::prepare::refused;
+use crate::camunda::{Room, Rooms, Zeebe};
 use crate::clock::Clock;
 use crate::domain::{LeastRoom, bytes_text, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
+use crate::pause::forecast::{DISK, Forecast};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Refuses to pause where too little room is left, or would be left after a pause like the last ones, or where some of
 /// so many brokers do not tell; else tells the tightest disk.
-pub(super) async fn enough(
+pub(crate) async fn enough(
     zeebe: &Zeebe,
     clock: &dyn Clock,
     least: LeastRoom,
@@ -68,7 +68,7 @@ pub(super) async fn enough(
 const NOBODY: &str = "limits.min_free_disk is set, and no broker tells how much room its disk has: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
 
 /// The sentence where one of so many brokers does not tell; 0 where nobody knows how many there are.
-pub(super) fn untold(rooms: &Rooms, brokers: usize) -> Option<String> {
+pub(crate) fn untold(rooms: &Rooms, brokers: usize) -> Option<String> {
     let told: BTreeSet<&str> = rooms.told.iter().map(|room| room.broker.as_str()).collect();
     if told.is_empty() {
         return Some(NOBODY.to_owned());
@@ -87,23 +87,23 @@ pub(super) fn untold(rooms: &Rooms, brokers: usize) -> Option<String> {
 }
 
 /// `the disk of broker http://broker:9600 has 3 GiB left at /data`.
-pub(super) fn has(room: &Room) -> String {
+pub(crate) fn has(room: &Room) -> String {
     format!("the disk of broker {} has {} left at {}", room.broker, bytes_text(room.free), room.path)
 }
 
 /// The disk that comes nearest to the limit.
-pub(super) fn tightest(rooms: &[Room], least: LeastRoom) -> Option<&Room> {
+pub(crate) fn tightest(rooms: &[Room], least: LeastRoom) -> Option<&Room> {
     rooms.iter().min_by_key(|room| i128::from(room.free) - i128::from(least.of(room.total)))
 }
 
 /// What is said of a disk with too little room.
-pub(super) fn lacking(room: &Room, least: LeastRoom) -> Option<String> {
+pub(crate) fn lacking(room: &Room, least: LeastRoom) -> Option<String> {
     (room.free < least.of(room.total))
         .then(|| format!("{}, less than limits.min_free_disk, {least}", has(room)))
 }
 
 /// Right before the pause: once more, because web apps may have taken hours since the run began. The certificate tells it.
-pub(super) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
+pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
     let Some(least) = execution.spec.limits.min_free_disk else { return Ok(()) };
     let clock = &execution.ground.clock;
     let room = enough(&execution.clients.zeebe, &**clock, least, forecast, 0).await?;
@@ -112,7 +112,7 @@ pub(super) async fn before_pause(execution: &Execution, forecast: &Forecast) -> 
 }
 
 /// Returns when, while exporting is paused by us, a disk has too little room; never where no limit is set.
-pub(super) async fn exhausted(execution: &Execution) -> StepError {
+pub(crate) async fn exhausted(execution: &Execution) -> StepError {
     let Some(least) = execution.spec.limits.min_free_disk else {
         return futures::future::pending().await;
     };

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use std::time::Duration;
 
 /// The fact in a run's proof: room on the tightest disk before the pause, and when it was last looked at inside it.
-pub(super) const DISK: &str = "disk";
+pub(crate) const DISK: &str = "disk";
 /// So many of the newest completed runs are taken.
 const TAKEN: usize = 5;
 /// With fewer nothing is forbidden for what they say.
@@ -101,7 +101,7 @@ impl Forecast {
 }
 
 /// A duration to a tenth of a second, for a sentence.
-pub(super) fn in_words(duration: Duration) -> String {
+pub(crate) fn in_words(duration: Duration) -> String {
     if duration < Duration::from_secs(10) {
         return format!("{:.1}s", duration.as_secs_f64());
     }

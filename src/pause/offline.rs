@@ -3,14 +3,14 @@
 //! Reads the state file alone; the debt's row holds every address that is needed. Nothing that is wrong with the
 //! config or with the state file itself keeps a debt that can still be read from being paid (rule I1).
 
-use super::keyring::Keyring;
-use crate::clients::{HttpTransport, SharedTransport, TransportError};
+use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{Clock, SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
+use crate::context::Ground;
+use crate::context::resume_attempts::Tries;
 use crate::domain::{Instant, RunId};
-use crate::run::Ground;
-use crate::run::guardian::{Guardian, PauseKnown, Payment, pay};
-use crate::run::tries::Tries;
+use crate::pause::credentials::Keyring;
+use crate::pause::resume::{Guardian, PauseKnown, Payment, pay};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{FILE, Look, REMEDY, Rest, SqliteStore};
 use crate::store::{Debt, Store, StoreError, Unsettled};

@@ -2,16 +2,17 @@
 //!
 //! Owns the proof that it is the same cluster. Must not send anything: a pause that only looks like ours is another's.
 
-use super::{Payment, RECORD};
-use crate::clients::Zeebe;
+use crate::camunda::Zeebe;
 use crate::clock::within;
+use crate::context::Ground;
 use crate::domain::{Access, Addresses};
-use crate::run::{Ground, window};
+use crate::pause::resume::{Payment, RECORD};
+use crate::pause::start;
 
 /// The brokers at the address that the config has for this name today, where that is another one than the debt's and every
 /// partition stands at the position at which our run saw it paused. The debt keeps that address from now on, written before
 /// anything is sent there.
-pub(super) async fn to(ground: &Ground, payment: &Payment<'_>) -> Option<Zeebe> {
+pub(crate) async fn to(ground: &Ground, payment: &Payment<'_>) -> Option<Zeebe> {
     let Payment { run_id, cluster, addresses, .. } = payment;
     let configured = today(ground, payment)?;
     if place(&configured) == place(addresses) {
@@ -21,7 +22,7 @@ pub(super) async fn to(ground: &Ground, payment: &Payment<'_>) -> Option<Zeebe> 
     let ours = run.view.pause.positions;
     let zeebe = Zeebe::new(&configured, &ground.transport);
     let shown = zeebe.exporters().await.ok()?;
-    if ours.is_empty() || !shown.any_paused() || window::positions(&shown) != ours {
+    if ours.is_empty() || !shown.any_paused() || start::positions(&shown) != ours {
         return None;
     }
     let reason =
@@ -32,7 +33,7 @@ pub(super) async fn to(ground: &Ground, payment: &Payment<'_>) -> Option<Zeebe> 
 }
 
 /// The debt's address with what the config shows there today, where that differs.
-pub(super) fn let_in(ground: &Ground, payment: &Payment<'_>) -> Option<Addresses> {
+pub(crate) fn let_in(ground: &Ground, payment: &Payment<'_>) -> Option<Addresses> {
     let configured = today(ground, payment)?;
     let same = place(&configured) == place(payment.addresses);
     (same && access(&configured) != access(payment.addresses)).then_some(configured)

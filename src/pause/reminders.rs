@@ -15,7 +15,7 @@ const LOST: &str = "the state file has lost commits, so that this pause may be o
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reminder {
+pub(crate) struct Reminder {
     cluster: String,
     /// `us`, `other`, or `unknown` where partitions differ and nobody of ours has paused them, or a debt may be lost.
     owner: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct Reminder {
 
 /// Everything that is paused for long: by our debts, and on configured clusters by what was last seen there. Where the
 /// debts cannot be read, what was seen is all there is; where the state is not whole, a debt may be missing.
-pub(super) fn reminders<'a>(
+pub(crate) fn reminders<'a>(
     debts: Option<&[Debt]>,
     is_whole: bool,
     looks: &BTreeMap<String, LiveCluster>,
@@ -75,7 +75,7 @@ pub(super) fn reminders<'a>(
 
 impl Reminder {
     /// Into the log.
-    pub(super) fn say(&self) {
+    pub(crate) fn say(&self) {
         let Self { cluster, owner, seconds, run_id, attempts, reason } = self;
         tracing::error!(
             event = "exporting.still_paused",

@@ -3,24 +3,22 @@
 //! Owns every resume the program sends. Rule I1 outranks all others: a resume waits for no lock, no lease and no
 //! journal write that succeeds. Must not touch a pause that is not ours, nor the debt of a live run.
 
-mod moved;
-mod reach;
-
-use super::Ground;
-use crate::clients::Zeebe;
+use crate::camunda::Zeebe;
 use crate::clock::within;
+use crate::context::Ground;
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
 use crate::lock::lock;
+use crate::pause::{confirm, relocate};
 use crate::store::{Debt, StoreError};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A resume waits for its own record no longer than this.
-const RECORD: Duration = Duration::from_millis(500);
+pub(crate) const RECORD: Duration = Duration::from_millis(500);
 /// The longest time between two tries.
-const BACK_OFF: Duration = Duration::from_secs(60);
+pub(crate) const BACK_OFF: Duration = Duration::from_secs(60);
 
 /// One debt to pay.
 pub struct Payment<'a> {
@@ -73,9 +71,9 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
     let mut confirmed_at = resume(ground, payment, &mut way).await;
     let known = if payment.pause.settled { payment.pause } else { written(ground, payment).await };
     if !known.settled {
-        confirmed_at = reach::outlast_late_pause(ground, payment, &mut way, confirmed_at).await;
+        confirmed_at = confirm::outlast_late_pause(ground, payment, &mut way, confirmed_at).await;
     }
-    confirmed_at = reach::reach_all(ground, payment, &mut way, known, confirmed_at).await;
+    confirmed_at = confirm::reach_all(ground, payment, &mut way, known, confirmed_at).await;
     ground.tries.confirmed(*run_id, confirmed_at, None);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = ground.store.debt_paid(*run_id, (*by).to_owned(), clock.now()).await {
@@ -92,16 +90,16 @@ pub async fn pay(ground: &Ground, payment: &Payment<'_>) {
 }
 
 /// The way to the brokers of one payment.
-struct Way {
-    zeebe: Zeebe,
+pub(crate) struct Way {
+    pub(crate) zeebe: Zeebe,
     /// It leads where the cluster was shown to have moved, for good: what proved it ends with the first resume there.
-    moved: bool,
+    pub(crate) moved: bool,
     /// It has the credential of today's config. The debt's own has its turn too.
-    today: bool,
+    pub(crate) today: bool,
 }
 
 /// Resumes until the server confirms it; answers when it did. A cluster that has moved is resumed where it is now.
-async fn resume(ground: &Ground, payment: &Payment<'_>, way: &mut Way) -> Instant {
+pub(crate) async fn resume(ground: &Ground, payment: &Payment<'_>, way: &mut Way) -> Instant {
     let Payment { run_id, cluster, by, .. } = payment;
     let clock = &*ground.clock;
     let mut pause = Duration::from_millis(200);
@@ -122,11 +120,11 @@ async fn resume(ground: &Ground, payment: &Payment<'_>, way: &mut Way) -> Instan
             }
         }
         if !way.moved {
-            if let Some(zeebe) = moved::to(ground, payment).await {
+            if let Some(zeebe) = relocate::to(ground, payment).await {
                 *way = Way { zeebe, moved: true, today: true };
                 continue;
             }
-            let addresses = moved::let_in(ground, payment).filter(|_| !way.today);
+            let addresses = relocate::let_in(ground, payment).filter(|_| !way.today);
             way.today = addresses.is_some();
             way.zeebe = Zeebe::new(addresses.as_ref().unwrap_or(payment.addresses), &ground.transport);
             if way.today {
@@ -155,7 +153,7 @@ async fn written(ground: &Ground, payment: &Payment<'_>) -> PauseKnown {
 }
 
 /// Returns when the debt of a run is open no more: paid, or forgiven by an operator.
-pub(super) async fn settled(ground: &Ground, run_id: RunId) {
+pub(crate) async fn settled(ground: &Ground, run_id: RunId) {
     loop {
         ground.clock.sleep(Duration::from_secs(5)).await;
         if let Ok(debts) = ground.store.debts().await

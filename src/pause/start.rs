@@ -2,15 +2,15 @@
 //!
 //! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
 
-use super::executor::{Execution, StepError};
-use super::forecast::Forecast;
-use super::prepare::refused;
-use super::room;
-use super::wait::TransientLook;
-use crate::clients::{Exporters, ExportingState, Phase};
+use crate::backup::executor::{Execution, StepError};
+use crate::backup::poll::TransientLook;
+use crate::backup::prepare::refused;
+use crate::camunda::{Exporters, ExportingState, Phase};
 use crate::clock::Clock;
 use crate::domain::{Instant, PauseMode};
 use crate::journal::{Entry, Event, FailureClass, Step};
+use crate::pause::disk_space;
+use crate::pause::forecast::Forecast;
 use crate::store::{Debt, StoreError};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ impl PauseClock {
 }
 
 /// Pauses exporting and sees it paused. The debt is durable before the request leaves (rule I1).
-pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
+pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let zeebe = &execution.clients.zeebe;
     let looker = TransientLook::new(&**clock, LOOK);
@@ -103,7 +103,7 @@ pub(super) async fn pause(execution: &Execution) -> Result<(), StepError> {
     // Whoever could be seen before must be seen paused.
     let expected = execution.view().partitions.max(u32::try_from(before.partitions.len()).ok());
     let forecast = Forecast::of(&execution.ground.store, &execution.run.cluster, clock.now()).await;
-    room::before_pause(execution, &forecast).await?;
+    disk_space::before_pause(execution, &forecast).await?;
 
     // Before the debt: a pause whose resume could not be paid for is not asked for.
     if let Some(access) = execution.spec.addresses.access.get("zeebe") {
@@ -257,7 +257,7 @@ async fn confirmed(
 }
 
 /// Sees every partition still paused right before our resume, at the positions it was paused at.
-pub(super) async fn check(execution: &Execution) -> Result<(), StepError> {
+pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.ground.clock;
     let view = execution.view();
     if view.pause.resume_intended_at.is_some() {
@@ -334,7 +334,7 @@ fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
 
 /// How the first partition whose acknowledged position is not what it was at the confirmation has moved. A lower one
 /// comes from a restarted broker: a resume that followed could hide below the old position.
-pub(super) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<String> {
+pub(crate) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<String> {
     before.iter().find_map(|(partition, before)| match now.get(partition) {
         Some(after) if after > before => Some(format!(
             "partition {partition} acknowledged exported records up to {after}, {before} when it was paused, so exporting ran in between"
@@ -347,12 +347,12 @@ pub(super) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Op
     })
 }
 
-pub(super) fn positions(exporters: &Exporters) -> BTreeMap<u32, i64> {
+pub(crate) fn positions(exporters: &Exporters) -> BTreeMap<u32, i64> {
     exporters.partitions.iter().filter_map(|(id, p)| Some((*id, p.exported_position?))).collect()
 }
 
 /// The partitions and their phases, for a sentence.
-pub(super) fn describe(exporters: &Exporters, state: ExportingState) -> String {
+pub(crate) fn describe(exporters: &Exporters, state: ExportingState) -> String {
     if exporters.partitions.is_empty() {
         return format!("{state:?}").to_lowercase();
     }

@@ -1,13 +1,13 @@
 //! What the brokers show before a backup: leaders, exporting, their store, ids, clocks.
 
-use super::{Check, taking};
-use crate::clients::{Capabilities, Exporters};
+use crate::backup::preconditions::unprocessed;
+use crate::backup::prepare::OWN_LATELY;
+use crate::backup::steps::OWN_IDS;
+use crate::camunda::{Capabilities, Exporters};
+use crate::context::Clients;
 use crate::domain::{Component, Family, Instant, instant_text};
-use crate::run::Clients;
-use crate::run::calm::unprocessed;
-use crate::run::prepare::OWN_LATELY;
-use crate::run::steps::OWN_IDS;
-use crate::run::window::describe;
+use crate::pause::start::describe;
+use crate::preflight::{Check, taking};
 use chrono::TimeDelta;
 
 /// More than this between our clock and the brokers' makes times in a backup doubtful.
@@ -15,7 +15,7 @@ const CLOCKS: TimeDelta = TimeDelta::minutes(2);
 /// Ids in milliseconds since 1970 are at least this.
 const MILLISECONDS: i64 = 100_000_000_000;
 
-pub(super) fn topology(found: &Capabilities) -> Check {
+pub(crate) fn topology(found: &Capabilities) -> Check {
     match &found.leaderless {
         None => Check::good(
             "topology",
@@ -37,7 +37,7 @@ pub(super) fn topology(found: &Capabilities) -> Check {
 }
 
 /// Phases, clocks and how many partitions can be seen.
-pub(super) async fn exporting(
+pub(crate) async fn exporting(
     clients: &Clients,
     found: &Capabilities,
     owes: Option<bool>,
@@ -66,7 +66,7 @@ pub(super) async fn exporting(
 }
 
 /// Nothing where no change is under way, or none is told of.
-pub(super) fn change(found: &Capabilities) -> Option<Check> {
+pub(crate) fn change(found: &Capabilities) -> Option<Check> {
     let change = found.change.as_deref()?;
     let help = "wait for its end, or cancel it; GET /actuator/cluster tells what is still to be done";
     Some(Check::bad("change", format!("the cluster is being scaled or changed, {change} is under way"), help))
@@ -134,7 +134,7 @@ fn clock(exporters: &Exporters, now: Instant) -> Check {
 }
 
 /// The store that brokers write backups to; and the largest id in it.
-pub(super) async fn backups(clients: &Clients) -> (Check, i64) {
+pub(crate) async fn backups(clients: &Clients) -> (Check, i64) {
     let listed = match clients.zeebe.list().await {
         Ok(listed) => listed,
         Err(error) => {
@@ -155,7 +155,7 @@ pub(super) async fn backups(clients: &Clients) -> (Check, i64) {
 }
 
 /// Whether the cluster gives ids itself, and whether what it has can be restored without a gap.
-pub(super) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
+pub(crate) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
     let Some(checkpoints) = &found.checkpoints else { return Vec::new() };
     let rdbms = found.family == Family::V89OnRdbms;
     let mut checks = Vec::new();
@@ -195,7 +195,7 @@ pub(super) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
     checks
 }
 
-pub(super) fn ids(largest: i64, now: Instant) -> Check {
+pub(crate) fn ids(largest: i64, now: Instant) -> Check {
     let detail = match largest {
         0 => "no backup is known to any component".to_owned(),
         largest if largest >= MILLISECONDS && now.timestamp() < MILLISECONDS => format!(

@@ -1,14 +1,14 @@
 //! What the search engine shows before a backup: health, repositories, indices, running snapshots, disks.
 
-use super::Check;
-use crate::clients::{Capabilities, Search};
+use crate::camunda::{Capabilities, Search};
+use crate::context::Clients;
 use crate::domain::{Addresses, Component, Family, SearchAddress};
-use crate::run::Clients;
+use crate::preflight::Check;
 
 /// A node with less room than this is about to refuse writes.
 const DISK_PERCENT: u64 = 5;
 
-pub(super) async fn checks(clients: &Clients, addresses: &Addresses, found: &Capabilities) -> Vec<Check> {
+pub(crate) async fn checks(clients: &Clients, addresses: &Addresses, found: &Capabilities) -> Vec<Check> {
     let (Some(search), Some(address)) = (&clients.search, &addresses.search) else { return Vec::new() };
     let health = match search.red().await {
         Ok(false) => Check::good("search", "the search engine is not red"),

@@ -1,14 +1,14 @@
 //! What the provider shows of a cluster it runs before a backup.
 
-use super::Check;
-use crate::clients::saas::too_old;
-use crate::clients::{ClientError, ErrorKind, Saas};
+use crate::camunda::saas::too_old;
+use crate::camunda::{ClientError, ErrorKind, Saas};
 use crate::domain::{Instant, SaasAddress, instant_text};
+use crate::preflight::Check;
 use chrono::TimeDelta;
 
 const HELP: &str = "`api`, `cluster_id` and the client stand under `saas` of this cluster in the config";
 
-pub(super) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> Vec<Check> {
+pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> Vec<Check> {
     let hosted = match saas.cluster().await {
         Ok(hosted) => hosted,
         // It answers nothing else either.

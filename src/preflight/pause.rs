@@ -2,13 +2,13 @@
 //!
 //! Only looks.
 
-use super::Check;
-use crate::clients::Zeebe;
+use crate::camunda::Zeebe;
 use crate::domain::Limits;
-use crate::run::forecast::Forecast;
-use crate::run::room::{has, lacking, tightest, untold};
+use crate::pause::disk_space::{has, lacking, tightest, untold};
+use crate::pause::forecast::Forecast;
+use crate::preflight::Check;
 
-pub(super) async fn checks(zeebe: &Zeebe, limits: Limits, forecast: &Forecast, brokers: usize) -> Vec<Check> {
+pub(crate) async fn checks(zeebe: &Zeebe, limits: Limits, forecast: &Forecast, brokers: usize) -> Vec<Check> {
     let rooms = zeebe.rooms().await;
     let mut checks: Vec<Check> = pause(limits, forecast).into_iter().collect();
     let Some(least) = limits.min_free_disk else {

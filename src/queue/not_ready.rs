@@ -3,10 +3,13 @@
 //! Owns what is asked of the store and the cluster beforehand, and that one cluster under two names is one. Must not begin
 //! anything (`start`).
 
-use super::super::{Spec, prepare, provider, window};
-use super::waiting::Waiting;
-use super::{Busy, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
+use crate::backup::prepare;
+use crate::context::Spec;
 use crate::domain::{Addresses, Instant};
+use crate::parts::saas;
+use crate::pause::start;
+use crate::queue::waiting::Waiting;
+use crate::queue::{Busy, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
 use crate::store::{OccurrenceRow, Owed, StoreError, is_same_place};
 use chrono::TimeDelta;
 
@@ -16,7 +19,7 @@ const NOT_CALM: TimeDelta = TimeDelta::seconds(30);
 const LAST_LOOK: TimeDelta = TimeDelta::seconds(2);
 
 /// Why no run can begin now.
-pub(super) struct Hindrance {
+pub(crate) struct Hindrance {
     /// One sentence, with a word for the record before it where the contract has one.
     pub reason: String,
     /// Whether it ends by itself.
@@ -25,7 +28,7 @@ pub(super) struct Hindrance {
 
 /// When what forbids a run is over by itself.
 #[derive(Clone, Copy)]
-pub(super) enum Over {
+pub(crate) enum Over {
     /// Known.
     At(Instant),
     /// Any moment: it is looked again.
@@ -45,7 +48,7 @@ impl Over {
 
 impl Queue {
     /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
-    pub(super) async fn hindrance(
+    pub(crate) async fn hindrance(
         &self,
         cluster: &str,
         spec: &Spec,
@@ -67,7 +70,7 @@ impl Queue {
             return Ok(Some(Hindrance { reason, over: Some(Over::Soon) }));
         }
         if let Some(address) = &spec.addresses.saas {
-            let limit = provider::hindrance(&self.ground, cluster, spec, address).await?;
+            let limit = saas::hindrance(&self.ground, cluster, spec, address).await?;
             return Ok(limit.map(|(at, reason)| Hindrance { reason, over: Some(Over::At(at)) }));
         }
         // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
@@ -79,7 +82,7 @@ impl Queue {
         if !exporters.any_paused() {
             return Ok(None);
         }
-        let phases = window::describe(&exporters, exporters.state());
+        let phases = start::describe(&exporters, exporters.state());
         tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
     }
@@ -115,7 +118,7 @@ impl Queue {
     }
 
     /// The same for a deletion, which is asked for again by and by. `false` while another's run is there.
-    pub(super) fn take_place_to_delete(&self, cluster: &str, addresses: &Addresses) -> bool {
+    pub(crate) fn take_place_to_delete(&self, cluster: &str, addresses: &Addresses) -> bool {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
         let mut runs = others.filter_map(|(_, slot)| match &slot.busy {
@@ -134,7 +137,7 @@ impl Queue {
     }
 
     /// What is over at a known time, or may be over soon, is waited for, as long as each occurrence may wait.
-    pub(super) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
+    pub(crate) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
         let Hindrance { reason, over } = hindrance;
         let now = self.ground.clock.now();
         let (mut later, mut never) = (Vec::new(), Vec::new());

@@ -1,17 +1,20 @@
 //! After a restart: every unfinished run is started, goes on, or ends; debts without a live run go to the guardian.
 
-use super::super::executor::{Execution, Left, StepError, Stop};
-use super::super::recover::{Known, Recovery, decide};
-use super::super::wait::TransientLook;
-use super::super::window::{self, PauseClock};
-use super::super::{Clients, Limits, Spec, prepare};
-use super::start::spec_of;
-use super::{Busy, Queue};
-use crate::clients::{Exporters, ExportingState};
+use crate::backup::executor::{Execution, Left, StepError, Stop};
+use crate::backup::poll::TransientLook;
+use crate::backup::prepare;
+use crate::backup::recover::{Known, Recovery, decide};
+use crate::camunda::{Exporters, ExportingState};
 use crate::clock::within;
+use crate::context::{Clients, Spec};
+use crate::domain::Limits;
 use crate::domain::{PauseMode, RunId};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
+use crate::pause::start;
+use crate::pause::start::PauseClock;
 use crate::plan::{Plan, PlanInput, plan};
+use crate::queue::start::spec_of;
+use crate::queue::{Busy, Queue};
 use crate::store::{Debt, StoreError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +52,7 @@ impl Queue {
 
     /// Carries out a run that the store knows and nobody else can: the answer to its beginning was lost. The slot is
     /// the caller's.
-    pub(super) async fn take_over(&self, run_id: RunId, stop: watch::Receiver<Stop>) {
+    pub(crate) async fn take_over(&self, run_id: RunId, stop: watch::Receiver<Stop>) {
         let store = &self.ground.store;
         let (Ok(Some(run)), Ok(debts)) = (store.run(run_id).await, store.debts().await) else { return };
         if run.view.ended() {
@@ -156,7 +159,7 @@ impl Queue {
         };
         let positions_moved = exporters
             .as_ref()
-            .is_some_and(|seen| window::moved(&run.view.pause.positions, &window::positions(seen)).is_some());
+            .is_some_and(|seen| start::moved(&run.view.pause.positions, &start::positions(seen)).is_some());
         let since_boot = debt.and_then(|debt| debt.intended_since_boot_ms);
         let paused_for = run
             .view

@@ -1,15 +1,16 @@
 //! Beginning a run: the id, the first journal entry, then the executor.
 
-use super::super::executor::{Execution, Left, StepError, Stop};
-use super::super::prepare::{self, Prepared};
-use super::super::{Spec, id_scope};
-use super::hindrance::{Hindrance, Over};
-use super::waiting::Waiting;
-use super::{Busy, ClusterSettings, GONE, Queue, UNSCHEDULED};
+use crate::backup::executor::{Execution, Left, StepError, Stop};
+use crate::backup::prepare;
+use crate::backup::prepare::Prepared;
 use crate::clock::within;
+use crate::context::{Spec, id_scope};
 use crate::domain::{Family, Pool, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
+use crate::queue::not_ready::{Hindrance, Over};
+use crate::queue::waiting::Waiting;
+use crate::queue::{Busy, ClusterSettings, GONE, Queue, UNSCHEDULED};
 use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ const MANUAL_WAIT: Duration = Duration::from_secs(60);
 
 impl Queue {
     /// Serves everything that waits on a cluster and is due, with one run.
-    pub(super) async fn run_waiting(&self, cluster: &str, stop: watch::Receiver<Stop>) {
+    pub(crate) async fn run_waiting(&self, cluster: &str, stop: watch::Receiver<Stop>) {
         let Some(_permit) = self.permit(cluster).await else { return };
         let Some(settings) = self.settings.load().get(cluster).cloned() else {
             // Handed over after the config was taken over: nothing of it may be left waiting here.
@@ -295,7 +296,7 @@ impl Queue {
     }
 
     /// Writes the first entry and walks the plan; or ends the run with what the look before it met.
-    pub(super) async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         cluster: &str,
         mut run: Run,
@@ -327,7 +328,7 @@ impl Queue {
         self.after(cluster, run_id, left);
     }
 
-    pub(super) fn after(&self, cluster: &str, run_id: RunId, left: Left) {
+    pub(crate) fn after(&self, cluster: &str, run_id: RunId, left: Left) {
         if left == Left::Suspended {
             return self.guardian.leave(run_id);
         }
@@ -337,7 +338,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn under_way_is(&self, cluster: &str, run_id: RunId) {
+    pub(crate) fn under_way_is(&self, cluster: &str, run_id: RunId) {
         if let Some(Busy::Run { run_id: now, .. }) =
             self.lock().slots.get_mut(cluster).and_then(|s| s.busy.as_mut())
         {
@@ -421,7 +422,7 @@ pub enum ManualError {
 }
 
 /// Reads a run's stored spec back; a run whose spec cannot be read fails with this.
-pub(super) fn spec_of(run: &Run) -> Result<Spec, StepError> {
+pub(crate) fn spec_of(run: &Run) -> Result<Spec, StepError> {
     serde_json::from_value(run.spec.clone()).map_err(|error| {
         StepError::new(
             FailureClass::Interrupted,

@@ -1,21 +1,22 @@
 //! Between runs: retention and deletions of one cluster, giving way to a due run.
 
-use super::Queue;
-use super::start::spec_of;
 use crate::domain::BackupState;
-use crate::run::delete;
+use crate::queue::Queue;
+use crate::queue::start::spec_of;
 use crate::store::BackupFilter;
+use crate::upkeep::delete;
+use crate::upkeep::prune;
 use tokio_util::sync::CancellationToken;
 
 impl Queue {
     /// One pass of retention and deletion.
-    pub(super) async fn upkeep(&self, cluster: &str, give_way: CancellationToken) {
+    pub(crate) async fn upkeep(&self, cluster: &str, give_way: CancellationToken) {
         match self.settings.load().get(cluster).cloned() {
             Some(settings) => {
                 if !self.take_place_to_delete(cluster, &settings.spec.addresses) {
                     return;
                 }
-                delete::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
+                prune::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
             }
             None => self.delete_orphans(cluster, give_way).await,
         }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 const LATE: TimeDelta = TimeDelta::seconds(5);
 
 /// An occurrence that waits.
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     /// As it was claimed.
     pub row: OccurrenceRow,
     /// When it is tried: at its own time, or later where the cluster was not calm then.
@@ -41,7 +41,7 @@ impl Waiting {
 
 /// Takes out those whose own time has come and that still wait when the next one of their schedule is there, by the
 /// reason why they are skipped. One whose spread is not over yet has its turn before it.
-pub(super) fn overtaken(waiting: &mut Vec<Waiting>, now: Instant) -> BTreeMap<String, Vec<OccurrenceRow>> {
+pub(crate) fn overtaken(waiting: &mut Vec<Waiting>, now: Instant) -> BTreeMap<String, Vec<OccurrenceRow>> {
     let mut newest: BTreeMap<String, Instant> = BTreeMap::new();
     for Waiting { row, .. } in waiting.iter() {
         let due_at = newest.entry(row.occurrence.schedule.clone()).or_insert(row.occurrence.due_at);

@@ -2,9 +2,9 @@
 //!
 //! Owns the rules of evidence and how a proof is noted. Must not ask anybody: what the components show is handed in.
 
+use crate::context::Mark;
 use crate::domain::{BackupId, Component, Instant, Pool, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
-use crate::run::Mark;
 use chrono::{SecondsFormat, TimeDelta};
 use std::fmt;
 

@@ -6,7 +6,7 @@
 
 use super::transport::{SharedCluster, SimClock, locked};
 use super::wire::{Carried, WireRequest};
-use crate::clients;
+use crate::camunda;
 use crate::clock::SharedClock;
 use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
@@ -61,10 +61,10 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let method = match method {
-        Method::GET | Method::HEAD => clients::Method::Get,
-        Method::POST => clients::Method::Post,
-        Method::PUT => clients::Method::Put,
-        Method::DELETE => clients::Method::Delete,
+        Method::GET | Method::HEAD => camunda::Method::Get,
+        Method::POST => camunda::Method::Post,
+        Method::PUT => camunda::Method::Put,
+        Method::DELETE => camunda::Method::Delete,
         _ => return StatusCode::METHOD_NOT_ALLOWED.into_response(),
     };
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -106,7 +106,7 @@ async fn answer(
     }
 }
 
-fn plain(response: clients::Response) -> Response {
+fn plain(response: camunda::Response) -> Response {
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::new();
     if let Ok(kind) = response.content_type.parse()

@@ -3,12 +3,12 @@
 //! Owns `SimTransport`, which carries requests to clusters by host name (`http://sim-NAME/zeebe/...`), and the
 //! clusters' own clock: it follows monotonic time, so that a daemon's wall clock may jump without them noticing.
 
-use super::model::Cluster;
 use super::wire::{Carried, IN_MEMORY, Reply, WireRequest};
-use crate::clients::{MAX_BODY, Request, Response, Transport, TransportError};
+use crate::camunda::{MAX_BODY, Request, Response, Transport, TransportError};
 use crate::clock::{SharedClock, within};
 use crate::domain::Instant;
 use crate::lock::lock;
+use crate::sim::model::cluster::Cluster;
 use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;

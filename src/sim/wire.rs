@@ -4,12 +4,23 @@
 //! back. The parts lie under path prefixes of one address: `/zeebe /operate /tasklist /optimize /search /rest`.
 //! Must not open sockets.
 
-use super::config::Storage;
+pub(crate) mod broker;
+mod control;
+mod history;
+mod indices;
+mod rest;
+mod runtime;
+mod saas;
+mod search;
+mod state;
+mod webapp;
+
 use super::faults::What;
-use super::importer::App;
-use super::model::Cluster;
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
 use crate::domain::Instant;
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::config::Storage;
+use crate::sim::model::importer::App;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -87,7 +98,7 @@ pub struct Waiting {
 }
 
 /// What a part made of a request.
-pub(super) enum Acted {
+pub(crate) enum Acted {
     /// An answer.
     Done(Response),
     /// An answer that takes that much longer.

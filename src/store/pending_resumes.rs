@@ -2,8 +2,8 @@
 //!
 //! Pure. A debt's cluster may be configured under another name by now, or no more.
 
-use super::Debt;
 use crate::domain::Addresses;
+use crate::store::Debt;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A URL at which the brokers of one cluster answer, and the proxy behind which it is theirs.

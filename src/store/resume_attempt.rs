@@ -2,8 +2,8 @@
 //!
 //! Pure; who pays keeps it (`run::tries`), and every surface tells it over the row.
 
-use super::{Debt, StoreError};
 use crate::domain::{Instant, RunId, instant_text};
+use crate::store::{Debt, StoreError};
 use std::collections::BTreeMap;
 
 /// The resumes that were sent for one debt.

@@ -8,13 +8,13 @@ mod backups;
 mod clusters;
 mod columns;
 mod damage;
-mod debts;
 mod failure;
+mod location;
 mod lock;
-mod look;
 mod occurrences;
 mod open;
-mod place;
+mod pending_resumes;
+mod read_only;
 mod runs;
 mod salvage;
 mod timetable;
@@ -23,7 +23,7 @@ mod worker;
 
 pub use damage::REMEDY;
 pub use lock::StateLock;
-pub use look::{Look, Rest};
+pub use read_only::{Look, Rest};
 pub use salvage::FoundDebts;
 pub use trace::Trace;
 
@@ -34,7 +34,7 @@ use super::{
 use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
-use place::Place;
+use location::Place;
 use rusqlite::Connection;
 use salvage::Reading;
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ impl SqliteStore {
 
     /// Looks at the same file, how recent it is and whether it has lost something, on a thread of its own.
     pub fn look(state_dir: &Path) -> Look {
-        look::begin(state_dir)
+        read_only::begin(state_dir)
     }
 
     /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.
@@ -243,31 +243,31 @@ impl Store for SqliteStore {
     }
 
     fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()> {
-        self.write_to_be_found(move |c| debts::owe(c, &debt, entry))
+        self.write_to_be_found(move |c| pending_resumes::owe(c, &debt, entry))
     }
 
     fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
-        self.write(move |c| debts::resume_intended(c, run_id, by, at))
+        self.write(move |c| pending_resumes::resume_intended(c, run_id, by, at))
     }
 
     fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
-        self.write(move |c| debts::resume_failed(c, run_id, &error))
+        self.write(move |c| pending_resumes::resume_failed(c, run_id, &error))
     }
 
     fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()> {
-        self.write(move |c| debts::moved(c, run_id, &addresses))
+        self.write(move |c| pending_resumes::moved(c, run_id, &addresses))
     }
 
     fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
-        self.write(move |c| debts::paid(c, run_id, by, at))
+        self.write(move |c| pending_resumes::paid(c, run_id, by, at))
     }
 
     fn debts(&self) -> Answer<'_, Vec<Debt>> {
-        self.read(debts::open)
+        self.read(pending_resumes::open)
     }
 
     fn forgive(&self, cluster: String, why: String, at: Instant) -> Answer<'_, u32> {
-        self.write(move |c| debts::forgive(c, &cluster, &why, at))
+        self.write(move |c| pending_resumes::forgive(c, &cluster, &why, at))
     }
 
     fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {

@@ -6,8 +6,9 @@
 mod found;
 mod survey;
 
-use super::{Clients, Ground, Mark, Spec, id_scope, prepare};
 use crate::api::AdoptReport;
+use crate::backup::prepare;
+use crate::context::{Clients, Ground, Mark, Spec, id_scope};
 use crate::domain::{BackupId, Component, RunId};
 use crate::store::{Adopted, Backup, BackupFilter};
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,20 +3,19 @@
 //! Owns the walk over the places of a backup, in the order Zeebe, web apps, records last. Must not decide what goes
 //! (that is `retention`) and never deletes what is not proven ours (`retention::ownership`).
 
-mod pass;
-mod place;
-mod retain;
+pub(crate) mod location;
+pub(crate) mod pass;
 
 pub use pass::{PASS_LIMIT, PLACE_LIMIT, SETTLE};
-pub use retain::{RetainReport, retain};
 
-use super::{Clients, Ground, Spec, prepare};
-use crate::clients::Seen;
+use crate::backup::prepare;
+use crate::camunda::Seen;
 use crate::clock::within;
+use crate::context::{Clients, Ground, Spec};
 use crate::domain::{Addresses, BackupState};
 use crate::store::{Backup, StoreError};
+use location::places;
 use pass::{End, Pass};
-use place::places;
 use tokio_util::sync::CancellationToken;
 
 /// What one pass over a backup came to.
@@ -47,7 +46,7 @@ pub async fn delete_backup(ground: &Ground, backup: &Backup, give_way: Cancellat
 }
 
 /// The same at given addresses.
-async fn delete_at(
+pub(crate) async fn delete_at(
     ground: &Ground,
     addresses: &Addresses,
     backup: &Backup,
@@ -122,7 +121,11 @@ pub async fn still_complete(ground: &Ground, backup: &Backup) -> Result<bool, St
     still_complete_at(ground, &addresses, backup).await
 }
 
-async fn still_complete_at(ground: &Ground, addresses: &Addresses, backup: &Backup) -> Result<bool, String> {
+pub(crate) async fn still_complete_at(
+    ground: &Ground,
+    addresses: &Addresses,
+    backup: &Backup,
+) -> Result<bool, String> {
     let run = &backup.run;
     let looked = within(&*ground.clock, PASS_LIMIT, look_everywhere(ground, addresses, backup)).await;
     let seen = looked.unwrap_or_else(|| {

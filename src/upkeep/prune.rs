@@ -1,11 +1,13 @@
 //! One pass of retention over a cluster: look where it matters, decide, ask for deletions, carry them out.
 
-use super::{DeletionPass, delete_at, still_complete_at};
+use crate::context::{Ground, Spec};
 use crate::domain::{BackupId, BackupState};
+use crate::parts::saas;
 use crate::retention::{Decision, PoolRule, Verdict, decide, needs_look};
-use crate::run::adopt::detect_behind;
-use crate::run::{Ground, Spec, provider};
 use crate::store::{Backup, BackupFilter, StoreError};
+use crate::upkeep::adopt::detect_behind;
+use crate::upkeep::delete::{DeletionPass, delete_at, still_complete_at};
+use crate::upkeep::saas_sync;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +57,8 @@ async fn pass(
     let row = ground.store.clusters().await?.into_iter().find(|row| row.name == cluster);
     report.stopped = row.and_then(|row| row.state_behind);
     let backups = backups(ground, cluster).await?;
-    if let (Some(saas), Some(address)) = (provider::client(ground, spec), &spec.addresses.saas) {
-        if let Some(reason) = provider::restoring(ground, &saas, address, &backups).await {
+    if let (Some(saas), Some(address)) = (saas::client(ground, spec), &spec.addresses.saas) {
+        if let Some(reason) = saas::restoring(ground, &saas, address, &backups).await {
             report.trouble = Some(format!("nothing is deleted now: {reason}"));
             return Ok(());
         }
@@ -67,7 +69,7 @@ async fn pass(
         }
         let backups = self::backups(ground, cluster).await?;
         let (decisions, trouble) =
-            provider::retain(ground, &saas, address, rules, &backups, give_way).await?;
+            saas_sync::retain(ground, &saas, address, rules, &backups, give_way).await?;
         (report.decisions, report.trouble) = (decisions, trouble);
         if report.decisions.iter().all(|decision| decision.verdict != Verdict::Delete) {
             return Ok(());
@@ -95,7 +97,7 @@ async fn pass(
     // Those found missing no longer count.
     let backups = self::backups(ground, cluster).await?;
     report.decisions = decide(rules, &backups, &complete, report.stopped.as_deref());
-    provider::leave_alone(&mut report.decisions, &backups);
+    saas_sync::leave_alone(&mut report.decisions, &backups);
     delete(ground, cluster, spec, give_way, report).await
 }
 

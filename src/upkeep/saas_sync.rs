@@ -3,10 +3,11 @@
 //! Deletes nothing there: backups that are gone from the provider's list are noted as missing, and failed runs that
 //! left nothing there are forgotten as elsewhere.
 
-use crate::clients::{ClientError, Saas};
+use crate::camunda::{ClientError, Saas};
+use crate::context::Ground;
 use crate::domain::{BackupState, SaasAddress};
+use crate::parts::saas;
 use crate::retention::{Decision, PoolRule, Verdict, decide};
-use crate::run::{Ground, provider};
 use crate::store::{Backup, StoreError};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,7 +23,7 @@ const ELSEWHERE: &str =
 const PROVIDER: &str = "the provider keeps and prunes its backups itself";
 
 /// Notes what is gone, and decides about the rest. `Err` in the answer: why the list could not be read.
-pub(in crate::run) async fn retain(
+pub(crate) async fn retain(
     ground: &Ground,
     saas: &Saas,
     address: &SaasAddress,
@@ -31,7 +32,7 @@ pub(in crate::run) async fn retain(
     give_way: &CancellationToken,
 ) -> Result<(Vec<Decision>, Option<String>), StoreError> {
     // The list of one cluster tells nothing of another's.
-    let of_it = |backup: &&Backup| provider::is_of(&backup.run, address);
+    let of_it = |backup: &&Backup| saas::is_of(&backup.run, address);
     let sure = SURE.min(address.min_interval / 3);
     let gone = gone(ground, saas, backups.iter().filter(of_it).collect(), sure, give_way).await;
     let trouble = match gone {
@@ -49,7 +50,7 @@ pub(in crate::run) async fn retain(
 }
 
 /// What a provider has is not deleted by schedule, wherever the cluster is by now.
-pub(in crate::run) fn leave_alone(decisions: &mut [Decision], backups: &[Backup]) {
+pub(crate) fn leave_alone(decisions: &mut [Decision], backups: &[Backup]) {
     keep(decisions, backups, holds_something, PROVIDER);
 }
 
@@ -65,12 +66,12 @@ fn keep(decisions: &mut [Decision], backups: &[Backup], which: fn(&Backup) -> bo
 
 /// Whether parts of it lie where the cluster was before it became the provider's: they cannot be looked at from here.
 fn elsewhere(backup: &Backup) -> bool {
-    backup.run.view.components.keys().any(|component| *component != provider::SAAS)
+    backup.run.view.components.keys().any(|component| *component != saas::SAAS)
 }
 
 /// Whether the provider has, or may have, something of it.
 fn holds_something(backup: &Backup) -> bool {
-    provider::may_have(&backup.run.view)
+    saas::may_have(&backup.run.view)
 }
 
 /// Completed and failed ones that the list has no more; one look alone is not believed.
@@ -99,7 +100,7 @@ async fn gone<'a>(
 async fn absent<'a>(saas: &Saas, backups: Vec<&'a Backup>) -> Result<Vec<&'a Backup>, ClientError> {
     let listed: BTreeSet<String> = saas.list().await?.into_iter().map(|backup| backup.uuid).collect();
     let lacks =
-        |backup: &&Backup| provider::uuid_of(&backup.run.view).is_some_and(|uuid| !listed.contains(&uuid));
+        |backup: &&Backup| saas::uuid_of(&backup.run.view).is_some_and(|uuid| !listed.contains(&uuid));
     Ok(backups.into_iter().filter(lacks).collect())
 }
 

@@ -3,7 +3,7 @@
 use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::clock::SystemClock;
-use camunda_backupd::sim::config::SAAS_SECRET;
+use camunda_backupd::sim::model::config::SAAS_SECRET;
 use camunda_backupd::sim::{self, Storage, Timing, locked};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,8 @@
 //! Copies taken from a simulated cluster by direct calls, without the wire, so that nothing of the daemon takes part,
 //! and what a restore from them brings back.
 
-use camunda_backupd::sim::snapshots::{SnapshotRequest, SnapshotState};
-use camunda_backupd::sim::webapps::WebAppState;
+use camunda_backupd::sim::model::snapshots::{SnapshotRequest, SnapshotState};
+use camunda_backupd::sim::model::webapps::WebAppState;
 use camunda_backupd::sim::{Cluster, Restored};
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! Credentials in a directory, and clients of a cluster that wants them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use camunda_backupd::clients::{HttpTransport, SharedTransport, Zeebe};
+use camunda_backupd::camunda::{HttpTransport, SharedTransport, Zeebe};
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::config::secret::Credentials;
-use camunda_backupd::daemon::keyring::Keyring;
 use camunda_backupd::domain::{Access, Addresses, Login, Oauth};
+use camunda_backupd::pause::credentials::Keyring;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;

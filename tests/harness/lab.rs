@@ -2,15 +2,15 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
+use camunda_backupd::context::resume_attempts::Tries;
+use camunda_backupd::context::{Ground, Spec, id_scope};
 use camunda_backupd::domain::{
     Addresses, Instant, Keep, Limits, Pool, RuntimeRoute, SaasAddress, SearchAddress, Trigger,
 };
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunStatus};
+use camunda_backupd::pause::resume::Guardian;
+use camunda_backupd::queue::{ClusterSettings, ManualError, Queue};
 use camunda_backupd::retention::PoolRule;
-use camunda_backupd::run::guardian::Guardian;
-use camunda_backupd::run::queue::{ClusterSettings, ManualError, Queue};
-use camunda_backupd::run::tries::Tries;
-use camunda_backupd::run::{Ground, Spec, id_scope};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{NewRun, SharedStore};

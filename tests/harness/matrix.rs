@@ -4,12 +4,12 @@
 use crate::lab::{self, Lab};
 use crate::violence::{Disk, Script, Wire};
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
+use camunda_backupd::context::Ground;
+use camunda_backupd::context::resume_attempts::Tries;
 use camunda_backupd::domain::Instant;
 use camunda_backupd::journal::{Outcome, Run, RunView};
-use camunda_backupd::run::Ground;
-use camunda_backupd::run::guardian::Guardian;
-use camunda_backupd::run::queue::{ClusterSettings, Queue};
-use camunda_backupd::run::tries::Tries;
+use camunda_backupd::pause::resume::Guardian;
+use camunda_backupd::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{BackupFilter, SharedStore, Store};

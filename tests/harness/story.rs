@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // not every story uses all of it
 
-use camunda_backupd::clients::{Method, Request, Response, Transport, TransportError};
+use camunda_backupd::camunda::{Method, Request, Response, Transport, TransportError};
 use camunda_backupd::clock::{ManualClock, SharedClock};
 use camunda_backupd::sim::{Cluster, Config, SharedCluster, SimTransport, locked, shared};
 use chrono::{TimeZone, Utc};

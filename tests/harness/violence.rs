@@ -2,7 +2,7 @@
 //! them, and do harm at one chosen point. A daemon that dies there does nothing more: every later touch hangs.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use camunda_backupd::clients::{Method, Request, Response, SharedTransport, Transport, TransportError};
+use camunda_backupd::camunda::{Method, Request, Response, SharedTransport, Transport, TransportError};
 use camunda_backupd::clock::SharedClock;
 use camunda_backupd::domain::{Component, Instant, Pool, RunId};
 use camunda_backupd::journal::Step;

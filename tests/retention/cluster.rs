@@ -2,10 +2,10 @@
 //! requests that look, list and delete. Everything that takes time takes the clock's time.
 #![allow(dead_code)] // each test crate uses its own part of it
 
-use camunda_backupd::clients::{Method, Request, Response, Transport, TransportError};
+use camunda_backupd::camunda::{Method, Request, Response, Transport, TransportError};
 use camunda_backupd::clock::SharedClock;
+use camunda_backupd::context::Mark;
 use camunda_backupd::domain::Instant;
-use camunda_backupd::run::Mark;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -2,17 +2,17 @@
 #![allow(dead_code)] // each test crate uses its own part of it
 
 use super::cluster::{Cluster, PARTS, part_name, records_name};
-use camunda_backupd::clients::SharedTransport;
+use camunda_backupd::camunda::SharedTransport;
 use camunda_backupd::clock::{ManualClock, Tasks};
+use camunda_backupd::context::{Ground, Mark, Spec, id_scope};
 use camunda_backupd::domain::{
     Addresses, BackupId, BackupState, Component, Family, Limits, PauseMode, Pool, RunId, SearchAddress,
     Trigger,
 };
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Step};
-use camunda_backupd::run::delete::{DeletionPass, delete_backup};
-use camunda_backupd::run::{Ground, Mark, Spec, id_scope};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};
+use camunda_backupd::upkeep::delete::{DeletionPass, delete_backup};
 use chrono::{DateTime, TimeDelta};
 use serde_json::json;
 use std::cell::RefCell;
@@ -64,7 +64,7 @@ impl Story {
             clock: clock.clone(),
             tasks: Tasks::new(),
             instance: "ops-1".into(),
-            tries: camunda_backupd::run::tries::Tries::default(),
+            tries: camunda_backupd::context::resume_attempts::Tries::default(),
             whereabouts: Arc::default(),
         };
         let spec = Spec { addresses: addresses(), version: None, limits: Limits::default() };

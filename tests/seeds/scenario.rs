@@ -6,7 +6,8 @@ use camunda_backupd::config::{
 use camunda_backupd::domain::{Instant, Keep, Limits};
 use camunda_backupd::logging::LogFormat;
 use camunda_backupd::schedule::cron::Timing;
-use camunda_backupd::sim::{self, Storage, random::Random};
+use camunda_backupd::sim::model::random::Random;
+use camunda_backupd::sim::{self, Storage};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

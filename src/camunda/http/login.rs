@@ -1,6 +1,6 @@
 //! The `Authorization` header, and that nothing an answer repeats of it is kept.
 
-use crate::clients::TransportError;
+use crate::camunda::TransportError;
 use crate::domain::{Login, Secret};
 use reqwest::header::HeaderValue;
 use std::collections::BTreeSet;

@@ -2,8 +2,8 @@
 //!
 //! Owns TLS and proxies. What was read from files is compared at each use, so that a renewed certificate counts at once.
 
-use super::reasons::causes;
-use crate::clients::{Secrets, TransportError};
+use crate::camunda::http::reasons::causes;
+use crate::camunda::{Secrets, TransportError};
 use crate::domain::{Access, Identity, Secret};
 use crate::lock::lock;
 use std::path::PathBuf;
@@ -122,7 +122,7 @@ impl Way {
                 builder = builder.identity(identity);
             }
             if let Some(proxy) = &access.proxy {
-                let shown = crate::clients::error::one_line(proxy, 200);
+                let shown = crate::camunda::error::one_line(proxy, 200);
                 let proxy = reqwest::Proxy::all(proxy.as_str())
                     .map_err(|_| format!("the proxy {shown} is not the URL of one: correct `proxy`"))?;
                 builder = builder.proxy(proxy);

@@ -3,9 +3,9 @@
 //! Owns what reqwest, TLS and proxies say and what it means. Must not show a secret: of an error only its innermost
 //! cause is told, never the URL.
 
-use crate::clients::TransportError;
-use crate::clients::error::one_line;
-use crate::clients::http::pool::CONNECT;
+use crate::camunda::TransportError;
+use crate::camunda::error::one_line;
+use crate::camunda::http::pool::CONNECT;
 use crate::domain::Access;
 use std::error::Error as _;
 use std::time::Duration;

@@ -2,10 +2,10 @@
 //!
 //! Owns how often a token endpoint is asked. Must not know what a token is for.
 
-use super::login::blot;
-use super::reasons::{causes, classify, redirect};
-use crate::clients::TransportError;
-use crate::clients::error::one_line;
+use crate::camunda::TransportError;
+use crate::camunda::error::one_line;
+use crate::camunda::http::login::blot;
+use crate::camunda::http::reasons::{causes, classify, redirect};
 use crate::clock::{Clock, SharedClock};
 use crate::domain::{Access, Oauth, Secret};
 use crate::lock::lock;
@@ -226,7 +226,7 @@ impl Tokens {
             );
             return Err(none(reason, true));
         }
-        let mut body = super::body(answer, ANSWER, deadline, Some(access))
+        let mut body = crate::camunda::http::body(answer, ANSWER, deadline, Some(access))
             .await
             .map_err(|error| none(format!("the token endpoint {url} gave no whole answer: {error}"), true))?;
         if status >= 400 {

@@ -2,11 +2,11 @@
 //!
 //! Must not know what is in a snapshot.
 
-use super::super::Method;
-use super::super::call::{DELETE, READ, segment};
-use super::super::error::ClientError;
-use super::super::reading::{int, text, word};
-use super::{Search, is};
+use crate::camunda::Method;
+use crate::camunda::call::{DELETE, READ, segment};
+use crate::camunda::error::ClientError;
+use crate::camunda::reading::{int, text, word};
+use crate::camunda::search::{Search, is};
 
 /// Room on the search engine's fullest node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +88,8 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::canned::Canned;
     use super::*;
+    use crate::camunda::canned::Canned;
     use crate::domain::SearchAddress;
     use serde_json::json;
     use std::sync::Arc;

@@ -3,11 +3,11 @@
 //! Owns the reading of `/actuator/cluster` and of the disk in `/actuator/prometheus`, both as a real 8.6.0 answered.
 //! Must not judge whether that is enough for a backup.
 
-use super::super::Method;
-use super::super::call::{Answer, Caller, EXPORTERS, READ};
-use super::super::error::ClientError;
-use super::super::reading::{count, text, word};
-use super::{AT_ONCE, Zeebe};
+use crate::camunda::Method;
+use crate::camunda::call::{Answer, Caller, EXPORTERS, READ};
+use crate::camunda::error::ClientError;
+use crate::camunda::reading::{count, text, word};
+use crate::camunda::zeebe::{AT_ONCE, Zeebe};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ pub struct Room {
 
 /// What `/actuator/cluster` tells of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::clients) struct Membership {
+pub(crate) struct Membership {
     /// How many partitions it names.
     pub partitions: Option<u32>,
     /// A change that is under way, in a few words.
@@ -153,8 +153,8 @@ fn sample(line: &str) -> Option<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::canned::Canned;
     use super::*;
+    use crate::camunda::canned::Canned;
     use crate::domain::Addresses;
     use rstest::rstest;
     use serde_json::json;

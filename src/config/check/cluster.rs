@@ -323,7 +323,7 @@ impl Checker<'_> {
             pause_budget: within(raw.pause_budget.as_ref(), "pause_budget", default.pause_budget),
             stall_after: within(raw.stall_after.as_ref(), "stall_after", default.stall_after),
             min_free_disk: raw.min_free_disk.as_ref().and_then(|raw| {
-                let least = super::room::least(raw.value());
+                let least = crate::config::check::disk_space::least(raw.value());
                 if let Err(message) = &least {
                     self.error(
                         raw.span(),

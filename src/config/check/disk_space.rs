@@ -15,7 +15,7 @@ const UNITS: [(&str, u64); 7] = [
 ];
 
 /// Reads `10GiB` or `15 %`; what is wrong otherwise, as the end of a sentence.
-pub(super) fn least(text: &str) -> Result<LeastRoom, &'static str> {
+pub(crate) fn least(text: &str) -> Result<LeastRoom, &'static str> {
     let text = text.trim();
     let (number, unit) = UNITS
         .into_iter()
@@ -34,7 +34,7 @@ pub(super) fn least(text: &str) -> Result<LeastRoom, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::least;
+    use crate::config::check::disk_space::least;
     use crate::domain::LeastRoom;
     use rstest::rstest;
 

@@ -2,23 +2,23 @@
 //!
 //! Owns what counts as one, and the look at what came of it before its run ends. Must not ask for anything again.
 
-use super::{LOOKS, SAAS, look, uuid_of};
-use crate::clients::{Saas, Seen};
+use crate::backup::executor::Execution;
+use crate::camunda::{Saas, Seen};
 use crate::clock::within;
 use crate::journal::{Event, RunView, Step};
-use crate::run::executor::Execution;
+use crate::parts::saas::{LOOKS, SAAS, look, uuid_of};
 use std::time::Duration;
 
 /// How long it is looked for: within the deadline of the clean-up.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Whether the provider has, or may have, something of a run.
-pub(in crate::run) fn may_have(view: &RunView) -> bool {
+pub(crate) fn may_have(view: &RunView) -> bool {
     uuid_of(view).is_some() || view.uncertain.contains(&SAAS) || unanswered(view)
 }
 
 /// Whether the request may have left: what the list held is written right before it.
-pub(in crate::run) fn may_have_been_sent(view: &RunView) -> bool {
+pub(crate) fn may_have_been_sent(view: &RunView) -> bool {
     view.before.contains_key(&SAAS)
 }
 
@@ -30,7 +30,7 @@ fn unanswered(view: &RunView) -> bool {
 }
 
 /// After an abort: what shows of such a request is noted as ours. If nothing does, what is left to do, one sentence.
-pub(in crate::run) async fn look_for(execution: &Execution, saas: &Saas) -> Option<String> {
+pub(crate) async fn look_for(execution: &Execution, saas: &Saas) -> Option<String> {
     let view = execution.view();
     let waited_for = view.intended.contains(&Step::Wait(SAAS))
         && view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());

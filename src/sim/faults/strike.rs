@@ -3,13 +3,14 @@
 //! Owns the effects on the cluster itself; those on one answer are in `wire.rs`, those on one operation where that
 //! operation is.
 
-use super::backups::BackupStore;
-use super::condition::Condition;
-use super::faults::{self, Fault, What};
-use super::importer::App;
-use super::indices::Index;
-use super::model::{Cluster, Timer};
-use super::snapshots::Fate;
+use crate::sim::faults;
+use crate::sim::faults::{Fault, What};
+use crate::sim::model::backups::BackupStore;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::condition::Condition;
+use crate::sim::model::importer::App;
+use crate::sim::model::indices::Index;
+use crate::sim::model::snapshots::Fate;
 use chrono::TimeDelta;
 
 impl Cluster {
@@ -33,7 +34,7 @@ impl Cluster {
     }
 
     /// Effects that are there when the request is acted upon.
-    pub(super) fn strike_before(&mut self, part: &str, struck: &[What]) {
+    pub(crate) fn strike_before(&mut self, part: &str, struck: &[What]) {
         for what in struck {
             match *what {
                 What::StoreDown(length) => self.spoil_store(BackupStore::Down, length),
@@ -44,7 +45,7 @@ impl Cluster {
                 What::Compact => self.snapshot_broker_now(),
                 What::RangeGap => {
                     self.world.export(self.now);
-                    self.world.partitions.iter_mut().for_each(super::broker::Partition::drop_log);
+                    self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::drop_log);
                 }
                 What::StrangerBackup => self.stranger_backup(part),
                 What::NoLeader(length) => {
@@ -71,7 +72,7 @@ impl Cluster {
     }
 
     /// Effects that come once it was acted upon.
-    pub(super) fn strike_after(&mut self, part: &str, struck: &[What]) {
+    pub(crate) fn strike_after(&mut self, part: &str, struck: &[What]) {
         for what in struck {
             match *what {
                 What::BrokerRestart(down) => self.restart_broker(down),
@@ -100,7 +101,7 @@ impl Cluster {
     /// Somebody else begins a backup of the same kind.
     fn stranger_backup(&mut self, part: &str) {
         // Where it cannot, nobody did.
-        if self.config.storage == super::config::Storage::Saas {
+        if self.config.storage == crate::sim::model::config::Storage::Saas {
             let _ = self.provider_begins(false, &[]);
             return;
         }

@@ -4,11 +4,11 @@
 //! largest checkpoint in its own state, whatever the store holds: after a restore it may accept an id that the
 //! store has, take nothing, and then report the old backup as complete. Must not know requests.
 
-use super::broker::BrokerCopy;
-use super::model::{Cluster, Timer};
-use super::restore::Piece;
-use super::world::span;
 use crate::domain::Instant;
+use crate::sim::model::broker::BrokerCopy;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::restore::Piece;
+use crate::sim::model::world::span;
 use chrono::TimeDelta;
 use std::time::Duration;
 
@@ -186,7 +186,7 @@ impl Cluster {
     }
 
     /// The brokers' own scheduler takes a backup, and will again.
-    pub(super) fn scheduled_backup(&mut self) {
+    pub(crate) fn scheduled_backup(&mut self) {
         let Some(every) = self.config.scheduler else { return };
         self.at(every, Timer::Scheduled);
         if self.broker_down {
@@ -278,7 +278,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn set_store(&mut self, store: BackupStore) {
+    pub(crate) fn set_store(&mut self, store: BackupStore) {
         self.store = store;
         if store != BackupStore::Up {
             return;
@@ -295,7 +295,7 @@ impl Cluster {
     }
 
     /// Forgets which checkpoints there were; the next id may be any.
-    pub(super) fn reset_checkpoints(&mut self) {
+    pub(crate) fn reset_checkpoints(&mut self) {
         for partition in &mut self.world.partitions {
             partition.state.checkpoint_id = 0;
             partition.state.checkpoint_position = 0;
@@ -303,7 +303,7 @@ impl Cluster {
     }
 
     /// Tells every partition up to where its log is backed up, if it keeps the log until then.
-    pub(super) fn tell_what_is_backed_up(&mut self) {
+    pub(crate) fn tell_what_is_backed_up(&mut self) {
         if !self.config.continuous {
             return;
         }
@@ -318,7 +318,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn fail_running_backups(&mut self) {
+    pub(crate) fn fail_running_backups(&mut self) {
         let now = self.now;
         for partition in self.backups.values_mut().flat_map(|b| &mut b.partitions) {
             if matches!(partition.state(now), PartitionState::InProgress | PartitionState::DoesNotExist) {

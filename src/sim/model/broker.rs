@@ -5,8 +5,8 @@
 //! broker knows only the acknowledgement of its last snapshot, and exports everything after it again.
 //! Must not know search stores, importers or backups' names.
 
-use super::content::Span;
-use super::history::{Histories, Intent, Record, Value};
+use crate::sim::model::content::Span;
+use crate::sim::model::history::{Histories, Intent, Record, Value};
 use std::collections::BTreeMap;
 
 /// What the exporter does with new records.
@@ -316,8 +316,8 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
-    use super::super::content::Content;
     use super::*;
+    use crate::sim::model::content::Content;
 
     fn export(partition: &mut Partition, store: &mut Content) {
         for span in partition.export() {

@@ -4,27 +4,28 @@
 //! `advance(now)`, which lives through what happened since the last one; the same seed and the same calls give the
 //! same cluster. Must not know requests or answers.
 
-use super::backups::{BackupStore, ZeebeBackup};
-use super::broker::Phase;
-use super::condition::Condition;
-use super::config::Config;
-use super::faults::Faults;
-use super::importer::{App, Imported, PartCopy};
-use super::indices::Index;
-use super::provider::Provider;
-use super::random::Random;
-use super::restore::{self, Piece, Restored};
-use super::snapshots::{Repository, SnapshotState};
-use super::webapps::WebApp;
-use super::world::{World, span};
 use crate::domain::Instant;
+use crate::sim::faults::Faults;
+use crate::sim::model::backups::{BackupStore, ZeebeBackup};
+use crate::sim::model::broker::Phase;
+use crate::sim::model::condition::Condition;
+use crate::sim::model::config::Config;
+use crate::sim::model::importer::{App, Imported, PartCopy};
+use crate::sim::model::indices::Index;
+use crate::sim::model::random::Random;
+use crate::sim::model::restore;
+use crate::sim::model::restore::{Piece, Restored};
+use crate::sim::model::saas::Provider;
+use crate::sim::model::snapshots::{Repository, SnapshotState};
+use crate::sim::model::webapps::WebApp;
+use crate::sim::model::world::{World, span};
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Something that happens by itself at a known instant.
 #[derive(Clone, Debug)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// A snapshot copies its documents.
     Copy(u64),
     /// A snapshot ends.
@@ -88,20 +89,20 @@ pub struct Cluster {
     pub seen: BTreeMap<&'static str, u64>,
     /// Requests whose answer is not given yet.
     pub outstanding: u64,
-    pub(super) apps: BTreeMap<App, WebApp>,
-    pub(super) now: Instant,
-    pub(super) random: Random,
-    pub(super) timers: BTreeMap<(Instant, u64), Timer>,
-    pub(super) last_timer: u64,
-    pub(super) last_key: u64,
-    pub(super) extra_indices: Vec<Index>,
-    pub(super) records_hidden: bool,
-    pub(super) broker_down: bool,
+    pub(crate) apps: BTreeMap<App, WebApp>,
+    pub(crate) now: Instant,
+    pub(crate) random: Random,
+    pub(crate) timers: BTreeMap<(Instant, u64), Timer>,
+    pub(crate) last_timer: u64,
+    pub(crate) last_key: u64,
+    pub(crate) extra_indices: Vec<Index>,
+    pub(crate) records_hidden: bool,
+    pub(crate) broker_down: bool,
     /// Since when the first partition has no leader: its broker shows a follower's row.
-    pub(super) leaderless: Option<Instant>,
-    pub(super) search_down: bool,
-    pub(super) condition: Condition,
-    pub(super) clock_error: TimeDelta,
+    pub(crate) leaderless: Option<Instant>,
+    pub(crate) search_down: bool,
+    pub(crate) condition: Condition,
+    pub(crate) clock_error: TimeDelta,
 }
 
 /// A backup of a relational database.
@@ -247,7 +248,7 @@ impl Cluster {
     }
 
     /// Switches the first `count` partitions.
-    pub(super) fn set_phase(&mut self, phase: Phase, count: usize) {
+    pub(crate) fn set_phase(&mut self, phase: Phase, count: usize) {
         for partition in self.world.partitions.iter_mut().take(count) {
             partition.set_phase(phase);
         }
@@ -273,7 +274,7 @@ impl Cluster {
 
     /// A new leader begins from the snapshot and marks its predecessor's running backups failed.
     pub fn change_leader(&mut self) {
-        self.world.partitions.iter_mut().for_each(super::broker::Partition::restart_exporter);
+        self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::restart_exporter);
         self.fail_running_backups();
     }
 
@@ -287,7 +288,7 @@ impl Cluster {
     pub fn snapshot_broker_now(&mut self) {
         self.tell_what_is_backed_up();
         self.world.export(self.now);
-        self.world.partitions.iter_mut().for_each(super::broker::Partition::take_snapshot);
+        self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::take_snapshot);
     }
 
     /// An index that nothing writes to any more.
@@ -303,12 +304,12 @@ impl Cluster {
     /// Starts one instance in the first partition and returns its key.
     pub fn create_instance(&mut self) -> u64 {
         self.world.started += 1;
-        self.world.partitions.first_mut().map_or(0, super::broker::Partition::create)
+        self.world.partitions.first_mut().map_or(0, crate::sim::model::broker::Partition::create)
     }
 
     /// Completes an instance; false when no partition knows it.
     pub fn complete_instance(&mut self, instance: u64) -> bool {
-        let knows = |p: &&mut super::broker::Partition| p.state.live.contains_key(&instance);
+        let knows = |p: &&mut crate::sim::model::broker::Partition| p.state.live.contains_key(&instance);
         self.world.partitions.iter_mut().find(knows).is_some_and(|p| p.complete(instance))
     }
 
@@ -372,7 +373,7 @@ impl Cluster {
     }
 
     /// The instant as this cluster's clocks show it.
-    pub(super) fn shown(&self, at: Instant) -> Instant {
+    pub(crate) fn shown(&self, at: Instant) -> Instant {
         at.checked_add_signed(self.clock_error).unwrap_or(at)
     }
 

@@ -4,8 +4,8 @@
 //! Owns the answers about it, as a real 8.6.0 gave them while a broker was being added and processing was paused by
 //! hand. Must not end any of it by itself: timers do.
 
-use super::model::Cluster;
-use crate::clients::Response;
+use crate::camunda::Response;
+use crate::sim::model::cluster::Cluster;
 use serde_json::{Value, json};
 
 /// Bytes of the brokers' disk.
@@ -13,13 +13,13 @@ const TOTAL: u64 = 256 * 1024 * 1024 * 1024;
 
 /// What is not as on most days.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Condition {
+pub(crate) struct Condition {
     /// Brokers or partitions are being added.
-    pub(super) changing: bool,
+    pub(crate) changing: bool,
     /// No partition processes commands, as when a disk is full.
-    pub(super) stopped: bool,
+    pub(crate) stopped: bool,
     /// Bytes of the disk that the log and what is free share.
-    pub(super) disk: u64,
+    pub(crate) disk: u64,
 }
 
 impl Default for Condition {
@@ -29,7 +29,7 @@ impl Default for Condition {
 }
 
 /// `pendingChange` of `/actuator/cluster`.
-pub(super) fn pending_change() -> Value {
+pub(crate) fn pending_change() -> Value {
     json!({"id": 2, "status": "IN_PROGRESS", "completed": [], "pending": [
         {"operation": "BROKER_ADD", "brokerId": 1, "brokers": []},
         {"operation": "PARTITION_JOIN", "brokerId": 1, "partitionId": 2, "priority": 1, "brokers": []},
@@ -39,12 +39,12 @@ pub(super) fn pending_change() -> Value {
 
 impl Cluster {
     /// Whether a backup is refused because the cluster changes: by the documents since 8.8; a real 8.6.0 took it.
-    pub(super) fn refuses_while_changing(&self) -> bool {
+    pub(crate) fn refuses_while_changing(&self) -> bool {
         self.condition.changing && self.config.version.is_unified()
     }
 
     /// `/actuator/prometheus`, of which only the disk is there.
-    pub(super) fn disks(&self) -> Response {
+    pub(crate) fn disks(&self) -> Response {
         let free = self.condition.disk.saturating_sub(self.log_bytes()) as f64;
         let path = "/usr/local/camunda/data";
         let text = format!(

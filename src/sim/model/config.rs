@@ -2,9 +2,9 @@
 //!
 //! Owns the version and what it changes, and the TOML by which a daemon is pointed at the cluster.
 
-use super::importer::App;
-use super::timing::{Load, Timing};
-use super::world::Exports;
+use crate::sim::model::importer::App;
+use crate::sim::model::timing::{Load, Timing};
+use crate::sim::model::world::Exports;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;

@@ -138,14 +138,14 @@ impl Histories {
     }
 
     /// What `timeline` is made of between two positions: spans of itself and of those it continues.
-    pub fn lineage(&self, timeline: u32, from: u64, to: u64) -> Vec<super::content::Span> {
+    pub fn lineage(&self, timeline: u32, from: u64, to: u64) -> Vec<crate::sim::model::content::Span> {
         let mut spans = Vec::new();
         let (mut timeline, mut to) = (timeline, to);
         while from <= to {
             let parent = self.timelines.get(timeline as usize).and_then(|h| h.parent);
             let start = parent.map_or(from, |(_, forked)| from.max(forked + 1));
             if start <= to {
-                spans.push(super::content::Span { from: start, to, timeline });
+                spans.push(crate::sim::model::content::Span { from: start, to, timeline });
             }
             let Some((older, forked)) = parent else { break };
             timeline = older;
@@ -176,8 +176,8 @@ impl Histories {
 
 #[cfg(test)]
 mod tests {
-    use super::super::content::Span;
     use super::*;
+    use crate::sim::model::content::Span;
 
     #[test]
     fn a_timeline_is_made_of_itself_and_of_what_it_continues() {

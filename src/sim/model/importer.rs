@@ -6,8 +6,8 @@
 //! are upserts, so that is no double. It skips every record at or before its import position without looking at
 //! it: that is how records of a restored cluster can vanish. Must not know the broker.
 
-use super::content::{Content, Span};
-use super::history::Value;
+use crate::sim::model::content::{Content, Span};
+use crate::sim::model::history::Value;
 
 /// A web app that shows what the brokers did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 //! Owns which index belongs to which part of which web app, with the names of a real 8.6.0 and, from
 //! 8.8 on, those of its sources.
 
-use super::importer::App;
+use crate::sim::model::importer::App;
 
 /// An index as the search engine lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

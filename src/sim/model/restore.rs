@@ -43,13 +43,13 @@
 //!
 //! After the catch-up some load runs on the restored cluster, since part of the damage only shows then.
 
-use super::broker::{BrokerCopy, Partition};
-use super::content::{Content, Span};
-use super::history::{Intent, Value};
-use super::importer::{App, Imported, PartCopy, PartOf, Slot};
-use super::random::Random;
-use super::world::World;
 use crate::domain::Instant;
+use crate::sim::model::broker::{BrokerCopy, Partition};
+use crate::sim::model::content::{Content, Span};
+use crate::sim::model::history::{Intent, Value};
+use crate::sim::model::importer::{App, Imported, PartCopy, PartOf, Slot};
+use crate::sim::model::random::Random;
+use crate::sim::model::world::World;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -300,7 +300,7 @@ fn catch_up(world: &mut World, now: Instant) {
 }
 
 /// The records a broker has lived, as far as they are remembered, each with its timeline.
-fn lived(partition: &Partition) -> impl Iterator<Item = (u32, &super::history::Record)> {
+fn lived(partition: &Partition) -> impl Iterator<Item = (u32, &crate::sim::model::history::Record)> {
     partition.lived().into_iter().flat_map(|span| {
         partition.histories.own(span.timeline, span.from, span.to).iter().map(move |r| (span.timeline, r))
     })

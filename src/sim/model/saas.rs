@@ -3,10 +3,10 @@
 //! Owns the provider's rules as its documents tell them: one backup in a while, the newest few kept, none while a
 //! restore goes on. How it does what it does nobody outside knows: a backup here is the whole cluster at an instant.
 
-use super::faults::What;
-use super::model::{Cluster, Timer};
-use super::world::{World, span};
 use crate::domain::Instant;
+use crate::sim::faults::What;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::world::{World, span};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub struct Provider {
 
 /// Why the provider does not do what was asked. Texts are guesses: the documents have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ProviderRefusal {
+pub(crate) enum ProviderRefusal {
     /// Asked too often: come back after this time.
     TooOften(Duration),
     /// There is no such backup.
@@ -86,7 +86,7 @@ pub(super) enum ProviderRefusal {
 
 impl Cluster {
     /// Begins a backup.
-    pub(super) fn provider_begins(
+    pub(crate) fn provider_begins(
         &mut self,
         manual: bool,
         struck: &[What],
@@ -125,7 +125,7 @@ impl Cluster {
     }
 
     /// A backup ends: the whole cluster as it is now.
-    pub(super) fn provider_ends(&mut self, uuid: &str) {
+    pub(crate) fn provider_ends(&mut self, uuid: &str) {
         let (now, world) = (self.now, &self.world);
         if let Some(backup) = self.provider.backups.iter_mut().find(|b| b.uuid == uuid) {
             backup.completed = Some(now);
@@ -142,13 +142,13 @@ impl Cluster {
     }
 
     /// Forgets a backup.
-    pub(super) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, ProviderRefusal> {
+    pub(crate) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, ProviderRefusal> {
         let at = self.provider.backups.iter().position(|b| b.uuid == uuid);
         at.map(|at| self.provider.backups.remove(at)).ok_or(ProviderRefusal::Unknown)
     }
 
     /// Begins to bring the cluster back.
-    pub(super) fn provider_restores(&mut self, uuid: &str) -> Result<(), ProviderRefusal> {
+    pub(crate) fn provider_restores(&mut self, uuid: &str) -> Result<(), ProviderRefusal> {
         let backup = self.provider.backups.iter().find(|b| b.uuid == uuid).ok_or(ProviderRefusal::Unknown)?;
         if backup.taken.is_none() {
             return Err(ProviderRefusal::Conflict("Only a completed backup can be restored"));
@@ -165,7 +165,7 @@ impl Cluster {
     }
 
     /// A restore is further.
-    pub(super) fn provider_restored(&mut self, uuid: &str, state: &'static str) {
+    pub(crate) fn provider_restored(&mut self, uuid: &str, state: &'static str) {
         self.provider.restores.insert(uuid.to_owned(), state);
         let taken = self.provider.backups.iter().find(|b| b.uuid == uuid).and_then(|b| b.taken.clone());
         if let (Some(world), "COMPLETED") = (taken, state) {
@@ -178,7 +178,7 @@ impl Cluster {
     }
 
     /// A token, unless one was asked for a moment ago.
-    pub(super) fn provider_token(&mut self) -> Result<String, ProviderRefusal> {
+    pub(crate) fn provider_token(&mut self) -> Result<String, ProviderRefusal> {
         let since = self.provider.token_asked.map(|at| (self.now - at).to_std().unwrap_or_default());
         self.provider.token_asked = Some(self.now);
         if let Some(since) = since.filter(|since| *since < TOKEN_GAP) {
@@ -192,7 +192,7 @@ impl Cluster {
     }
 
     /// Whether that token was given out and is still good.
-    pub(super) fn provider_knows(&self, token: &str) -> bool {
+    pub(crate) fn provider_knows(&self, token: &str) -> bool {
         self.provider.tokens.get(token).is_some_and(|until| *until > self.now)
     }
 }

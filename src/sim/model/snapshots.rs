@@ -3,12 +3,13 @@
 //! Owns snapshots: what they were asked to hold, what they were found to hold, and their state. A snapshot copies
 //! the documents at one instant between its start and its end, which one is chance. Must not know who asked.
 
-use super::importer::{App, PartCopy};
-use super::indices::{self, Index, matches, part_of};
-use super::model::{Cluster, Timer};
-use super::restore::Piece;
-use super::world::span;
 use crate::domain::Instant;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::importer::{App, PartCopy};
+use crate::sim::model::indices;
+use crate::sim::model::indices::{Index, matches, part_of};
+use crate::sim::model::restore::Piece;
+use crate::sim::model::world::span;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -243,7 +244,7 @@ impl Cluster {
     }
 
     /// Copies the documents of a snapshot's indices as they are now.
-    pub(super) fn copy_documents(&mut self, key: u64) {
+    pub(crate) fn copy_documents(&mut self, key: u64) {
         let Some(snapshot) = self.snapshot(key) else { return };
         let names: Vec<&str> = snapshot
             .indices
@@ -257,7 +258,10 @@ impl Cluster {
             let mut records = self.world.records.clone();
             if doomed {
                 // The failed shard held the first partition's records.
-                records.first_mut().into_iter().for_each(|r| *r = super::content::Content::default());
+                records
+                    .first_mut()
+                    .into_iter()
+                    .for_each(|r| *r = crate::sim::model::content::Content::default());
             }
             pieces.push(Piece::Records(records));
         }
@@ -275,7 +279,7 @@ impl Cluster {
     }
 
     /// Ends a snapshot.
-    pub(super) fn end_snapshot(&mut self, key: u64) {
+    pub(crate) fn end_snapshot(&mut self, key: u64) {
         let now = self.now;
         let Some(snapshot) = self.snapshot_mut(key) else { return };
         snapshot.state =
@@ -311,7 +315,11 @@ impl Cluster {
 
     /// How many records the search store holds.
     pub fn exported_records(&self) -> u64 {
-        let count = |(partition, content): (&super::broker::Partition, &super::content::Content)| -> u64 {
+        let count = |(partition, content): (
+            &crate::sim::model::broker::Partition,
+            &crate::sim::model::content::Content,
+        )|
+         -> u64 {
             let spans = content.spans().iter();
             spans.map(|s| partition.histories.own(s.timeline, s.from, s.to).len() as u64).sum()
         };
@@ -319,7 +327,7 @@ impl Cluster {
     }
 
     /// Runs `timer` after `delay`.
-    pub(super) fn at(&mut self, delay: Duration, timer: Timer) {
+    pub(crate) fn at(&mut self, delay: Duration, timer: Timer) {
         self.last_timer += 1;
         self.timers.insert((self.now + span(delay), self.last_timer), timer);
     }

@@ -118,7 +118,7 @@ pub struct Load {
 }
 
 /// Most operations between two requests.
-pub(super) const BURST: f64 = 64.0;
+pub(crate) const BURST: f64 = 64.0;
 
 impl Default for Load {
     fn default() -> Self {

@@ -4,12 +4,12 @@
 //! queue was lost stays incomplete for ever, and a deleted one is still there until its parts are gone. Must not
 //! know requests.
 
-use super::config::{Storage, Version};
-use super::importer::App;
-use super::indices;
-use super::model::{Cluster, Timer};
-use super::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
-use super::world::span;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::config::{Storage, Version};
+use crate::sim::model::importer::App;
+use crate::sim::model::indices;
+use crate::sim::model::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
+use crate::sim::model::world::span;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub struct WebApp {
     queue: VecDeque<(i64, u32)>,
     running: Vec<u64>,
     /// Not reachable just now.
-    pub(super) down: bool,
+    pub(crate) down: bool,
     /// What is to go wrong with the part of that number.
-    pub(super) fate: Option<(u32, Fate)>,
+    pub(crate) fate: Option<(u32, Fate)>,
 }
 
 /// Why a web app did not begin a backup.
@@ -160,7 +160,7 @@ impl Cluster {
     }
 
     /// The parts that are not begun yet never will be.
-    pub(super) fn forget_queue(&mut self, app: App) {
+    pub(crate) fn forget_queue(&mut self, app: App) {
         if let Some(memory) = self.apps.get_mut(&app) {
             memory.queue.clear();
             memory.running.clear();
@@ -175,7 +175,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn next_part(&mut self, app: App) {
+    pub(crate) fn next_part(&mut self, app: App) {
         let at_once = app == App::Optimize && self.config.storage == Storage::OpenSearch;
         let Some(memory) = self.apps.get_mut(&app) else { return };
         let Some((id, number)) = memory.queue.pop_front() else { return };
@@ -212,7 +212,7 @@ impl Cluster {
     }
 
     /// A snapshot ended or was deleted; the web app that waits for it goes on.
-    pub(super) fn part_ended(&mut self, key: u64) {
+    pub(crate) fn part_ended(&mut self, key: u64) {
         let gap = self.config.timing.part_gap;
         let waiting: Vec<App> =
             self.apps.iter().filter(|(_, m)| m.running.contains(&key)).map(|(app, _)| *app).collect();
@@ -225,7 +225,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn delete_next_part(&mut self, app: App, mut names: Vec<String>) {
+    pub(crate) fn delete_next_part(&mut self, app: App, mut names: Vec<String>) {
         let Some(name) = names.pop() else { return };
         let repository = self.config.repository.clone();
         // The web apps only log what goes wrong here.

@@ -4,13 +4,13 @@
 //! Owns partitions, exported records and what the web apps made of them. Must not know requests, backup ids or
 //! snapshot names; restored copies are lived on by this same code.
 
-use super::broker::{Partition, Phase};
-use super::content::Content;
-use super::history::Value;
-use super::importer::{App, Imported};
-use super::random::Random;
-use super::timing::{BURST, Load, Timing};
 use crate::domain::Instant;
+use crate::sim::model::broker::{Partition, Phase};
+use crate::sim::model::content::Content;
+use crate::sim::model::history::Value;
+use crate::sim::model::importer::{App, Imported};
+use crate::sim::model::random::Random;
+use crate::sim::model::timing::{BURST, Load, Timing};
 use chrono::{NaiveDate, TimeDelta};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -268,6 +268,6 @@ impl World {
 }
 
 /// A duration as chrono has it.
-pub(super) fn span(duration: std::time::Duration) -> TimeDelta {
+pub(crate) fn span(duration: std::time::Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

@@ -3,19 +3,19 @@
 //! Owns their paths, bodies and oddities, as a real 8.6.0 and 8.5.8 answered; what came later is from the documents.
 //! Must not know web apps or search.
 
-use super::broker::Phase;
-use super::config::Storage;
-use super::faults::What;
-use super::importer::App;
-use super::model::{Cluster, Timer};
-use super::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_answer, json_answer};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
+use crate::sim::faults::What;
+use crate::sim::model::broker::Phase;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::config::Storage;
+use crate::sim::model::importer::App;
+use crate::sim::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_answer, json_answer};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 impl Cluster {
     /// A request to the broker's management port.
-    pub(super) fn broker(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn broker(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
         let modern = self.config.version.minor >= 6;
         let Some(path) = rest.strip_prefix("/actuator") else {
             return if matches!(rest, "/ready" | "/health" | "/startup") {
@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     /// `/actuator/info`, the same in every component.
-    pub(super) fn build_info(&self) -> Value {
+    pub(crate) fn build_info(&self) -> Value {
         json!({"build": {
             "artifact": "camunda-zeebe", "java": {"version": "21.0.4"}, "name": "Zeebe Distribution",
             "description": "Zeebe Distribution", "time": "2024-10-02T11:04:00.970Z",
@@ -97,7 +97,7 @@ impl Cluster {
             let mut one = json!({
                 "role": "LEADER",
                 "processedPosition": partition.state.processed,
-                "snapshotId": partition.snapshot.map(super::broker::BrokerSnapshot::id),
+                "snapshotId": partition.snapshot.map(crate::sim::model::broker::BrokerSnapshot::id),
                 "processedPositionInSnapshot": partition.snapshot.map(|s| s.processed),
                 "streamProcessorPhase": if self.condition.stopped { "PAUSED" } else { "PROCESSING" },
                 "exporterPhase": partition.exporter.phase.wire(),
@@ -137,7 +137,7 @@ impl Cluster {
         }]});
         if self.condition.changing {
             topology["version"] = 2.into();
-            topology["pendingChange"] = super::condition::pending_change();
+            topology["pendingChange"] = crate::sim::model::condition::pending_change();
         }
         topology
     }
@@ -165,7 +165,7 @@ impl Cluster {
     }
 
     /// Whether Operate and Tasklist are backed up together, by the broker's process.
-    pub(super) fn has_history(&self) -> bool {
+    pub(crate) fn has_history(&self) -> bool {
         self.apps.contains_key(&App::History)
     }
 
@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     /// What a request to pause or resume wants; nothing when it cannot be understood.
-    pub(super) fn wanted_phase(&self, request: &WireRequest, path: &str) -> Option<Phase> {
+    pub(crate) fn wanted_phase(&self, request: &WireRequest, path: &str) -> Option<Phase> {
         if path.ends_with("resume") {
             return Some(Phase::Exporting);
         }
@@ -196,7 +196,7 @@ impl Cluster {
     }
 
     /// Switches exporting, or what is struck of it.
-    pub(super) fn switch(&mut self, phase: Phase, struck: &[What]) -> Switched {
+    pub(crate) fn switch(&mut self, phase: Phase, struck: &[What]) -> Switched {
         let some = self.world.partitions.len().div_ceil(2).min(self.world.partitions.len().saturating_sub(1));
         if struck.contains(&What::Fail) {
             return Switched::Failed;
@@ -220,7 +220,7 @@ impl Cluster {
 }
 
 /// What became of a request to switch exporting.
-pub(super) enum Switched {
+pub(crate) enum Switched {
     /// It is switched.
     Done,
     /// Not everywhere.
@@ -243,7 +243,7 @@ fn stack_trace() -> Response {
 }
 
 /// The index page of the actuators.
-pub(super) fn links(names: &[&str]) -> Value {
+pub(crate) fn links(names: &[&str]) -> Value {
     let mut links = Map::new();
     links.insert("self".into(), json!({"href": "/actuator", "templated": false}));
     for name in names {

@@ -3,14 +3,14 @@
 //! Owns those routes: `GET state`, `GET backups`, `GET` and `POST faults` (the list as text, or `{"spec": ...}`),
 //! `POST backup-database` where there is one, `POST restore` and `POST restore-in-place` with `{"backup_id": n}`. No Camunda has them.
 
-use super::backups::PartitionState;
-use super::importer::App;
-use super::model::Cluster;
-use super::snapshots::SnapshotState;
-use super::webapps::WebAppState;
-use super::wire::{JSON, WireRequest, json_answer};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
 use crate::domain::Instant;
+use crate::sim::model::backups::PartitionState;
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::importer::App;
+use crate::sim::model::snapshots::SnapshotState;
+use crate::sim::model::webapps::WebAppState;
+use crate::sim::wire::{JSON, WireRequest, json_answer};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -2,18 +2,18 @@
 //!
 //! Owns their bodies as the documents have them; nobody recorded them. Must not know the broker.
 
-use super::config::Storage;
-use super::importer::App;
-use super::indices::matches;
-use super::model::Cluster;
-use super::snapshots::{Snapshot, SnapshotState};
-use super::webapps::{WebAppRefusal, WebAppState};
-use super::wire::{JSON, WireRequest, empty_answer, json_answer};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::config::Storage;
+use crate::sim::model::importer::App;
+use crate::sim::model::indices::matches;
+use crate::sim::model::snapshots::{Snapshot, SnapshotState};
+use crate::sim::model::webapps::{WebAppRefusal, WebAppState};
+use crate::sim::wire::{JSON, WireRequest, empty_answer, json_answer};
 use serde_json::{Value, json};
 
 /// Why a request about the history's backups came to nothing.
-pub(super) enum HistoryRefusal {
+pub(crate) enum HistoryRefusal {
     /// The id is no id.
     BadId(String),
     /// An id that is there, or a backup that runs.
@@ -39,7 +39,7 @@ impl HistoryRefusal {
 
 impl Cluster {
     /// A request to `backupHistory`; `path` is what follows the endpoint.
-    pub(super) fn history(&mut self, request: &WireRequest, path: &str, rest: &str) -> Response {
+    pub(crate) fn history(&mut self, request: &WireRequest, path: &str, rest: &str) -> Response {
         let id = path.strip_prefix('/');
         let done = match (request.method, id) {
             (Method::Post, None) => match self.requested_history(request, rest) {
@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// Begins a backup and names the snapshots to come.
-    pub(super) fn take_history(&mut self, id: i64) -> Result<Vec<String>, HistoryRefusal> {
+    pub(crate) fn take_history(&mut self, id: i64) -> Result<Vec<String>, HistoryRefusal> {
         self.begin_app_backup(App::History, id).map_err(|refusal| match refusal {
             WebAppRefusal::Exists(found) => HistoryRefusal::Conflict(format!(
                 "A backup with ID [{id}] already exists. Found snapshots: [{}]",
@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     /// The backups whose id matches, newest first.
-    pub(super) fn list_history(
+    pub(crate) fn list_history(
         &self,
         pattern: &str,
         body: impl Fn(&Self, i64, &[&Snapshot]) -> Value,
@@ -115,7 +115,7 @@ impl Cluster {
     }
 
     /// One backup.
-    pub(super) fn one_history(
+    pub(crate) fn one_history(
         &self,
         id: i64,
         body: impl Fn(&Self, &[&Snapshot]) -> Value,
@@ -124,7 +124,7 @@ impl Cluster {
     }
 
     /// Begins to delete a backup.
-    pub(super) fn drop_history(&mut self, id: i64) -> Result<(), HistoryRefusal> {
+    pub(crate) fn drop_history(&mut self, id: i64) -> Result<(), HistoryRefusal> {
         self.found_history(id)?;
         self.delete_app_backup(App::History, id).map_err(|_| self.history_repository_missing())
     }
@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// What a backup has become, as far as one can tell from what was asked for.
-    pub(super) fn history_state(&self, parts: &[&Snapshot], verbose: bool) -> (&'static str, Option<String>) {
+    pub(crate) fn history_state(&self, parts: &[&Snapshot], verbose: bool) -> (&'static str, Option<String>) {
         // Without their states no part can be seen to be whole.
         let state = if verbose { self.app_state(App::History, parts) } else { WebAppState::Incomplete };
         if state != WebAppState::Failed {
@@ -193,6 +193,6 @@ impl Cluster {
 }
 
 /// What went wrong with a part.
-pub(super) fn history_failures(part: &Snapshot) -> Vec<String> {
+pub(crate) fn history_failures(part: &Snapshot) -> Vec<String> {
     part.failed.iter().map(|index| format!("shard failed in {index}")).collect()
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns the listing, counting and making of indices. Must not know snapshots.
 
-use super::indices::{Index, matches};
-use super::model::Cluster;
-use super::wire::WireRequest;
-use crate::clients::Response;
+use crate::camunda::Response;
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::indices::{Index, matches};
+use crate::sim::wire::WireRequest;
 use serde_json::{Value, json};
 
 impl Cluster {
@@ -20,7 +20,7 @@ impl Cluster {
         Ok(all.into_iter().filter(|i| patterns.iter().any(|p| hit(p, i))).collect())
     }
 
-    pub(super) fn cat_indices(&self, request: &WireRequest, pattern: &str) -> Response {
+    pub(crate) fn cat_indices(&self, request: &WireRequest, pattern: &str) -> Response {
         let found = match self.indices_matching(pattern) {
             Ok(found) => found,
             Err(response) => return response,
@@ -47,12 +47,12 @@ impl Cluster {
         Response { status: 200, content_type: "text/plain; charset=UTF-8".into(), body, ..Default::default() }
     }
 
-    pub(super) fn cluster_health(&self) -> Response {
+    pub(crate) fn cluster_health(&self) -> Response {
         let status = if self.indices().iter().all(|i| i.assigned) { "green" } else { "red" };
         self.found(&json!({"cluster_name": self.config.name, "status": status, "timed_out": false, "number_of_nodes": 1}))
     }
 
-    pub(super) fn resolve_indices(&self, pattern: &str) -> Response {
+    pub(crate) fn resolve_indices(&self, pattern: &str) -> Response {
         match self.indices_matching(pattern) {
             Ok(found) => {
                 let indices: Vec<Value> =
@@ -63,7 +63,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn count(&self, pattern: &str) -> Response {
+    pub(crate) fn count(&self, pattern: &str) -> Response {
         match self.indices_matching(pattern) {
             Ok(found) => {
                 let shards: u64 = found.iter().map(|i| i.shards).sum();
@@ -76,7 +76,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn see_indices(&self, pattern: &str) -> Response {
+    pub(crate) fn see_indices(&self, pattern: &str) -> Response {
         match self.indices_matching(pattern) {
             Ok(found) => {
                 let body = |i: &Index| {
@@ -89,14 +89,14 @@ impl Cluster {
         }
     }
 
-    pub(super) fn create_index(&mut self, request: &WireRequest, name: &str) -> Response {
+    pub(crate) fn create_index(&mut self, request: &WireRequest, name: &str) -> Response {
         // An allocation rule that no node meets leaves the primary unassigned.
         let nowhere = String::from_utf8_lossy(&request.body).contains("routing.allocation.require");
         self.extra_indices.push(Index { assigned: !nowhere, ..Index::healthy(name, 1) });
         self.found(&json!({"acknowledged": true, "shards_acknowledged": true, "index": name}))
     }
 
-    pub(super) fn delete_index(&mut self, name: &str) -> Response {
+    pub(crate) fn delete_index(&mut self, name: &str) -> Response {
         let before = self.extra_indices.len();
         self.extra_indices.retain(|i| !matches(name, &i.name));
         if self.extra_indices.len() == before {

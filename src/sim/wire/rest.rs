@@ -3,14 +3,14 @@
 //! Owns its paths and bodies: the topology as a real 8.6.0 and 8.5.8 answered, the rest as the published OpenAPI
 //! document says (`tests/sim_openapi.rs` compares). Must not act otherwise than the actuators do.
 
-use super::faults::What;
-use super::model::Cluster;
-use super::snapshots::Snapshot;
-use super::wire::{Acted, JSON, WireRequest, empty_answer, json_answer, problem};
-use super::wire_broker::Switched;
-use super::wire_history::{HistoryRefusal, history_failures};
-use super::wire_runtime::{RuntimeRefusal, is_prefix};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
+use crate::sim::faults::What;
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::snapshots::Snapshot;
+use crate::sim::wire::broker::Switched;
+use crate::sim::wire::history::{HistoryRefusal, history_failures};
+use crate::sim::wire::runtime::{RuntimeRefusal, is_prefix};
+use crate::sim::wire::{Acted, JSON, WireRequest, empty_answer, json_answer, problem};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ const WRONG_PREFIX: &str = "The prefix must be digits followed by a single '*'";
 
 impl Cluster {
     /// A request to the REST port.
-    pub(super) fn rest(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn rest(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
         if rest == self.config.version.topology_path() {
             if request.method != Method::Get {
                 return self.spring_error(405, Some("Supported methods: [GET]"), rest).into();

@@ -3,13 +3,15 @@
 //! Owns their bodies and oddities, as a real 8.6.0 and 8.5.8 answered; what came later is from the documents. The
 //! REST API says the same in other words: `wire_rest.rs`. Must not know web apps or search.
 
-use super::backups::{BackupFate, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup};
-use super::faults::What;
-use super::indices::matches;
-use super::model::Cluster;
-use super::wire::{ACTUATOR, Acted, WireRequest, empty_answer, json_answer};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
 use crate::domain::Instant;
+use crate::sim::faults::What;
+use crate::sim::model::backups::{
+    BackupFate, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup,
+};
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::indices::matches;
+use crate::sim::wire::{ACTUATOR, Acted, WireRequest, empty_answer, json_answer};
 use chrono::{TimeDelta, Timelike};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -32,13 +34,13 @@ const TENANT: &str = "default";
 const HUNG_FOR: Duration = Duration::from_secs(15);
 
 /// Why a request about Zeebe backups came to nothing.
-pub(super) struct RuntimeRefusal {
+pub(crate) struct RuntimeRefusal {
     /// Time until it is said.
-    pub(super) after: Duration,
+    pub(crate) after: Duration,
     /// The actuator's status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// The reason.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl RuntimeRefusal {
@@ -53,7 +55,7 @@ impl RuntimeRefusal {
 
 impl Cluster {
     /// A request about Zeebe backups; `path` is what follows the endpoint.
-    pub(super) fn runtime(
+    pub(crate) fn runtime(
         &mut self,
         request: &WireRequest,
         path: &str,
@@ -155,7 +157,7 @@ impl Cluster {
     }
 
     /// Begins a backup and returns its id.
-    pub(super) fn start_runtime(
+    pub(crate) fn start_runtime(
         &mut self,
         asked: Option<i64>,
         struck: &[What],
@@ -196,7 +198,7 @@ impl Cluster {
     }
 
     /// The backups whose id matches, newest first.
-    pub(super) fn list_runtime(&self, pattern: &str) -> Result<Value, RuntimeRefusal> {
+    pub(crate) fn list_runtime(&self, pattern: &str) -> Result<Value, RuntimeRefusal> {
         self.store_trouble()?;
         let seen = self.backups.iter().rev().filter(|(_, b)| exists(b, self.now));
         let wanted = seen.filter(|(id, _)| matches(pattern, &id.to_string()));
@@ -204,7 +206,7 @@ impl Cluster {
     }
 
     /// One backup.
-    pub(super) fn one_runtime(&self, id: i64) -> Result<Value, RuntimeRefusal> {
+    pub(crate) fn one_runtime(&self, id: i64) -> Result<Value, RuntimeRefusal> {
         self.store_trouble()?;
         let backup = self.backups.get(&id).filter(|b| exists(b, self.now));
         let backup =
@@ -213,7 +215,7 @@ impl Cluster {
     }
 
     /// Deletes a backup, or none.
-    pub(super) fn drop_runtime(&mut self, id: i64) -> Result<(), RuntimeRefusal> {
+    pub(crate) fn drop_runtime(&mut self, id: i64) -> Result<(), RuntimeRefusal> {
         self.store_trouble()?;
         self.delete_zeebe_backup(id);
         Ok(())
@@ -278,7 +280,7 @@ impl Cluster {
     }
 
     /// An instant as brokers write it, with nanoseconds.
-    pub(super) fn written(&self, at: Instant, nanos: u32) -> String {
+    pub(crate) fn written(&self, at: Instant, nanos: u32) -> String {
         let whole = at.with_nanosecond(at.nanosecond() / 1000 * 1000).unwrap_or(at);
         let at = self.shown(whole) + TimeDelta::nanoseconds(i64::from(nanos));
         at.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string()
@@ -286,7 +288,7 @@ impl Cluster {
 }
 
 /// Whether a text asks for all ids that begin alike.
-pub(super) fn is_prefix(text: &str) -> bool {
+pub(crate) fn is_prefix(text: &str) -> bool {
     text.strip_suffix('*').is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit()))
 }
 

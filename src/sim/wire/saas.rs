@@ -3,19 +3,19 @@
 //! Owns its paths and bodies: statuses, fields and words as the published OpenAPI document has them. What it says to a
 //! request too many, and in what words it refuses, is documented nowhere: those are guesses.
 
-use super::config::{SAAS_CLIENT, SAAS_SECRET};
-use super::faults::What;
-use super::model::Cluster;
-use super::provider::{Hosted, ProviderRefusal};
-use super::wire::{Acted, IN_MEMORY, JSON, WireRequest, empty_answer, json_answer};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
 use crate::domain::{Instant, instant_text};
+use crate::sim::faults::What;
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::config::{SAAS_CLIENT, SAAS_SECRET};
+use crate::sim::model::saas::{Hosted, ProviderRefusal};
+use crate::sim::wire::{Acted, IN_MEMORY, JSON, WireRequest, empty_answer, json_answer};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 impl Cluster {
     /// Answers a request below `/saas`.
-    pub(super) fn administration(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn administration(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
         if rest == "/oauth/token" {
             return self.token(request).into();
         }

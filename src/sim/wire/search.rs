@@ -3,20 +3,20 @@
 //! Owns their paths and bodies, as OpenSearch 2.19.1 and Elasticsearch 8.17.0 answered. Must not know what is in the
 //! documents.
 
-use super::config::Storage;
-use super::faults::What;
-use super::indices::matches;
-use super::model::{Cluster, Timer};
-use super::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
-use super::wire::{Acted, WireRequest, decoded, json_answer};
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
+use crate::sim::faults::What;
+use crate::sim::model::cluster::{Cluster, Timer};
+use crate::sim::model::config::Storage;
+use crate::sim::model::indices::matches;
+use crate::sim::model::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
+use crate::sim::wire::{Acted, WireRequest, decoded, json_answer};
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 impl Cluster {
     /// A request to the search engine.
-    pub(super) fn search(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn search(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
         let path: Vec<String> = rest.trim_matches('/').split('/').map(decoded).collect();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match (request.method, path.as_slice()) {
@@ -60,7 +60,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn found(&self, body: &Value) -> Response {
+    pub(crate) fn found(&self, body: &Value) -> Response {
         json_answer(200, self.search_type(), body)
     }
 
@@ -73,7 +73,7 @@ impl Cluster {
         json_answer(status, self.search_type(), &body)
     }
 
-    pub(super) fn no_such_index(&self, name: &str) -> Response {
+    pub(crate) fn no_such_index(&self, name: &str) -> Response {
         let kind = "index_not_found_exception";
         let cause = json!({
             "type": kind, "reason": format!("no such index [{name}]"), "index": name, "index_uuid": "_na_",
@@ -241,7 +241,7 @@ impl Cluster {
     }
 
     /// The answer to a request that waited for a snapshot, once it ended or was deleted.
-    pub(super) fn snapshot_result(&self, key: u64) -> Option<Response> {
+    pub(crate) fn snapshot_result(&self, key: u64) -> Option<Response> {
         let Some(snapshot) = self.snapshot(key) else {
             return Some(self.search_error(500, "snapshot_exception", "Snapshot was aborted by deletion"));
         };
@@ -250,7 +250,7 @@ impl Cluster {
     }
 
     /// How long a snapshot will still take, or when to look again.
-    pub(super) fn snapshot_left(&self, key: u64) -> Duration {
+    pub(crate) fn snapshot_left(&self, key: u64) -> Duration {
         let ends = self.timers.iter().find(|(_, timer)| matches!(timer, Timer::End(other) if *other == key));
         let left = ends.and_then(|((at, _), _)| (*at - self.now).to_std().ok());
         left.unwrap_or(Duration::from_millis(200)).min(Duration::from_secs(1))
@@ -378,7 +378,7 @@ impl Cluster {
     fn status_body(&self, repository: &str, snapshot: &Snapshot) -> Value {
         const FILES: u64 = 10;
         const FILE_BYTES: u64 = 3600;
-        let nominal = super::world::span(snapshot.takes).max(TimeDelta::milliseconds(1));
+        let nominal = crate::sim::model::world::span(snapshot.takes).max(TimeDelta::milliseconds(1));
         let lived = snapshot.ended.unwrap_or(self.now) - snapshot.started;
         // A stalled one stops here, which is how one sees that it stalls.
         let share = if snapshot.ended.is_some() {

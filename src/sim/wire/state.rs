@@ -3,10 +3,10 @@
 //! Owns ranges: backups of one partition whose logs join without a gap, within which any instant can be restored.
 //! Must not know who asks.
 
-use super::backups::{BackupKind, PartitionBackup, PartitionState};
-use super::model::Cluster;
-use super::wire_runtime::RuntimeRefusal;
 use crate::domain::Instant;
+use crate::sim::model::backups::{BackupKind, PartitionBackup, PartitionState};
+use crate::sim::model::cluster::Cluster;
+use crate::sim::wire::runtime::RuntimeRefusal;
 use serde_json::{Value, json};
 
 /// One partition of one complete backup.
@@ -19,7 +19,7 @@ struct Kept<'a> {
 
 impl Cluster {
     /// Checkpoints, backups and ranges of every partition.
-    pub(super) fn runtime_state(&self) -> Result<Value, RuntimeRefusal> {
+    pub(crate) fn runtime_state(&self) -> Result<Value, RuntimeRefusal> {
         self.list_runtime("*")?; // a broken store breaks this as well
         let (mut checkpoints, mut newest, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..self.world.partitions.len() {

@@ -3,13 +3,13 @@
 //! Owns their paths, bodies and oddities, as a real 8.6.0 on OpenSearch answered; Optimize's are from its documents.
 //! Must not know the broker.
 
-use super::importer::App;
-use super::model::Cluster;
-use super::snapshots::{Snapshot, SnapshotState};
-use super::webapps::WebAppRefusal;
-use super::wire::{ACTUATOR, Acted, JSON, PROBLEM, WireRequest, empty_answer, json_answer};
-use super::wire_broker::links;
-use crate::clients::{Method, Response};
+use crate::camunda::{Method, Response};
+use crate::sim::model::cluster::Cluster;
+use crate::sim::model::importer::App;
+use crate::sim::model::snapshots::{Snapshot, SnapshotState};
+use crate::sim::model::webapps::WebAppRefusal;
+use crate::sim::wire::broker::links;
+use crate::sim::wire::{ACTUATOR, Acted, JSON, PROBLEM, WireRequest, empty_answer, json_answer};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const HEALTH_HANGS: Duration = Duration::from_mins(2);
 
 impl Cluster {
     /// A request to a web app's management port.
-    pub(super) fn web_app(&mut self, app: App, request: &WireRequest, rest: &str) -> Acted {
+    pub(crate) fn web_app(&mut self, app: App, request: &WireRequest, rest: &str) -> Acted {
         let actuator = |body: &Value| json_answer(200, ACTUATOR, body);
         let response = match (request.method, rest.strip_prefix("/actuator").unwrap_or("/")) {
             (Method::Get, "") => actuator(&links(&["health", "info", "backups"])),

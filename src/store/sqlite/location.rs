@@ -2,14 +2,14 @@
 //!
 //! Owns what is compared. Must not read what is in them.
 
-use super::{FILE, lock};
 use crate::store::StoreError;
+use crate::store::sqlite::{FILE, lock};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The state file, its log and its lock as they were opened.
-pub(super) struct Place {
+pub(crate) struct Place {
     files: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
 
@@ -20,7 +20,7 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 
 impl Place {
     /// As they are now.
-    pub(super) fn of(dir: &Path) -> Self {
+    pub(crate) fn of(dir: &Path) -> Self {
         // The log holds what was written last, and stays as long as a connection is open.
         let files = [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm"), lock::FILE.to_owned()];
         let opened = |name: &String| (dir.join(name), identity(&dir.join(name)).ok());
@@ -29,7 +29,7 @@ impl Place {
 
     /// Refuses where one was moved, removed or replaced: a debt in it would be found by nobody. What cannot be told, as on
     /// a disk that fails, is for the write itself to meet.
-    pub(super) fn is_kept(&self) -> Result<(), StoreError> {
+    pub(crate) fn is_kept(&self) -> Result<(), StoreError> {
         let gone = self.files.iter().find(|(path, opened)| match identity(path) {
             Ok(now) => opened.is_some_and(|opened| opened != now),
             Err(error) => opened.is_some() && error.kind() == ErrorKind::NotFound,

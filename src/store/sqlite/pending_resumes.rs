@@ -3,19 +3,19 @@
 //! Owns the table `debts`; what becomes of a debt is mirrored in the run's journal while the run lasts.
 //! A journal that does not take the mirror must never keep the debt from being written (rule I1).
 
-use super::columns::{At, Id, Json};
-use super::failure::{Failure, is_unreadable_row};
-use super::{clusters, runs};
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::{Entry, Event, FORGIVEN, RunView};
+use crate::store::sqlite::columns::{At, Id, Json};
+use crate::store::sqlite::failure::{Failure, is_unreadable_row};
+use crate::store::sqlite::{clusters, runs};
 use crate::store::{Debt, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-pub(super) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
+pub(crate) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
                        last_error, paid_at, forgiven";
-pub(super) const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
+pub(crate) const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
 
-pub(super) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<(), Failure> {
+pub(crate) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<(), Failure> {
     if find(connection, debt.run_id)?.is_some() {
         return Err(rules::second_debt(debt.run_id).into());
     }
@@ -39,7 +39,7 @@ pub(super) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<
     clusters::written(connection, debt.intended_at)
 }
 
-pub(super) fn resume_intended(
+pub(crate) fn resume_intended(
     connection: &Connection,
     run_id: RunId,
     by: String,
@@ -59,7 +59,7 @@ pub(super) fn resume_intended(
     if written { Ok(()) } else { mirror(connection, run_id, Entry { at, event }, |_| true) }
 }
 
-pub(super) fn resume_failed(connection: &Connection, run_id: RunId, error: &str) -> Result<(), Failure> {
+pub(crate) fn resume_failed(connection: &Connection, run_id: RunId, error: &str) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
         .prepare_cached("UPDATE debts SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1")?
@@ -67,7 +67,7 @@ pub(super) fn resume_failed(connection: &Connection, run_id: RunId, error: &str)
     Ok(())
 }
 
-pub(super) fn moved(connection: &Connection, run_id: RunId, addresses: &Addresses) -> Result<(), Failure> {
+pub(crate) fn moved(connection: &Connection, run_id: RunId, addresses: &Addresses) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
         .prepare_cached("UPDATE debts SET addresses = ?2 WHERE run_id = ?1")?
@@ -75,7 +75,7 @@ pub(super) fn moved(connection: &Connection, run_id: RunId, addresses: &Addresse
     Ok(())
 }
 
-pub(super) fn paid(connection: &Connection, run_id: RunId, by: String, at: Instant) -> Result<(), Failure> {
+pub(crate) fn paid(connection: &Connection, run_id: RunId, by: String, at: Instant) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
         .prepare_cached(
@@ -87,7 +87,7 @@ pub(super) fn paid(connection: &Connection, run_id: RunId, by: String, at: Insta
     mirror(connection, run_id, Entry { at, event: Event::Resumed { by } }, RunView::owes_resume)
 }
 
-pub(super) fn forgive(
+pub(crate) fn forgive(
     connection: &Connection,
     cluster: &str,
     why: &str,
@@ -104,7 +104,7 @@ pub(super) fn forgive(
     Ok(open.len() as u32)
 }
 
-pub(super) fn open(connection: &Connection) -> Result<Vec<Debt>, Failure> {
+pub(crate) fn open(connection: &Connection) -> Result<Vec<Debt>, Failure> {
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM debts WHERE {OPEN} ORDER BY intended_at, run_id"))?;
     let mut debts: Vec<Debt> = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;

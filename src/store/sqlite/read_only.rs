@@ -2,10 +2,10 @@
 //!
 //! Owns the thread on which it is done, and its order: what is owed first. Must not write.
 
-use super::salvage::{FoundDebts, Reading};
-use super::trace::Trace;
-use super::{FILE, clusters, lock, open};
 use crate::store::Debt;
+use crate::store::sqlite::salvage::{FoundDebts, Reading};
+use crate::store::sqlite::trace::Trace;
+use crate::store::sqlite::{FILE, clusters, lock, open};
 use std::path::Path;
 use tokio::sync::oneshot;
 
@@ -26,7 +26,7 @@ pub struct Rest {
 }
 
 /// Begins to look.
-pub(super) fn begin(state_dir: &Path) -> Look {
+pub(crate) fn begin(state_dir: &Path) -> Look {
     let (tell_listed, listed) = oneshot::channel();
     let (tell_rest, rest) = oneshot::channel();
     let state_dir = state_dir.to_owned();

@@ -5,11 +5,11 @@
 
 use super::columns::{At, Id, Json};
 use super::damage::clause;
-use super::debts::{COLUMNS, OPEN};
 use super::runs;
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
 use crate::store::Debt;
+use crate::store::sqlite::pending_resumes::{COLUMNS, OPEN};
 use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row};
 use std::collections::{BTreeMap, BTreeSet};

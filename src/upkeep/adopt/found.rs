@@ -1,23 +1,23 @@
 //! What an adopted backup is said to be: completed only when every component shows it complete.
 
-use crate::clients::{Progress, Seen, Snapshot};
+use crate::backup::poll::seen_of;
+use crate::backup::steps::word;
+use crate::camunda::{Progress, Seen, Snapshot};
+use crate::context::{Clients, Spec};
 use crate::domain::{BackupId, Component, Family, Instant};
 use crate::journal::{ComponentView, FailureClass, Outcome, RunStatus, RunView};
-use crate::run::steps::word;
-use crate::run::wait::seen_of;
-use crate::run::{Clients, Spec};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What the components show of one backup.
-pub(super) struct Found {
+pub(crate) struct Found {
     seen: BTreeMap<Component, Seen>,
     records: Snapshot,
     repositories: BTreeMap<Component, String>,
 }
 
 /// Looks at every component the config names. `Err` when one cannot say or is still taking it.
-pub(super) async fn look(
+pub(crate) async fn look(
     clients: &Clients,
     spec: &Spec,
     id: BackupId,
@@ -51,7 +51,7 @@ pub(super) async fn look(
 
 impl Found {
     /// When it was taken, and the view of the run that took it.
-    pub(super) fn view(&self, now: Instant) -> (Instant, RunView) {
+    pub(crate) fn view(&self, now: Instant) -> (Instant, RunView) {
         let times = |seen: &Seen| -> Vec<Instant> {
             let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
             parts.iter().flat_map(|p| [p.started_at, p.updated_at]).flatten().collect()

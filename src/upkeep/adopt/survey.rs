@@ -2,15 +2,15 @@
 //!
 //! Only looks. A list that cannot be had makes the whole survey fail: unknown is not empty.
 
-use crate::clients::Snapshot;
-use crate::clients::id_in_name;
+use crate::camunda::Snapshot;
+use crate::camunda::id_in_name;
+use crate::context::{Clients, Ground, Mark, Spec};
 use crate::domain::{BackupId, Component};
-use crate::run::{Clients, Ground, Mark, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a cluster lists.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// Every id, and who shows it.
     pub ids: BTreeMap<i64, BTreeSet<Component>>,
     /// The records snapshots, by id.
@@ -19,12 +19,12 @@ pub(super) struct Survey {
 
 impl Survey {
     /// The mark on the records snapshot of that id.
-    pub(super) fn mark(&self, id: BackupId) -> Option<Mark> {
+    pub(crate) fn mark(&self, id: BackupId) -> Option<Mark> {
         self.records.get(&id)?.metadata.as_ref().and_then(Mark::read)
     }
 
     /// The largest id anything shows.
-    pub(super) fn largest(&self) -> i64 {
+    pub(crate) fn largest(&self) -> i64 {
         self.ids.keys().next_back().copied().unwrap_or(0)
     }
 
@@ -34,7 +34,7 @@ impl Survey {
 }
 
 /// Lists everything.
-pub(super) async fn survey(ground: &Ground, spec: &Spec) -> Result<Survey, String> {
+pub(crate) async fn survey(ground: &Ground, spec: &Spec) -> Result<Survey, String> {
     let clients = Clients::new(&spec.addresses, &ground.transport);
     let mut found = Survey::default();
     let listed =

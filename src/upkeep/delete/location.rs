@@ -2,17 +2,18 @@
 //!
 //! Owns which places a backup has, from what its journal says was asked for. Must not decide whether to delete.
 
-use crate::clients::{
+use crate::backup::poll::seen_of;
+use crate::camunda::{
     ClientError, Part, Progress, Saas, Search, Seen, Snapshot, SnapshotState, WebApp, Zeebe, id_in_name,
 };
+use crate::context::{Clients, Mark};
 use crate::domain::{Addresses, BackupId, Component};
 use crate::journal::{ComponentView, Run, Step};
+use crate::parts::saas;
 use crate::retention::ownership::RecordsShown;
-use crate::run::wait::seen_of;
-use crate::run::{Clients, Mark, provider};
 
 /// One place.
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Whose part it holds.
     pub component: Component,
     way: Way,
@@ -40,7 +41,7 @@ enum Way {
 }
 
 /// What a look at one place showed.
-pub(super) struct Look {
+pub(crate) struct Look {
     pub component: Component,
     pub seen: Seen,
     /// Of the records snapshot only.
@@ -49,7 +50,7 @@ pub(super) struct Look {
 
 /// In the order of deletion: Zeebe, web apps, records last, because they carry the proof. Components that were
 /// never asked hold nothing of ours. `Err` names a component that was asked and can no longer be reached.
-pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Result<Vec<Place>, String> {
+pub(crate) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Result<Vec<Place>, String> {
     let mut places = Vec::new();
     let order =
         [Component::Zeebe, Component::Operate, Component::Tasklist, Component::History, Component::Optimize];
@@ -75,11 +76,11 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
     }
     if let Some(view) = asked(run, Component::Saas) {
         let Some(saas) = &clients.saas else { return Err(out_of_reach(Component::Saas, run)) };
-        if let Some(address) = addresses.saas.as_ref().filter(|address| !provider::is_of(run, address)) {
+        if let Some(address) = addresses.saas.as_ref().filter(|address| !saas::is_of(run, address)) {
             return Err(format!(
                 "backup {} is of the provider's cluster {}, and {} stands for {} by now: put its `cluster_id` back or delete it in Console",
                 run.backup_id,
-                provider::cluster_id_of(run).unwrap_or_default(),
+                saas::cluster_id_of(run).unwrap_or_default(),
                 run.cluster,
                 address.cluster_id
             ));
@@ -102,14 +103,14 @@ pub(super) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
 }
 
 /// Where the records of a run that never asked for any would be: who has taken some under its id has the rest as well.
-pub(super) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Place> {
+pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Place> {
     let (search, address) = (clients.search.as_ref()?, addresses.search.as_ref()?);
     let name = Search::records_name(run.backup_id);
     asked(run, Component::Records).is_none().then(|| Place::records(search, address.repository.clone(), name))
 }
 
 /// Whether the run asked any component to start: otherwise nothing of it can be anywhere.
-pub(super) fn asked_for_something(run: &Run) -> bool {
+pub(crate) fn asked_for_something(run: &Run) -> bool {
     run.view.components.keys().any(|component| asked(run, *component).is_some())
 }
 
@@ -131,16 +132,16 @@ impl Place {
         Self { component: Component::Records, way: Way::Records { search: search.clone(), repository, name } }
     }
 
-    pub(super) fn is_records(&self) -> bool {
+    pub(crate) fn is_records(&self) -> bool {
         self.component == Component::Records
     }
 
     /// Whether it only shows what another place of the same component may have missed.
-    pub(super) fn is_second_look(&self) -> bool {
+    pub(crate) fn is_second_look(&self) -> bool {
         matches!(self.way, Way::Named { .. })
     }
 
-    pub(super) async fn look(&self, id: BackupId) -> Result<Look, ClientError> {
+    pub(crate) async fn look(&self, id: BackupId) -> Result<Look, ClientError> {
         let mut records = None;
         let seen = match &self.way {
             Way::Zeebe(zeebe) => zeebe.see(id).await?,
@@ -160,7 +161,7 @@ impl Place {
     }
 
     /// Asks for deletion of what the look showed; it may take effect later, or not at all.
-    pub(super) async fn delete(&self, id: BackupId, seen: &Seen) -> Result<(), ClientError> {
+    pub(crate) async fn delete(&self, id: BackupId, seen: &Seen) -> Result<(), ClientError> {
         match &self.way {
             Way::Zeebe(zeebe) => zeebe.delete(id).await,
             Way::Saas { saas, uuid } => saas.delete(uuid).await,
@@ -211,8 +212,8 @@ fn common_beginning(names: &[String]) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{common_beginning, named_after};
     use crate::domain::BackupId;
+    use crate::upkeep::delete::location::{common_beginning, named_after};
 
     #[test]
     fn the_names_of_a_backups_parts_share_their_beginning() {

@@ -2,15 +2,16 @@
 //!
 //! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a part that still runs goes on.
 
-use super::located;
-use super::place::{Look, Place, asked_for_something, places, records_of_another};
-use crate::clients::{Progress, Seen};
+use crate::backup::steps::word;
+use crate::camunda::{Progress, Seen};
 use crate::clock::within;
+use crate::context::{Clients, Ground};
 use crate::domain::{Addresses, Component};
-use crate::retention::ownership::{self, NotProven, Proof, Shown};
-use crate::run::steps::word;
-use crate::run::{Clients, Ground};
+use crate::retention::ownership;
+use crate::retention::ownership::{NotProven, Proof, Shown};
 use crate::store::Backup;
+use crate::upkeep::delete::located;
+use crate::upkeep::delete::location::{Look, Place, asked_for_something, places, records_of_another};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
@@ -27,32 +28,32 @@ const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// Why a pass ended before everything was gone.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     GaveWay,
     Left(String),
     NotOurs(String),
 }
 
-pub(super) struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     ground: &'a Ground,
     backup: &'a Backup,
     give_way: &'a CancellationToken,
     until: Duration,
     /// What an earlier pass proved, or this one.
-    pub(super) proof: Option<Proof>,
+    pub(crate) proof: Option<Proof>,
     /// Something was seen that may go on after its deletion.
     unsettled: bool,
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(ground: &'a Ground, backup: &'a Backup, give_way: &'a CancellationToken) -> Self {
+    pub(crate) fn new(ground: &'a Ground, backup: &'a Backup, give_way: &'a CancellationToken) -> Self {
         let noted = backup.deletion.as_ref().and_then(|d| d.last_error.as_deref()).and_then(Proof::noted);
         let until = ground.clock.monotonic() + PASS_LIMIT;
         Self { ground, backup, give_way, until, proof: noted, unsettled: false }
     }
 
     /// `Ok` when every place answers that nothing is there.
-    pub(super) async fn walk(&mut self, addresses: &Addresses) -> Result<(), End> {
+    pub(crate) async fn walk(&mut self, addresses: &Addresses) -> Result<(), End> {
         let run = &self.backup.run;
         let mut addresses = addresses.clone();
         if asked_for_something(run) {

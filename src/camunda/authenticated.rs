@@ -2,7 +2,7 @@
 //!
 //! Must not know how any of it is done.
 
-use super::{Attempt, Denial, Request, Response, SharedTransport, Transport, TransportError};
+use crate::camunda::{Attempt, Denial, Request, Response, SharedTransport, Transport, TransportError};
 use crate::domain::{Access, Addresses, RunId};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,20 +10,20 @@ use std::sync::Arc;
 
 /// The transport for clients of the cluster at `addresses`. Every client of a cluster is made with it, since one made
 /// with the bare transport would come without credentials.
-pub fn reach(addresses: &Addresses, transport: &SharedTransport) -> SharedTransport {
+pub fn authenticated(addresses: &Addresses, transport: &SharedTransport) -> SharedTransport {
     if addresses.access.is_empty() {
         return transport.clone();
     }
     let access = addresses.access.iter().map(|(name, access)| (name.clone(), Arc::new(access.clone())));
-    Arc::new(Reach { transport: transport.clone(), access: access.collect() })
+    Arc::new(Authenticated { transport: transport.clone(), access: access.collect() })
 }
 
-struct Reach {
+struct Authenticated {
     transport: SharedTransport,
     access: BTreeMap<String, Arc<Access>>,
 }
 
-impl Transport for Reach {
+impl Transport for Authenticated {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         self.transport.send(request)
     }

@@ -1,0 +1,9 @@
+//! One backup from its preconditions to its last journal entry.
+
+pub mod executor;
+pub(crate) mod finish;
+pub(crate) mod poll;
+pub(crate) mod preconditions;
+pub mod prepare;
+pub mod recover;
+pub(crate) mod steps;

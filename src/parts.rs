@@ -1,0 +1,3 @@
+//! The kinds of part a backup consists of.
+
+pub(crate) mod saas;

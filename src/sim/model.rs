@@ -1,0 +1,18 @@
+//! The data of a simulated cluster, and how that data changes as time passes.
+
+pub mod backups;
+pub mod broker;
+pub(crate) mod cluster;
+pub(crate) mod condition;
+pub mod config;
+pub mod content;
+pub mod history;
+pub mod importer;
+pub mod indices;
+pub mod random;
+pub mod restore;
+pub mod saas;
+pub mod snapshots;
+pub mod timing;
+pub mod webapps;
+pub mod world;
