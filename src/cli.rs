@@ -5,23 +5,25 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the command line's own output
 
-pub mod arguments;
+mod arguments;
 mod backups;
 mod client;
+#[cfg(feature = "sim")]
 mod demo;
 mod offline;
 mod online;
 mod output;
 mod pending_resumes;
 mod restore;
+#[cfg(feature = "sim")]
 mod simulate;
 
-pub use arguments::{Arguments, Command};
+use arguments::{Arguments, Command};
 use client::Client;
 use std::process::ExitCode;
 
 /// Exit codes of contract section 3.
-pub mod exit {
+mod exit {
     /// Done.
     pub const DONE: u8 = 0;
     /// Failed.
@@ -36,7 +38,7 @@ pub mod exit {
 
 /// Why a command did not do what it was asked; printed as one line, ends with that code.
 #[derive(Debug)]
-pub struct Failure {
+struct Failure {
     /// Exit code.
     pub code: u8,
     /// One sentence.
@@ -50,18 +52,18 @@ impl Failure {
 }
 
 /// Reads the arguments; usage errors end the process with code 2.
-pub fn parse() -> Arguments {
+pub(crate) fn parse() -> Arguments {
     <Arguments as clap::Parser>::parse()
 }
 
 /// Prints why the program could not even begin.
-pub fn failed(message: &str) -> ExitCode {
+pub(crate) fn failed(message: &str) -> ExitCode {
     output::complain(&format!("error: {message}"));
     ExitCode::from(exit::FAILED)
 }
 
 /// Runs one command; returns its exit code.
-pub async fn run(arguments: Arguments) -> u8 {
+pub(crate) async fn run(arguments: Arguments) -> u8 {
     match dispatch(arguments).await {
         Ok(code) => code,
         Err(failure) => {
@@ -82,7 +84,9 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
                 Ok(if refused.passing { exit::FAILED } else { exit::USAGE })
             }
         },
+        #[cfg(feature = "sim")]
         Command::Demo { period, listen } => demo::demo(period, listen).await,
+        #[cfg(feature = "sim")]
         Command::Sim(options) => simulate::sim(options).await,
         Command::Check { online: true } => online::check(config, json).await,
         Command::Check { online: false } => Ok(offline::check(config, json)),

@@ -8,7 +8,7 @@
 pub mod api;
 pub mod backup;
 pub mod camunda;
-pub mod cli;
+mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
@@ -24,6 +24,25 @@ pub mod preflight;
 pub mod queue;
 pub mod retention;
 pub mod schedule;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
 pub mod upkeep;
+
+use std::process::ExitCode;
+
+/// The program: parses the arguments, runs one command, returns its exit code.
+///
+/// The runtime is started here and not in `main.rs`, because a generic `block_on` in another crate would compile
+/// every async function of the command line a second time.
+pub fn main() -> ExitCode {
+    let arguments = cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cli::failed(&format!("the runtime cannot be started: {error}")),
+    };
+    let code = runtime.block_on(cli::run(arguments));
+    // Running tasks are dropped: the next start resumes exporting and continues their runs.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}

@@ -23,9 +23,10 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 use writer::Queue;
 
 /// How log lines are written: `[log] format`.
@@ -46,7 +47,7 @@ pub enum LogFormat {
 /// What remains of the set-up: changes the level, waits for the queue.
 #[derive(Clone)]
 pub struct LogHandle {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     queue: Arc<Queue>,
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
 
-/// Carries requests over HTTP/1.1 or HTTP/2; follows no redirect, uses no proxy but the one named, and repeats a
+/// Carries requests over HTTP/1.1; follows no redirect, uses no proxy but the one named, and repeats a
 /// request only after a 401 for a token that had been kept.
 pub struct HttpTransport {
     pool: Arc<Pool>,

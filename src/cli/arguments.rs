@@ -29,6 +29,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run the daemon
     Serve,
+    #[cfg(feature = "sim")]
     /// Run the real daemon against two simulated clusters, schedules seconds apart
     Demo {
         /// End after this time; without it, on Ctrl-C
@@ -38,6 +39,7 @@ pub enum Command {
         #[arg(long, value_name = "A", default_value = "127.0.0.1:0")]
         listen: std::net::SocketAddr,
     },
+    #[cfg(feature = "sim")]
     /// Run one simulated cluster and print a config for it
     Sim(SimOptions),
     /// Check the config: all errors at once
@@ -194,6 +196,7 @@ pub enum DebtAct {
 }
 
 /// One simulated cluster.
+#[cfg(feature = "sim")]
 #[derive(Debug, clap::Args)]
 pub struct SimOptions {
     /// Camunda version it answers as, 8.2.4 to 8.10

@@ -7,29 +7,10 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(lower.len()) <= allowed * 4)
-        .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(far, _)| *far <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions, changes and swaps of neighbours that turn one word into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut before_last = vec![0; to.len() + 1];
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (row, a) in from.iter().enumerate() {
-        let mut now = vec![row + 1; to.len() + 1];
-        for (column, b) in to.iter().enumerate() {
-            let changed = last[column] + usize::from(a != b);
-            now[column + 1] = changed.min(last[column + 1] + 1).min(now[column] + 1);
-            if row > 0 && column > 0 && from[row - 1] == *b && to[column - 1] == *a {
-                now[column + 1] = now[column + 1].min(before_last[column - 1] + 1);
-            }
-        }
-        before_last = std::mem::replace(&mut last, now);
-    }
-    last[to.len()]
 }
 
 #[cfg(test)]

@@ -1,49 +1,55 @@
 //! `[log] level`: a level, or a list of `target=level`.
 //!
-//! Owns its grammar, which is narrower than tracing-subscriber's: that one takes any unknown word
-//! for a target and logs everything of it. And a level alone is ours: of other crates, only warnings
-//! and errors say anything to an operator who did not ask for more. Must not know where lines go.
+//! Owns its grammar, which is narrower than tracing-subscriber's: that crate takes an unknown word for a target and
+//! logs everything of it. A level alone applies to this program; other crates then log only warnings and errors.
+//! Must not know where lines go.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const LEVELS: [(&str, LevelFilter); 6] = [
+    ("off", LevelFilter::OFF),
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+const PROGRAM: &str = "camunda_backupd";
 
-/// Whether `level` can be used, without using it.
+/// Checks `level` without using it.
 pub fn check_level(level: &str) -> Result<(), String> {
-    level.split(',').try_for_each(|part| {
-        let (target, word) = part.trim().rsplit_once('=').unwrap_or(("camunda_backupd", part.trim()));
-        let known = LEVELS.contains(&word.trim());
-        let plain =
-            !target.is_empty() && target.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
-        if known && plain {
-            return Ok(());
-        }
-        Err(format!(
-            "log level `{}` is not one: write {}, or a list such as `info,camunda_backupd::run=debug`",
-            part.trim().escape_debug(),
-            "off, error, warn, info, debug or trace"
-        ))
-    })
+    filter(level).map(|_| ())
 }
 
 /// The filter for `level`.
-pub(super) fn filter(level: &str) -> Result<EnvFilter, String> {
-    check_level(level)?;
-    let directives: Vec<String> = level.split(',').map(|part| directive(part.trim())).collect();
-    EnvFilter::builder().parse(directives.join(",")).map_err(|e| {
-        format!(
-            "log level `{}` is not one ({e}): write off, error, warn, info, debug or trace",
-            level.escape_debug()
-        )
+pub(super) fn filter(level: &str) -> Result<Targets, String> {
+    level.split(',').map(str::trim).try_fold(Targets::new(), |filter, part| {
+        with(filter, part).ok_or_else(|| {
+            format!(
+                "log level `{}` is not one: write off, error, warn, info, debug or trace, \
+                 or a list such as `info,camunda_backupd::run=debug`",
+                part.escape_debug()
+            )
+        })
     })
 }
 
-fn directive(part: &str) -> String {
-    match part {
-        "off" | "error" | "warn" => part.to_owned(),
-        level if !level.contains('=') => format!("warn,camunda_backupd={level}"),
-        directive => directive.chars().filter(|c| !c.is_whitespace()).collect(),
-    }
+/// Adds one `level` or `target=level`; the last one of a target counts.
+fn with(filter: Targets, part: &str) -> Option<Targets> {
+    let Some((target, word)) = part.rsplit_once('=') else {
+        return Some(match level_of(part)? {
+            level @ (LevelFilter::OFF | LevelFilter::ERROR | LevelFilter::WARN) => filter.with_default(level),
+            level => filter.with_default(LevelFilter::WARN).with_target(PROGRAM, level),
+        });
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+    let is_target = !target.is_empty() && target.chars().all(plain);
+    let level = level_of(word.trim())?;
+    is_target.then(|| filter.with_target(target, level))
+}
+
+fn level_of(word: &str) -> Option<LevelFilter> {
+    LEVELS.iter().find(|(name, _)| *name == word).map(|(_, level)| *level)
 }
 
 #[cfg(test)]
