@@ -1,5 +1,5 @@
-//! The support table in docs/support.md, made from what is run: here against the simulation, and in the lanes of
-//! tests/real against the real thing (`proved.tsv` has a line for each of those that the lanes check).
+//! The support table in docs/support.md, made from the runs of this test against the simulation, and from
+//! `data/observed_on_real_clusters.tsv`: backups of real clusters that were restored and checked, with the month.
 //!
 //! `SUPPORT_TABLE=write cargo test --test support` writes it anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -73,9 +73,11 @@ async fn taken_by_the_provider() -> Vec<String> {
     run.view.components.keys().map(|component| component.name().to_owned()).collect()
 }
 
-/// What a lane against the real thing has shown of that version and storage.
+/// The parts backed up and restored on a real cluster of this version and storage, and the month of the observation.
 fn proved(version: &str, storage: &str) -> Option<(String, String)> {
-    let lines = include_str!("real/proved.tsv").lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let lines = include_str!("data/observed_on_real_clusters.tsv")
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>());
     let mut fits = lines.filter(|line| line[0] == version && line[1] == storage);
     fits.next().map(|line| (line[2].replace(' ', ", "), line[4].to_owned()))
 }
@@ -101,8 +103,8 @@ async fn the_support_table_is_what_was_run() {
                     Err(why) => ("-".to_owned(), format!("not supported: {why}")),
                 };
                 let shown = match proved(version, name) {
-                    Some((parts, lane)) if !optimize => {
-                        format!("**run against the real thing** ({parts}; `{lane}`); {shown}")
+                    Some((parts, month)) if !optimize => {
+                        format!("**observed on a real cluster until {month}** ({parts}); {shown}")
                     }
                     _ => shown,
                 };
