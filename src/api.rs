@@ -12,11 +12,11 @@ pub mod refuse;
 pub mod routes;
 pub mod shapes;
 
-use crate::camunda::Denial;
+use crate::camunda::Rejection;
 pub use crate::camunda::saas::Restoring;
 use crate::config::Config;
 use crate::domain::{BackupId, Instant, RunId};
-use crate::store::{Debt, Tried, Unsettled, told_over};
+use crate::store::{PendingResume, Tried, UnconfirmedResumes, with_attempt};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub trait Control: Send + Sync + 'static {
     /// Asks for a deletion. The last good one needs `confirmed`.
     fn delete(&self, cluster: String, backup_id: BackupId, confirmed: bool) -> Act<'_, ()>;
     /// Pays all debts now; a live run that owes one is ended. Answers with the clusters still owing after `wait`.
-    fn pay_debts(&self, wait: Duration) -> Act<'_, Unsettled>;
+    fn resume_pending(&self, wait: Duration) -> Act<'_, UnconfirmedResumes>;
     /// A human's resume of one cluster, also of a foreign pause.
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String>;
     /// Rebuilds the state of a cluster from what it lists.
@@ -85,7 +85,7 @@ pub trait Control: Send + Sync + 'static {
     /// How far that is.
     fn restoring(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;
     /// Gives up the debts of a cluster that no longer exists.
-    fn forgive(&self, cluster: String, why: String) -> Act<'_, u32>;
+    fn abandon_resumes(&self, cluster: String, why: String) -> Act<'_, u32>;
 }
 
 /// What `adopt` did.
@@ -132,8 +132,8 @@ pub struct Live {
 
 impl Live {
     /// Open debts with what is known beyond their rows.
-    pub fn debts(&self, rows: Vec<Debt>) -> Vec<Debt> {
-        told_over(&self.tried, rows)
+    pub fn pending_resumes(&self, rows: Vec<PendingResume>) -> Vec<PendingResume> {
+        with_attempt(&self.tried, rows)
     }
 }
 
@@ -152,7 +152,7 @@ pub struct LiveCluster {
     /// Why a component could not be reached.
     pub unreachable: Option<String>,
     /// Who did not let us in when last asked.
-    pub denied: Vec<Denial>,
+    pub denied: Vec<Rejection>,
     /// Deletions that are behind.
     pub retention_behind: Option<String>,
 }

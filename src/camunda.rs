@@ -28,14 +28,14 @@ pub use checkpoints::Checkpoints;
 pub use error::{ClientError, ErrorKind};
 pub use exporters::{ExporterOf, Exporters, ExportingState, Phase};
 pub use http::HttpTransport;
-pub use part_state::{Listed, Part, Progress, Seen};
+pub use part_state::{Listed, Part, PartState, Progress};
 pub use probe::{Capabilities, probe};
-pub use rejections::{Attempt, Denial};
+pub use rejections::{Attempt, Rejection};
 pub use saas::Saas;
 pub use search::Search;
 pub use snapshot::{Snapshot, SnapshotState, id_in_name};
 pub use webapp::WebApp;
-pub use zeebe::condition::{Room, Rooms};
+pub use zeebe::condition::{BrokersDiskSpace, DiskSpace};
 pub use zeebe::{Scheduled, Zeebe};
 
 use crate::domain::{Access, Addresses, RunId, Secret};
@@ -105,7 +105,7 @@ pub enum TransportError {
         /// What was not to be had, and what to do.
         reason: String,
         /// Whether it may be had later without anybody changing anything.
-        passing: bool,
+        transient: bool,
     },
 }
 
@@ -150,7 +150,7 @@ pub trait Transport: Send + Sync + 'static {
     fn note(&self, _attempt: Attempt<'_>) {}
 
     /// Who of these addresses did not let us in when last asked.
-    fn denials(&self, _addresses: &Addresses) -> Vec<Denial> {
+    fn rejections(&self, _addresses: &Addresses) -> Vec<Rejection> {
         Vec::new()
     }
 

@@ -81,7 +81,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
             Ok(()) => Ok(exit::DONE),
             Err(refused) => {
                 output::complain(&refused.text);
-                Ok(if refused.passing { exit::FAILED } else { exit::USAGE })
+                Ok(if refused.transient { exit::FAILED } else { exit::USAGE })
             }
         },
         #[cfg(feature = "sim")]
@@ -130,12 +130,24 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Debts { act: None } => {
             pending_resumes::list(&Client::find(arguments.url.as_deref(), config)?, json).await
         }
-        Command::Debts { act: Some(arguments::DebtAct::Forgive { cluster, why }) } => {
-            pending_resumes::forgive(&Client::find(arguments.url.as_deref(), config)?, &cluster, why, json)
-                .await
+        Command::Debts { act: Some(arguments::PendingResumeAction::Abandon { cluster, why }) } => {
+            pending_resumes::abandon_resumes(
+                &Client::find(arguments.url.as_deref(), config)?,
+                &cluster,
+                why,
+                json,
+            )
+            .await
         }
         Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
-            pending_resumes::pay(config, arguments.url.as_deref(), patience, state_dir, json).await
+            pending_resumes::resume_until_confirmed(
+                config,
+                arguments.url.as_deref(),
+                patience,
+                state_dir,
+                json,
+            )
+            .await
         }
         Command::ResumeExporting { cluster: Some(cluster), patience, yes, .. } => {
             pending_resumes::resume(

@@ -235,7 +235,7 @@ pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
         Ok(_) => None,
         Err(e) => {
             let label = sources.label(e.span().unwrap_or(0..0), "");
-            found.push(Diagnostic::error(e.message().to_owned()).at_place(label));
+            found.push(Diagnostic::error(e.message().to_owned()).at_location(label));
             None
         }
     };

@@ -8,7 +8,7 @@ pub mod resume_attempts;
 
 use crate::camunda::{Saas, Search, SharedTransport, WebApp, Zeebe, authenticated};
 use crate::clock::{SharedClock, Tasks};
-use crate::context::resume_attempts::Tries;
+use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::{Addresses, Component, Limits};
 use crate::store::SharedStore;
 use arc_swap::ArcSwap;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What every part of this folder stands on.
 #[derive(Clone)]
-pub struct Ground {
+pub struct Context {
     /// Durable state.
     pub store: SharedStore,
     /// The way to the components.
@@ -30,7 +30,7 @@ pub struct Ground {
     /// Marks what is ours in the clusters.
     pub instance: String,
     /// Resumes sent, as far as rows may not know of them.
-    pub tries: Tries,
+    pub attempts: ResumeAttempts,
     /// Where the config of today says that each cluster is.
     pub whereabouts: Whereabouts,
 }
@@ -51,7 +51,7 @@ pub struct Spec {
 
 /// The `metadata` of our records snapshots: the proof that a backup is ours (design 6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct OwnershipTag {
     /// `[daemon] instance`.
     pub instance: String,
     /// Cluster name.
@@ -60,7 +60,7 @@ pub struct Mark {
     pub run_id: uuid::Uuid,
 }
 
-impl Mark {
+impl OwnershipTag {
     /// The key under which the mark lies in the snapshot's metadata.
     pub const KEY: &'static str = "camunda_backupd";
 

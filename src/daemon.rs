@@ -15,14 +15,14 @@ pub mod watch;
 use crate::camunda::SharedTransport;
 use crate::clock::{SharedClock, Tasks, within};
 use crate::config::Config;
-use crate::context::Ground;
-use crate::context::resume_attempts::Tries;
+use crate::context::Context;
+use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::instant_text;
 use crate::lock::lock;
-use crate::pause::resume::Guardian;
+use crate::pause::resume::Sweeper;
 use crate::queue::Queue;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
-use crate::store::{Debt, SharedStore, StoreError};
+use crate::store::{PendingResume, SharedStore, StoreError};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -30,9 +30,9 @@ use std::time::Duration;
 
 /// Everything that lives as long as the process.
 pub struct Daemon {
-    pub(crate) ground: Ground,
+    pub(crate) context: Context,
     pub(crate) queue: Queue,
-    pub(crate) guardian: Guardian,
+    pub(crate) sweeper: Sweeper,
     pub(crate) timetable: Arc<Shared>,
     pub(crate) config: ArcSwap<Config>,
     pub(crate) started_at: crate::domain::Instant,
@@ -41,7 +41,7 @@ pub struct Daemon {
     pub(crate) store_probe: Mutex<Option<String>>,
     /// What the state had lost when the daemon came up; nothing that it writes since makes that good.
     pub(crate) state_lost: Mutex<Option<String>>,
-    pub(crate) looks: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
+    pub(crate) probes: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
     dispatch: tokio::sync::Mutex<Dispatch>,
     watch: Mutex<watch::Watch>,
 }
@@ -68,7 +68,7 @@ impl Daemon {
         let daemon = Self::come_up(config, store, transport, clock).await?;
         daemon.dispatch.lock().await.start().await?;
         tracing::info!(event = "daemon.started", version = env!("CARGO_PKG_VERSION"),
-            instance = %daemon.ground.instance);
+            instance = %daemon.context.instance);
         Ok(daemon)
     }
 
@@ -80,17 +80,17 @@ impl Daemon {
         clock: SharedClock,
     ) -> Result<Arc<Self>, DaemonError> {
         let config = Arc::new(config);
-        let ground = Ground {
+        let context = Context {
             store: store.clone(),
             transport,
             clock: clock.clone(),
             tasks: Tasks::new(),
             instance: config.daemon.instance.clone(),
-            tries: Tries::default(),
+            attempts: ResumeAttempts::default(),
             whereabouts: Arc::default(),
         };
-        let guardian = Guardian::new(ground.clone());
-        let queue = Queue::new(ground.clone(), guardian.clone(), config.daemon.max_parallel_runs);
+        let sweeper = Sweeper::new(context.clone());
+        let queue = Queue::new(context.clone(), sweeper.clone(), config.daemon.max_parallel_runs);
         queue.configure(apply::settings(&config, &[]));
         queue.recover().await?;
 
@@ -106,11 +106,11 @@ impl Daemon {
             config_refused: Mutex::default(),
             store_probe: Mutex::default(),
             state_lost: Mutex::default(),
-            looks: Mutex::default(),
+            probes: Mutex::default(),
             watch: Mutex::default(),
-            ground,
+            context,
             queue,
-            guardian,
+            sweeper,
             timetable,
         });
         daemon.apply(config).await?;
@@ -125,9 +125,9 @@ impl Daemon {
 
     /// Occurrences that were claimed and never begun start if they are still inside their window (design 4).
     async fn take_over_waiting(&self) -> Result<(), DaemonError> {
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         let config = self.config.load();
-        let waiting = self.ground.store.waiting().await?;
+        let waiting = self.context.store.waiting().await?;
         let (mut inside, mut over, mut homeless) = (vec![], vec![], vec![]);
         for row in waiting {
             if !config.clusters.contains_key(&row.occurrence.cluster) {
@@ -156,14 +156,14 @@ impl Daemon {
             tracing::warn!(event = "occurrence.skipped", schedule = %o.schedule, cluster = %o.cluster,
                 due_at = instant_text(o.due_at), reason);
         }
-        self.ground.store.skip(occurrences, reason.to_owned()).await
+        self.context.store.skip(occurrences, reason.to_owned()).await
     }
 
     /// Stops: no new run; runs in their pause window have `shutdown_grace` to leave it. Returns when nothing is under
     /// way or the grace and a little more is over; what is left is re-entered, and paid for, by the next start.
     pub async fn stop(&self, tell: impl Fn(Duration)) {
         let grace = self.config.load().daemon.shutdown_grace;
-        let clock = &self.ground.clock;
+        let clock = &self.context.clock;
         let until = clock.monotonic() + grace;
         // First of all: nothing may begin while the state is asked.
         self.queue.go_down(until);
@@ -186,16 +186,19 @@ impl Daemon {
                 return tracing::warn!(event = "daemon.stopping", under_way, reason);
             }
         };
-        let paused: BTreeSet<&str> =
-            owed.iter().filter(|debt| debt.may_be_paused()).map(|debt| debt.cluster.as_str()).collect();
+        let paused: BTreeSet<&str> = owed
+            .iter()
+            .filter(|pending_resume| pending_resume.may_be_paused())
+            .map(|pending_resume| pending_resume.cluster.as_str())
+            .collect();
         if paused.is_empty() {
-            return tracing::info!(event = "daemon.stopping", under_way, debts = owed.len());
+            return tracing::info!(event = "daemon.stopping", under_way, pending_resumes = owed.len());
         }
         let paused = paused.into_iter().collect::<Vec<_>>().join(", ");
         tracing::warn!(
             event = "daemon.stopping",
             under_way,
-            debts = owed.len(),
+            pending_resumes = owed.len(),
             reason = format!(
                 "exporting of {paused} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start"
             )
@@ -203,8 +206,8 @@ impl Daemon {
     }
 
     /// What is owed; a store that hangs keeps nobody from stopping.
-    pub(crate) async fn owed(&self) -> Result<Vec<Debt>, String> {
-        match within(&*self.ground.clock, Duration::from_secs(2), self.debts()).await {
+    pub(crate) async fn owed(&self) -> Result<Vec<PendingResume>, String> {
+        match within(&*self.context.clock, Duration::from_secs(2), self.pending_resumes()).await {
             Some(owed) => owed.map_err(|error| error.to_string()),
             None => Err("the state did not answer within 2s".into()),
         }
@@ -212,7 +215,7 @@ impl Daemon {
 
     /// Where its work is tracked.
     pub fn tasks(&self) -> Tasks {
-        self.ground.tasks.clone()
+        self.context.tasks.clone()
     }
 
     /// Notes that a reload was refused; the running config goes on (rule I12).

@@ -242,7 +242,7 @@ pub enum Trigger {
 /// Backups that one retention rule counts together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
-pub enum Pool {
+pub enum RetentionGroup {
     /// The backups of one schedule (of one cluster; pools never span clusters).
     Schedule(String),
     /// Backups asked for by hand.
@@ -251,17 +251,17 @@ pub enum Pool {
     Adopted,
 }
 
-impl From<Pool> for String {
-    fn from(pool: Pool) -> String {
-        match pool {
-            Pool::Schedule(name) => format!("schedule:{name}"),
-            Pool::Manual => "manual".into(),
-            Pool::Adopted => "adopted".into(),
+impl From<RetentionGroup> for String {
+    fn from(group: RetentionGroup) -> String {
+        match group {
+            RetentionGroup::Schedule(name) => format!("schedule:{name}"),
+            RetentionGroup::Manual => "manual".into(),
+            RetentionGroup::Adopted => "adopted".into(),
         }
     }
 }
 
-impl From<String> for Pool {
+impl From<String> for RetentionGroup {
     fn from(text: String) -> Self {
         match text.as_str() {
             "manual" => Self::Manual,
@@ -271,7 +271,7 @@ impl From<String> for Pool {
     }
 }
 
-impl fmt::Display for Pool {
+impl fmt::Display for RetentionGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from(self.clone()))
     }
@@ -346,20 +346,20 @@ pub struct Limits {
     pub stall_after: Duration,
     /// With less room on a broker's disk exporting is not paused, or not any longer; `None` looks at no disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_free_disk: Option<LeastRoom>,
+    pub min_free_disk: Option<MinDiskSpace>,
 }
 
 /// Room that must be left on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LeastRoom {
+pub enum MinDiskSpace {
     /// So many bytes.
     Bytes(u64),
     /// So many percent of the disk.
     Percent(u8),
 }
 
-impl LeastRoom {
+impl MinDiskSpace {
     /// The same in bytes, of a disk of that size.
     pub fn of(self, total: u64) -> u64 {
         match self {
@@ -369,7 +369,7 @@ impl LeastRoom {
     }
 }
 
-impl std::fmt::Display for LeastRoom {
+impl std::fmt::Display for MinDiskSpace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bytes(bytes) => f.write_str(&bytes_text(*bytes)),

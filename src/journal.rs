@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use step::Step;
 
 /// Who "resumed" where an operator gave the debt up.
-pub const FORGIVEN: &str = "forgiven";
+pub const ABANDONED: &str = "forgiven";
 
 /// A run's status, derived from its journal and from nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub enum RunStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ComponentView {
-    /// What it last said, in its own word, or `asked` before it said anything.
+    /// What it last said, in its own word, or `requested` before it said anything.
     pub state: String,
     /// Parts done.
     pub parts_done: u32,
@@ -45,7 +45,7 @@ pub struct ComponentView {
     /// Snapshot names.
     pub names: Vec<String>,
     /// When it was asked to start.
-    pub asked_at: Option<Instant>,
+    pub requested_at: Option<Instant>,
     /// When it was seen complete.
     pub finished_at: Option<Instant>,
     /// Why it failed.
@@ -61,7 +61,7 @@ pub struct PauseView {
     /// When it was seen.
     pub confirmed_at: Option<Instant>,
     /// Asked for.
-    pub asked: Option<PauseMode>,
+    pub requested: Option<PauseMode>,
     /// As read.
     pub mode: Option<PauseMode>,
     /// Exported positions at that moment.
@@ -71,7 +71,7 @@ pub struct PauseView {
     /// When the server confirmed it.
     pub resumed_at: Option<Instant>,
     /// An operator gave the resume up: whether exporting runs again was never confirmed.
-    pub forgiven: bool,
+    pub abandoned: bool,
 }
 
 /// Everything derived from a run's journal.
@@ -103,7 +103,7 @@ pub struct RunView {
     /// Components whose start may or may not have been acted upon, until something of it shows.
     pub uncertain: BTreeSet<Component>,
     /// Components whose start was left without an answer, whatever shows since.
-    pub unanswered: BTreeSet<Component>,
+    pub without_response: BTreeSet<Component>,
     /// What components that name their backups themselves held right before they were asked.
     pub before: BTreeMap<Component, Vec<String>>,
     /// Until when a component that refused wants to be left alone.
@@ -123,7 +123,7 @@ pub struct RunView {
     /// Why it is being ended, from the moment that is decided.
     pub aborting: Option<(FailureClass, String)>,
     /// Clean-up still owed.
-    pub cleanup_owed: Vec<String>,
+    pub cleanup_unfinished: Vec<String>,
     /// When the run began.
     pub started_at: Option<Instant>,
     /// When it ended.
@@ -156,7 +156,7 @@ impl RunView {
 
     /// Whether a component has answered that it takes our request: what it shows under our id is ours.
     pub fn was_taken(&self, component: Component) -> bool {
-        self.done.contains(&Step::Start(component)) && !self.unanswered.contains(&component)
+        self.done.contains(&Step::Start(component)) && !self.without_response.contains(&component)
     }
 
     /// The one place that says which event may follow which.
@@ -177,7 +177,7 @@ impl RunView {
                     above,
                 },
             ) => {
-                self.pause.asked = *pause;
+                self.pause.requested = *pause;
                 self.routes = *routes;
                 self.above = *above;
                 self.partitions = *partitions;
@@ -194,7 +194,7 @@ impl RunView {
                 if !self.intended.contains(step) {
                     return self.illegal(&entry.event, "a step that was never intended cannot be done");
                 }
-                if *step == Step::Resume && (self.pause.resumed_at.is_none() || self.pause.forgiven) {
+                if *step == Step::Resume && (self.pause.resumed_at.is_none() || self.pause.abandoned) {
                     return self.illegal(&entry.event, "no resume was confirmed");
                 }
                 if *step == Step::CheckPause && self.pause.resume_intended_at.is_some() {
@@ -240,14 +240,14 @@ impl RunView {
             }
             (RunStatus::Running, Event::StartUncertain { component }) => {
                 self.uncertain.insert(*component);
-                self.unanswered.insert(*component);
+                self.without_response.insert(*component);
             }
             (RunStatus::Running, Event::Before { component, names }) => {
                 self.before.insert(*component, names.clone());
                 // The look that told them may have taken a while.
-                self.components.entry(*component).or_default().asked_at = Some(entry.at);
+                self.components.entry(*component).or_default().requested_at = Some(entry.at);
             }
-            (RunStatus::Running, Event::QuietAsked { until }) => {
+            (RunStatus::Running, Event::QuietRequested { until }) => {
                 self.quiet_until = self.quiet_until.max(Some(*until));
             }
             (RunStatus::Running, Event::Progress { component, state, done, total }) => {
@@ -274,7 +274,7 @@ impl RunView {
             }
             (RunStatus::Running, Event::Resumed { by }) => {
                 self.pause.resume_intended_at.get_or_insert(at);
-                self.pause.forgiven |= self.pause.resumed_at.is_none() && by == FORGIVEN;
+                self.pause.abandoned |= self.pause.resumed_at.is_none() && by == ABANDONED;
                 self.pause.resumed_at.get_or_insert(at);
                 self.leave(Step::Resume);
             }
@@ -283,7 +283,9 @@ impl RunView {
             }
             (RunStatus::Running, Event::Recovered { .. }) => {}
             (RunStatus::Running, Event::Proved(facts)) => self.proof.extend(facts.clone()),
-            (RunStatus::Running, Event::CleanupOwed { what }) => self.cleanup_owed.push(what.clone()),
+            (RunStatus::Running, Event::CleanupUnfinished { what }) => {
+                self.cleanup_unfinished.push(what.clone())
+            }
             (RunStatus::Claimed | RunStatus::Running, Event::Ended(outcome)) => self.end(outcome, at)?,
             _ => return self.illegal(&entry.event, "this event does not follow that status"),
         }
@@ -303,7 +305,7 @@ impl RunView {
         }
         if let Step::Start(component) = step {
             let view = self.components.entry(component).or_default();
-            view.asked_at = Some(at);
+            view.requested_at = Some(at);
             view.state = "asked".into();
         }
         self.intended.insert(step);
@@ -321,7 +323,7 @@ impl RunView {
 
     fn end(&mut self, outcome: &Outcome, at: Instant) -> Result<(), IllegalEvent> {
         let event = Event::Ended(outcome.clone());
-        if self.owes_resume() {
+        if self.needs_resume() {
             return self
                 .illegal(&event, "a resume is still owed, and a run does not end before it is confirmed");
         }
@@ -348,7 +350,7 @@ impl RunView {
     }
 
     /// Whether a pause was intended and no resume has been confirmed since.
-    pub fn owes_resume(&self) -> bool {
+    pub fn needs_resume(&self) -> bool {
         self.pause.intended_at.is_some() && self.pause.resumed_at.is_none()
     }
 
@@ -394,7 +396,7 @@ pub struct Run {
     /// The occurrences it serves; empty for a manual one.
     pub occurrences: Vec<crate::domain::Occurrence>,
     /// Pools it counts in.
-    pub pools: Vec<crate::domain::Pool>,
+    pub retention_groups: Vec<crate::domain::RetentionGroup>,
     /// An operator's note.
     pub note: Option<String>,
     /// When it was made.

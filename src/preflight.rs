@@ -53,7 +53,7 @@ impl Check {
             ErrorKind::NotSent if error.message.contains("through the proxy") => {
                 "start that proxy, or correct `proxy` under `access` of this cluster in the config".to_owned()
             }
-            ErrorKind::Denied => under_access,
+            ErrorKind::AuthRejected => under_access,
             // A token that was not to be had, a proxy that refused: the sentence has its remedy.
             ErrorKind::NotSent if error.message.contains(" was not asked ") => under_access,
             ErrorKind::NotSent => format!("start it, or correct {address}"),

@@ -12,12 +12,12 @@ mod waiting;
 pub use start::ManualError;
 
 use crate::backup::executor::Stop;
-use crate::context::{Ground, Spec};
+use crate::context::{Context, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
-use crate::pause::resume::Guardian;
-use crate::retention::PoolRule;
+use crate::pause::resume::Sweeper;
+use crate::retention::RetentionRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub struct ClusterSettings {
     /// What its runs need.
     pub spec: Spec,
     /// What its pools keep.
-    pub rules: Vec<PoolRule>,
+    pub rules: Vec<RetentionRule>,
     /// The enabled schedules that name it; what waits for another one is skipped.
     pub schedules: BTreeSet<String>,
     /// The shortest interval between the starts of manual runs.
@@ -51,7 +51,7 @@ enum Busy {
     Upkeep {
         /// Where it deletes.
         at: Option<Box<Addresses>>,
-        give_way: CancellationToken,
+        yield_now: CancellationToken,
     },
     /// A restore is being asked for.
     Restore,
@@ -74,16 +74,16 @@ struct Inner {
 /// The queue of every cluster.
 #[derive(Clone)]
 pub struct Queue {
-    ground: Ground,
-    guardian: Guardian,
+    context: Context,
+    sweeper: Sweeper,
     inner: Arc<Mutex<Inner>>,
     permits: Arc<Semaphore>,
     settings: Arc<ArcSwap<BTreeMap<String, ClusterSettings>>>,
 }
 
 /// A reason why an operation cannot begin, in a word for the occurrence's record.
-pub const EXPORTING_OWED: &str = "exporting_owed";
-/// See `EXPORTING_OWED`.
+pub const RESUME_PENDING: &str = "exporting_owed";
+/// See `RESUME_PENDING`.
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
 /// What waits for a cluster that is gone is skipped with this reason.
 const GONE: &str = "the cluster was taken out of the config";
@@ -92,10 +92,10 @@ const UNSCHEDULED: &str = "its schedule was taken out of the config, disabled or
 
 impl Queue {
     /// An empty queue that runs at most `max_parallel` runs side by side.
-    pub fn new(ground: Ground, guardian: Guardian, max_parallel: usize) -> Self {
+    pub fn new(context: Context, sweeper: Sweeper, max_parallel: usize) -> Self {
         Self {
-            ground,
-            guardian,
+            context,
+            sweeper,
             inner: Arc::default(),
             permits: Arc::new(Semaphore::new(max_parallel.clamp(1, Semaphore::MAX_PERMITS))),
             settings: Arc::new(ArcSwap::from_pointee(BTreeMap::new())),
@@ -109,8 +109,8 @@ impl Queue {
         let unwanted = self.take_waiting(|cluster, waiting| {
             settings.get(cluster).is_some_and(|s| !s.schedules.contains(&waiting.row.occurrence.schedule))
         });
-        let places = settings.iter().map(|(name, s)| (name.clone(), s.spec.addresses.clone()));
-        self.ground.whereabouts.store(Arc::new(places.collect()));
+        let locations = settings.iter().map(|(name, s)| (name.clone(), s.spec.addresses.clone()));
+        self.context.whereabouts.store(Arc::new(locations.collect()));
         self.settings.store(Arc::new(settings));
         self.skip_later(unwanted, UNSCHEDULED.into());
         for cluster in removed {
@@ -119,10 +119,10 @@ impl Queue {
                 FailureClass::Removed,
                 "the cluster was taken out of the config while it ran",
             );
-            if let Some(Busy::Upkeep { give_way, .. }) =
+            if let Some(Busy::Upkeep { yield_now, .. }) =
                 self.lock().slots.get(&cluster).and_then(|s| s.busy.as_ref())
             {
-                give_way.cancel();
+                yield_now.cancel();
             }
             self.skip_later(self.take_all(&cluster), GONE.into());
         }
@@ -131,13 +131,13 @@ impl Queue {
     /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free. One that came due
     /// and is still waiting when the next of its schedule comes is skipped, so that no pair waits twice.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         self.await_turn(rows.into_iter().map(|row| Waiting::new(row, now)).collect());
     }
 
     /// The same, also of those that had their turn and wait on.
     fn await_turn(&self, arrived: Vec<Waiting>) {
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
         let mut overtaken = Vec::new();
         {
@@ -158,7 +158,7 @@ impl Queue {
         }
         for (start_at, cluster) in starts {
             let queue = self.clone();
-            self.ground.tasks.spawn(async move {
+            self.context.tasks.spawn(async move {
                 queue.sleep_until(start_at, &cluster).await;
                 queue.kick(&cluster);
             });
@@ -168,17 +168,17 @@ impl Queue {
     /// Waits until the wall clock reads `instant`, whatever jumps it makes meanwhile.
     async fn sleep_until(&self, instant: Instant, cluster: &str) {
         loop {
-            let left = (instant - self.ground.clock.now()).to_std().unwrap_or_default();
+            let left = (instant - self.context.clock.now()).to_std().unwrap_or_default();
             if left.is_zero() || self.going_down() || !self.lock().slots.contains_key(cluster) {
                 return;
             }
-            self.ground.clock.sleep(left.min(Duration::from_secs(1))).await;
+            self.context.clock.sleep(left.min(Duration::from_secs(1))).await;
         }
     }
 
     /// Starts what can start on a cluster.
     pub fn kick(&self, cluster: &str) {
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         let mut inner = self.lock();
         if inner.going_down.is_some() {
             return;
@@ -186,25 +186,25 @@ impl Queue {
         let Some(slot) = inner.slots.get_mut(cluster) else { return };
         let due = slot.waiting.iter().any(|w| w.from <= now);
         match &slot.busy {
-            Some(Busy::Upkeep { give_way, .. }) if due => give_way.cancel(),
+            Some(Busy::Upkeep { yield_now, .. }) if due => yield_now.cancel(),
             None if due => {
                 let (stop, stopped) = watch::channel(Stop::None);
                 slot.busy = Some(Busy::Run { run_id: None, at: None, stop });
                 drop(inner);
                 let (queue, cluster) = (self.clone(), cluster.to_owned());
-                self.ground.tasks.spawn(async move {
+                self.context.tasks.spawn(async move {
                     Box::pin(queue.run_waiting(&cluster, stopped)).await;
                     queue.free(&cluster);
                 });
             }
             None if slot.upkeep_due => {
                 slot.upkeep_due = false;
-                let give_way = CancellationToken::new();
-                slot.busy = Some(Busy::Upkeep { at: None, give_way: give_way.clone() });
+                let yield_now = CancellationToken::new();
+                slot.busy = Some(Busy::Upkeep { at: None, yield_now: yield_now.clone() });
                 drop(inner);
                 let (queue, cluster) = (self.clone(), cluster.to_owned());
-                self.ground.tasks.spawn(async move {
-                    queue.upkeep(&cluster, give_way).await;
+                self.context.tasks.spawn(async move {
+                    queue.upkeep(&cluster, yield_now).await;
                     queue.free(&cluster);
                 });
             }
@@ -221,14 +221,14 @@ impl Queue {
     }
 
     /// Asks for retention and deletions on a cluster as soon as it is free.
-    pub fn ask_upkeep(&self, cluster: &str) {
+    pub fn request_upkeep(&self, cluster: &str) {
         self.lock().slots.entry(cluster.to_owned()).or_default().upkeep_due = true;
         self.kick(cluster);
     }
 
     /// Skips occurrences that have waited too long; called by every tick.
     pub fn expire(&self) {
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         let expired = self.take_waiting(|_, waiting| waiting.row.start_until <= now);
         let reason = "its cluster was busy, or max_parallel_runs were under way, until start_within was over";
         self.skip_later(expired, reason.into());
@@ -242,10 +242,11 @@ impl Queue {
     }
 
     /// Skips what is due on clusters whose resume is not confirmed: no run can begin there before it is.
-    pub fn skip_owing(&self, owing: &BTreeSet<String>) {
-        let now = self.ground.clock.now();
-        let due = self.take_waiting(|cluster, waiting| waiting.from <= now && owing.contains(cluster));
-        self.skip_later(due, format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
+    pub fn skip_resume_pending(&self, still_pending: &BTreeSet<String>) {
+        let now = self.context.clock.now();
+        let due =
+            self.take_waiting(|cluster, waiting| waiting.from <= now && still_pending.contains(cluster));
+        self.skip_later(due, format!("{RESUME_PENDING}: an earlier run's resume is not settled yet"));
     }
 
     fn take_waiting(&self, goes: impl Fn(&str, &Waiting) -> bool) -> Vec<OccurrenceRow> {
@@ -267,7 +268,7 @@ impl Queue {
             return;
         }
         let queue = self.clone();
-        self.ground.tasks.spawn(async move { queue.skip(rows, reason).await });
+        self.context.tasks.spawn(async move { queue.skip(rows, reason).await });
     }
 
     async fn skip(&self, rows: Vec<OccurrenceRow>, reason: String) {
@@ -279,12 +280,12 @@ impl Queue {
         }
         let occurrences: Vec<_> = rows.into_iter().map(|r| r.occurrence).collect();
         let mut pause = Duration::from_millis(200);
-        while let Err(error) = self.ground.store.skip(occurrences.clone(), reason.clone()).await {
+        while let Err(error) = self.context.store.skip(occurrences.clone(), reason.clone()).await {
             tracing::error!(event = "store.unwritable", reason = %error);
             if self.going_down() {
                 return;
             }
-            self.ground.clock.sleep(pause).await;
+            self.context.clock.sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(30));
         }
     }
@@ -330,7 +331,7 @@ impl Queue {
                 Some(Busy::Run { stop, .. }) => {
                     stop.send_replace(Stop::Shutdown { until });
                 }
-                Some(Busy::Upkeep { give_way, .. }) => give_way.cancel(),
+                Some(Busy::Upkeep { yield_now, .. }) => yield_now.cancel(),
                 Some(Busy::Restore) | None => {}
             }
         }

@@ -3,7 +3,7 @@
 //! Owns the counting of pools and, in `ownership`, the proof that a backup is ours. Must not do IO or read a
 //! clock: who looks at components and who deletes is `run/delete`.
 
-use crate::domain::{BackupId, BackupState, Keep, Pool, RunId};
+use crate::domain::{BackupId, BackupState, Keep, RetentionGroup, RunId};
 use crate::store::Backup;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ pub mod ownership;
 
 /// How one pool of a cluster is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolRule {
+pub struct RetentionRule {
     /// Which.
-    pub pool: Pool,
+    pub group: RetentionGroup,
     /// What stays.
     pub keep: Keep,
     /// Its schedule was removed or renamed: nothing of it is pruned.
@@ -47,20 +47,20 @@ pub struct Decision {
 /// `complete` names the good ones that a look in this pass found complete in all components: only they stand in
 /// for an older one. `stopped` says why nothing may be deleted.
 pub fn decide(
-    pools: &[PoolRule],
+    retention_groups: &[RetentionRule],
     backups: &[Backup],
     complete: &BTreeSet<RunId>,
     stopped: Option<&str>,
 ) -> Vec<Decision> {
-    Counted::new(pools, backups).decide(complete, stopped)
+    Counted::new(retention_groups, backups).decide(complete, stopped)
 }
 
 /// The good ones to look at before `decide` may count on them; empty when no good one would go or all is known.
 ///
 /// `doubtful` are those that were looked at in this pass and not found complete. Looks are asked for only where
 /// they would let something be deleted, newest first, so that most passes ask the cluster nothing.
-pub fn needs_look(
-    pools: &[PoolRule],
+pub fn needs_probe(
+    retention_groups: &[RetentionRule],
     backups: &[Backup],
     complete: &BTreeSet<RunId>,
     doubtful: &BTreeSet<RunId>,
@@ -69,12 +69,12 @@ pub fn needs_look(
     if stopped.is_some() {
         return Vec::new();
     }
-    let counted = Counted::new(pools, backups);
+    let counted = Counted::new(retention_groups, backups);
     let hopeful: BTreeSet<RunId> =
         counted.good.iter().map(|b| b.run.run_id).filter(|id| !doubtful.contains(id)).collect();
     let mut wanted = BTreeMap::new();
     for candidate in &counted.good {
-        if counted.good_fate(candidate, &hopeful).is_err() {
+        if counted.good_outcome(candidate, &hopeful).is_err() {
             continue;
         }
         wanted.extend(counted.stand_ins(candidate, &hopeful).into_iter().map(|b| (age(b), b.run.run_id)));
@@ -84,7 +84,7 @@ pub fn needs_look(
 
 /// The backups of one cluster, sorted so that the order they came in does not matter.
 struct Counted<'a> {
-    rules: BTreeMap<Pool, PoolRule>,
+    rules: BTreeMap<RetentionGroup, RetentionRule>,
     present: Vec<&'a Backup>,
     good: Vec<&'a Backup>,
     /// The good ones whose runs we saw to their end: no other stands in for anything.
@@ -96,12 +96,13 @@ struct Counted<'a> {
 type Reason = String;
 
 impl<'a> Counted<'a> {
-    fn new(pools: &[PoolRule], backups: &'a [Backup]) -> Self {
-        let mut rules: BTreeMap<Pool, PoolRule> = pools.iter().map(|r| (r.pool.clone(), r.clone())).collect();
-        if let Some(manual) = rules.get(&Pool::Manual) {
+    fn new(retention_groups: &[RetentionRule], backups: &'a [Backup]) -> Self {
+        let mut rules: BTreeMap<RetentionGroup, RetentionRule> =
+            retention_groups.iter().map(|r| (r.group.clone(), r.clone())).collect();
+        if let Some(manual) = rules.get(&RetentionGroup::Manual) {
             let keep = Keep { successful: manual.keep.successful.max(1), ..manual.keep };
-            let adopted = PoolRule { pool: Pool::Adopted, keep, frozen: manual.frozen };
-            rules.insert(Pool::Adopted, adopted);
+            let adopted = RetentionRule { group: RetentionGroup::Adopted, keep, frozen: manual.frozen };
+            rules.insert(RetentionGroup::Adopted, adopted);
         }
         let mut present: Vec<&Backup> = backups.iter().filter(|b| exists(b.state)).collect();
         present.sort_by_key(|b| age(b));
@@ -115,13 +116,13 @@ impl<'a> Counted<'a> {
         self.present
             .iter()
             .map(|backup| {
-                let fate = match (stopped, backup.state) {
+                let outcome = match (stopped, backup.state) {
                     (Some(why), _) => Err(format!("retention of this cluster is stopped: {why}")),
-                    (None, BackupState::Completed) => self.good_fate(backup, complete),
-                    (None, BackupState::Failed) => self.bad_fate(backup),
+                    (None, BackupState::Completed) => self.good_outcome(backup, complete),
+                    (None, BackupState::Failed) => self.bad_outcome(backup),
                     (None, _) => Err("its run has not ended".to_owned()),
                 };
-                let (verdict, reason) = match fate {
+                let (verdict, reason) = match outcome {
                     Ok(reason) => (Verdict::Delete, format!("deleted: {reason}")),
                     Err(reason) => (Verdict::Keep, format!("kept: {reason}")),
                 };
@@ -131,27 +132,27 @@ impl<'a> Counted<'a> {
     }
 
     /// `Ok` with the reason it goes, `Err` with the reason it stays.
-    fn good_fate(&self, backup: &Backup, complete: &BTreeSet<RunId>) -> Result<Reason, Reason> {
+    fn good_outcome(&self, backup: &Backup, complete: &BTreeSet<RunId>) -> Result<Reason, Reason> {
         let rules = self.rules_of(backup)?;
         let mut reasons = Vec::new();
         for rule in rules {
-            let newer = self.newer_certified(backup, &rule.pool, complete);
+            let newer = self.newer_certified(backup, &rule.group, complete);
             let seen = newer.iter().filter(|b| complete.contains(&b.run.run_id)).count();
-            let (limit, pool) = (rule.keep.successful, &rule.pool);
-            if *pool == Pool::Adopted {
-                reasons.push(self.adopted_fate(backup, limit, seen)?);
+            let (limit, group) = (rule.keep.successful, &rule.group);
+            if *group == RetentionGroup::Adopted {
+                reasons.push(self.adopted_outcome(backup, limit, seen)?);
                 continue;
             }
             if newer.len() < limit as usize {
-                return Err(format!("one of the {limit} newest good ones of {pool}"));
+                return Err(format!("one of the {limit} newest good ones of {group}"));
             }
             if seen < limit as usize {
                 return Err(format!(
-                    "{limit} newer good ones of {pool} must be seen complete in this pass before it may go, and {seen} were"
+                    "{limit} newer good ones of {group} must be seen complete in this pass before it may go, and {seen} were"
                 ));
             }
             reasons
-                .push(format!("{seen} newer good ones of {pool} were seen complete, and it keeps {limit}"));
+                .push(format!("{seen} newer good ones of {group} were seen complete, and it keeps {limit}"));
         }
         // Decides with a limit of 0 only: the one that would be left must be whole.
         if self.good.last().is_some_and(|last| age(last) == age(backup)) {
@@ -164,8 +165,8 @@ impl<'a> Counted<'a> {
     }
 
     /// Whether exporting stayed paused for an adopted one cannot be told, nor so for another of that pool.
-    fn adopted_fate(&self, backup: &Backup, limit: u32, seen: usize) -> Result<Reason, Reason> {
-        if newer(&self.good, backup, &Pool::Adopted).next().is_none() {
+    fn adopted_outcome(&self, backup: &Backup, limit: u32, seen: usize) -> Result<Reason, Reason> {
+        if newer(&self.good, backup, &RetentionGroup::Adopted).next().is_none() {
             return Err("the newest good one of adopted".to_owned());
         }
         if seen < limit as usize {
@@ -180,43 +181,48 @@ impl<'a> Counted<'a> {
 
     /// The newer good ones that may stand in for `backup` in a pool, newest first; for an adopted one those of any pool
     /// that stay themselves.
-    fn newer_certified(&self, backup: &Backup, pool: &Pool, complete: &BTreeSet<RunId>) -> Vec<&'a Backup> {
-        if *pool != Pool::Adopted {
-            return newer(&self.certified, backup, pool).collect();
+    fn newer_certified(
+        &self,
+        backup: &Backup,
+        group: &RetentionGroup,
+        complete: &BTreeSet<RunId>,
+    ) -> Vec<&'a Backup> {
+        if *group != RetentionGroup::Adopted {
+            return newer(&self.certified, backup, group).collect();
         }
         let than = age(backup);
         let later = self.certified.iter().rev().copied().take_while(|b| age(b) > than);
-        later.filter(|b| self.good_fate(b, complete).is_err()).collect()
+        later.filter(|b| self.good_outcome(b, complete).is_err()).collect()
     }
 
-    fn bad_fate(&self, backup: &Backup) -> Result<Reason, Reason> {
+    fn bad_outcome(&self, backup: &Backup) -> Result<Reason, Reason> {
         let mut reasons = Vec::new();
         for rule in self.rules_of(backup)? {
-            let count = newer(&self.bad, backup, &rule.pool).count();
-            let (limit, pool) = (rule.keep.failed, &rule.pool);
+            let count = newer(&self.bad, backup, &rule.group).count();
+            let (limit, group) = (rule.keep.failed, &rule.group);
             if count < limit as usize {
-                return Err(format!("one of the {limit} newest failures of {pool}"));
+                return Err(format!("one of the {limit} newest failures of {group}"));
             }
-            reasons.push(format!("{count} newer failures of {pool} exist, and it keeps {limit}"));
+            reasons.push(format!("{count} newer failures of {group} exist, and it keeps {limit}"));
         }
         Ok(reasons.join("; "))
     }
 
     /// The rules of every pool the backup belongs to, or why none of them lets it go.
-    fn rules_of(&self, backup: &Backup) -> Result<Vec<&PoolRule>, Reason> {
+    fn rules_of(&self, backup: &Backup) -> Result<Vec<&RetentionRule>, Reason> {
         if backup.held {
             return Err("an operator holds it".to_owned());
         }
-        if backup.run.pools.is_empty() {
+        if backup.run.retention_groups.is_empty() {
             return Err("it belongs to no pool".to_owned());
         }
         backup
             .run
-            .pools
+            .retention_groups
             .iter()
-            .map(|pool| match self.rules.get(pool) {
+            .map(|group| match self.rules.get(group) {
                 Some(rule) if !rule.frozen => Ok(rule),
-                _ => Err(format!("{pool} is no longer in the configuration, so nothing of it is pruned")),
+                _ => Err(format!("{group} is no longer in the configuration, so nothing of it is pruned")),
             })
             .collect()
     }
@@ -225,9 +231,9 @@ impl<'a> Counted<'a> {
     fn stand_ins(&self, backup: &Backup, hopeful: &BTreeSet<RunId>) -> Vec<&'a Backup> {
         let hope = |b: &&Backup| hopeful.contains(&b.run.run_id);
         let mut found = Vec::new();
-        for pool in &backup.run.pools {
-            let limit = self.rules.get(pool).map_or(0, |r| r.keep.successful) as usize;
-            found.extend(self.newer_certified(backup, pool, hopeful).into_iter().filter(hope).take(limit));
+        for group in &backup.run.retention_groups {
+            let limit = self.rules.get(group).map_or(0, |r| r.keep.successful) as usize;
+            found.extend(self.newer_certified(backup, group, hopeful).into_iter().filter(hope).take(limit));
         }
         if found.is_empty() {
             found.extend(self.certified.iter().rev().copied().filter(|b| age(b) > age(backup)).find(hope));
@@ -236,15 +242,19 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// Those of `list` that belong to `pool` and are newer than `than`, newest first.
-fn newer<'a>(list: &[&'a Backup], than: &Backup, pool: &Pool) -> impl Iterator<Item = &'a Backup> {
+/// Those of `list` that belong to `group` and are newer than `than`, newest first.
+fn newer<'a>(list: &[&'a Backup], than: &Backup, group: &RetentionGroup) -> impl Iterator<Item = &'a Backup> {
     let than = age(than);
-    list.iter().rev().copied().take_while(move |b| age(b) > than).filter(move |b| b.run.pools.contains(pool))
+    list.iter()
+        .rev()
+        .copied()
+        .take_while(move |b| age(b) > than)
+        .filter(move |b| b.run.retention_groups.contains(group))
 }
 
 /// Whether our run of it is known: of an adopted one only the parts are.
 fn is_certified(backup: &Backup) -> bool {
-    !backup.run.pools.contains(&Pool::Adopted)
+    !backup.run.retention_groups.contains(&RetentionGroup::Adopted)
 }
 
 /// Ids only grow, also when the clock was set back; run ids settle what cannot be.

@@ -10,7 +10,7 @@ pub mod next;
 use crate::config::{CatchUp, Config};
 use crate::domain::{Instant, Occurrence};
 use crate::schedule::cron::Timing;
-use crate::store::{Fate, OccurrenceRow, TimetableRow};
+use crate::store::{OccurrenceOutcome, OccurrenceRow, TimetableRow};
 use chrono::TimeDelta;
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
@@ -172,13 +172,13 @@ impl Entry {
         let missed_before = now - LATE;
         let is_missed = |due: Instant| due < missed_before || due < self.fresh_from;
         if !is_missed(first) {
-            return vec![self.row(pair, first, Fate::Waiting, false)];
+            return vec![self.row(pair, first, OccurrenceOutcome::Waiting, false)];
         }
         // Everything missed is one range; the latest may be caught up.
         let bound = missed_before.max(self.fresh_from - TimeDelta::milliseconds(1)).min(now);
         let from = self.last_due.map_or(self.since, |last| last.max(self.since));
         let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else {
-            let mut row = self.row(pair, first, Fate::Waiting, true);
+            let mut row = self.row(pair, first, OccurrenceOutcome::Waiting, true);
             row.start_until = row.start_at.max(now) + self.start_within;
             return vec![row];
         };
@@ -196,7 +196,7 @@ impl Entry {
                 );
                 rows.push(self.range(pair, missed.first, last, missed.earlier, reason));
             }
-            let mut row = self.row(pair, missed.latest, Fate::Waiting, true);
+            let mut row = self.row(pair, missed.latest, OccurrenceOutcome::Waiting, true);
             // It waits from now on: its own window has passed while nobody could start it.
             row.start_until = row.start_at.max(now) + self.start_within;
             rows.push(row);
@@ -211,7 +211,7 @@ impl Entry {
         rows
     }
 
-    fn row(&self, pair: &Pair, due_at: Instant, fate: Fate, missed: bool) -> OccurrenceRow {
+    fn row(&self, pair: &Pair, due_at: Instant, outcome: OccurrenceOutcome, missed: bool) -> OccurrenceRow {
         let start_at = due_at + self.spread;
         OccurrenceRow {
             occurrence: Occurrence { schedule: pair.0.clone(), cluster: pair.1.clone(), due_at },
@@ -220,14 +220,14 @@ impl Entry {
             start_at,
             start_until: start_at + self.start_within,
             missed,
-            fate,
+            outcome,
             reason: None,
             run_id: None,
         }
     }
 
     fn range(&self, pair: &Pair, first: Instant, last: Instant, count: u64, reason: String) -> OccurrenceRow {
-        let mut row = self.row(pair, first, Fate::Skipped, true);
+        let mut row = self.row(pair, first, OccurrenceOutcome::Skipped, true);
         row.until = (last > first).then_some(last);
         row.count = count;
         row.reason = Some(reason);

@@ -11,10 +11,12 @@ mod resume_attempt;
 pub mod rules;
 pub mod sqlite;
 
-pub use pending_resumes::{Owed, Unsettled, is_same_place, tried_on, unsettled};
-pub use resume_attempt::{Tried, told_over};
+pub use pending_resumes::{
+    ClustersToResume, UnconfirmedResumes, is_same_cluster, retried_by_daemon, unconfirmed,
+};
+pub use resume_attempt::{Tried, with_attempt};
 
-use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
+use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RetentionGroup, RunId, Trigger};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -106,7 +108,7 @@ pub enum StoreError {
 }
 
 /// An answer of the store.
-pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// A store to pass around.
 pub type SharedStore = Arc<dyn Store>;
@@ -131,7 +133,7 @@ pub struct TimetableRow {
 /// What became of an occurrence (rule I13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum OccurrenceOutcome {
     /// Claimed, waiting for its instant, its cluster or calm.
     Waiting,
     /// Served by a run of its own.
@@ -160,7 +162,7 @@ pub struct OccurrenceRow {
     /// It was missed while the daemon was down.
     pub missed: bool,
     /// What became of it.
-    pub fate: Fate,
+    pub outcome: OccurrenceOutcome,
     /// Why it was skipped.
     pub reason: Option<String>,
     /// The run that served it.
@@ -177,9 +179,9 @@ pub struct NewRun {
     /// Why.
     pub trigger: Trigger,
     /// Waiting occurrences it serves, each with what they become.
-    pub occurrences: Vec<(Occurrence, Fate)>,
+    pub occurrences: Vec<(Occurrence, OccurrenceOutcome)>,
     /// Pools it counts in.
-    pub pools: Vec<Pool>,
+    pub retention_groups: Vec<RetentionGroup>,
     /// An operator's note.
     pub note: Option<String>,
     /// What the run needs after a restart.
@@ -196,7 +198,7 @@ pub struct NewRun {
 
 /// An exporting pause that we owe a resume; complete enough to be paid without config and without the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Debt {
+pub struct PendingResume {
     /// The run that paused.
     pub run_id: RunId,
     /// Cluster name.
@@ -214,16 +216,16 @@ pub struct Debt {
     /// What the last one met.
     pub last_error: Option<String>,
     /// When a server confirmed a resume; of an open debt, where only memory knows.
-    pub paid_at: Option<Instant>,
+    pub confirmed_at: Option<Instant>,
     /// Given up by an operator, with the reason.
-    pub forgiven: Option<String>,
+    pub abandoned: Option<String>,
 }
 
 /// A request to delete and how far it got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
     /// When it was asked for.
-    pub asked_at: Instant,
+    pub requested_at: Instant,
     /// `retention` or `command`.
     pub by: String,
     /// Retention's or the operator's reason.
@@ -295,100 +297,101 @@ pub struct BackupFilter {
 /// Durable state. All lists are in time order, oldest first, unless said otherwise.
 pub trait Store: Send + Sync + 'static {
     /// All pairs, active or not.
-    fn timetable(&self) -> Answer<'_, Vec<TimetableRow>>;
+    fn timetable(&self) -> StoreFuture<'_, Vec<TimetableRow>>;
     /// Replaces the rows of these pairs and marks every other pair inactive. Where `times_key` and `since` stay the same,
     /// `last_due` does not move back: a claim may have come between reading the rows and writing them.
-    fn set_timetable(&self, rows: Vec<TimetableRow>) -> Answer<'_, ()>;
+    fn set_timetable(&self, rows: Vec<TimetableRow>) -> StoreFuture<'_, ()>;
     /// Writes occurrences (fate `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in one
     /// transaction. An occurrence that is already known, by itself or inside a range, stays as it is, unless it was
     /// skipped as missed by a clock that was ahead and comes due now. Returns those that
     /// were new: claiming twice after a crash cannot fire twice (rule I5).
-    fn claim(&self, rows: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>>;
+    fn claim(&self, rows: Vec<OccurrenceRow>) -> StoreFuture<'_, Vec<OccurrenceRow>>;
     /// Occurrences that wait.
-    fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>>;
+    fn waiting(&self) -> StoreFuture<'_, Vec<OccurrenceRow>>;
     /// Ends the waiting of occurrences that no run will serve. Those that no longer wait stay as they are.
-    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> Answer<'_, ()>;
+    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> StoreFuture<'_, ()>;
     /// Newest first, of one schedule and cluster or of all, at most `limit`; `0` means all.
     fn occurrences(
         &self,
         schedule: Option<String>,
         cluster: Option<String>,
         limit: u32,
-    ) -> Answer<'_, Vec<OccurrenceRow>>;
+    ) -> StoreFuture<'_, Vec<OccurrenceRow>>;
 
     /// Gives the run its backup id (`max(now in s, largest + 1)` over mark, `largest_seen` and all rows of the
     /// scope), writes it and settles its occurrences. `Busy` while another run of the cluster has not ended;
     /// `RateLimited` by the start of the newest manual run, failed ones included, unless a deletion of any backup of the
     /// cluster was accepted since; a start in the future counts as now, from the first time that is noticed. `Refused`
     /// when one of its occurrences no longer waits.
-    fn begin_run(&self, new: NewRun) -> Answer<'_, Run>;
+    fn begin_run(&self, new: NewRun) -> StoreFuture<'_, Run>;
     /// Raises the high-water mark of a scope, e.g. after a 409 that names a higher id. Never lowers it.
-    fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()>;
+    fn raise_highest_id(&self, id_scope: String, largest: i64) -> StoreFuture<'_, ()>;
     /// The high-water mark of a scope: the largest id that was given in it or raised to; `0` if none.
-    fn mark(&self, id_scope: String) -> Answer<'_, i64>;
+    fn highest_id(&self, id_scope: String) -> StoreFuture<'_, i64>;
     /// Appends to a run's journal and returns the view after it. `Illegal` writes nothing.
-    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView>;
+    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> StoreFuture<'_, RunView>;
     /// One run.
-    fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>>;
+    fn run(&self, run_id: RunId) -> StoreFuture<'_, Option<Run>>;
     /// A run's journal; empty for a run that is not known or was adopted.
-    fn journal(&self, run_id: RunId) -> Answer<'_, Vec<Entry>>;
+    fn journal(&self, run_id: RunId) -> StoreFuture<'_, Vec<Entry>>;
     /// Runs that have not ended.
-    fn unfinished(&self) -> Answer<'_, Vec<Run>>;
+    fn unfinished(&self) -> StoreFuture<'_, Vec<Run>>;
 
     /// Writes a debt before the pause is asked for (rule I1), together with the journal entry of that intent.
-    fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()>;
+    fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()>;
     /// Notes that a resume is about to be sent, on the debt and, while the run lasts, in its journal: there once for each
     /// `by`, so that trying for ever does not fill the disk.
-    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()>;
+    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()>;
     /// Notes a resume that failed.
-    fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()>;
+    fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()>;
     /// Notes that a debt's cluster was shown to be at other addresses now; only its own copy of them changes.
-    fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()>;
+    fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()>;
     /// Notes that the server confirmed a resume, on the debt and, while the run lasts, in its journal.
-    fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()>;
+    fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()>;
     /// Debts neither paid nor forgiven.
-    fn debts(&self) -> Answer<'_, Vec<Debt>>;
+    fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>>;
     /// Gives up the debts of a cluster that no longer exists; also counts as resumed in the runs' journals.
-    fn forgive(&self, cluster: String, why: String, at: Instant) -> Answer<'_, u32>;
+    fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32>;
 
     /// Backups, oldest first.
-    fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>>;
+    fn backups(&self, filter: BackupFilter) -> StoreFuture<'_, Vec<Backup>>;
     /// Per cluster, how many runs have failed since its last success; clusters without any are left out. Failed runs
     /// count when retention has deleted them.
-    fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>>;
+    fn failures_in_a_row(&self) -> StoreFuture<'_, BTreeMap<String, u32>>;
     /// One backup by cluster and id.
-    fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>>;
+    fn backup(&self, cluster: String, backup_id: BackupId) -> StoreFuture<'_, Option<Backup>>;
     /// Marks a backup `deleting`. `Refused` for a held, running or deleted one, each with its own sentence; asking twice
     /// is asking once.
-    fn ask_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant) -> Answer<'_, ()>;
+    fn request_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant)
+    -> StoreFuture<'_, ()>;
     /// Notes a deletion pass that left something.
-    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> Answer<'_, ()>;
+    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()>;
     /// Every place answers that it is gone.
-    fn deletion_done(&self, run_id: RunId, at: Instant) -> Answer<'_, ()>;
+    fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()>;
     /// A completed or failed backup was found gone. `Refused` for others.
-    fn set_missing(&self, run_id: RunId) -> Answer<'_, ()>;
+    fn set_missing(&self, run_id: RunId) -> StoreFuture<'_, ()>;
     /// Pins or releases a backup. Pinning is `Refused` once it is missing, being deleted or deleted.
-    fn hold(&self, run_id: RunId, held: bool) -> Answer<'_, ()>;
+    fn hold(&self, run_id: RunId, held: bool) -> StoreFuture<'_, ()>;
     /// Takes over a backup found in a cluster; the pool is `adopted`. Twice is once. `Refused` when it has not ended, or
     /// when its id is known as another run's.
-    fn adopt(&self, adopted: Adopted) -> Answer<'_, ()>;
+    fn adopt(&self, adopted: Adopted) -> StoreFuture<'_, ()>;
 
     /// All clusters ever configured.
-    fn clusters(&self) -> Answer<'_, Vec<ClusterRow>>;
+    fn clusters(&self) -> StoreFuture<'_, Vec<ClusterRow>>;
     /// Replaces addresses of these clusters and marks every other cluster as not configured; `state_behind` stays. Foreign
     /// pauses are forgotten of the others, and where the addresses are not what they were.
-    fn set_clusters(&self, rows: Vec<ClusterRow>) -> Answer<'_, ()>;
+    fn set_clusters(&self, rows: Vec<ClusterRow>) -> StoreFuture<'_, ()>;
     /// Stops or restarts retention of a cluster.
-    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> Answer<'_, ()>;
+    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> StoreFuture<'_, ()>;
 
     /// A look showed exporting of a configured cluster `paused_by_other` or `mixed`: the first look of any daemon that did,
     /// without one in between that showed it to run.
-    fn foreign_pause(&self, cluster: String, at: Instant) -> Answer<'_, Instant>;
+    fn foreign_pause(&self, cluster: String, at: Instant) -> StoreFuture<'_, Instant>;
     /// A look showed it to run; twice is once.
-    fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()>;
+    fn foreign_pause_over(&self, cluster: String) -> StoreFuture<'_, ()>;
 
     /// Commits a small row: proves that the state can be written.
-    fn probe(&self, at: Instant) -> Answer<'_, ()>;
+    fn probe(&self, at: Instant) -> StoreFuture<'_, ()>;
     /// Finishes what was asked for before; everything after it is `Closed`.
-    fn close(&self) -> Answer<'_, ()>;
+    fn close(&self) -> StoreFuture<'_, ()>;
 }

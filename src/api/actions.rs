@@ -33,8 +33,8 @@ pub fn acting() -> Router<ApiState> {
         .route("/v1/clusters/{name}/cancel", post(cancel))
         .route("/v1/clusters/{name}/resume-exporting", post(resume_exporting))
         .route("/v1/clusters/{name}/adopt", post(adopt))
-        .route("/v1/clusters/{name}/forgive", post(forgive))
-        .route("/v1/debts/pay", post(pay))
+        .route("/v1/clusters/{name}/forgive", post(abandon_resumes))
+        .route("/v1/debts/pay", post(resume_until_confirmed))
 }
 
 fn admin(role: Role) -> Result<(), Response> {
@@ -147,14 +147,14 @@ async fn adopt(
     Ok(Json(json!(report)))
 }
 
-async fn forgive(
+async fn abandon_resumes(
     State(state): State<ApiState>,
     Extension(role): Extension<Role>,
     Path(name): Path<String>,
     Json(why): Json<Why>,
 ) -> Result<Json<Value>, Response> {
     admin(role)?;
-    let count = state.control.forgive(name, why.why).await.map_err(IntoResponse::into_response)?;
+    let count = state.control.abandon_resumes(name, why.why).await.map_err(IntoResponse::into_response)?;
     Ok(Json(json!({ "forgiven": count })))
 }
 
@@ -163,12 +163,15 @@ struct Wait {
     wait_seconds: Option<u64>,
 }
 
-async fn pay(State(state): State<ApiState>, Json(wait): Json<Wait>) -> Result<Json<Value>, Refusal> {
+async fn resume_until_confirmed(
+    State(state): State<ApiState>,
+    Json(wait): Json<Wait>,
+) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
-    let unsettled = state.control.pay_debts(wait).await?;
-    let mut answer = json!({ "owing": unsettled.keys().collect::<Vec<_>>(), "reasons": unsettled });
+    let unconfirmed = state.control.resume_pending(wait).await?;
+    let mut response = json!({ "owing": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
     if let Some(lost) = state.control.live().state_lost {
-        answer["unread"] = lost.into();
+        response["unread"] = lost.into();
     }
-    Ok(Json(answer))
+    Ok(Json(response))
 }

@@ -33,7 +33,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long a connection that should end may take to finish its answer.
-const LAST_ANSWER: Duration = Duration::from_secs(10);
+const LAST_RESPONSE: Duration = Duration::from_secs(10);
 /// A listener that stays full says so this often.
 const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
@@ -49,7 +49,7 @@ pub(super) struct Bounds {
 }
 
 /// Accepts and answers until `stop`. `peer` says who is there; handlers find that as an extension.
-pub(super) async fn answer<L, P>(
+pub(super) async fn response<L, P>(
     mut listener: L,
     routes: Router,
     bounds: Bounds,
@@ -60,7 +60,7 @@ pub(super) async fn answer<L, P>(
     L: Listener,
     P: Clone + Send + Sync + 'static,
 {
-    let seats = Arc::new(Seats { bounds, clock: clock.clone(), row: Mutex::default() });
+    let slots = Arc::new(Slots { bounds, clock: clock.clone(), row: Mutex::default() });
     loop {
         let io = tokio::select! {
             biased;
@@ -68,15 +68,15 @@ pub(super) async fn answer<L, P>(
             (io, _) = listener.accept() => io,
         };
         // Without a seat the connection is closed by dropping it.
-        let Some(seat) = seats.take() else { continue };
+        let Some(slot) = slots.take() else { continue };
         let peer = peer(&io);
-        let (routes, seats, clock, stop) = (routes.clone(), seats.clone(), clock.clone(), stop.clone());
+        let (routes, slots, clock, stop) = (routes.clone(), slots.clone(), clock.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = seat.given_up.cancelled() => {}
-                () = converse(io, routes, (seat.clone(), peer), bounds.stay, &clock, &stop) => {}
+                () = slot.given_up.cancelled() => {}
+                () = converse(io, routes, (slot.clone(), peer), bounds.stay, &clock, &stop) => {}
             }
-            seats.leave(&seat);
+            slots.leave(&slot);
         });
     }
 }
@@ -84,7 +84,7 @@ pub(super) async fn answer<L, P>(
 async fn converse<I, P>(
     io: I,
     routes: Router,
-    known: (Seat, P),
+    known: (Slot, P),
     stay: Option<Duration>,
     clock: &SharedClock,
     stop: &CancellationToken,
@@ -94,8 +94,8 @@ async fn converse<I, P>(
 {
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let (seat, peer) = known.clone();
-        request.extensions_mut().insert(seat);
+        let (slot, peer) = known.clone();
+        request.extensions_mut().insert(slot);
         request.extensions_mut().insert(peer);
         routes.call(request)
     });
@@ -119,7 +119,7 @@ async fn converse<I, P>(
     }
     connection.as_mut().graceful_shutdown();
     match stay {
-        Some(_) => drop(within(&**clock, LAST_ANSWER, connection).await),
+        Some(_) => drop(within(&**clock, LAST_RESPONSE, connection).await),
         None => drop(connection.await),
     }
 }
@@ -137,9 +137,9 @@ pub(super) async fn whole_body(State(clock): State<SharedClock>, request: Reques
             return response;
         }
     };
-    let working = match head.extensions.get::<Seat>() {
+    let working = match head.extensions.get::<Slot>() {
         None => None,
-        Some(seat) => match seat.work() {
+        Some(slot) => match slot.work() {
             Some(working) => Some(working),
             // The connection is being closed: nobody reads this, and nothing may begin.
             None => return refuse::problem(StatusCode::SERVICE_UNAVAILABLE, "the connection was given up"),
@@ -164,7 +164,7 @@ async fn read(body: Body) -> Result<Bytes, Response> {
 }
 
 /// The open connections of one listener, oldest first.
-struct Seats {
+struct Slots {
     bounds: Bounds,
     clock: SharedClock,
     row: Mutex<Row>,
@@ -172,13 +172,13 @@ struct Seats {
 
 #[derive(Default)]
 struct Row {
-    taken: VecDeque<Seat>,
+    taken: VecDeque<Slot>,
     told: Option<Duration>,
 }
 
 /// One open connection.
 #[derive(Clone)]
-struct Seat {
+struct Slot {
     use_of: Arc<Mutex<Use>>,
     given_up: CancellationToken,
 }
@@ -191,23 +191,23 @@ enum Use {
     GivenUp,
 }
 
-impl Seats {
+impl Slots {
     /// Whoever comes gets a seat as long as one is idle: the oldest of those is closed, so that silent clients cannot
     /// keep others from asking for health.
-    fn take(&self) -> Option<Seat> {
+    fn take(&self) -> Option<Slot> {
         let mut row = lock(&self.row);
         if row.taken.len() >= self.bounds.open {
             self.tell(&mut row.told);
-            let idle = row.taken.iter().position(Seat::give_up)?;
+            let idle = row.taken.iter().position(Slot::give_up)?;
             row.taken.remove(idle);
         }
-        let seat = Seat { use_of: Arc::new(Mutex::new(Use::Idle)), given_up: CancellationToken::new() };
-        row.taken.push_back(seat.clone());
-        Some(seat)
+        let slot = Slot { use_of: Arc::new(Mutex::new(Use::Idle)), given_up: CancellationToken::new() };
+        row.taken.push_back(slot.clone());
+        Some(slot)
     }
 
-    fn leave(&self, seat: &Seat) {
-        lock(&self.row).taken.retain(|other| !Arc::ptr_eq(&other.use_of, &seat.use_of));
+    fn leave(&self, slot: &Slot) {
+        lock(&self.row).taken.retain(|other| !Arc::ptr_eq(&other.use_of, &slot.use_of));
     }
 
     fn tell(&self, told: &mut Option<Duration>) {
@@ -224,7 +224,7 @@ impl Seats {
     }
 }
 
-impl Seat {
+impl Slot {
     /// Closes the connection unless something is being done for it.
     fn give_up(&self) -> bool {
         let mut use_of = lock(&self.use_of);

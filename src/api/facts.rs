@@ -9,9 +9,9 @@ use crate::store::{BackupFilter, SharedStore};
 /// Health, as of now.
 pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
     let filter = BackupFilter { existing: true, ..Default::default() };
-    let (backups, debts, timetable, clusters, unfinished, failures) = futures::join!(
+    let (backups, pending_resumes, timetable, clusters, unfinished, failures) = futures::join!(
         store.backups(filter),
-        store.debts(),
+        store.pending_resumes(),
         store.timetable(),
         store.clusters(),
         store.unfinished(),
@@ -20,7 +20,7 @@ pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
     // A store that cannot be read must not hide what else is wrong: its own check says so.
     let errors = [
         backups.as_ref().err(),
-        debts.as_ref().err(),
+        pending_resumes.as_ref().err(),
         timetable.as_ref().err(),
         clusters.as_ref().err(),
         unfinished.as_ref().err(),
@@ -32,7 +32,7 @@ pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
     health::judge(&Facts {
         live: &live,
         backups: &backups.unwrap_or_default(),
-        debts: &live.debts(debts.unwrap_or_default()),
+        pending_resumes: &live.pending_resumes(pending_resumes.unwrap_or_default()),
         timetable: &timetable.unwrap_or_default(),
         clusters: &clusters.unwrap_or_default(),
         unfinished: &unfinished.unwrap_or_default(),

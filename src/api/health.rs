@@ -6,14 +6,14 @@ use super::{Live, shapes};
 use crate::domain::{BackupState, Instant, Trigger};
 use crate::journal::Run;
 use crate::schedule::next::{longest_gap, next_after};
-use crate::store::{Backup, ClusterRow, Debt, Owed, TimetableRow};
+use crate::store::{Backup, ClusterRow, ClustersToResume, PendingResume, TimetableRow};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A debt that is unpaid for longer is an emergency.
-const DEBT_FAILING: TimeDelta = TimeDelta::minutes(5);
+const RESUME_FAILING: TimeDelta = TimeDelta::minutes(5);
 /// Refusals of one cluster that are told one by one.
 const DENIALS_TOLD: usize = 3;
 /// The dispatch loop ticks twice a second.
@@ -64,7 +64,7 @@ pub struct Facts<'a> {
     /// Existing backups, oldest first.
     pub backups: &'a [Backup],
     /// Open debts.
-    pub debts: &'a [Debt],
+    pub pending_resumes: &'a [PendingResume],
     /// Known pairs.
     pub timetable: &'a [TimetableRow],
     /// Known clusters.
@@ -105,7 +105,7 @@ impl Health {
 /// What is good and what is not.
 pub fn judge(facts: &Facts<'_>) -> Health {
     let mut checks = process(facts.live);
-    checks.push(debts(facts));
+    checks.push(pending_resumes(facts));
     let mut backups = Vec::new();
     let (overdue, late) = overdue(facts, &mut backups);
     checks.extend(late);
@@ -119,7 +119,9 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for ((_, cluster), due) in &facts.live.next_due {
         next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
     }
-    let owed = Owed::by(facts.debts.iter().filter(|debt| debt.may_be_paused()));
+    let owed = ClustersToResume::by(
+        facts.pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()),
+    );
     for (name, settings) in &facts.live.config.clusters {
         let backups = of_clusters.remove(name.as_str()).unwrap_or_default();
         let next = next_due.get(name.as_str()).copied();
@@ -142,14 +144,17 @@ pub fn judge(facts: &Facts<'_>) -> Health {
 /// Whether the partitions were seen exporting after the resume of `owner` had been sent: it acted, although nobody has
 /// confirmed it yet. A look from before it would tell of the time before the pause.
 fn seen_running(facts: &Facts<'_>, name: &str, owner: &str) -> bool {
-    let Some(look) = facts.live.clusters.get(name).filter(|look| look.exporting == "running") else {
+    let Some(probe) = facts.live.clusters.get(name).filter(|probe| probe.exporting == "running") else {
         return false;
     };
     let Some(settings) = facts.live.config.clusters.get(name) else { return false };
-    let mut owed = facts.debts.iter().filter(|debt| debt.cluster == owner && debt.may_be_paused());
-    owed.all(|debt| {
-        let there = debt.addresses.zeebe == settings.addresses.zeebe;
-        there && debt.resume_intended_at.is_some_and(|sent| look.exporting_checked_at > Some(sent))
+    let mut owed = facts
+        .pending_resumes
+        .iter()
+        .filter(|pending_resume| pending_resume.cluster == owner && pending_resume.may_be_paused());
+    owed.all(|pending_resume| {
+        let there = pending_resume.addresses.zeebe == settings.addresses.zeebe;
+        there && pending_resume.resume_intended_at.is_some_and(|sent| probe.exporting_checked_at > Some(sent))
     })
 }
 
@@ -190,26 +195,28 @@ fn process(live: &Live) -> Vec<Check> {
     vec![store, dispatch, config, clock]
 }
 
-fn debts(facts: &Facts<'_>) -> Check {
-    let due = |debt: &&Debt| {
-        !facts.unfinished.iter().any(|r| r.run_id == debt.run_id) || debt.resume_intended_at.is_some()
+fn pending_resumes(facts: &Facts<'_>) -> Check {
+    let due = |pending_resume: &&PendingResume| {
+        !facts.unfinished.iter().any(|r| r.run_id == pending_resume.run_id)
+            || pending_resume.resume_intended_at.is_some()
     };
-    let owed: Vec<&Debt> = facts.debts.iter().filter(due).collect();
+    let owed: Vec<&PendingResume> = facts.pending_resumes.iter().filter(due).collect();
     // A pause of this process is owed from the first resume on; one that an earlier process left, since it was intended.
-    let since = |debt: &Debt| match debt.resume_intended_at {
-        Some(at) if debt.intended_at >= facts.live.started_at => at,
-        _ => debt.intended_at,
+    let since = |pending_resume: &PendingResume| match pending_resume.resume_intended_at {
+        Some(at) if pending_resume.intended_at >= facts.live.started_at => at,
+        _ => pending_resume.intended_at,
     };
-    let named = |debts: &[&Debt]| {
-        let names: BTreeSet<&str> = debts.iter().map(|debt| debt.cluster.as_str()).collect();
-        let why = debts.iter().find_map(|debt| debt.last_error.as_deref());
+    let named = |pending_resumes: &[&PendingResume]| {
+        let names: BTreeSet<&str> =
+            pending_resumes.iter().map(|pending_resume| pending_resume.cluster.as_str()).collect();
+        let why = pending_resumes.iter().find_map(|pending_resume| pending_resume.last_error.as_deref());
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         (names.into_iter().collect::<Vec<_>>().join(", "), why)
     };
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
-    let (confirmed, owed): (Vec<&Debt>, Vec<&Debt>) =
-        owed.into_iter().partition(|debt| !debt.may_be_paused());
-    let Some(since) = owed.iter().map(|debt| since(debt)).min() else {
+    let (confirmed, owed): (Vec<&PendingResume>, Vec<&PendingResume>) =
+        owed.into_iter().partition(|pending_resume| !pending_resume.may_be_paused());
+    let Some(since) = owed.iter().map(|pending_resume| since(pending_resume)).min() else {
         if confirmed.is_empty() {
             return check("debts", Status::Ok, None);
         }
@@ -217,7 +224,7 @@ fn debts(facts: &Facts<'_>) -> Check {
         return check("debts", Status::Degraded, format!("the debt of {names} is still open{why}"));
     };
     let age = facts.live.now - since;
-    let status = if age > DEBT_FAILING { Status::Failing } else { Status::Degraded };
+    let status = if age > RESUME_FAILING { Status::Failing } else { Status::Degraded };
     let (names, why) = named(&owed);
     check(
         "debts",
@@ -322,7 +329,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, S
 fn cluster(
     facts: &Facts<'_>,
     name: &str,
-    owing: bool,
+    still_pending: bool,
     backups: &[&Backup],
     next: Option<Instant>,
     overdue: bool,
@@ -343,16 +350,16 @@ fn cluster(
         })
     };
     let running = facts.unfinished.iter().find(|r| r.cluster == name);
-    let look = live.clusters.get(name);
-    let seen = look.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
+    let probe = live.clusters.get(name);
+    let seen = probe.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
     // A look from before our own pause or resume would contradict what we know.
-    let exporting = match (owing, seen) {
+    let exporting = match (still_pending, seen) {
         (true, _) => "paused_by_us",
         (false, "paused_by_us") => "unknown",
         (false, seen) => seen,
     };
     let (status, since) = match exporting {
-        "paused_by_other" | "mixed" => (Status::Degraded, look.and_then(|l| l.exporting_since)),
+        "paused_by_other" | "mixed" => (Status::Degraded, probe.and_then(|l| l.exporting_since)),
         _ => (Status::Ok, None),
     };
     let since = since.map(|at| format!(" since {}", shapes::instant(at))).unwrap_or_default();
@@ -374,8 +381,9 @@ fn cluster(
         });
     }
     // Whoever does not let us in is told under `credentials`.
-    let denied = |reason: &String| look.is_some_and(|l| l.denied.iter().any(|denial| denial.why == *reason));
-    if let Some(reason) = look.and_then(|l| l.unreachable.clone()).filter(|reason| !denied(reason)) {
+    let denied =
+        |reason: &String| probe.is_some_and(|l| l.denied.iter().any(|rejection| rejection.why == *reason));
+    if let Some(reason) = probe.and_then(|l| l.unreachable.clone()).filter(|reason| !denied(reason)) {
         checks.push(Check {
             name: "probes",
             cluster: Some(name.to_owned()),
@@ -387,7 +395,7 @@ fn cluster(
     json!({
         "name": name,
         "exporting": exporting,
-        "exporting_checked_at": look.and_then(|l| l.exporting_checked_at).map(shapes::instant),
+        "exporting_checked_at": probe.and_then(|l| l.exporting_checked_at).map(shapes::instant),
         "last_success": last(finished(BackupState::Completed)),
         "last_failure": last(finished(BackupState::Failed)),
         "next_due": next.map(shapes::instant),
@@ -399,16 +407,16 @@ fn cluster(
 
 /// Clusters that did not let us in when last asked, or whose credentials cannot be read.
 fn credentials(live: &Live) -> Vec<Check> {
-    let denied = live.clusters.iter().filter(|(_, look)| !look.denied.is_empty());
+    let denied = live.clusters.iter().filter(|(_, probe)| !probe.denied.is_empty());
     let mut checks: Vec<Check> = denied
         .filter(|(name, _)| live.config.clusters.contains_key(*name))
-        .map(|(name, look)| {
-            let told = look.denied.iter().take(DENIALS_TOLD);
+        .map(|(name, probe)| {
+            let told = probe.denied.iter().take(DENIALS_TOLD);
             let mut told: Vec<String> = told
-                .map(|denial| format!("since {}: {}", shapes::instant(denial.since), denial.why))
+                .map(|rejection| format!("since {}: {}", shapes::instant(rejection.since), rejection.why))
                 .collect();
-            if look.denied.len() > DENIALS_TOLD {
-                told.push(format!("and {} more", look.denied.len() - DENIALS_TOLD));
+            if probe.denied.len() > DENIALS_TOLD {
+                told.push(format!("and {} more", probe.denied.len() - DENIALS_TOLD));
             }
             Check {
                 name: "credentials",
@@ -437,8 +445,11 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
                 .or_default()
                 .push(format!("deletion of {} is behind: {error}", backup.run.backup_id));
         }
-        if backup.state == BackupState::Failed && !backup.run.view.cleanup_owed.is_empty() {
-            behind.entry(&backup.run.cluster).or_default().push(backup.run.view.cleanup_owed.join("; "));
+        if backup.state == BackupState::Failed && !backup.run.view.cleanup_unfinished.is_empty() {
+            behind
+                .entry(&backup.run.cluster)
+                .or_default()
+                .push(backup.run.view.cleanup_unfinished.join("; "));
         }
     }
     for row in facts.clusters.iter().filter(|row| row.configured) {

@@ -26,7 +26,7 @@ const OUTSIDE: Bounds = Bounds { listener: "http", open: 256, stay: Some(Duratio
 const INSIDE: Bounds = Bounds { listener: "control", open: 64, stay: None };
 
 /// Open listeners.
-pub struct Doors {
+pub struct Listeners {
     http: Http,
     control: UnixListener,
     hosts: Vec<String>,
@@ -40,7 +40,7 @@ enum Http {
 
 /// Why a listener does not open.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub enum ListenError {
     /// The port.
     #[error("{address} cannot be listened on: {reason}; stop what uses it or set another [http] listen")]
     Tcp {
@@ -63,29 +63,29 @@ pub enum DoorError {
 }
 
 /// Opens every listener of the config.
-pub async fn open(config: &Config) -> Result<Doors, DoorError> {
+pub async fn open(config: &Config) -> Result<Listeners, ListenError> {
     let http =
         match &config.http.listen {
             Listen::Tcp(address) => Http::Tcp(TcpListener::bind(address).await.map_err(|error| {
-                DoorError::Tcp { address: address.to_string(), reason: error.to_string() }
+                ListenError::Tcp { address: address.to_string(), reason: error.to_string() }
             })?),
             Listen::Unix(path) => Http::Unix(unix(path).await?),
         };
     let path = config.daemon.runtime_dir.join("control.sock");
     let dir = &config.daemon.runtime_dir;
     std::fs::create_dir_all(dir)
-        .map_err(|error| DoorError::Unix { path: path.clone(), reason: error.to_string() })?;
+        .map_err(|error| ListenError::Unix { path: path.clone(), reason: error.to_string() })?;
     let control = unix(&path).await?;
     let owner = std::fs::metadata(&path).map_or(0, |m| m.uid());
-    Ok(Doors { http, control, hosts: config.http.public_hosts.clone(), owner })
+    Ok(Listeners { http, control, hosts: config.http.public_hosts.clone(), owner })
 }
 
 /// A stale socket file is replaced only when nobody answers on it. Owner and group may connect.
-async fn unix(path: &Path) -> Result<UnixListener, DoorError> {
+async fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     let refused =
-        |error: std::io::Error| DoorError::Unix { path: path.to_owned(), reason: error.to_string() };
+        |error: std::io::Error| ListenError::Unix { path: path.to_owned(), reason: error.to_string() };
     if UnixStream::connect(path).await.is_ok() {
-        return Err(DoorError::Taken(path.to_owned()));
+        return Err(ListenError::Taken(path.to_owned()));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(error)),
@@ -96,7 +96,7 @@ async fn unix(path: &Path) -> Result<UnixListener, DoorError> {
     Ok(listener)
 }
 
-impl Doors {
+impl Listeners {
     /// The address of the HTTP listener, with the port the system chose.
     pub fn http_address(&self) -> Option<std::net::SocketAddr> {
         match &self.http {
@@ -136,15 +136,17 @@ impl Doors {
         let means = || (clock.clone(), tasks.clone());
         match self.http {
             Http::Tcp(listener) => {
-                let answer = connections::answer(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
-                tasks.spawn(answer);
+                let response =
+                    connections::response(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
+                tasks.spawn(response);
             }
             Http::Unix(listener) => {
-                let answer = connections::answer(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
-                tasks.spawn(answer);
+                let response =
+                    connections::response(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
+                tasks.spawn(response);
             }
         }
-        tasks.spawn(connections::answer(self.control, inside, INSIDE, Peer::of, means(), stop.clone()));
+        tasks.spawn(connections::response(self.control, inside, INSIDE, Peer::of, means(), stop.clone()));
         stop
     }
 }

@@ -39,7 +39,7 @@ pub fn reading() -> Router<ApiState> {
         .route("/v1/backups", get(backups))
         .route("/v1/backups/{id}", get(one_backup))
         .route("/v1/schedules", get(schedules))
-        .route("/v1/debts", get(debts))
+        .route("/v1/debts", get(pending_resumes))
         .merge(saas.clone())
         .nest("/api", saas)
 }
@@ -48,28 +48,28 @@ async fn judged(state: &ApiState) -> Health {
     facts::judged(&state.store, state.control.live()).await
 }
 
-fn answer(good: bool, body: Value) -> Response {
+fn response(good: bool, body: Value) -> Response {
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }
 
 async fn whole_health(State(state): State<ApiState>) -> Response {
     let health = judged(&state).await;
-    answer(health.status != Status::Failing, health.body())
+    response(health.status != Status::Failing, health.body())
 }
 
 async fn live(State(state): State<ApiState>) -> Response {
     let Live { since_tick, stopping, .. } = state.control.live();
     // A loop that was stopped has not stalled.
     let alive = stopping || since_tick < std::time::Duration::from_secs(10);
-    answer(alive, json!({ "since_tick_ms": since_tick.as_millis() as u64, "stopping": stopping }))
+    response(alive, json!({ "since_tick_ms": since_tick.as_millis() as u64, "stopping": stopping }))
 }
 
 async fn ready(State(state): State<ApiState>) -> Response {
     // The listeners open after the config is applied; what is left is the store.
-    match state.store.debts().await {
-        Ok(_) => answer(true, json!({ "status": "ready" })),
-        Err(error) => answer(false, json!({ "status": "not ready", "reason": error.to_string() })),
+    match state.store.pending_resumes().await {
+        Ok(_) => response(true, json!({ "status": "ready" })),
+        Err(error) => response(false, json!({ "status": "not ready", "reason": error.to_string() })),
     }
 }
 
@@ -77,7 +77,7 @@ async fn health_of_backups(State(state): State<ApiState>) -> Response {
     let health = judged(&state).await;
     let mut body = health.body();
     body["backups"] = json!(health.backups);
-    answer(health.backups.is_empty(), body)
+    response(health.backups.is_empty(), body)
 }
 
 #[derive(Deserialize)]
@@ -147,9 +147,11 @@ async fn schedules(State(state): State<ApiState>) -> Json<Value> {
     Json(json!(rows))
 }
 
-async fn debts(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {
-    let debts = state.store.debts().await?;
-    Ok(Json(state.control.live().debts(debts).iter().map(shapes::debt).collect()))
+async fn pending_resumes(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {
+    let pending_resumes = state.store.pending_resumes().await?;
+    Ok(Json(
+        state.control.live().pending_resumes(pending_resumes).iter().map(shapes::pending_resume).collect(),
+    ))
 }
 
 async fn saas_clusters(State(state): State<ApiState>) -> Result<Json<Value>, Refusal> {
@@ -165,7 +167,7 @@ async fn saas_shape(state: &ApiState, row: &crate::store::ClusterRow) -> Result<
     let filter = BackupFilter { cluster: Some(row.name.clone()), existing: true, limit: 0 };
     let version = state.store.backups(filter).await?.into_iter().rev().find_map(|b| b.run.view.version);
     let live = state.control.live();
-    let healthy = live.clusters.get(&row.name).is_some_and(|look| look.unreachable.is_none());
+    let healthy = live.clusters.get(&row.name).is_some_and(|probe| probe.unreachable.is_none());
     Ok(shapes::saas_cluster(row, version.as_deref(), healthy))
 }
 

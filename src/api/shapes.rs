@@ -5,7 +5,7 @@
 pub use crate::domain::instant_text as instant;
 use crate::domain::{BackupState, Instant};
 use crate::journal::{Outcome, Run, RunStatus};
-use crate::store::{Backup, ClusterRow, Debt};
+use crate::store::{Backup, ClusterRow, PendingResume};
 use serde_json::{Map, Value, json};
 
 fn maybe(at: Option<Instant>) -> Value {
@@ -48,7 +48,7 @@ pub fn backup(backup: &Backup) -> Value {
         "started_at": maybe(view.started_at.or(Some(run.created_at))),
         "finished_at": maybe(view.finished_at),
         "components": components,
-        "pools": run.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "pools": run.retention_groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "held": backup.held,
         "reason": reason(backup),
         "run_id": run.run_id,
@@ -83,7 +83,7 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
         shape.insert(
             "pause".into(),
             json!({
-                "mode": pause.mode.or(pause.asked).map(crate::domain::PauseMode::name),
+                "mode": pause.mode.or(pause.requested).map(crate::domain::PauseMode::name),
                 "intended_at": maybe(pause.intended_at),
                 "confirmed_at": maybe(pause.confirmed_at),
                 "resume_intended_at": maybe(pause.resume_intended_at),
@@ -94,16 +94,16 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
             view.components.iter().map(|(c, part)| (c.name().to_owned(), json!(part.names))).collect();
         shape.insert("snapshots".into(), Value::Object(snapshots));
         match &view.outcome {
-            Some(Outcome::Completed { certificate }) => {
-                shape.insert("certificate".into(), certificate.clone());
+            Some(Outcome::Completed { attestation }) => {
+                shape.insert("certificate".into(), attestation.clone());
             }
-            Some(Outcome::Failed { class, dossier, .. }) => {
+            Some(Outcome::Failed { class, failure_report, .. }) => {
                 shape.insert("class".into(), json!(class));
-                shape.insert("dossier".into(), dossier.clone());
+                shape.insert("dossier".into(), failure_report.clone());
             }
             None => {}
         }
-        shape.insert("cleanup_owed".into(), json!(view.cleanup_owed));
+        shape.insert("cleanup_unfinished".into(), json!(view.cleanup_unfinished));
         if let Some(deletion) = &found.deletion {
             shape.insert("deletion".into(), json!(deletion));
         }
@@ -115,16 +115,16 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
 }
 
 /// A debt, without credentials (there are none in it).
-pub fn debt(debt: &Debt) -> Value {
+pub fn pending_resume(pending_resume: &PendingResume) -> Value {
     json!({
-        "cluster": debt.cluster,
-        "run_id": debt.run_id,
-        "zeebe": debt.addresses.zeebe,
-        "intended_at": instant(debt.intended_at),
-        "resume_intended_at": maybe(debt.resume_intended_at),
-        "attempts": debt.attempts,
-        "confirmed_at": maybe(debt.paid_at),
-        "last_error": debt.last_error,
+        "cluster": pending_resume.cluster,
+        "run_id": pending_resume.run_id,
+        "zeebe": pending_resume.addresses.zeebe,
+        "intended_at": instant(pending_resume.intended_at),
+        "resume_intended_at": maybe(pending_resume.resume_intended_at),
+        "attempts": pending_resume.attempts,
+        "confirmed_at": maybe(pending_resume.confirmed_at),
+        "last_error": pending_resume.last_error,
     })
 }
 
@@ -135,7 +135,7 @@ pub fn running(run: &Run) -> Value {
         "run_id": run.run_id,
         "step": view.step.map(|s| s.to_string()),
         "since": maybe(view.step_since.or(Some(run.created_at))),
-        "paused_since": if view.owes_resume() { maybe(view.pause.intended_at) } else { Value::Null },
+        "paused_since": if view.needs_resume() { maybe(view.pause.intended_at) } else { Value::Null },
     })
 }
 

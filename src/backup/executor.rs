@@ -3,19 +3,19 @@
 //! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor what an
 //! answer of a component means beyond the clients' words (`steps`, `wait`).
 
-use crate::backup::finish::{DebtEnd, GIVEN_UP};
+use crate::backup::finish::{GIVEN_UP, ResumeEnd};
 use crate::backup::steps;
 use crate::camunda::ClientError;
 use crate::clock::within;
 use crate::context::evidence::Evidence;
-use crate::context::{Clients, Ground, Spec};
+use crate::context::{Clients, Context, Spec};
 use crate::domain::{BackupId, Instant};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
 use crate::lock::lock;
 use crate::pause::disk_space;
 use crate::pause::start::PauseClock;
 use crate::plan::{Plan, PlannedStep};
-use crate::store::{Debt, StoreError};
+use crate::store::{PendingResume, StoreError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
@@ -61,18 +61,18 @@ pub struct StepError {
     /// One sentence for the operator.
     pub reason: String,
     /// Before a run: it may be over soon, so that an occurrence waits for it as long as it may.
-    pub passing: bool,
+    pub transient: bool,
 }
 
 impl StepError {
     /// A step error.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into(), passing: false }
+        Self { class, reason: reason.into(), transient: false }
     }
 
     /// The cluster is not calm enough to begin.
-    pub fn not_calm(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { passing: true, ..Self::new(class, reason) }
+    pub fn not_ready(class: FailureClass, reason: impl Into<String>) -> Self {
+        Self { transient: true, ..Self::new(class, reason) }
     }
 }
 
@@ -90,7 +90,7 @@ enum Halt {
 
 /// One run under way.
 pub struct Execution {
-    pub(crate) ground: Ground,
+    pub(crate) context: Context,
     pub(crate) run: Run,
     pub(crate) spec: Spec,
     pub(crate) plan: Plan,
@@ -106,31 +106,31 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// A run whose `Started` entry is written; its plan is the one that entry names. `debt` is what an earlier process
+    /// A run whose `Started` entry is written; its plan is the one that entry names. `pending_resume` is what an earlier process
     /// left of it.
     pub fn new(
-        ground: Ground,
+        context: Context,
         run: Run,
         spec: Spec,
         plan: Plan,
-        debt: Option<&Debt>,
+        pending_resume: Option<&PendingResume>,
         stop: watch::Receiver<Stop>,
     ) -> Self {
         let mut spec = spec;
         spec.addresses.routes =
             if run.view.version.is_some() { run.view.routes } else { spec.addresses.routes };
-        let clients = Clients::new(&spec.addresses, &ground.transport);
-        let since_boot = debt.and_then(|debt| debt.intended_since_boot_ms);
+        let clients = Clients::new(&spec.addresses, &context.transport);
+        let since_boot = pending_resume.and_then(|pending_resume| pending_resume.intended_since_boot_ms);
         // A pause whose resume was confirmed is over: another resume could end somebody else's.
-        let owed = run.view.pause.intended_at.filter(|_| run.view.owes_resume());
-        let pause_clock = owed.map(|at| PauseClock::after_restart(at, since_boot, &*ground.clock));
+        let unfinished = run.view.pause.intended_at.filter(|_| run.view.needs_resume());
+        let pause_clock = unfinished.map(|at| PauseClock::after_restart(at, since_boot, &*context.clock));
         Self {
             view: Mutex::new(Arc::new(run.view.clone())),
             pause_clock: Mutex::new(pause_clock),
             evidence: Evidence::default(),
-            attempts_before: debt.map_or(0, |debt| debt.attempts),
-            began: ground.clock.monotonic(),
-            ground,
+            attempts_before: pending_resume.map_or(0, |pending_resume| pending_resume.attempts),
+            began: context.clock.monotonic(),
+            context,
             run,
             spec,
             plan,
@@ -141,10 +141,10 @@ impl Execution {
 
     /// Walks the plan to its end, or aborts; returns when the journal has its last entry or the daemon goes down.
     pub async fn execute(self) -> Left {
-        let started = self.ground.clock.monotonic();
+        let started = self.context.clock.monotonic();
         match self.walk().await {
-            Ok(()) => match self.certify().await {
-                Ok(certificate) => self.end(Outcome::Completed { certificate }, started).await,
+            Ok(()) => match self.attest().await {
+                Ok(attestation) => self.end(Outcome::Completed { attestation }, started).await,
                 Err(error) => self.abort(error, started).await,
             },
             Err(Halt::Failed(error)) => self.abort(error, started).await,
@@ -154,7 +154,7 @@ impl Execution {
 
     /// Ends the run without another step, e.g. when it could not go on after a restart.
     pub async fn abandon(self, error: StepError) -> Left {
-        let started = self.ground.clock.monotonic();
+        let started = self.context.clock.monotonic();
         self.abort(error, started).await
     }
 
@@ -209,13 +209,13 @@ impl Execution {
                 Stop::None => {}
                 Stop::Abort { class, reason } => return Halt::Failed(StepError::new(class, reason)),
                 Stop::Shutdown { until } => {
-                    if !self.view().owes_resume() && lock(&self.pause_clock).is_none() {
+                    if !self.view().needs_resume() && lock(&self.pause_clock).is_none() {
                         return Halt::Suspended;
                     }
-                    let left = until.saturating_sub(self.ground.clock.monotonic());
+                    let left = until.saturating_sub(self.context.clock.monotonic());
                     tokio::select! {
                         biased;
-                        () = self.ground.clock.sleep(left) => return Halt::Failed(StepError::new(
+                        () = self.context.clock.sleep(left) => return Halt::Failed(StepError::new(
                             FailureClass::Interrupted,
                             "the daemon was stopped inside the pause and its shutdown grace ran out",
                         )),
@@ -234,9 +234,9 @@ impl Execution {
     async fn out_of_time(&self) -> StepError {
         let limits = self.spec.limits;
         loop {
-            let now = self.ground.clock.now();
+            let now = self.context.clock.now();
             // The larger of both clocks: one set back must not give the run more time.
-            let lived = self.ground.clock.monotonic().saturating_sub(self.began);
+            let lived = self.context.clock.monotonic().saturating_sub(self.began);
             let age = (now - self.run.created_at).to_std().unwrap_or_default().max(lived);
             if age >= limits.run_deadline {
                 let text = humantime::format_duration(limits.run_deadline);
@@ -246,7 +246,7 @@ impl Execution {
                 );
             }
             let mut left = limits.run_deadline.saturating_sub(age);
-            let paused = lock(&self.pause_clock).as_ref().map(|p| p.elapsed(&*self.ground.clock));
+            let paused = lock(&self.pause_clock).as_ref().map(|p| p.elapsed(&*self.context.clock));
             if let Some(paused) = paused {
                 if paused >= limits.pause_budget {
                     let text = humantime::format_duration(limits.pause_budget);
@@ -257,7 +257,7 @@ impl Execution {
                             "the pause was asked for and not seen to hold within the pause_budget of {text}{}",
                             self.evidence
                                 .last_error()
-                                .map(|answer| format!(": {answer}"))
+                                .map(|response| format!(": {response}"))
                                 .unwrap_or_default()
                         )
                     };
@@ -266,14 +266,14 @@ impl Execution {
                 left = left.min(limits.pause_budget.saturating_sub(paused));
             }
             // Wall clock and pause state may change under a long sleep.
-            self.ground.clock.sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+            self.context.clock.sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
         }
     }
 
     /// One step: intent, act, outcome.
     async fn take(&self, planned: &PlannedStep) -> Result<(), StepError> {
         let step = planned.step;
-        let began = self.ground.clock.monotonic();
+        let began = self.context.clock.monotonic();
         if step == Step::Resume {
             return self.take_resume(began).await;
         }
@@ -288,10 +288,10 @@ impl Execution {
             _ => self.write(vec![Event::StepIntended { step }]).await?,
         }
         let act = steps::act(self, step, begun_before);
-        let mut doubt = None;
+        let mut uncertain = None;
         let result = match planned.deadline {
-            Some(limit) => within(&*self.ground.clock, limit, act).await.unwrap_or_else(|| {
-                doubt = steps::unanswered(self, step);
+            Some(limit) => within(&*self.context.clock, limit, act).await.unwrap_or_else(|| {
+                uncertain = steps::without_response(self, step);
                 let text = humantime::format_duration(limit);
                 Err(StepError::new(FailureClass::Deadline, format!("step {step} took longer than {text}")))
             }),
@@ -312,18 +312,18 @@ impl Execution {
             Err(error) => {
                 // An answer that could not be written down is lost as well.
                 if error.class == FailureClass::Store {
-                    doubt = steps::unanswered(self, step);
+                    uncertain = steps::without_response(self, step);
                 }
                 tracing::warn!(
                     event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
                     backup_id = self.id().get(), step = %step, duration_ms = ms, outcome = "failed",
                     reason = %error.reason
                 );
-                if !self.view().owes_resume() {
+                if !self.view().needs_resume() {
                     // Inside the window the resume comes first; the end of the run carries the reason.
                     let failed = Event::StepFailed { step, reason: error.reason.clone() };
-                    let events = doubt.into_iter().chain([failed]).collect();
-                    let _ = within(&*self.ground.clock, Duration::from_secs(5), self.write(events)).await;
+                    let events = uncertain.into_iter().chain([failed]).collect();
+                    let _ = within(&*self.context.clock, Duration::from_secs(5), self.write(events)).await;
                 }
             }
         }
@@ -332,10 +332,10 @@ impl Execution {
 
     async fn take_resume(&self, began: Duration) -> Result<(), StepError> {
         if self.view().pause.resumed_at.is_none() {
-            match self.pay_debt().await {
-                DebtEnd::Resumed => {}
-                DebtEnd::Forgiven => return Err(StepError::new(FailureClass::Cancelled, GIVEN_UP)),
-                DebtEnd::StillOwed => {
+            match self.resume_until_confirmed().await {
+                ResumeEnd::Resumed => {}
+                ResumeEnd::Abandoned => return Err(StepError::new(FailureClass::Cancelled, GIVEN_UP)),
+                ResumeEnd::StillPending => {
                     return Err(StepError::new(
                         FailureClass::Interrupted,
                         "the daemon was stopped before the resume was confirmed",
@@ -379,9 +379,9 @@ impl Execution {
     }
 
     pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let at = self.ground.clock.now();
+        let at = self.context.clock.now();
         let entries = events.into_iter().map(|event| Entry { at, event }).collect();
-        let view = self.ground.store.append(self.run.run_id, entries).await?;
+        let view = self.context.store.append(self.run.run_id, entries).await?;
         *lock(&self.view) = Arc::new(view);
         Ok(())
     }
@@ -404,7 +404,7 @@ impl Execution {
             }
             tokio::select! {
                 biased;
-                () = self.ground.clock.sleep(pause) => {}
+                () = self.context.clock.sleep(pause) => {}
                 _ = stop.changed() => {}
             }
             pause = (pause * 2).min(Duration::from_secs(60));
@@ -413,14 +413,14 @@ impl Execution {
 
     /// Reads the run again after somebody else wrote into its journal.
     pub(crate) async fn refresh(&self) {
-        if let Ok(Some(run)) = self.ground.store.run(self.run.run_id).await {
+        if let Ok(Some(run)) = self.context.store.run(self.run.run_id).await {
             *lock(&self.view) = Arc::new(run.view);
         }
     }
 
     /// Sets the pause clock and takes over what the debt's entry did to the view.
     pub(crate) async fn pause_begins(&self, intended_at: Instant) {
-        *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.ground.clock));
+        *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.context.clock));
         self.refresh().await;
     }
 
@@ -436,7 +436,7 @@ impl Execution {
 
     /// Keeps an answer for the dossier.
     pub(crate) fn remember(&self, error: &ClientError) {
-        self.evidence.remember(error, self.ground.clock.now());
+        self.evidence.remember(error, self.context.clock.now());
     }
 
     /// Keeps a fact for certificate and dossier.
@@ -452,6 +452,6 @@ impl Execution {
     }
 
     pub(crate) fn since(&self, began: Duration) -> u64 {
-        self.ground.clock.monotonic().saturating_sub(began).as_millis() as u64
+        self.context.clock.monotonic().saturating_sub(began).as_millis() as u64
     }
 }

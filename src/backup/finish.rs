@@ -5,7 +5,7 @@
 use crate::backup::executor::{Execution, Left, StepError, Stop};
 use crate::backup::steps;
 use crate::clock::within;
-use crate::context::Ground;
+use crate::context::Context;
 use crate::domain::Family;
 use crate::journal::{Event, FailureClass, Outcome, RunStatus, Step};
 use crate::lock::lock;
@@ -25,13 +25,13 @@ pub const DATABASE: &str = "the relational database is not part of this backup: 
 
 /// What became of a debt that the run was paying.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DebtEnd {
+pub(crate) enum ResumeEnd {
     /// The server confirmed the resume.
     Resumed,
     /// An operator gave it up.
-    Forgiven,
+    Abandoned,
     /// Nothing yet: the daemon goes down, and whoever comes next pays it.
-    StillOwed,
+    StillPending,
 }
 
 /// What a run fails with whose resume was given up.
@@ -40,11 +40,11 @@ pub(crate) const GIVEN_UP: &str =
 
 impl Execution {
     /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
-    pub(crate) async fn pay_debt(&self) -> DebtEnd {
+    pub(crate) async fn resume_until_confirmed(&self) -> ResumeEnd {
         let view = self.view();
         let mut pause = resume::PauseKnown::of(&view);
-        pause.settled |= self.evidence.pause_settled();
-        let payment = resume::Payment {
+        pause.settled |= self.evidence.pause_cannot_act_late();
+        let task = resume::ResumeTask {
             run_id: self.run.run_id,
             cluster: &self.run.cluster,
             addresses: &self.spec.addresses,
@@ -53,17 +53,17 @@ impl Execution {
             attempts: self.attempts_before,
             pause,
         };
-        let began = self.ground.clock.monotonic();
+        let began = self.context.clock.monotonic();
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
-            () = resume::pay(&self.ground, &payment) => {}
-            () = resume::settled(&self.ground, self.run.run_id) => {}
-            () = grace_over(&mut stop, &self.ground, began) => return DebtEnd::StillOwed,
+            () = resume::resume_until_confirmed(&self.context, &task) => {}
+            () = resume::settled(&self.context, self.run.run_id) => {}
+            () = grace_over(&mut stop, &self.context, began) => return ResumeEnd::StillPending,
         }
         *lock(&self.pause_clock) = None;
         self.refresh().await;
-        if self.view().pause.forgiven { DebtEnd::Forgiven } else { DebtEnd::Resumed }
+        if self.view().pause.abandoned { ResumeEnd::Abandoned } else { ResumeEnd::Resumed }
     }
 
     pub(crate) async fn abort(&self, error: StepError, started: Duration) -> Left {
@@ -72,12 +72,12 @@ impl Execution {
         let noted = async {
             let event = Event::Aborting { class: error.class, reason: error.reason.clone() };
             if self.view().status == RunStatus::Running {
-                let _ = within(&*self.ground.clock, Duration::from_secs(5), self.append(vec![event])).await;
+                let _ = within(&*self.context.clock, Duration::from_secs(5), self.append(vec![event])).await;
             }
         };
-        if self.view().owes_resume() || lock(&self.pause_clock).is_some() {
-            let (paid, ()) = futures::join!(self.pay_debt(), noted);
-            if paid == DebtEnd::StillOwed {
+        if self.view().needs_resume() || lock(&self.pause_clock).is_some() {
+            let (paid, ()) = futures::join!(self.resume_until_confirmed(), noted);
+            if paid == ResumeEnd::StillPending {
                 return Left::Suspended;
             }
             // Of two answers that came together the older may have been taken over last.
@@ -86,24 +86,26 @@ impl Execution {
             noted.await;
         }
         let clean_up = steps::clean_up(self, error.class);
-        match within(&*self.ground.clock, CLEAN_UP_DEADLINE, clean_up).await {
-            Some(owed) => {
-                for what in owed {
-                    self.clean_up_owed(what).await;
+        match within(&*self.context.clock, CLEAN_UP_DEADLINE, clean_up).await {
+            Some(unfinished) => {
+                for what in unfinished {
+                    self.clean_up_unfinished(what).await;
                 }
             }
             None => {
-                self.clean_up_owed("clean-up did not end in time; retention deletes the remains".into())
-                    .await;
+                self.clean_up_unfinished(
+                    "clean-up did not end in time; retention deletes the remains".into(),
+                )
+                .await;
             }
         }
-        let dossier = json!({
+        let failure_report = json!({
             "class": error.class,
             "reason": error.reason,
-            "answers": self.evidence.answers(),
+            "answers": self.evidence.responses(),
             "proof": self.proof(),
         });
-        let outcome = Outcome::Failed { class: error.class, reason: error.reason, dossier };
+        let outcome = Outcome::Failed { class: error.class, reason: error.reason, failure_report };
         self.end(outcome, started).await
     }
 
@@ -111,18 +113,18 @@ impl Execution {
     /// has returned shows all before it.
     async fn settle_pause(&self) {
         let view = self.view();
-        if view.owes_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
+        if view.needs_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
             return;
         }
-        let clock = &*self.ground.clock;
-        let _ = within(clock, Duration::from_secs(1), self.ground.store.probe(clock.now())).await;
+        let clock = &*self.context.clock;
+        let _ = within(clock, Duration::from_secs(1), self.context.store.probe(clock.now())).await;
         self.refresh().await;
     }
 
-    async fn clean_up_owed(&self, what: String) {
+    async fn clean_up_unfinished(&self, what: String) {
         tracing::warn!(event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
             step = "clean_up", outcome = "owed", reason = %what);
-        self.persist(vec![Event::CleanupOwed { what }]).await;
+        self.persist(vec![Event::CleanupUnfinished { what }]).await;
     }
 
     pub(crate) async fn end(&self, outcome: Outcome, started: Duration) -> Left {
@@ -131,8 +133,8 @@ impl Execution {
             // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
             // paid before it is.
             self.refresh().await;
-            if self.view().owes_resume() {
-                if self.pay_debt().await == DebtEnd::StillOwed {
+            if self.view().needs_resume() {
+                if self.resume_until_confirmed().await == ResumeEnd::StillPending {
                     return Left::Suspended;
                 }
                 self.persist(vec![Event::Ended(outcome.clone())]).await;
@@ -163,8 +165,8 @@ impl Execution {
     }
 
     /// A last look at everything, after the resume: the evidence of rule I6.
-    pub(crate) async fn certify(&self) -> Result<Value, StepError> {
-        let components = steps::look_at_all(self).await?;
+    pub(crate) async fn attest(&self) -> Result<Value, StepError> {
+        let components = steps::probe_all(self).await?;
         let view = self.view();
         let rdbms = self.plan.family == Family::V89OnRdbms;
         Ok(json!({
@@ -172,7 +174,7 @@ impl Execution {
             "backup_id": self.id(),
             "run_id": self.run.run_id,
             "cluster": self.run.cluster,
-            "instance": self.ground.instance,
+            "instance": self.context.instance,
             "version": view.version,
             "family": view.family,
             "components": components,
@@ -190,7 +192,7 @@ impl Execution {
 }
 
 /// Returns when a shutdown was asked for, its grace is over, and what began to resume at `began` has had its time.
-async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground, began: Duration) {
+async fn grace_over(stop: &mut watch::Receiver<Stop>, context: &Context, began: Duration) {
     loop {
         let until = match *stop.borrow_and_update() {
             Stop::Shutdown { until } => Some(until),
@@ -198,7 +200,7 @@ async fn grace_over(stop: &mut watch::Receiver<Stop>, ground: &Ground, began: Du
         };
         if let Some(until) = until {
             let last = until.max(began + LAST_RESUME);
-            ground.clock.sleep(last.saturating_sub(ground.clock.monotonic())).await;
+            context.clock.sleep(last.saturating_sub(context.clock.monotonic())).await;
             return;
         }
         if stop.changed().await.is_err() {

@@ -6,9 +6,9 @@
 use crate::backup::executor::{Execution, StepError};
 use crate::backup::steps;
 use crate::backup::steps::word;
-use crate::camunda::{ClientError, ErrorKind, Part, Progress, Seen, Snapshot, SnapshotState};
+use crate::camunda::{ClientError, ErrorKind, Part, PartState, Progress, Snapshot, SnapshotState};
 use crate::clock::Clock;
-use crate::context::Mark;
+use crate::context::OwnershipTag;
 use crate::domain::{Component, Version};
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::saas;
@@ -37,36 +37,36 @@ const SPARING_PAUSED: u32 = 1;
 
 /// How long to wait before the next look: 50 ms at first, then 2 % of the time already waited, between 50 ms and 5 s
 /// and at least `sparing` times what the last answer took.
-pub(crate) fn pace(waited: Duration, answer_took: Duration, sparing: u32) -> Duration {
+pub(crate) fn pace(waited: Duration, response_took: Duration, sparing: u32) -> Duration {
     let two_percent = waited / 50;
-    two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(answer_took * sparing)
+    two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(response_took * sparing)
 }
 
 /// Repeats a look while its answer is transient.
-pub(crate) struct TransientLook<'a> {
+pub(crate) struct RetryTransient<'a> {
     clock: &'a dyn Clock,
     limit: Duration,
 }
 
-impl<'a> TransientLook<'a> {
+impl<'a> RetryTransient<'a> {
     /// Looks for at most `limit`.
     pub(crate) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
         Self { clock, limit }
     }
 
     /// The same for a look at a backup: an answer that tells nothing is transient too, and after the limit it stands.
-    pub(crate) async fn look_at_backup<F>(
+    pub(crate) async fn probe_backup<F>(
         &self,
         mut once: impl FnMut() -> F,
         mut remember: impl FnMut(&ClientError),
-    ) -> Result<Seen, ClientError>
+    ) -> Result<PartState, ClientError>
     where
-        F: Future<Output = Result<Seen, ClientError>>,
+        F: Future<Output = Result<PartState, ClientError>>,
     {
         let began = self.clock.monotonic();
         loop {
-            let seen = self.look(&mut once, &mut remember).await?;
-            if !matches!(seen, Seen::Unclear { .. })
+            let seen = self.probe(&mut once, &mut remember).await?;
+            if !matches!(seen, PartState::Unclear { .. })
                 || self.clock.monotonic().saturating_sub(began) >= self.limit
             {
                 return Ok(seen);
@@ -76,7 +76,7 @@ impl<'a> TransientLook<'a> {
     }
 
     /// The first answer that is not transient, or the last error.
-    pub(crate) async fn look<T, F>(
+    pub(crate) async fn probe<T, F>(
         &self,
         mut once: impl FnMut() -> F,
         mut remember: impl FnMut(&ClientError),
@@ -87,7 +87,7 @@ impl<'a> TransientLook<'a> {
         let began = self.clock.monotonic();
         loop {
             let error = match once().await {
-                Ok(answer) => return Ok(answer),
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             remember(&error);
@@ -103,40 +103,42 @@ impl<'a> TransientLook<'a> {
 
 /// Waits until the component has completed its part and the part is believed.
 pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<(), StepError> {
-    let clock = &execution.ground.clock;
+    let clock = &execution.context.clock;
     let began = clock.monotonic();
     let uncertain = execution.view().uncertain.contains(&component);
     let stall_after = execution.spec.limits.stall_after;
     let paused = execution.is_paused_in(Step::Wait(component));
     let sparing = if paused { SPARING_PAUSED } else { SPARING };
-    let mut answer_took = Duration::ZERO;
+    let mut response_took = Duration::ZERO;
     let (mut last_said, mut last_written) = (None, None);
     let mut moved_at = began;
-    let mut denied_since: Option<Duration> = None;
+    let mut rejected_since: Option<Duration> = None;
     let lost_start = if component == Component::Saas { saas::LOST_START } else { LOST_START };
     let mut quiet = Duration::ZERO;
     loop {
         let waited = clock.monotonic().saturating_sub(began);
         let pause = match component {
-            Component::Saas => (waited / 10).clamp(saas::LOOKS.0, saas::LOOKS.1).max(quiet),
-            _ => pace(waited, answer_took, sparing),
+            Component::Saas => {
+                (waited / 10).clamp(saas::PROBE_INTERVALS.0, saas::PROBE_INTERVALS.1).max(quiet)
+            }
+            _ => pace(waited, response_took, sparing),
         };
         clock.sleep(pause).await;
-        let asked = clock.monotonic();
-        let seen = steps::look(execution, component).await;
+        let requested = clock.monotonic();
+        let seen = steps::probe(execution, component).await;
         let closer = match &seen {
-            Ok(Seen::Unclear { .. }) => true,
-            Ok(_) => asked.saturating_sub(moved_at) >= CLOSER.min(stall_after / 4),
+            Ok(PartState::Unclear { .. }) => true,
+            Ok(_) => requested.saturating_sub(moved_at) >= CLOSER.min(stall_after / 4),
             Err(_) => false,
         };
         let written = if closer { parts_in_repository(execution, component).await } else { None };
-        answer_took = clock.monotonic().saturating_sub(asked);
+        response_took = clock.monotonic().saturating_sub(requested);
         let latest = match seen {
-            Ok(Seen::Completed(progress)) => {
+            Ok(PartState::Completed(progress)) => {
                 report(execution, component, "COMPLETED", &progress).await?;
                 return believe(execution, component, &progress).await;
             }
-            Ok(Seen::Failed { reason, progress }) => {
+            Ok(PartState::Failed { reason, progress }) => {
                 report(execution, component, "FAILED", &progress).await?;
                 let class = if component == Component::Records {
                     FailureClass::Records
@@ -146,13 +148,13 @@ pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<
                 return Err(StepError::new(class, format!("{component} failed: {reason}")));
             }
             Ok(seen) => {
-                (denied_since, quiet) = (None, Duration::ZERO);
+                (rejected_since, quiet) = (None, Duration::ZERO);
                 let said = seen.progress().filter(|said| news(said, &mut last_said));
                 let written = written.as_ref().filter(|written| news(written, &mut last_written));
                 if let Some(progress) = said.or(written) {
                     moved_at = clock.monotonic();
                     let state =
-                        if matches!(seen, Seen::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
+                        if matches!(seen, PartState::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
                     report(execution, component, state, progress).await?;
                 }
                 word(&seen)
@@ -161,9 +163,9 @@ pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<
                 execution.remember(&error);
                 quiet = quiet_of(&error);
                 // A token may be renewed while we wait; for long it is not, and exporting may be paused meanwhile.
-                let denied = matches!(error.kind, ErrorKind::Denied);
-                denied_since = denied.then(|| denied_since.unwrap_or(asked));
-                if denied_since.is_some_and(|since| asked.saturating_sub(since) >= DENIED) {
+                let denied = matches!(error.kind, ErrorKind::AuthRejected);
+                rejected_since = denied.then(|| rejected_since.unwrap_or(requested));
+                if rejected_since.is_some_and(|since| requested.saturating_sub(since) >= DENIED) {
                     return Err(StepError::new(
                         FailureClass::Access,
                         format!("{component} let us in no more while its backup was taken: {error}"),
@@ -276,16 +278,16 @@ fn of_total(progress: &Progress) -> Option<u32> {
 /// A part that says COMPLETED is believed when it has what was announced and was made during this run: after a
 /// restore from an older backup, a broker says COMPLETED at once for an id that its store already holds.
 async fn believe(execution: &Execution, component: Component, progress: &Progress) -> Result<(), StepError> {
-    let doubt = |why: String| {
+    let uncertain = |why: String| {
         StepError::new(FailureClass::Component, format!("{component} says COMPLETED, but {why}"))
     };
-    let now = execution.ground.clock.now();
+    let now = execution.context.clock.now();
     let earliest = execution.run.created_at - OTHER_CLOCK;
     for part in &progress.parts {
         if let Some(at) = part.started_at
             && (at < earliest || at > now + OTHER_CLOCK)
         {
-            return Err(doubt(format!(
+            return Err(uncertain(format!(
                 "{} is from {}, outside this run: it is another backup under the same id",
                 part.name,
                 at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
@@ -298,13 +300,13 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
             if let Some(expected) = view.partitions
                 && progress.parts.len() as u32 != expected
             {
-                return Err(doubt(format!("it holds {} of {expected} partitions", progress.parts.len())));
+                return Err(uncertain(format!("it holds {} of {expected} partitions", progress.parts.len())));
             }
             if progress.parts.is_empty() {
-                return Err(doubt("it names no partition".into()));
+                return Err(uncertain("it names no partition".into()));
             }
             if let Some(why) = of_another_version(execution, progress) {
-                return Err(doubt(why));
+                return Err(uncertain(why));
             }
         }
         Component::Records => believe_records(execution).await?,
@@ -314,11 +316,11 @@ async fn believe(execution: &Execution, component: Component, progress: &Progres
             let found: Vec<String> = progress.parts.iter().map(|p| p.name.clone()).collect();
             let announced = view.components.get(&component).map(|c| c.names.clone()).unwrap_or_default();
             if let Some(missing) = announced.iter().find(|name| !found.contains(name)) {
-                return Err(doubt(format!("the announced part {missing} is not there")));
+                return Err(uncertain(format!("the announced part {missing} is not there")));
             }
             let expected = of_total(progress).unwrap_or(0).max(announced.len() as u32);
             if found.is_empty() || (found.len() as u32) != expected {
-                return Err(doubt(format!("{} of {expected} parts are there", found.len())));
+                return Err(uncertain(format!("{} of {expected} parts are there", found.len())));
             }
             if announced.is_empty() {
                 let repository =
@@ -352,27 +354,31 @@ fn of_another_version(execution: &Execution, progress: &Progress) -> Option<Stri
 
 /// The records snapshot: successful, no failed shard, something in it, every index that matched before, and ours.
 async fn believe_records(execution: &Execution) -> Result<(), StepError> {
-    let doubt = |why: String| StepError::new(FailureClass::Records, format!("the records snapshot {why}"));
+    let uncertain =
+        |why: String| StepError::new(FailureClass::Records, format!("the records snapshot {why}"));
     let Some((search, repository)) = steps::records(execution) else { return Ok(()) };
     let name = crate::camunda::Search::records_name(execution.id());
-    let look = TransientLook::new(&*execution.ground.clock, Duration::from_secs(20));
-    let snapshot = look
-        .look(|| search.see_snapshot(&repository, &name), |error| execution.remember(error))
+    let probe = RetryTransient::new(&*execution.context.clock, Duration::from_secs(20));
+    let snapshot = probe
+        .probe(|| search.see_snapshot(&repository, &name), |error| execution.remember(error))
         .await
-        .map_err(|error| doubt(format!("could not be read: {error}")))?
-        .ok_or_else(|| doubt("is gone".into()))?;
+        .map_err(|error| uncertain(format!("could not be read: {error}")))?
+        .ok_or_else(|| uncertain("is gone".into()))?;
     if snapshot.shards_total == 0 || snapshot.indices.is_empty() {
-        return Err(doubt("is empty: no index matched; check `search.records` and the exporter".into()));
+        return Err(uncertain("is empty: no index matched; check `search.records` and the exporter".into()));
     }
     if snapshot.shards_failed > 0 {
-        return Err(doubt(format!("lost {} of {} shards", snapshot.shards_failed, snapshot.shards_total)));
+        return Err(uncertain(format!(
+            "lost {} of {} shards",
+            snapshot.shards_failed, snapshot.shards_total
+        )));
     }
     if let Some(missing) = execution.view().records_indices.iter().find(|i| !snapshot.indices.contains(i)) {
-        return Err(doubt(format!("lacks index {missing}, which matched before")));
+        return Err(uncertain(format!("lacks index {missing}, which matched before")));
     }
-    let mark = snapshot.metadata.as_ref().and_then(Mark::read);
-    if mark.as_ref().map(|m| m.run_id) != Some(execution.run.run_id) {
-        return Err(doubt("does not carry our mark: someone else made it under the same name".into()));
+    let tag = snapshot.metadata.as_ref().and_then(OwnershipTag::read);
+    if tag.as_ref().map(|m| m.run_id) != Some(execution.run.run_id) {
+        return Err(uncertain("does not carry our mark: someone else made it under the same name".into()));
     }
     execution.prove(
         "records_snapshot",
@@ -382,13 +388,13 @@ async fn believe_records(execution: &Execution) -> Result<(), StepError> {
 }
 
 /// A snapshot in the words of a component's backup.
-pub(crate) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
-    let Some(snapshot) = snapshot else { return Seen::Absent };
+pub(crate) fn state_of(snapshot: Option<&Snapshot>) -> PartState {
+    let Some(snapshot) = snapshot else { return PartState::Absent };
     let progress = Progress { parts: vec![part_of(snapshot)] };
     match &snapshot.state {
-        SnapshotState::InProgress => Seen::Running(progress),
-        SnapshotState::Success => Seen::Completed(progress),
-        SnapshotState::Partial | SnapshotState::Failed => Seen::Failed {
+        SnapshotState::InProgress => PartState::Running(progress),
+        SnapshotState::Success => PartState::Completed(progress),
+        SnapshotState::Partial | SnapshotState::Failed => PartState::Failed {
             reason: format!(
                 "snapshot {} is {}, {} of {} shards failed{}",
                 snapshot.name,
@@ -399,9 +405,9 @@ pub(crate) fn seen_of(snapshot: Option<&Snapshot>) -> Seen {
             ),
             progress,
         },
-        SnapshotState::Other(state) => {
-            Seen::Unclear { reason: format!("snapshot {} is in the unknown state {state}", snapshot.name) }
-        }
+        SnapshotState::Other(state) => PartState::Unclear {
+            reason: format!("snapshot {} is in the unknown state {state}", snapshot.name),
+        },
     }
 }
 

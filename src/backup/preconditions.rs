@@ -15,7 +15,7 @@ pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepE
     let running = search.running_snapshots().await.unwrap_or_default();
     match running.first() {
         None => Ok(()),
-        Some(name) => Err(StepError::not_calm(
+        Some(name) => Err(StepError::not_ready(
             FailureClass::Component,
             format!(
                 "the search engine is taking snapshot {name}, and only one backup may be under way: wait for its end"
@@ -31,7 +31,7 @@ pub(crate) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepE
         return Ok(());
     }
     let names: Vec<String> = without.iter().map(ToString::to_string).collect();
-    Err(StepError::not_calm(
+    Err(StepError::not_ready(
         FailureClass::Unreachable,
         format!("partition {} has no healthy leader: see the brokers' logs", names.join(", ")),
     ))
@@ -43,7 +43,7 @@ pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     if unled.is_empty() {
         return Ok(());
     }
-    Err(StepError::not_calm(
+    Err(StepError::not_ready(
         FailureClass::Unreachable,
         format!(
             "no leader of partition {} was seen: wait until it has one, and see the brokers' logs where that lasts",
@@ -57,7 +57,7 @@ pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
 pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {
     match &capabilities.change {
         None => Ok(()),
-        Some(change) => Err(StepError::not_calm(
+        Some(change) => Err(StepError::not_ready(
             FailureClass::Component,
             format!(
                 "the cluster is being scaled or changed, {change} is under way: wait for its end, or cancel it"
@@ -71,7 +71,7 @@ pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepErr
 pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
     match unprocessed(exporters) {
         None => Ok(()),
-        Some(what) => Err(StepError::not_calm(
+        Some(what) => Err(StepError::not_ready(
             FailureClass::Component,
             format!("{what}: see whether its broker's disk is full, or who paused processing"),
         )),

@@ -10,7 +10,7 @@ use crate::backup::steps::OWN_IDS;
 use crate::camunda::id_in_name;
 use crate::camunda::probe::routes;
 use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, probe};
-use crate::context::{Clients, Ground, Spec};
+use crate::context::{Clients, Context, Spec};
 use crate::domain::{Addresses, Component, Family, PauseMode, Routes, instant_text};
 use crate::journal::FailureClass;
 use crate::parts::saas;
@@ -43,31 +43,31 @@ pub struct Prepared {
 }
 
 /// Looks at everything a run of this cluster needs.
-pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
-    if let Some(saas) = saas::client(ground, spec) {
+pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
+    if let Some(saas) = saas::client(context, spec) {
         return saas::prepare(&saas).await;
     }
-    let capabilities = probe(&spec.addresses, spec.version.as_deref(), &ground.transport)
+    let capabilities = probe(&spec.addresses, spec.version.as_deref(), &context.transport)
         .await
         .map_err(|error| refused("the cluster could not be examined", &error))?;
     let mut capabilities = capabilities;
-    refuse_own_checkpoints(ground, &capabilities)?;
+    refuse_own_checkpoints(context, &capabilities)?;
     refuse_leaderless(&capabilities)?;
     refuse_changing(&capabilities)?;
     let addresses = Addresses { routes: capabilities.routes, ..spec.addresses.clone() };
-    let clients = Clients::new(&addresses, &ground.transport);
+    let clients = Clients::new(&addresses, &context.transport);
     // Unreadable is no hindrance here: a run that pauses fails with the reason.
     let exporters = clients.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
     if let Some(exporters) = &exporters {
         refuse_unprocessed(exporters)?;
         // Where not every broker is listed the leader may be one of the others, for ever: the run says so.
-        let all_asked = addresses.brokers.len().max(1) >= capabilities.brokers.len();
-        if capabilities.family != Family::V89OnRdbms && all_asked {
+        let all_requested = addresses.brokers.len().max(1) >= capabilities.brokers.len();
+        if capabilities.family != Family::V89OnRdbms && all_requested {
             refuse_unled(exporters)?;
         }
     }
     if capabilities.family != Family::V89OnRdbms {
-        let forecast = Forecast::of(&ground.store, cluster, ground.clock.now()).await;
+        let forecast = Forecast::of(&context.store, cluster, context.clock.now()).await;
         if let Some((why, until)) = forecast.hopeless(spec.limits.pause_budget) {
             let reason = format!(
                 "{why}: exporting is not paused; write a longer pause_budget, or see what made them so long: from {} on it is tried again",
@@ -77,7 +77,7 @@ pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prep
         }
         if let Some(least) = spec.limits.min_free_disk {
             let brokers = capabilities.brokers.len();
-            disk_space::enough(&clients.zeebe, &*ground.clock, least, &forecast, brokers).await?;
+            disk_space::enough(&clients.zeebe, &*context.clock, least, &forecast, brokers).await?;
         }
     }
     let mut largest = capabilities.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.largest);
@@ -92,7 +92,7 @@ pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prep
             .await
             .map_err(|error| refused("the search engine's health could not be read", &error))?
         {
-            return Err(StepError::not_calm(
+            return Err(StepError::not_ready(
                 FailureClass::Component,
                 "the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back",
             ));
@@ -152,10 +152,10 @@ pub async fn prepare(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Prep
 
 /// A cluster that lately made checkpoints or backups of its own gives the ids itself, so that the parts in the search
 /// engine cannot have the same.
-fn refuse_own_checkpoints(ground: &Ground, capabilities: &Capabilities) -> Result<(), StepError> {
+fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Result<(), StepError> {
     let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
     match own_at {
-        Some(at) if capabilities.family != Family::V89OnRdbms && ground.clock.now() - at < OWN_LATELY => {
+        Some(at) if capabilities.family != Family::V89OnRdbms && context.clock.now() - at < OWN_LATELY => {
             let at = instant_text(at);
             Err(StepError::new(
                 FailureClass::Component,
@@ -167,32 +167,32 @@ fn refuse_own_checkpoints(ground: &Ground, capabilities: &Capabilities) -> Resul
 }
 
 /// The same addresses with the routes by which the cluster takes backups today.
-pub async fn located(ground: &Ground, addresses: &Addresses) -> Result<Addresses, ClientError> {
+pub async fn located(context: &Context, addresses: &Addresses) -> Result<Addresses, ClientError> {
     if addresses.saas.is_some() {
         return Ok(addresses.clone());
     }
-    let routes = routes(addresses, &ground.transport).await?;
+    let routes = routes(addresses, &context.transport).await?;
     Ok(Addresses { routes, ..addresses.clone() })
 }
 
 /// What the partitions say, if they can be read at all.
-pub async fn exporters(ground: &Ground, spec: &Spec) -> Result<Exporters, ClientError> {
-    Clients::new(&spec.addresses, &ground.transport).zeebe.exporters().await
+pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, ClientError> {
+    Clients::new(&spec.addresses, &context.transport).zeebe.exporters().await
 }
 
 /// Asks whoever did not let us in whether they do by now, and looks whether credentials can be read. What comes of it
 /// the transport remembers.
-pub async fn knock(ground: &Ground, spec: &Spec) {
+pub async fn knock(context: &Context, spec: &Spec) {
     for (component, access) in &spec.addresses.access {
-        ground.transport.examine(component, Arc::new(access.clone())).await;
+        context.transport.examine(component, Arc::new(access.clone())).await;
     }
     // A provider is asked at every look.
-    if spec.addresses.saas.is_some() || ground.transport.denials(&spec.addresses).is_empty() {
+    if spec.addresses.saas.is_some() || context.transport.rejections(&spec.addresses).is_empty() {
         return;
     }
-    let found = probe(&spec.addresses, spec.version.as_deref(), &ground.transport).await;
+    let found = probe(&spec.addresses, spec.version.as_deref(), &context.transport).await;
     let routes = found.map_or(spec.addresses.routes, |found| found.routes);
-    let clients = Clients::new(&Addresses { routes, ..spec.addresses.clone() }, &ground.transport);
+    let clients = Clients::new(&Addresses { routes, ..spec.addresses.clone() }, &context.transport);
     let _ = clients.zeebe.list().await;
     for app in clients.apps.values() {
         let _ = app.list().await;
@@ -208,7 +208,7 @@ pub(crate) fn refused(what: &str, error: &ClientError) -> StepError {
         ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable => {
             FailureClass::Unreachable
         }
-        ErrorKind::Denied => FailureClass::Access,
+        ErrorKind::AuthRejected => FailureClass::Access,
         _ => FailureClass::Component,
     };
     StepError::new(class, format!("{what}: {error}"))

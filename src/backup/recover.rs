@@ -7,7 +7,7 @@ use crate::backup::finish::GIVEN_UP;
 use crate::camunda::ExportingState;
 use crate::domain::{Instant, Limits, PauseMode};
 use crate::journal::{FailureClass, Run, RunStatus, Step};
-use crate::store::Debt;
+use crate::store::PendingResume;
 use std::time::Duration;
 
 /// What is done with an unfinished run.
@@ -33,7 +33,7 @@ pub struct Known<'a> {
     /// The run.
     pub run: &'a Run,
     /// Its debt, if it owes one.
-    pub debt: Option<&'a Debt>,
+    pub pending_resume: Option<&'a PendingResume>,
     /// What the partitions say; `None` when they cannot be read.
     pub exporting: Option<ExportingState>,
     /// Some exported position is not what it was at the pause's confirmation.
@@ -66,10 +66,10 @@ pub fn decide(known: &Known<'_>) -> Recovery {
     if let Some((class, reason)) = &view.aborting {
         return fail(*class, reason);
     }
-    if pause.forgiven {
+    if pause.abandoned {
         return fail(FailureClass::Cancelled, GIVEN_UP);
     }
-    if checked && view.owes_resume() {
+    if checked && view.needs_resume() {
         return Recovery::Finish;
     }
     if pause.resumed_at.is_some() {
@@ -90,10 +90,12 @@ pub fn decide(known: &Known<'_>) -> Recovery {
     if age >= known.limits.run_deadline {
         return fail(FailureClass::Deadline, "the daemon was down until the run_deadline was over");
     }
-    if !view.owes_resume() {
+    if !view.needs_resume() {
         return Recovery::GoOn;
     }
-    if pause.resume_intended_at.is_some() || known.debt.is_none_or(|d| d.resume_intended_at.is_some()) {
+    if pause.resume_intended_at.is_some()
+        || known.pending_resume.is_none_or(|d| d.resume_intended_at.is_some())
+    {
         return fail(
             FailureClass::Interrupted,
             "the daemon went down inside the pause and a resume may have been sent before the backup had all its parts",
@@ -143,7 +145,7 @@ mod tests {
             backup_id: BackupId::new(1).unwrap(),
             trigger: Trigger::Schedule,
             occurrences: vec![],
-            pools: vec![],
+            retention_groups: vec![],
             note: None,
             created_at: at(0),
             spec: serde_json::Value::Null,
@@ -174,8 +176,8 @@ mod tests {
         ]
     }
 
-    fn debt(resume_intended: bool) -> Debt {
-        Debt {
+    fn pending_resume(resume_intended: bool) -> PendingResume {
+        PendingResume {
             run_id: uuid::Uuid::nil(),
             cluster: "orders".into(),
             addresses: Addresses { zeebe: "http://z".into(), ..Addresses::default() },
@@ -184,17 +186,17 @@ mod tests {
             resume_intended_at: resume_intended.then(|| at(3)),
             attempts: 0,
             last_error: None,
-            paid_at: None,
-            forgiven: None,
+            confirmed_at: None,
+            abandoned: None,
         }
     }
 
     fn check(events: Vec<Event>, change: impl FnOnce(&mut Known<'_>), expected: &str) {
         let run = run(events);
-        let owed = debt(false);
+        let unfinished = pending_resume(false);
         let mut known = Known {
             run: &run,
-            debt: run.view.owes_resume().then_some(&owed),
+            pending_resume: run.view.needs_resume().then_some(&unfinished),
             exporting: Some(ExportingState::SoftPaused),
             positions_moved: false,
             paused_for: Duration::from_secs(5),
@@ -236,11 +238,11 @@ mod tests {
         check(paused(), |k| k.positions_moved = true, "Interrupted");
         check(paused(), |k| k.paused_for = Duration::from_secs(46 * 60), "PauseBudget");
         check(paused()[..2].to_vec(), |_| {}, "Interrupted");
-        let intended = debt(true);
+        let intended = pending_resume(true);
         let run = run(paused());
         let known = Known {
             run: &run,
-            debt: Some(&intended),
+            pending_resume: Some(&intended),
             exporting: Some(ExportingState::SoftPaused),
             positions_moved: false,
             paused_for: Duration::ZERO,
@@ -259,8 +261,8 @@ mod tests {
         checked.push(Event::StepIntended { step: Step::CheckPause });
         checked.push(Event::StepDone { step: Step::CheckPause, ms: 1 });
         check(checked.clone(), |_| {}, "finish");
-        let forgiven = Event::Resumed { by: crate::journal::FORGIVEN.into() };
-        check([checked.clone(), vec![forgiven]].concat(), |_| {}, "Cancelled");
+        let abandoned = Event::Resumed { by: crate::journal::ABANDONED.into() };
+        check([checked.clone(), vec![abandoned]].concat(), |_| {}, "Cancelled");
         checked.push(Event::Resumed { by: "command".into() });
         check(checked.clone(), |_| {}, "go on");
         check(checked, |k| k.now = at(5 * 3600), "go on");

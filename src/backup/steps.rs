@@ -4,10 +4,10 @@
 
 use crate::backup::executor::{Execution, StepError};
 use crate::backup::poll;
-use crate::backup::poll::TransientLook;
+use crate::backup::poll::RetryTransient;
 use crate::backup::prepare::refused;
-use crate::camunda::{ClientError, ErrorKind, Scheduled, Search, Seen};
-use crate::context::{Mark, id_scope};
+use crate::camunda::{ClientError, ErrorKind, PartState, Scheduled, Search};
+use crate::context::{OwnershipTag, id_scope};
 use crate::domain::Component;
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::saas;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A look before a start is repeated on a transient answer for so long.
-const LOOK: Duration = Duration::from_secs(20);
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Carries out one step. `begun_before`: its intent stems from before a restart, so a start is not sent again.
 pub(crate) async fn act(execution: &Execution, step: Step, begun_before: bool) -> Result<(), StepError> {
@@ -44,16 +44,16 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
     if let (Component::Saas, Some(saas)) = (component, &execution.clients.saas) {
         return Box::pin(saas::guard(execution, saas)).await.map(|_| ());
     }
-    let looker = TransientLook::new(&*execution.ground.clock, LOOK);
-    let asked = format!("{component} could not be asked whether it knows the id before the start");
-    let seen = looker
-        .look_at_backup(|| look(execution, component), |error| execution.remember(error))
+    let retry = RetryTransient::new(&*execution.context.clock, PROBE_LIMIT);
+    let requested = format!("{component} could not be asked whether it knows the id before the start");
+    let seen = retry
+        .probe_backup(|| probe(execution, component), |error| execution.remember(error))
         .await
-        .map_err(|error| refused(&asked, &error))?;
+        .map_err(|error| refused(&requested, &error))?;
     match seen {
-        Seen::Absent => Ok(()),
-        Seen::Unclear { reason } => {
-            Err(StepError::new(FailureClass::Unreachable, format!("{asked}: {reason}")))
+        PartState::Absent => Ok(()),
+        PartState::Unclear { reason } => {
+            Err(StepError::new(FailureClass::Unreachable, format!("{requested}: {reason}")))
         }
         other => Err(StepError::new(
             FailureClass::Conflict,
@@ -67,22 +67,22 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
 }
 
 /// One look at this run's id in one component.
-pub(crate) async fn look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
+pub(crate) async fn probe(execution: &Execution, component: Component) -> Result<PartState, ClientError> {
     let id = execution.id();
     match component {
         Component::Saas => match &execution.clients.saas {
-            Some(saas) => Box::pin(saas::look(execution, saas)).await,
-            None => Ok(Seen::Absent),
+            Some(saas) => Box::pin(saas::probe(execution, saas)).await,
+            None => Ok(PartState::Absent),
         },
         Component::Zeebe => execution.clients.zeebe.see(id).await,
         Component::Records => {
-            let Some((search, repository)) = records(execution) else { return Ok(Seen::Absent) };
+            let Some((search, repository)) = records(execution) else { return Ok(PartState::Absent) };
             let snapshot = search.see_snapshot(&repository, &Search::records_name(id)).await?;
-            Ok(poll::seen_of(snapshot.as_ref()))
+            Ok(poll::state_of(snapshot.as_ref()))
         }
         app => match execution.clients.apps.get(&app) {
             Some(client) => client.see(id).await,
-            None => Ok(Seen::Absent),
+            None => Ok(PartState::Absent),
         },
     }
 }
@@ -99,7 +99,7 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
     }
     guard(execution, component).await?;
     let id = execution.id();
-    let asked = match component {
+    let requested = match component {
         Component::Zeebe => return start_zeebe(execution).await,
         Component::Records => return start_records(execution).await,
         app => match execution.clients.apps.get(&app) {
@@ -112,7 +112,7 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
             }
         },
     };
-    match asked {
+    match requested {
         Ok(names) => {
             let repository = execution
                 .spec
@@ -136,19 +136,19 @@ async fn start(execution: &Execution, component: Component) -> Result<(), StepEr
 async fn start_zeebe(execution: &Execution) -> Result<(), StepError> {
     let zeebe = &execution.clients.zeebe;
     let ours = execution.id();
-    let mut asked = None;
+    let mut requested = None;
     if execution.view().above.is_some() {
         match zeebe.start(None).await {
             // 415: a body without an id would be JSON, and only a cluster that gives ids takes a request without one.
             Err(error) if matches!(error.status, Some(400 | 415)) => execution.remember(&error),
-            answered => asked = Some(answered),
+            responded => requested = Some(responded),
         }
     }
-    let asked = match asked {
-        Some(asked) => asked,
+    let requested = match requested {
+        Some(requested) => requested,
         None => zeebe.start(Some(ours)).await,
     };
-    match asked {
+    match requested {
         Ok(Scheduled { id: Some(backup_id) }) if backup_id != ours && execution.view().above.is_some() => {
             execution.write(vec![Event::Identified { backup_id }]).await
         }
@@ -182,7 +182,7 @@ pub(crate) async fn refused_or_unknown(
     if let ErrorKind::Conflict { highest } = error.kind {
         if let Some(highest) = highest {
             let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
-            execution.ground.store.raise_mark(scope, highest).await?;
+            execution.context.store.raise_highest_id(scope, highest).await?;
         }
         return Err(StepError::new(
             FailureClass::Conflict,
@@ -190,19 +190,19 @@ pub(crate) async fn refused_or_unknown(
         ));
     }
     if error.may_have_acted() {
-        execution.evidence.doubt(component, error);
+        execution.evidence.uncertain(component, error);
         return execution.write(vec![Event::StartUncertain { component }]).await;
     }
     let class = match error.kind {
         ErrorKind::NotSent => FailureClass::Unreachable,
-        ErrorKind::Denied => FailureClass::Access,
+        ErrorKind::AuthRejected => FailureClass::Access,
         _ => FailureClass::Component,
     };
     Err(StepError::new(class, format!("{component} did not start the backup: {error}")))
 }
 
 /// What is written of a start that may have been sent and whose answer nobody has: cut off, or not written down.
-pub(crate) fn unanswered(execution: &Execution, step: Step) -> Option<Event> {
+pub(crate) fn without_response(execution: &Execution, step: Step) -> Option<Event> {
     let Step::Start(component) = step else { return None };
     let sent = component != Component::Saas || saas::may_have_been_sent(&execution.view());
     sent.then_some(Event::StartUncertain { component })
@@ -243,45 +243,45 @@ async fn start_records(execution: &Execution) -> Result<(), StepError> {
             indices,
         }])
         .await?;
-    let mark = Mark {
-        instance: execution.ground.instance.clone(),
+    let tag = OwnershipTag {
+        instance: execution.context.instance.clone(),
         cluster: execution.run.cluster.clone(),
         run_id: execution.run.run_id,
     };
-    match search.start_snapshot(&repository, &name, &pattern, mark.metadata()).await {
+    match search.start_snapshot(&repository, &name, &pattern, tag.metadata()).await {
         Ok(()) => Ok(()),
         Err(error) => refused_or_unknown(execution, Component::Records, &error).await,
     }
 }
 
 /// A provider's list that lacks what it had shown complete may be behind: it is asked again.
-async fn last_look(execution: &Execution, component: Component) -> Result<Seen, ClientError> {
-    Ok(match look(execution, component).await? {
-        Seen::Absent if component == Component::Saas => {
-            Seen::Unclear { reason: "the provider's list does not have it any more".to_owned() }
+async fn last_probe(execution: &Execution, component: Component) -> Result<PartState, ClientError> {
+    Ok(match probe(execution, component).await? {
+        PartState::Absent if component == Component::Saas => {
+            PartState::Unclear { reason: "the provider's list does not have it any more".to_owned() }
         }
         seen => seen,
     })
 }
 
 /// Every component complete with this id, seen after the resume; the facts go into the certificate.
-pub(crate) async fn look_at_all(execution: &Execution) -> Result<Value, StepError> {
+pub(crate) async fn probe_all(execution: &Execution) -> Result<Value, StepError> {
     let mut facts = serde_json::Map::new();
     for component in execution.plan.components.clone() {
-        let looker = TransientLook::new(&*execution.ground.clock, LOOK);
+        let retry = RetryTransient::new(&*execution.context.clock, PROBE_LIMIT);
         let unknown = |why: &str| {
             StepError::new(
                 FailureClass::Unreachable,
                 format!("{component} could not be seen complete after the resume: {why}"),
             )
         };
-        let seen = looker
-            .look_at_backup(|| last_look(execution, component), |error| execution.remember(error))
+        let seen = retry
+            .probe_backup(|| last_probe(execution, component), |error| execution.remember(error))
             .await
             .map_err(|error| unknown(&error.to_string()))?;
         match seen {
-            Seen::Unclear { reason } => return Err(unknown(&reason)),
-            Seen::Completed(progress) => {
+            PartState::Unclear { reason } => return Err(unknown(&reason)),
+            PartState::Completed(progress) => {
                 facts.insert(
                     component.name().to_owned(),
                     json!({ "state": "COMPLETED", "parts": progress.parts }),
@@ -303,7 +303,7 @@ pub(crate) async fn look_at_all(execution: &Execution) -> Result<Value, StepErro
 
 /// Stops what still runs after an abort. Returns what could not be done, one sentence each.
 pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
-    let mut owed = Vec::new();
+    let mut unfinished = Vec::new();
     let view = execution.view();
     for component in &execution.plan.components {
         let start = Step::Start(*component);
@@ -315,21 +315,21 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         // What the provider has begun it ends itself, and keeps as it likes; what it may have begun is looked for.
         if *component == Component::Saas {
             if let Some(saas) = &execution.clients.saas {
-                owed.extend(Box::pin(saas::look_for(execution, saas)).await);
+                unfinished.extend(Box::pin(saas::probe_for_lost_start(execution, saas)).await);
             }
             continue;
         }
         if let Err(what) = stop_running(execution, *component).await {
-            owed.push(what);
+            unfinished.push(what);
         }
         // Afterwards: what was asked for a moment ago is not listed yet.
         if *component == Component::Zeebe
             && let Some(what) = untold(execution).await
         {
-            owed.push(what);
+            unfinished.push(what);
         }
     }
-    owed
+    unfinished
 }
 
 /// Where the cluster gives the ids and the answer that had ours was lost, or nobody waited for it, a backup may be
@@ -337,9 +337,9 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
 /// Its id is above our mark because of us: that is noted, so that it is no riddle to retention.
 async fn untold(execution: &Execution) -> Option<String> {
     let view = execution.view();
-    let answered = view.done.contains(&Step::Start(Component::Zeebe))
+    let responded = view.done.contains(&Step::Start(Component::Zeebe))
         || view.components.get(&Component::Zeebe).is_some_and(|zeebe| zeebe.reason.is_some());
-    let open = view.uncertain.contains(&Component::Zeebe) || !answered;
+    let open = view.uncertain.contains(&Component::Zeebe) || !responded;
     let above = view.above.filter(|_| view.identified.is_none() && open)?;
     let listed = execution.clients.zeebe.list().await.ok()?;
     let named = execution.id().get();
@@ -347,7 +347,7 @@ async fn untold(execution: &Execution) -> Option<String> {
         listed.iter().map(|listed| listed.id).filter(|id| *id > above && *id != named).collect();
     let largest = *new.iter().max()?;
     let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
-    if let Err(error) = execution.ground.store.raise_mark(scope, largest).await {
+    if let Err(error) = execution.context.store.raise_highest_id(scope, largest).await {
         tracing::error!(event = "store.unwritable", run_id = %execution.run.run_id, reason = %error);
     }
     let ids: Vec<String> = new.iter().map(ToString::to_string).collect();
@@ -359,32 +359,32 @@ async fn untold(execution: &Execution) -> Option<String> {
 
 async fn stop_running(execution: &Execution, component: Component) -> Result<(), String> {
     let id = execution.id();
-    let owed = |why: &str| {
+    let unfinished = |why: &str| {
         format!("{component} may still be taking backup {id}: {why}; retention deletes its remains")
     };
     let mut deleted = false;
     let mut quiet = 0;
     for _ in 0..60 {
-        let seen = match look(execution, component).await {
+        let seen = match probe(execution, component).await {
             Ok(seen) => seen,
-            Err(error) => return Err(owed(&error.to_string())),
+            Err(error) => return Err(unfinished(&error.to_string())),
         };
         let running = match &seen {
-            Seen::Running(_) | Seen::Unclear { .. } => true,
+            PartState::Running(_) | PartState::Unclear { .. } => true,
             // Between two parts of a web app, or for ever after one failed: it has to be quiet for a while.
-            Seen::Incomplete(_) => {
+            PartState::Incomplete(_) => {
                 quiet += 1;
                 quiet < 10
             }
             // Not begun yet, or gone: a start whose answer was lost may still surface.
-            Seen::Absent => {
+            PartState::Absent => {
                 quiet += 1;
                 !deleted && quiet < 4
             }
             // Terminal parts stay for the failed pool, unless they surfaced after the deletion.
-            Seen::Completed(_) | Seen::Failed { .. } => {
+            PartState::Completed(_) | PartState::Failed { .. } => {
                 if deleted {
-                    delete(execution, component).await.map_err(|e| owed(&e.to_string()))?;
+                    delete(execution, component).await.map_err(|e| unfinished(&e.to_string()))?;
                 }
                 return Ok(());
             }
@@ -392,13 +392,13 @@ async fn stop_running(execution: &Execution, component: Component) -> Result<(),
         if !running {
             return Ok(());
         }
-        if matches!(seen, Seen::Running(_) | Seen::Unclear { .. }) && !deleted {
-            delete(execution, component).await.map_err(|e| owed(&e.to_string()))?;
+        if matches!(seen, PartState::Running(_) | PartState::Unclear { .. }) && !deleted {
+            delete(execution, component).await.map_err(|e| unfinished(&e.to_string()))?;
             deleted = true;
         }
-        execution.ground.clock.sleep(Duration::from_millis(500)).await;
+        execution.context.clock.sleep(Duration::from_millis(500)).await;
     }
-    Err(owed("it did not end in time"))
+    Err(unfinished("it did not end in time"))
 }
 
 async fn delete(execution: &Execution, component: Component) -> Result<(), ClientError> {
@@ -419,13 +419,13 @@ async fn delete(execution: &Execution, component: Component) -> Result<(), Clien
 }
 
 /// A look in a few words, for a sentence.
-pub(crate) fn word(seen: &Seen) -> String {
+pub(crate) fn word(seen: &PartState) -> String {
     match seen {
-        Seen::Absent => "does not exist".into(),
-        Seen::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),
-        Seen::Incomplete(p) => format!("incomplete, {} of {} parts", p.done(), p.parts.len()),
-        Seen::Completed(_) => "completed".into(),
-        Seen::Failed { reason, .. } => format!("failed: {reason}"),
-        Seen::Unclear { reason } => reason.clone(),
+        PartState::Absent => "does not exist".into(),
+        PartState::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),
+        PartState::Incomplete(p) => format!("incomplete, {} of {} parts", p.done(), p.parts.len()),
+        PartState::Completed(_) => "completed".into(),
+        PartState::Failed { reason, .. } => format!("failed: {reason}"),
+        PartState::Unclear { reason } => reason.clone(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Must not know how any of it is done.
 
-use crate::camunda::{Attempt, Denial, Request, Response, SharedTransport, Transport, TransportError};
+use crate::camunda::{Attempt, Rejection, Request, Response, SharedTransport, Transport, TransportError};
 use crate::domain::{Access, Addresses, RunId};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,8 +48,8 @@ impl Transport for Authenticated {
         self.transport.note(attempt);
     }
 
-    fn denials(&self, addresses: &Addresses) -> Vec<Denial> {
-        self.transport.denials(addresses)
+    fn rejections(&self, addresses: &Addresses) -> Vec<Rejection> {
+        self.transport.rejections(addresses)
     }
 
     fn examine(&self, component: &str, access: Arc<Access>) -> BoxFuture<'_, ()> {

@@ -34,7 +34,7 @@ pub(crate) struct Caller {
 
 /// An answer of any status but a redirect.
 #[derive(Clone)]
-pub(crate) struct Answer {
+pub(crate) struct ParsedResponse {
     component: String,
     call: String,
     access: Option<Arc<Access>>,
@@ -65,23 +65,23 @@ impl Caller {
         path: &str,
         json: Option<Value>,
         deadline: Duration,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<ParsedResponse, ClientError> {
         let call = format!("{} {}{path}", verb(method), prefix(&self.base));
         let (url, access) = (format!("{}{path}", self.base), self.access.clone());
         let request = Request { method, url, json, access, deadline };
         match self.transport.send(request).await {
             Ok(response) => {
                 let (component, access) = (self.component.clone(), self.access.clone());
-                let answer = Answer { component, call, access, response };
-                self.note_answer(&answer);
-                if (200..300).contains(&answer.status()) || (400..600).contains(&answer.status()) {
-                    Ok(answer)
+                let response = ParsedResponse { component, call, access, response };
+                self.note_response(&response);
+                if (200..300).contains(&response.status()) || (400..600).contains(&response.status()) {
+                    Ok(response)
                 } else {
-                    Err(answer.unusable("which no component answers"))
+                    Err(response.unusable("which no component answers"))
                 }
             }
             Err(error) => {
-                let told = self.unanswered(&call, &error);
+                let told = self.without_response(&call, &error);
                 if matches!(error, TransportError::NoAccess { .. }) {
                     self.note(&call, Outcome::KeptOut(&told.message));
                 }
@@ -90,16 +90,16 @@ impl Caller {
         }
     }
 
-    fn note_answer(&self, answer: &Answer) {
-        if !matches!(answer.status(), 401 | 403 | 407) {
-            return self.note(&answer.call, Outcome::LetIn);
+    fn note_response(&self, response: &ParsedResponse) {
+        if !matches!(response.status(), 401 | 403 | 407) {
+            return self.note(&response.call, Outcome::AuthAccepted);
         }
-        let why = answer.denied(answer.complaint().as_deref());
+        let why = response.denied(response.complaint().as_deref());
         let shows = self.access.as_ref().is_some_and(|access| access.login.credential().is_some());
         // Some calls are open to everybody, also where others want a login.
-        let of_this_call = answer.status() == 403 || !shows;
+        let of_this_call = response.status() == 403 || !shows;
         let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::KeptOut(&why) };
-        self.note(&answer.call, outcome);
+        self.note(&response.call, outcome);
     }
 
     fn note(&self, call: &str, outcome: Outcome<'_>) {
@@ -107,7 +107,7 @@ impl Caller {
         transport.note(Attempt { component, base, access: access.as_deref(), call, outcome });
     }
 
-    fn unanswered(&self, call: &str, error: &TransportError) -> ClientError {
+    fn without_response(&self, call: &str, error: &TransportError) -> ClientError {
         let component = &self.component;
         let reason = one_line(&error.to_string(), 300);
         let (kind, message) = match error {
@@ -130,8 +130,8 @@ impl Caller {
                     format!("{component} answered {call} {what}: {reason}; check its address{login}"),
                 )
             }
-            TransportError::NoAccess { passing, .. } => (
-                if *passing { ErrorKind::NotSent } else { ErrorKind::Denied },
+            TransportError::NoAccess { transient, .. } => (
+                if *transient { ErrorKind::NotSent } else { ErrorKind::AuthRejected },
                 format!("{component} was not asked {call}, because {reason}"),
             ),
         };
@@ -140,7 +140,7 @@ impl Caller {
     }
 }
 
-impl Answer {
+impl ParsedResponse {
     /// HTTP status.
     pub fn status(&self) -> u16 {
         self.response.status
@@ -224,10 +224,10 @@ impl Answer {
     /// The error this answer is, where no success was expected of its status.
     pub fn failure(&self) -> ClientError {
         let complaint = self.complaint();
-        let says = |part: &str| complaint.as_ref().is_some_and(|c| c.contains(part));
-        let no_repository = says("No repository with name")
+        let reports = |part: &str| complaint.as_ref().is_some_and(|c| c.contains(part));
+        let no_repository = reports("No repository with name")
             || self.error_type().as_deref() == Some("repository_missing_exception")
-            || (self.status() == 404 && says("epository"));
+            || (self.status() == 404 && reports("epository"));
         if no_repository {
             let hint = "register it in the search engine, or correct the repository name";
             return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
@@ -239,23 +239,23 @@ impl Answer {
                 let hint = "nothing answers at that path, check the component's address";
                 return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
             }
-            409 if says("scaling") => {
+            409 if reports("scaling") => {
                 (ErrorKind::Refused, Some("wait until the partitions are scaled, then back up"))
             }
             409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
             // Another's may have our id, taken in the same second; while that one runs, Operate cannot even tell.
-            400 if says("validating whether backup") => (
+            400 if reports("validating whether backup") => (
                 ErrorKind::Conflict { highest: None },
                 Some("another backup with this id runs there, or its search engine failed: see its log"),
             ),
-            400 if says(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
-            400 if says("already exists")
-                || says("already in-progress")
-                || says("Another backup is running") =>
+            400 if reports(DISGUISED_FAILURE) => (ErrorKind::Refused, None),
+            400 if reports("already exists")
+                || reports("already in-progress")
+                || reports("Another backup is running") =>
             {
                 (ErrorKind::Conflict { highest: None }, None)
             }
-            401 | 403 | 407 => return self.error(ErrorKind::Denied, self.denied(complaint.as_deref())),
+            401 | 403 | 407 => return self.error(ErrorKind::AuthRejected, self.denied(complaint.as_deref())),
             400..500 => (ErrorKind::Refused, None),
             500.. => (ErrorKind::Server, None),
             _ => return self.unusable("which does not fit the call"),

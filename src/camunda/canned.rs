@@ -12,8 +12,8 @@ pub(crate) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json"
 
 #[derive(Default)]
 pub(crate) struct Canned {
-    answers: Mutex<VecDeque<Result<Response, TransportError>>>,
-    asked: Mutex<Vec<Request>>,
+    responses: Mutex<VecDeque<Result<Response, TransportError>>>,
+    requested: Mutex<Vec<Request>>,
 }
 
 impl Canned {
@@ -28,19 +28,19 @@ impl Canned {
 
     /// The next answer: status, content type and body.
     pub fn of_type(self: &Arc<Self>, status: u16, content_type: &str, body: &str) -> &Arc<Self> {
-        let answer = Response {
+        let response = Response {
             status,
             content_type: content_type.to_owned(),
             body: body.as_bytes().to_vec(),
             ..Default::default()
         };
-        self.answers.lock().unwrap().push_back(Ok(answer));
+        self.responses.lock().unwrap().push_back(Ok(response));
         self
     }
 
     /// The next answer is none.
     pub fn fails(self: &Arc<Self>, error: TransportError) -> &Arc<Self> {
-        self.answers.lock().unwrap().push_back(Err(error));
+        self.responses.lock().unwrap().push_back(Err(error));
         self
     }
 
@@ -49,7 +49,7 @@ impl Canned {
     }
 
     /// What was asked, as `METHOD url body`.
-    pub fn asked(&self) -> Vec<String> {
+    pub fn requested(&self) -> Vec<String> {
         let line = |request: &Request| {
             let method = match request.method {
                 Method::Get => "GET",
@@ -62,15 +62,15 @@ impl Canned {
                 None => format!("{method} {}", request.url),
             }
         };
-        self.asked.lock().unwrap().iter().map(line).collect()
+        self.requested.lock().unwrap().iter().map(line).collect()
     }
 }
 
 impl Transport for Canned {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
-        self.asked.lock().unwrap().push(request);
-        let answer =
-            self.answers.lock().unwrap().pop_front().expect("one more call than the test has answers for");
-        Box::pin(async move { answer })
+        self.requested.lock().unwrap().push(request);
+        let response =
+            self.responses.lock().unwrap().pop_front().expect("one more call than the test has answers for");
+        Box::pin(async move { response })
     }
 }

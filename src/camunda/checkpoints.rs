@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of `backupRuntime/state`. Must not ask anybody.
 
-use crate::camunda::call::Answer;
+use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, word};
 use crate::domain::Instant;
@@ -22,11 +22,11 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(crate) fn read(answer: &Answer) -> Result<Self, ClientError> {
-        let body = answer.object()?;
+    pub(crate) fn read(response: &ParsedResponse) -> Result<Self, ClientError> {
+        let body = response.object()?;
         let mut found = Self::default();
         for section in ["checkpointStates", "backupStates"] {
-            for row in rows(answer, &body[section])? {
+            for row in rows(response, &body[section])? {
                 found.largest = found.largest.max(int(&row["checkpointId"]).unwrap_or(0));
                 let own =
                     matches!(word(&row["checkpointType"]).as_deref(), Some("MARKER" | "SCHEDULED_BACKUP"));
@@ -35,10 +35,10 @@ impl Checkpoints {
                 }
             }
         }
-        for row in rows(answer, &body["ranges"])? {
+        for row in rows(response, &body["ranges"])? {
             let id = |end: &Value| int(&end["checkpointId"]).or_else(|| int(end));
             let (Some(start), Some(end)) = (id(&row["start"]), id(&row["end"])) else {
-                return Err(answer.unknown_shape());
+                return Err(response.unknown_shape());
             };
             found.ranges.entry(count(&row["partitionId"])).or_default().push((start, end));
         }
@@ -53,11 +53,11 @@ impl Checkpoints {
 }
 
 /// A section may be empty, or left out where a tenant does not answer.
-fn rows(answer: &Answer, section: &Value) -> Result<Vec<Value>, ClientError> {
+fn rows(response: &ParsedResponse, section: &Value) -> Result<Vec<Value>, ClientError> {
     match section {
         Value::Null => Ok(Vec::new()),
         Value::Array(rows) => Ok(rows.clone()),
-        _ => Err(answer.unknown_shape()),
+        _ => Err(response.unknown_shape()),
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
         let routes = Routes { runtime: RuntimeRoute::BackupRuntime, ..Routes::default() };
         let addresses = Addresses { zeebe: "http://zeebe:9600".into(), routes, ..Addresses::default() };
         let read = Zeebe::new(&addresses, &canned.shared()).checkpoints().await;
-        assert_eq!(canned.asked(), ["GET http://zeebe:9600/actuator/backupRuntime/state"]);
+        assert_eq!(canned.requested(), ["GET http://zeebe:9600/actuator/backupRuntime/state"]);
         read
     }
 

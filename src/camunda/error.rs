@@ -50,7 +50,7 @@ pub enum ErrorKind {
     /// A definite no.
     Refused,
     /// A definite no to whoever we say we are: credentials, permissions, certificates.
-    Denied,
+    AuthRejected,
     /// The component failed; some of it may have acted.
     Server,
     /// An answer that no component gives: not JSON, HTML, a redirect, too long, an unknown shape.
@@ -70,9 +70,10 @@ impl ClientError {
             ErrorKind::Refused => {
                 matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
             }
-            ErrorKind::Conflict { .. } | ErrorKind::Missing | ErrorKind::Denied | ErrorKind::Unusable => {
-                false
-            }
+            ErrorKind::Conflict { .. }
+            | ErrorKind::Missing
+            | ErrorKind::AuthRejected
+            | ErrorKind::Unusable => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of `/actuator/partitions`. Must not pause or resume anything.
 
-use crate::camunda::call::Answer;
+use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{instant, int, text, word};
 use crate::domain::Instant;
@@ -71,8 +71,8 @@ pub enum ExportingState {
 
 impl Exporters {
     /// Adds what one broker shows of its own partitions.
-    pub(crate) fn add(&mut self, answer: &Answer) -> Result<(), ClientError> {
-        for (partition, row) in partitions(answer)? {
+    pub(crate) fn add(&mut self, response: &ParsedResponse) -> Result<(), ClientError> {
+        for (partition, row) in partitions(response)? {
             self.clock = row.clock.or(self.clock);
             match self.partitions.get_mut(&partition) {
                 None => {
@@ -153,28 +153,28 @@ impl ExporterOf {
 const TENANT: u32 = 100_000;
 
 /// The rows of one broker. From 8.10 on they lie one level deeper, by physical tenant; `default` is the first.
-fn partitions(answer: &Answer) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
-    let body = answer.object()?;
-    let object = body.as_object().ok_or_else(|| answer.unknown_shape())?;
+fn partitions(response: &ParsedResponse) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
+    let body = response.object()?;
+    let object = body.as_object().ok_or_else(|| response.unknown_shape())?;
     let nested = object.values().any(|value| value.is_object() && value.get("role").is_none());
     if !nested {
-        return object.iter().map(|(partition, row)| one(answer, partition, row)).collect();
+        return object.iter().map(|(partition, row)| one(response, partition, row)).collect();
     }
     let mut tenants: Vec<_> = object.iter().collect();
     tenants.sort_by_key(|(name, _)| (name.as_str() != "default", name.as_str()));
     let mut all = Vec::new();
     for ((_, rows), offset) in tenants.into_iter().zip((0..).step_by(TENANT as usize)) {
-        for (partition, row) in rows.as_object().ok_or_else(|| answer.unknown_shape())? {
-            let (id, exporter) = one(answer, partition, row)?;
+        for (partition, row) in rows.as_object().ok_or_else(|| response.unknown_shape())? {
+            let (id, exporter) = one(response, partition, row)?;
             all.push((id.saturating_add(offset), exporter));
         }
     }
     Ok(all)
 }
 
-fn one(answer: &Answer, partition: &str, row: &Value) -> Result<(u32, ExporterOf), ClientError> {
-    let id = partition.parse().ok().filter(|id| *id > 0).ok_or_else(|| answer.unknown_shape())?;
-    if row.is_object() { Ok((id, exporter(row))) } else { Err(answer.unknown_shape()) }
+fn one(response: &ParsedResponse, partition: &str, row: &Value) -> Result<(u32, ExporterOf), ClientError> {
+    let id = partition.parse().ok().filter(|id| *id > 0).ok_or_else(|| response.unknown_shape())?;
+    if row.is_object() { Ok((id, exporter(row))) } else { Err(response.unknown_shape()) }
 }
 
 fn exporter(row: &Value) -> ExporterOf {

@@ -8,9 +8,10 @@ mod pool;
 mod reasons;
 mod tokens;
 
-use crate::camunda::rejections::{Denials, Outcome};
+use crate::camunda::rejections::{Outcome, Rejections};
 use crate::camunda::{
-    Attempt, Denial, MAX_BODY, Method, Request, Response, Secrets, SharedTransport, Transport, TransportError,
+    Attempt, MAX_BODY, Method, Rejection, Request, Response, Secrets, SharedTransport, Transport,
+    TransportError,
 };
 use crate::clock::{Clock, SharedClock, SystemClock, within};
 use crate::domain::{Access, Addresses, Login, RunId, Secret};
@@ -30,7 +31,7 @@ pub struct HttpTransport {
     tokens: Tokens,
     secrets: Arc<dyn Secrets>,
     clock: SharedClock,
-    denials: Arc<Denials>,
+    rejections: Arc<Rejections>,
 }
 
 impl HttpTransport {
@@ -42,7 +43,7 @@ impl HttpTransport {
     /// A transport that finds credentials in `secrets`.
     pub fn with(secrets: Arc<dyn Secrets>, clock: SharedClock) -> Result<Self, TransportError> {
         let (pool, tokens) = (Arc::new(Pool::new()?), Tokens::new(clock.clone()));
-        Ok(Self { pool, tokens, secrets, clock, denials: Arc::default() })
+        Ok(Self { pool, tokens, secrets, clock, rejections: Arc::default() })
     }
 
     /// The same as `new`, to pass around.
@@ -71,9 +72,9 @@ impl HttpTransport {
         };
         let token = get(None).await?;
         let header = login::bearer(&token.text, &oauth.client_secret)?;
-        let answer = once(&client, &request, Some(&header), left(), &*self.clock).await?;
-        if answer.status != 401 || !token.kept {
-            return Ok(answer);
+        let response = once(&client, &request, Some(&header), left(), &*self.clock).await?;
+        if response.status != 401 || !token.kept {
+            return Ok(response);
         }
         // Whoever refuses a token has not acted: it is asked once more, with a new one.
         let token = get(Some(token.text)).await?;
@@ -99,7 +100,7 @@ impl HttpTransport {
     async fn secret(&self, name: &str) -> Result<Secret, TransportError> {
         let (secrets, name) = (self.secrets.clone(), name.to_owned());
         off_the_runtime(move || {
-            secrets.read(&name).map_err(|reason| TransportError::NoAccess { reason, passing: false })
+            secrets.read(&name).map_err(|reason| TransportError::NoAccess { reason, transient: false })
         })
         .await
     }
@@ -115,7 +116,7 @@ impl HttpTransport {
                 "credentials or a token for it were not to be had within {} s: see whether the token endpoint answers",
                 left.as_secs_f32()
             );
-            Err(TransportError::NoAccess { reason, passing: true })
+            Err(TransportError::NoAccess { reason, transient: true })
         })
     }
 }
@@ -144,11 +145,11 @@ impl Transport for HttpTransport {
     }
 
     fn note(&self, attempt: Attempt<'_>) {
-        self.denials.note(&attempt, self.clock.now());
+        self.rejections.note(&attempt, self.clock.now());
     }
 
-    fn denials(&self, addresses: &Addresses) -> Vec<Denial> {
-        self.denials.of(addresses)
+    fn rejections(&self, addresses: &Addresses) -> Vec<Rejection> {
+        self.rejections.of(addresses)
     }
 
     fn examine(&self, component: &str, access: Arc<Access>) -> BoxFuture<'_, ()> {
@@ -163,7 +164,7 @@ impl Transport for HttpTransport {
                 Ok(read) => read.err().map(|why| format!("what {component} wants is not to be had: {why}")),
                 Err(_) => return,
             };
-            let outcome = why.as_deref().map_or(Outcome::LetIn, Outcome::KeptOut);
+            let outcome = why.as_deref().map_or(Outcome::AuthAccepted, Outcome::KeptOut);
             self.note(Attempt { component: &component, base: "", access: Some(&access), call: "", outcome });
         })
     }
@@ -194,15 +195,15 @@ async fn once(
         builder = builder.header(reqwest::header::AUTHORIZATION, login.value.clone());
     }
     let access = request.access.as_deref();
-    let answer = builder.send().await.map_err(|error| classify(error, deadline, access))?;
-    let status = answer.status();
+    let response = builder.send().await.map_err(|error| classify(error, deadline, access))?;
+    let status = response.status();
     if status.is_redirection() {
-        return Err(TransportError::Unusable(redirect(&answer)));
+        return Err(TransportError::Unusable(redirect(&response)));
     }
-    let content_type = answer.headers().get(reqwest::header::CONTENT_TYPE);
+    let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let retry_after = tokens::retry_after(&answer, clock);
-    let mut body = body(answer, MAX_BODY, deadline, access).await?;
+    let retry_after = tokens::retry_after(&response, clock);
+    let mut body = body(response, MAX_BODY, deadline, access).await?;
     if let Some(login) = login {
         login.blot(&mut body, status.is_success());
     }
@@ -211,17 +212,17 @@ async fn once(
 
 /// The whole body, unless it is longer than `limit`.
 async fn body(
-    mut answer: reqwest::Response,
+    mut response: reqwest::Response,
     limit: usize,
     deadline: Duration,
     access: Option<&Access>,
 ) -> Result<Vec<u8>, TransportError> {
     let too_long = |length: u64| length > limit as u64;
-    if answer.content_length().is_some_and(too_long) {
+    if response.content_length().is_some_and(too_long) {
         return Err(longer_than_the_limit(limit));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| classify(error, deadline, access))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(error, deadline, access))? {
         if too_long((body.len() + chunk.len()) as u64) {
             return Err(longer_than_the_limit(limit));
         }
@@ -235,7 +236,10 @@ async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
 ) -> Result<T, TransportError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(TransportError::NoAccess { reason: format!("reading credentials ended: {error}"), passing: true })
+        Err(TransportError::NoAccess {
+            reason: format!("reading credentials ended: {error}"),
+            transient: true,
+        })
     })
 }
 

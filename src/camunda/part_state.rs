@@ -2,7 +2,7 @@
 //!
 //! Owns the states of a component's backup and the parts it consists of. Must not decide how long to wait for it.
 
-use crate::camunda::call::Answer;
+use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, reasons, text, word};
 use crate::camunda::snapshot::id_in_name;
@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 /// What a look at one backup id of one component showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Seen {
+pub enum PartState {
     /// The component says there is no such backup.
     Absent,
     /// Being taken.
@@ -37,7 +37,7 @@ pub enum Seen {
     },
 }
 
-impl Seen {
+impl PartState {
     /// The parts seen, if any.
     pub fn progress(&self) -> Option<&Progress> {
         match self {
@@ -117,62 +117,63 @@ pub struct Listed {
 }
 
 /// What a 200 to the question for backup `id` says; web apps and brokers answer alike.
-pub(crate) fn one_backup(answer: &Answer, id: BackupId) -> Result<Seen, ClientError> {
-    let body = answer.object()?;
+pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<PartState, ClientError> {
+    let body = response.object()?;
     if int(&body["backupId"]) != Some(id.get()) {
-        return Err(answer.unknown_shape());
+        return Err(response.unknown_shape());
     }
-    let state = word(&body["state"]).ok_or_else(|| answer.unknown_shape())?;
-    let progress = Progress { parts: parts(answer, &body["details"])? };
+    let state = word(&body["state"]).ok_or_else(|| response.unknown_shape())?;
+    let progress = Progress { parts: parts(response, &body["details"])? };
     let strange = |part: &&Part| id_in_name(&part.name).is_some_and(|other| other != id.get());
     if let Some(part) = progress.parts.iter().find(strange) {
-        return Err(answer.of_another_backup(&part.name));
+        return Err(response.of_another_backup(&part.name));
     }
-    let component = answer.component();
+    let component = response.component();
     Ok(match state.as_str() {
-        "IN_PROGRESS" => Seen::Running(progress),
-        "INCOMPLETE" => Seen::Incomplete(progress),
+        "IN_PROGRESS" => PartState::Running(progress),
+        "INCOMPLETE" => PartState::Incomplete(progress),
         // Optimize's reference page says COMPLETE, its walkthrough COMPLETED.
         "COMPLETED" | "COMPLETE" => match progress.parts.iter().find(|part| !part.is_done()) {
-            Some(part) => Seen::Unclear {
+            Some(part) => PartState::Unclear {
                 reason: format!("{component} says {state}, but its part {} is {}", part.name, part.state),
             },
             None if progress.parts.is_empty() => {
-                Seen::Unclear { reason: format!("{component} says {state}, but names no part") }
+                PartState::Unclear { reason: format!("{component} says {state}, but names no part") }
             }
-            None => Seen::Completed(progress),
+            None => PartState::Completed(progress),
         },
         "FAILED" | "INCOMPATIBLE" => {
             let part = || progress.parts.iter().find_map(|part| part.reason.clone());
             let reason = text(&body["failureReason"])
                 .or_else(part)
                 .unwrap_or_else(|| format!("{component} says {state} and gives no reason"));
-            Seen::Failed { reason, progress }
+            PartState::Failed { reason, progress }
         }
-        "DOES_NOT_EXIST" | "DELETED" => Seen::Absent,
-        _ => Seen::Unclear { reason: format!("{component} says {state}, a state not known") },
+        "DOES_NOT_EXIST" | "DELETED" => PartState::Absent,
+        _ => PartState::Unclear { reason: format!("{component} says {state}, a state not known") },
     })
 }
 
 /// What a 200 to the question for all backups says.
-pub(crate) fn all_backups(answer: &Answer) -> Result<Vec<Listed>, ClientError> {
+pub(crate) fn all_backups(response: &ParsedResponse) -> Result<Vec<Listed>, ClientError> {
     let row = |row: &Value| {
-        let id = int(&row["backupId"]).ok_or_else(|| answer.unknown_shape())?;
-        let state = word(&row["state"]).ok_or_else(|| answer.unknown_shape())?;
-        let progress = Progress { parts: parts(answer, &row["details"])? };
+        let id = int(&row["backupId"]).ok_or_else(|| response.unknown_shape())?;
+        let state = word(&row["state"]).ok_or_else(|| response.unknown_shape())?;
+        let progress = Progress { parts: parts(response, &row["details"])? };
         Ok(Listed { id, state, started_at: progress.earliest_start() })
     };
-    answer.array()?.iter().map(row).collect()
+    response.array()?.iter().map(row).collect()
 }
 
-fn parts(answer: &Answer, details: &Value) -> Result<Vec<Part>, ClientError> {
+fn parts(response: &ParsedResponse, details: &Value) -> Result<Vec<Part>, ClientError> {
     let part = |detail: &Value| {
         let partition =
             || Some(count(&detail["partitionId"])).filter(|id| *id > 0).map(|id| format!("partition-{id}"));
-        let name = text(&detail["snapshotName"]).or_else(partition).ok_or_else(|| answer.unknown_shape())?;
+        let name =
+            text(&detail["snapshotName"]).or_else(partition).ok_or_else(|| response.unknown_shape())?;
         Ok(Part {
             name,
-            state: word(&detail["state"]).ok_or_else(|| answer.unknown_shape())?,
+            state: word(&detail["state"]).ok_or_else(|| response.unknown_shape())?,
             started_at: instant(&detail["createdAt"]).or_else(|| instant(&detail["startTime"])),
             updated_at: instant(&detail["lastUpdatedAt"]),
             checkpoint_position: int(&detail["checkpointPosition"]),
@@ -183,6 +184,6 @@ fn parts(answer: &Answer, details: &Value) -> Result<Vec<Part>, ClientError> {
     match details {
         Value::Null => Ok(Vec::new()),
         Value::Array(all) => all.iter().map(part).collect(),
-        _ => Err(answer.unknown_shape()),
+        _ => Err(response.unknown_shape()),
     }
 }

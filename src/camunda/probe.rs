@@ -122,7 +122,7 @@ pub async fn probe(
     } else {
         None
     };
-    let membership = if only_rest { Membership::default() } else { Membership::ask(&zeebe).await };
+    let membership = if only_rest { Membership::default() } else { Membership::request(&zeebe).await };
     Ok(Capabilities {
         pause: version.pause(),
         family,
@@ -159,14 +159,14 @@ pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Resul
 
 /// Whether a list of backups lies at that endpoint; where the index of endpoints is not exposed.
 async fn exists(zeebe: &Caller, endpoint: &str) -> Result<bool, ClientError> {
-    let answer = zeebe.call(Method::Get, &format!("/actuator/{endpoint}"), None, READ).await?;
-    match answer.status() {
+    let response = zeebe.call(Method::Get, &format!("/actuator/{endpoint}"), None, READ).await?;
+    match response.status() {
         // 400: no store or no repository is configured, which only an endpoint that is there can say.
         200 | 400 => Ok(true),
         // A missing repository is answered with 404 as well, by an endpoint that is there.
-        404 | 405 => Ok(answer.complaint().is_some_and(|complaint| complaint.contains("epository"))),
+        404 | 405 => Ok(response.complaint().is_some_and(|complaint| complaint.contains("epository"))),
         // Whoever lets nobody in, or cannot answer now, tells nothing of it.
-        _ => Err(answer.failure()),
+        _ => Err(response.failure()),
     }
 }
 
@@ -230,11 +230,11 @@ fn components(
 
 /// `build.version` of `/actuator/info`; `None` where the endpoint is not exposed or says nothing of it.
 async fn info(caller: &Caller) -> Result<Option<String>, ClientError> {
-    let answer = caller.call(Method::Get, "/actuator/info", None, READ).await?;
-    match answer.status() {
-        200 => Ok(text(&answer.object()?["build"]["version"])),
+    let response = caller.call(Method::Get, "/actuator/info", None, READ).await?;
+    match response.status() {
+        200 => Ok(text(&response.object()?["build"]["version"])),
         401 | 403 | 404 => Ok(None),
-        _ => Err(answer.failure()),
+        _ => Err(response.failure()),
     }
 }
 
@@ -248,15 +248,15 @@ struct Topology {
 
 /// The topology, from `/v2` or, up to 8.5, `/v1`.
 async fn topology(rest: &Caller) -> Result<Topology, ClientError> {
-    let mut answer = rest.call(Method::Get, "/v2/topology", None, READ).await?;
-    if answer.status() == 404 {
-        answer = rest.call(Method::Get, "/v1/topology", None, READ).await?;
+    let mut response = rest.call(Method::Get, "/v2/topology", None, READ).await?;
+    if response.status() == 404 {
+        response = rest.call(Method::Get, "/v1/topology", None, READ).await?;
     }
-    if answer.status() != 200 {
-        return Err(answer.failure());
+    if response.status() != 200 {
+        return Err(response.failure());
     }
-    let body = answer.object()?;
-    let rows = body["brokers"].as_array().ok_or_else(|| answer.unknown_shape())?;
+    let body = response.object()?;
+    let rows = body["brokers"].as_array().ok_or_else(|| response.unknown_shape())?;
     let partitions = Some(count(&body["partitionsCount"])).filter(|n| *n > 0);
     Ok(Topology {
         gateway: text(&body["gatewayVersion"]),
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    async fn ask(
+    async fn request(
         canned: &Arc<Canned>,
         addresses: &Addresses,
         version: Option<&str>,
@@ -352,7 +352,7 @@ mod tests {
         canned.json(200, INFO);
         canned.json(200, &topology_of(["8.6.0", "8.6.0"], r#""role":"leader","health":"healthy""#));
         canned.json(200, CLUSTER);
-        let found = ask(&canned, &addresses(), None).await.unwrap();
+        let found = request(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.version.to_string(), "8.6.0");
         assert_eq!((found.family, found.pause), (Family::V82To87, PauseMode::Soft));
         assert_eq!((found.partitions, found.healthy()), (Some(2), Some(true)));
@@ -371,9 +371,9 @@ mod tests {
         canned.of_type(404, "application/problem+json", ABSENT);
         canned.json(200, &topology_of(["8.5.8", "8.5.8"], r#""role":"leader","health":"healthy""#));
         canned.json(200, CLUSTER);
-        let found = ask(&canned, &addresses(), None).await.unwrap();
+        let found = request(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.version.to_string(), "8.5.8");
-        assert_eq!(canned.asked()[2], "GET http://zeebe:8080/v1/topology");
+        assert_eq!(canned.requested()[2], "GET http://zeebe:8080/v1/topology");
     }
 
     #[tokio::test]
@@ -381,7 +381,7 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, CLUSTER);
         let addresses = Addresses { rest: None, ..addresses() };
-        let found = ask(&canned, &addresses, None).await.unwrap();
+        let found = request(&canned, &addresses, None).await.unwrap();
         assert_eq!((found.partitions, found.healthy()), (Some(2), None));
     }
 
@@ -392,7 +392,7 @@ mod tests {
     async fn a_partition_without_a_healthy_leader_is_named(#[case] second: &str) {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second)).json(200, CLUSTER);
-        let found = ask(&canned, &addresses(), None).await.unwrap();
+        let found = request(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.leaderless, Some(vec![2]));
     }
 
@@ -400,7 +400,7 @@ mod tests {
     async fn brokers_of_two_versions_are_refused() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.1"], r#""role":"leader""#));
-        let error = ask(&canned, &addresses(), None).await.unwrap_err();
+        let error = request(&canned, &addresses(), None).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "the brokers of http://zeebe:9600 run different versions, 8.6.0 and 8.6.1: wait for the upgrade to end, \
@@ -415,7 +415,7 @@ mod tests {
         canned.json(200, INFO).json(200, INFO).json(200, &INFO.replace("8.6.0", "8.5.8"));
         let brokers = vec!["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
         let addresses = Addresses { rest: None, brokers, ..addresses() };
-        let error = ask(&canned, &addresses, None).await.unwrap_err();
+        let error = request(&canned, &addresses, None).await.unwrap_err();
         assert!(error.to_string().contains("8.5.8 and 8.6.0"), "{error}");
     }
 
@@ -430,21 +430,21 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, &INFO.replace("8.6.0", version));
         let addresses = Addresses { rest: None, ..addresses() };
-        assert_eq!(ask(&canned, &addresses, None).await.unwrap_err().to_string(), sentence);
+        assert_eq!(request(&canned, &addresses, None).await.unwrap_err().to_string(), sentence);
     }
 
     #[tokio::test]
     async fn where_nothing_tells_the_version_the_config_must() {
         let canned = Canned::new();
         canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT);
-        let error = ask(&canned, &addresses(), None).await.unwrap_err();
+        let error = request(&canned, &addresses(), None).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "nothing at http://zeebe:9600 tells the Camunda version: set `version` for this cluster in the config"
         );
         let canned = Canned::new();
         canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT).json(404, "");
-        let found = ask(&canned, &addresses(), Some("8.4.6")).await.unwrap();
+        let found = request(&canned, &addresses(), Some("8.4.6")).await.unwrap();
         assert_eq!((found.version.to_string().as_str(), found.pause), ("8.4.6", PauseMode::Hard));
         assert_eq!(found.notes.len(), 1);
     }
@@ -454,7 +454,7 @@ mod tests {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("Connection refused".into()));
         let addresses = Addresses { rest: None, ..addresses() };
-        let error = ask(&canned, &addresses, None).await.unwrap_err();
+        let error = request(&canned, &addresses, None).await.unwrap_err();
         assert_eq!(error.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
     }
 
@@ -462,7 +462,7 @@ mod tests {
     async fn an_unreachable_rest_address_is_noted_and_does_not_stop_a_backup() {
         let canned = Canned::new();
         canned.json(200, INFO).fails(TransportError::NotSent("Connection refused".into())).json(200, CLUSTER);
-        let found = ask(&canned, &addresses(), None).await.unwrap();
+        let found = request(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.partitions, Some(2));
         assert_eq!(found.notes, ["rest cannot be reached at http://zeebe:8080: Connection refused"]);
     }
@@ -483,12 +483,12 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, LATER).json(200, &links(&["backupRuntime", "backupHistory", "info"]));
         canned.json(200, "{}").json(200, CLUSTER);
-        let found = ask(&canned, &Addresses { rest: None, ..addresses() }, None).await.unwrap();
+        let found = request(&canned, &Addresses { rest: None, ..addresses() }, None).await.unwrap();
         assert_eq!(found.family, Family::V88OnSearch);
         let routes = Routes { runtime: RuntimeRoute::BackupRuntime, history: HistoryRoute::Actuator };
         assert_eq!(found.routes, routes);
         assert_eq!(found.components, [Component::History, Component::Records, Component::Zeebe]);
-        assert_eq!(canned.asked()[2], "GET http://zeebe:9600/actuator/backupRuntime/state");
+        assert_eq!(canned.requested()[2], "GET http://zeebe:9600/actuator/backupRuntime/state");
     }
 
     #[tokio::test]
@@ -499,11 +499,11 @@ mod tests {
         canned.json(200, LATER).json(404, absent).json(200, "[]");
         canned.json(404, r#"{"message":"No repository with name [camunda] could be found."}"#);
         canned.json(200, "{}").json(200, CLUSTER);
-        let found = ask(&canned, &later(), None).await.unwrap();
+        let found = request(&canned, &later(), None).await.unwrap();
         assert_eq!(found.routes.history, HistoryRoute::Actuator, "it is there and lacks its repository");
         let canned = Canned::new();
         canned.json(200, LATER).json(404, absent).json(401, "").json(200, "{}");
-        let error = ask(&canned, &later(), None).await.unwrap_err();
+        let error = request(&canned, &later(), None).await.unwrap_err();
         assert_eq!(error.status, Some(401), "who lets nobody in tells nothing: {error}");
     }
 
@@ -528,7 +528,7 @@ mod tests {
     ) {
         let canned = Canned::new();
         canned.json(200, LATER).json(200, &links(endpoints)).json(200, "{}").json(200, CLUSTER);
-        let found = ask(&canned, &addresses, None).await;
+        let found = request(&canned, &addresses, None).await;
         assert_eq!(found.map(|f| f.family).map_err(|e| e.to_string()), family.map_err(str::to_owned));
     }
 
@@ -539,12 +539,12 @@ mod tests {
         without.search.as_mut().unwrap().records = None;
         let canned = Canned::new();
         canned.json(200, INFO).json(200, CLUSTER);
-        let error = ask(&canned, &without, None).await.unwrap_err();
+        let error = request(&canned, &without, None).await.unwrap_err();
         assert!(error.to_string().starts_with("search.records is \"none\", and up to 8.7"), "{error}");
         let canned = Canned::new();
         without.optimize = Some("http://optimize:8092".into());
         canned.json(200, LATER).json(200, &links(&["backupRuntime", "backupHistory"]));
-        let error = ask(&canned, &without, None).await.unwrap_err();
+        let error = request(&canned, &without, None).await.unwrap_err();
         assert!(error.to_string().contains("Optimize imports from the exported records"), "{error}");
     }
 }

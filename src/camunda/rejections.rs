@@ -34,7 +34,7 @@ pub struct Attempt<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
     /// Whoever asked was let in.
-    LetIn,
+    AuthAccepted,
     /// Nobody was let in, with the sentence that says why.
     KeptOut(&'a str),
     /// They know who asks and forbid this call, with the sentence.
@@ -43,7 +43,7 @@ pub enum Outcome<'a> {
 
 /// Somebody who did not let us in when last asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
+pub struct Rejection {
     /// Since when, without a break.
     pub since: Instant,
     /// One sentence with its remedy.
@@ -52,12 +52,12 @@ pub struct Denial {
 
 /// Everybody who did not.
 #[derive(Default)]
-pub struct Denials {
+pub struct Rejections {
     standing: Mutex<HashMap<Whom, Standing>>,
 }
 
 /// By the call that is forbidden, since another may be allowed; by none where nobody is let in at all.
-type Standing = BTreeMap<Option<String>, Denial>;
+type Standing = BTreeMap<Option<String>, Rejection>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Whom {
@@ -66,18 +66,18 @@ struct Whom {
     access: Option<Access>,
 }
 
-impl Denials {
+impl Rejections {
     /// Remembers what came of a call.
     pub fn note(&self, attempt: &Attempt<'_>, now: Instant) {
         let Attempt { component, base, access, call, outcome } = *attempt;
         let mut all = lock(&self.standing);
         // Most of the time nobody is kept out.
-        if all.is_empty() && outcome == Outcome::LetIn {
+        if all.is_empty() && outcome == Outcome::AuthAccepted {
             return;
         }
         let whom = Whom { component: component.to_owned(), base: base.to_owned(), access: access.cloned() };
         let (call, why) = match outcome {
-            Outcome::LetIn => {
+            Outcome::AuthAccepted => {
                 if let Some(standing) = all.get_mut(&whom) {
                     standing.retain(|forbidden, _| forbidden.as_ref().is_some_and(|f| *f != route(call)));
                     if standing.is_empty() {
@@ -90,7 +90,7 @@ impl Denials {
             Outcome::Forbidden(why) => (Some(route(call)), why.to_owned()),
         };
         if all.len() >= REMEMBERED && !all.contains_key(&whom) {
-            let since = |standing: &Standing| standing.values().map(|denial| denial.since).min();
+            let since = |standing: &Standing| standing.values().map(|rejection| rejection.since).min();
             let oldest = all.iter().min_by_key(|(_, standing)| since(standing));
             if let Some(oldest) = oldest.map(|(whom, _)| whom.clone()) {
                 all.remove(&oldest);
@@ -100,11 +100,11 @@ impl Denials {
         if standing.len() >= CALLS && !standing.contains_key(&call) {
             standing.pop_first();
         }
-        standing.entry(call).or_insert(Denial { since: now, why: String::new() }).why = why;
+        standing.entry(call).or_insert(Rejection { since: now, why: String::new() }).why = why;
     }
 
     /// Those that stand of a cluster at these addresses, the oldest first.
-    pub fn of(&self, addresses: &Addresses) -> Vec<Denial> {
+    pub fn of(&self, addresses: &Addresses) -> Vec<Rejection> {
         let all = lock(&self.standing);
         if all.is_empty() {
             return Vec::new();
@@ -134,7 +134,7 @@ impl Denials {
             let standing = all.get(&Whom { component: component.to_owned(), base, access });
             let standing =
                 standing.into_iter().flatten().filter(|(call, _)| is_about(addresses, call.as_ref()));
-            found.extend(standing.map(|(_, denial)| denial.clone()));
+            found.extend(standing.map(|(_, rejection)| rejection.clone()));
         }
         found.sort_by(|a, b| (a.since, &a.why).cmp(&(b.since, &b.why)));
         found
@@ -174,53 +174,57 @@ mod tests {
         Attempt { component, base, access: None, call, outcome }
     }
 
-    fn whys(denials: &Denials) -> Vec<(i64, String)> {
-        denials.of(&addresses()).into_iter().map(|d| (d.since.timestamp(), d.why)).collect()
+    fn whys(rejections: &Rejections) -> Vec<(i64, String)> {
+        rejections.of(&addresses()).into_iter().map(|d| (d.since.timestamp(), d.why)).collect()
     }
 
     #[test]
     fn a_login_is_refused_since_the_first_time_and_until_any_call_is_answered() {
-        let denials = Denials::default();
-        denials.note(&attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("first")), at(1));
-        denials.note(&attempt("zeebe", "http://z", "POST /b", Outcome::KeptOut("second")), at(2));
-        denials.note(&attempt("operate", "http://o", "GET /a", Outcome::KeptOut("operate")), at(3));
-        denials.note(&attempt("zeebe", "http://elsewhere", "GET /a", Outcome::KeptOut("another")), at(4));
-        assert_eq!(whys(&denials), [(1, "second".to_owned()), (3, "operate".to_owned())]);
-        denials.note(&attempt("zeebe", "http://z", "GET /c", Outcome::LetIn), at(5));
-        assert_eq!(whys(&denials), [(3, "operate".to_owned())]);
+        let rejections = Rejections::default();
+        rejections.note(&attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("first")), at(1));
+        rejections.note(&attempt("zeebe", "http://z", "POST /b", Outcome::KeptOut("second")), at(2));
+        rejections.note(&attempt("operate", "http://o", "GET /a", Outcome::KeptOut("operate")), at(3));
+        rejections.note(&attempt("zeebe", "http://elsewhere", "GET /a", Outcome::KeptOut("another")), at(4));
+        assert_eq!(whys(&rejections), [(1, "second".to_owned()), (3, "operate".to_owned())]);
+        rejections.note(&attempt("zeebe", "http://z", "GET /c", Outcome::AuthAccepted), at(5));
+        assert_eq!(whys(&rejections), [(3, "operate".to_owned())]);
     }
 
     #[test]
     fn what_is_forbidden_stays_so_until_that_call_is_answered() {
-        let denials = Denials::default();
+        let rejections = Rejections::default();
         let call = "POST /actuator/exporting/pause?soft=true";
-        denials.note(&attempt("zeebe", "http://z", call, Outcome::Forbidden("no pause")), at(1));
+        rejections.note(&attempt("zeebe", "http://z", call, Outcome::Forbidden("no pause")), at(1));
         let delete = "DELETE /actuator/backups/1763899200";
-        denials.note(&attempt("zeebe", "http://z", delete, Outcome::Forbidden("no deletion")), at(2));
-        denials.note(&attempt("zeebe", "http://z", "GET /actuator/partitions", Outcome::LetIn), at(3));
-        assert_eq!(whys(&denials).len(), 2);
-        denials.note(
-            &attempt("zeebe", "http://z", "DELETE /actuator/backups/1763899999", Outcome::LetIn),
+        rejections.note(&attempt("zeebe", "http://z", delete, Outcome::Forbidden("no deletion")), at(2));
+        rejections
+            .note(&attempt("zeebe", "http://z", "GET /actuator/partitions", Outcome::AuthAccepted), at(3));
+        assert_eq!(whys(&rejections).len(), 2);
+        rejections.note(
+            &attempt("zeebe", "http://z", "DELETE /actuator/backups/1763899999", Outcome::AuthAccepted),
             at(4),
         );
-        assert_eq!(whys(&denials), [(1, "no pause".to_owned())]);
-        denials.note(&attempt("zeebe", "http://z", call, Outcome::LetIn), at(5));
-        assert_eq!(whys(&denials), []);
+        assert_eq!(whys(&rejections), [(1, "no pause".to_owned())]);
+        rejections.note(&attempt("zeebe", "http://z", call, Outcome::AuthAccepted), at(5));
+        assert_eq!(whys(&rejections), []);
     }
 
     #[test]
     fn another_login_at_the_same_place_is_another_matter() {
-        let denials = Denials::default();
+        let rejections = Rejections::default();
         let theirs = Access { ca: Some("/ca.pem".into()), ..Access::default() };
         let one = attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("theirs"));
-        denials.note(&Attempt { access: Some(&theirs), ..one }, at(1));
-        assert_eq!(whys(&denials), []);
-        denials.note(&one, at(2));
-        denials.note(
-            &Attempt { access: Some(&theirs), ..attempt("zeebe", "http://z", "GET /a", Outcome::LetIn) },
+        rejections.note(&Attempt { access: Some(&theirs), ..one }, at(1));
+        assert_eq!(whys(&rejections), []);
+        rejections.note(&one, at(2));
+        rejections.note(
+            &Attempt {
+                access: Some(&theirs),
+                ..attempt("zeebe", "http://z", "GET /a", Outcome::AuthAccepted)
+            },
             at(3),
         );
-        assert_eq!(whys(&denials), [(2, "theirs".to_owned())]);
+        assert_eq!(whys(&rejections), [(2, "theirs".to_owned())]);
     }
 
     #[test]
@@ -235,27 +239,27 @@ mod tests {
             ..Addresses::default()
         };
         let (ours, other) = ("12345678-9abc-def0-1234-56789abcdef0", "00000000-9abc-def0-1234-56789abcdef0");
-        let denials = Denials::default();
-        let count = |id: &str| denials.of(&hosted(id)).len();
+        let rejections = Rejections::default();
+        let count = |id: &str| rejections.of(&hosted(id)).len();
         let call = format!("GET /clusters/{ours}/backups");
-        denials.note(&attempt("saas", "https://api", &call, Outcome::Forbidden("no")), at(1));
+        rejections.note(&attempt("saas", "https://api", &call, Outcome::Forbidden("no")), at(1));
         assert_eq!((count(ours), count(other)), (1, 0));
-        denials.note(&attempt("saas", "https://api", &call, Outcome::KeptOut("no")), at(2));
+        rejections.note(&attempt("saas", "https://api", &call, Outcome::KeptOut("no")), at(2));
         assert_eq!((count(ours), count(other)), (2, 1));
     }
 
     #[test]
     fn however_many_there_are_they_do_not_fill_the_memory() {
-        let denials = Denials::default();
+        let rejections = Rejections::default();
         for n in 0..REMEMBERED + 100 {
             let base = format!("http://{n}");
-            denials.note(&attempt("zeebe", &base, "GET /a", Outcome::KeptOut("no")), at(n as i64));
+            rejections.note(&attempt("zeebe", &base, "GET /a", Outcome::KeptOut("no")), at(n as i64));
         }
         for n in 0..2 * CALLS {
             let call = format!("GET /{n}");
-            denials.note(&attempt("zeebe", "http://z", &call, Outcome::Forbidden("no")), at(0));
+            rejections.note(&attempt("zeebe", "http://z", &call, Outcome::Forbidden("no")), at(0));
         }
-        assert_eq!(lock(&denials.standing).len(), REMEMBERED);
-        assert_eq!(whys(&denials).len(), CALLS);
+        assert_eq!(lock(&rejections.standing).len(), REMEMBERED);
+        assert_eq!(whys(&rejections).len(), CALLS);
     }
 }

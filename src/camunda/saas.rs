@@ -3,11 +3,11 @@
 //! Owns its paths, states and the leniency with which its answers are read: fields come and go without notice there,
 //! so that only what a backup cannot do without is demanded. Must not know tokens (`http`), nor when to ask again.
 
-use crate::camunda::call::{Answer, Caller, DELETE, READ, START, segment};
+use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START, segment};
 use crate::camunda::error::{ClientError, ErrorKind};
 use crate::camunda::probe::refused;
 use crate::camunda::reading::{instant, text};
-use crate::camunda::{Method, Part, Progress, Seen, SharedTransport};
+use crate::camunda::{Method, Part, PartState, Progress, SharedTransport};
 use crate::domain::{Component, Instant, SaasAddress, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -89,11 +89,11 @@ impl Saas {
 
     /// What the provider says of the cluster.
     pub async fn cluster(&self) -> Result<Hosted, ClientError> {
-        let answer = self.caller.call(Method::Get, &self.path, None, READ).await?;
-        if answer.status() == 404 {
-            return Err(unknown_cluster(&answer));
+        let response = self.caller.call(Method::Get, &self.path, None, READ).await?;
+        if response.status() == 404 {
+            return Err(unknown_cluster(&response));
         }
-        let body = expect(&answer)?;
+        let body = expect(&response)?;
         let generation = text(&body["generation"]["name"]).unwrap_or_default();
         Ok(Hosted {
             name: text(&body["name"]).unwrap_or_default(),
@@ -105,66 +105,68 @@ impl Saas {
 
     /// Every backup of the cluster, whoever asked for it: the list does not tell.
     pub async fn list(&self) -> Result<Vec<Hosting>, ClientError> {
-        let answer = self.caller.call(Method::Get, &self.below("backups"), None, READ).await?;
-        if answer.status() == 404 {
-            return Err(unknown_cluster(&answer));
+        let response = self.caller.call(Method::Get, &self.below("backups"), None, READ).await?;
+        if response.status() == 404 {
+            return Err(unknown_cluster(&response));
         }
-        if answer.status() != 200 {
-            return Err(answer.failure());
+        if response.status() != 200 {
+            return Err(response.failure());
         }
-        answer.array()?.iter().map(|row| hosting(&answer, row)).collect()
+        response.array()?.iter().map(|row| hosting(&response, row)).collect()
     }
 
     /// Asks for a backup. Every 4xx is a refusal, whatever it is for: that the limit is reached has no documented answer.
     pub async fn start(&self) -> Result<Hosting, ClientError> {
-        let answer = self.caller.call(Method::Post, &self.below("backups"), None, START).await?;
-        match answer.status() {
-            200..300 => hosting(&answer, &answer.object()?),
-            404 => Err(unknown_cluster(&answer)),
+        let response = self.caller.call(Method::Post, &self.below("backups"), None, START).await?;
+        match response.status() {
+            200..300 => hosting(&response, &response.object()?),
+            404 => Err(unknown_cluster(&response)),
             409 => {
-                Err(answer.error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), None)))
+                Err(response
+                    .error(ErrorKind::Refused, response.sentence(response.complaint().as_deref(), None)))
             }
-            _ => Err(answer.failure()),
+            _ => Err(response.failure()),
         }
     }
 
     /// Looks at one backup; there is no call for one alone.
-    pub async fn see(&self, uuid: &str) -> Result<Seen, ClientError> {
+    pub async fn see(&self, uuid: &str) -> Result<PartState, ClientError> {
         let listed = self.list().await?;
-        Ok(listed.iter().find(|backup| backup.uuid == uuid).map_or(Seen::Absent, Hosting::seen))
+        Ok(listed.iter().find(|backup| backup.uuid == uuid).map_or(PartState::Absent, Hosting::seen))
     }
 
     /// Asks for deletion.
     pub async fn delete(&self, uuid: &str) -> Result<(), ClientError> {
-        let answer = self.caller.call(Method::Delete, &self.one(uuid), None, DELETE).await?;
-        match answer.status() {
+        let response = self.caller.call(Method::Delete, &self.one(uuid), None, DELETE).await?;
+        match response.status() {
             // The list tells whether it is gone.
             200..300 | 404 => Ok(()),
-            _ => Err(answer.failure()),
+            _ => Err(response.failure()),
         }
     }
 
     /// The schedule by which the provider takes backups itself, if there is one.
     pub async fn schedule(&self) -> Result<Option<OwnSchedule>, ClientError> {
-        let answer = self.caller.call(Method::Get, &self.below("backups/schedule"), None, READ).await?;
-        if matches!(answer.status(), 404 | 405) {
+        let response = self.caller.call(Method::Get, &self.below("backups/schedule"), None, READ).await?;
+        if matches!(response.status(), 404 | 405) {
             return Ok(None);
         }
-        let body = expect(&answer)?;
+        let body = expect(&response)?;
         let name = text(&body["name"]).unwrap_or_default();
         Ok(text(&body["schedule"]).map(|cron| OwnSchedule { name, cron }))
     }
 
     /// Asks the provider to bring the cluster back to that backup.
     pub async fn restore(&self, uuid: &str) -> Result<Restoring, ClientError> {
-        let answer = self.caller.call(Method::Post, &self.restore_of(uuid), None, START).await?;
-        match answer.status() {
+        let response = self.caller.call(Method::Post, &self.restore_of(uuid), None, START).await?;
+        match response.status() {
             409 => {
-                Err(answer.error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), None)))
+                Err(response
+                    .error(ErrorKind::Refused, response.sentence(response.complaint().as_deref(), None)))
             }
             // What was taken up may be told without a body.
-            200..300 if answer.is_empty() => Ok(Restoring { state: "PENDING".to_owned(), reason: None }),
-            _ => restoring(&answer),
+            200..300 if response.is_empty() => Ok(Restoring { state: "PENDING".to_owned(), reason: None }),
+            _ => restoring(&response),
         }
     }
 
@@ -193,7 +195,7 @@ impl Hosting {
     }
 
     /// The provider's word in ours.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> PartState {
         let parts = self.parts.iter().filter(|(_, status)| status != "-").map(|(component, status)| Part {
             name: component.name().to_owned(),
             state: status.to_ascii_uppercase(),
@@ -201,19 +203,19 @@ impl Hosting {
             ..Part::default()
         });
         let progress = Progress { parts: parts.collect() };
-        let unclear = |reason: String| Seen::Unclear { reason };
+        let unclear = |reason: String| PartState::Unclear { reason };
         match self.status.to_ascii_lowercase().as_str() {
-            "in progress" => Seen::Running(progress),
+            "in progress" => PartState::Running(progress),
             "complete" | "completed" => match progress.parts.iter().find(|part| !part.is_done()) {
                 Some(part) => unclear(format!("saas says Complete, but its {} is {}", part.name, part.state)),
-                None => Seen::Completed(progress),
+                None => PartState::Completed(progress),
             },
             "failed" => {
                 let failed = progress.parts.iter().filter(|part| part.state == "FAILED");
                 let names: Vec<&str> = failed.map(|part| part.name.as_str()).collect();
                 let of = if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) };
                 let reason = format!("the provider says that its backup{of} failed: Console tells more");
-                Seen::Failed { reason, progress }
+                PartState::Failed { reason, progress }
             }
             "-" | "" => unclear("saas says `-`, which is neither progress nor an end".to_owned()),
             _ => unclear(format!("saas says {}, a state not known", self.status)),
@@ -221,16 +223,16 @@ impl Hosting {
     }
 }
 
-fn unknown_cluster(answer: &Answer) -> ClientError {
+fn unknown_cluster(response: &ParsedResponse) -> ClientError {
     let hint = "this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster";
-    answer.error(ErrorKind::Missing, answer.sentence(answer.complaint().as_deref(), Some(hint)))
+    response.error(ErrorKind::Missing, response.sentence(response.complaint().as_deref(), Some(hint)))
 }
 
-fn hosting(answer: &Answer, row: &Value) -> Result<Hosting, ClientError> {
+fn hosting(response: &ParsedResponse, row: &Value) -> Result<Hosting, ClientError> {
     let status = |key: &str| text(&row[key]).unwrap_or_else(|| "-".to_owned());
     let of = |(component, key)| (component, status(key));
     Ok(Hosting {
-        uuid: text(&row["uuid"]).ok_or_else(|| answer.unknown_shape())?,
+        uuid: text(&row["uuid"]).ok_or_else(|| response.unknown_shape())?,
         name: text(&row["name"]).unwrap_or_default(),
         created: instant(&row["created"]),
         status: status("status"),
@@ -245,26 +247,27 @@ fn hosting(answer: &Answer, row: &Value) -> Result<Hosting, ClientError> {
     })
 }
 
-fn restoring(answer: &Answer) -> Result<Restoring, ClientError> {
-    match answer.status() {
+fn restoring(response: &ParsedResponse) -> Result<Restoring, ClientError> {
+    match response.status() {
         // The API differs between organizations, and not every one has it.
         404 | 405 | 501 => {
             let hint = "this backup cannot be restored by the API: see it in Console";
-            Err(answer.error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), Some(hint))))
+            Err(response
+                .error(ErrorKind::Refused, response.sentence(response.complaint().as_deref(), Some(hint))))
         }
         200..300 => {
-            let body = answer.object()?;
+            let body = response.object()?;
             let state = text(&body["state"]).or_else(|| text(&body["status"]));
             let reason =
                 text(&body["reason"]).or_else(|| text(&body["message"])).or_else(|| text(&body["error"]));
-            Ok(Restoring { state: state.ok_or_else(|| answer.unknown_shape())?, reason })
+            Ok(Restoring { state: state.ok_or_else(|| response.unknown_shape())?, reason })
         }
-        _ => Err(answer.failure()),
+        _ => Err(response.failure()),
     }
 }
 
-fn expect(answer: &Answer) -> Result<Value, ClientError> {
-    if answer.status() == 200 { answer.object() } else { Err(answer.failure()) }
+fn expect(response: &ParsedResponse) -> Result<Value, ClientError> {
+    if response.status() == 200 { response.object() } else { Err(response.failure()) }
 }
 
 /// The first `8.x` or `8.x.y` in a generation's name.
@@ -323,13 +326,13 @@ mod tests {
         let saas = saas(&canned);
         let begun = saas.start().await.unwrap();
         assert_eq!((begun.uuid.as_str(), begun.in_progress()), ("u-1", true));
-        let Seen::Completed(progress) = saas.see("u-1").await.unwrap() else { panic!("not complete") };
+        let PartState::Completed(progress) = saas.see("u-1").await.unwrap() else { panic!("not complete") };
         let names: Vec<&str> = progress.parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["zeebe", "operate", "tasklist"], "a component that says `-` is no part of it");
         assert_eq!(progress.earliest_start(), Some("2026-01-15T10:00:00Z".parse().unwrap()));
-        assert_eq!(saas.see("u-1").await.unwrap(), Seen::Absent);
+        assert_eq!(saas.see("u-1").await.unwrap(), PartState::Absent);
         assert_eq!(
-            canned.asked(),
+            canned.requested(),
             [
                 format!("POST https://api.example/clusters/{ID}/backups"),
                 format!("GET https://api.example/clusters/{ID}/backups"),
@@ -351,7 +354,7 @@ mod tests {
             canned.of_type(200, JSON, &format!("[{}]", rows.join(",")));
         }
         let saas = saas(&canned);
-        let Seen::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
+        let PartState::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
         assert_eq!(
             reason,
             "the provider says that its backup of zeebe, operate, tasklist failed: Console tells more"
@@ -361,7 +364,7 @@ mod tests {
             ("c", "saas says `-`, which is neither progress nor an end"),
             ("d", "saas says Complete, but its optimize is IN PROGRESS"),
         ] {
-            assert_eq!(saas.see(uuid).await.unwrap(), Seen::Unclear { reason: said.into() });
+            assert_eq!(saas.see(uuid).await.unwrap(), PartState::Unclear { reason: said.into() });
         }
     }
 
@@ -374,7 +377,7 @@ mod tests {
             r#"[{"status":"Complete"}]"#,
         );
         let saas = saas(&canned);
-        assert_eq!(saas.see("u-1").await.unwrap(), Seen::Completed(Progress::default()));
+        assert_eq!(saas.see("u-1").await.unwrap(), PartState::Completed(Progress::default()));
         assert_eq!(
             saas.list().await.unwrap_err().to_string(),
             format!(
@@ -450,6 +453,9 @@ mod tests {
                 "saas answered 501 to POST /clusters/{ID}/backups/u-1/restore: not available; this backup cannot be restored by the API: see it in Console"
             )
         );
-        assert_eq!(canned.asked()[0], format!("GET https://api.example/clusters/{ID}/backups/u%201/restore"));
+        assert_eq!(
+            canned.requested()[0],
+            format!("GET https://api.example/clusters/{ID}/backups/u%201/restore")
+        );
     }
 }

@@ -6,7 +6,7 @@ mod engine;
 
 pub use engine::Disk;
 
-use crate::camunda::call::{Answer, Caller, DELETE, READ, START, segment};
+use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START, segment};
 use crate::camunda::error::{ClientError, ErrorKind, one_line};
 use crate::camunda::reading::{text, word};
 use crate::camunda::snapshot::snapshots;
@@ -34,17 +34,17 @@ impl Search {
     /// Open indices that match `pattern`, sorted.
     pub async fn indices(&self, pattern: &str) -> Result<Vec<String>, ClientError> {
         let list = pattern.split(',').map(segment).collect::<Vec<_>>().join(",");
-        let answer = self
+        let response = self
             .get(&format!("/_cat/indices/{list}?format=json&h=index,status&expand_wildcards=open"))
             .await?;
-        match answer.status() {
+        match response.status() {
             200 => {}
-            404 if is(&answer, "index_not_found_exception") => return Ok(Vec::new()),
-            _ => return Err(answer.failure()),
+            404 if is(&response, "index_not_found_exception") => return Ok(Vec::new()),
+            _ => return Err(response.failure()),
         }
         let mut indices = Vec::new();
-        for row in answer.array()? {
-            let index = text(&row["index"]).ok_or_else(|| answer.unknown_shape())?;
+        for row in response.array()? {
+            let index = text(&row["index"]).ok_or_else(|| response.unknown_shape())?;
             if word(&row["status"]).is_none_or(|status| status == "OPEN") {
                 indices.push(index);
             }
@@ -67,33 +67,35 @@ impl Search {
         if !metadata.is_null() {
             body["metadata"] = metadata;
         }
-        let answer = self.caller.call(Method::Put, &path, Some(body), START).await?;
-        match answer.status() {
+        let response = self.caller.call(Method::Put, &path, Some(body), START).await?;
+        match response.status() {
             200 | 202 => {
-                let body = answer.object()?;
+                let body = response.object()?;
                 let taken = body["accepted"] == json!(true) || body["snapshot"].is_object();
-                if taken { Ok(()) } else { Err(answer.unknown_shape()) }
+                if taken { Ok(()) } else { Err(response.unknown_shape()) }
             }
             // Answered as a failure of the engine, but certainly no snapshot was begun.
-            500 if is(&answer, "snapshot_exception") && says(&answer, "primary shard") => {
+            500 if is(&response, "snapshot_exception") && reports(&response, "primary shard") => {
                 let hint = "bring the cluster back from red, or take the index out of the pattern";
-                Err(answer
-                    .error(ErrorKind::Refused, answer.sentence(answer.complaint().as_deref(), Some(hint))))
+                Err(response.error(
+                    ErrorKind::Refused,
+                    response.sentence(response.complaint().as_deref(), Some(hint)),
+                ))
             }
-            _ => Err(answer.failure()),
+            _ => Err(response.failure()),
         }
     }
 
     /// Looks at one snapshot; `None` when it does not exist.
     pub async fn see_snapshot(&self, repository: &str, name: &str) -> Result<Option<Snapshot>, ClientError> {
         let path = exact(repository, name)?;
-        let answer = self.get(&path).await?;
-        let Some(mut snapshot) = listed(&answer, name)?.into_iter().next() else { return Ok(None) };
+        let response = self.get(&path).await?;
+        let Some(mut snapshot) = listed(&response, name)?.into_iter().next() else { return Ok(None) };
         if snapshot.state == SnapshotState::InProgress
-            && let Ok(answer) = self.get(&format!("{path}/_status")).await
-            && answer.status() == 200
+            && let Ok(response) = self.get(&format!("{path}/_status")).await
+            && response.status() == 200
         {
-            snapshot.refine(&answer);
+            snapshot.refine(&response);
         }
         Ok(Some(snapshot))
     }
@@ -107,15 +109,15 @@ impl Search {
     /// Deletes one snapshot, aborting it if it runs; `false` when it was not there.
     pub async fn delete_snapshot(&self, repository: &str, name: &str) -> Result<bool, ClientError> {
         let path = exact(repository, name)?;
-        let answer = self.caller.call(Method::Delete, &path, None, DELETE).await?;
-        match answer.status() {
-            200 => answer.object().map(|_| true),
-            404 if is(&answer, "snapshot_missing_exception") => Ok(false),
-            _ => Err(answer.failure()),
+        let response = self.caller.call(Method::Delete, &path, None, DELETE).await?;
+        match response.status() {
+            200 => response.object().map(|_| true),
+            404 if is(&response, "snapshot_missing_exception") => Ok(false),
+            _ => Err(response.failure()),
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+    async fn get(&self, path: &str) -> Result<ParsedResponse, ClientError> {
         self.caller.call(Method::Get, path, None, READ).await
     }
 }
@@ -142,30 +144,30 @@ fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
 
 /// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list. An answer about
 /// others was meant for another question, and does not show that what was asked for is gone.
-fn listed(answer: &Answer, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
+fn listed(response: &ParsedResponse, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
     let fits = |name: &str| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name == pattern,
     };
-    match answer.status() {
+    match response.status() {
         200 => {
-            let all = snapshots(answer)?;
+            let all = snapshots(response)?;
             match all.iter().find(|snapshot| !fits(&snapshot.name)) {
-                Some(other) => Err(answer.of_another_backup(&other.name)),
+                Some(other) => Err(response.of_another_backup(&other.name)),
                 None => Ok(all),
             }
         }
-        404 if is(answer, "snapshot_missing_exception") => Ok(Vec::new()),
-        _ => Err(answer.failure()),
+        404 if is(response, "snapshot_missing_exception") => Ok(Vec::new()),
+        _ => Err(response.failure()),
     }
 }
 
-fn is(answer: &Answer, error_type: &str) -> bool {
-    answer.error_type().as_deref() == Some(error_type)
+fn is(response: &ParsedResponse, error_type: &str) -> bool {
+    response.error_type().as_deref() == Some(error_type)
 }
 
-fn says(answer: &Answer, part: &str) -> bool {
-    answer.complaint().is_some_and(|complaint| complaint.contains(part))
+fn reports(response: &ParsedResponse, part: &str) -> bool {
+    response.complaint().is_some_and(|complaint| complaint.contains(part))
 }
 
 #[cfg(test)]
@@ -199,10 +201,10 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, r#"{"accepted":true}"#);
         let name = Search::records_name(BackupId::new(223).unwrap());
-        let mark = json!({"owner": "camunda-backupd"});
-        search(&canned).start_snapshot("camunda", &name, "zeebe-record*", mark).await.unwrap();
+        let tag = json!({"owner": "camunda-backupd"});
+        search(&canned).start_snapshot("camunda", &name, "zeebe-record*", tag).await.unwrap();
         assert_eq!(
-            canned.asked(),
+            canned.requested(),
             [
                 r#"PUT http://es:9200/_snapshot/camunda/camunda_zeebe_records_backup_223?wait_for_completion=false {"feature_states":["none"],"indices":"zeebe-record*","metadata":{"owner":"camunda-backupd"}}"#
             ]
@@ -277,7 +279,7 @@ mod tests {
         );
         assert_ne!(first.fingerprint(), second.fingerprint());
         assert_eq!((third.shards_total, third.bytes_done), (0, 0));
-        assert_eq!(canned.asked()[1], "GET http://es:9200/_snapshot/camunda/n/_status");
+        assert_eq!(canned.requested()[1], "GET http://es:9200/_snapshot/camunda/n/_status");
     }
 
     #[tokio::test]
@@ -317,7 +319,7 @@ mod tests {
         let search = search(&canned);
         assert_eq!(search.see_snapshot("camunda", "n").await.unwrap(), None);
         assert!(search.snapshots("camunda", "n*").await.unwrap().is_empty());
-        assert_eq!(canned.asked()[1], "GET http://es:9200/_snapshot/camunda/n*");
+        assert_eq!(canned.requested()[1], "GET http://es:9200/_snapshot/camunda/n*");
     }
 
     /// A cache or gateway that mixes answers up must not make a snapshot look gone.
@@ -367,7 +369,7 @@ mod tests {
                 "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
             )
         );
-        assert!(canned.asked().is_empty());
+        assert!(canned.requested().is_empty());
     }
 
     #[tokio::test]
@@ -375,7 +377,7 @@ mod tests {
         let canned = Canned::new();
         canned.json(404, NO_SNAPSHOT);
         search(&canned).see_snapshot("my repo/x", "a%b").await.unwrap();
-        assert_eq!(canned.asked(), ["GET http://es:9200/_snapshot/my%20repo%2Fx/a%25b"]);
+        assert_eq!(canned.requested(), ["GET http://es:9200/_snapshot/my%20repo%2Fx/a%25b"]);
     }
 
     #[tokio::test]
@@ -397,7 +399,7 @@ mod tests {
         assert!(search.indices("a*,x").await.unwrap().is_empty());
         assert_eq!(search.indices("x").await.unwrap_err().kind, ErrorKind::Unusable);
         assert_eq!(
-            canned.asked()[2],
+            canned.requested()[2],
             "GET http://es:9200/_cat/indices/a*,x?format=json&h=index,status&expand_wildcards=open"
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of a snapshot's description. Must not talk to anybody.
 
-use crate::camunda::call::Answer;
+use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, reasons, text, word};
 use crate::domain::Instant;
@@ -83,8 +83,8 @@ impl Snapshot {
     }
 
     /// Takes over the finer figures of `_status`, which only a running snapshot needs.
-    pub(crate) fn refine(&mut self, answer: &Answer) {
-        let Ok(body) = answer.object() else { return };
+    pub(crate) fn refine(&mut self, response: &ParsedResponse) {
+        let Ok(body) = response.object() else { return };
         let status = &body["snapshots"][0];
         if text(&status["snapshot"]).as_ref() != Some(&self.name) {
             return;
@@ -99,10 +99,10 @@ impl Snapshot {
 }
 
 /// The snapshots a 200 names.
-pub(crate) fn snapshots(answer: &Answer) -> Result<Vec<Snapshot>, ClientError> {
-    let body = answer.object()?;
-    let all = body["snapshots"].as_array().ok_or_else(|| answer.unknown_shape())?;
-    all.iter().map(|one| snapshot(one).ok_or_else(|| answer.unknown_shape())).collect()
+pub(crate) fn snapshots(response: &ParsedResponse) -> Result<Vec<Snapshot>, ClientError> {
+    let body = response.object()?;
+    let all = body["snapshots"].as_array().ok_or_else(|| response.unknown_shape())?;
+    all.iter().map(|one| snapshot(one).ok_or_else(|| response.unknown_shape())).collect()
 }
 
 fn snapshot(body: &Value) -> Option<Snapshot> {

@@ -2,11 +2,11 @@
 //!
 //! Owns `/actuator/backups` of a web app and how the three differ. Must not know the search engine.
 
-use crate::camunda::call::{Answer, Caller, DELETE, READ, START};
+use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START};
 use crate::camunda::error::ClientError;
 use crate::camunda::part_state::{all_backups, one_backup};
 use crate::camunda::reading::text;
-use crate::camunda::{Listed, Method, Seen, SharedTransport, authenticated, id_in_name};
+use crate::camunda::{Listed, Method, PartState, SharedTransport, authenticated, id_in_name};
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
@@ -44,72 +44,76 @@ impl WebApp {
     /// Asks for a backup; returns the names of the snapshots to come, none where the app does not tell.
     pub async fn start(&self, id: BackupId) -> Result<Vec<String>, ClientError> {
         let body = json!({ "backupId": id.get() });
-        let answer = self.caller.call(Method::Post, self.backups, Some(body), START).await?;
-        match answer.status() {
-            200 | 202 => self.scheduled(&answer, id),
-            _ => Err(answer.failure()),
+        let response = self.caller.call(Method::Post, self.backups, Some(body), START).await?;
+        match response.status() {
+            200 | 202 => self.scheduled(&response, id),
+            _ => Err(response.failure()),
         }
     }
 
     /// Looks at one backup. Absent right after the start is not yet final, and incomplete may never be.
-    pub async fn see(&self, id: BackupId) -> Result<Seen, ClientError> {
-        let answer = self.caller.call(Method::Get, &self.one(id), None, READ).await?;
-        match answer.status() {
-            200 => one_backup(&answer, id),
-            404 => self.missing(&answer, id).await.map(|()| Seen::Absent),
+    pub async fn see(&self, id: BackupId) -> Result<PartState, ClientError> {
+        let response = self.caller.call(Method::Get, &self.one(id), None, READ).await?;
+        match response.status() {
+            200 => one_backup(&response, id),
+            404 => self.missing(&response, id).await.map(|()| PartState::Absent),
             400 => {
-                let error = answer.failure();
+                let error = response.failure();
                 // Operate on OpenSearch cannot read IN_PROGRESS and says so with 400.
-                if error.is_transient() { Ok(Seen::Unclear { reason: error.message }) } else { Err(error) }
+                if error.is_transient() {
+                    Ok(PartState::Unclear { reason: error.message })
+                } else {
+                    Err(error)
+                }
             }
-            _ => Err(answer.failure()),
+            _ => Err(response.failure()),
         }
     }
 
     /// Every backup of this app in its repository. Operate on OpenSearch cannot list while one is running.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
-        let answer = self.caller.call(Method::Get, self.backups, None, READ).await?;
-        if answer.status() == 200 { all_backups(&answer) } else { Err(answer.failure()) }
+        let response = self.caller.call(Method::Get, self.backups, None, READ).await?;
+        if response.status() == 200 { all_backups(&response) } else { Err(response.failure()) }
     }
 
     /// Asks for deletion; it works later, and only on the parts there are now.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
-        let answer = self.caller.call(Method::Delete, &self.one(id), None, DELETE).await?;
-        match answer.status() {
+        let response = self.caller.call(Method::Delete, &self.one(id), None, DELETE).await?;
+        match response.status() {
             204 => Ok(()),
-            404 => self.missing(&answer, id).await,
-            _ => Err(answer.failure()),
+            404 => self.missing(&response, id).await,
+            _ => Err(response.failure()),
         }
     }
 
     /// `Ok` when this 404 means that there is no such backup. Early 8.2 leaves it to Spring, whose page says the same
     /// for a wrong path; whether the list answers tells the two apart.
-    async fn missing(&self, answer: &Answer, id: BackupId) -> Result<(), ClientError> {
-        if answer.says_no_such_backup(id.get()) {
+    async fn missing(&self, response: &ParsedResponse, id: BackupId) -> Result<(), ClientError> {
+        if response.says_no_such_backup(id.get()) {
             return Ok(());
         }
-        if answer.is_springs_own() {
+        if response.is_springs_own() {
             let list = self.caller.call(Method::Get, self.backups, None, READ).await?;
             if list.status() == 200 && all_backups(&list)?.iter().all(|listed| listed.id != id.get()) {
                 return Ok(());
             }
         }
-        Err(answer.failure())
+        Err(response.failure())
     }
 
     fn one(&self, id: BackupId) -> String {
         format!("{}/{id}", self.backups)
     }
 
-    fn scheduled(&self, answer: &Answer, id: BackupId) -> Result<Vec<String>, ClientError> {
-        let body = answer.object()?;
+    fn scheduled(&self, response: &ParsedResponse, id: BackupId) -> Result<Vec<String>, ClientError> {
+        let body = response.object()?;
         match &body["scheduledSnapshots"] {
             Value::Array(names) => {
                 let names: Option<Vec<String>> = names.iter().map(text).collect();
-                let names = names.ok_or_else(|| answer.unknown_shape())?;
+                let names = names.ok_or_else(|| response.unknown_shape())?;
                 // By these names it is deleted one day.
                 match names.iter().find(|name| id_in_name(name).is_some_and(|other| other != id.get())) {
-                    Some(other) => Err(answer.of_another_backup(other)),
+                    Some(other) => Err(response.of_another_backup(other)),
                     None => Ok(names),
                 }
             }
@@ -117,7 +121,7 @@ impl WebApp {
             Value::Null if self.component == Component::Optimize || self.backups.starts_with("/v2") => {
                 Ok(Vec::new())
             }
-            _ => Err(answer.unknown_shape()),
+            _ => Err(response.unknown_shape()),
         }
     }
 }
@@ -169,7 +173,7 @@ mod tests {
             names,
             ["camunda_tasklist_200_8.6.0_part_1_of_6", "camunda_tasklist_200_8.6.0_part_2_of_6"]
         );
-        assert_eq!(canned.asked(), [r#"POST http://app:8080/actuator/backups {"backupId":200}"#]);
+        assert_eq!(canned.requested(), [r#"POST http://app:8080/actuator/backups {"backupId":200}"#]);
     }
 
     #[tokio::test]
@@ -195,13 +199,17 @@ mod tests {
         canned.json(200, r#"{"backupId":200,"state":"INCOMPLETE","failureReason":null,"details":[{"snapshotName":"camunda_operate_200_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.678+0000","failures":null}]}"#);
         canned.json(200, r#"{"backupId":200,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_200_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.678+0000","failures":null},{"snapshotName":"camunda_operate_200_8.6.0_part_2_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:38.547+0000","failures":null}]}"#);
         let operate = app(Component::Operate, &canned);
-        assert_eq!(operate.see(id(200)).await.unwrap(), Seen::Absent);
+        assert_eq!(operate.see(id(200)).await.unwrap(), PartState::Absent);
         let reason = "operate answered 400 to GET /actuator/backups/200: Exception occurred when searching for \
                       backup with ID [200]";
-        assert_eq!(operate.see(id(200)).await.unwrap(), Seen::Unclear { reason: reason.to_owned() });
-        let Seen::Incomplete(part) = operate.see(id(200)).await.unwrap() else { panic!("not incomplete") };
+        assert_eq!(operate.see(id(200)).await.unwrap(), PartState::Unclear { reason: reason.to_owned() });
+        let PartState::Incomplete(part) = operate.see(id(200)).await.unwrap() else {
+            panic!("not incomplete")
+        };
         assert_eq!(part.earliest_start(), Some("2026-11-23T05:59:36.678Z".parse().unwrap()));
-        let Seen::Completed(whole) = operate.see(id(200)).await.unwrap() else { panic!("not completed") };
+        let PartState::Completed(whole) = operate.see(id(200)).await.unwrap() else {
+            panic!("not completed")
+        };
         assert_eq!(whole.done(), 2);
         assert_ne!(part.fingerprint(), whole.fingerprint());
     }
@@ -217,8 +225,10 @@ mod tests {
         canned.json(200, &part("IN_PROGRESS", "IN_PROGRESS"));
         canned.json(200, &part("INCOMPLETE", "SUCCESS"));
         let tasklist = app(Component::Tasklist, &canned);
-        let Seen::Running(first) = tasklist.see(id(200)).await.unwrap() else { panic!("not running") };
-        let Seen::Incomplete(second) = tasklist.see(id(200)).await.unwrap() else { panic!("not incomplete") };
+        let PartState::Running(first) = tasklist.see(id(200)).await.unwrap() else { panic!("not running") };
+        let PartState::Incomplete(second) = tasklist.see(id(200)).await.unwrap() else {
+            panic!("not incomplete")
+        };
         assert_ne!(first.fingerprint(), second.fingerprint());
         assert_eq!(second.parts[0].reason, None);
     }
@@ -232,7 +242,7 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, &format!(r#"{{"backupId":7,"state":"{state}","failureReason":"","details":[{{"snapshotName":"camunda_optimize_7_8.6.0_part_1_of_2","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}}]}}"#));
         let seen = app(Component::Optimize, &canned).see(id(7)).await.unwrap();
-        assert!(matches!(seen, Seen::Completed(_)), "{seen:?}");
+        assert!(matches!(seen, PartState::Completed(_)), "{seen:?}");
     }
 
     #[tokio::test]
@@ -241,9 +251,13 @@ mod tests {
         canned.json(200, r#"{"backupId":7,"state":"FAILED","failureReason":null,"details":[{"snapshotName":"camunda_operate_7_8.6.0_part_1_of_6","state":"PARTIAL","startTime":"2026-11-23T05:59:36.475+0000","failures":["operate-variable-8.3.0_ primary shard is not allocated"]}]}"#);
         canned.json(200, r#"{"backupId":7,"state":"INCOMPATIBLE","failureReason":null,"details":[]}"#);
         let operate = app(Component::Operate, &canned);
-        let Seen::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else { panic!("not failed") };
+        let PartState::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else {
+            panic!("not failed")
+        };
         assert_eq!(reason, "operate-variable-8.3.0_ primary shard is not allocated");
-        let Seen::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else { panic!("not failed") };
+        let PartState::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else {
+            panic!("not failed")
+        };
         assert_eq!(reason, "operate says INCOMPATIBLE and gives no reason");
     }
 
@@ -287,7 +301,7 @@ mod tests {
         let body = r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No Optimize backup with ID [1679426843] could be found.","reportDefinition":null}"#;
         canned.json(404, body).json(404, body);
         let optimize = app(Component::Optimize, &canned);
-        assert_eq!(optimize.see(id(1_679_426_843)).await.unwrap(), Seen::Absent);
+        assert_eq!(optimize.see(id(1_679_426_843)).await.unwrap(), PartState::Absent);
         optimize.delete(id(1_679_426_843)).await.unwrap();
     }
 
@@ -300,7 +314,7 @@ mod tests {
         canned.json(404, page).json(404, page);
         canned.json(404, page).json(200, r#"[{"backupId":5,"state":"COMPLETED"}]"#);
         let operate = app(Component::Operate, &canned);
-        assert_eq!(operate.see(id(5)).await.unwrap(), Seen::Absent);
+        assert_eq!(operate.see(id(5)).await.unwrap(), PartState::Absent);
         let error = operate.see(id(5)).await.unwrap_err();
         assert_eq!(
             error.to_string(),

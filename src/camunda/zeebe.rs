@@ -8,7 +8,7 @@ use crate::camunda::call::{Caller, DELETE, EXPORTERS, READ, START, SWITCH};
 use crate::camunda::error::{ClientError, ErrorKind};
 use crate::camunda::part_state::{all_backups, one_backup};
 use crate::camunda::reading::{int, text};
-use crate::camunda::{Checkpoints, Exporters, Listed, Method, Seen, SharedTransport, authenticated};
+use crate::camunda::{Checkpoints, Exporters, Listed, Method, PartState, SharedTransport, authenticated};
 use crate::domain::{Addresses, BackupId, PauseMode, RuntimeRoute};
 use serde_json::json;
 
@@ -68,15 +68,15 @@ impl Zeebe {
         for some in self.brokers.chunks(AT_ONCE) {
             let calls =
                 some.iter().map(|broker| broker.call(Method::Get, "/actuator/partitions", None, EXPORTERS));
-            for answer in futures::future::join_all(calls).await {
-                let answer = answer?;
-                match answer.status() {
+            for response in futures::future::join_all(calls).await {
+                let response = response?;
+                match response.status() {
                     200 => {
-                        exporters.add(&answer)?;
+                        exporters.add(&response)?;
                         exporters.readable = true;
                     }
                     404 => {}
-                    _ => return Err(answer.failure()),
+                    _ => return Err(response.failure()),
                 }
             }
         }
@@ -87,50 +87,51 @@ impl Zeebe {
     pub async fn start(&self, id: Option<BackupId>) -> Result<Scheduled, ClientError> {
         // Without an id there must be neither body nor type, or another operation is reached.
         let body = id.map(|id| json!({ "backupId": id.get() }));
-        let answer = self.gateway.call(Method::Post, self.backups(), body, START).await?;
-        match answer.status() {
+        let response = self.gateway.call(Method::Post, self.backups(), body, START).await?;
+        match response.status() {
             200 | 202 => {
-                let given = int(&answer.object()?["backupId"]).and_then(BackupId::new);
+                let given = int(&response.object()?["backupId"]).and_then(BackupId::new);
                 if id.is_none() && given.is_none() {
-                    Err(answer.unknown_shape())
+                    Err(response.unknown_shape())
                 } else {
                     Ok(Scheduled { id: given })
                 }
             }
-            _ => Err(answer.failure()),
+            _ => Err(response.failure()),
         }
     }
 
     /// Looks at one backup. Absent right after the start is not yet final.
-    pub async fn see(&self, id: BackupId) -> Result<Seen, ClientError> {
-        let answer = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
-        match answer.status() {
-            200 => one_backup(&answer, id),
-            404 if answer.says_no_such_backup(id.get()) => Ok(Seen::Absent),
-            _ => Err(answer.failure()),
+    pub async fn see(&self, id: BackupId) -> Result<PartState, ClientError> {
+        let response = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
+        match response.status() {
+            200 => one_backup(&response, id),
+            404 if response.says_no_such_backup(id.get()) => Ok(PartState::Absent),
+            _ => Err(response.failure()),
         }
     }
 
     /// Every backup in the store.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
-        let answer = self.gateway.call(Method::Get, self.backups(), None, READ).await?;
-        if answer.status() == 200 { all_backups(&answer) } else { Err(answer.failure()) }
+        let response = self.gateway.call(Method::Get, self.backups(), None, READ).await?;
+        if response.status() == 200 { all_backups(&response) } else { Err(response.failure()) }
     }
 
     /// Asks for deletion; `Ok` does not mean it is gone, and a running backup goes on.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
-        let answer = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
-        match answer.status() {
+        let response = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
+        match response.status() {
             204 => Ok(()),
-            404 if answer.says_no_such_backup(id.get()) => Ok(()),
-            _ => Err(answer.failure()),
+            404 if response.says_no_such_backup(id.get()) => Ok(()),
+            _ => Err(response.failure()),
         }
     }
 
     /// The brokers' checkpoints and ranges; 8.9 and later.
     pub async fn checkpoints(&self) -> Result<Checkpoints, ClientError> {
-        let answer = self.gateway.call(Method::Get, &format!("{}/state", self.backups()), None, READ).await?;
-        if answer.status() == 200 { Checkpoints::read(&answer) } else { Err(answer.failure()) }
+        let response =
+            self.gateway.call(Method::Get, &format!("{}/state", self.backups()), None, READ).await?;
+        if response.status() == 200 { Checkpoints::read(&response) } else { Err(response.failure()) }
     }
 
     fn backups(&self) -> &'static str {
@@ -150,28 +151,28 @@ impl Zeebe {
             RuntimeRoute::Rest => "/v2/exporting",
             _ => "/actuator/exporting",
         };
-        let answer = self.gateway.call(Method::Post, &format!("{exporting}/{to}"), None, SWITCH).await?;
-        match answer.status() {
+        let response = self.gateway.call(Method::Post, &format!("{exporting}/{to}"), None, SWITCH).await?;
+        match response.status() {
             204 => return Ok(()),
             200 => {}
-            _ => return Err(answer.failure()),
+            _ => return Err(response.failure()),
         }
         // 200 says nothing: the truth is the status inside the body.
-        let body = answer.object()?;
+        let body = response.object()?;
         match int(&body["status"]) {
             Some(204) => Ok(()),
             Some(status) => {
-                let call = answer.call();
+                let call = response.call();
                 let said = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
                 let said = said.unwrap_or_else(|| "it gives no reason, see the broker's log".to_owned());
                 let message = format!(
                     "zeebe answered {call} with status {status} inside a 200, so some partitions may not follow: {said}"
                 );
-                let mut error = answer.error(ErrorKind::Server, message);
+                let mut error = response.error(ErrorKind::Server, message);
                 error.status = u16::try_from(status).ok();
                 Err(error)
             }
-            None => Err(answer.unknown_shape()),
+            None => Err(response.unknown_shape()),
         }
     }
 }
@@ -207,7 +208,7 @@ mod tests {
         zeebe.pause(PauseMode::Hard).await.unwrap();
         zeebe.resume().await.unwrap();
         assert_eq!(
-            canned.asked(),
+            canned.requested(),
             [
                 "POST http://zeebe:9600/actuator/exporting/pause?soft=true",
                 "POST http://zeebe:9600/actuator/exporting/pause",
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(exporters.state(), ExportingState::SoftPaused);
         assert_eq!(exporters.partitions[&2].exported_position, Some(835));
         assert_eq!(
-            canned.asked(),
+            canned.requested(),
             ["GET http://b0:9600/actuator/partitions", "GET http://b1:9600/actuator/partitions"]
         );
     }
@@ -406,11 +407,13 @@ mod tests {
         );
         let zeebe = zeebe(&canned);
         zeebe.start(Some(id(200))).await.unwrap();
-        assert_eq!(canned.asked(), [r#"POST http://zeebe:9600/actuator/backups {"backupId":200}"#]);
-        assert_eq!(zeebe.see(id(200)).await.unwrap(), Seen::Absent);
-        let Seen::Incomplete(first) = zeebe.see(id(200)).await.unwrap() else { panic!("not incomplete") };
-        let Seen::Running(second) = zeebe.see(id(200)).await.unwrap() else { panic!("not running") };
-        let Seen::Completed(last) = zeebe.see(id(200)).await.unwrap() else { panic!("not completed") };
+        assert_eq!(canned.requested(), [r#"POST http://zeebe:9600/actuator/backups {"backupId":200}"#]);
+        assert_eq!(zeebe.see(id(200)).await.unwrap(), PartState::Absent);
+        let PartState::Incomplete(first) = zeebe.see(id(200)).await.unwrap() else {
+            panic!("not incomplete")
+        };
+        let PartState::Running(second) = zeebe.see(id(200)).await.unwrap() else { panic!("not running") };
+        let PartState::Completed(last) = zeebe.see(id(200)).await.unwrap() else { panic!("not completed") };
         assert_ne!(first.fingerprint(), second.fingerprint());
         assert_ne!(second.fingerprint(), last.fingerprint());
         assert_eq!((first.done(), last.done()), (0, 2));
@@ -427,7 +430,7 @@ mod tests {
             200,
             r#"{"backupId":212,"state":"FAILED","failureReason":"Backup on partition 1 failed due to Backup is cancelled due to leader change.. ","details":[{"partitionId":1,"state":"FAILED","failureReason":"Backup is cancelled due to leader change.","createdAt":"2026-11-23T06:06:38.01602476Z"}]}"#,
         );
-        let Seen::Failed { reason, progress } = zeebe(&canned).see(id(212)).await.unwrap() else {
+        let PartState::Failed { reason, progress } = zeebe(&canned).see(id(212)).await.unwrap() else {
             panic!("not failed")
         };
         assert_eq!(reason, "Backup on partition 1 failed due to Backup is cancelled due to leader change..");
@@ -445,7 +448,10 @@ mod tests {
     async fn what_cannot_be_believed_is_unclear(#[case] body: &str, #[case] expected: &str) {
         let canned = Canned::new();
         canned.json(200, body);
-        assert_eq!(zeebe(&canned).see(id(5)).await.unwrap(), Seen::Unclear { reason: expected.to_owned() });
+        assert_eq!(
+            zeebe(&canned).see(id(5)).await.unwrap(),
+            PartState::Unclear { reason: expected.to_owned() }
+        );
     }
 
     #[rstest]
@@ -500,7 +506,7 @@ mod tests {
     #[case(
         401,
         "",
-        ErrorKind::Denied,
+        ErrorKind::AuthRejected,
         "zeebe answered 401 to POST /actuator/backups: it wants credentials, name them under access.zeebe"
     )]
     #[tokio::test]

@@ -134,7 +134,7 @@ pub enum Command {
     Debts {
         /// What to do with them
         #[command(subcommand)]
-        act: Option<DebtAct>,
+        act: Option<PendingResumeAction>,
     },
     /// Send resumes: ours (--if-ours), or a cluster's whoever paused it
     ResumeExporting {
@@ -183,9 +183,9 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// What to do with debts.
 #[derive(Debug, Subcommand)]
-pub enum DebtAct {
+pub enum PendingResumeAction {
     /// Give up the debt of a cluster that no longer exists
-    Forgive {
+    Abandon {
         /// Cluster
         #[arg(value_parser = name)]
         cluster: String,

@@ -67,17 +67,17 @@ pub async fn cancel(
     as_json: bool,
 ) -> Result<u8, Failure> {
     let body = json!({ "why": why, "wait_seconds": patience.as_secs() });
-    let answer = client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?;
-    said(&answer, as_json);
-    Ok(if answer["done"] == json!(false) { exit::FAILED } else { exit::DONE })
+    let response = client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?;
+    said(&response, as_json);
+    Ok(if response["done"] == json!(false) { exit::FAILED } else { exit::DONE })
 }
 
 /// Prints an answer's message.
-pub fn said(answer: &Value, as_json: bool) -> u8 {
+pub fn said(response: &Value, as_json: bool) -> u8 {
     if as_json {
-        print_json(answer);
+        print_json(response);
     } else {
-        print(&cell(&answer["message"]));
+        print(&cell(&response["message"]));
     }
     exit::DONE
 }
@@ -174,7 +174,7 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
     let steps = found["steps"].as_array().into_iter().flatten();
     let rows = steps.map(|s| vec![cell(&s["step"]), cell(&s["state"]), cell(&s["duration_ms"])]).collect();
     table(&["step", "state", "ms"], rows);
-    for owed in found["cleanup_owed"].as_array().into_iter().flatten() {
+    for owed in found["cleanup_unfinished"].as_array().into_iter().flatten() {
         print(&format!("owed: {}", cell(owed)));
     }
     Ok(exit::DONE)
@@ -193,18 +193,18 @@ pub async fn delete(
         return Err(Failure::new(exit::REFUSED, "nothing was deleted"));
     }
     let path = format!("/v1/clusters/{cluster}/backups/{id}");
-    let mut answer = client.delete(&format!("{path}?confirmed={yes}")).await;
+    let mut response = client.delete(&format!("{path}?confirmed={yes}")).await;
     // The last good one is asked for in its own words.
-    if let Err(failure) = &answer
+    if let Err(failure) = &response
         && failure.message.contains("the last good one")
         && std::io::stdin().is_terminal()
         && confirmed(&format!("It is the last good one of {cluster}. Delete it all the same?"))?
     {
-        answer = client.delete(&format!("{path}?confirmed=true")).await;
+        response = client.delete(&format!("{path}?confirmed=true")).await;
     }
-    let answer = answer?;
+    let response = response?;
     if as_json {
-        print_json(&answer);
+        print_json(&response);
     } else {
         print(&format!("backup {id} of {cluster} is being deleted: `list {cluster}` shows when it is gone"));
     }
@@ -228,7 +228,7 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
 
 /// `status`.
 pub async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
-    let (http, health) = client.look("/health").await?;
+    let (http, health) = client.probe("/health").await?;
     if as_json {
         print_json(&health);
     } else {

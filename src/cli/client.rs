@@ -21,7 +21,7 @@ const LIVES: Duration = Duration::from_secs(10);
 pub struct Client {
     http: reqwest::Client,
     base: String,
-    place: String,
+    location: String,
     reads_only: bool,
     clock: SharedClock,
 }
@@ -55,7 +55,7 @@ impl Client {
     fn over(
         builder: impl Fn() -> reqwest::ClientBuilder,
         base: String,
-        place: String,
+        location: String,
     ) -> Result<Self, Failure> {
         let plain = || builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let http = plain()
@@ -65,44 +65,44 @@ impl Client {
             .map_err(|error| {
                 Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
             })?;
-        Ok(Self { http, base, place, reads_only: false, clock: SystemClock::shared() })
+        Ok(Self { http, base, location, reads_only: false, clock: SystemClock::shared() })
     }
 
     /// Reads.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
-        Ok(self.ask(Method::GET, path, None, ANSWER).await?.1)
+        Ok(self.request(Method::GET, path, None, ANSWER).await?.1)
     }
 
     /// Reads an answer of any status.
-    pub async fn look(&self, path: &str) -> Result<(u16, Value), Failure> {
+    pub async fn probe(&self, path: &str) -> Result<(u16, Value), Failure> {
         self.send(Method::GET, path, None, ANSWER).await
     }
 
     /// Acts; `patience` is what the act itself may take.
     pub async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
-        Ok(self.ask(Method::POST, path, Some(body), ANSWER.saturating_add(patience)).await?.1)
+        Ok(self.request(Method::POST, path, Some(body), ANSWER.saturating_add(patience)).await?.1)
     }
 
     /// Acts, where nobody may be there: not waited for longer than `limit`.
     pub async fn post_within(&self, path: &str, body: Value, limit: Duration) -> Result<Value, Failure> {
-        Ok(self.ask(Method::POST, path, Some(body), limit).await?.1)
+        Ok(self.request(Method::POST, path, Some(body), limit).await?.1)
     }
 
     /// Deletes.
     pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
-        Ok(self.ask(Method::DELETE, path, None, ANSWER).await?.1)
+        Ok(self.request(Method::DELETE, path, None, ANSWER).await?.1)
     }
 
-    async fn ask(
+    async fn request(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
         limit: Duration,
     ) -> Result<(u16, Value), Failure> {
-        let (status, answer) = self.send(method.clone(), path, body, limit).await?;
+        let (status, response) = self.send(method.clone(), path, body, limit).await?;
         if status < 400 {
-            return Ok((status, answer));
+            return Ok((status, response));
         }
         if self.reads_only && matches!(status, 404 | 405) && method != Method::GET {
             return Err(Failure::new(
@@ -110,8 +110,10 @@ impl Client {
                 "nothing that changes something is done over a URL: run the command on the daemon's host, without --url",
             ));
         }
-        let message =
-            answer["message"].as_str().or(answer["detail"].as_str()).unwrap_or("the daemon gave no reason");
+        let message = response["message"]
+            .as_str()
+            .or(response["detail"].as_str())
+            .unwrap_or("the daemon gave no reason");
         let code = match status {
             400 => exit::USAGE,
             403 | 409 => exit::REFUSED,
@@ -133,14 +135,14 @@ impl Client {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let asked = async {
-            let answer = request.send().await?;
-            let status = answer.status().as_u16();
-            Ok::<_, reqwest::Error>((status, answer.text().await?))
+        let requested = async {
+            let response = request.send().await?;
+            let status = response.status().as_u16();
+            Ok::<_, reqwest::Error>((status, response.text().await?))
         };
         tokio::select! {
             biased;
-            answer = asked => match answer {
+            response = requested => match response {
                 Ok((status, text)) => Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null))),
                 Err(error) if error.is_timeout() => Err(self.silent(acts)),
                 Err(error) => Err(self.absent(&error)),
@@ -153,8 +155,8 @@ impl Client {
     async fn silence(&self) {
         loop {
             self.clock.sleep(QUIET).await;
-            let look = self.http.get(format!("{}/health/live", self.base)).timeout(LIVES);
-            if look.send().await.is_err_and(|error| error.is_timeout()) {
+            let probe = self.http.get(format!("{}/health/live", self.base)).timeout(LIVES);
+            if probe.send().await.is_err_and(|error| error.is_timeout()) {
                 return;
             }
         }
@@ -164,7 +166,7 @@ impl Client {
         let more = if acts { "; what it was asked may still be done" } else { "" };
         let message = format!(
             "the daemon at {} does not answer: see its log, and restart it if it stays silent{more}",
-            self.place
+            self.location
         );
         Failure::new(exit::UNREACHABLE, message)
     }
@@ -181,7 +183,7 @@ impl Client {
         } else {
             "no daemon answers there; start it, or name its config with --config"
         };
-        Failure::new(exit::UNREACHABLE, format!("the daemon cannot be reached at {}: {why}", self.place))
+        Failure::new(exit::UNREACHABLE, format!("the daemon cannot be reached at {}: {why}", self.location))
     }
 }
 

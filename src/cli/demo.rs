@@ -23,9 +23,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// How often the state is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+const PROBE_LIMIT: Duration = Duration::from_millis(200);
 /// The second records snapshot of `payments` lacks a shard, inside the pause.
-const PLANTED: &str = "search-put.failed-shard+1";
+const SEEDED: &str = "search-put.failed-shard+1";
 
 /// Runs for `period`, or until Ctrl-C.
 pub async fn demo(period: Option<Duration>, listen: SocketAddr) -> Result<u8, Failure> {
@@ -55,7 +55,7 @@ async fn run(
         clusters.insert(name.to_owned(), cluster);
     }
     if let Some(payments) = clusters.get("payments") {
-        locked(payments).arm(PLANTED).map_err(failed)?;
+        locked(payments).arm(SEEDED).map_err(failed)?;
     }
     let file = directory.join("config.toml");
     std::fs::write(&file, &text)
@@ -69,8 +69,8 @@ async fn run(
         .map_err(|diagnostics| failed(config::diagnostic::render(&diagnostics, false)))?;
     let (store, _lock) =
         SqliteStore::open(&loaded.config.daemon.state_dir).map_err(|error| failed(error.to_string()))?;
-    let doors = listen::open(&loaded.config).await.map_err(|error| failed(error.to_string()))?;
-    if let Some(address) = doors.http_address() {
+    let listeners = listen::open(&loaded.config).await.map_err(|error| failed(error.to_string()))?;
+    if let Some(address) = listeners.http_address() {
         output::print(&format!("Health answers at http://{address}/health\n"));
     }
     let transport = HttpTransport::shared().map_err(|error| failed(error.to_string()))?;
@@ -78,7 +78,7 @@ async fn run(
         .await
         .map_err(|error| failed(error.to_string()))?;
     daemon.start_rounds();
-    let shutdown = doors.serve(store.clone(), daemon.clone(), clock, &daemon.tasks());
+    let shutdown = listeners.serve(store.clone(), daemon.clone(), clock, &daemon.tasks());
     watch(&store, clock, period).await?;
     daemon.stop(|_| {}).await;
     shutdown.cancel();
@@ -129,7 +129,7 @@ async fn watch(store: &SharedStore, clock: &SharedClock, period: Option<Duration
             return Ok(());
         }
         tokio::select! {
-            () = clock.sleep(LOOK) => {}
+            () = clock.sleep(PROBE_LIMIT) => {}
             signal = signals.next() => if matches!(signal, Some(Signal::Terminate) | None) { return Ok(()) },
         }
     }
@@ -188,7 +188,12 @@ async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) 
             wrong.push(format!("exporting of {name} is left paused"));
         }
     }
-    if !store.debts().await.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?.is_empty() {
+    if !store
+        .pending_resumes()
+        .await
+        .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?
+        .is_empty()
+    {
         wrong.push("a resume is still owed".into());
     }
     output::print(&format!(

@@ -101,7 +101,7 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     };
     let pause = plan.pause.map_or("no".to_owned(), |pause| pause.name().to_owned());
     output::print(&format!("{cluster}: {} procedure, {pause} pause{assumed}", family.name()));
-    if let (Some(_), Some(told)) = (plan.pause, forecast.in_words()) {
+    if let (Some(_), Some(told)) = (plan.pause, forecast.in_text()) {
         let budget = humantime::format_duration(spec.limits.pause_budget);
         output::print(&format!("{told}; the pause_budget is {budget}"));
     }

@@ -9,7 +9,7 @@ use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment, diagno
 use crate::pause::forecast::Forecast;
 use crate::pause::offline::transport_of;
 use crate::preflight::{Check, preflight};
-use crate::store::Owed;
+use crate::store::ClustersToResume;
 use crate::store::sqlite::{FoundDebts, SqliteStore};
 use futures::StreamExt;
 use serde_json::json;
@@ -60,8 +60,10 @@ async fn all(
     let clock = SystemClock::shared();
     let transport = transport_of(Some(config), path, environment, &config.daemon.state_dir, &clock)
         .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
-    let found = debts(config);
-    let owed = found.as_ref().map(|found| Owed::by(found.debts.iter().map(|(debt, _)| debt)));
+    let found = pending_resumes(config);
+    let owed = found.as_ref().map(|found| {
+        ClustersToResume::by(found.pending_resumes.iter().map(|(pending_resume, _)| pending_resume))
+    });
     let owes = |cluster: &ClusterConfig| {
         let owes = owed.as_ref()?.to(&cluster.name, &cluster.addresses).is_some();
         // Of a file that cannot be read in full, only what it has is certain.
@@ -70,14 +72,14 @@ async fn all(
     if !quiet && config.clusters.len() > 1 {
         complain(&format!("asking {} clusters", config.clusters.len()));
     }
-    let looks = config.clusters.values().map(|cluster| {
+    let probes = config.clusters.values().map(|cluster| {
         let (transport, clock) = (transport.clone(), clock.clone());
         let owes = owes(cluster);
         let spec = crate::daemon::apply::spec(cluster);
         let forecast = forecast(config, &cluster.name);
         async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes, &forecast).await) }
     });
-    Ok(futures::stream::iter(looks).buffered(AT_ONCE).collect().await)
+    Ok(futures::stream::iter(probes).buffered(AT_ONCE).collect().await)
 }
 
 /// What the state file tells of the cluster's last runs; nothing where it cannot be read.
@@ -87,10 +89,10 @@ pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
 }
 
 /// What we owe; `None` where the state file is there and cannot be read by this user.
-fn debts(config: &Config) -> Option<FoundDebts> {
+fn pending_resumes(config: &Config) -> Option<FoundDebts> {
     let state_dir = &config.daemon.state_dir;
     match state_dir.join("state.db").try_exists() {
-        Ok(false) => Some(FoundDebts { debts: Vec::new(), unread: None }),
+        Ok(false) => Some(FoundDebts { pending_resumes: Vec::new(), unread: None }),
         _ => SqliteStore::read_debts(state_dir),
     }
 }

@@ -8,9 +8,9 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::config::{Config, Environment};
 use crate::domain::instant_text;
-use crate::pause::offline::{Paid, pay_from, sockets_of, state_dir_of, transport_of};
+use crate::pause::offline::{OfflineResult, resume_from, sockets_of, state_dir_of, transport_of};
 use crate::store::sqlite::FILE;
-use crate::store::{tried_on, unsettled};
+use crate::store::{retried_by_daemon, unconfirmed};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -20,19 +20,19 @@ use std::time::Duration;
 /// How much longer than asked for a daemon is waited for before the state file is read.
 const ANSWER: Duration = Duration::from_secs(2);
 /// How much longer where it looks at the brokers afterwards.
-const LOOK: Duration = Duration::from_secs(15);
+const PROBE_LIMIT: Duration = Duration::from_secs(15);
 
 /// What to do next where no daemon was asked.
-const NOBODY_TRIES: &str = "mend that, then run this command again, or start the daemon, which tries on";
+const NO_RETRY: &str = "mend that, then run this command again, or start the daemon, which tries on";
 
-/// `debts`.
+/// `pending_resumes`.
 pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
-    let debts = client.get("/v1/debts").await?;
+    let pending_resumes = client.get("/v1/debts").await?;
     if as_json {
-        print_json(&debts);
+        print_json(&pending_resumes);
         return Ok(exit::DONE);
     }
-    let rows = rows(&debts, ["cluster", "intended_at", "attempts", "last_error", "run_id"]);
+    let rows = rows(&pending_resumes, ["cluster", "intended_at", "attempts", "last_error", "run_id"]);
     if rows.is_empty() {
         print("no cluster is owed a resume");
     } else {
@@ -42,14 +42,19 @@ pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
 }
 
 /// `debts forgive CLUSTER --why TEXT`.
-pub async fn forgive(client: &Client, cluster: &str, why: String, as_json: bool) -> Result<u8, Failure> {
-    let answer = client
+pub async fn abandon_resumes(
+    client: &Client,
+    cluster: &str,
+    why: String,
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let response = client
         .post(&format!("/v1/clusters/{cluster}/forgive"), json!({ "why": why }), Duration::ZERO)
         .await?;
     if as_json {
-        print_json(&answer);
+        print_json(&response);
     } else {
-        print(&format!("{} debts of {cluster} are given up", answer["forgiven"]));
+        print(&format!("{} debts of {cluster} are given up", response["forgiven"]));
     }
     Ok(exit::DONE)
 }
@@ -71,11 +76,11 @@ pub async fn resume(
     }
     let body = json!({ "wait_seconds": patience.as_secs() });
     let path = format!("/v1/clusters/{cluster}/resume-exporting");
-    Ok(said(&client.post_within(&path, body, patience.saturating_add(LOOK)).await?, as_json))
+    Ok(said(&client.post_within(&path, body, patience.saturating_add(PROBE_LIMIT)).await?, as_json))
 }
 
 /// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
-pub async fn pay(
+pub async fn resume_until_confirmed(
     config: &Path,
     url: Option<&str>,
     patience: Duration,
@@ -88,16 +93,21 @@ pub async fn pay(
         for client in daemons(config, url, loaded.as_ref(), &environment) {
             let body = json!({ "wait_seconds": patience.as_secs() });
             match client.post_within("/v1/debts/pay", body, patience.saturating_add(ANSWER)).await {
-                Ok(answer) => {
-                    let owing = answer["owing"].as_array().into_iter().flatten().map(cell);
+                Ok(response) => {
+                    let still_pending = response["owing"].as_array().into_iter().flatten().map(cell);
                     let why = |cluster: String| {
-                        let why = answer["reasons"][&cluster].as_str().unwrap_or("the daemon gave no reason");
+                        let why =
+                            response["reasons"][&cluster].as_str().unwrap_or("the daemon gave no reason");
                         (cluster, why.to_owned())
                     };
-                    let unread = answer["unread"].as_str().map(str::to_owned);
-                    let paid = Paid { owing: owing.map(why).collect(), unread, ..Paid::default() };
+                    let unread = response["unread"].as_str().map(str::to_owned);
+                    let paid = OfflineResult {
+                        still_pending: still_pending.map(why).collect(),
+                        unread,
+                        ..OfflineResult::default()
+                    };
                     let clear = "nothing is owed: the daemon knows of no pause of ours";
-                    let code = tell(&paid, tried_on, clear, as_json);
+                    let code = tell(&paid, retried_by_daemon, clear, as_json);
                     return ended(code, paid);
                 }
                 // No daemon, or one that hangs: the state file tells all.
@@ -125,7 +135,7 @@ pub async fn pay(
     let transport = transport_of(loaded.as_ref(), config, &environment, &state_dir, &clock);
     let transport = transport.map_err(|error| failed(error.to_string()))?;
     let instance = loaded.map(|c| c.daemon.instance).unwrap_or_default();
-    let paid = pay_from(&state_dir, transport, clock, instance, patience)
+    let paid = resume_from(&state_dir, transport, clock, instance, patience)
         .await
         .map_err(|error| failed(error.to_string()))?;
     if !paid.found && paid.unread.is_none() && !under_systemd {
@@ -138,15 +148,15 @@ pub async fn pay(
             ),
         ));
     }
-    let code = tell(&paid, |_| NOBODY_TRIES.into(), &all_clear(&paid, &state_dir), as_json);
+    let code = tell(&paid, |_| NO_RETRY.into(), &all_clear(&paid, &state_dir), as_json);
     ended(code, paid)
 }
 
 /// What keeps a payment from being an all-clear is told last, and in the exit code where nothing worse is.
-fn ended(code: u8, paid: Paid) -> Result<u8, Failure> {
-    let Paid { owing, unrecorded, unread, .. } = paid;
+fn ended(code: u8, paid: OfflineResult) -> Result<u8, Failure> {
+    let OfflineResult { still_pending, unrecorded, unread, .. } = paid;
     let but = unread.or_else(|| {
-        let why = unrecorded.filter(|_| owing.is_empty())?;
+        let why = unrecorded.filter(|_| still_pending.is_empty())?;
         Some(format!("every resume is confirmed, but that could not be recorded: {why}"))
     });
     match but {
@@ -179,7 +189,7 @@ fn daemons(
 }
 
 /// What was read, and no more than that shows.
-fn all_clear(paid: &Paid, state_dir: &Path) -> String {
+fn all_clear(paid: &OfflineResult, state_dir: &Path) -> String {
     if !paid.found {
         return format!(
             "there is no state file in {}, so that nothing is known of debts",
@@ -191,23 +201,23 @@ fn all_clear(paid: &Paid, state_dir: &Path) -> String {
 }
 
 /// `next`: what to do about a cluster whose resume is not settled; `all_clear`: what is said where nothing is owed.
-fn tell(paid: &Paid, next: impl Fn(&str) -> String, all_clear: &str, as_json: bool) -> u8 {
-    let Paid { resumed, owing, unread, .. } = paid;
+fn tell(paid: &OfflineResult, next: impl Fn(&str) -> String, all_clear: &str, as_json: bool) -> u8 {
+    let OfflineResult { resumed, still_pending, unread, .. } = paid;
     if as_json {
-        let names: Vec<&String> = owing.keys().collect();
-        print_json(&json!({ "resumed": resumed, "owing": names, "reasons": owing }));
+        let names: Vec<&String> = still_pending.keys().collect();
+        print_json(&json!({ "resumed": resumed, "owing": names, "reasons": still_pending }));
     } else {
         if !resumed.is_empty() {
             print(&format!("exporting of {} is resumed", resumed.join(", ")));
         }
-        for (cluster, why) in owing {
-            print(&unsettled(cluster, why, &next(cluster)));
+        for (cluster, why) in still_pending {
+            print(&unconfirmed(cluster, why, &next(cluster)));
         }
-        if owing.is_empty() && resumed.is_empty() && unread.is_none() {
+        if still_pending.is_empty() && resumed.is_empty() && unread.is_none() {
             print(all_clear);
         }
     }
-    if owing.is_empty() { exit::DONE } else { exit::UNREACHABLE }
+    if still_pending.is_empty() { exit::DONE } else { exit::UNREACHABLE }
 }
 
 /// As root the state file is opened as its owner, so that no file of the daemon's becomes root's: the command runs

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Between two looks; a restore takes minutes.
-const LOOK: Duration = Duration::from_secs(10);
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// So many looks in a row may be lost.
 const UNSEEN: u32 = 18;
 /// The provider's answer may take as long as a start.
@@ -40,10 +40,10 @@ pub async fn restore(
             complain(&format!("{cluster}: the provider says {}", cell(&now["state"])));
             said = now["state"].clone();
         }
-        clock.sleep(LOOK).await;
+        clock.sleep(PROBE_LIMIT).await;
         // The restore goes on whether anybody looks or not.
         match client.get(&path).await {
-            Ok(answer) => (now, unseen) = (answer, 0),
+            Ok(response) => (now, unseen) = (response, 0),
             Err(error) if unseen < UNSEEN => {
                 unseen += 1;
                 complain(&format!("{cluster}: {}; looking again", error.message));

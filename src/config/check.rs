@@ -72,7 +72,7 @@ impl<'a> Checker<'a> {
         // What was refused may be what serves a cluster, so nothing is concluded from the rest.
         if self.found.iter().all(|d| d.level == Level::Warning) {
             self.neighbours(raw, &schedules);
-            self.provider_limits(raw, &clusters, &schedules);
+            self.saas_limits(raw, &clusters, &schedules);
         }
         Config { daemon, http, log, clusters, schedules, sources: self.sources.paths() }
     }
@@ -247,8 +247,8 @@ impl<'a> Checker<'a> {
             return default;
         };
         if !allowed.contains(&duration) {
-            let (least, most) = (in_words(*allowed.start()), in_words(*allowed.end()));
-            let message = format!("`{path}` is {}, which is outside {least} to {most}", in_words(duration));
+            let (least, most) = (in_text(*allowed.start()), in_text(*allowed.end()));
+            let message = format!("`{path}` is {}, which is outside {least} to {most}", in_text(duration));
             self.error(at.span(), message, format!("write a duration from {least} to {most}"));
             return default;
         }
@@ -300,12 +300,12 @@ impl<'a> Checker<'a> {
 
     fn error(&mut self, at: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let label = self.label(at, "");
-        self.found.push(Diagnostic::error(message).help(help).at_place(label));
+        self.found.push(Diagnostic::error(message).help(help).at_location(label));
     }
 
     fn warning(&mut self, at: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let label = self.label(at, "");
-        self.found.push(Diagnostic::warning(message).help(help).at_place(label));
+        self.found.push(Diagnostic::warning(message).help(help).at_location(label));
     }
 
     fn label(&self, at: Range<usize>, text: &str) -> Option<Label> {
@@ -334,7 +334,7 @@ fn with_article(what: &str) -> String {
 }
 
 /// The way it would be written in the file.
-fn in_words(duration: Duration) -> String {
+fn in_text(duration: Duration) -> String {
     const DAY: u64 = 86_400;
     match duration.as_secs() {
         seconds if seconds >= DAY && seconds % DAY == 0 => format!("{}d", seconds / DAY),

@@ -75,7 +75,7 @@ impl Diagnostic {
     }
 
     /// A place, where there is one.
-    pub fn at_place(self, label: Option<Label>) -> Self {
+    pub fn at_location(self, label: Option<Label>) -> Self {
         match label {
             Some(label) => self.at(label),
             None => self,

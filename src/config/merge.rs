@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, sources: &mut Sources, found: &mut Vec<Diagnosti
                 let message = format!("`{}` is not UTF-8 text", path.display());
                 let help = "save it as UTF-8, for example with `iconv -f latin1 -t utf-8`";
                 let label = sources.label(base + at..base + at + 1, "this byte is not UTF-8");
-                found.push(Diagnostic::error(message).help(help).at_place(label));
+                found.push(Diagnostic::error(message).help(help).at_location(label));
             }
             Err(Unread::Why(message, help)) => {
                 found.push(Diagnostic::error(message).help(help).in_file(path));
@@ -69,7 +69,7 @@ pub(super) fn tree<'a>(
                 other => Diagnostic::error(format!("this is not TOML: {other}"))
                     .help("see https://toml.io for how tables, keys and values are written"),
             };
-            found.push(diagnostic.at_place(label));
+            found.push(diagnostic.at_location(label));
         }
     }
     Spanned::new(0..0, merged)
@@ -112,8 +112,8 @@ fn add<'a>(
 fn twice(sources: &Sources, what: &str, first: Range<usize>, second: Range<usize>) -> Diagnostic {
     Diagnostic::error(format!("`{what}` is written in two files"))
         .help("keep one of them, or give one another name")
-        .at_place(sources.label(second, "again here"))
-        .at_place(sources.label(first, "first here"))
+        .at_location(sources.label(second, "again here"))
+        .at_location(sources.label(first, "first here"))
 }
 
 type Entry<'a> = (Spanned<DeString<'a>>, Spanned<DeValue<'a>>);

@@ -5,7 +5,7 @@
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::nearest::nearest;
-use crate::config::source::{Sources, looks_secret};
+use crate::config::source::{Sources, is_secret_like};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -128,7 +128,7 @@ impl Walk<'_> {
         let known: Vec<&str> = known.collect();
         let later = LATER.iter().any(|(table, keys)| *table == pattern && keys.contains(&name));
         let in_access = pattern.starts_with(ACCESS);
-        let secret = looks_secret(name) && !later && !in_access;
+        let secret = is_secret_like(name) && !later && !in_access;
         let misplaced = BESIDE_ACCESS.contains(&pattern) && AUTHENTICATION.contains(&name);
         let shown = shown(path);
         self.taken.insert(path.to_owned());
@@ -163,11 +163,11 @@ impl Walk<'_> {
             }
             label
         });
-        self.found.push(diagnostic.at_place(label));
+        self.found.push(diagnostic.at_location(label));
     }
 
     fn report(&mut self, diagnostic: Diagnostic, at: Range<usize>) {
-        self.found.push(diagnostic.at_place(self.sources.label(at, "")));
+        self.found.push(diagnostic.at_location(self.sources.label(at, "")));
     }
 }
 

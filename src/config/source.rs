@@ -71,7 +71,7 @@ fn floor_char(text: &str, mut at: usize) -> usize {
 }
 
 /// True when a key of this name usually holds a secret.
-pub(super) fn looks_secret(key: &str) -> bool {
+pub(super) fn is_secret_like(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     SECRET_WORDS.iter().any(|word| key.contains(word))
 }

@@ -11,28 +11,28 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers kept for the dossier.
-const ANSWERS: usize = 40;
+const RESPONSES: usize = 40;
 
 /// Everything kept of one run under way; gone with the process.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    answers: Mutex<VecDeque<Value>>,
+    responses: Mutex<VecDeque<Value>>,
     last_error: Mutex<Option<String>>,
     doubts: Mutex<BTreeMap<Component, String>>,
     /// Facts that are not in the journal yet.
     proof: Mutex<BTreeMap<String, Value>>,
-    pause_settled: AtomicBool,
+    pause_cannot_act_late: AtomicBool,
 }
 
 impl Evidence {
     /// Keeps an answer that was no good one; the oldest goes.
     pub fn remember(&self, error: &ClientError, at: Instant) {
         *lock(&self.last_error) = Some(error.to_string());
-        let mut answers = lock(&self.answers);
-        if answers.len() == ANSWERS {
-            answers.pop_front();
+        let mut responses = lock(&self.responses);
+        if responses.len() == RESPONSES {
+            responses.pop_front();
         }
-        answers.push_back(json!({ "at": at, "component": error.component, "answer": error.evidence }));
+        responses.push_back(json!({ "at": at, "component": error.component, "answer": error.evidence }));
     }
 
     /// The last answer that was no good one, in a sentence.
@@ -41,7 +41,7 @@ impl Evidence {
     }
 
     /// Keeps why it is not known whether a component has begun.
-    pub fn doubt(&self, component: Component, error: &ClientError) {
+    pub fn uncertain(&self, component: Component, error: &ClientError) {
         lock(&self.doubts).insert(component, error.to_string());
     }
 
@@ -52,13 +52,13 @@ impl Evidence {
     }
 
     /// Keeps that the pause was answered, or never sent: it is not carried out later than that.
-    pub fn pause_is_settled(&self) {
-        self.pause_settled.store(true, Ordering::Relaxed);
+    pub fn note_pause_cannot_act_late(&self) {
+        self.pause_cannot_act_late.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is known that no pause of ours is still on its way.
-    pub fn pause_settled(&self) -> bool {
-        self.pause_settled.load(Ordering::Relaxed)
+    pub fn pause_cannot_act_late(&self) -> bool {
+        self.pause_cannot_act_late.load(Ordering::Relaxed)
     }
 
     /// Keeps a fact.
@@ -67,8 +67,8 @@ impl Evidence {
     }
 
     /// All answers kept, oldest first.
-    pub fn answers(&self) -> Value {
-        json!(*lock(&self.answers))
+    pub fn responses(&self) -> Value {
+        json!(*lock(&self.responses))
     }
 
     /// The facts that are not in the journal yet, by name.

@@ -4,27 +4,27 @@
 
 use crate::domain::{Instant, RunId};
 use crate::lock::lock;
-use crate::store::{Debt, StoreError, Tried, told_over};
+use crate::store::{PendingResume, StoreError, Tried, with_attempt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// By the run whose debt it is.
 #[derive(Clone, Default)]
-pub struct Tries {
+pub struct ResumeAttempts {
     tried: Arc<Mutex<BTreeMap<RunId, Tried>>>,
     hurried: Arc<Notify>,
 }
 
-impl Tries {
+impl ResumeAttempts {
     /// All of them, as of now.
     pub fn known(&self) -> BTreeMap<RunId, Tried> {
         lock(&self.tried).clone()
     }
 
     /// Open debts with what is known beyond their rows.
-    pub fn over(&self, debts: Vec<Debt>) -> Vec<Debt> {
-        told_over(&lock(&self.tried), debts)
+    pub fn over(&self, pending_resumes: Vec<PendingResume>) -> Vec<PendingResume> {
+        with_attempt(&lock(&self.tried), pending_resumes)
     }
 
     /// Whoever waits between two tries tries now: somebody says that what kept it is mended.

@@ -5,10 +5,10 @@
 use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
 use crate::context::Spec;
-use crate::domain::{Keep, Pool};
+use crate::domain::{Keep, RetentionGroup};
 use crate::lock::lock;
 use crate::queue::ClusterSettings;
-use crate::retention::PoolRule;
+use crate::retention::RetentionRule;
 use crate::store::{ClusterRow, TimetableRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,13 +17,13 @@ impl Daemon {
     /// Takes `new` over from whatever runs.
     pub async fn apply(&self, new: impl Into<Arc<Config>>) -> Result<(), DaemonError> {
         let new = new.into();
-        let store = &self.ground.store;
+        let store = &self.context.store;
         let rows = new
             .clusters
             .values()
             .map(|c| ClusterRow {
                 name: c.name.clone(),
-                uuid: cluster_uuid(&self.ground.instance, &c.name),
+                uuid: cluster_uuid(&self.context.instance, &c.name),
                 addresses: c.addresses.clone(),
                 configured: true,
                 state_behind: None,
@@ -35,7 +35,7 @@ impl Daemon {
         let timetable = self.timetable.planned(&new, &known);
         store.set_timetable(timetable.rows()).await?;
         store.set_clusters(rows).await?;
-        self.forget_looks(&new);
+        self.forget_probes(&new);
         // The writes may have taken long; between this and the new timetable nobody can come due.
         self.timetable.settle().await?;
         self.timetable.take_over(timetable);
@@ -87,24 +87,24 @@ pub fn spec(cluster: &ClusterConfig) -> Spec {
 }
 
 /// What each pool of a cluster keeps. The pool of a schedule that no longer names the cluster is frozen.
-fn rules(config: &Config, cluster: &ClusterConfig, known: &[TimetableRow]) -> Vec<PoolRule> {
+fn rules(config: &Config, cluster: &ClusterConfig, known: &[TimetableRow]) -> Vec<RetentionRule> {
     let manual = Keep { successful: cluster.manual.keep, failed: cluster.manual.failed };
     let mut rules = vec![
-        PoolRule { pool: Pool::Manual, keep: manual, frozen: false },
-        PoolRule { pool: Pool::Adopted, keep: manual, frozen: false },
+        RetentionRule { group: RetentionGroup::Manual, keep: manual, frozen: false },
+        RetentionRule { group: RetentionGroup::Adopted, keep: manual, frozen: false },
     ];
     let mut named = BTreeSet::new();
     for schedule in config.schedules.values().filter(|s| s.clusters.contains(&cluster.name)) {
         named.insert(schedule.name.clone());
-        rules.push(PoolRule {
-            pool: Pool::Schedule(schedule.name.clone()),
+        rules.push(RetentionRule {
+            group: RetentionGroup::Schedule(schedule.name.clone()),
             keep: schedule.keep,
             frozen: false,
         });
     }
     for row in known.iter().filter(|row| row.cluster == cluster.name && !named.contains(&row.schedule)) {
-        rules.push(PoolRule {
-            pool: Pool::Schedule(row.schedule.clone()),
+        rules.push(RetentionRule {
+            group: RetentionGroup::Schedule(row.schedule.clone()),
             keep: Keep::default(),
             frozen: true,
         });

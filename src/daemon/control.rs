@@ -9,7 +9,10 @@ use crate::domain::{BackupId, BackupState, Family, RunId};
 use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
 use crate::queue::ManualError;
-use crate::store::{BackupFilter, Debt, Owed, StoreError, Unsettled, tried_on, unsettled};
+use crate::store::{
+    BackupFilter, ClustersToResume, PendingResume, StoreError, UnconfirmedResumes, retried_by_daemon,
+    unconfirmed,
+};
 use crate::upkeep::adopt;
 use std::time::Duration;
 
@@ -41,57 +44,70 @@ impl Daemon {
     }
 
     /// The names under which a resume of this cluster is owed, in the config or not.
-    async fn owing(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
-        let mut debts = self.debts().await?;
+    async fn still_pending(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
+        let mut pending_resumes = self.pending_resumes().await?;
         // Of one that lacks only its record no resume is sent any more: whoever paused since is another.
-        debts.retain(Debt::may_be_paused);
+        pending_resumes.retain(PendingResume::may_be_paused);
         let config = self.config.load();
         let addresses = config.clusters.get(cluster).map(|settings| &settings.addresses);
-        let ours = |debt: &&Debt| match addresses {
-            Some(addresses) => Owed::by([*debt]).to(cluster, addresses).is_some(),
+        let ours = |pending_resume: &&PendingResume| match addresses {
+            Some(addresses) => ClustersToResume::by([*pending_resume]).to(cluster, addresses).is_some(),
             // Its debt has all that is needed to pay it.
-            None => debt.cluster == cluster,
+            None => pending_resume.cluster == cluster,
         };
-        Ok(debts.iter().filter(ours).map(|debt| debt.cluster.clone()).collect())
+        Ok(pending_resumes.iter().filter(ours).map(|pending_resume| pending_resume.cluster.clone()).collect())
     }
 
     /// Sends what we owe a cluster, under these names.
-    async fn resume_ours(&self, cluster: &str, owing: &[String], wait: Duration) -> Result<String, Refusal> {
-        for name in owing {
+    async fn resume_ours(
+        &self,
+        cluster: &str,
+        still_pending: &[String],
+        wait: Duration,
+    ) -> Result<String, Refusal> {
+        for name in still_pending {
             self.queue.stop(
                 name,
                 FailureClass::Interrupted,
                 "an operator resumed exporting while the run needed it paused",
             );
         }
-        self.guardian.sweep("command").await?;
-        self.ground.tries.hurry();
-        let owing = self.wait_until_paid(wait, |name| owing.iter().any(|owing| owing == name)).await?;
-        let Some((name, why)) = owing.first_key_value() else {
+        self.sweeper.sweep("command").await?;
+        self.context.attempts.hurry();
+        let still_pending = self
+            .wait_until_confirmed(wait, |name| {
+                still_pending.iter().any(|still_pending| still_pending == name)
+            })
+            .await?;
+        let Some((name, why)) = still_pending.first_key_value() else {
             return Ok(format!("exporting of {cluster} is resumed; the pause was ours"));
         };
-        Err(refusal(RefusalKind::Unreachable, unsettled(name, why, &tried_on(name))))
+        Err(refusal(RefusalKind::Unreachable, unconfirmed(name, why, &retried_by_daemon(name))))
     }
 
     /// Open debts, with what is known beyond their rows.
-    pub(super) async fn debts(&self) -> Result<Vec<Debt>, StoreError> {
-        Ok(self.ground.tries.over(self.ground.store.debts().await?))
+    pub(super) async fn pending_resumes(&self) -> Result<Vec<PendingResume>, StoreError> {
+        Ok(self.context.attempts.over(self.context.store.pending_resumes().await?))
     }
 
-    async fn wait_until_paid(
+    async fn wait_until_confirmed(
         &self,
         wait: Duration,
         owes: impl Fn(&str) -> bool,
-    ) -> Result<Unsettled, Refusal> {
-        let clock = &self.ground.clock;
+    ) -> Result<UnconfirmedResumes, Refusal> {
+        let clock = &self.context.clock;
         let began = clock.monotonic();
         loop {
-            let mut debts = self.debts().await?;
+            let mut pending_resumes = self.pending_resumes().await?;
             // Of one that lacks only its record health tells; exporting runs.
-            debts.retain(|debt| debt.may_be_paused() && owes(&debt.cluster));
-            let owing: Unsettled = debts.iter().map(|debt| (debt.cluster.clone(), debt.why())).collect();
-            if owing.is_empty() || clock.monotonic().saturating_sub(began) >= wait {
-                return Ok(owing);
+            pending_resumes
+                .retain(|pending_resume| pending_resume.may_be_paused() && owes(&pending_resume.cluster));
+            let still_pending: UnconfirmedResumes = pending_resumes
+                .iter()
+                .map(|pending_resume| (pending_resume.cluster.clone(), pending_resume.why()))
+                .collect();
+            if still_pending.is_empty() || clock.monotonic().saturating_sub(began) >= wait {
+                return Ok(still_pending);
             }
             clock.sleep(Duration::from_millis(50)).await;
         }
@@ -101,7 +117,8 @@ impl Daemon {
 /// What a cancelled run came to; exporting is resumed only where it was paused.
 fn cancelled(cluster: &str, run: Option<&Run>) -> String {
     let view = run.map(|run| &run.view);
-    let asked = |view: &RunView| view.components.values().any(|component| component.asked_at.is_some());
+    let requested =
+        |view: &RunView| view.components.values().any(|component| component.requested_at.is_some());
     match view {
         Some(view) if view.status == RunStatus::Completed && view.pause.intended_at.is_some() => {
             format!("the run of {cluster} had only its resume left, and completed")
@@ -112,7 +129,7 @@ fn cancelled(cluster: &str, run: Option<&Run>) -> String {
         Some(view) if view.pause.intended_at.is_some() => {
             format!("the run of {cluster} is cancelled and exporting is resumed")
         }
-        Some(view) if view.family == Some(Family::Saas) && asked(view) => {
+        Some(view) if view.family == Some(Family::Saas) && requested(view) => {
             format!(
                 "the run of {cluster} is cancelled; what the provider has begun it ends itself, see Console"
             )
@@ -124,9 +141,9 @@ fn cancelled(cluster: &str, run: Option<&Run>) -> String {
 impl Control for Daemon {
     fn live(&self) -> Live {
         let config = self.config.load_full();
-        let mut clusters = lock(&self.looks).clone();
+        let mut clusters = lock(&self.probes).clone();
         for (name, cluster) in &config.clusters {
-            let denied = self.ground.transport.denials(&cluster.addresses);
+            let denied = self.context.transport.rejections(&cluster.addresses);
             if !denied.is_empty() {
                 clusters.entry(name.clone()).or_default().denied = denied;
             }
@@ -134,7 +151,7 @@ impl Control for Daemon {
         Live {
             config,
             started_at: self.started_at,
-            now: self.ground.clock.now(),
+            now: self.context.clock.now(),
             since_tick: self.timetable.since_tick(),
             stopping: self.queue.going_down(),
             config_refused: lock(&self.config_refused).clone(),
@@ -143,7 +160,7 @@ impl Control for Daemon {
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
             clusters,
-            tried: self.ground.tries.known(),
+            tried: self.context.attempts.known(),
         }
     }
 
@@ -153,7 +170,7 @@ impl Control for Daemon {
                 ManualError::UnknownCluster(_) => refusal(RefusalKind::NotFound, error.to_string()),
                 ManualError::Store(StoreError::RateLimited { until, .. }) => Refusal {
                     kind: RefusalKind::Refused,
-                    retry_after_seconds: Some((until - self.ground.clock.now()).num_seconds().max(1) as u64),
+                    retry_after_seconds: Some((until - self.context.clock.now()).num_seconds().max(1) as u64),
                     message: error.to_string(),
                 },
                 ManualError::Store(error) => error.into(),
@@ -166,32 +183,43 @@ impl Control for Daemon {
         Box::pin(async move {
             let why = format!("cancelled by an operator: {why}");
             if !self.queue.stop(&cluster, FailureClass::Cancelled, &why) {
-                if !self.ground.store.debts().await?.iter().any(|debt| debt.cluster == cluster) {
+                if !self
+                    .context
+                    .store
+                    .pending_resumes()
+                    .await?
+                    .iter()
+                    .any(|pending_resume| pending_resume.cluster == cluster)
+                {
                     self.known(&cluster)?;
                 }
                 return Err(refusal(RefusalKind::Refused, format!("cluster {cluster} has no run to cancel")));
             }
             let mut run_id = self.queue.running(&cluster);
-            let clock = &self.ground.clock;
+            let clock = &self.context.clock;
             let began = clock.monotonic();
             loop {
-                let owing = self.debts().await?.into_iter().find(|debt| debt.cluster == cluster);
+                let still_pending = self
+                    .pending_resumes()
+                    .await?
+                    .into_iter()
+                    .find(|pending_resume| pending_resume.cluster == cluster);
                 run_id = run_id.or(self.queue.running(&cluster));
                 let ended = match run_id {
                     Some(_) => self.queue.running(&cluster) != run_id,
                     None => !self.queue.has_run(&cluster),
                 };
-                if owing.is_none() && ended {
+                if still_pending.is_none() && ended {
                     let run = match run_id {
-                        Some(run_id) => self.ground.store.run(run_id).await?,
+                        Some(run_id) => self.context.store.run(run_id).await?,
                         None => None,
                     };
                     return Ok(Cancelled { done: true, message: cancelled(&cluster, run.as_ref()) });
                 }
                 if clock.monotonic().saturating_sub(began) >= wait {
-                    let still = match owing {
-                        Some(debt) => {
-                            format!("its resume is not settled yet and is tried on: {}", debt.why())
+                    let still = match still_pending {
+                        Some(pending_resume) => {
+                            format!("its resume is not settled yet and is tried on: {}", pending_resume.why())
                         }
                         None => "it is still cleaning up, and owes no resume".into(),
                     };
@@ -205,7 +233,7 @@ impl Control for Daemon {
 
     fn delete(&self, cluster: String, backup_id: BackupId, confirmed: bool) -> Act<'_, ()> {
         Box::pin(async move {
-            let store = &self.ground.store;
+            let store = &self.context.store;
             let backup = store.backup(cluster.clone(), backup_id).await?.ok_or_else(|| {
                 refusal(
                     RefusalKind::NotFound,
@@ -229,34 +257,34 @@ impl Control for Daemon {
                     ),
                 ));
             }
-            let at = self.ground.clock.now();
+            let at = self.context.clock.now();
             store
-                .ask_deletion(backup.run.run_id, "command".into(), "asked for by an operator".into(), at)
+                .request_deletion(backup.run.run_id, "command".into(), "asked for by an operator".into(), at)
                 .await?;
-            self.queue.ask_upkeep(&cluster);
+            self.queue.request_upkeep(&cluster);
             Ok(())
         })
     }
 
-    fn pay_debts(&self, wait: Duration) -> Act<'_, Unsettled> {
+    fn resume_pending(&self, wait: Duration) -> Act<'_, UnconfirmedResumes> {
         Box::pin(async move {
-            let owing: Vec<String> =
-                self.ground.store.debts().await?.into_iter().map(|d| d.cluster).collect();
+            let still_pending: Vec<String> =
+                self.context.store.pending_resumes().await?.into_iter().map(|d| d.cluster).collect();
             self.queue.stop_indebted(
-                &owing,
+                &still_pending,
                 "`resume-exporting --if-ours` was asked for while the run had paused exporting",
             );
-            self.guardian.sweep("command").await?;
-            self.ground.tries.hurry();
-            self.wait_until_paid(wait, |_| true).await
+            self.sweeper.sweep("command").await?;
+            self.context.attempts.hurry();
+            self.wait_until_confirmed(wait, |_| true).await
         })
     }
 
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String> {
         Box::pin(async move {
-            let owing = self.owing(&cluster).await?;
-            if !owing.is_empty() {
-                return self.resume_ours(&cluster, &owing, wait).await;
+            let still_pending = self.still_pending(&cluster).await?;
+            if !still_pending.is_empty() {
+                return self.resume_ours(&cluster, &still_pending, wait).await;
             }
             let settings = self.known(&cluster)?;
             if settings.addresses.saas.is_some() {
@@ -268,22 +296,22 @@ impl Control for Daemon {
                 ));
             }
             let spec = apply::spec(&settings);
-            let zeebe = Zeebe::new(&spec.addresses, &self.ground.transport);
-            let asked = within(&*self.ground.clock, wait, zeebe.resume()).await;
-            let asked = asked.ok_or_else(|| {
+            let zeebe = Zeebe::new(&spec.addresses, &self.context.transport);
+            let requested = within(&*self.context.clock, wait, zeebe.resume()).await;
+            let requested = requested.ok_or_else(|| {
                 refusal(
                     RefusalKind::Unreachable,
                     format!("exporting of {cluster} could not be resumed: nothing was answered in time"),
                 )
             })?;
-            asked.map_err(|error| {
+            requested.map_err(|error| {
                 refusal(
                     RefusalKind::Unreachable,
                     format!("exporting of {cluster} could not be resumed: {error}"),
                 )
             })?;
             tracing::warn!(event = "exporting.resumed", cluster, by = "command", owner = "other");
-            let now = prepare::exporters(&self.ground, &spec).await.map(|e| e.state());
+            let now = prepare::exporters(&self.context, &spec).await.map(|e| e.state());
             Ok(match now {
                 Ok(ExportingState::Running) => format!("exporting of {cluster} is resumed"),
                 _ => format!(
@@ -304,7 +332,7 @@ impl Control for Daemon {
                     ),
                 ));
             }
-            adopt::adopt(&self.ground, &cluster, &apply::spec(&settings))
+            adopt::adopt(&self.context, &cluster, &apply::spec(&settings))
                 .await
                 .map_err(|error| refusal(RefusalKind::Unreachable, error))
         })
@@ -318,11 +346,14 @@ impl Control for Daemon {
         Box::pin(async move { self.restore_state(&cluster, backup_id).await })
     }
 
-    fn forgive(&self, cluster: String, why: String) -> Act<'_, u32> {
+    fn abandon_resumes(&self, cluster: String, why: String) -> Act<'_, u32> {
         Box::pin(async move {
-            let debts = self.ground.store.debts().await?;
-            let debts: Vec<Debt> = debts.into_iter().filter(|debt| debt.cluster == cluster).collect();
-            let Some(debt) = debts.first() else {
+            let pending_resumes = self.context.store.pending_resumes().await?;
+            let pending_resumes: Vec<PendingResume> = pending_resumes
+                .into_iter()
+                .filter(|pending_resume| pending_resume.cluster == cluster)
+                .collect();
+            let Some(pending_resume) = pending_resumes.first() else {
                 return Err(refusal(
                     RefusalKind::NotFound,
                     format!(
@@ -331,17 +362,22 @@ impl Control for Daemon {
                 ));
             };
             // A run that only waits for its resume has nothing left to be cancelled.
-            if debt.resume_intended_at.is_none() && self.queue.running(&cluster) == Some(debt.run_id) {
+            if pending_resume.resume_intended_at.is_none()
+                && self.queue.running(&cluster) == Some(pending_resume.run_id)
+            {
                 return Err(refusal(
                     RefusalKind::Refused,
                     format!("cluster {cluster} has a live run: cancel it first"),
                 ));
             }
-            let count =
-                self.ground.store.forgive(cluster.clone(), why.clone(), self.ground.clock.now()).await?;
+            let count = self
+                .context
+                .store
+                .abandon_resumes(cluster.clone(), why.clone(), self.context.clock.now())
+                .await?;
             if count > 0 {
                 tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
-                self.look_anew(&debts).await;
+                self.probe_again(&pending_resumes).await;
             }
             Ok(count)
         })

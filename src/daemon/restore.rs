@@ -14,13 +14,13 @@ impl Daemon {
     pub(super) async fn begin_restore(&self, cluster: &str, id: BackupId) -> Result<Restoring, Refusal> {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let name = cluster.to_owned();
-        let ask = async move {
+        let request = async move {
             tracing::warn!(event = "restore.asked", cluster = name, backup_id = id.get(), uuid);
             saas.restore(&uuid).await
         };
-        let asked = self.queue.restore(cluster, ask).await;
-        let answer = asked.map_err(|error| refused(error.to_string()))?;
-        match &answer {
+        let requested = self.queue.restore(cluster, request).await;
+        let response = requested.map_err(|error| refused(error.to_string()))?;
+        match &response {
             Ok(restoring) => {
                 tracing::warn!(
                     event = "restore.started",
@@ -33,10 +33,10 @@ impl Daemon {
                 tracing::error!(event = "restore.failed", cluster, backup_id = id.get(), reason = %error);
             }
         }
-        answer.map_err(|error| {
+        response.map_err(|error| {
             let lost = error.may_have_acted();
             let hint = if lost { "; it may have begun all the same: Console shows it, and asking again is refused while it lasts" } else { "" };
-            unanswered(&error, format!("the restore of {cluster} could not be begun: {error}{hint}"))
+            without_response(&error, format!("the restore of {cluster} could not be begun: {error}{hint}"))
         })
     }
 
@@ -45,18 +45,21 @@ impl Daemon {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let state = saas.restore_state(&uuid).await;
         state.map_err(|error| {
-            unanswered(&error, format!("how far the restore of {cluster} is could not be read: {error}"))
+            without_response(
+                &error,
+                format!("how far the restore of {cluster} is could not be read: {error}"),
+            )
         })
     }
 
     async fn hosted_backup(&self, cluster: &str, id: BackupId) -> Result<(Saas, String), Refusal> {
         let spec = apply::spec(&self.known(cluster)?);
-        let Some(saas) = saas::client(&self.ground, &spec) else {
+        let Some(saas) = saas::client(&self.context, &spec) else {
             return Err(refused(format!(
                 "cluster {cluster} is self-managed and is brought back by hand: docs/restore.md says how, `show {id}` names the parts"
             )));
         };
-        let backup = self.ground.store.backup(cluster.to_owned(), id).await?.ok_or_else(|| Refusal {
+        let backup = self.context.store.backup(cluster.to_owned(), id).await?.ok_or_else(|| Refusal {
             kind: RefusalKind::NotFound,
             message: format!("cluster {cluster} has no backup {id} of ours: `list {cluster}` shows them"),
             retry_after_seconds: None,
@@ -82,9 +85,9 @@ fn refused(message: String) -> Refusal {
     Refusal { kind: RefusalKind::Refused, message, retry_after_seconds: None }
 }
 
-fn unanswered(error: &ClientError, message: String) -> Refusal {
+fn without_response(error: &ClientError, message: String) -> Refusal {
     let kind = match error.kind {
-        ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Conflict { .. } => RefusalKind::Refused,
+        ErrorKind::Refused | ErrorKind::AuthRejected | ErrorKind::Conflict { .. } => RefusalKind::Refused,
         _ => RefusalKind::Unreachable,
     };
     Refusal { kind, message, retry_after_seconds: error.retry_after }

@@ -14,7 +14,7 @@ use crate::domain::BackupState;
 use crate::lock::lock;
 use crate::parts::saas;
 use crate::pause::reminders::{Reminder, reminders};
-use crate::store::{BackupFilter, Debt, Owed};
+use crate::store::{BackupFilter, ClustersToResume, PendingResume};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,18 +35,18 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// A resume that is confirmed at all is confirmed within this time.
 const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 /// Clusters looked at side by side.
-const LOOKS: usize = 32;
+const PROBE_INTERVALS: usize = 32;
 
 /// Whether it shows exporting stopped, in part at least, by somebody else.
-fn is_foreign(look: &LiveCluster) -> bool {
-    matches!(look.exporting.as_str(), "paused_by_other" | "mixed")
+fn is_foreign(probe: &LiveCluster) -> bool {
+    matches!(probe.exporting.as_str(), "paused_by_other" | "mixed")
 }
 
 impl Daemon {
     /// Starts every round.
     pub fn start_rounds(self: &Arc<Self>) {
-        let clock = self.ground.clock.clone();
-        let tasks = self.ground.tasks.clone();
+        let clock = self.context.clock.clone();
+        let tasks = self.context.tasks.clone();
         let every = move |daemon: Arc<Self>, period: Duration, first: Duration, round: Round| {
             let clock = clock.clone();
             tasks.spawn(async move {
@@ -87,75 +87,78 @@ impl Daemon {
     async fn expiry_round(&self) {
         self.queue.expire();
         // A resume that was sent a while ago and is not confirmed keeps its cluster from any new run.
-        let now = self.ground.clock.now();
-        let debts = self.ground.store.debts().await.unwrap_or_default();
-        let owing: BTreeSet<String> = debts
+        let now = self.context.clock.now();
+        let pending_resumes = self.context.store.pending_resumes().await.unwrap_or_default();
+        let still_pending: BTreeSet<String> = pending_resumes
             .into_iter()
             .filter(|d| d.resume_intended_at.is_some_and(|at| now - at > RESUME_TAKES))
             .map(|d| d.cluster)
             .collect();
-        if !owing.is_empty() {
-            self.queue.skip_owing(&owing);
+        if !still_pending.is_empty() {
+            self.queue.skip_resume_pending(&still_pending);
         }
     }
 
     async fn debts_round(&self) {
-        if let Err(error) = self.guardian.sweep("guardian").await {
+        if let Err(error) = self.sweeper.sweep("guardian").await {
             tracing::error!(event = "store.unwritable", reason = %error);
         }
-        self.guardian.tidy_copies().await;
+        self.sweeper.tidy_copies().await;
     }
 
     /// Deletions that a crash or an unreachable component left behind are tried again.
     async fn deletions_round(&self) {
         let filter = BackupFilter { existing: true, ..Default::default() };
-        let Ok(backups) = self.ground.store.backups(filter).await else { return };
+        let Ok(backups) = self.context.store.backups(filter).await else { return };
         let behind: BTreeSet<&str> = backups
             .iter()
             .filter(|b| b.state == BackupState::Deleting)
             .map(|b| b.run.cluster.as_str())
             .collect();
         for cluster in behind {
-            self.queue.ask_upkeep(cluster);
+            self.queue.request_upkeep(cluster);
         }
     }
 
     /// Looks at what exporting does on every cluster; health reports it, and a pause that is not ours is never touched.
     async fn looks_round(&self) {
         let config = self.config.load_full();
-        let debts = self.ground.tries.over(self.ground.store.debts().await.unwrap_or_default());
+        let pending_resumes =
+            self.context.attempts.over(self.context.store.pending_resumes().await.unwrap_or_default());
         // A pause that is seen after our resume was confirmed is none of ours.
-        let owed = Owed::by(debts.iter().filter(|debt| debt.may_be_paused()));
-        let mut looks = FuturesUnordered::new();
+        let owed = ClustersToResume::by(
+            pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()),
+        );
+        let mut probes = FuturesUnordered::new();
         let mut clusters = config.clusters.values();
         loop {
-            while looks.len() < LOOKS {
+            while probes.len() < PROBE_INTERVALS {
                 let Some(cluster) = clusters.next() else { break };
-                looks.push(self.look_at(cluster, owed.to(&cluster.name, &cluster.addresses).is_some()));
+                probes.push(self.probe_at(cluster, owed.to(&cluster.name, &cluster.addresses).is_some()));
             }
-            if looks.next().await.is_none() {
+            if probes.next().await.is_none() {
                 break;
             }
         }
     }
 
     /// A look at one cluster; `owed`: a resume of ours is.
-    async fn look_at(&self, cluster: &ClusterConfig, owed: bool) {
+    async fn probe_at(&self, cluster: &ClusterConfig, owed: bool) {
         let name = &cluster.name;
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
-        prepare::knock(&self.ground, &spec).await;
-        let seen = match saas::ready(&self.ground, &spec).await {
+        prepare::knock(&self.context, &spec).await;
+        let seen = match saas::ready(&self.context, &spec).await {
             // Whether the provider exports cannot be read, and is no business of ours.
             Some(ready) => ready.map(|()| ExportingState::Unknown),
-            None => prepare::exporters(&self.ground, &spec)
+            None => prepare::exporters(&self.context, &spec)
                 .await
                 .map(|exporters| exporters.state())
                 .map_err(|error| error.to_string()),
         };
         let ours = owed || before || self.queue.running(name).is_some();
-        let at = Some(self.ground.clock.now());
-        let mut look = match seen {
+        let at = Some(self.context.clock.now());
+        let mut probe = match seen {
             Ok(state) => LiveCluster {
                 exporting: word(state, ours).to_owned(),
                 exporting_checked_at: at,
@@ -171,7 +174,7 @@ impl Daemon {
                 }
             }
         };
-        if look.exporting == "paused_by_other" {
+        if probe.exporting == "paused_by_other" {
             tracing::error!(
                 event = "exporting.paused_by_other",
                 cluster = name,
@@ -179,71 +182,73 @@ impl Daemon {
             );
         }
         {
-            let mut looks = lock(&self.looks);
+            let mut probes = lock(&self.probes);
             let goes_on = |before: &&LiveCluster| {
-                before.exporting == look.exporting || is_foreign(before) && is_foreign(&look)
+                before.exporting == probe.exporting || is_foreign(before) && is_foreign(&probe)
             };
-            let before = looks.get(name).filter(goes_on);
-            look.exporting_since = before.map_or(at, |before| before.exporting_since);
-            look.noted = before.is_some_and(|before| before.noted);
-            looks.insert(name.clone(), look.clone());
+            let before = probes.get(name).filter(goes_on);
+            probe.exporting_since = before.map_or(at, |before| before.exporting_since);
+            probe.noted = before.is_some_and(|before| before.noted);
+            probes.insert(name.clone(), probe.clone());
         }
         // While a pause of ours may be open, nobody can tell another's, nor its end.
-        if !look.noted && (!ours || look.exporting == "running") {
-            self.note(name, &look).await;
+        if !probe.noted && (!ours || probe.exporting == "running") {
+            self.note(name, &probe).await;
         }
     }
 
     /// Since when exporting is paused by others outlives this process. A state that takes no note is asked at the next look.
-    async fn note(&self, cluster: &str, look: &LiveCluster) {
-        let (store, clock, name) = (&self.ground.store, &*self.ground.clock, cluster.to_owned());
-        let since = match look.exporting_since {
-            Some(at) if is_foreign(look) => match within(clock, STORE, store.foreign_pause(name, at)).await {
-                Some(Ok(since)) => Some(since),
-                _ => return,
-            },
-            since if look.exporting == "running" => {
+    async fn note(&self, cluster: &str, probe: &LiveCluster) {
+        let (store, clock, name) = (&self.context.store, &*self.context.clock, cluster.to_owned());
+        let since = match probe.exporting_since {
+            Some(at) if is_foreign(probe) => {
+                match within(clock, STORE, store.foreign_pause(name, at)).await {
+                    Some(Ok(since)) => Some(since),
+                    _ => return,
+                }
+            }
+            since if probe.exporting == "running" => {
                 let Some(Ok(())) = within(clock, STORE, store.foreign_pause_over(name)).await else { return };
                 since
             }
             // Nothing was seen: neither a pause nor its end.
             _ => return,
         };
-        let mut looks = lock(&self.looks);
-        let the_same = |known: &&mut LiveCluster| known.exporting_checked_at == look.exporting_checked_at;
-        if let Some(known) = looks.get_mut(cluster).filter(the_same) {
+        let mut probes = lock(&self.probes);
+        let the_same = |known: &&mut LiveCluster| known.exporting_checked_at == probe.exporting_checked_at;
+        if let Some(known) = probes.get_mut(cluster).filter(the_same) {
             (known.exporting_since, known.noted) = (since, true);
         }
     }
 
     /// What was seen of clusters that are not looked at any more, or that are others now.
-    pub(super) fn forget_looks(&self, new: &Config) {
+    pub(super) fn forget_probes(&self, new: &Config) {
         let before = self.config.load();
         let addresses = |config: &Config, name: &str| config.clusters.get(name).map(|c| c.addresses.clone());
-        lock(&self.looks)
+        lock(&self.probes)
             .retain(|name, _| addresses(new, name).is_some_and(|now| addresses(&before, name) == Some(now)));
     }
 
     /// Looks again at the clusters of debts that were forgiven: the last look may be from before the pause that stays now.
-    pub(super) async fn look_anew(&self, forgiven: &[Debt]) {
+    pub(super) async fn probe_again(&self, abandoned: &[PendingResume]) {
         let config = self.config.load_full();
-        let forgiven = Owed::by(forgiven);
+        let abandoned = ClustersToResume::by(abandoned);
         let clusters = config.clusters.values();
-        let left = self.ground.store.debts().await.unwrap_or_default();
-        let left = Owed::by(&left);
-        for cluster in clusters.filter(|c| forgiven.to(&c.name, &c.addresses).is_some()) {
-            lock(&self.looks).remove(&cluster.name);
+        let left = self.context.store.pending_resumes().await.unwrap_or_default();
+        let left = ClustersToResume::by(&left);
+        for cluster in clusters.filter(|c| abandoned.to(&c.name, &c.addresses).is_some()) {
+            lock(&self.probes).remove(&cluster.name);
             let owed = left.to(&cluster.name, &cluster.addresses).is_some();
-            let _ = within(&*self.ground.clock, ANEW, self.look_at(cluster, owed)).await;
+            let _ = within(&*self.context.clock, ANEW, self.probe_at(cluster, owed)).await;
         }
     }
 
     /// Nothing may be due for a day: a disk that takes no more is found before it is needed.
     async fn store_round(&self) {
-        let clock = &self.ground.clock;
-        let answer = within(&**clock, STORE, self.ground.store.probe(clock.now())).await;
-        let error = match answer {
-            Some(answer) => answer.err().map(|error| error.to_string()),
+        let clock = &self.context.clock;
+        let response = within(&**clock, STORE, self.context.store.probe(clock.now())).await;
+        let error = match response {
+            Some(response) => response.err().map(|error| error.to_string()),
             None => Some(format!("a write took longer than {} s", STORE.as_secs())),
         };
         let before = std::mem::replace(&mut *lock(&self.store_probe), error.clone());
@@ -253,28 +258,33 @@ impl Daemon {
     }
 
     async fn health_round(&self) {
-        let health = facts::judged(&self.ground.store, self.live()).await;
+        let health = facts::judged(&self.context.store, self.live()).await;
         let changes = lock(&self.watch).changes(&health);
         changes.iter().for_each(Change::say);
     }
 
     async fn reminder(&self) {
         // A disk that hangs must not silence what the last looks say.
-        let debts = within(&*self.ground.clock, STORE, self.ground.store.debts()).await.and_then(Result::ok);
-        let (config, looks) = (self.config.load_full(), lock(&self.looks).clone());
-        let debts = debts.map(|debts| self.ground.tries.over(debts));
-        let now = self.ground.clock.now();
+        let pending_resumes = within(&*self.context.clock, STORE, self.context.store.pending_resumes())
+            .await
+            .and_then(Result::ok);
+        let (config, probes) = (self.config.load_full(), lock(&self.probes).clone());
+        let pending_resumes =
+            pending_resumes.map(|pending_resumes| self.context.attempts.over(pending_resumes));
+        let now = self.context.clock.now();
         let configured = |name: &str| Some(&config.clusters.get(name)?.addresses);
         let is_whole = lock(&self.state_lost).is_none();
-        reminders(debts.as_deref(), is_whole, &looks, configured, now).iter().for_each(Reminder::say);
+        reminders(pending_resumes.as_deref(), is_whole, &probes, configured, now)
+            .iter()
+            .for_each(Reminder::say);
     }
 
     async fn heartbeat(&self) {
-        let store = &self.ground.store;
+        let store = &self.context.store;
         let Ok(backups) = store.backups(BackupFilter { existing: true, ..Default::default() }).await else {
             return;
         };
-        let debts = store.debts().await.map(|d| d.len()).unwrap_or_default();
+        let pending_resumes = store.pending_resumes().await.map(|d| d.len()).unwrap_or_default();
         let mut newest: BTreeMap<&str, crate::domain::Instant> = BTreeMap::new();
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
         for backup in &backups {
@@ -291,7 +301,7 @@ impl Daemon {
             failed = of(BackupState::Failed),
             overdue = lock(&self.watch).overdue(),
             running = self.queue.under_way(),
-            debts,
+            pending_resumes,
             oldest_success = newest.values().min().map(|at| shapes::instant(*at))
         );
     }

@@ -5,16 +5,16 @@
 use super::notify::{self, Notifier};
 use super::signals::{self, Signal, SignalStream};
 use super::{Daemon, DaemonError};
-use crate::api::listen::{self, Doors};
+use crate::api::listen::{self, Listeners};
 use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, ClusterConfig, Config, Diagnostic, Environment};
 use crate::domain::Instant;
 use crate::logging::{self, LogHandle};
 use crate::pause::credentials::Keyring;
-use crate::pause::offline::{Paid, pay_from, state_dir_of, transport_of};
+use crate::pause::offline::{OfflineResult, resume_from, state_dir_of, transport_of};
 use crate::store::sqlite::{FILE, SqliteStore, StateLock};
-use crate::store::{Debt, SharedStore, StoreError, unsettled};
+use crate::store::{PendingResume, SharedStore, StoreError, unconfirmed};
 use futures::StreamExt;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -29,7 +29,7 @@ const NEXT: &str = "mend that, then run `resume-exporting --if-ours`, or start t
 const STALLED: Duration = Duration::from_secs(10);
 
 /// The way to the clusters, or why TLS cannot be set up.
-type Way = Result<SharedTransport, TransportError>;
+type Route = Result<SharedTransport, TransportError>;
 
 /// Why `serve` ended before its time. The text is for the operator, ready to print.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Refused {
     pub text: String,
     /// Starting again may help without anybody's doing: the state could not be written just now, or a resume is owed,
     /// which a start sends whatever else keeps it from coming up.
-    pub passing: bool,
+    pub transient: bool,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -54,42 +54,47 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
             let log = logging::init("info", logging::LogFormat::Auto).ok();
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = state_dir_of(path, environment.state_directory.as_ref());
-            let way = transport_of(None, path, &environment, &state_dir, &clock);
-            return Err(Refused { text, passing: false }
-                .after_paying(&state_dir, way, &clock, log.as_ref())
+            let route = transport_of(None, path, &environment, &state_dir, &clock);
+            return Err(Refused { text, transient: false }
+                .after_paying(&state_dir, route, &clock, log.as_ref())
                 .await);
         }
     };
     let config = loaded.config;
     let daemon = &config.daemon;
     let keyring = Keyring::of(&environment, daemon.credentials_dir.clone(), daemon.runtime_dirs());
-    let way = HttpTransport::with(keyring.clone(), clock.clone()).map(|way| Arc::new(way) as SharedTransport);
+    let route =
+        HttpTransport::with(keyring.clone(), clock.clone()).map(|route| Arc::new(route) as SharedTransport);
     let log = logging::init(&config.log.level, config.log.format).map_err(refused);
     let log = match log {
         Ok(log) => log,
-        Err(refused) => return Err(refused.after_paying(&config.daemon.state_dir, way, &clock, None).await),
+        Err(refused) => {
+            return Err(refused.after_paying(&config.daemon.state_dir, route, &clock, None).await);
+        }
     };
     for warning in &loaded.warnings {
         tracing::warn!(event = "config.loaded", reason = one_line(warning));
     }
     let state_dir = config.daemon.state_dir.clone();
     if let Some(text) = nowhere_to_look(&config, &environment) {
-        return Err(refused(text).after_paying(&state_dir, way, &clock, Some(&log)).await);
+        return Err(refused(text).after_paying(&state_dir, route, &clock, Some(&log)).await);
     }
     let (store, lock) = match SqliteStore::open(&state_dir) {
         Ok(opened) => opened,
         // The daemon that has it pays its own debts.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
         Err(error) => {
-            let passing = matches!(error, StoreError::Unwritable { .. } | StoreError::DiskFails { .. });
-            let refused = Refused { passing, ..refused(error) };
-            return Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await);
+            let transient = matches!(error, StoreError::Unwritable { .. } | StoreError::DiskFails { .. });
+            let refused = Refused { transient, ..refused(error) };
+            return Err(refused.after_paying(&state_dir, route, &clock, Some(&log)).await);
         }
     };
     tell_of_the_state(&lock, &state_dir);
-    match come_up(config, store, way.clone(), &clock, lock.lost()).await {
-        Ok((daemon, doors, notifier)) => run(path, daemon, doors, notifier, &keyring, &log, signals).await,
-        Err(refused) => Err(refused.after_paying(&state_dir, way, &clock, Some(&log)).await),
+    match come_up(config, store, route.clone(), &clock, lock.lost()).await {
+        Ok((daemon, listeners, notifier)) => {
+            run(path, daemon, listeners, notifier, &keyring, &log, signals).await
+        }
+        Err(refused) => Err(refused.after_paying(&state_dir, route, &clock, Some(&log)).await),
     }
 }
 
@@ -107,41 +112,45 @@ fn tell_of_the_state(lock: &StateLock, state_dir: &Path) {
 async fn come_up(
     config: Config,
     store: SharedStore,
-    way: Way,
+    route: Route,
     clock: &SharedClock,
     lost: Option<&str>,
-) -> Result<(Arc<Daemon>, Doors, Arc<Notifier>), Refused> {
+) -> Result<(Arc<Daemon>, Listeners, Arc<Notifier>), Refused> {
     let notifier = Arc::new(Notifier::from_env().map_err(refused)?);
-    let doors = listen::open(&config).await.map_err(refused)?;
-    let transport = way.map_err(refused)?;
+    let listeners = listen::open(&config).await.map_err(refused)?;
+    let transport = route.map_err(refused)?;
     let daemon = Daemon::start(config, store, transport, clock.clone()).await.map_err(|error| {
-        let passing = matches!(
+        let transient = matches!(
             error,
             DaemonError::Store(
                 StoreError::Unwritable { .. } | StoreError::DiskFails { .. } | StoreError::Unknown { .. }
             )
         );
-        Refused { passing, ..refused(error) }
+        Refused { transient, ..refused(error) }
     })?;
     *crate::lock::lock(&daemon.state_lost) = lost.map(str::to_owned);
     daemon.start_rounds();
-    Ok((daemon, doors, notifier))
+    Ok((daemon, listeners, notifier))
 }
 
 async fn run(
     path: &Path,
     daemon: Arc<Daemon>,
-    doors: Doors,
+    listeners: Listeners,
     notifier: Arc<Notifier>,
     keyring: &Keyring,
     log: &LogHandle,
     mut signals: SignalStream,
 ) -> Result<(), Refused> {
-    if let Some(address) = doors.http_address() {
+    if let Some(address) = listeners.http_address() {
         tracing::info!(event = "http.listening", address = %address);
     }
-    let shutdown =
-        doors.serve(daemon.ground.store.clone(), daemon.clone(), &daemon.ground.clock, &daemon.ground.tasks);
+    let shutdown = listeners.serve(
+        daemon.context.store.clone(),
+        daemon.clone(),
+        &daemon.context.clock,
+        &daemon.context.tasks,
+    );
     feed_watchdog(&daemon, &notifier);
     tell(notifier.ready("running"));
     while let Some(signal) = signals.next().await {
@@ -156,60 +165,66 @@ async fn run(
                 tracing::info!(
                     event = "daemon.heartbeat",
                     running = daemon.queue.under_way(),
-                    asked_by = "signal"
+                    requested_by = "signal"
                 );
             }
         }
     }
     tell(notifier.stopping("stopping: runs leave their pause windows"));
     daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
-    let left = left_owing(daemon.owed().await, daemon.ground.clock.now());
+    let left = left_owing(daemon.owed().await, daemon.context.clock.now());
     shutdown.cancel();
-    let _ = daemon.ground.store.close().await;
+    let _ = daemon.context.store.close().await;
     log.flush(Duration::from_secs(2));
     left
 }
 
 /// A daemon that stops while it owes has not done what it is there for, and says so with its exit code too.
-fn left_owing(owed: Result<Vec<Debt>, String>, now: Instant) -> Result<(), Refused> {
+fn left_owing(owed: Result<Vec<PendingResume>, String>, now: Instant) -> Result<(), Refused> {
     let owed = owed.map_err(|error| Refused {
-        passing: true,
+        transient: true,
         ..refused(format!(
             "whether a resume is owed cannot be told ({error}): run `resume-exporting --if-ours`"
         ))
     })?;
-    for Debt { cluster, run_id, intended_at, .. } in owed.iter().filter(|debt| debt.may_be_paused()) {
+    for PendingResume { cluster, run_id, intended_at, .. } in
+        owed.iter().filter(|pending_resume| pending_resume.may_be_paused())
+    {
         tracing::error!(event = "exporting.still_paused", cluster, %run_id, owner = "us",
             seconds = (now - *intended_at).num_seconds(), reason = "the daemon has stopped before its resume was confirmed");
     }
-    let said = owed.iter().map(|debt| {
-        if debt.may_be_paused() {
-            return unsettled(&debt.cluster, &debt.why(), NEXT);
+    let said = owed.iter().map(|pending_resume| {
+        if pending_resume.may_be_paused() {
+            return unconfirmed(&pending_resume.cluster, &pending_resume.why(), NEXT);
         }
-        format!("of cluster {}: {}; the next start sends it once more", debt.cluster, debt.why())
+        format!(
+            "of cluster {}: {}; the next start sends it once more",
+            pending_resume.cluster,
+            pending_resume.why()
+        )
     });
     let text = said.collect::<Vec<_>>().join("\nerror: ");
-    if text.is_empty() { Ok(()) } else { Err(Refused { passing: true, ..refused(text) }) }
+    if text.is_empty() { Ok(()) } else { Err(Refused { transient: true, ..refused(text) }) }
 }
 
 /// The watchdog is fed by the dispatch loop, not by the store: a full disk must not become a restart loop.
 fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
     let Some(interval) = notify::watchdog_interval() else { return };
     let (daemon, notifier) = (daemon.clone(), notifier.clone());
-    let tasks = daemon.ground.tasks.clone();
+    let tasks = daemon.context.tasks.clone();
     tasks.spawn(async move {
         loop {
             if daemon.timetable.since_tick() < STALLED {
                 tell(notifier.watchdog());
             }
-            daemon.ground.clock.sleep(interval).await;
+            daemon.context.clock.sleep(interval).await;
         }
     });
 }
 
 /// The file is read again, as it is now; a refused one changes nothing (rule I12).
 async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle) {
-    let environment = Environment::from_process(daemon.ground.clock.now());
+    let environment = Environment::from_process(daemon.context.clock.now());
     let new = match config::load(path, &environment) {
         Ok(loaded) => loaded.config,
         Err(diagnostics) => {
@@ -266,11 +281,11 @@ impl Refused {
     async fn after_paying(
         self,
         state_dir: &Path,
-        way: Way,
+        route: Route,
         clock: &SharedClock,
         log: Option<&LogHandle>,
     ) -> Self {
-        let told = self.and(pay(state_dir, way, clock).await);
+        let told = self.and(resume_until_confirmed(state_dir, route, clock).await);
         if let Some(log) = log {
             log.flush(Duration::from_secs(2));
         }
@@ -278,10 +293,10 @@ impl Refused {
     }
 
     /// With what paying came to.
-    fn and(mut self, paid: Result<Paid, String>) -> Self {
+    fn and(mut self, paid: Result<OfflineResult, String>) -> Self {
         // The next start sends them once more, whatever keeps it from coming up.
-        self.passing |= paid.as_ref().is_ok_and(|paid| !paid.owing.is_empty());
-        for still in still_owed(paid, &self.text) {
+        self.transient |= paid.as_ref().is_ok_and(|paid| !paid.still_pending.is_empty());
+        for still in still_pending_text(paid, &self.text) {
             self.text.push_str("error: ");
             self.text.push_str(&still);
             self.text.push('\n');
@@ -291,11 +306,11 @@ impl Refused {
 }
 
 /// What is left, a sentence for each cluster; `told` is what the operator reads anyway.
-fn still_owed(paid: Result<Paid, String>, told: &str) -> Vec<String> {
+fn still_pending_text(paid: Result<OfflineResult, String>, told: &str) -> Vec<String> {
     match paid {
-        Ok(Paid { owing, unread, .. }) => {
-            let owing = owing.iter().map(|(cluster, why)| unsettled(cluster, why, NEXT));
-            owing.chain(unread).collect()
+        Ok(OfflineResult { still_pending, unread, .. }) => {
+            let still_pending = still_pending.iter().map(|(cluster, why)| unconfirmed(cluster, why, NEXT));
+            still_pending.chain(unread).collect()
         }
         // Of a state file that cannot be used, the refusal tells already.
         Err(error) if told.contains(&error) => vec![],
@@ -303,21 +318,27 @@ fn still_owed(paid: Result<Paid, String>, told: &str) -> Vec<String> {
     }
 }
 
-async fn pay(state_dir: &Path, way: Way, clock: &SharedClock) -> Result<Paid, String> {
-    let transport = way.map_err(|error| error.to_string())?;
-    pay_from(state_dir, transport, clock.clone(), String::new(), PAY).await.map_err(|error| error.to_string())
+async fn resume_until_confirmed(
+    state_dir: &Path,
+    route: Route,
+    clock: &SharedClock,
+) -> Result<OfflineResult, String> {
+    let transport = route.map_err(|error| error.to_string())?;
+    resume_from(state_dir, transport, clock.clone(), String::new(), PAY)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// A diagnostic as one line of the log: place, sentence, remedy.
 fn one_line(diagnostic: &Diagnostic) -> String {
-    let place =
+    let location =
         diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
     let help = diagnostic.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default();
-    format!("{place}{}{help}", diagnostic.message)
+    format!("{location}{}{help}", diagnostic.message)
 }
 
 fn refused(error: impl std::fmt::Display) -> Refused {
-    Refused { text: format!("error: {error}\n"), passing: false }
+    Refused { text: format!("error: {error}\n"), transient: false }
 }
 
 fn tell(result: Result<(), String>) {
@@ -338,9 +359,12 @@ mod tests {
 
     #[test]
     fn a_start_that_is_refused_tells_of_each_debt_why_it_is_not_paid() {
-        let owing = [("orders", "zeebe answered 503"), ("shop", "nobody listens")];
-        let owing = owing.map(|(cluster, why)| (cluster.to_owned(), why.to_owned())).into();
-        let said = still_owed(Ok(Paid { owing, ..Paid::default() }), "error: the port is taken\n");
+        let still_pending = [("orders", "zeebe answered 503"), ("shop", "nobody listens")];
+        let still_pending = still_pending.map(|(cluster, why)| (cluster.to_owned(), why.to_owned())).into();
+        let said = still_pending_text(
+            Ok(OfflineResult { still_pending, ..OfflineResult::default() }),
+            "error: the port is taken\n",
+        );
         let expected = [
             "the resume of orders is not settled yet, so that exporting may be paused there: zeebe answered 503; mend \
              that, then run `resume-exporting --if-ours`, or start the daemon again",
@@ -348,22 +372,26 @@ mod tests {
              then run `resume-exporting --if-ours`, or start the daemon again",
         ];
         assert_eq!(said, expected);
-        assert_eq!(still_owed(Ok(Paid::default()), ""), Vec::<String>::new());
-        assert_eq!(still_owed(Err("it is damaged".into()), "error: it is damaged\n"), Vec::<String>::new());
+        assert_eq!(still_pending_text(Ok(OfflineResult::default()), ""), Vec::<String>::new());
+        assert_eq!(
+            still_pending_text(Err("it is damaged".into()), "error: it is damaged\n"),
+            Vec::<String>::new()
+        );
     }
 
     /// systemd leaves status 2 alone: whoever still owes must not end with it.
     #[test]
     fn whoever_is_refused_while_a_resume_is_owed_is_started_again() {
-        let owing = [("orders".to_owned(), "it is not up yet".to_owned())].into();
-        let again = refused("the config is refused").and(Ok(Paid { owing, ..Paid::default() }));
+        let still_pending = [("orders".to_owned(), "it is not up yet".to_owned())].into();
+        let again = refused("the config is refused")
+            .and(Ok(OfflineResult { still_pending, ..OfflineResult::default() }));
         assert!(
-            again.passing && again.text.contains("the resume of orders is not settled yet"),
+            again.transient && again.text.contains("the resume of orders is not settled yet"),
             "{}",
             again.text
         );
-        for paid in [Ok(Paid::default()), Err("it is damaged".to_owned())] {
-            assert!(!refused("the config is refused").and(paid).passing);
+        for paid in [Ok(OfflineResult::default()), Err("it is damaged".to_owned())] {
+            assert!(!refused("the config is refused").and(paid).transient);
         }
     }
 }

@@ -48,7 +48,7 @@ pub enum Outcome {
     /// Rule I6 holds; the certificate says by what evidence.
     Completed {
         /// Evidence: per component what was seen, pause times, indices.
-        certificate: serde_json::Value,
+        attestation: serde_json::Value,
     },
     /// Anything else.
     Failed {
@@ -57,7 +57,7 @@ pub enum Outcome {
         /// One sentence for the operator.
         reason: String,
         /// Evidence: the answers that led to it.
-        dossier: serde_json::Value,
+        failure_report: serde_json::Value,
     },
 }
 
@@ -139,7 +139,7 @@ pub enum Event {
         names: Vec<String>,
     },
     /// A component refused and said how long it wants to be left alone.
-    QuietAsked {
+    QuietRequested {
         /// No sooner is it asked again.
         until: Instant,
     },
@@ -165,12 +165,12 @@ pub enum Event {
     },
     /// Somebody of ours is about to send a resume.
     ResumeIntended {
-        /// `run`, `guardian` or `command`.
+        /// `run`, `sweeper` or `command`.
         by: String,
     },
     /// The server confirmed a resume, or an operator gave the debt up.
     Resumed {
-        /// `run`, `guardian`, `command`, or `forgiven` where an operator gave the debt up.
+        /// `run`, `sweeper`, `command`, or `abandoned` where an operator gave the debt up.
         by: String,
     },
     /// The run is being ended: only resume and clean-up follow, also in the next process.
@@ -186,7 +186,7 @@ pub enum Event {
         how: String,
     },
     /// Clean-up that could not be done within its deadline.
-    CleanupOwed {
+    CleanupUnfinished {
         /// One sentence.
         what: String,
     },

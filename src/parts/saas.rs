@@ -3,16 +3,16 @@
 //! Owns what takes the place of preparation, guard, start, look and retention there. The provider takes the backup as a
 //! whole, keeps it and prunes it: nothing here pauses anything, and nothing is deleted but by an operator.
 
-mod unanswered;
+mod lost_start;
 
-pub(crate) use unanswered::{look_for, may_have, may_have_been_sent};
+pub(crate) use lost_start::{may_have, may_have_been_sent, probe_for_lost_start};
 
 use crate::backup::executor::{Execution, StepError};
 use crate::backup::prepare::{Prepared, refused};
 use crate::camunda::saas::{Hosting, too_old};
-use crate::camunda::{ClientError, ErrorKind, Saas, Seen, authenticated};
+use crate::camunda::{ClientError, ErrorKind, PartState, Saas, authenticated};
 use crate::clock::within;
-use crate::context::{Ground, Spec};
+use crate::context::{Context, Spec};
 use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
 use crate::journal::{Event, FailureClass, Run, RunStatus};
 use crate::store::{Backup, BackupFilter, StoreError};
@@ -23,19 +23,19 @@ use std::time::Duration;
 /// A start whose answer was lost shows in the provider's list within this time, or was never acted upon.
 pub(crate) const LOST_START: Duration = Duration::from_mins(2);
 /// Between two looks at the list; one API serves every cluster of an organization, and a backup takes minutes.
-pub(crate) const LOOKS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+pub(crate) const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// The longest quiet that is believed where the API asks for some.
 const QUIET_LIMIT: Duration = Duration::from_hours(24);
 /// How long until a restore that goes on is looked at again.
-const RESTORE_LOOK: TimeDelta = TimeDelta::seconds(30);
+const RESTORE_PROBE: TimeDelta = TimeDelta::seconds(30);
 /// How long the provider is asked, backup after backup, whether it restores one.
 const RESTORES: Duration = Duration::from_secs(30);
 pub(crate) const SAAS: Component = Component::Saas;
 
 /// The client of a spec's cluster, if the provider runs it.
-pub(crate) fn client(ground: &Ground, spec: &Spec) -> Option<Saas> {
+pub(crate) fn client(context: &Context, spec: &Spec) -> Option<Saas> {
     let address = spec.addresses.saas.as_ref()?;
-    Some(Saas::new(address, authenticated(&spec.addresses, &ground.transport)))
+    Some(Saas::new(address, authenticated(&spec.addresses, &context.transport)))
 }
 
 /// Whether the cluster can be backed up at all; ids are ours alone there, since the provider has others.
@@ -46,7 +46,7 @@ pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
         return Err(StepError::new(FailureClass::Component, error.to_string()));
     }
     if let Some(status) = hosted.not_ready() {
-        return Err(StepError::not_calm(FailureClass::Component, not_ready(status)));
+        return Err(StepError::not_ready(FailureClass::Component, not_ready(status)));
     }
     let listed =
         saas.list().await.map_err(|error| refused("the provider's backups could not be listed", &error))?;
@@ -64,8 +64,8 @@ pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
 }
 
 /// Whether the provider answers for the cluster and calls it ready; `None` where it is not the provider's.
-pub(crate) async fn ready(ground: &Ground, spec: &Spec) -> Option<Result<(), String>> {
-    let hosted = client(ground, spec)?.cluster().await;
+pub(crate) async fn ready(context: &Context, spec: &Spec) -> Option<Result<(), String>> {
+    let hosted = client(context, spec)?.cluster().await;
     Some(match hosted {
         Ok(hosted) => hosted.not_ready().map_or(Ok(()), |status| Err(not_ready(status))),
         Err(error) => Err(error.to_string()),
@@ -82,7 +82,7 @@ fn not_ready(status: &str) -> String {
 fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
     match listed.iter().find(|backup| backup.in_progress()) {
         None => Ok(()),
-        Some(other) => Err(StepError::not_calm(
+        Some(other) => Err(StepError::not_ready(
             FailureClass::Component,
             format!(
                 "the provider is taking backup {} ({}), which is not this run's: wait for its end, and keep the provider's own schedule apart from ours",
@@ -94,8 +94,8 @@ fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
 
 /// What the list holds; nobody else's backup may be under way.
 pub(crate) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Hosting>, StepError> {
-    let looker = crate::backup::poll::TransientLook::new(&*execution.ground.clock, Duration::from_secs(60));
-    let listed = looker.look(|| saas.list(), |error| execution.remember(error)).await;
+    let retry = crate::backup::poll::RetryTransient::new(&*execution.context.clock, Duration::from_secs(60));
+    let listed = retry.probe(|| saas.list(), |error| execution.remember(error)).await;
     let listed = listed.map_err(|error| refused("the provider's backups could not be listed", &error))?;
     refuse_beside_others(&listed)?;
     Ok(listed)
@@ -121,8 +121,8 @@ pub(crate) async fn start(execution: &Execution, saas: &Saas) -> Result<(), Step
             execution.write(vec![announced(begun.uuid)]).await
         }
         Err(error) => {
-            if let Some(until) = quiet(&error, execution.ground.clock.now()) {
-                execution.write(vec![Event::QuietAsked { until }]).await?;
+            if let Some(until) = quiet(&error, execution.context.clock.now()) {
+                execution.write(vec![Event::QuietRequested { until }]).await?;
             }
             crate::backup::steps::refused_or_unknown(execution, SAAS, &error).await
         }
@@ -141,22 +141,22 @@ fn quiet(error: &ClientError, now: Instant) -> Option<Instant> {
 }
 
 /// One look at our backup: by its uuid, or, where the answer that had it was lost, at what is new in the list.
-pub(crate) async fn look(execution: &Execution, saas: &Saas) -> Result<Seen, ClientError> {
+pub(crate) async fn probe(execution: &Execution, saas: &Saas) -> Result<PartState, ClientError> {
     let view = execution.view();
     if let Some(uuid) = uuid_of(&view) {
         return saas.see(&uuid).await;
     }
-    let Some(before) = view.before.get(&SAAS) else { return Ok(Seen::Absent) };
+    let Some(before) = view.before.get(&SAAS) else { return Ok(PartState::Absent) };
     let new: Vec<Hosting> =
         saas.list().await?.into_iter().filter(|backup| !before.contains(&backup.uuid)).collect();
     match new.as_slice() {
-        [] => Ok(Seen::Absent),
+        [] => Ok(PartState::Absent),
         [ours] => {
             // Where it cannot be written now, the next look finds it again.
             let _ = execution.append(vec![announced(ours.uuid.clone())]).await;
             Ok(ours.seen())
         }
-        several => Ok(Seen::Unclear {
+        several => Ok(PartState::Unclear {
             reason: format!(
                 "{} backups are new in the provider's list, and which of them is ours cannot be told",
                 several.len()
@@ -182,15 +182,15 @@ pub(crate) fn uuid_of(view: &crate::journal::RunView) -> Option<String> {
 }
 
 /// Why no backup may be asked for now, and from when on: the provider's limit, as it said it or as it is documented.
-pub(crate) async fn hindrance(
-    ground: &Ground,
+pub(crate) async fn rate_limit(
+    context: &Context,
     cluster: &str,
     spec: &Spec,
     address: &SaasAddress,
 ) -> Result<Option<(Instant, String)>, StoreError> {
-    let now = ground.clock.now();
+    let now = context.clock.now();
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
-    let backups = ground.store.backups(filter).await?;
+    let backups = context.store.backups(filter).await?;
     let runs: Vec<&Run> =
         backups.iter().map(|backup| &backup.run).filter(|run| is_of(run, address)).collect();
     // What lies further ahead was written by a clock that was set back since, and tells nothing.
@@ -203,9 +203,9 @@ pub(crate) async fn hindrance(
     }
     // Our own ones that the provider took, or may have; one deleted since frees the limit, as it does there.
     let taken = runs.iter().filter(|run| may_have(&run.view));
-    let asked = taken.filter_map(|run| run.view.components.get(&SAAS)?.asked_at);
+    let requested = taken.filter_map(|run| run.view.components.get(&SAAS)?.requested_at);
     let interval = TimeDelta::from_std(address.min_interval).unwrap_or_default();
-    let last = asked.filter(|at| !ahead(*at, address.min_interval)).max();
+    let last = requested.filter(|at| !ahead(*at, address.min_interval)).max();
     if let Some((last, until)) = last.map(|at| (at, at + interval)).filter(|(_, until)| *until > now) {
         let reason = format!(
             "the provider takes one backup in {}, and the last was asked for at {}: the next may be from {}",
@@ -215,15 +215,15 @@ pub(crate) async fn hindrance(
         );
         return Ok(Some((until, reason)));
     }
-    let Some(saas) = client(ground, spec) else { return Ok(None) };
-    let restoring = restoring(ground, &saas, address, &backups).await;
-    Ok(restoring.map(|reason| (now + RESTORE_LOOK, reason)))
+    let Some(saas) = client(context, spec) else { return Ok(None) };
+    let restoring = restoring(context, &saas, address, &backups).await;
+    Ok(restoring.map(|reason| (now + RESTORE_PROBE, reason)))
 }
 
 /// Why nothing may begin: the provider brings the cluster back, to whichever of its backups that are still there. One
 /// that cannot be asked about, or not in time, keeps nothing from beginning: the provider refuses itself.
 pub(crate) async fn restoring(
-    ground: &Ground,
+    context: &Context,
     saas: &Saas,
     address: &SaasAddress,
     backups: &[Backup],
@@ -234,7 +234,7 @@ pub(crate) async fn restoring(
     // The newest first: it is the likeliest.
     let completed = of_it.rev().filter(|run| run.view.status == RunStatus::Completed);
     let asking = restored_now(saas, completed.filter_map(|run| Some((run, uuid_of(&run.view)?))));
-    within(&*ground.clock, RESTORES, asking).await.flatten()
+    within(&*context.clock, RESTORES, asking).await.flatten()
 }
 
 async fn restored_now(saas: &Saas, backups: impl Iterator<Item = (&Run, String)>) -> Option<String> {

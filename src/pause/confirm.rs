@@ -5,19 +5,19 @@
 
 use crate::camunda::{ExportingState, Zeebe};
 use crate::clock::within;
-use crate::context::Ground;
+use crate::context::Context;
 use crate::domain::Instant;
-use crate::pause::resume::{BACK_OFF, PauseKnown, Payment, RECORD, Way, resume};
+use crate::pause::resume::{BACK_OFF, PauseKnown, RECORD, ResumeTask, Route, resume};
 use std::time::Duration;
 
 /// Partitions follow a resume one by one, within this time.
 const FOLLOW: Duration = Duration::from_secs(1);
 /// Between two looks at them.
-const LOOK: Duration = Duration::from_millis(50);
+const PROBE_LIMIT: Duration = Duration::from_millis(50);
 /// Whoever shows nothing of its partitions is looked at for so long: `ExecStopPost` has time for it, and for a resume more.
 const WATCH: Duration = Duration::from_secs(30);
 /// Between two looks meanwhile.
-const WATCH_LOOK: Duration = Duration::from_millis(500);
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
 /// its debt stays open, and the partitions are watched, until so long after the pause was intended.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
@@ -27,32 +27,32 @@ const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 /// A resume may be confirmed although it reached some partitions only: it is sent again as long as one reads paused.
 /// Where phases cannot be read at all, the confirmation is all there is. Answers when the last resume was confirmed.
 pub(crate) async fn reach_all(
-    ground: &Ground,
-    payment: &Payment<'_>,
-    way: &mut Way,
+    context: &Context,
+    task: &ResumeTask<'_>,
+    route: &mut Route,
     known: PauseKnown,
     confirmed_at: Instant,
 ) -> Instant {
-    let Payment { run_id, cluster, .. } = payment;
-    let clock = &*ground.clock;
+    let ResumeTask { run_id, cluster, .. } = task;
+    let clock = &*context.clock;
     let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
     loop {
-        match shown(ground, payment, &way.zeebe, known).await {
+        match shown(context, task, &route.zeebe, known).await {
             Shown::Reached => return confirmed_at,
             // As by a broker that restarts: what it does afterwards is told to it once more.
-            Shown::Nothing => return resume(ground, payment, way).await,
+            Shown::Nothing => return resume(context, task, route).await,
             Shown::Paused => {}
         }
         let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
         tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-        ground.tries.waits(*run_id, reason);
-        let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, reason.to_owned())).await;
+        context.attempts.waits(*run_id, reason);
+        let _ = within(clock, RECORD, context.store.resume_failed(*run_id, reason.to_owned())).await;
         tokio::select! {
             biased;
             () = clock.sleep(pause) => pause = (pause * 2).min(BACK_OFF),
-            () = ground.tries.hurried() => {}
+            () = context.attempts.hurried() => {}
         }
-        confirmed_at = resume(ground, payment, way).await;
+        confirmed_at = resume(context, task, route).await;
     }
 }
 
@@ -66,8 +66,8 @@ enum Shown {
     Nothing,
 }
 
-async fn shown(ground: &Ground, payment: &Payment<'_>, zeebe: &Zeebe, known: PauseKnown) -> Shown {
-    let clock = &*ground.clock;
+async fn shown(context: &Context, task: &ResumeTask<'_>, zeebe: &Zeebe, known: PauseKnown) -> Shown {
+    let clock = &*context.clock;
     let began = clock.monotonic();
     let mut told = false;
     loop {
@@ -89,55 +89,55 @@ async fn shown(ground: &Ground, payment: &Payment<'_>, zeebe: &Zeebe, known: Pau
             _ if passed >= WATCH => return Shown::Nothing,
             _ if passed >= FOLLOW && !told => {
                 told = true;
-                watches(ground, payment).await;
+                watches(context, task).await;
             }
             _ => {}
         }
-        clock.sleep(if passed < FOLLOW { LOOK } else { WATCH_LOOK }).await;
+        clock.sleep(if passed < FOLLOW { PROBE_LIMIT } else { WATCH_INTERVAL }).await;
     }
 }
 
-async fn watches(ground: &Ground, payment: &Payment<'_>) {
+async fn watches(context: &Context, task: &ResumeTask<'_>) {
     let note =
         "the resume is confirmed, but not every partition can be read to show that it exports: watching them";
-    ground.tries.waits(payment.run_id, note);
-    let _ = within(&*ground.clock, RECORD, ground.store.resume_failed(payment.run_id, note.to_owned())).await;
+    context.attempts.waits(task.run_id, note);
+    let _ = within(&*context.clock, RECORD, context.store.resume_failed(task.run_id, note.to_owned())).await;
 }
 
 /// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot
 /// be read, another resume at the end stands for the look. Answers when the last resume was confirmed.
 pub(crate) async fn outlast_late_pause(
-    ground: &Ground,
-    payment: &Payment<'_>,
-    way: &mut Way,
+    context: &Context,
+    task: &ResumeTask<'_>,
+    route: &mut Route,
     confirmed_at: Instant,
 ) -> Instant {
-    let Payment { run_id, cluster, .. } = payment;
-    let clock = &*ground.clock;
-    let age = payment.paused_since.and_then(|since| (clock.now() - since).to_std().ok()).unwrap_or_default();
+    let ResumeTask { run_id, cluster, .. } = task;
+    let clock = &*context.clock;
+    let age = task.paused_since.and_then(|since| (clock.now() - since).to_std().ok()).unwrap_or_default();
     let mut until = clock.monotonic() + LATE_PAUSE.saturating_sub(age);
     let mut confirmed_at = confirmed_at;
     let note =
         "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
     if clock.monotonic() < until {
-        ground.tries.waits(*run_id, note);
-        let _ = within(clock, RECORD, ground.store.resume_failed(*run_id, note.to_owned())).await;
+        context.attempts.waits(*run_id, note);
+        let _ = within(clock, RECORD, context.store.resume_failed(*run_id, note.to_owned())).await;
     }
     let mut seen = true;
     while clock.monotonic() < until {
-        clock.sleep(WATCH_LOOK).await;
-        let exporters = way.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
+        clock.sleep(WATCH_INTERVAL).await;
+        let exporters = route.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
         seen = exporters.is_some();
         if exporters.is_some_and(|exporters| exporters.any_paused()) {
             let reason = "the pause was carried out after its resume had been confirmed; resuming again";
             tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
-            confirmed_at = resume(ground, payment, way).await;
-            ground.tries.waits(*run_id, note);
+            confirmed_at = resume(context, task, route).await;
+            context.attempts.waits(*run_id, note);
             until = until.max(clock.monotonic() + LATE_PAUSE_REST);
         }
     }
     if !seen {
-        confirmed_at = resume(ground, payment, way).await;
+        confirmed_at = resume(context, task, route).await;
     }
     confirmed_at
 }

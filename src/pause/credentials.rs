@@ -28,14 +28,14 @@ const RUNS: usize = 10_000;
 pub struct Keyring {
     credentials: Mutex<Credentials>,
     /// Runtime directories: copies are written into the first and looked for in all.
-    places: Vec<PathBuf>,
+    locations: Vec<PathBuf>,
 }
 
 impl Keyring {
     /// Credentials of these places; copies below `runtime_dirs`, written into the first.
     pub fn new(credentials: Credentials, runtime_dirs: Vec<PathBuf>) -> Arc<Self> {
-        let places = runtime_dirs.into_iter().map(|dir| dir.join(OWED)).collect();
-        Arc::new(Self { credentials: Mutex::new(credentials), places })
+        let locations = runtime_dirs.into_iter().map(|dir| dir.join(OWED)).collect();
+        Arc::new(Self { credentials: Mutex::new(credentials), locations })
     }
 
     /// What a process of this environment reads where `[daemon]` says this.
@@ -56,7 +56,7 @@ impl Keyring {
     /// The copies of that name, the newest run's first: run ids sort by the time they were made.
     fn copies(&self, name: &str) -> impl Iterator<Item = Vec<u8>> {
         let mut runs: Vec<PathBuf> =
-            self.places.iter().flat_map(|place| runs_in(place)).map(|(_, dir)| dir).collect();
+            self.locations.iter().flat_map(|location| runs_in(location)).map(|(_, dir)| dir).collect();
         runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
         let name = name.to_owned();
         runs.into_iter().filter_map(move |run| ours(&run.join(&name)))
@@ -86,9 +86,9 @@ impl Secrets for Keyring {
     }
 
     fn keep(&self, run: RunId, access: &Access) -> Result<(), String> {
-        let Some(place) = self.places.first() else { return Ok(()) };
+        let Some(location) = self.locations.first() else { return Ok(()) };
         let names: BTreeSet<&str> = access.credentials().collect();
-        let dir = place.join(run.to_string());
+        let dir = location.join(run.to_string());
         for name in names {
             let secret = self.read(name)?;
             write(&dir, name, secret.expose().as_bytes())?;
@@ -100,7 +100,7 @@ impl Secrets for Keyring {
     }
 
     fn keep_only(&self, runs: &BTreeSet<RunId>) {
-        for (run, dir) in self.places.iter().flat_map(|place| runs_in(place)) {
+        for (run, dir) in self.locations.iter().flat_map(|location| runs_in(location)) {
             if !runs.contains(&run) {
                 let _ = fs::remove_dir_all(dir);
             }
@@ -108,9 +108,9 @@ impl Secrets for Keyring {
     }
 
     fn release(&self, run: RunId) {
-        for place in &self.places {
+        for location in &self.locations {
             // The directory above stays: another run may be about to put its own there.
-            let _ = fs::remove_dir_all(place.join(run.to_string()));
+            let _ = fs::remove_dir_all(location.join(run.to_string()));
         }
     }
 }
@@ -121,8 +121,8 @@ fn ca_copy(path: &Path) -> String {
     format!("{CA}.{hash}")
 }
 
-fn runs_in(place: &Path) -> Vec<(RunId, PathBuf)> {
-    let entries = fs::read_dir(place).into_iter().flatten().flatten().take(RUNS);
+fn runs_in(location: &Path) -> Vec<(RunId, PathBuf)> {
+    let entries = fs::read_dir(location).into_iter().flatten().flatten().take(RUNS);
     entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect()
 }
 

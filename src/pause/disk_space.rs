@@ -4,9 +4,9 @@
 
 use crate::backup::executor::{Execution, StepError};
 use crate::backup::prepare::refused;
-use crate::camunda::{Room, Rooms, Zeebe};
+use crate::camunda::{BrokersDiskSpace, DiskSpace, Zeebe};
 use crate::clock::Clock;
-use crate::domain::{LeastRoom, bytes_text, instant_text};
+use crate::domain::{MinDiskSpace, bytes_text, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
 use crate::pause::forecast::{DISK, Forecast};
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long to try to read them before the pause.
-const LOOK: Duration = Duration::from_secs(20);
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How often the disks are looked at inside the pause.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -24,37 +24,37 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) async fn enough(
     zeebe: &Zeebe,
     clock: &dyn Clock,
-    least: LeastRoom,
+    least: MinDiskSpace,
     forecast: &Forecast,
     brokers: usize,
-) -> Result<Room, StepError> {
+) -> Result<DiskSpace, StepError> {
     let began = clock.monotonic();
-    let rooms = loop {
-        let rooms = zeebe.rooms().await;
-        if rooms.errors.is_empty() || clock.monotonic().saturating_sub(began) >= LOOK {
-            break rooms;
+    let disk_space_of_brokers = loop {
+        let disk_space_of_brokers = zeebe.disk_space_of_brokers().await;
+        if disk_space_of_brokers.errors.is_empty() || clock.monotonic().saturating_sub(began) >= PROBE_LIMIT {
+            break disk_space_of_brokers;
         }
         clock.sleep(Duration::from_millis(500)).await;
     };
-    let not_calm = |reason: String| Err(StepError::not_calm(FailureClass::Disk, reason));
-    let room = tightest(&rooms.told, least);
+    let not_ready = |reason: String| Err(StepError::not_ready(FailureClass::Disk, reason));
+    let room = tightest(&disk_space_of_brokers.told, least);
     if let Some(what) = room.and_then(|room| lacking(room, least)) {
-        return not_calm(format!(
+        return not_ready(format!(
             "{what}: exporting is not paused, because the log grows meanwhile; make room there"
         ));
     }
-    if let Some(error) = rooms.errors.first() {
+    if let Some(error) = disk_space_of_brokers.errors.first() {
         let what = "limits.min_free_disk is set, and the room on the brokers' disks could not be read";
-        return Err(StepError { passing: true, ..refused(what, error) });
+        return Err(StepError { transient: true, ..refused(what, error) });
     }
-    if let Some(what) = untold(&rooms, brokers) {
-        return not_calm(what);
+    if let Some(what) = untold(&disk_space_of_brokers, brokers) {
+        return not_ready(what);
     }
-    let Some(room) = room else { return not_calm(NOBODY.to_owned()) };
+    let Some(room) = room else { return not_ready(NOBODY.to_owned()) };
     if let Some((growth, until)) = forecast.growth()
         && room.free.saturating_sub(growth) < least.of(room.total)
     {
-        return not_calm(format!(
+        return not_ready(format!(
             "{}, and a pause like the last ones would take {} of it, so that less than limits.min_free_disk, {least}, would be left: exporting is not paused; make room there, or wait until {}, when it is tried again",
             has(room),
             bytes_text(growth),
@@ -68,12 +68,12 @@ pub(crate) async fn enough(
 const NOBODY: &str = "limits.min_free_disk is set, and no broker tells how much room its disk has: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
 
 /// The sentence where one of so many brokers does not tell; 0 where nobody knows how many there are.
-pub(crate) fn untold(rooms: &Rooms, brokers: usize) -> Option<String> {
-    let told: BTreeSet<&str> = rooms.told.iter().map(|room| room.broker.as_str()).collect();
+pub(crate) fn untold(disk_space_of_brokers: &BrokersDiskSpace, brokers: usize) -> Option<String> {
+    let told: BTreeSet<&str> = disk_space_of_brokers.told.iter().map(|room| room.broker.as_str()).collect();
     if told.is_empty() {
         return Some(NOBODY.to_owned());
     }
-    if let Some(silent) = rooms.silent.first() {
+    if let Some(silent) = disk_space_of_brokers.silent.first() {
         return Some(format!(
             "limits.min_free_disk is set, and {silent} does not tell how much room its disk has: expose `prometheus` at its management port, or leave the limit out"
         ));
@@ -87,17 +87,17 @@ pub(crate) fn untold(rooms: &Rooms, brokers: usize) -> Option<String> {
 }
 
 /// `the disk of broker http://broker:9600 has 3 GiB left at /data`.
-pub(crate) fn has(room: &Room) -> String {
+pub(crate) fn has(room: &DiskSpace) -> String {
     format!("the disk of broker {} has {} left at {}", room.broker, bytes_text(room.free), room.path)
 }
 
 /// The disk that comes nearest to the limit.
-pub(crate) fn tightest(rooms: &[Room], least: LeastRoom) -> Option<&Room> {
-    rooms.iter().min_by_key(|room| i128::from(room.free) - i128::from(least.of(room.total)))
+pub(crate) fn tightest(disk_space_of_brokers: &[DiskSpace], least: MinDiskSpace) -> Option<&DiskSpace> {
+    disk_space_of_brokers.iter().min_by_key(|room| i128::from(room.free) - i128::from(least.of(room.total)))
 }
 
 /// What is said of a disk with too little room.
-pub(crate) fn lacking(room: &Room, least: LeastRoom) -> Option<String> {
+pub(crate) fn lacking(room: &DiskSpace, least: MinDiskSpace) -> Option<String> {
     (room.free < least.of(room.total))
         .then(|| format!("{}, less than limits.min_free_disk, {least}", has(room)))
 }
@@ -105,7 +105,7 @@ pub(crate) fn lacking(room: &Room, least: LeastRoom) -> Option<String> {
 /// Right before the pause: once more, because web apps may have taken hours since the run began. The certificate tells it.
 pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
     let Some(least) = execution.spec.limits.min_free_disk else { return Ok(()) };
-    let clock = &execution.ground.clock;
+    let clock = &execution.context.clock;
     let room = enough(&execution.clients.zeebe, &**clock, least, forecast, 0).await?;
     execution.prove(DISK, json!({ "broker": room.broker, "path": room.path, "free_before": room.free }));
     Ok(())
@@ -116,16 +116,16 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
     let Some(least) = execution.spec.limits.min_free_disk else {
         return futures::future::pending().await;
     };
-    let clock = &execution.ground.clock;
+    let clock = &execution.context.clock;
     loop {
         clock.sleep(EVERY).await;
         let Some(paused) = lock(&execution.pause_clock).as_ref().map(|pause| pause.elapsed(&**clock)) else {
             continue;
         };
-        let rooms = execution.clients.zeebe.rooms().await;
+        let disk_space_of_brokers = execution.clients.zeebe.disk_space_of_brokers().await;
         // The pause budget ends the run where disks can no longer be read.
-        rooms.errors.iter().for_each(|error| execution.remember(error));
-        let Some(room) = tightest(&rooms.told, least) else { continue };
+        disk_space_of_brokers.errors.iter().for_each(|error| execution.remember(error));
+        let Some(room) = tightest(&disk_space_of_brokers.told, least) else { continue };
         if let Some(what) = lacking(room, least) {
             let reason =
                 format!("{what}: the pause was ended, because the log grew meanwhile; make room there");
@@ -136,7 +136,7 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
 }
 
 /// What the disk lost inside the pause, for the next forecast.
-fn remember(execution: &Execution, room: &Room, paused: Duration) {
+fn remember(execution: &Execution, room: &DiskSpace, paused: Duration) {
     let mut disk = execution.proof()[DISK].clone();
     if disk["broker"] == room.broker.as_str() && disk["path"] == room.path.as_str() {
         disk["free_inside"] = room.free.into();

@@ -15,7 +15,7 @@ const TAKEN: usize = 5;
 /// With fewer nothing is forbidden for what they say.
 const ENOUGH: usize = 3;
 /// Runs that are looked at for them, failed ones between included.
-const LOOKED_AT: u32 = 200;
+const PROBED: u32 = 200;
 /// What is older tells nothing of today.
 const AGE: TimeDelta = TimeDelta::days(7);
 /// What is forbidden makes no new figures: so long after the last pause it is tried again.
@@ -40,7 +40,7 @@ impl Forecast {
 
     /// The backups to make it of.
     pub fn taken_from(cluster: &str) -> BackupFilter {
-        BackupFilter { cluster: Some(cluster.to_owned()), limit: LOOKED_AT, ..BackupFilter::default() }
+        BackupFilter { cluster: Some(cluster.to_owned()), limit: PROBED, ..BackupFilter::default() }
     }
 
     /// From these, oldest first.
@@ -85,14 +85,14 @@ impl Forecast {
     pub fn over(&self, budget: Duration) -> Option<String> {
         let least = self.pauses.first().filter(|_| self.pauses.len() >= ENOUGH)?;
         (*least > budget).then(|| {
-            let (told, budget) = (self.in_words().unwrap_or_default(), in_words(budget));
+            let (told, budget) = (self.in_text().unwrap_or_default(), in_text(budget));
             format!("{told}, and none of them was within the pause_budget of {budget}")
         })
     }
 
     /// `the last 5 pauses took 2.1s as a rule, 3.4s at most`; nothing where there were none.
-    pub fn in_words(&self) -> Option<String> {
-        let (usual, longest) = (in_words(self.usual()?), in_words(self.longest()?));
+    pub fn in_text(&self) -> Option<String> {
+        let (usual, longest) = (in_text(self.usual()?), in_text(self.longest()?));
         Some(match self.pauses.len() {
             1 => format!("the last pause took {longest}"),
             count => format!("the last {count} pauses took {usual} as a rule, {longest} at most"),
@@ -101,7 +101,7 @@ impl Forecast {
 }
 
 /// A duration to a tenth of a second, for a sentence.
-pub(crate) fn in_words(duration: Duration) -> String {
+pub(crate) fn in_text(duration: Duration) -> String {
     if duration < Duration::from_secs(10) {
         return format!("{:.1}s", duration.as_secs_f64());
     }

@@ -6,14 +6,14 @@
 use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{Clock, SharedClock, Tasks, within};
 use crate::config::{Config, Environment, RUN_DIR};
-use crate::context::Ground;
-use crate::context::resume_attempts::Tries;
+use crate::context::Context;
+use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::{Instant, RunId};
 use crate::pause::credentials::Keyring;
-use crate::pause::resume::{Guardian, PauseKnown, Payment, pay};
+use crate::pause::resume::{PauseKnown, ResumeTask, Sweeper, resume_until_confirmed};
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{FILE, Look, REMEDY, Rest, SqliteStore};
-use crate::store::{Debt, Store, StoreError, Unsettled};
+use crate::store::sqlite::{FILE, REMEDY, ReadOnlyState, Rest, SqliteStore};
+use crate::store::{PendingResume, Store, StoreError, UnconfirmedResumes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,11 +93,11 @@ const RECORDS: Duration = Duration::from_millis(500);
 
 /// What paying came to.
 #[derive(Debug, Default)]
-pub struct Paid {
+pub struct OfflineResult {
     /// Clusters whose resume was confirmed.
     pub resumed: Vec<String>,
     /// Clusters whose resume is not settled.
-    pub owing: Unsettled,
+    pub still_pending: UnconfirmedResumes,
     /// False: there is no state file.
     pub found: bool,
     /// Why the resumes that were confirmed could not be written down.
@@ -111,80 +111,83 @@ pub struct Paid {
 /// Pays what the state file in `state_dir` says we owe, for at most `wait`. What is listed as open is paid at once; the
 /// file is looked at beside that, and what else turns up is paid too. A file that cannot be used, one of a newer version
 /// for example, is still read: its resumes are sent and only not recorded.
-pub async fn pay_from(
+pub async fn resume_from(
     state_dir: &Path,
     transport: SharedTransport,
     clock: SharedClock,
     instance: String,
     wait: Duration,
-) -> Result<Paid, StoreError> {
+) -> Result<OfflineResult, StoreError> {
     if std::fs::metadata(state_dir).is_ok_and(|found| !found.is_dir()) {
-        return Ok(Paid::default());
+        return Ok(OfflineResult::default());
     }
     let file = state_dir.join(FILE).display().to_string();
     let until = clock.monotonic().saturating_add(wait);
     let left = || until.saturating_sub(clock.monotonic());
     let opened = writable(state_dir, &file, &*clock).await;
-    let Look { listed, rest } = SqliteStore::look(state_dir);
+    let ReadOnlyState { listed, rest } = SqliteStore::probe(state_dir);
     if let Ok(None) = opened {
         let seen = within(&*clock, left(), rest).await;
         let unread = seen.map_or_else(|| Some(not_in_time(&file)), |seen| seen.ok()?.trace.lost);
         // One that was not made to its end owes nothing, and is there.
         let found = state_dir.join(FILE).exists();
-        return Ok(Paid { found, unread, ..Paid::default() });
+        return Ok(OfflineResult { found, unread, ..OfflineResult::default() });
     }
     let (store, unusable) = match opened {
         Ok(store) => (store, None),
         Err(unusable) => (None, Some(unusable)),
     };
-    let ground = |store| {
+    let context = |store| {
         let (transport, clock, instance) = (transport.clone(), clock.clone(), instance.clone());
-        Ground {
+        Context {
             store,
             transport,
             clock,
             tasks: Tasks::new(),
             instance,
-            tries: Tries::default(),
+            attempts: ResumeAttempts::default(),
             whereabouts: Arc::default(),
         }
     };
-    let unrecorded = ground(MemoryStore::shared());
+    let unrecorded = context(MemoryStore::shared());
     let known = async {
         match &store {
-            Some(store) => pay_debts_offline(ground(store.clone()), left()).await,
+            Some(store) => resume_pending_offline(context(store.clone()), left()).await,
             None => match within(&*clock, left(), listed).await {
-                Some(Ok(debts)) => Ok(pay_unrecorded(&unrecorded, &debts, left()).await),
+                Some(Ok(pending_resumes)) => {
+                    Ok(resume_unrecorded(&unrecorded, &pending_resumes, left()).await)
+                }
                 _ => Ok(Default::default()),
             },
         }
     };
     let more = async {
         let rest = within(&*clock, left(), rest).await?.ok()?;
-        let debts = rest.unlisted.as_ref().map(|found| found.debts.as_slice()).unwrap_or_default();
-        let paid = pay_unrecorded(&unrecorded, debts, left()).await;
+        let pending_resumes =
+            rest.unlisted.as_ref().map(|found| found.pending_resumes.as_slice()).unwrap_or_default();
+        let paid = resume_unrecorded(&unrecorded, pending_resumes, left()).await;
         Some((rest, paid))
     };
     let (known, more) = futures::join!(known, more);
-    let (mut resumed, mut owing) = known?;
+    let (mut resumed, mut still_pending) = known?;
     let (last_written, unread) = match more {
         None => (None, Some(not_in_time(&file))),
         Some((Rest { trace, unlisted }, (more_resumed, more_owing))) => {
             if let (None, Some(unusable)) = (&unlisted, unusable.clone()) {
                 return Err(nobody_knows(unusable));
             }
-            resumed.extend(more_resumed.into_iter().filter(|cluster| !owing.contains_key(cluster)));
-            owing.extend(more_owing);
+            resumed.extend(more_resumed.into_iter().filter(|cluster| !still_pending.contains_key(cluster)));
+            still_pending.extend(more_owing);
             let wrong = unlisted.and_then(|found| found.unread).map(|why| in_part(&file, &why));
             (trace.last, wrong.or(trace.lost))
         }
     };
-    if let Some(store) = store.filter(|_| unread.is_none() && owing.is_empty()) {
+    if let Some(store) = store.filter(|_| unread.is_none() && still_pending.is_empty()) {
         // What does not get there stays in the log.
         let _ = within(&*clock, RECORDS, store.close_folding(state_dir)).await;
     }
-    let unrecorded = unusable.filter(|_| !(resumed.is_empty() && owing.is_empty()));
-    Ok(Paid { resumed, owing, found: true, unrecorded, last_written, unread })
+    let unrecorded = unusable.filter(|_| !(resumed.is_empty() && still_pending.is_empty()));
+    Ok(OfflineResult { resumed, still_pending, found: true, unrecorded, last_written, unread })
 }
 
 /// The state file, where it can soon be had and written to; `None` where there is none. Nobody knows yet whether it is
@@ -197,23 +200,33 @@ async fn writable(
     let late = || StoreError::Unknown { path: file.to_owned() };
     let opened = within(clock, RECORDS, SqliteStore::open_beside(state_dir)).await;
     let Some(store) = opened.unwrap_or_else(|| Err(late()))? else { return Ok(None) };
-    let asked = async {
+    let requested = async {
         // Who owes nothing writes nothing.
-        if store.debts().await?.is_empty() { Ok(()) } else { store.probe(clock.now()).await }
+        if store.pending_resumes().await?.is_empty() { Ok(()) } else { store.probe(clock.now()).await }
     };
     // It can be read, and a resume waits for no record.
-    within(clock, RECORDS, asked).await.unwrap_or_else(|| Err(late()))?;
+    within(clock, RECORDS, requested).await.unwrap_or_else(|| Err(late()))?;
     Ok(Some(store))
 }
 
 /// Clusters that were resumed, and those that are still owed one.
-type Settled = (Vec<String>, Unsettled);
+type Settled = (Vec<String>, UnconfirmedResumes);
 
-async fn pay_unrecorded(ground: &Ground, debts: &[(Debt, bool)], wait: Duration) -> Settled {
-    let resumes = debts.iter().map(|(debt, seen)| resumed(ground, debt, *seen, wait));
-    let owing: Unsettled = futures::future::join_all(resumes).await.into_iter().flatten().collect();
-    let paid: BTreeSet<&String> = debts.iter().map(|(debt, _)| &debt.cluster).collect();
-    (paid.into_iter().filter(|cluster| !owing.contains_key(*cluster)).cloned().collect(), owing)
+async fn resume_unrecorded(
+    context: &Context,
+    pending_resumes: &[(PendingResume, bool)],
+    wait: Duration,
+) -> Settled {
+    let resumes =
+        pending_resumes.iter().map(|(pending_resume, seen)| resumed(context, pending_resume, *seen, wait));
+    let still_pending: UnconfirmedResumes =
+        futures::future::join_all(resumes).await.into_iter().flatten().collect();
+    let paid: BTreeSet<&String> =
+        pending_resumes.iter().map(|(pending_resume, _)| &pending_resume.cluster).collect();
+    (
+        paid.into_iter().filter(|cluster| !still_pending.contains_key(*cluster)).cloned().collect(),
+        still_pending,
+    )
 }
 
 /// The look was not over when the time was.
@@ -245,47 +258,58 @@ fn nobody_knows(unusable: StoreError) -> StoreError {
 }
 
 /// The cluster and why, if its resume is not confirmed after `wait`.
-async fn resumed(ground: &Ground, debt: &Debt, pause_seen: bool, wait: Duration) -> Option<(String, String)> {
-    let payment = Payment {
-        run_id: debt.run_id,
-        cluster: &debt.cluster,
-        addresses: &debt.addresses,
+async fn resumed(
+    context: &Context,
+    pending_resume: &PendingResume,
+    pause_seen: bool,
+    wait: Duration,
+) -> Option<(String, String)> {
+    let task = ResumeTask {
+        run_id: pending_resume.run_id,
+        cluster: &pending_resume.cluster,
+        addresses: &pending_resume.addresses,
         by: "command",
-        paused_since: Some(debt.intended_at),
-        attempts: debt.attempts,
+        paused_since: Some(pending_resume.intended_at),
+        attempts: pending_resume.attempts,
         pause: PauseKnown { settled: pause_seen, ..PauseKnown::default() },
     };
-    within(&*ground.clock, wait, pay(ground, &payment)).await.is_none().then(|| why(ground, debt.clone()))
+    within(&*context.clock, wait, resume_until_confirmed(context, &task))
+        .await
+        .is_none()
+        .then(|| why(context, pending_resume.clone()))
 }
 
 /// The cluster of a debt that is still open, and why it is.
-fn why(ground: &Ground, debt: Debt) -> (String, String) {
-    let cluster = debt.cluster.clone();
-    let debt = ground.tries.over(vec![debt]).pop();
-    (cluster, debt.map(|debt| debt.why()).unwrap_or_default())
+fn why(context: &Context, pending_resume: PendingResume) -> (String, String) {
+    let cluster = pending_resume.cluster.clone();
+    let pending_resume = context.attempts.over(vec![pending_resume]).pop();
+    (cluster, pending_resume.map(|pending_resume| pending_resume.why()).unwrap_or_default())
 }
 
 /// Sends a resume for every open debt until it is confirmed, for at most `wait`.
-async fn pay_debts_offline(ground: Ground, wait: Duration) -> Result<Settled, StoreError> {
-    let guardian = Guardian::new(ground.clone());
-    let Ground { store, transport, clock, .. } = &ground;
+async fn resume_pending_offline(context: Context, wait: Duration) -> Result<Settled, StoreError> {
+    let sweeper = Sweeper::new(context.clone());
+    let Context { store, transport, clock, .. } = &context;
     let began = clock.monotonic();
-    let of = |debts: Vec<Debt>| debts.into_iter().map(|debt| (debt.run_id, debt.cluster));
-    let owed: BTreeMap<RunId, String> = of(store.debts().await?).collect();
-    guardian.sweep("command").await?;
+    let of = |pending_resumes: Vec<PendingResume>| {
+        pending_resumes.into_iter().map(|pending_resume| (pending_resume.run_id, pending_resume.cluster))
+    };
+    let owed: BTreeMap<RunId, String> = of(store.pending_resumes().await?).collect();
+    sweeper.sweep("command").await?;
     loop {
-        let debts = store.debts().await?;
-        let owing: BTreeMap<RunId, String> = of(debts.clone()).collect();
+        let pending_resumes = store.pending_resumes().await?;
+        let still_pending: BTreeMap<RunId, String> = of(pending_resumes.clone()).collect();
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
-        if owing.is_empty() || left.is_zero() {
+        if still_pending.is_empty() || left.is_zero() {
             // Who paid may not have come to it before this process ends.
-            for run in owed.keys().filter(|run| !owing.contains_key(*run)) {
+            for run in owed.keys().filter(|run| !still_pending.contains_key(*run)) {
                 transport.release(*run).await;
             }
-            let owing: Unsettled = debts.into_iter().map(|debt| why(&ground, debt)).collect();
+            let still_pending: UnconfirmedResumes =
+                pending_resumes.into_iter().map(|pending_resume| why(&context, pending_resume)).collect();
             let owed: BTreeSet<String> = owed.into_values().collect();
-            let resumed = owed.into_iter().filter(|cluster| !owing.contains_key(cluster)).collect();
-            return Ok((resumed, owing));
+            let resumed = owed.into_iter().filter(|cluster| !still_pending.contains_key(cluster)).collect();
+            return Ok((resumed, still_pending));
         }
         within(&**clock, left, clock.sleep(Duration::from_millis(50))).await;
     }

@@ -4,7 +4,7 @@
 
 use crate::api::LiveCluster;
 use crate::domain::{Addresses, Instant, RunId};
-use crate::store::{Debt, Owed};
+use crate::store::{ClustersToResume, PendingResume};
 use std::collections::BTreeMap;
 
 /// A pause of a minute is none of the short ones any more.
@@ -28,33 +28,36 @@ pub(crate) struct Reminder {
 /// Everything that is paused for long: by our debts, and on configured clusters by what was last seen there. Where the
 /// debts cannot be read, what was seen is all there is; where the state is not whole, a debt may be missing.
 pub(crate) fn reminders<'a>(
-    debts: Option<&[Debt]>,
+    pending_resumes: Option<&[PendingResume]>,
     is_whole: bool,
-    looks: &BTreeMap<String, LiveCluster>,
+    probes: &BTreeMap<String, LiveCluster>,
     configured: impl Fn(&str) -> Option<&'a Addresses>,
     now: Instant,
 ) -> Vec<Reminder> {
-    let unread = debts.is_none();
-    let debts = debts.unwrap_or_default();
+    let unread = pending_resumes.is_none();
+    let pending_resumes = pending_resumes.unwrap_or_default();
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
-    let runs = |debt: &&Debt| {
-        !debt.may_be_paused()
-            || looks.get(&debt.cluster).is_some_and(|look| {
-                look.exporting == "running" && look.exporting_checked_at > debt.resume_intended_at
-            }) && debt.resume_intended_at.is_some()
+    let runs = |pending_resume: &&PendingResume| {
+        !pending_resume.may_be_paused()
+            || probes.get(&pending_resume.cluster).is_some_and(|probe| {
+                probe.exporting == "running" && probe.exporting_checked_at > pending_resume.resume_intended_at
+            }) && pending_resume.resume_intended_at.is_some()
     };
-    let ours = debts.iter().filter(|debt| !runs(debt)).map(|debt| Reminder {
-        cluster: debt.cluster.clone(),
-        owner: "us",
-        seconds: (now - debt.intended_at).num_seconds(),
-        run_id: Some(debt.run_id),
-        attempts: Some(debt.attempts),
-        reason: debt.last_error.clone(),
+    let ours = pending_resumes.iter().filter(|pending_resume| !runs(pending_resume)).map(|pending_resume| {
+        Reminder {
+            cluster: pending_resume.cluster.clone(),
+            owner: "us",
+            seconds: (now - pending_resume.intended_at).num_seconds(),
+            run_id: Some(pending_resume.run_id),
+            attempts: Some(pending_resume.attempts),
+            reason: pending_resume.last_error.clone(),
+        }
     });
-    let owed = Owed::by(debts.iter().filter(|debt| debt.may_be_paused()));
+    let owed =
+        ClustersToResume::by(pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()));
     let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
-    let others = looks.iter().filter(|(name, _)| free(name)).filter_map(|(name, look)| {
-        let (owner, reason) = match look.exporting.as_str() {
+    let others = probes.iter().filter(|(name, _)| free(name)).filter_map(|(name, probe)| {
+        let (owner, reason) = match probe.exporting.as_str() {
             "paused_by_other" | "mixed" if !is_whole => ("unknown", LOST),
             "paused_by_other" => ("other", "whoever paused exporting must resume it: we owe no resume"),
             "paused_by_us" if unread => ("us", "its debt cannot be read: see whether the state file can be"),
@@ -64,7 +67,7 @@ pub(crate) fn reminders<'a>(
         Some(Reminder {
             cluster: name.clone(),
             owner,
-            seconds: (now - look.exporting_since?).num_seconds(),
+            seconds: (now - probe.exporting_since?).num_seconds(),
             run_id: None,
             attempts: None,
             reason: Some(reason.to_owned()),
@@ -104,8 +107,8 @@ mod tests {
         "2026-11-23T10:00:00Z".parse().unwrap()
     }
 
-    fn debt(seconds: i64) -> Debt {
-        Debt {
+    fn pending_resume(seconds: i64) -> PendingResume {
+        PendingResume {
             run_id: RunId::nil(),
             cluster: "orders".into(),
             addresses: PLACE.clone(),
@@ -114,19 +117,28 @@ mod tests {
             resume_intended_at: None,
             attempts: 7,
             last_error: Some("nobody listens".into()),
-            paid_at: None,
-            forgiven: None,
+            confirmed_at: None,
+            abandoned: None,
         }
     }
 
-    fn looks(exporting: &str, seconds: i64) -> BTreeMap<String, LiveCluster> {
+    fn probes(exporting: &str, seconds: i64) -> BTreeMap<String, LiveCluster> {
         let exporting_since = Some(now() - TimeDelta::seconds(seconds));
-        let look = LiveCluster { exporting: exporting.into(), exporting_since, ..LiveCluster::default() };
-        [("orders".to_owned(), look)].into()
+        let probe = LiveCluster { exporting: exporting.into(), exporting_since, ..LiveCluster::default() };
+        [("orders".to_owned(), probe)].into()
     }
 
-    fn told(debts: &[Debt], looks: &BTreeMap<String, LiveCluster>) -> Vec<(&'static str, i64, Option<u32>)> {
-        let all = reminders(Some(debts), true, looks, |name| (name == "orders").then_some(&PLACE), now());
+    fn told(
+        pending_resumes: &[PendingResume],
+        probes: &BTreeMap<String, LiveCluster>,
+    ) -> Vec<(&'static str, i64, Option<u32>)> {
+        let all = reminders(
+            Some(pending_resumes),
+            true,
+            probes,
+            |name| (name == "orders").then_some(&PLACE),
+            now(),
+        );
         all.iter().map(|reminder| (reminder.owner, reminder.seconds, reminder.attempts)).collect()
     }
 
@@ -141,43 +153,43 @@ mod tests {
         #[case] seconds: i64,
         #[case] expected: &[(&'static str, i64, Option<u32>)],
     ) {
-        assert_eq!(told(&[], &looks(exporting, seconds)), expected);
+        assert_eq!(told(&[], &probes(exporting, seconds)), expected);
     }
 
     /// The look is from before the pause, or from inside it: a debt is ours whatever was seen.
     #[test]
     fn a_debt_is_told_once_and_as_ours() {
-        assert_eq!(told(&[debt(61)], &looks("paused_by_other", 600)), [("us", 61, Some(7))]);
-        assert_eq!(told(&[debt(59)], &looks("mixed", 600)), []);
+        assert_eq!(told(&[pending_resume(61)], &probes("paused_by_other", 600)), [("us", 61, Some(7))]);
+        assert_eq!(told(&[pending_resume(59)], &probes("mixed", 600)), []);
     }
 
     #[test]
     fn a_pause_of_ours_is_told_once_under_the_name_of_its_debt() {
-        let mut owed = debt(61);
+        let mut owed = pending_resume(61);
         owed.cluster = "old-name".into();
         for seen in ["paused_by_other", "mixed"] {
-            assert_eq!(told(std::slice::from_ref(&owed), &looks(seen, 600)), [("us", 61, Some(7))]);
+            assert_eq!(told(std::slice::from_ref(&owed), &probes(seen, 600)), [("us", 61, Some(7))]);
         }
     }
 
     /// The server confirmed the resume, and a full disk keeps that from being written down.
     #[test]
     fn a_debt_whose_cluster_was_seen_to_export_since_is_no_pause() {
-        let mut debt = debt(600);
-        let mut looks = looks("running", 300);
-        looks.get_mut("orders").unwrap().exporting_checked_at = Some(now());
-        assert_eq!(told(std::slice::from_ref(&debt), &looks).len(), 1, "no resume was sent yet");
-        debt.resume_intended_at = Some(now() - TimeDelta::seconds(20));
-        assert_eq!(told(std::slice::from_ref(&debt), &looks), []);
+        let mut pending_resume = pending_resume(600);
+        let mut probes = probes("running", 300);
+        probes.get_mut("orders").unwrap().exporting_checked_at = Some(now());
+        assert_eq!(told(std::slice::from_ref(&pending_resume), &probes).len(), 1, "no resume was sent yet");
+        pending_resume.resume_intended_at = Some(now() - TimeDelta::seconds(20));
+        assert_eq!(told(std::slice::from_ref(&pending_resume), &probes), []);
         // Who sent it knows that it was confirmed, whatever the last look says.
-        debt.paid_at = Some(now() - TimeDelta::seconds(19));
-        assert_eq!(told(std::slice::from_ref(&debt), &self::looks("paused_by_us", 600)), []);
-        assert_eq!(told(&[debt], &self::looks("paused_by_other", 600)), [("other", 600, None)]);
+        pending_resume.confirmed_at = Some(now() - TimeDelta::seconds(19));
+        assert_eq!(told(std::slice::from_ref(&pending_resume), &self::probes("paused_by_us", 600)), []);
+        assert_eq!(told(&[pending_resume], &self::probes("paused_by_other", 600)), [("other", 600, None)]);
     }
 
     #[test]
     fn where_the_debts_cannot_be_read_what_was_seen_is_told() {
-        let all = reminders(None, true, &looks("paused_by_us", 600), |_| Some(&PLACE), now());
+        let all = reminders(None, true, &probes("paused_by_us", 600), |_| Some(&PLACE), now());
         assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
     }
 
@@ -185,7 +197,7 @@ mod tests {
     #[case("paused_by_other")]
     #[case("mixed")]
     fn where_commits_were_lost_a_pause_without_a_debt_may_be_ours(#[case] exporting: &str) {
-        let all = reminders(Some(&[]), false, &looks(exporting, 600), |_| Some(&PLACE), now());
+        let all = reminders(Some(&[]), false, &probes(exporting, 600), |_| Some(&PLACE), now());
         let told = all.iter().map(|reminder| (reminder.owner, reminder.reason.as_deref().unwrap()));
         let expected = "the state file has lost commits, so that this pause may be ours: where nobody else paused \
                         exporting, `resume-exporting CLUSTER --yes` ends it";
@@ -194,9 +206,9 @@ mod tests {
 
     #[test]
     fn a_cluster_that_left_the_configuration_is_told_of_only_while_it_is_owed() {
-        let gone = |debts: &[Debt]| {
-            reminders(Some(debts), true, &looks("paused_by_other", 600), |_| None, now()).len()
+        let gone = |pending_resumes: &[PendingResume]| {
+            reminders(Some(pending_resumes), true, &probes("paused_by_other", 600), |_| None, now()).len()
         };
-        assert_eq!((gone(&[]), gone(&[debt(61)])), (0, 1));
+        assert_eq!((gone(&[]), gone(&[pending_resume(61)])), (0, 1));
     }
 }

@@ -3,7 +3,7 @@
 //! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
 
 use crate::backup::executor::{Execution, StepError};
-use crate::backup::poll::TransientLook;
+use crate::backup::poll::RetryTransient;
 use crate::backup::prepare::refused;
 use crate::camunda::{Exporters, ExportingState, Phase};
 use crate::clock::Clock;
@@ -11,14 +11,14 @@ use crate::domain::{Instant, PauseMode};
 use crate::journal::{Entry, Event, FailureClass, Step};
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
-use crate::store::{Debt, StoreError};
+use crate::store::{PendingResume, StoreError};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long to try to read the partitions before the pause.
-const LOOK: Duration = Duration::from_secs(20);
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How long to wait for every partition to read paused.
 const CONFIRM: Duration = Duration::from_secs(15);
 /// A hard pause stops the exporters' reading, not the flush of what they have read: that comes within their bulk
@@ -68,10 +68,10 @@ impl PauseClock {
 
 /// Pauses exporting and sees it paused. The debt is durable before the request leaves (rule I1).
 pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
-    let clock = &execution.ground.clock;
+    let clock = &execution.context.clock;
     let zeebe = &execution.clients.zeebe;
-    let looker = TransientLook::new(&**clock, LOOK);
-    let before = match looker.look(|| zeebe.exporters(), |error| execution.remember(error)).await {
+    let retry = RetryTransient::new(&**clock, PROBE_LIMIT);
+    let before = match retry.probe(|| zeebe.exporters(), |error| execution.remember(error)).await {
         Ok(before) => {
             all_seen(execution, &before)?;
             match before.state() {
@@ -102,19 +102,19 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     };
     // Whoever could be seen before must be seen paused.
     let expected = execution.view().partitions.max(u32::try_from(before.partitions.len()).ok());
-    let forecast = Forecast::of(&execution.ground.store, &execution.run.cluster, clock.now()).await;
+    let forecast = Forecast::of(&execution.context.store, &execution.run.cluster, clock.now()).await;
     disk_space::before_pause(execution, &forecast).await?;
 
     // Before the debt: a pause whose resume could not be paid for is not asked for.
     if let Some(access) = execution.spec.addresses.access.get("zeebe") {
-        let kept = execution.ground.transport.keep(execution.run.run_id, Arc::new(access.clone())).await;
+        let kept = execution.context.transport.keep(execution.run.run_id, Arc::new(access.clone())).await;
         kept.map_err(|why| {
             StepError::new(FailureClass::Access, format!("exporting was not paused, because {why}"))
         })?;
     }
     let mode = execution.plan.pause.unwrap_or(PauseMode::Soft);
     let at = clock.now();
-    let debt = Debt {
+    let pending_resume = PendingResume {
         run_id: execution.run.run_id,
         cluster: execution.run.cluster.clone(),
         addresses: execution.spec.addresses.clone(),
@@ -123,16 +123,16 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
         resume_intended_at: None,
         attempts: 0,
         last_error: None,
-        paid_at: None,
-        forgiven: None,
+        confirmed_at: None,
+        abandoned: None,
     };
     let entry = Entry { at, event: Event::StepIntended { step: Step::Pause } };
-    match execution.ground.store.owe(debt, entry).await {
+    match execution.context.store.record_pending_resume(pending_resume, entry).await {
         Ok(()) => execution.pause_begins(at).await,
         Err(error) => {
             // The debt may have reached the disk all the same: then it is paid, although nothing was paused.
             if matches!(error, StoreError::Unknown { .. }) {
-                execution.evidence.pause_is_settled();
+                execution.evidence.note_pause_cannot_act_late();
                 execution.pause_begins(at).await;
             }
             return Err(error.into());
@@ -140,11 +140,11 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     }
 
     // A lost answer may have paused all the same: the partitions tell.
-    let asked = zeebe.pause(mode).await;
-    if asked.as_ref().err().is_none_or(|error| !error.may_have_acted()) {
-        execution.evidence.pause_is_settled();
+    let requested = zeebe.pause(mode).await;
+    if requested.as_ref().err().is_none_or(|error| !error.may_have_acted()) {
+        execution.evidence.note_pause_cannot_act_late();
     }
-    if let Err(error) = &asked {
+    if let Err(error) = &requested {
         execution.remember(error);
         if !error.may_have_acted() {
             return Err(refused("exporting could not be paused", error));
@@ -165,7 +165,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
                     let drained = drained(execution, exporters.clone()).await?;
                     return confirmed(execution, PauseMode::Hard, &drained, &forecast).await;
                 }
-                ExportingState::Unknown if asked.is_ok() => {
+                ExportingState::Unknown if requested.is_ok() => {
                     if mode == PauseMode::Hard {
                         clock.sleep(DRAIN).await;
                     }
@@ -179,10 +179,12 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
             }
         };
         if clock.monotonic().saturating_sub(began) >= CONFIRM {
-            let asked = asked.err().map(|e| format!(" (the request: {e})")).unwrap_or_default();
+            let requested = requested.err().map(|e| format!(" (the request: {e})")).unwrap_or_default();
             return Err(StepError::new(
                 FailureClass::PauseBroken,
-                format!("the pause was asked for, but not every partition was seen paused: {why_not}{asked}"),
+                format!(
+                    "the pause was asked for, but not every partition was seen paused: {why_not}{requested}"
+                ),
             ));
         }
         clock.sleep(Duration::from_millis(50)).await;
@@ -191,7 +193,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
 
 /// Waits until the positions of a hard pause have stood still for as long as a flush may take.
 async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, StepError> {
-    let clock = &execution.ground.clock;
+    let clock = &execution.context.clock;
     let began = clock.monotonic();
     let (mut last, mut still_since) = (paused, began);
     loop {
@@ -250,7 +252,7 @@ async fn confirmed(
     execution.write(vec![Event::PauseConfirmed { mode, positions }]).await?;
     tracing::info!(
         event = "exporting.paused", run_id = %execution.run.run_id, cluster = %execution.run.cluster,
-        backup_id = execution.id().get(), mode = mode.name(), asked = execution.plan.pause.map(PauseMode::name),
+        backup_id = execution.id().get(), mode = mode.name(), requested = execution.plan.pause.map(PauseMode::name),
         expected_ms = forecast.usual().map(|usual| usual.as_millis() as u64)
     );
     Ok(())
@@ -258,7 +260,7 @@ async fn confirmed(
 
 /// Sees every partition still paused right before our resume, at the positions it was paused at.
 pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
-    let clock = &execution.ground.clock;
+    let clock = &execution.context.clock;
     let view = execution.view();
     if view.pause.resume_intended_at.is_some() {
         return Err(StepError::new(

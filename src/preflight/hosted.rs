@@ -12,7 +12,7 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
     let hosted = match saas.cluster().await {
         Ok(hosted) => hosted,
         // It answers nothing else either.
-        Err(error) => return vec![unanswered("saas", &error)],
+        Err(error) => return vec![without_response("saas", &error)],
     };
     let running = format!("cluster {} runs {}", hosted.name, hosted.generation);
     let mut checks = vec![match (too_old(&hosted), hosted.not_ready()) {
@@ -44,7 +44,7 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
     checks
 }
 
-fn unanswered(check: &'static str, error: &ClientError) -> Check {
+fn without_response(check: &'static str, error: &ClientError) -> Check {
     match error.kind {
         ErrorKind::Lost => Check::of_error(check, error, HELP),
         // Nobody here can start it.
@@ -60,7 +60,7 @@ fn unanswered(check: &'static str, error: &ClientError) -> Check {
 async fn backups(saas: &Saas, address: &SaasAddress, now: Instant) -> Check {
     let listed = match saas.list().await {
         Ok(listed) => listed,
-        Err(error) => return unanswered("backups", &error),
+        Err(error) => return without_response("backups", &error),
     };
     if let Some(running) = listed.iter().find(|backup| backup.in_progress()) {
         return Check::bad(

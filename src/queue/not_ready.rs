@@ -9,17 +9,17 @@ use crate::domain::{Addresses, Instant};
 use crate::parts::saas;
 use crate::pause::start;
 use crate::queue::waiting::Waiting;
-use crate::queue::{Busy, EXPORTING_OWED, PAUSED_BY_OTHER, Queue};
-use crate::store::{OccurrenceRow, Owed, StoreError, is_same_place};
+use crate::queue::{Busy, PAUSED_BY_OTHER, Queue, RESUME_PENDING};
+use crate::store::{ClustersToResume, OccurrenceRow, StoreError, is_same_cluster};
 use chrono::TimeDelta;
 
 /// How long until a cluster that was not calm is looked at again.
-const NOT_CALM: TimeDelta = TimeDelta::seconds(30);
+const NOT_READY: TimeDelta = TimeDelta::seconds(30);
 /// With less time than this left it is not looked again.
-const LAST_LOOK: TimeDelta = TimeDelta::seconds(2);
+const LAST_PROBE: TimeDelta = TimeDelta::seconds(2);
 
 /// Why no run can begin now.
-pub(crate) struct Hindrance {
+pub(crate) struct NotReady {
     /// One sentence, with a word for the record before it where the contract has one.
     pub reason: String,
     /// Whether it ends by itself.
@@ -41,44 +41,40 @@ impl Over {
         let left = row.start_until - now;
         match self {
             Self::At(at) => (at < row.start_until).then_some(at),
-            Self::Soon => (left > LAST_LOOK).then(|| now + NOT_CALM.min(left / 2)),
+            Self::Soon => (left > LAST_PROBE).then(|| now + NOT_READY.min(left / 2)),
         }
     }
 }
 
 impl Queue {
     /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
-    pub(crate) async fn hindrance(
-        &self,
-        cluster: &str,
-        spec: &Spec,
-    ) -> Result<Option<Hindrance>, StoreError> {
-        let until_mended = |reason| Ok(Some(Hindrance { reason, over: None }));
-        let debts = self.ground.store.debts().await?;
-        match Owed::by(&debts).to(cluster, &spec.addresses) {
+    pub(crate) async fn not_ready(&self, cluster: &str, spec: &Spec) -> Result<Option<NotReady>, StoreError> {
+        let until_mended = |reason| Ok(Some(NotReady { reason, over: None }));
+        let pending_resumes = self.context.store.pending_resumes().await?;
+        match ClustersToResume::by(&pending_resumes).to(cluster, &spec.addresses) {
             Some(owed) if owed == cluster => {
-                return until_mended(format!("{EXPORTING_OWED}: an earlier run's resume is not settled yet"));
+                return until_mended(format!("{RESUME_PENDING}: an earlier run's resume is not settled yet"));
             }
             Some(owed) => {
                 return until_mended(format!(
-                    "{EXPORTING_OWED}: the resume of cluster {owed}, which is at the same address, is not settled yet"
+                    "{RESUME_PENDING}: the resume of cluster {owed}, which is at the same address, is not settled yet"
                 ));
             }
             None => {}
         }
         if let Some(reason) = self.take_place(cluster, spec) {
-            return Ok(Some(Hindrance { reason, over: Some(Over::Soon) }));
+            return Ok(Some(NotReady { reason, over: Some(Over::Soon) }));
         }
         if let Some(address) = &spec.addresses.saas {
-            let limit = saas::hindrance(&self.ground, cluster, spec, address).await?;
-            return Ok(limit.map(|(at, reason)| Hindrance { reason, over: Some(Over::At(at)) }));
+            let limit = saas::rate_limit(&self.context, cluster, spec, address).await?;
+            return Ok(limit.map(|(at, reason)| NotReady { reason, over: Some(Over::At(at)) }));
         }
         // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
         if spec.addresses.search.is_none() {
             return Ok(None);
         }
         // Unreadable is no hindrance here: the run itself will fail with the reason.
-        let Ok(exporters) = prepare::exporters(&self.ground, spec).await else { return Ok(None) };
+        let Ok(exporters) = prepare::exporters(&self.context, spec).await else { return Ok(None) };
         if !exporters.any_paused() {
             return Ok(None);
         }
@@ -101,11 +97,11 @@ impl Queue {
                 Busy::Upkeep { at: Some(at), .. } => (at, "a deletion".to_owned()),
                 _ => continue,
             };
-            if !is_same_place(at, &spec.addresses) {
+            if !is_same_cluster(at, &spec.addresses) {
                 continue;
             }
-            if let Busy::Upkeep { give_way, .. } = busy {
-                give_way.cancel();
+            if let Busy::Upkeep { yield_now, .. } = busy {
+                yield_now.cancel();
             }
             return Some(format!(
                 "{what} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
@@ -125,7 +121,7 @@ impl Queue {
             Some(Busy::Run { at, .. }) => at.as_deref(),
             _ => None,
         });
-        if runs.any(|at| is_same_place(at, addresses)) {
+        if runs.any(|at| is_same_cluster(at, addresses)) {
             return false;
         }
         if let Some(Busy::Upkeep { at, .. }) =
@@ -137,9 +133,9 @@ impl Queue {
     }
 
     /// What is over at a known time, or may be over soon, is waited for, as long as each occurrence may wait.
-    pub(crate) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, hindrance: Hindrance) {
-        let Hindrance { reason, over } = hindrance;
-        let now = self.ground.clock.now();
+    pub(crate) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, not_ready: NotReady) {
+        let NotReady { reason, over } = not_ready;
+        let now = self.context.clock.now();
         let (mut later, mut never) = (Vec::new(), Vec::new());
         for row in due {
             match over.and_then(|over| over.next_try(&row, now)) {

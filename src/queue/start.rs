@@ -5,13 +5,13 @@ use crate::backup::prepare;
 use crate::backup::prepare::Prepared;
 use crate::clock::within;
 use crate::context::{Spec, id_scope};
-use crate::domain::{Family, Pool, RunId, Trigger, instant_text};
+use crate::domain::{Family, RetentionGroup, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
-use crate::queue::not_ready::{Hindrance, Over};
+use crate::queue::not_ready::{NotReady, Over};
 use crate::queue::waiting::Waiting;
 use crate::queue::{Busy, ClusterSettings, GONE, Queue, UNSCHEDULED};
-use crate::store::{Fate, NewRun, OccurrenceRow, StoreError};
+use crate::store::{NewRun, OccurrenceOutcome, OccurrenceRow, StoreError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ impl Queue {
             // Handed over after the config was taken over: nothing of it may be left waiting here.
             return self.skip(self.take_all(cluster), GONE.into()).await;
         };
-        let now = self.ground.clock.now();
+        let now = self.context.clock.now();
         let due: Vec<Waiting> = {
             let mut inner = self.lock();
             let Some(slot) = inner.slots.get_mut(cluster) else { return };
@@ -41,39 +41,47 @@ impl Queue {
         self.skip_later(unwanted, UNSCHEDULED.into());
         let Some(earliest) = earliest.filter(|_| !due.is_empty()) else { return };
         let late = (now - earliest).num_milliseconds();
-        match self.hindrance(cluster, &settings.spec).await {
+        match self.not_ready(cluster, &settings.spec).await {
             Ok(None) => {}
-            Ok(Some(hindrance)) => return self.wait_or_skip(cluster, due, hindrance).await,
+            Ok(Some(not_ready)) => return self.wait_or_skip(cluster, due, not_ready).await,
             Err(error) => return self.wait_again(cluster, due, &error).await,
         }
-        let prepared = prepare::prepare(&self.ground, cluster, &settings.spec).await;
-        let asked = stop.borrow().clone();
-        match asked {
+        let prepared = prepare::prepare(&self.context, cluster, &settings.spec).await;
+        let requested = stop.borrow().clone();
+        match requested {
             Stop::None => {}
             // They wait in the store, and the next start finds them there.
             Stop::Shutdown { .. } => return,
             Stop::Abort { reason, .. } => return self.skip(due, reason).await,
         }
-        if let Err(StepError { passing: true, reason, .. }) = &prepared {
-            let hindrance = Hindrance { reason: reason.clone(), over: Some(Over::Soon) };
-            return self.wait_or_skip(cluster, due, hindrance).await;
+        if let Err(StepError { transient: true, reason, .. }) = &prepared {
+            let not_ready = NotReady { reason: reason.clone(), over: Some(Over::Soon) };
+            return self.wait_or_skip(cluster, due, not_ready).await;
         }
-        let fate_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
-            (true, _) => Fate::CaughtUp,
-            (false, true) => Fate::Fired,
-            (false, false) => Fate::Coalesced,
+        let outcome_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
+            (true, _) => OccurrenceOutcome::CaughtUp,
+            (false, true) => OccurrenceOutcome::Fired,
+            (false, false) => OccurrenceOutcome::Coalesced,
         };
-        let mut pools: Vec<Pool> =
-            due.iter().map(|r| Pool::Schedule(r.occurrence.schedule.clone())).collect();
-        pools.sort();
-        pools.dedup();
+        let mut retention_groups: Vec<RetentionGroup> =
+            due.iter().map(|r| RetentionGroup::Schedule(r.occurrence.schedule.clone())).collect();
+        retention_groups.sort();
+        retention_groups.dedup();
         let first_fires = |i: usize| i == 0;
         let occurrences = due
             .iter()
             .enumerate()
-            .map(|(i, row)| (row.occurrence.clone(), fate_of(row, first_fires(i))))
+            .map(|(i, row)| (row.occurrence.clone(), outcome_of(row, first_fires(i))))
             .collect();
-        let new = self.new_run(cluster, &settings, &prepared, Trigger::Schedule, occurrences, pools, None);
+        let new = self.new_run(
+            cluster,
+            &settings,
+            &prepared,
+            Trigger::Schedule,
+            occurrences,
+            retention_groups,
+            None,
+        );
         match self.begin_run(new).await {
             Ok(run) => {
                 for row in &due {
@@ -99,7 +107,7 @@ impl Queue {
     pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
         // A task of its own: a caller who hangs up must not leave the cluster reserved.
-        let begun = self.ground.tasks.spawn(async move { queue.begin_by_hand(&cluster, note).await });
+        let begun = self.context.tasks.spawn(async move { queue.begin_by_hand(&cluster, note).await });
         begun.await.unwrap_or(Err(ManualError::GoingDown))
     }
 
@@ -118,7 +126,7 @@ impl Queue {
         match begun {
             Ok((run, prepared)) => {
                 let run_id = run.run_id;
-                self.ground.tasks.spawn(async move {
+                self.context.tasks.spawn(async move {
                     let _permit = queue.permits.acquire().await;
                     queue.carry_out(&name, run, settings.spec, prepared, stop).await;
                     queue.free(&name);
@@ -130,7 +138,7 @@ impl Queue {
                     ManualError::Store(StoreError::Busy { run_id, .. }) => Some(*run_id),
                     _ => None,
                 };
-                self.ground.tasks.spawn(async move {
+                self.context.tasks.spawn(async move {
                     if let Some(run_id) = orphan {
                         Box::pin(queue.take_over(run_id, stop)).await;
                     }
@@ -148,15 +156,22 @@ impl Queue {
         note: Option<String>,
         stop: &watch::Receiver<Stop>,
     ) -> Result<(Run, Result<Prepared, StepError>), ManualError> {
-        if let Some(Hindrance { reason, .. }) = self.hindrance(cluster, &settings.spec).await? {
+        if let Some(NotReady { reason, .. }) = self.not_ready(cluster, &settings.spec).await? {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
         }
-        let prepared = prepare::prepare(&self.ground, cluster, &settings.spec).await;
-        let mut new =
-            self.new_run(cluster, settings, &prepared, Trigger::Manual, vec![], vec![Pool::Manual], note);
+        let prepared = prepare::prepare(&self.context, cluster, &settings.spec).await;
+        let mut new = self.new_run(
+            cluster,
+            settings,
+            &prepared,
+            Trigger::Manual,
+            vec![],
+            vec![RetentionGroup::Manual],
+            note,
+        );
         new.min_interval = Some(settings.manual_min_interval);
-        let asked = stop.borrow().clone();
-        match asked {
+        let requested = stop.borrow().clone();
+        match requested {
             Stop::None => {}
             Stop::Shutdown { .. } => return Err(ManualError::GoingDown),
             Stop::Abort { reason, .. } => {
@@ -164,7 +179,7 @@ impl Queue {
             }
         }
         // What may be over soon is no failure: whoever asked is told, and may ask again at once.
-        if let Err(StepError { passing: true, reason, .. }) = prepared {
+        if let Err(StepError { transient: true, reason, .. }) = prepared {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
         }
         Ok((self.begin_run(new).await?, prepared))
@@ -175,22 +190,22 @@ impl Queue {
     pub async fn restore<T: Send + 'static>(
         &self,
         cluster: &str,
-        ask: impl Future<Output = T> + Send + 'static,
+        request: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
         // A task of its own: a caller who hangs up must not leave the cluster reserved.
-        let asked = self.ground.tasks.spawn(async move {
+        let requested = self.context.tasks.spawn(async move {
             queue.reserve(&cluster, Busy::Restore).await?;
-            let answer = ask.await;
+            let response = request.await;
             queue.free(&cluster);
-            Ok(answer)
+            Ok(response)
         });
-        asked.await.unwrap_or(Err(ManualError::GoingDown))
+        requested.await.unwrap_or(Err(ManualError::GoingDown))
     }
 
     /// Takes the cluster for one operation that somebody asked for.
     async fn reserve(&self, cluster: &str, operation: Busy) -> Result<(), ManualError> {
-        let began = self.ground.clock.monotonic();
+        let began = self.context.clock.monotonic();
         loop {
             {
                 let mut inner = self.lock();
@@ -207,13 +222,13 @@ impl Queue {
                     Some(Busy::Run { run_id, .. }) => {
                         return Err(ManualError::Busy { cluster: cluster.to_owned(), run_id: *run_id });
                     }
-                    Some(Busy::Upkeep { give_way, .. }) => give_way.cancel(),
+                    Some(Busy::Upkeep { yield_now, .. }) => yield_now.cancel(),
                 }
             }
-            if self.ground.clock.monotonic().saturating_sub(began) >= MANUAL_WAIT {
+            if self.context.clock.monotonic().saturating_sub(began) >= MANUAL_WAIT {
                 return Err(ManualError::Deleting(cluster.to_owned()));
             }
-            self.ground.clock.sleep(Duration::from_millis(100)).await;
+            self.context.clock.sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -221,7 +236,7 @@ impl Queue {
     async fn permit(&self, cluster: &str) -> Option<tokio::sync::OwnedSemaphorePermit> {
         loop {
             let acquire = self.permits.clone().acquire_owned();
-            if let Some(permit) = within(&*self.ground.clock, Duration::from_secs(1), acquire).await {
+            if let Some(permit) = within(&*self.context.clock, Duration::from_secs(1), acquire).await {
                 return permit.ok();
             }
             let waits = self.lock().slots.get(cluster).is_some_and(|s| !s.waiting.is_empty());
@@ -234,18 +249,18 @@ impl Queue {
     /// A commit whose answer was lost may have made the run: its row tells.
     async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
         let run_id = new.run_id;
-        let error = match self.ground.store.begin_run(new).await {
+        let error = match self.context.store.begin_run(new).await {
             Err(error @ StoreError::Unknown { .. }) => error,
             result => return result,
         };
         loop {
             // A run that nobody carries out would keep its cluster busy until the next start.
-            match self.ground.store.run(run_id).await {
+            match self.context.store.run(run_id).await {
                 Ok(Some(run)) => return Ok(run),
                 Ok(None) | Err(StoreError::Closed) => return Err(error),
                 Err(unread) => {
                     tracing::error!(event = "store.unwritable", %run_id, reason = %unread);
-                    self.ground.clock.sleep(Duration::from_secs(1)).await;
+                    self.context.clock.sleep(Duration::from_secs(1)).await;
                 }
             }
         }
@@ -254,9 +269,9 @@ impl Queue {
     /// The store is down: the occurrences wait on, as long as they may.
     async fn wait_again(&self, cluster: &str, mut due: Vec<OccurrenceRow>, error: &StoreError) {
         tracing::error!(event = "store.unwritable", cluster, reason = %error);
-        self.ground.clock.sleep(Duration::from_secs(1)).await;
+        self.context.clock.sleep(Duration::from_secs(1)).await;
         if let StoreError::Refused(why) = error
-            && let Ok(waiting) = self.ground.store.waiting().await
+            && let Ok(waiting) = self.context.store.waiting().await
         {
             // One of them was settled elsewhere; together with it the others would never start.
             let before = due.len();
@@ -265,7 +280,7 @@ impl Queue {
                 return self.skip(due, why.clone()).await;
             }
         }
-        let (now, why) = (self.ground.clock.now(), error.to_string());
+        let (now, why) = (self.context.clock.now(), error.to_string());
         self.await_turn(due.into_iter().map(|row| Waiting::until(row, now, &why)).collect());
     }
 
@@ -276,8 +291,8 @@ impl Queue {
         settings: &ClusterSettings,
         prepared: &Result<Prepared, StepError>,
         trigger: Trigger,
-        occurrences: Vec<(crate::domain::Occurrence, Fate)>,
-        pools: Vec<Pool>,
+        occurrences: Vec<(crate::domain::Occurrence, OccurrenceOutcome)>,
+        retention_groups: Vec<RetentionGroup>,
         note: Option<String>,
     ) -> NewRun {
         NewRun {
@@ -285,12 +300,12 @@ impl Queue {
             cluster: cluster.to_owned(),
             trigger,
             occurrences,
-            pools,
+            retention_groups,
             note,
             spec: serde_json::to_value(&settings.spec).unwrap_or_default(),
             id_scope: id_scope(cluster, &settings.spec.addresses),
             largest_seen: prepared.as_ref().map_or(0, |p| p.largest_seen),
-            now: self.ground.clock.now(),
+            now: self.context.clock.now(),
             min_interval: None,
         }
     }
@@ -319,8 +334,8 @@ impl Queue {
             Err(error) => (empty_plan(cluster), Some(error)),
         };
         let run_id = run.run_id;
-        self.guardian.claim(run_id);
-        let execution = Execution::new(self.ground.clone(), run, spec, plan, None, stop);
+        self.sweeper.claim(run_id);
+        let execution = Execution::new(self.context.clone(), run, spec, plan, None, stop);
         let left = match failed {
             None => execution.execute().await,
             Some(error) => execution.abandon(error).await,
@@ -330,9 +345,9 @@ impl Queue {
 
     pub(crate) fn after(&self, cluster: &str, run_id: RunId, left: Left) {
         if left == Left::Suspended {
-            return self.guardian.leave(run_id);
+            return self.sweeper.leave(run_id);
         }
-        self.guardian.release(run_id);
+        self.sweeper.release(run_id);
         if let Some(slot) = self.lock().slots.get_mut(cluster) {
             slot.upkeep_due = true;
         }
@@ -358,8 +373,8 @@ impl Queue {
             partitions: prepared.partitions,
             above: (plan.family == Family::V89OnRdbms).then_some(prepared.largest_seen),
         };
-        let entry = Entry { at: self.ground.clock.now(), event };
-        run.view = self.ground.store.append(run.run_id, vec![entry]).await?;
+        let entry = Entry { at: self.context.clock.now(), event };
+        run.view = self.context.store.append(run.run_id, vec![entry]).await?;
         Ok(())
     }
 }

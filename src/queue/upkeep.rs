@@ -10,29 +10,29 @@ use tokio_util::sync::CancellationToken;
 
 impl Queue {
     /// One pass of retention and deletion.
-    pub(crate) async fn upkeep(&self, cluster: &str, give_way: CancellationToken) {
+    pub(crate) async fn upkeep(&self, cluster: &str, yield_now: CancellationToken) {
         match self.settings.load().get(cluster).cloned() {
             Some(settings) => {
                 if !self.take_place_to_delete(cluster, &settings.spec.addresses) {
                     return;
                 }
-                prune::retain(&self.ground, cluster, &settings.rules, &settings.spec, give_way).await;
+                prune::retain(&self.context, cluster, &settings.rules, &settings.spec, yield_now).await;
             }
-            None => self.delete_orphans(cluster, give_way).await,
+            None => self.delete_orphans(cluster, yield_now).await,
         }
     }
 
     /// A cluster that left the config keeps its backups; only what an operator asked for is deleted.
-    async fn delete_orphans(&self, cluster: &str, give_way: CancellationToken) {
+    async fn delete_orphans(&self, cluster: &str, yield_now: CancellationToken) {
         let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
-        let Ok(backups) = self.ground.store.backups(filter).await else { return };
+        let Ok(backups) = self.context.store.backups(filter).await else { return };
         for backup in backups.iter().filter(|b| b.state == BackupState::Deleting) {
             let there =
                 spec_of(&backup.run).is_ok_and(|spec| self.take_place_to_delete(cluster, &spec.addresses));
             if !there {
                 continue;
             }
-            delete::delete_backup(&self.ground, backup, give_way.clone()).await;
+            delete::delete_backup(&self.context, backup, yield_now.clone()).await;
         }
     }
 }

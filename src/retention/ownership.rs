@@ -2,8 +2,8 @@
 //!
 //! Owns the rules of evidence and how a proof is noted. Must not ask anybody: what the components show is handed in.
 
-use crate::context::Mark;
-use crate::domain::{BackupId, Component, Instant, Pool, RunId};
+use crate::context::OwnershipTag;
+use crate::domain::{BackupId, Component, Instant, RetentionGroup, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
 use chrono::{SecondsFormat, TimeDelta};
 use std::fmt;
@@ -26,7 +26,7 @@ pub struct RecordsShown {
     /// Its name.
     pub name: String,
     /// What its metadata says about who took it.
-    pub mark: Option<Mark>,
+    pub tag: Option<OwnershipTag>,
 }
 
 /// The evidence that a backup is ours, as one clause.
@@ -46,16 +46,16 @@ pub enum NotProven {
     #[error("snapshot {0} carries no mark in its metadata, so another took it")]
     Unmarked(String),
     /// The snapshot says that another took it.
-    #[error("snapshot {name} carries the mark of instance {}, cluster {}, run {}", mark.instance, mark.cluster, mark.run_id)]
-    OtherMark {
+    #[error("snapshot {name} carries the mark of instance {}, cluster {}, run {}", tag.instance, tag.cluster, tag.run_id)]
+    OtherTag {
         /// The snapshot.
         name: String,
         /// Its mark.
-        mark: Mark,
+        tag: OwnershipTag,
     },
     /// An adopted one whose snapshot has gone.
     #[error("the records snapshot of adopted backup {0} is gone, and only its mark proved the backup ours")]
-    MarkGone(BackupId),
+    TagGone(BackupId),
     /// Nothing to compare with.
     #[error("no component shows when its part of backup {0} was begun, so it cannot be told from another's")]
     NoTime(BackupId),
@@ -84,7 +84,7 @@ pub enum NotProven {
 /// Proves that the backup of `run` is ours; that the row with the id is ours holds by construction.
 pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProven> {
     let id = run.backup_id;
-    let adopted = run.pools.contains(&Pool::Adopted);
+    let adopted = run.retention_groups.contains(&RetentionGroup::Adopted);
     if !adopted && !run.view.done.contains(&Step::Guard) {
         return Err(NotProven::NotSeenFree(id));
     }
@@ -94,19 +94,19 @@ pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProve
         return Err(NotProven::Conflict(id, *component));
     }
     match &shown.records {
-        Some(records) => by_mark(instance, run, records),
-        None if adopted => Err(NotProven::MarkGone(id)),
+        Some(records) => by_tag(instance, run, records),
+        None if adopted => Err(NotProven::TagGone(id)),
         None => by_time(run, &shown.parts),
     }
 }
 
-fn by_mark(instance: &str, run: &Run, records: &RecordsShown) -> Result<Proof, NotProven> {
+fn by_tag(instance: &str, run: &Run, records: &RecordsShown) -> Result<Proof, NotProven> {
     let name = &records.name;
-    let Some(mark) = &records.mark else { return Err(NotProven::Unmarked(name.clone())) };
-    if mark.instance == instance && mark.cluster == run.cluster && mark.run_id == run.run_id {
+    let Some(tag) = &records.tag else { return Err(NotProven::Unmarked(name.clone())) };
+    if tag.instance == instance && tag.cluster == run.cluster && tag.run_id == run.run_id {
         return Ok(Proof(format!("snapshot {name} carries the mark of run {}", run.run_id)));
     }
-    Err(NotProven::OtherMark { name: name.clone(), mark: mark.clone() })
+    Err(NotProven::OtherTag { name: name.clone(), tag: tag.clone() })
 }
 
 fn by_time(run: &Run, parts: &[(Component, Option<Instant>)]) -> Result<Proof, NotProven> {

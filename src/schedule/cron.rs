@@ -256,8 +256,8 @@ fn check_field(at: usize, name: &str, field: &str) -> Option<Refusal> {
         ));
     }
     let mut probe = ["0", "0", "0", "*", "*", "*", "*"];
-    let place = probe.get_mut(at)?;
-    *place = field;
+    let location = probe.get_mut(at)?;
+    *location = field;
     let error = Schedule::from_str(&probe.join(" ").to_ascii_uppercase()).err()?;
     let detail = last_line(&error.to_string());
     let message = match bounds(&detail) {

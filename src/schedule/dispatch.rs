@@ -10,7 +10,7 @@ use crate::clock::{SharedClock, within};
 use crate::config::Config;
 use crate::domain::{Instant, Occurrence, instant_text};
 use crate::lock::lock;
-use crate::store::{Fate, OccurrenceRow, SharedStore, StoreError, TimetableRow};
+use crate::store::{OccurrenceOutcome, OccurrenceRow, SharedStore, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, ready};
@@ -33,7 +33,7 @@ const AHEAD: TimeDelta = TimeDelta::seconds(2);
 const PER_TICK: usize = 5000;
 /// Claims remembered without an answer. A store that fails for hours is asked for the same pairs again and again; what
 /// falls out is still in the timetable, unless a reload comes in between.
-const MAX_ASKED: usize = 4 * PER_TICK;
+const MAX_REQUESTED: usize = 4 * PER_TICK;
 /// A claimed occurrence that the scheduler has not delivered within this time is handed over directly.
 const FETCH: Duration = Duration::from_secs(5);
 /// The longest that one claim is waited for; a tick that has claimed for so long claims no more.
@@ -54,7 +54,7 @@ pub struct Shared {
     timetable: Mutex<Timetable>,
     claimed: Mutex<BTreeMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
     /// Asked for, and not answered yet or never: only the store knows whether they were written.
-    asked: Mutex<BTreeSet<Occurrence>>,
+    requested: Mutex<BTreeSet<Occurrence>>,
     claiming: tokio::sync::Mutex<()>,
     submit: Submit,
     ticked_ms: AtomicU64,
@@ -72,7 +72,7 @@ impl Shared {
             store,
             timetable: Mutex::default(),
             claimed: Mutex::default(),
-            asked: Mutex::default(),
+            requested: Mutex::default(),
             claiming: tokio::sync::Mutex::default(),
             submit,
             last: Mutex::default(),
@@ -137,7 +137,7 @@ impl Shared {
         // A tick and a reload at once would both find the other's claim unanswered, and hand it over twice.
         let _one = self.claiming.lock().await;
         let rows = lock(&self.timetable).due(now, ahead, PER_TICK);
-        if rows.is_empty() && lock(&self.asked).is_empty() {
+        if rows.is_empty() && lock(&self.requested).is_empty() {
             return Ok(None);
         }
         let new = self.claim(&rows).await?;
@@ -151,15 +151,15 @@ impl Shared {
     /// never will be.
     async fn claim(&self, rows: &[OccurrenceRow]) -> Result<Vec<OccurrenceRow>, StoreError> {
         let mut known = {
-            let mut asked = lock(&self.asked);
-            asked.extend(rows.iter().map(|row| row.occurrence.clone()));
-            while asked.len() > MAX_ASKED {
-                asked.pop_first();
+            let mut requested = lock(&self.requested);
+            requested.extend(rows.iter().map(|row| row.occurrence.clone()));
+            while requested.len() > MAX_REQUESTED {
+                requested.pop_first();
             }
-            asked.clone()
+            requested.clone()
         };
         let mut new = self.store.claim(rows.to_vec()).await?;
-        let answered = known.clone();
+        let responded = known.clone();
         for row in &new {
             known.remove(&row.occurrence);
         }
@@ -167,7 +167,7 @@ impl Shared {
             let waiting = self.store.waiting().await?.into_iter();
             new.extend(waiting.filter(|row| known.contains(&row.occurrence)));
         }
-        lock(&self.asked).retain(|occurrence| !answered.contains(occurrence));
+        lock(&self.requested).retain(|occurrence| !responded.contains(occurrence));
         Ok(new)
     }
 
@@ -176,7 +176,7 @@ impl Shared {
         let mut schedules = BTreeSet::new();
         let mut claimed = lock(&self.claimed);
         for row in new {
-            if row.fate == Fate::Skipped {
+            if row.outcome == OccurrenceOutcome::Skipped {
                 tracing::warn!(
                     event = "occurrence.skipped", schedule = %row.occurrence.schedule, cluster = %row.occurrence.cluster,
                     due_at = instant_text(row.occurrence.due_at), count = row.count,

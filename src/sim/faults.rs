@@ -45,7 +45,7 @@ use std::time::Duration;
 pub enum What {
     Refuse,
     DropRequest,
-    DropAnswer,
+    DropResponse,
     Delay(Duration),
     Acted(u16),
     Unauthorized,
@@ -282,7 +282,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
     Ok(match what {
         "refuse" => What::Refuse,
         "drop-request" => What::DropRequest,
-        "drop-answer" => What::DropAnswer,
+        "drop-answer" => What::DropResponse,
         "delay" => What::Delay(or(1)),
         "acted-502" => What::Acted(502),
         "acted-503" => What::Acted(503),

@@ -36,7 +36,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let stopping = CancellationToken::new();
     let sim = Sim { cluster, clock: SimClock::beside(clock), stopping: stopping.clone() };
-    let app = axum::Router::new().fallback(answer).with_state(sim);
+    let app = axum::Router::new().fallback(response).with_state(sim);
     let service = app.into_make_service_with_connect_info::<Switch>();
     let stop = async move {
         shutdown.await;
@@ -52,7 +52,7 @@ struct Sim {
     stopping: CancellationToken,
 }
 
-async fn answer(
+async fn response(
     State(sim): State<Sim>,
     ConnectInfo(switch): ConnectInfo<Switch>,
     method: Method,
@@ -88,7 +88,7 @@ async fn answer(
         () = sim.stopping.cancelled() => Carried::Lost,
     };
     match carried {
-        Carried::Answer(response) => plain(response),
+        Carried::Response(response) => plain(response),
         Carried::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
         Carried::Endless => {
             let chunk = Bytes::from_static(&[b' '; 16 * 1024]);

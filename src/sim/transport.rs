@@ -57,13 +57,13 @@ impl SimClock {
 
     /// Lets a cluster act on a request and waits for what comes back.
     pub(super) async fn exchange(&self, cluster: &SharedCluster, request: &WireRequest) -> Carried {
-        let _owed = Owed::by(cluster);
+        let _owed = ClustersToResume::by(cluster);
         let mut reply = locked(cluster).handle(self.now(), request);
         loop {
             let Reply { after, carried } = reply;
             self.sleep(after).await;
             match carried {
-                Carried::Waiting(waiting) => reply = locked(cluster).look_again(self.now(), waiting),
+                Carried::Waiting(waiting) => reply = locked(cluster).probe_once_more(self.now(), waiting),
                 carried => return carried,
             }
         }
@@ -71,16 +71,16 @@ impl SimClock {
 }
 
 /// Counts an answer as outstanding until it is given, or its asker has gone.
-struct Owed<'a>(&'a SharedCluster);
+struct ClustersToResume<'a>(&'a SharedCluster);
 
-impl<'a> Owed<'a> {
+impl<'a> ClustersToResume<'a> {
     fn by(cluster: &'a SharedCluster) -> Self {
         locked(cluster).outstanding += 1;
         Self(cluster)
     }
 }
 
-impl Drop for Owed<'_> {
+impl Drop for ClustersToResume<'_> {
     fn drop(&mut self) {
         locked(self.0).outstanding -= 1;
     }
@@ -120,10 +120,10 @@ impl SimTransport {
             body: request.json.as_ref().map(|json| json.to_string().into_bytes()).unwrap_or_default(),
         };
         match self.clock.exchange(cluster, &wire).await {
-            Carried::Answer(response) if response.body.len() > MAX_BODY => {
+            Carried::Response(response) if response.body.len() > MAX_BODY => {
                 Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
             }
-            Carried::Answer(response) => Ok(response),
+            Carried::Response(response) => Ok(response),
             Carried::Redirect(to) => Err(TransportError::Unusable(format!("{host} redirects to {to}"))),
             Carried::Endless => {
                 Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))

@@ -77,7 +77,7 @@ pub struct Reply {
 #[derive(Debug)]
 pub enum Carried {
     /// An answer.
-    Answer(Response),
+    Response(Response),
     /// The way to another place.
     Redirect(String),
     /// A body that never ends.
@@ -86,7 +86,7 @@ pub enum Carried {
     Refused,
     /// Nothing; the connection ends.
     Lost,
-    /// Nothing yet: ask `Cluster::look_again`.
+    /// Nothing yet: ask `Cluster::probe_once_more`.
     Waiting(Waiting),
 }
 
@@ -114,7 +114,7 @@ impl From<Response> for Acted {
 }
 
 /// An answer with a JSON body.
-pub(super) fn json_answer(status: u16, content_type: &str, body: &Value) -> Response {
+pub(super) fn json_response(status: u16, content_type: &str, body: &Value) -> Response {
     Response {
         status,
         content_type: content_type.to_owned(),
@@ -124,7 +124,7 @@ pub(super) fn json_answer(status: u16, content_type: &str, body: &Value) -> Resp
 }
 
 /// An answer without a body.
-pub(super) fn empty_answer(status: u16) -> Response {
+pub(super) fn empty_response(status: u16) -> Response {
     Response { status, ..Response::default() }
 }
 
@@ -151,7 +151,7 @@ impl Cluster {
             return carried(Carried::Lost);
         }
         if let Some(refusal) = struck.iter().find_map(|what| keep_out(part, *what, rest)) {
-            return deliver(self.config.timing.answer, refusal, &struck);
+            return deliver(self.config.timing.response, refusal, &struck);
         }
         self.strike_before(served, &struck);
         if self.is_down(part) {
@@ -161,7 +161,7 @@ impl Cluster {
         let acted = match part {
             "saas" if hosted => self.administration(request, rest, &struck),
             _ if hosted => {
-                json_answer(404, JSON, &json!({"error": "no such part", "path": request.path})).into()
+                json_response(404, JSON, &json!({"error": "no such part", "path": request.path})).into()
             }
             "zeebe" => self.broker(request, rest, &struck),
             "rest" => self.rest(request, rest, &struck),
@@ -169,23 +169,23 @@ impl Cluster {
             "tasklist" => self.web_app(App::Tasklist, request, rest),
             "optimize" => self.web_app(App::Optimize, request, rest),
             "search" => self.search(request, rest, &struck),
-            _ => json_answer(404, JSON, &json!({"error": "no such part", "path": request.path})).into(),
+            _ => json_response(404, JSON, &json!({"error": "no such part", "path": request.path})).into(),
         };
         self.strike_after(served, &struck);
-        let answer = self.config.timing.answer;
+        let takes = self.config.timing.response;
         let denied = struck.iter().find_map(|what| match what {
             What::Acted(status) => Some(gateway_trouble(part, *status, rest)),
             _ => None,
         });
         match acted {
-            Acted::Done(response) => deliver(answer, denied.unwrap_or(response), &struck),
-            Acted::Slow(longer, response) => deliver(answer + longer, denied.unwrap_or(response), &struck),
+            Acted::Done(response) => deliver(takes, denied.unwrap_or(response), &struck),
+            Acted::Slow(longer, response) => deliver(takes + longer, denied.unwrap_or(response), &struck),
             Acted::Waits(key) => self.wait_for(Waiting { key, struck }),
         }
     }
 
     /// Whether a waiting answer is there by now.
-    pub fn look_again(&mut self, now: Instant, waiting: Waiting) -> Reply {
+    pub fn probe_once_more(&mut self, now: Instant, waiting: Waiting) -> Reply {
         self.advance(now);
         if self.search_down {
             return Reply { after: Duration::ZERO, carried: Carried::Lost };
@@ -195,7 +195,7 @@ impl Cluster {
 
     fn wait_for(&mut self, waiting: Waiting) -> Reply {
         match self.snapshot_result(waiting.key) {
-            Some(response) => deliver(self.config.timing.answer, response, &waiting.struck),
+            Some(response) => deliver(self.config.timing.response, response, &waiting.struck),
             None => Reply { after: self.snapshot_left(waiting.key), carried: Carried::Waiting(waiting) },
         }
     }
@@ -222,7 +222,7 @@ impl Cluster {
         };
         if self.config.version.minor >= 6 {
             let at = self.shown(self.now).format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string();
-            return json_answer(
+            return json_response(
                 status,
                 JSON,
                 &json!({"timestamp": at, "status": status, "error": title, "path": path}),
@@ -232,7 +232,7 @@ impl Cluster {
         if let Some(detail) = detail {
             body["detail"] = detail.into();
         }
-        json_answer(status, PROBLEM, &body)
+        json_response(status, PROBLEM, &body)
     }
 }
 
@@ -324,19 +324,19 @@ fn backups_endpoint(part: &str, method: Method, actuator: &str) -> &'static str 
 
 /// An answer on its way back.
 fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
-    let mut reply = Reply { after, carried: Carried::Answer(response) };
+    let mut reply = Reply { after, carried: Carried::Response(response) };
     for what in struck {
         match (what, &mut reply.carried) {
-            (What::DropAnswer, _) => reply.carried = Carried::Lost,
+            (What::DropResponse, _) => reply.carried = Carried::Lost,
             (What::Endless, _) => reply.carried = Carried::Endless,
             (What::Redirect, _) => reply.carried = Carried::Redirect("http://127.0.0.1:1/login".into()),
             (What::Delay(longer), _) => reply.after += *longer,
-            (What::NotJson, Carried::Answer(response)) => {
+            (What::NotJson, Carried::Response(response)) => {
                 response.body = b"<html><body>upstream said something else</body></html>".to_vec();
             }
-            (What::ContentType, Carried::Answer(response)) => response.content_type = "text/html".into(),
-            (What::UnknownState, Carried::Answer(response)) => strange_states(response),
-            (What::NumbersAsText, Carried::Answer(response)) => numbers_as_text(response),
+            (What::ContentType, Carried::Response(response)) => response.content_type = "text/html".into(),
+            (What::UnknownState, Carried::Response(response)) => strange_states(response),
+            (What::NumbersAsText, Carried::Response(response)) => numbers_as_text(response),
             _ => {}
         }
     }
@@ -354,7 +354,7 @@ fn keep_out(part: &str, what: What, path: &str) -> Option<Response> {
     };
     if part == "search" {
         let cause = json!({"type": "security_exception", "reason": detail});
-        return Some(json_answer(status, JSON, &json!({"error": cause, "status": status})));
+        return Some(json_response(status, JSON, &json!({"error": cause, "status": status})));
     }
     Some(problem(status, title, detail, path))
 }
@@ -369,14 +369,14 @@ fn gateway_trouble(part: &str, status: u16, path: &str) -> Response {
     if part == "rest" {
         return problem(status, "UNAVAILABLE", text, path);
     }
-    json_answer(status, ACTUATOR, &json!({"message": text}))
+    json_response(status, ACTUATOR, &json!({"message": text}))
 }
 
 /// An error as the REST API writes it.
 pub(super) fn problem(status: u16, title: &str, detail: &str, path: &str) -> Response {
     let body =
         json!({"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path});
-    json_answer(status, PROBLEM, &body)
+    json_response(status, PROBLEM, &body)
 }
 
 /// Writes every number in an answer as a text.

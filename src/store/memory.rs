@@ -6,8 +6,8 @@
 mod rows;
 
 use super::{
-    Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, Store, StoreError,
-    TimetableRow,
+    Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, Store, StoreError,
+    StoreFuture, TimetableRow,
 };
 use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
@@ -24,7 +24,7 @@ struct Inside {
     rows: Rows,
     failing: bool,
     failures_left: u32,
-    answers_to_lose: u32,
+    responses_to_lose: u32,
     reads_to_fail: u32,
     reads_failing: u32,
     closed: bool,
@@ -53,14 +53,14 @@ impl MemoryStore {
     }
 
     /// The next `count` writes are done, but their answers are lost.
-    pub fn lose_next_answers(&self, count: u32) {
-        self.lock().answers_to_lose = count;
+    pub fn lose_next_responses(&self, count: u32) {
+        self.lock().responses_to_lose = count;
     }
 
     /// The next write is done, but its answer is lost, and the next `reads` reads fail.
-    pub fn lose_next_answer_and_reads(&self, reads: u32) {
+    pub fn lose_next_response_and_reads(&self, reads: u32) {
         let mut inside = self.lock();
-        (inside.answers_to_lose, inside.reads_to_fail) = (1, reads);
+        (inside.responses_to_lose, inside.reads_to_fail) = (1, reads);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -71,7 +71,7 @@ impl MemoryStore {
     fn write<'a, T: Send + 'a>(
         &'a self,
         work: impl FnOnce(&mut Rows) -> Result<T, StoreError> + Send + 'a,
-    ) -> Answer<'a, T> {
+    ) -> StoreFuture<'a, T> {
         Box::pin(async move {
             let mut inside = self.lock();
             if inside.closed {
@@ -85,8 +85,8 @@ impl MemoryStore {
                 });
             }
             let done = work(&mut inside.rows)?;
-            if inside.answers_to_lose > 0 {
-                inside.answers_to_lose -= 1;
+            if inside.responses_to_lose > 0 {
+                inside.responses_to_lose -= 1;
                 inside.reads_failing = std::mem::take(&mut inside.reads_to_fail);
                 return Err(StoreError::Unknown { path: PATH.into() });
             }
@@ -94,7 +94,7 @@ impl MemoryStore {
         })
     }
 
-    fn read<'a, T: Send + 'a>(&'a self, work: impl FnOnce(&Rows) -> T + Send + 'a) -> Answer<'a, T> {
+    fn read<'a, T: Send + 'a>(&'a self, work: impl FnOnce(&Rows) -> T + Send + 'a) -> StoreFuture<'a, T> {
         Box::pin(async move {
             let mut inside = self.lock();
             if inside.closed {
@@ -113,26 +113,26 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn timetable(&self) -> Answer<'_, Vec<TimetableRow>> {
+    fn timetable(&self) -> StoreFuture<'_, Vec<TimetableRow>> {
         self.read(|rows| rows.timetable.values().cloned().collect())
     }
 
-    fn set_timetable(&self, new: Vec<TimetableRow>) -> Answer<'_, ()> {
+    fn set_timetable(&self, new: Vec<TimetableRow>) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             rows.set_timetable(new);
             Ok(())
         })
     }
 
-    fn claim(&self, new: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>> {
+    fn claim(&self, new: Vec<OccurrenceRow>) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.write(move |rows| rows.claim(new))
     }
 
-    fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>> {
+    fn waiting(&self) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.read(Rows::waiting)
     }
 
-    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> Answer<'_, ()> {
+    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             rows.skip(&occurrences, &reason);
             Ok(())
@@ -144,86 +144,92 @@ impl Store for MemoryStore {
         schedule: Option<String>,
         cluster: Option<String>,
         limit: u32,
-    ) -> Answer<'_, Vec<OccurrenceRow>> {
+    ) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.read(move |rows| rows.list_occurrences(schedule.as_deref(), cluster.as_deref(), limit))
     }
 
-    fn begin_run(&self, new: NewRun) -> Answer<'_, Run> {
+    fn begin_run(&self, new: NewRun) -> StoreFuture<'_, Run> {
         self.write(move |rows| rows.begin(new))
     }
 
-    fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()> {
+    fn raise_highest_id(&self, id_scope: String, largest: i64) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
-            rows.raise_mark(id_scope, largest);
+            rows.raise_highest_id(id_scope, largest);
             Ok(())
         })
     }
 
-    fn mark(&self, id_scope: String) -> Answer<'_, i64> {
-        self.read(move |rows| rows.mark(&id_scope))
+    fn highest_id(&self, id_scope: String) -> StoreFuture<'_, i64> {
+        self.read(move |rows| rows.highest_id(&id_scope))
     }
 
-    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView> {
+    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> StoreFuture<'_, RunView> {
         self.write(move |rows| rows.append(run_id, entries))
     }
 
-    fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>> {
+    fn run(&self, run_id: RunId) -> StoreFuture<'_, Option<Run>> {
         self.read(move |rows| rows.runs.get(&run_id).map(|row| row.run.clone()))
     }
 
-    fn journal(&self, run_id: RunId) -> Answer<'_, Vec<Entry>> {
+    fn journal(&self, run_id: RunId) -> StoreFuture<'_, Vec<Entry>> {
         self.read(move |rows| rows.runs.get(&run_id).map(|row| row.journal.clone()).unwrap_or_default())
     }
 
-    fn unfinished(&self) -> Answer<'_, Vec<Run>> {
+    fn unfinished(&self) -> StoreFuture<'_, Vec<Run>> {
         self.read(Rows::unfinished)
     }
 
-    fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()> {
-        self.write(move |rows| rows.owe(debt, entry))
+    fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
+        self.write(move |rows| rows.record_pending_resume(pending_resume, entry))
     }
 
-    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.resume_intended(run_id, by, at))
     }
 
-    fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
+    fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.resume_failed(run_id, error))
     }
 
-    fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()> {
+    fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.moved(run_id, addresses))
     }
 
-    fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+    fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.paid(run_id, by, at))
     }
 
-    fn debts(&self) -> Answer<'_, Vec<Debt>> {
+    fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
         self.read(Rows::open_debts)
     }
 
-    fn forgive(&self, cluster: String, why: String, at: Instant) -> Answer<'_, u32> {
-        self.write(move |rows| Ok(rows.forgive(&cluster, &why, at)))
+    fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32> {
+        self.write(move |rows| Ok(rows.abandon_resumes(&cluster, &why, at)))
     }
 
-    fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {
+    fn backups(&self, filter: BackupFilter) -> StoreFuture<'_, Vec<Backup>> {
         self.read(move |rows| rows.backups(&filter))
     }
 
-    fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>> {
+    fn failures_in_a_row(&self) -> StoreFuture<'_, BTreeMap<String, u32>> {
         self.read(Rows::failures_in_a_row)
     }
 
-    fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {
+    fn backup(&self, cluster: String, backup_id: BackupId) -> StoreFuture<'_, Option<Backup>> {
         self.read(move |rows| rows.backup(&cluster, backup_id))
     }
 
-    fn ask_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant) -> Answer<'_, ()> {
-        self.write(move |rows| rows.ask_deletion(run_id, by, reason, at))
+    fn request_deletion(
+        &self,
+        run_id: RunId,
+        by: String,
+        reason: String,
+        at: Instant,
+    ) -> StoreFuture<'_, ()> {
+        self.write(move |rows| rows.request_deletion(run_id, by, reason, at))
     }
 
-    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> Answer<'_, ()> {
+    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             let deletion = rows.deletion(run_id)?;
             deletion.attempts += 1;
@@ -232,56 +238,56 @@ impl Store for MemoryStore {
         })
     }
 
-    fn deletion_done(&self, run_id: RunId, at: Instant) -> Answer<'_, ()> {
+    fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             rows.deletion(run_id)?.done_at.get_or_insert(at);
             Ok(())
         })
     }
 
-    fn set_missing(&self, run_id: RunId) -> Answer<'_, ()> {
+    fn set_missing(&self, run_id: RunId) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.set_missing(run_id))
     }
 
-    fn hold(&self, run_id: RunId, held: bool) -> Answer<'_, ()> {
+    fn hold(&self, run_id: RunId, held: bool) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.hold(run_id, held))
     }
 
-    fn adopt(&self, adopted: Adopted) -> Answer<'_, ()> {
+    fn adopt(&self, adopted: Adopted) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.adopt(adopted))
     }
 
-    fn clusters(&self) -> Answer<'_, Vec<ClusterRow>> {
+    fn clusters(&self) -> StoreFuture<'_, Vec<ClusterRow>> {
         self.read(|rows| rows.clusters.values().cloned().collect())
     }
 
-    fn set_clusters(&self, new: Vec<ClusterRow>) -> Answer<'_, ()> {
+    fn set_clusters(&self, new: Vec<ClusterRow>) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             rows.set_clusters(new);
             Ok(())
         })
     }
 
-    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> Answer<'_, ()> {
+    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.set_state_behind(&cluster, reason))
     }
 
-    fn foreign_pause(&self, cluster: String, at: Instant) -> Answer<'_, Instant> {
+    fn foreign_pause(&self, cluster: String, at: Instant) -> StoreFuture<'_, Instant> {
         self.write(move |rows| Ok((*rows.foreign_pauses.entry(cluster).or_insert(at)).min(at)))
     }
 
-    fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()> {
+    fn foreign_pause_over(&self, cluster: String) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             rows.foreign_pauses.remove(&cluster);
             Ok(())
         })
     }
 
-    fn probe(&self, _at: Instant) -> Answer<'_, ()> {
+    fn probe(&self, _at: Instant) -> StoreFuture<'_, ()> {
         self.write(|_| Ok(()))
     }
 
-    fn close(&self) -> Answer<'_, ()> {
+    fn close(&self) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             self.lock().closed = true;
             Ok(())

@@ -3,25 +3,28 @@
 //! Pure. A debt's cluster may be configured under another name by now, or no more.
 
 use crate::domain::Addresses;
-use crate::store::Debt;
+use crate::store::PendingResume;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A URL at which the brokers of one cluster answer, and the proxy behind which it is theirs.
-type Place<'a> = (&'a str, Option<&'a str>);
+type Location<'a> = (&'a str, Option<&'a str>);
 
 /// The clusters that open debts of ours owe a resume; made once, so that asking for each of many is cheap.
-pub struct Owed<'a> {
+pub struct ClustersToResume<'a> {
     names: HashSet<&'a str>,
-    places: HashMap<Place<'a>, &'a str>,
+    locations: HashMap<Location<'a>, &'a str>,
 }
 
-impl<'a> Owed<'a> {
+impl<'a> ClustersToResume<'a> {
     /// By these debts.
-    pub fn by(debts: impl IntoIterator<Item = &'a Debt>) -> Self {
-        let mut owed = Self { names: HashSet::new(), places: HashMap::new() };
-        for debt in debts {
-            owed.names.insert(&debt.cluster);
-            owed.places.extend(places(&debt.addresses).map(|place| (place, debt.cluster.as_str())));
+    pub fn by(pending_resumes: impl IntoIterator<Item = &'a PendingResume>) -> Self {
+        let mut owed = Self { names: HashSet::new(), locations: HashMap::new() };
+        for pending_resume in pending_resumes {
+            owed.names.insert(&pending_resume.cluster);
+            owed.locations.extend(
+                locations(&pending_resume.addresses)
+                    .map(|location| (location, pending_resume.cluster.as_str())),
+            );
         }
         owed
     }
@@ -29,12 +32,12 @@ impl<'a> Owed<'a> {
     /// Under which name a resume is owed to the cluster of this name or at these addresses.
     pub fn to(&self, cluster: &str, addresses: &Addresses) -> Option<&'a str> {
         let by_name = self.names.get(cluster).copied();
-        by_name.or_else(|| places(addresses).find_map(|place| self.places.get(&place).copied()))
+        by_name.or_else(|| locations(addresses).find_map(|location| self.locations.get(&location).copied()))
     }
 }
 
 /// Where a resume could be sent to; a broker's own address is the same cluster's as its gateway's.
-fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
+fn locations(addresses: &Addresses) -> impl Iterator<Item = Location<'_>> {
     let proxy = |name| addresses.access.get(name).and_then(|access| access.proxy.as_deref());
     let management = std::iter::once(&addresses.zeebe).chain(&addresses.brokers).map(|url| (url, "zeebe"));
     let all = management.chain(addresses.rest.iter().map(|url| (url, "rest")));
@@ -43,16 +46,16 @@ fn places(addresses: &Addresses) -> impl Iterator<Item = Place<'_>> {
 }
 
 /// Whether both are addresses of one cluster.
-pub fn is_same_place(one: &Addresses, other: &Addresses) -> bool {
+pub fn is_same_cluster(one: &Addresses, other: &Addresses) -> bool {
     let hosted = |addresses: &Addresses| addresses.saas.as_ref().map(|saas| saas.cluster_id.clone());
     (hosted(one).is_some() && hosted(one) == hosted(other))
-        || places(one).any(|place| places(other).any(|another| another == place))
+        || locations(one).any(|location| locations(other).any(|another| another == location))
 }
 
-impl Debt {
+impl PendingResume {
     /// Whether exporting may still be paused for it: of one that is open although it was paid, only the record is missing.
     pub fn may_be_paused(&self) -> bool {
-        self.paid_at.is_none()
+        self.confirmed_at.is_none()
     }
 
     /// What keeps it open, in words.
@@ -62,17 +65,17 @@ impl Debt {
 }
 
 /// Clusters whose resume is not settled, each with why.
-pub type Unsettled = BTreeMap<String, String>;
+pub type UnconfirmedResumes = BTreeMap<String, String>;
 
 /// The sentence on one of them, with what to do next.
-pub fn unsettled(cluster: &str, why: &str, next: &str) -> String {
+pub fn unconfirmed(cluster: &str, why: &str, next: &str) -> String {
     format!(
         "the resume of {cluster} is not settled yet, so that exporting may be paused there: {why}; {next}"
     )
 }
 
 /// What to do next where a daemon lives.
-pub fn tried_on(cluster: &str) -> String {
+pub fn retried_by_daemon(cluster: &str) -> String {
     format!(
         "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive {cluster} --why TEXT`"
     )
@@ -101,8 +104,8 @@ mod tests {
         Addresses { brokers: vec![broker.into()], ..at(zeebe) }
     }
 
-    fn debt(addresses: Addresses) -> Debt {
-        Debt {
+    fn pending_resume(addresses: Addresses) -> PendingResume {
+        PendingResume {
             run_id: RunId::nil(),
             cluster: "orders".into(),
             addresses,
@@ -111,8 +114,8 @@ mod tests {
             resume_intended_at: None,
             attempts: 0,
             last_error: None,
-            paid_at: None,
-            forgiven: None,
+            confirmed_at: None,
+            abandoned: None,
         }
     }
 
@@ -136,10 +139,10 @@ mod tests {
     fn a_debt_is_of_the_cluster_that_its_resume_reaches(
         #[case] name: &str,
         #[case] owed: Addresses,
-        #[case] asked: Addresses,
+        #[case] requested: Addresses,
         #[case] ours: bool,
     ) {
-        let debts = [debt(owed)];
-        assert_eq!(Owed::by(&debts).to(name, &asked), ours.then_some("orders"));
+        let pending_resumes = [pending_resume(owed)];
+        assert_eq!(ClustersToResume::by(&pending_resumes).to(name, &requested), ours.then_some("orders"));
     }
 }

@@ -1,9 +1,9 @@
 //! What the process that pays a debt knows of it beyond its row: a full disk keeps it from being written down.
 //!
-//! Pure; who pays keeps it (`run::tries`), and every surface tells it over the row.
+//! Pure; who pays keeps it (`run::attempts`), and every surface tells it over the row.
 
 use crate::domain::{Instant, RunId, instant_text};
-use crate::store::{Debt, StoreError};
+use crate::store::{PendingResume, StoreError};
 use std::collections::BTreeMap;
 
 /// The resumes that were sent for one debt.
@@ -22,28 +22,31 @@ pub struct Tried {
 }
 
 /// Open debts with what is known beyond their rows.
-pub fn told_over(tried: &BTreeMap<RunId, Tried>, mut debts: Vec<Debt>) -> Vec<Debt> {
-    for debt in &mut debts {
-        if let Some(tried) = tried.get(&debt.run_id) {
-            tried.over(debt);
+pub fn with_attempt(
+    tried: &BTreeMap<RunId, Tried>,
+    mut pending_resumes: Vec<PendingResume>,
+) -> Vec<PendingResume> {
+    for pending_resume in &mut pending_resumes {
+        if let Some(tried) = tried.get(&pending_resume.run_id) {
+            tried.over(pending_resume);
         }
     }
-    debts
+    pending_resumes
 }
 
 impl Tried {
-    /// Tells it over a row. An open debt that has `paid_at` is one whose payment is not written down.
-    fn over(&self, debt: &mut Debt) {
-        debt.attempts = debt.attempts.max(self.attempts);
-        debt.resume_intended_at = debt.resume_intended_at.or(self.intended_at);
-        debt.paid_at = self.confirmed_at;
+    /// Tells it over a row. An open debt that has `confirmed_at` is one whose payment is not written down.
+    fn over(&self, pending_resume: &mut PendingResume) {
+        pending_resume.attempts = pending_resume.attempts.max(self.attempts);
+        pending_resume.resume_intended_at = pending_resume.resume_intended_at.or(self.intended_at);
+        pending_resume.confirmed_at = self.confirmed_at;
         let Some(at) = self.confirmed_at else {
-            debt.last_error = self.last_error.clone().or(debt.last_error.take());
+            pending_resume.last_error = self.last_error.clone().or(pending_resume.last_error.take());
             return;
         };
         let why = self.unwritten.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let at = instant_text(at);
-        debt.last_error =
+        pending_resume.last_error =
             Some(format!("the resume was confirmed at {at}, and that is not written down yet{why}"));
     }
 }
@@ -58,8 +61,8 @@ mod tests {
         chrono::DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
     }
 
-    fn row(attempts: u32, last_error: Option<&str>) -> Debt {
-        Debt {
+    fn row(attempts: u32, last_error: Option<&str>) -> PendingResume {
+        PendingResume {
             run_id: RunId::nil(),
             cluster: "orders".into(),
             addresses: Addresses::default(),
@@ -68,14 +71,23 @@ mod tests {
             resume_intended_at: None,
             attempts,
             last_error: last_error.map(str::to_owned),
-            paid_at: None,
-            forgiven: None,
+            confirmed_at: None,
+            abandoned: None,
         }
     }
 
-    fn told(tried: &Tried, debt: Debt) -> (u32, Option<String>, Option<Instant>, Option<Instant>) {
-        let debt = told_over(&[(debt.run_id, tried.clone())].into(), vec![debt]).remove(0);
-        (debt.attempts, debt.last_error, debt.resume_intended_at, debt.paid_at)
+    fn told(
+        tried: &Tried,
+        pending_resume: PendingResume,
+    ) -> (u32, Option<String>, Option<Instant>, Option<Instant>) {
+        let pending_resume =
+            with_attempt(&[(pending_resume.run_id, tried.clone())].into(), vec![pending_resume]).remove(0);
+        (
+            pending_resume.attempts,
+            pending_resume.last_error,
+            pending_resume.resume_intended_at,
+            pending_resume.confirmed_at,
+        )
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Owns decisions as pure functions, so that two implementations cannot differ in them. Must not keep anything
 //! or know how rows are kept.
 
-use super::{Adopted, Deletion, Fate, NewRun, OccurrenceRow, StoreError};
-use crate::domain::{BackupId, BackupState, Instant, Occurrence, Pool, RunId, Trigger};
+use super::{Adopted, Deletion, NewRun, OccurrenceOutcome, OccurrenceRow, StoreError};
+use crate::domain::{BackupId, BackupState, Instant, Occurrence, RetentionGroup, RunId, Trigger};
 use crate::journal::{Run, RunStatus, RunView};
 use chrono::TimeDelta;
 use std::time::Duration;
@@ -85,15 +85,15 @@ pub fn may_be_missing(name: &str, state: BackupState) -> Result<bool, StoreError
 
 /// An occurrence whose instant has come, not one that was missed.
 pub(super) fn really_due(row: &OccurrenceRow) -> bool {
-    row.fate == Fate::Waiting && !row.missed
+    row.outcome == OccurrenceOutcome::Waiting && !row.missed
 }
 
 /// Whether an occurrence may be written as it is.
 pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
-    let fits = match row.fate {
-        Fate::Waiting => row.reason.is_none() && row.until.is_none() && row.count == 1,
-        Fate::Skipped => row.reason.is_some() && row.count >= 1,
-        Fate::Fired | Fate::CaughtUp | Fate::Coalesced => false,
+    let fits = match row.outcome {
+        OccurrenceOutcome::Waiting => row.reason.is_none() && row.until.is_none() && row.count == 1,
+        OccurrenceOutcome::Skipped => row.reason.is_some() && row.count >= 1,
+        OccurrenceOutcome::Fired | OccurrenceOutcome::CaughtUp | OccurrenceOutcome::Coalesced => false,
     };
     if fits && row.run_id.is_none() {
         return Ok(());
@@ -104,15 +104,19 @@ pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
     ))
 }
 
-/// Whether a run may serve an occurrence that has met `fate` so far.
-pub fn may_serve(occurrence: &Occurrence, fate: Option<Fate>, becomes: Fate) -> Result<(), StoreError> {
+/// Whether a run may serve an occurrence that has met `outcome` so far.
+pub fn may_serve(
+    occurrence: &Occurrence,
+    outcome: Option<OccurrenceOutcome>,
+    becomes: OccurrenceOutcome,
+) -> Result<(), StoreError> {
     let name = occurrence_name(occurrence);
-    if matches!(becomes, Fate::Waiting | Fate::Skipped) {
+    if matches!(becomes, OccurrenceOutcome::Waiting | OccurrenceOutcome::Skipped) {
         return refuse(format!("{name} is served by the run and can become neither waiting nor skipped"));
     }
-    match fate {
+    match outcome {
         None => Err(StoreError::NotFound(name)),
-        Some(Fate::Waiting) => Ok(()),
+        Some(OccurrenceOutcome::Waiting) => Ok(()),
         Some(_) => refuse(format!("{name} does not wait any more: an occurrence leads to at most one run")),
     }
 }
@@ -141,7 +145,7 @@ pub fn run_name(run_id: RunId) -> String {
 }
 
 /// How sentences name a debt.
-pub fn debt_name(run_id: RunId) -> String {
+pub fn pending_resume_name(run_id: RunId) -> String {
     format!("debt of run {run_id}")
 }
 
@@ -156,8 +160,11 @@ pub fn cluster_name(name: &str) -> String {
 }
 
 /// The refusal of a second pause in one run.
-pub fn second_debt(run_id: RunId) -> StoreError {
-    StoreError::Refused(format!("{} exists already: a run pauses exporting at most once", debt_name(run_id)))
+pub fn second_pending_resume(run_id: RunId) -> StoreError {
+    StoreError::Refused(format!(
+        "{} exists already: a run pauses exporting at most once",
+        pending_resume_name(run_id)
+    ))
 }
 
 /// The refusal of a run that exists.
@@ -173,7 +180,7 @@ pub fn new_run(new: NewRun, backup_id: BackupId) -> Run {
         backup_id,
         trigger: new.trigger,
         occurrences: new.occurrences.into_iter().map(|(occurrence, _)| occurrence).collect(),
-        pools: new.pools,
+        retention_groups: new.retention_groups,
         note: new.note,
         created_at: new.now,
         spec: new.spec,
@@ -189,7 +196,7 @@ pub fn adopted_run(adopted: Adopted) -> Run {
         backup_id: adopted.backup_id,
         trigger: Trigger::Manual,
         occurrences: Vec::new(),
-        pools: vec![Pool::Adopted],
+        retention_groups: vec![RetentionGroup::Adopted],
         note: None,
         created_at: adopted.created_at,
         spec: adopted.spec,

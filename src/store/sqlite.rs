@@ -23,18 +23,18 @@ mod worker;
 
 pub use damage::REMEDY;
 pub use lock::StateLock;
-pub use read_only::{Look, Rest};
+pub use read_only::{ReadOnlyState, Rest};
 pub use salvage::FoundDebts;
 pub use trace::Trace;
 
 use super::{
-    Adopted, Answer, Backup, BackupFilter, ClusterRow, Debt, NewRun, OccurrenceRow, SharedStore, Store,
-    StoreError, TimetableRow,
+    Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
+    StoreError, StoreFuture, TimetableRow,
 };
 use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
-use location::Place;
+use location::Location;
 use rusqlite::Connection;
 use salvage::Reading;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub const FILE: &str = "state.db";
 /// Durable state in one file.
 pub struct SqliteStore {
     /// Of the daemon's own, not of a guest's beside it.
-    place: Option<Arc<Place>>,
+    location: Option<Arc<Location>>,
     writer: Worker,
     reader: Worker,
 }
@@ -71,7 +71,7 @@ impl SqliteStore {
             }
         };
         (lock.made, lock.lost) = (made, trace.lost);
-        let owned = (Place::of(state_dir), Box::new(after) as After);
+        let owned = (Location::of(state_dir), Box::new(after) as After);
         Ok((Self::start(&file, writer, Some(owned))?, lock))
     }
 
@@ -79,10 +79,10 @@ impl SqliteStore {
     /// that was not made to its end, so that nothing is owed. Creates nothing, changes no schema, and leaves what it
     /// writes in the log: nobody has looked yet whether the file is sound.
     pub fn open_without_lock(state_dir: &Path) -> Result<Option<SharedStore>, StoreError> {
-        Ok(Self::guest(state_dir)?.map(|guest| guest as SharedStore))
+        Ok(Self::read_only(state_dir)?.map(|read_only| read_only as SharedStore))
     }
 
-    fn guest(state_dir: &Path) -> Result<Option<Arc<Self>>, StoreError> {
+    fn read_only(state_dir: &Path) -> Result<Option<Arc<Self>>, StoreError> {
         let file = state_dir.join(FILE);
         match file.try_exists() {
             Ok(false) => Ok(None),
@@ -99,7 +99,7 @@ impl SqliteStore {
         let (tell, told) = oneshot::channel();
         worker::thread("state-open", &path, move || {
             // Who asked may have gone.
-            let _ = tell.send(Self::guest(&dir));
+            let _ = tell.send(Self::read_only(&dir));
         })?;
         told.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -108,28 +108,28 @@ impl SqliteStore {
     pub async fn close_folding(&self, state_dir: &Path) -> Result<(), StoreError> {
         let file = state_dir.join(FILE);
         self.reader
-            .ask(move |connection| {
+            .request(move |connection| {
                 let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
                 Ok(open::judge(connection, &file, version)?)
             })
             .await?;
-        self.writer.ask(|connection| Ok(open::fold_on_close(connection, true)?)).await?;
+        self.writer.request(|connection| Ok(open::fold_on_close(connection, true)?)).await?;
         self.close().await
     }
 
     /// The open debts of a file in whatever state it is, changed by nothing: one that is damaged, of a newer version, or
     /// one that may not be written. `None` where not even that can be read.
     pub fn read_debts(state_dir: &Path) -> Option<FoundDebts> {
-        let connection = open::onlooker(&state_dir.join(FILE)).ok()?;
+        let connection = open::read_only(&state_dir.join(FILE)).ok()?;
         let mut reading = Reading::of(&connection)?;
-        let mut debts = reading.listed();
+        let mut pending_resumes = reading.listed();
         let rest = reading.rest();
-        debts.extend(rest.debts);
-        Some(FoundDebts { debts, unread: rest.unread })
+        pending_resumes.extend(rest.pending_resumes);
+        Some(FoundDebts { pending_resumes, unread: rest.unread })
     }
 
     /// Looks at the same file, how recent it is and whether it has lost something, on a thread of its own.
-    pub fn look(state_dir: &Path) -> Look {
+    pub fn probe(state_dir: &Path) -> ReadOnlyState {
         read_only::begin(state_dir)
     }
 
@@ -143,23 +143,23 @@ impl SqliteStore {
     fn start(
         file: &Path,
         writer: Connection,
-        owned: Option<(Place, After)>,
+        owned: Option<(Location, After)>,
     ) -> Result<Arc<Self>, StoreError> {
         let reader = open::reader(file)?;
-        let (place, after) =
-            owned.map_or((None, None), |(place, after)| (Some(Arc::new(place)), Some(after)));
+        let (location, after) =
+            owned.map_or((None, None), |(location, after)| (Some(Arc::new(location)), Some(after)));
         let writer = Worker::writing(writer, file, after.unwrap_or_else(|| Box::new(|_| ())))?;
-        Ok(Arc::new(Self { place, writer, reader: Worker::reading(reader, file)? }))
+        Ok(Arc::new(Self { location, writer, reader: Worker::reading(reader, file)? }))
     }
 
     /// What the next start must find is not written where nobody would look.
     fn write_to_be_found<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Answer<'_, T> {
-        let place = self.place.clone();
+    ) -> StoreFuture<'_, T> {
+        let location = self.location.clone();
         self.write(move |c| {
-            place.map_or(Ok(()), |place| place.is_kept())?;
+            location.map_or(Ok(()), |location| location.is_kept())?;
             work(c)
         })
     }
@@ -167,15 +167,15 @@ impl SqliteStore {
     fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Answer<'_, T> {
-        Box::pin(self.writer.ask(work))
+    ) -> StoreFuture<'_, T> {
+        Box::pin(self.writer.request(work))
     }
 
     fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Answer<'_, T> {
-        Box::pin(self.reader.ask(work))
+    ) -> StoreFuture<'_, T> {
+        Box::pin(self.reader.request(work))
     }
 }
 
@@ -185,23 +185,23 @@ fn limit(limit: u32) -> i64 {
 }
 
 impl Store for SqliteStore {
-    fn timetable(&self) -> Answer<'_, Vec<TimetableRow>> {
+    fn timetable(&self) -> StoreFuture<'_, Vec<TimetableRow>> {
         self.read(timetable::all)
     }
 
-    fn set_timetable(&self, rows: Vec<TimetableRow>) -> Answer<'_, ()> {
+    fn set_timetable(&self, rows: Vec<TimetableRow>) -> StoreFuture<'_, ()> {
         self.write(move |c| timetable::set(c, &rows))
     }
 
-    fn claim(&self, rows: Vec<OccurrenceRow>) -> Answer<'_, Vec<OccurrenceRow>> {
+    fn claim(&self, rows: Vec<OccurrenceRow>) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.write_to_be_found(move |c| occurrences::claim(c, rows))
     }
 
-    fn waiting(&self) -> Answer<'_, Vec<OccurrenceRow>> {
+    fn waiting(&self) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.read(occurrences::waiting)
     }
 
-    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> Answer<'_, ()> {
+    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> StoreFuture<'_, ()> {
         self.write(move |c| occurrences::skip(c, &occurrences, &reason))
     }
 
@@ -210,130 +210,136 @@ impl Store for SqliteStore {
         schedule: Option<String>,
         cluster: Option<String>,
         limit: u32,
-    ) -> Answer<'_, Vec<OccurrenceRow>> {
+    ) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.read(move |c| occurrences::list(c, schedule.as_deref(), cluster.as_deref(), limit))
     }
 
-    fn begin_run(&self, new: NewRun) -> Answer<'_, Run> {
+    fn begin_run(&self, new: NewRun) -> StoreFuture<'_, Run> {
         Box::pin(async move { self.write_to_be_found(move |c| runs::begin(c, new)).await? })
     }
 
-    fn raise_mark(&self, id_scope: String, largest: i64) -> Answer<'_, ()> {
-        self.write(move |c| runs::raise_mark(c, &id_scope, largest))
+    fn raise_highest_id(&self, id_scope: String, largest: i64) -> StoreFuture<'_, ()> {
+        self.write(move |c| runs::raise_highest_id(c, &id_scope, largest))
     }
 
-    fn mark(&self, id_scope: String) -> Answer<'_, i64> {
-        self.read(move |c| runs::mark(c, &id_scope))
+    fn highest_id(&self, id_scope: String) -> StoreFuture<'_, i64> {
+        self.read(move |c| runs::highest_id(c, &id_scope))
     }
 
-    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> Answer<'_, RunView> {
+    fn append(&self, run_id: RunId, entries: Vec<Entry>) -> StoreFuture<'_, RunView> {
         self.write(move |c| runs::append(c, run_id, &entries))
     }
 
-    fn run(&self, run_id: RunId) -> Answer<'_, Option<Run>> {
+    fn run(&self, run_id: RunId) -> StoreFuture<'_, Option<Run>> {
         self.read(move |c| runs::one(c, run_id))
     }
 
-    fn journal(&self, run_id: RunId) -> Answer<'_, Vec<Entry>> {
+    fn journal(&self, run_id: RunId) -> StoreFuture<'_, Vec<Entry>> {
         self.read(move |c| runs::journal(c, run_id))
     }
 
-    fn unfinished(&self) -> Answer<'_, Vec<Run>> {
+    fn unfinished(&self) -> StoreFuture<'_, Vec<Run>> {
         self.read(runs::unfinished)
     }
 
-    fn owe(&self, debt: Debt, entry: Entry) -> Answer<'_, ()> {
-        self.write_to_be_found(move |c| pending_resumes::owe(c, &debt, entry))
+    fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
+        self.write_to_be_found(move |c| pending_resumes::record_pending_resume(c, &pending_resume, entry))
     }
 
-    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
         self.write(move |c| pending_resumes::resume_intended(c, run_id, by, at))
     }
 
-    fn resume_failed(&self, run_id: RunId, error: String) -> Answer<'_, ()> {
+    fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()> {
         self.write(move |c| pending_resumes::resume_failed(c, run_id, &error))
     }
 
-    fn debt_moved(&self, run_id: RunId, addresses: Addresses) -> Answer<'_, ()> {
+    fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()> {
         self.write(move |c| pending_resumes::moved(c, run_id, &addresses))
     }
 
-    fn debt_paid(&self, run_id: RunId, by: String, at: Instant) -> Answer<'_, ()> {
+    fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
         self.write(move |c| pending_resumes::paid(c, run_id, by, at))
     }
 
-    fn debts(&self) -> Answer<'_, Vec<Debt>> {
+    fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
         self.read(pending_resumes::open)
     }
 
-    fn forgive(&self, cluster: String, why: String, at: Instant) -> Answer<'_, u32> {
-        self.write(move |c| pending_resumes::forgive(c, &cluster, &why, at))
+    fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32> {
+        self.write(move |c| pending_resumes::abandon_resumes(c, &cluster, &why, at))
     }
 
-    fn backups(&self, filter: BackupFilter) -> Answer<'_, Vec<Backup>> {
+    fn backups(&self, filter: BackupFilter) -> StoreFuture<'_, Vec<Backup>> {
         self.read(move |c| backups::list(c, &filter))
     }
 
-    fn failures_in_a_row(&self) -> Answer<'_, BTreeMap<String, u32>> {
+    fn failures_in_a_row(&self) -> StoreFuture<'_, BTreeMap<String, u32>> {
         self.read(backups::failures_in_a_row)
     }
 
-    fn backup(&self, cluster: String, backup_id: BackupId) -> Answer<'_, Option<Backup>> {
+    fn backup(&self, cluster: String, backup_id: BackupId) -> StoreFuture<'_, Option<Backup>> {
         self.read(move |c| backups::one(c, &cluster, backup_id))
     }
 
-    fn ask_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant) -> Answer<'_, ()> {
-        self.write(move |c| backups::ask_deletion(c, run_id, &by, &reason, at))
+    fn request_deletion(
+        &self,
+        run_id: RunId,
+        by: String,
+        reason: String,
+        at: Instant,
+    ) -> StoreFuture<'_, ()> {
+        self.write(move |c| backups::request_deletion(c, run_id, &by, &reason, at))
     }
 
-    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> Answer<'_, ()> {
+    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
         self.write(move |c| backups::deletion_tried(c, run_id, error.as_deref()))
     }
 
-    fn deletion_done(&self, run_id: RunId, at: Instant) -> Answer<'_, ()> {
+    fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()> {
         self.write(move |c| backups::deletion_done(c, run_id, at))
     }
 
-    fn set_missing(&self, run_id: RunId) -> Answer<'_, ()> {
+    fn set_missing(&self, run_id: RunId) -> StoreFuture<'_, ()> {
         self.write(move |c| backups::set_missing(c, run_id))
     }
 
-    fn hold(&self, run_id: RunId, held: bool) -> Answer<'_, ()> {
+    fn hold(&self, run_id: RunId, held: bool) -> StoreFuture<'_, ()> {
         self.write(move |c| backups::hold(c, run_id, held))
     }
 
-    fn adopt(&self, adopted: Adopted) -> Answer<'_, ()> {
+    fn adopt(&self, adopted: Adopted) -> StoreFuture<'_, ()> {
         self.write(move |c| runs::adopt(c, adopted))
     }
 
-    fn clusters(&self) -> Answer<'_, Vec<ClusterRow>> {
+    fn clusters(&self) -> StoreFuture<'_, Vec<ClusterRow>> {
         self.read(clusters::all)
     }
 
-    fn set_clusters(&self, rows: Vec<ClusterRow>) -> Answer<'_, ()> {
+    fn set_clusters(&self, rows: Vec<ClusterRow>) -> StoreFuture<'_, ()> {
         self.write(move |c| clusters::set(c, &rows))
     }
 
-    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> Answer<'_, ()> {
+    fn set_state_behind(&self, cluster: String, reason: Option<String>) -> StoreFuture<'_, ()> {
         self.write(move |c| clusters::set_state_behind(c, &cluster, reason.as_deref()))
     }
 
-    fn foreign_pause(&self, cluster: String, at: Instant) -> Answer<'_, Instant> {
+    fn foreign_pause(&self, cluster: String, at: Instant) -> StoreFuture<'_, Instant> {
         self.write(move |c| clusters::foreign_pause(c, &cluster, at))
     }
 
-    fn foreign_pause_over(&self, cluster: String) -> Answer<'_, ()> {
+    fn foreign_pause_over(&self, cluster: String) -> StoreFuture<'_, ()> {
         self.write(move |c| clusters::foreign_pause_over(c, &cluster))
     }
 
-    fn probe(&self, at: Instant) -> Answer<'_, ()> {
-        if self.place.is_none() {
+    fn probe(&self, at: Instant) -> StoreFuture<'_, ()> {
+        if self.location.is_none() {
             return self.write(clusters::probe_as_guest);
         }
         self.write_to_be_found(move |c| clusters::probe(c, at))
     }
 
-    fn close(&self) -> Answer<'_, ()> {
+    fn close(&self) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             // The last connection to go folds the write-ahead log into the file, which is not for the reader.
             self.reader.close().await?;

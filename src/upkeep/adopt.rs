@@ -8,7 +8,7 @@ mod survey;
 
 use crate::api::AdoptReport;
 use crate::backup::prepare;
-use crate::context::{Clients, Ground, Mark, Spec, id_scope};
+use crate::context::{Clients, Context, OwnershipTag, Spec, id_scope};
 use crate::domain::{BackupId, Component, RunId};
 use crate::store::{Adopted, Backup, BackupFilter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,58 +17,58 @@ use survey::{Survey, survey};
 /// Takes over every backup of `cluster` whose records snapshot carries our instance and cluster, raises the id mark to
 /// the largest id seen and lets retention go on. Twice is once. `Err` names what could not be told; what was
 /// taken over before it stays so, and retention stays stopped.
-pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptReport, String> {
+pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<AdoptReport, String> {
     let again = |why: String| format!("{why}; nothing more was adopted for {cluster}, adopt it again later");
-    let spec = &located(ground, spec).await.map_err(again)?;
-    let survey = survey(ground, spec).await.map_err(again)?;
-    let known = known(ground, cluster).await?;
-    let clients = Clients::new(&spec.addresses, &ground.transport);
+    let spec = &located(context, spec).await.map_err(again)?;
+    let survey = survey(context, spec).await.map_err(again)?;
+    let known = known(context, cluster).await?;
+    let clients = Clients::new(&spec.addresses, &context.transport);
     let mut report =
-        AdoptReport { other_instances: other_instances(ground, cluster, &survey), ..Default::default() };
+        AdoptReport { other_instances: other_instances(context, cluster, &survey), ..Default::default() };
     for (number, components) in &survey.ids {
         let Some(id) = BackupId::new(*number) else {
             report.not_ours.push((*number, "its id is not a positive number".to_owned()));
             continue;
         };
-        let mark = survey.mark(id);
+        let tag = survey.tag(id);
         if let Some(run_id) = known.get(&id) {
-            match &mark {
-                Some(mark) if mark.run_id != *run_id => {
+            match &tag {
+                Some(tag) if tag.run_id != *run_id => {
                     report.not_ours.push((
                         *number,
-                        format!("the state knows it as run {run_id}, its mark says run {}", mark.run_id),
+                        format!("the state knows it as run {run_id}, its mark says run {}", tag.run_id),
                     ));
                 }
                 _ => report.known.push(id),
             }
             continue;
         }
-        let (snapshot, mark) = match (survey.records.get(&id), mark) {
-            (Some(snapshot), Some(mark)) if mark.instance == ground.instance && mark.cluster == cluster => {
-                (snapshot, mark)
+        let (snapshot, tag) = match (survey.records.get(&id), tag) {
+            (Some(snapshot), Some(tag)) if tag.instance == context.instance && tag.cluster == cluster => {
+                (snapshot, tag)
             }
-            (_, mark) => {
-                report.not_ours.push((*number, not_ours(components, mark.as_ref())));
+            (_, tag) => {
+                report.not_ours.push((*number, not_ours(components, tag.as_ref())));
                 continue;
             }
         };
-        let look = found::look(&clients, spec, id, snapshot).await.map_err(again)?;
-        let (created_at, view) = look.view(ground.clock.now());
+        let probe = found::probe(&clients, spec, id, snapshot).await.map_err(again)?;
+        let (created_at, view) = probe.view(context.clock.now());
         let adopted = Adopted {
-            run_id: mark.run_id,
+            run_id: tag.run_id,
             cluster: cluster.to_owned(),
             backup_id: id,
             created_at,
             spec: serde_json::to_value(spec).unwrap_or_default(),
             view,
         };
-        ground.store.adopt(adopted).await.map_err(|error| again(error.to_string()))?;
-        tracing::info!(event = "backup.adopted", cluster, backup_id = id.get(), run_id = %mark.run_id);
+        context.store.adopt(adopted).await.map_err(|error| again(error.to_string()))?;
+        tracing::info!(event = "backup.adopted", cluster, backup_id = id.get(), run_id = %tag.run_id);
         report.adopted.push(id);
     }
-    let store = &ground.store;
+    let store = &context.store;
     store
-        .raise_mark(id_scope(cluster, &spec.addresses), survey.largest())
+        .raise_highest_id(id_scope(cluster, &spec.addresses), survey.largest())
         .await
         .map_err(|e| again(e.to_string()))?;
     store.set_state_behind(cluster.to_owned(), None).await.map_err(|e| again(e.to_string()))?;
@@ -77,35 +77,40 @@ pub async fn adopt(ground: &Ground, cluster: &str, spec: &Spec) -> Result<AdoptR
 
 /// Why the state is older than the cluster, if it is: a records snapshot that is ours and unknown to us, or an id above
 /// our mark that no other's mark explains. A second instance on the cluster is warned of on the way.
-pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
+pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
     if spec.addresses.saas.is_some() {
         return Ok(None);
     }
-    let spec = &located(ground, spec).await?;
-    let survey = survey(ground, spec).await?;
-    for instance in other_instances(ground, cluster, &survey) {
+    let spec = &located(context, spec).await?;
+    let survey = survey(context, spec).await?;
+    for instance in other_instances(context, cluster, &survey) {
         tracing::warn!(
             event = "cluster.second_instance", cluster, instance = %instance,
             reason = "another daemon takes backups of this cluster: give each its own [daemon] instance and stop one"
         );
     }
     // After the survey, so that ids given meanwhile to clusters that share the repository are below it.
-    let mark =
-        ground.store.mark(id_scope(cluster, &spec.addresses)).await.map_err(|error| error.to_string())?;
-    let runs: BTreeSet<RunId> = known(ground, cluster).await?.into_values().collect();
-    let gives_ids = gives_ids(ground, cluster).await?;
+    let tag = context
+        .store
+        .highest_id(id_scope(cluster, &spec.addresses))
+        .await
+        .map_err(|error| error.to_string())?;
+    let runs: BTreeSet<RunId> = known(context, cluster).await?.into_values().collect();
+    let gives_ids = gives_ids(context, cluster).await?;
     for (number, components) in survey.ids.iter().rev() {
-        let theirs = BackupId::new(*number).and_then(|id| survey.mark(id));
+        let theirs = BackupId::new(*number).and_then(|id| survey.tag(id));
         match theirs {
-            Some(m) if m.instance == ground.instance && m.cluster == cluster && !runs.contains(&m.run_id) => {
+            Some(m)
+                if m.instance == context.instance && m.cluster == cluster && !runs.contains(&m.run_id) =>
+            {
                 return Ok(Some(format!(
                     "backup {number} of {cluster} is ours by its mark and unknown to the state: the state was lost or \
                      is old, run `adopt {cluster}`"
                 )));
             }
-            None if *number > mark && !gives_ids => {
+            None if *number > tag && !gives_ids => {
                 return Ok(Some(format!(
-                    "{} of {cluster} shows backup {number}, above the largest id the state knows, {mark}: the state was \
+                    "{} of {cluster} shows backup {number}, above the largest id the state knows, {tag}: the state was \
                      lost or is old, or another takes backups; run `adopt {cluster}`",
                     names(components)
                 )));
@@ -118,8 +123,8 @@ pub async fn detect_behind(ground: &Ground, cluster: &str, spec: &Spec) -> Resul
 }
 
 /// The same settings with the routes of today.
-async fn located(ground: &Ground, spec: &Spec) -> Result<Spec, String> {
-    let addresses = prepare::located(ground, &spec.addresses)
+async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
+    let addresses = prepare::located(context, &spec.addresses)
         .await
         .map_err(|error| format!("the cluster could not be asked by which APIs it takes backups: {error}"))?;
     Ok(Spec { addresses, ..spec.clone() })
@@ -127,30 +132,30 @@ async fn located(ground: &Ground, spec: &Spec) -> Result<Spec, String> {
 
 /// Whether the cluster has given ids to backups of ours. It gives them to its own as well, and those are above our mark
 /// although nothing was lost.
-async fn gives_ids(ground: &Ground, cluster: &str) -> Result<bool, String> {
+async fn gives_ids(context: &Context, cluster: &str) -> Result<bool, String> {
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: false, limit: 0 };
-    let backups = ground.store.backups(filter).await.map_err(|error| error.to_string())?;
+    let backups = context.store.backups(filter).await.map_err(|error| error.to_string())?;
     Ok(backups.iter().any(|backup| backup.run.view.identified.is_some()))
 }
 
-async fn known(ground: &Ground, cluster: &str) -> Result<BTreeMap<BackupId, RunId>, String> {
+async fn known(context: &Context, cluster: &str) -> Result<BTreeMap<BackupId, RunId>, String> {
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: false, limit: 0 };
-    let backups = ground.store.backups(filter).await.map_err(|error| error.to_string())?;
+    let backups = context.store.backups(filter).await.map_err(|error| error.to_string())?;
     Ok(backups.into_iter().map(|Backup { run, .. }| (run.backup_id, run.run_id)).collect())
 }
 
 /// Other instances that marked a backup of this very cluster.
-fn other_instances(ground: &Ground, cluster: &str, survey: &Survey) -> Vec<String> {
-    let marks = survey.records.keys().filter_map(|id| survey.mark(*id));
-    let others = marks.filter(|m| m.cluster == cluster && m.instance != ground.instance).map(|m| m.instance);
+fn other_instances(context: &Context, cluster: &str, survey: &Survey) -> Vec<String> {
+    let marks = survey.records.keys().filter_map(|id| survey.tag(*id));
+    let others = marks.filter(|m| m.cluster == cluster && m.instance != context.instance).map(|m| m.instance);
     others.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn not_ours(components: &BTreeSet<Component>, mark: Option<&Mark>) -> String {
-    match mark {
-        Some(mark) => format!(
+fn not_ours(components: &BTreeSet<Component>, tag: Option<&OwnershipTag>) -> String {
+    match tag {
+        Some(tag) => format!(
             "its records snapshot carries the mark of instance {}, cluster {}",
-            mark.instance, mark.cluster
+            tag.instance, tag.cluster
         ),
         None if components.contains(&Component::Records) => "its records snapshot carries no mark".to_owned(),
         None => format!("it has no records snapshot that could prove it ours, only {}", names(components)),

@@ -6,15 +6,15 @@
 pub(crate) mod location;
 pub(crate) mod pass;
 
-pub use pass::{PASS_LIMIT, PLACE_LIMIT, SETTLE};
+pub use pass::{LOCATION_LIMIT, PASS_LIMIT, SETTLE};
 
 use crate::backup::prepare;
-use crate::camunda::Seen;
+use crate::camunda::PartState;
 use crate::clock::within;
-use crate::context::{Clients, Ground, Spec};
+use crate::context::{Clients, Context, Spec};
 use crate::domain::{Addresses, BackupState};
 use crate::store::{Backup, StoreError};
-use location::places;
+use location::locations;
 use pass::{End, Pass};
 use tokio_util::sync::CancellationToken;
 
@@ -34,64 +34,64 @@ pub enum DeletionPass {
         reason: String,
     },
     /// A due run wants the cluster: nothing is outstanding, the next pass goes on.
-    GaveWay,
+    Yielded,
 }
 
 /// One pass of deletion over a backup that is `deleting`, at the addresses its cluster was last known by.
-pub async fn delete_backup(ground: &Ground, backup: &Backup, give_way: CancellationToken) -> DeletionPass {
-    match last_addresses(ground, backup).await {
-        Ok(addresses) => delete_at(ground, &addresses, backup, &give_way).await,
-        Err(what) => settle(ground, backup, ground.clock.monotonic(), None, Err(End::Left(what))).await,
+pub async fn delete_backup(context: &Context, backup: &Backup, yield_now: CancellationToken) -> DeletionPass {
+    match last_addresses(context, backup).await {
+        Ok(addresses) => delete_at(context, &addresses, backup, &yield_now).await,
+        Err(what) => settle(context, backup, context.clock.monotonic(), None, Err(End::Left(what))).await,
     }
 }
 
 /// The same at given addresses.
 pub(crate) async fn delete_at(
-    ground: &Ground,
+    context: &Context,
     addresses: &Addresses,
     backup: &Backup,
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
 ) -> DeletionPass {
-    let began = ground.clock.monotonic();
+    let began = context.clock.monotonic();
     if backup.state != BackupState::Deleting {
         let what =
             format!("backup {} is {}, not asked to be deleted", backup.run.backup_id, backup.state.name());
         return DeletionPass::Left { what };
     }
-    let mut pass = Pass::new(ground, backup, give_way);
+    let mut pass = Pass::new(context, backup, yield_now);
     let end = pass.walk(addresses).await;
-    settle(ground, backup, began, Some(&pass), end).await
+    settle(context, backup, began, Some(&pass), end).await
 }
 
 /// Writes and logs what a pass came to.
 async fn settle(
-    ground: &Ground,
+    context: &Context,
     backup: &Backup,
     began: std::time::Duration,
     pass: Option<&Pass<'_>>,
     end: Result<(), End>,
 ) -> DeletionPass {
-    let (run, store) = (&backup.run, &ground.store);
+    let (run, store) = (&backup.run, &context.store);
     let end = match end {
-        Ok(()) => match store.deletion_done(run.run_id, ground.clock.now()).await {
+        Ok(()) => match store.deletion_done(run.run_id, context.clock.now()).await {
             Ok(()) => Ok(()),
             Err(error) => Err(End::Left(format!("it is gone, but that could not be written: {error}"))),
         },
         end => end,
     };
-    let duration_ms = ground.clock.monotonic().saturating_sub(began).as_millis() as u64;
+    let duration_ms = context.clock.monotonic().saturating_sub(began).as_millis() as u64;
     let (result, reason, note) = match end {
         Ok(()) => {
-            let asked = backup.deletion.as_ref();
+            let requested = backup.deletion.as_ref();
             tracing::info!(
                 event = "backup.deleted", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
-                duration_ms, by = asked.map(|d| d.by.as_str()), reason = asked.map(|d| d.reason.as_str())
+                duration_ms, by = requested.map(|d| d.by.as_str()), reason = requested.map(|d| d.reason.as_str())
             );
             return DeletionPass::Gone;
         }
-        Err(End::GaveWay) => {
+        Err(End::Yielded) => {
             tracing::debug!(cluster = %run.cluster, backup_id = run.backup_id.get(), "a deletion gives way to a due run");
-            return DeletionPass::GaveWay;
+            return DeletionPass::Yielded;
         }
         Err(End::Left(what)) => {
             let note =
@@ -116,69 +116,70 @@ async fn settle(
 
 /// Whether a good backup is still complete in all its components. One that is gone from all of them is noted as
 /// missing. `Err` says what could not be told: that is neither complete nor gone.
-pub async fn still_complete(ground: &Ground, backup: &Backup) -> Result<bool, String> {
-    let addresses = last_addresses(ground, backup).await?;
-    still_complete_at(ground, &addresses, backup).await
+pub async fn still_complete(context: &Context, backup: &Backup) -> Result<bool, String> {
+    let addresses = last_addresses(context, backup).await?;
+    still_complete_at(context, &addresses, backup).await
 }
 
 pub(crate) async fn still_complete_at(
-    ground: &Ground,
+    context: &Context,
     addresses: &Addresses,
     backup: &Backup,
 ) -> Result<bool, String> {
     let run = &backup.run;
-    let looked = within(&*ground.clock, PASS_LIMIT, look_everywhere(ground, addresses, backup)).await;
-    let seen = looked.unwrap_or_else(|| {
+    let probed = within(&*context.clock, PASS_LIMIT, look_everywhere(context, addresses, backup)).await;
+    let seen = probed.unwrap_or_else(|| {
         Err(format!("backup {} could not be looked at within {} s", run.backup_id, PASS_LIMIT.as_secs()))
     })?;
     if seen.is_empty() {
         return Err(format!("backup {} names no component that could be looked at", run.backup_id));
     }
-    if seen.iter().all(|seen| *seen == Seen::Absent) {
-        ground.store.set_missing(run.run_id).await.map_err(|error| error.to_string())?;
+    if seen.iter().all(|seen| *seen == PartState::Absent) {
+        context.store.set_missing(run.run_id).await.map_err(|error| error.to_string())?;
         tracing::error!(
             event = "backup.missing", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
             reason = "no component has it any more, and we did not delete it"
         );
         return Ok(false);
     }
-    Ok(seen.iter().all(|seen| matches!(seen, Seen::Completed(_))))
+    Ok(seen.iter().all(|seen| matches!(seen, PartState::Completed(_))))
 }
 
 async fn look_everywhere(
-    ground: &Ground,
+    context: &Context,
     addresses: &Addresses,
     backup: &Backup,
-) -> Result<Vec<Seen>, String> {
-    let addresses = &located(ground, backup, addresses.clone()).await;
-    let clients = Clients::new(addresses, &ground.transport);
-    let places = places(&backup.run, addresses, &clients)?;
+) -> Result<Vec<PartState>, String> {
+    let addresses = &located(context, backup, addresses.clone()).await;
+    let clients = Clients::new(addresses, &context.transport);
+    let locations = locations(&backup.run, addresses, &clients)?;
     let mut all = Vec::new();
-    for place in &places {
-        if place.is_second_look() && clients.apps.contains_key(&place.component) {
+    for location in &locations {
+        if location.is_second_probe() && clients.apps.contains_key(&location.component) {
             continue;
         }
-        let look = place.look(backup.run.backup_id).await;
-        let look = look.map_err(|error| format!("{} could not be looked at: {error}", place.component))?;
-        if let Seen::Unclear { reason } = &look.seen {
-            return Err(format!("{} cannot say: {reason}", place.component));
+        let probe = location.probe(backup.run.backup_id).await;
+        let probe =
+            probe.map_err(|error| format!("{} could not be looked at: {error}", location.component))?;
+        if let PartState::Unclear { reason } = &probe.seen {
+            return Err(format!("{} cannot say: {reason}", location.component));
         }
-        all.push(look.seen);
+        all.push(probe.seen);
     }
     Ok(all)
 }
 
 /// The same with the routes of today, which after an upgrade are others than those of the run; and those where the
 /// cluster cannot tell.
-async fn located(ground: &Ground, backup: &Backup, addresses: Addresses) -> Addresses {
-    let located = prepare::located(ground, &addresses).await;
+async fn located(context: &Context, backup: &Backup, addresses: Addresses) -> Addresses {
+    let located = prepare::located(context, &addresses).await;
     located.unwrap_or(Addresses { routes: backup.run.view.routes, ..addresses })
 }
 
 /// Where the cluster was last known to be: the config's word, kept by the store, before that of the run.
-async fn last_addresses(ground: &Ground, backup: &Backup) -> Result<Addresses, String> {
+async fn last_addresses(context: &Context, backup: &Backup) -> Result<Addresses, String> {
     let run = &backup.run;
-    let rows = ground.store.clusters().await.map_err(|error: StoreError| error.to_string())?;
+    let rows = context.store.clusters().await.map_err(|error: StoreError| error.to_string())?;
     if let Some(row) = rows.into_iter().find(|row| row.name == run.cluster) {
         return Ok(row.addresses);
     }

@@ -1,9 +1,9 @@
 //! One pass of retention over a cluster: look where it matters, decide, ask for deletions, carry them out.
 
-use crate::context::{Ground, Spec};
+use crate::context::{Context, Spec};
 use crate::domain::{BackupId, BackupState};
 use crate::parts::saas;
-use crate::retention::{Decision, PoolRule, Verdict, decide, needs_look};
+use crate::retention::{Decision, RetentionRule, Verdict, decide, needs_probe};
 use crate::store::{Backup, BackupFilter, StoreError};
 use crate::upkeep::adopt::detect_behind;
 use crate::upkeep::delete::{DeletionPass, delete_at, still_complete_at};
@@ -23,21 +23,21 @@ pub struct RetainReport {
     /// Why nothing may be deleted until `adopt`.
     pub stopped: Option<String>,
     /// A due run wanted the cluster before everything was done.
-    pub gave_way: bool,
+    pub yielded: bool,
     /// What kept the pass from its work.
     pub trouble: Option<String>,
 }
 
 /// One pass; what is not done is left to the next one.
 pub async fn retain(
-    ground: &Ground,
+    context: &Context,
     cluster: &str,
-    rules: &[PoolRule],
+    rules: &[RetentionRule],
     spec: &Spec,
-    give_way: CancellationToken,
+    yield_now: CancellationToken,
 ) -> RetainReport {
     let mut report = RetainReport::default();
-    if let Err(error) = pass(ground, cluster, rules, spec, &give_way, &mut report).await {
+    if let Err(error) = pass(context, cluster, rules, spec, &yield_now, &mut report).await {
         report.trouble = Some(error.to_string());
     }
     if let Some(reason) = &report.trouble {
@@ -47,72 +47,72 @@ pub async fn retain(
 }
 
 async fn pass(
-    ground: &Ground,
+    context: &Context,
     cluster: &str,
-    rules: &[PoolRule],
+    rules: &[RetentionRule],
     spec: &Spec,
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
     report: &mut RetainReport,
 ) -> Result<(), StoreError> {
-    let row = ground.store.clusters().await?.into_iter().find(|row| row.name == cluster);
+    let row = context.store.clusters().await?.into_iter().find(|row| row.name == cluster);
     report.stopped = row.and_then(|row| row.state_behind);
-    let backups = backups(ground, cluster).await?;
-    if let (Some(saas), Some(address)) = (saas::client(ground, spec), &spec.addresses.saas) {
-        if let Some(reason) = saas::restoring(ground, &saas, address, &backups).await {
+    let backups = backups(context, cluster).await?;
+    if let (Some(saas), Some(address)) = (saas::client(context, spec), &spec.addresses.saas) {
+        if let Some(reason) = saas::restoring(context, &saas, address, &backups).await {
             report.trouble = Some(format!("nothing is deleted now: {reason}"));
             return Ok(());
         }
         // What was asked for goes first: the look at what is gone takes long, and a due run cuts it off every time.
-        carry_out(ground, cluster, spec, give_way, report).await?;
-        if report.gave_way {
+        carry_out(context, cluster, spec, yield_now, report).await?;
+        if report.yielded {
             return Ok(());
         }
-        let backups = self::backups(ground, cluster).await?;
+        let backups = self::backups(context, cluster).await?;
         let (decisions, trouble) =
-            saas_sync::retain(ground, &saas, address, rules, &backups, give_way).await?;
+            saas_sync::retain(context, &saas, address, rules, &backups, yield_now).await?;
         (report.decisions, report.trouble) = (decisions, trouble);
         if report.decisions.iter().all(|decision| decision.verdict != Verdict::Delete) {
             return Ok(());
         }
-        return delete(ground, cluster, spec, give_way, report).await;
+        return delete(context, cluster, spec, yield_now, report).await;
     }
     if report.stopped.is_none() && would_delete(rules, &backups) {
-        match detect_behind(ground, cluster, spec).await {
+        match detect_behind(context, cluster, spec).await {
             Ok(None) => {}
             Ok(Some(reason)) => {
                 tracing::error!(event = "cluster.state_behind", cluster, reason = %reason);
-                ground.store.set_state_behind(cluster.to_owned(), Some(reason.clone())).await?;
+                context.store.set_state_behind(cluster.to_owned(), Some(reason.clone())).await?;
                 report.stopped = Some(reason);
             }
             Err(reason) => {
                 report.trouble = Some(format!("nothing more is pruned in this pass: {reason}"));
-                return carry_out(ground, cluster, spec, give_way, report).await;
+                return carry_out(context, cluster, spec, yield_now, report).await;
             }
         }
     }
-    let Some(complete) = look(ground, rules, &backups, spec, give_way, report).await else {
-        report.gave_way = true;
+    let Some(complete) = probe(context, rules, &backups, spec, yield_now, report).await else {
+        report.yielded = true;
         return Ok(());
     };
     // Those found missing no longer count.
-    let backups = self::backups(ground, cluster).await?;
+    let backups = self::backups(context, cluster).await?;
     report.decisions = decide(rules, &backups, &complete, report.stopped.as_deref());
     saas_sync::leave_alone(&mut report.decisions, &backups);
-    delete(ground, cluster, spec, give_way, report).await
+    delete(context, cluster, spec, yield_now, report).await
 }
 
 /// Asks for the deletions that were decided, and carries them out.
 async fn delete(
-    ground: &Ground,
+    context: &Context,
     cluster: &str,
     spec: &Spec,
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
     report: &mut RetainReport,
 ) -> Result<(), StoreError> {
     for decision in report.decisions.iter().filter(|d| d.verdict == Verdict::Delete) {
         let (id, reason) = (decision.backup_id, decision.reason.clone());
-        let at = ground.clock.now();
-        match ground.store.ask_deletion(decision.run_id, "retention".into(), reason.clone(), at).await {
+        let at = context.clock.now();
+        match context.store.request_deletion(decision.run_id, "retention".into(), reason.clone(), at).await {
             Ok(()) => tracing::info!(
                 event = "backup.deletion_asked", cluster, backup_id = id.get(), run_id = %decision.run_id, reason = %reason
             ),
@@ -123,35 +123,35 @@ async fn delete(
             Err(error) => return Err(error),
         }
     }
-    carry_out(ground, cluster, spec, give_way, report).await
+    carry_out(context, cluster, spec, yield_now, report).await
 }
 
 /// Whether anything would go if every good one were found complete.
-fn would_delete(rules: &[PoolRule], backups: &[Backup]) -> bool {
+fn would_delete(rules: &[RetentionRule], backups: &[Backup]) -> bool {
     let all = backups.iter().map(|b| b.run.run_id).collect();
     decide(rules, backups, &all, None).iter().any(|d| d.verdict == Verdict::Delete)
 }
 
 /// Looks at the good ones that stand in for those that would go. `None` when a due run wants the cluster.
-async fn look(
-    ground: &Ground,
-    rules: &[PoolRule],
+async fn probe(
+    context: &Context,
+    rules: &[RetentionRule],
     backups: &[Backup],
     spec: &Spec,
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
     report: &mut RetainReport,
 ) -> Option<BTreeSet<uuid::Uuid>> {
     let (mut complete, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
     loop {
-        let wanted = needs_look(rules, backups, &complete, &doubtful, report.stopped.as_deref());
+        let wanted = needs_probe(rules, backups, &complete, &doubtful, report.stopped.as_deref());
         let Some(backup) = wanted.first().and_then(|id| backups.iter().find(|b| b.run.run_id == *id)) else {
             return Some(complete);
         };
-        if give_way.is_cancelled() {
+        if yield_now.is_cancelled() {
             return None;
         }
         let id = backup.run.backup_id;
-        match still_complete_at(ground, &spec.addresses, backup).await {
+        match still_complete_at(context, &spec.addresses, backup).await {
             Ok(true) => {
                 complete.insert(backup.run.run_id);
             }
@@ -173,29 +173,29 @@ async fn look(
 
 /// Runs the deletions that were asked for; while the state is behind, only those that an operator asked for.
 async fn carry_out(
-    ground: &Ground,
+    context: &Context,
     cluster: &str,
     spec: &Spec,
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
     report: &mut RetainReport,
 ) -> Result<(), StoreError> {
-    for backup in backups(ground, cluster).await?.iter().filter(|b| b.state == BackupState::Deleting) {
+    for backup in backups(context, cluster).await?.iter().filter(|b| b.state == BackupState::Deleting) {
         let by_hand = backup.deletion.as_ref().is_some_and(|d| d.by != "retention");
         if report.stopped.is_some() && !by_hand {
             continue;
         }
-        if give_way.is_cancelled() {
-            report.gave_way = true;
+        if yield_now.is_cancelled() {
+            report.yielded = true;
             break;
         }
-        let done = delete_at(ground, &spec.addresses, backup, give_way).await;
-        report.gave_way |= done == DeletionPass::GaveWay;
+        let done = delete_at(context, &spec.addresses, backup, yield_now).await;
+        report.yielded |= done == DeletionPass::Yielded;
         report.deletions.push((backup.run.backup_id, done));
     }
     Ok(())
 }
 
-async fn backups(ground: &Ground, cluster: &str) -> Result<Vec<Backup>, StoreError> {
+async fn backups(context: &Context, cluster: &str) -> Result<Vec<Backup>, StoreError> {
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
-    ground.store.backups(filter).await
+    context.store.backups(filter).await
 }

@@ -4,10 +4,10 @@
 //! left nothing there are forgotten as elsewhere.
 
 use crate::camunda::{ClientError, Saas};
-use crate::context::Ground;
+use crate::context::Context;
 use crate::domain::{BackupState, SaasAddress};
 use crate::parts::saas;
-use crate::retention::{Decision, PoolRule, Verdict, decide};
+use crate::retention::{Decision, RetentionRule, Verdict, decide};
 use crate::store::{Backup, StoreError};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,20 +24,20 @@ const PROVIDER: &str = "the provider keeps and prunes its backups itself";
 
 /// Notes what is gone, and decides about the rest. `Err` in the answer: why the list could not be read.
 pub(crate) async fn retain(
-    ground: &Ground,
+    context: &Context,
     saas: &Saas,
     address: &SaasAddress,
-    rules: &[PoolRule],
+    rules: &[RetentionRule],
     backups: &[Backup],
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
 ) -> Result<(Vec<Decision>, Option<String>), StoreError> {
     // The list of one cluster tells nothing of another's.
     let of_it = |backup: &&Backup| saas::is_of(&backup.run, address);
     let sure = SURE.min(address.min_interval / 3);
-    let gone = gone(ground, saas, backups.iter().filter(of_it).collect(), sure, give_way).await;
+    let gone = gone(context, saas, backups.iter().filter(of_it).collect(), sure, yield_now).await;
     let trouble = match gone {
         Ok(gone) => {
-            note(ground, &gone).await?;
+            note(context, &gone).await?;
             None
         }
         Err(error) => Some(format!("what the provider still keeps could not be read: {error}")),
@@ -76,11 +76,11 @@ fn holds_something(backup: &Backup) -> bool {
 
 /// Completed and failed ones that the list has no more; one look alone is not believed.
 async fn gone<'a>(
-    ground: &Ground,
+    context: &Context,
     saas: &Saas,
     backups: Vec<&'a Backup>,
     sure: Duration,
-    give_way: &CancellationToken,
+    yield_now: &CancellationToken,
 ) -> Result<Vec<&'a Backup>, ClientError> {
     let over = |backup: &&Backup| matches!(backup.state, BackupState::Completed | BackupState::Failed);
     let known: Vec<&Backup> = backups.into_iter().filter(over).collect();
@@ -91,8 +91,8 @@ async fn gone<'a>(
     tokio::select! {
         biased;
         // The next pass looks again.
-        () = give_way.cancelled() => return Ok(vec![]),
-        () = ground.clock.sleep(sure) => {}
+        () = yield_now.cancelled() => return Ok(vec![]),
+        () = context.clock.sleep(sure) => {}
     }
     absent(saas, first).await
 }
@@ -104,9 +104,9 @@ async fn absent<'a>(saas: &Saas, backups: Vec<&'a Backup>) -> Result<Vec<&'a Bac
     Ok(backups.into_iter().filter(lacks).collect())
 }
 
-async fn note(ground: &Ground, gone: &[&Backup]) -> Result<(), StoreError> {
+async fn note(context: &Context, gone: &[&Backup]) -> Result<(), StoreError> {
     for backup in gone {
-        ground.store.set_missing(backup.run.run_id).await?;
+        context.store.set_missing(backup.run.run_id).await?;
         tracing::info!(
             event = "backup.missing", cluster = %backup.run.cluster, backup_id = backup.run.backup_id.get(),
             run_id = %backup.run.run_id, by = "provider",

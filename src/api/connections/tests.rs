@@ -9,9 +9,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 /// A listener whose clients come through a channel.
-struct Door(mpsc::UnboundedReceiver<DuplexStream>);
+struct Listener(mpsc::UnboundedReceiver<DuplexStream>);
 
-impl Listener for Door {
+impl Listener for Listener {
     type Io = DuplexStream;
     type Addr = ();
 
@@ -28,7 +28,7 @@ impl Listener for Door {
 }
 
 struct House {
-    door: mpsc::UnboundedSender<DuplexStream>,
+    listener: mpsc::UnboundedSender<DuplexStream>,
     /// `/slow` answers when it gets a permit.
     permits: Arc<Semaphore>,
     stop: CancellationToken,
@@ -47,30 +47,30 @@ fn house(open: usize, stay: Option<Duration>) -> House {
         .route("/long", get(async || "x".repeat(1 << 20)))
         .route("/act", post(async |body: String| body))
         .layer(middleware::from_fn_with_state(clock.clone(), whole_body));
-    let (door, clients) = mpsc::unbounded_channel();
+    let (listener, clients) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
     let bounds = Bounds { listener: "http", open, stay };
     let tasks = Tasks::new();
-    tasks.spawn(answer(Door(clients), routes, bounds, |_| (), (clock, tasks.clone()), stop.clone()));
-    House { door, permits, stop }
+    tasks.spawn(response(Listener(clients), routes, bounds, |_| (), (clock, tasks.clone()), stop.clone()));
+    House { listener, permits, stop }
 }
 
 impl House {
     fn connect(&self) -> DuplexStream {
         let (ours, theirs) = duplex(1024);
-        self.door.send(theirs).unwrap();
+        self.listener.send(theirs).unwrap();
         ours
     }
 
     /// A client that has said this so far.
-    async fn says(&self, text: &str) -> DuplexStream {
+    async fn reports(&self, text: &str) -> DuplexStream {
         let mut client = self.connect();
         client.write_all(text.as_bytes()).await.unwrap();
         client
     }
 
     async fn health(&self) -> String {
-        rest(&mut self.says("GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await).await
+        rest(&mut self.reports("GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await).await
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_head_that_does_not_come_to_its_end_is_cut_off_after_ten_seconds() {
     let house = house(4, None);
     for begun in ["", "GET /health HTTP/1.1\r\nHost: h\r\nX-Slow: "] {
         let began = Instant::now();
-        let mut client = house.says(begun).await;
+        let mut client = house.reports(begun).await;
         assert_eq!(rest(&mut client).await, "", "{begun}");
         assert_eq!(began.elapsed().as_secs(), 10, "{begun}");
     }
@@ -103,7 +103,7 @@ async fn a_head_that_does_not_come_to_its_end_is_cut_off_after_ten_seconds() {
 async fn one_byte_now_and_then_does_not_make_the_time_longer() {
     let house = house(4, None);
     let began = Instant::now();
-    let mut client = house.says("GET /health HTTP/1.1\r\nX-Slow: ").await;
+    let mut client = house.reports("GET /health HTTP/1.1\r\nX-Slow: ").await;
     while client.write_all(b"x").await.is_ok() {
         tokio::time::advance(Duration::from_secs(1)).await;
         settle().await;
@@ -115,10 +115,10 @@ async fn one_byte_now_and_then_does_not_make_the_time_longer() {
 async fn a_body_that_does_not_come_to_its_end_is_refused_after_ten_seconds() {
     let house = house(4, None);
     let began = Instant::now();
-    let mut client = house.says("POST /act HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf").await;
-    let answer = rest(&mut client).await;
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.ends_with(r#""detail":"the body did not arrive within 10 s","status":408,"title":"Request Timeout","type":"about:blank"}"#), "{answer}");
+    let mut client = house.reports("POST /act HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf").await;
+    let response = rest(&mut client).await;
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    assert!(response.ends_with(r#""detail":"the body did not arrive within 10 s","status":408,"title":"Request Timeout","type":"about:blank"}"#), "{response}");
     assert_eq!(began.elapsed().as_secs(), 10);
 }
 
@@ -126,7 +126,7 @@ async fn a_body_that_does_not_come_to_its_end_is_refused_after_ten_seconds() {
 async fn an_idle_connection_is_closed_after_ten_seconds() {
     let house = house(4, None);
     let began = Instant::now();
-    let mut client = house.says("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut client = house.reports("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await;
     assert!(rest(&mut client).await.ends_with("\r\n\r\nwell"));
     assert_eq!(began.elapsed().as_secs(), 10);
 }
@@ -135,7 +135,7 @@ async fn an_idle_connection_is_closed_after_ten_seconds() {
 async fn where_all_are_silent_the_oldest_makes_place() {
     let house = house(3, None);
     let mut silent =
-        [house.connect(), house.says("GET /hea").await, house.says("POST /act HTTP/1.1\r\n").await];
+        [house.connect(), house.reports("GET /hea").await, house.reports("POST /act HTTP/1.1\r\n").await];
     settle().await;
     let began = Instant::now();
     assert!(house.health().await.ends_with("\r\n\r\nwell"));
@@ -152,8 +152,8 @@ async fn where_all_are_silent_the_oldest_makes_place() {
 #[tokio::test(start_paused = true)]
 async fn neither_a_slow_body_nor_an_unread_answer_keeps_a_place() {
     let house = house(2, None);
-    let _slow = house.says("POST /act HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf").await;
-    let _unread = house.says("GET /long HTTP/1.1\r\n\r\n").await;
+    let _slow = house.reports("POST /act HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf").await;
+    let _unread = house.reports("GET /long HTTP/1.1\r\n\r\n").await;
     settle().await;
     let began = Instant::now();
     for _ in 0..2 {
@@ -166,7 +166,7 @@ async fn neither_a_slow_body_nor_an_unread_answer_keeps_a_place() {
 async fn what_is_being_done_is_done_to_the_end_and_others_are_closed_at_once() {
     let house = house(2, None);
     let slow = "GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-    let mut working = [house.says(slow).await, house.says(slow).await];
+    let mut working = [house.reports(slow).await, house.reports(slow).await];
     settle().await;
     let began = Instant::now();
     assert_eq!(house.health().await, "", "closed at once");
@@ -184,27 +184,27 @@ async fn what_is_being_done_is_done_to_the_end_and_others_are_closed_at_once() {
 async fn nobody_stays_for_ever_where_answers_are_quick() {
     let house = house(2, Some(Duration::from_secs(60)));
     let began = Instant::now();
-    let _unread = house.says("GET /long HTTP/1.1\r\n\r\n").await;
+    let _unread = house.reports("GET /long HTTP/1.1\r\n\r\n").await;
     let mut chatty = house.connect();
-    let mut answers = 0;
+    let mut responses = 0;
     while chatty.write_all(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.is_ok() {
-        let mut answer = [0; 1024];
-        let Ok(1..) = chatty.read(&mut answer).await else { break };
-        answers += 1;
+        let mut response = [0; 1024];
+        let Ok(1..) = chatty.read(&mut response).await else { break };
+        responses += 1;
         tokio::time::advance(Duration::from_secs(5)).await;
         settle().await;
     }
-    assert_eq!((answers, began.elapsed().as_secs()), (12, 60));
+    assert_eq!((responses, began.elapsed().as_secs()), (12, 60));
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_the_end_an_answer_under_way_is_finished_and_nobody_new_comes_in() {
     let house = house(4, None);
-    let mut working = house.says("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut working = house.reports("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await;
     settle().await;
     house.stop.cancel();
     settle().await;
     house.permits.add_permits(1);
     assert!(rest(&mut working).await.ends_with("\r\n\r\ndone"));
-    assert!(house.door.is_closed());
+    assert!(house.listener.is_closed());
 }

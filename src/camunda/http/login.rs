@@ -30,7 +30,7 @@ impl Header {
             let reason = format!(
                 "the credential `{credential}` holds characters that no header can carry: put only the secret there, on one line"
             );
-            TransportError::NoAccess { reason, passing: false }
+            TransportError::NoAccess { reason, transient: false }
         })?;
         value.set_sensitive(true);
         Ok(Self { value, shown: Secret::new(text), behind: more.cloned() })

@@ -80,7 +80,7 @@ impl Pool {
             (Some(way), files) => Ok(files.and_then(|files| Way::new(access, files)).unwrap_or(way)),
             (None, files) => files.and_then(|files| Way::new(access, files)),
         };
-        let way = way.map_err(|reason| TransportError::NoAccess { reason, passing: false })?;
+        let way = way.map_err(|reason| TransportError::NoAccess { reason, transient: false })?;
         let client = way.client.clone();
         ways.push(way);
         if ways.len() > WAYS {

@@ -23,7 +23,7 @@ pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Acces
     }
     let cause = causes(&error);
     if let Some(reason) = certificate(&cause) {
-        return TransportError::NoAccess { reason, passing: false };
+        return TransportError::NoAccess { reason, transient: false };
     }
     let proxy = access.and_then(|access| access.proxy.as_deref()).map(|proxy| one_line(proxy, 200));
     if error.is_connect() {
@@ -49,13 +49,13 @@ fn by_proxy(cause: &str, proxy: &str) -> TransportError {
     if cause.contains("proxy authorization required") {
         let reason =
             format!("the proxy {proxy} wants a login (407): use one that lets this machine through without");
-        return TransportError::NoAccess { reason, passing: false };
+        return TransportError::NoAccess { reason, transient: false };
     }
     if cause.contains("tunnel error: unsuccessful") {
         let reason = format!(
             "the proxy {proxy} refused to connect to it: let the proxy allow this address, or correct `proxy`"
         );
-        return TransportError::NoAccess { reason, passing: true };
+        return TransportError::NoAccess { reason, transient: true };
     }
     TransportError::NotSent(format!("through the proxy {proxy}: {cause}"))
 }
@@ -112,9 +112,9 @@ pub fn causes(error: &reqwest::Error) -> String {
     innermost.map_or_else(|| "no reason given".to_owned(), |cause| one_line(&cause.to_string(), 300))
 }
 
-pub fn redirect(answer: &reqwest::Response) -> String {
-    let status = answer.status().as_u16();
-    let location = answer.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
+pub fn redirect(response: &reqwest::Response) -> String {
+    let status = response.status().as_u16();
+    let location = response.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
     // The query may hold a token of a login page.
     match location.map(|to| to.split(['?', '#']).next().unwrap_or_default()) {
         Some(to) => format!("a redirect ({status}) to {}", one_line(to, 200)),

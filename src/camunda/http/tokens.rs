@@ -63,7 +63,7 @@ struct Slot {
 struct Gate {
     open_at: Duration,
     /// It said itself that it is asked too often.
-    asked_for: bool,
+    requested_for: bool,
 }
 
 impl Tokens {
@@ -85,7 +85,7 @@ impl Tokens {
         F: Future<Output = Result<Secret, TransportError>>,
     {
         let clock = &*self.clock;
-        let asked = clock.monotonic();
+        let requested = clock.monotonic();
         let slot = one_of(&self.slots, oauth);
         let mut slot = slot.lock().await;
         slot.token.take_if(|(text, _)| Some(&*text) == refused);
@@ -96,10 +96,10 @@ impl Tokens {
             Some((text, _)) => Some(text.clone()),
             None => None,
         };
-        let left = (asked + left).saturating_sub(clock.monotonic());
+        let left = (requested + left).saturating_sub(clock.monotonic());
         // One that is about to run out, or has, is tried where no other is to be had: a resume may depend on it.
         let left = if spare.is_some() { left / 2 } else { left };
-        match (self.renew(&mut slot, oauth, access, client, secret, asked, left).await, spare) {
+        match (self.renew(&mut slot, oauth, access, client, secret, requested, left).await, spare) {
             (Err(_), Some(text)) => Ok(Issued { text, kept: true }),
             (renewed, _) => renewed,
         }
@@ -113,7 +113,7 @@ impl Tokens {
         access: &Access,
         client: &reqwest::Client,
         secret: impl FnOnce() -> F,
-        asked: Duration,
+        requested: Duration,
         left: Duration,
     ) -> Result<Issued, TransportError>
     where
@@ -121,7 +121,7 @@ impl Tokens {
     {
         let clock = &*self.clock;
         if let Some((at, error)) = &slot.failed
-            && *at >= asked
+            && *at >= requested
         {
             return Err(error.clone());
         }
@@ -154,7 +154,7 @@ impl Tokens {
     async fn wants_a_moment(&self, oauth: &Oauth) -> bool {
         let gate = one_of(&self.gates, &oauth.token_url);
         let gate = gate.lock().await;
-        gate.asked_for && gate.open_at.saturating_sub(self.clock.monotonic()) <= MOMENT
+        gate.requested_for && gate.open_at.saturating_sub(self.clock.monotonic()) <= MOMENT
     }
 
     /// Waits until the endpoint may be asked.
@@ -162,18 +162,18 @@ impl Tokens {
         let gate = one_of(&self.gates, &oauth.token_url);
         let mut gate = gate.lock().await;
         let now = self.clock.monotonic();
-        if gate.asked_for && gate.open_at >= deadline {
+        if gate.requested_for && gate.open_at >= deadline {
             let seconds = gate.open_at.saturating_sub(now).as_secs().max(1);
             let reason = format!(
                 "the token endpoint {} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that",
                 endpoint(oauth)
             );
-            return Err(TransportError::NoAccess { reason, passing: true });
+            return Err(TransportError::NoAccess { reason, transient: true });
         }
         if gate.open_at > now {
             self.clock.sleep(gate.open_at.saturating_sub(now)).await;
         }
-        *gate = Gate { open_at: self.clock.monotonic() + GAP, asked_for: false };
+        *gate = Gate { open_at: self.clock.monotonic() + GAP, requested_for: false };
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Tokens {
     ) -> Result<(Secret, Duration), TransportError> {
         let deadline = left.min(FETCH);
         let url = endpoint(oauth);
-        let none = |reason: String, passing| TransportError::NoAccess { reason, passing };
+        let none = |reason: String, transient| TransportError::NoAccess { reason, transient };
         let request = client
             .post(&oauth.token_url)
             .timeout(deadline)
@@ -197,44 +197,44 @@ impl Tokens {
             )
             .header(reqwest::header::ACCEPT, "application/json")
             .body(if oauth.json { json(oauth, secret) } else { form(oauth, secret) });
-        let answer = request.send().await.map_err(|error| {
+        let response = request.send().await.map_err(|error| {
             if error.is_builder() {
                 return none(format!("the token endpoint {url} is not usable: {}", causes(&error)), false);
             }
             match classify(error, deadline, Some(access)) {
-                TransportError::NoAccess { reason, passing } => {
-                    none(format!("the token endpoint {url} cannot be used, {reason}"), passing)
+                TransportError::NoAccess { reason, transient } => {
+                    none(format!("the token endpoint {url} cannot be used, {reason}"), transient)
                 }
                 other => none(format!("the token endpoint {url} cannot be reached: {other}"), true),
             }
         })?;
-        let status = answer.status().as_u16();
-        if answer.status().is_redirection() {
-            let to = redirect(&answer);
+        let status = response.status().as_u16();
+        if response.status().is_redirection() {
+            let to = redirect(&response);
             return Err(none(
                 format!("the token endpoint {url} answered with {to}: correct `token_url`"),
                 false,
             ));
         }
         if status == 429 {
-            let wait = retry_after(&answer, &*self.clock).unwrap_or(QUIET).min(QUIET_LIMIT);
+            let wait = retry_after(&response, &*self.clock).unwrap_or(QUIET).min(QUIET_LIMIT);
             let gate = one_of(&self.gates, &oauth.token_url);
-            *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, asked_for: true };
+            *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, requested_for: true };
             let seconds = wait.as_secs();
             let reason = format!(
                 "the token endpoint {url} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that"
             );
             return Err(none(reason, true));
         }
-        let mut body = crate::camunda::http::body(answer, ANSWER, deadline, Some(access))
+        let mut body = crate::camunda::http::body(response, ANSWER, deadline, Some(access))
             .await
             .map_err(|error| none(format!("the token endpoint {url} gave no whole answer: {error}"), true))?;
         if status >= 400 {
             blot(&mut body, secret);
         }
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let response: Value = serde_json::from_slice(&body).unwrap_or_default();
         match status {
-            200..300 => issued(&answer).ok_or_else(|| {
+            200..300 => issued(&response).ok_or_else(|| {
                 none(
                     format!(
                         "the token endpoint {url} answered {status} without a token: correct `token_url`"
@@ -246,7 +246,7 @@ impl Tokens {
                 format!(
                     "the token endpoint {url} refused client `{}` with {status}{}: check `client_id`, `audience`, `scope` and the credential `{}`",
                     one_line(&oauth.client_id, 80),
-                    complaint(&answer),
+                    complaint(&response),
                     oauth.client_secret
                 ),
                 false,
@@ -266,7 +266,7 @@ impl Tokens {
                 false,
             )),
             _ => Err(none(
-                format!("the token endpoint {url} answered {status}{}: see its log", complaint(&answer)),
+                format!("the token endpoint {url} answered {status}{}: see its log", complaint(&response)),
                 true,
             )),
         }
@@ -317,17 +317,17 @@ fn json(oauth: &Oauth, secret: &Secret) -> String {
 }
 
 /// The token, and how long it may be used.
-fn issued(answer: &Value) -> Option<(Secret, Duration)> {
-    let text = answer["access_token"].as_str().filter(|text| !text.is_empty())?;
-    let seconds = &answer["expires_in"];
+fn issued(response: &Value) -> Option<(Secret, Duration)> {
+    let text = response["access_token"].as_str().filter(|text| !text.is_empty())?;
+    let seconds = &response["expires_in"];
     let seconds = seconds.as_f64().or_else(|| seconds.as_str()?.trim().parse().ok());
     let life = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(UNSAID).min(KEPT);
     Some((Secret::new(text), life.saturating_sub(EARLY.min(life / 4))))
 }
 
 /// What RFC 6749 section 5.2 lets it say.
-fn complaint(answer: &Value) -> String {
-    let said = |key: &str| answer[key].as_str().map(|text| one_line(text, 200));
+fn complaint(response: &Value) -> String {
+    let said = |key: &str| response[key].as_str().map(|text| one_line(text, 200));
     match (said("error"), said("error_description").or_else(|| said("message"))) {
         (Some(error), Some(more)) => format!(" ({error}: {})", more.trim_end_matches(['.', ' '])),
         (Some(error), None) => format!(" ({error})"),
@@ -337,8 +337,8 @@ fn complaint(answer: &Value) -> String {
 }
 
 /// `Retry-After`: seconds, or an instant on the other's clock.
-pub fn retry_after(answer: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
-    let text = answer.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
+pub fn retry_after(response: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
+    let text = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }

@@ -27,56 +27,56 @@ impl Disk {
 impl Search {
     /// Whether some primary shard is unassigned.
     pub async fn red(&self) -> Result<bool, ClientError> {
-        let answer = self.get("/_cluster/health").await?;
+        let response = self.get("/_cluster/health").await?;
         // A cluster that waits for its state may say so with 408 and the usual body.
-        if !matches!(answer.status(), 200 | 408) {
-            return Err(answer.failure());
+        if !matches!(response.status(), 200 | 408) {
+            return Err(response.failure());
         }
-        match word(&answer.object()?["status"]).as_deref() {
+        match word(&response.object()?["status"]).as_deref() {
             Some("RED") => Ok(true),
             Some("GREEN" | "YELLOW") => Ok(false),
-            _ => Err(answer.unknown_shape()),
+            _ => Err(response.unknown_shape()),
         }
     }
 
     /// Whether the repository is registered.
     pub async fn repository_exists(&self, repository: &str) -> Result<bool, ClientError> {
-        let answer = self.get(&format!("/_snapshot/{}", segment(repository))).await?;
-        match answer.status() {
-            200 => Ok(answer.object()?[repository].is_object()),
-            404 if is(&answer, "repository_missing_exception") => Ok(false),
-            _ => Err(answer.failure()),
+        let response = self.get(&format!("/_snapshot/{}", segment(repository))).await?;
+        match response.status() {
+            200 => Ok(response.object()?[repository].is_object()),
+            404 if is(&response, "repository_missing_exception") => Ok(false),
+            _ => Err(response.failure()),
         }
     }
 
     /// Whether every node can write to the repository; each writes a small file and deletes it again.
     pub async fn verify_repository(&self, repository: &str) -> Result<(), ClientError> {
         let path = format!("/_snapshot/{}/_verify", segment(repository));
-        let answer = self.caller.call(Method::Post, &path, None, DELETE).await?;
-        match answer.status() {
-            200 => answer.object().map(|_| ()),
-            _ => Err(answer.failure()),
+        let response = self.caller.call(Method::Post, &path, None, DELETE).await?;
+        match response.status() {
+            200 => response.object().map(|_| ()),
+            _ => Err(response.failure()),
         }
     }
 
     /// Names of the snapshots that are being taken now, whoever takes them.
     pub async fn running_snapshots(&self) -> Result<Vec<String>, ClientError> {
-        let answer = self.get("/_snapshot/_status").await?;
-        if answer.status() != 200 {
-            return Err(answer.failure());
+        let response = self.get("/_snapshot/_status").await?;
+        if response.status() != 200 {
+            return Err(response.failure());
         }
-        let body = answer.object()?;
-        let rows = body["snapshots"].as_array().ok_or_else(|| answer.unknown_shape())?;
+        let body = response.object()?;
+        let rows = body["snapshots"].as_array().ok_or_else(|| response.unknown_shape())?;
         Ok(rows.iter().filter_map(|row| text(&row["snapshot"])).collect())
     }
 
     /// Room on the fullest node; `None` where the engine does not tell.
     pub async fn disk(&self) -> Result<Option<Disk>, ClientError> {
-        let answer = self.caller.call(Method::Get, "/_nodes/stats/fs", None, READ).await?;
-        if answer.status() != 200 {
-            return Err(answer.failure());
+        let response = self.caller.call(Method::Get, "/_nodes/stats/fs", None, READ).await?;
+        if response.status() != 200 {
+            return Err(response.failure());
         }
-        let body = answer.object()?;
+        let body = response.object()?;
         let disks = body["nodes"].as_object().into_iter().flatten().filter_map(|(_, node)| {
             let bytes =
                 |key: &str| int(&node["fs"]["total"][key]).and_then(|bytes| u64::try_from(bytes).ok());
@@ -126,6 +126,6 @@ mod tests {
         let error = search.verify_repository("camunda").await.unwrap_err().to_string();
         assert!(error.contains("is not accessible on master node"), "{error}");
         assert_eq!(search.running_snapshots().await.unwrap(), ["nightly"]);
-        assert_eq!(canned.asked()[0], "POST http://es:9200/_snapshot/camunda/_verify");
+        assert_eq!(canned.requested()[0], "POST http://es:9200/_snapshot/camunda/_verify");
     }
 }

@@ -4,7 +4,7 @@
 //! Must not judge whether that is enough for a backup.
 
 use crate::camunda::Method;
-use crate::camunda::call::{Answer, Caller, EXPORTERS, READ};
+use crate::camunda::call::{Caller, EXPORTERS, ParsedResponse, READ};
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, text, word};
 use crate::camunda::zeebe::{AT_ONCE, Zeebe};
@@ -16,7 +16,7 @@ const DISKS: &str = "/actuator/prometheus?includedNames=disk_free_bytes&included
 
 /// Room on the disk of one path of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct DiskSpace {
     /// The broker's address.
     pub broker: String,
     /// The path that it watches.
@@ -38,12 +38,12 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// Asks for it; nothing where the version or the route has none.
-    pub async fn ask(zeebe: &Caller) -> Self {
-        let Ok(answer) = zeebe.call(Method::Get, "/actuator/cluster", None, READ).await else {
+    pub async fn request(zeebe: &Caller) -> Self {
+        let Ok(response) = zeebe.call(Method::Get, "/actuator/cluster", None, READ).await else {
             return Self::default();
         };
-        match answer.object() {
-            Ok(body) if answer.status() == 200 => Self::read(&body),
+        match response.object() {
+            Ok(body) if response.status() == 200 => Self::read(&body),
             _ => Self::default(),
         }
     }
@@ -77,9 +77,9 @@ fn change(pending: &Value) -> Option<String> {
 
 /// What the brokers tell of their disks.
 #[derive(Debug, Default)]
-pub struct Rooms {
+pub struct BrokersDiskSpace {
     /// Every disk that is told of.
-    pub told: Vec<Room>,
+    pub told: Vec<DiskSpace>,
     /// Addresses that answer and tell of no disk.
     pub silent: Vec<String>,
     /// Those that could not be asked.
@@ -89,46 +89,46 @@ pub struct Rooms {
 impl Zeebe {
     /// Room on every disk that the brokers tell of. A gateway's disk is none of theirs. Unless told otherwise a broker
     /// watches the directory it was started in (`management.metrics.system.diskspace.paths`).
-    pub async fn rooms(&self) -> Rooms {
-        let mut rooms = Rooms::default();
+    pub async fn disk_space_of_brokers(&self) -> BrokersDiskSpace {
+        let mut disk_space_of_brokers = BrokersDiskSpace::default();
         if self.unlisted {
             match self.exporters().await {
                 Ok(exporters) if exporters.readable => {}
                 Ok(_) => {
-                    rooms.silent.push(self.gateway.base());
-                    return rooms;
+                    disk_space_of_brokers.silent.push(self.gateway.base());
+                    return disk_space_of_brokers;
                 }
                 Err(error) => {
-                    rooms.errors.push(error);
-                    return rooms;
+                    disk_space_of_brokers.errors.push(error);
+                    return disk_space_of_brokers;
                 }
             }
         }
         for some in self.brokers.chunks(AT_ONCE) {
             let calls = some.iter().map(|broker| broker.call(Method::Get, DISKS, None, EXPORTERS));
-            for (broker, answer) in some.iter().zip(futures::future::join_all(calls).await) {
-                match answer {
-                    Ok(answer) if answer.status() == 200 => {
-                        let told = read_rooms(&broker.base(), &answer);
+            for (broker, response) in some.iter().zip(futures::future::join_all(calls).await) {
+                match response {
+                    Ok(response) if response.status() == 200 => {
+                        let told = read_disk_space(&broker.base(), &response);
                         if told.is_empty() {
-                            rooms.silent.push(broker.base());
+                            disk_space_of_brokers.silent.push(broker.base());
                         }
-                        rooms.told.extend(told);
+                        disk_space_of_brokers.told.extend(told);
                     }
-                    Ok(answer) if matches!(answer.status(), 401 | 403 | 404) => {
-                        rooms.silent.push(broker.base());
+                    Ok(response) if matches!(response.status(), 401 | 403 | 404) => {
+                        disk_space_of_brokers.silent.push(broker.base());
                     }
-                    Ok(answer) => rooms.errors.push(answer.failure()),
-                    Err(error) => rooms.errors.push(error),
+                    Ok(response) => disk_space_of_brokers.errors.push(response.failure()),
+                    Err(error) => disk_space_of_brokers.errors.push(error),
                 }
             }
         }
-        rooms
+        disk_space_of_brokers
     }
 }
 
-fn read_rooms(broker: &str, answer: &Answer) -> Vec<Room> {
-    let body = answer.text();
+fn read_disk_space(broker: &str, response: &ParsedResponse) -> Vec<DiskSpace> {
+    let body = response.text();
     let of = |metric: &str| -> Vec<(String, u64)> {
         body.lines().filter_map(|line| sample(line.strip_prefix(metric)?)).collect()
     };
@@ -137,7 +137,7 @@ fn read_rooms(broker: &str, answer: &Answer) -> Vec<Room> {
         .into_iter()
         .filter_map(|(path, free)| {
             let total = totals.iter().find(|(of, _)| *of == path)?.1;
-            Some(Room { broker: broker.to_owned(), path, free, total })
+            Some(DiskSpace { broker: broker.to_owned(), path, free, total })
         })
         .collect()
 }
@@ -177,15 +177,19 @@ mod tests {
         let canned = Canned::new();
         canned.of_type(200, TEXT, TOLD);
         canned.of_type(404, "", "");
-        let rooms = zeebe(&canned, &["http://a:9600", "http://b:9600"]).rooms().await;
-        let room = Room {
+        let disk_space_of_brokers =
+            zeebe(&canned, &["http://a:9600", "http://b:9600"]).disk_space_of_brokers().await;
+        let room = DiskSpace {
             broker: "http://a:9600".into(),
             path: "/data/broker".into(),
             free: 50_499_407_872,
             total: 270_553_174_016,
         };
-        assert_eq!((rooms.told, rooms.silent), (vec![room], vec!["http://b:9600".to_owned()]));
-        assert_eq!(canned.asked()[0], format!("GET http://a:9600{DISKS}"));
+        assert_eq!(
+            (disk_space_of_brokers.told, disk_space_of_brokers.silent),
+            (vec![room], vec!["http://b:9600".to_owned()])
+        );
+        assert_eq!(canned.requested()[0], format!("GET http://a:9600{DISKS}"));
     }
 
     #[rstest]
@@ -199,8 +203,11 @@ mod tests {
     async fn what_is_no_room_is_none(#[case] told: &str) {
         let canned = Canned::new();
         canned.of_type(200, TEXT, told);
-        let rooms = zeebe(&canned, &["http://a:9600"]).rooms().await;
-        assert_eq!((rooms.told, rooms.silent), (vec![], vec!["http://a:9600".to_owned()]));
+        let disk_space_of_brokers = zeebe(&canned, &["http://a:9600"]).disk_space_of_brokers().await;
+        assert_eq!(
+            (disk_space_of_brokers.told, disk_space_of_brokers.silent),
+            (vec![], vec!["http://a:9600".to_owned()])
+        );
     }
 
     /// A standalone gateway has no partitions, and tells of its own disk.
@@ -208,8 +215,11 @@ mod tests {
     async fn a_gateways_disk_is_none_of_the_brokers() {
         let canned = Canned::new();
         canned.of_type(404, "", "").of_type(200, TEXT, TOLD);
-        let rooms = zeebe(&canned, &[]).rooms().await;
-        assert_eq!((rooms.told, rooms.silent), (vec![], vec!["http://zeebe:9600".to_owned()]));
+        let disk_space_of_brokers = zeebe(&canned, &[]).disk_space_of_brokers().await;
+        assert_eq!(
+            (disk_space_of_brokers.told, disk_space_of_brokers.silent),
+            (vec![], vec!["http://zeebe:9600".to_owned()])
+        );
     }
 
     /// A full disk is seen although another broker restarts.
@@ -217,8 +227,9 @@ mod tests {
     async fn one_broker_that_does_not_answer_hides_no_other() {
         let canned = Canned::new();
         canned.of_type(502, "", "").of_type(200, TEXT, TOLD);
-        let rooms = zeebe(&canned, &["http://a:9600", "http://b:9600"]).rooms().await;
-        assert_eq!((rooms.told.len(), rooms.errors.len()), (1, 1));
+        let disk_space_of_brokers =
+            zeebe(&canned, &["http://a:9600", "http://b:9600"]).disk_space_of_brokers().await;
+        assert_eq!((disk_space_of_brokers.told.len(), disk_space_of_brokers.errors.len()), (1, 1));
     }
 
     /// As a real 8.6.0 answered while a broker was being added, and after that had been cancelled.

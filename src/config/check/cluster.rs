@@ -2,7 +2,7 @@
 
 use super::schedule::Defaults;
 use super::url::Kind;
-use super::{Checker, YEAR, in_words, path_of, quoted, spans};
+use super::{Checker, YEAR, in_text, path_of, quoted, spans};
 use crate::config::raw::{At, Raw, Search, SelfManaged};
 use crate::config::{ClusterConfig, raw};
 use crate::domain::{Addresses, Family, Limits, Routes, RuntimeRoute, SearchAddress, Version};
@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const RECORDS: &str = "zeebe-record*";
 
 /// The provider tells no progress but of whole components, so that only the end of the run is a limit.
-fn provider_limits(limits: Limits) -> Limits {
+fn saas_limits(limits: Limits) -> Limits {
     Limits { stall_after: limits.run_deadline, ..limits }
 }
 
@@ -55,7 +55,7 @@ impl Checker<'_> {
         let path = format!("{path}.self_managed");
         let Some(ours) = &raw.self_managed else {
             if let Some(addresses) = saas {
-                let limits = if raw.limits.stall_after.is_some() { limits } else { provider_limits(limits) };
+                let limits = if raw.limits.stall_after.is_some() { limits } else { saas_limits(limits) };
                 let (name, addresses) = (name.value().clone(), addresses?);
                 let config = ClusterConfig {
                     name: name.clone(),
@@ -307,7 +307,7 @@ impl Checker<'_> {
             let path = format!("{path}.{key}");
             let limit = self.duration(raw, &path, default.min(run_deadline), SECOND..=YEAR);
             if let (Some(at), true) = (raw, limit > run_deadline) {
-                let (limit, deadline) = (in_words(limit), in_words(run_deadline));
+                let (limit, deadline) = (in_text(limit), in_text(run_deadline));
                 let message =
                     format!("`{path}` is {limit}, which is longer than the run_deadline of {deadline}");
                 self.error(
@@ -354,8 +354,8 @@ impl Checker<'_> {
             let place = |name: &str| spans.get(name).cloned().unwrap_or_default();
             let diagnostic = super::Diagnostic::error(message)
                 .help("keep one of them, and name it in all schedules")
-                .at_place(self.label(place(name), "this one"))
-                .at_place(self.label(place(first), "and this one"));
+                .at_location(self.label(place(name), "this one"))
+                .at_location(self.label(place(first), "and this one"));
             self.found.push(diagnostic);
         }
     }

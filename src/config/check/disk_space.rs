@@ -2,7 +2,7 @@
 //!
 //! Owns the grammar of `min_free_disk`. Must not look at a disk.
 
-use crate::domain::LeastRoom;
+use crate::domain::MinDiskSpace;
 
 const UNITS: [(&str, u64); 7] = [
     ("%", 0),
@@ -15,7 +15,7 @@ const UNITS: [(&str, u64); 7] = [
 ];
 
 /// Reads `10GiB` or `15 %`; what is wrong otherwise, as the end of a sentence.
-pub(crate) fn least(text: &str) -> Result<LeastRoom, &'static str> {
+pub(crate) fn least(text: &str) -> Result<MinDiskSpace, &'static str> {
     let text = text.trim();
     let (number, unit) = UNITS
         .into_iter()
@@ -24,10 +24,10 @@ pub(crate) fn least(text: &str) -> Result<LeastRoom, &'static str> {
     let number: u64 = number.parse().map_err(|_| "which is no whole number of its unit")?;
     match (number, unit) {
         (0, _) => Err("and a disk without any room is too late: leave it out, or write more"),
-        (1..=90, 0) => Ok(LeastRoom::Percent(number as u8)),
+        (1..=90, 0) => Ok(MinDiskSpace::Percent(number as u8)),
         (_, 0) => Err("and a disk with so much room is hardly used: write 1% to 90%"),
         (number, factor) => {
-            number.checked_mul(factor).map(LeastRoom::Bytes).ok_or("which is more than any disk")
+            number.checked_mul(factor).map(MinDiskSpace::Bytes).ok_or("which is more than any disk")
         }
     }
 }
@@ -35,15 +35,15 @@ pub(crate) fn least(text: &str) -> Result<LeastRoom, &'static str> {
 #[cfg(test)]
 mod tests {
     use crate::config::check::disk_space::least;
-    use crate::domain::LeastRoom;
+    use crate::domain::MinDiskSpace;
     use rstest::rstest;
 
     #[rstest]
-    #[case("10GiB", LeastRoom::Bytes(10 << 30), "10 GiB")]
-    #[case("500 MiB", LeastRoom::Bytes(500 << 20), "500 MiB")]
-    #[case("2TB", LeastRoom::Bytes(2_000_000_000_000), "1.8 TiB")]
-    #[case(" 15 % ", LeastRoom::Percent(15), "15%")]
-    fn room_is_read(#[case] text: &str, #[case] expected: LeastRoom, #[case] shown: &str) {
+    #[case("10GiB", MinDiskSpace::Bytes(10 << 30), "10 GiB")]
+    #[case("500 MiB", MinDiskSpace::Bytes(500 << 20), "500 MiB")]
+    #[case("2TB", MinDiskSpace::Bytes(2_000_000_000_000), "1.8 TiB")]
+    #[case(" 15 % ", MinDiskSpace::Percent(15), "15%")]
+    fn room_is_read(#[case] text: &str, #[case] expected: MinDiskSpace, #[case] shown: &str) {
         assert_eq!(least(text), Ok(expected));
         assert_eq!(expected.to_string(), shown);
     }

@@ -34,7 +34,7 @@ impl Checker<'_> {
             let message = format!(
                 "schedule {} is due again after {}, as on {}, which is sooner than a run may take",
                 quoted(&schedule.name),
-                super::in_words(gap.to_std().unwrap_or_default()),
+                super::in_text(gap.to_std().unwrap_or_default()),
                 at.with_timezone(&schedule.timezone).format("%Y-%m-%d at %H:%M:%S"),
             );
             let help = "leave at least 10 minutes between its times: what comes due while its cluster is busy waits, and is skipped when the next comes";
@@ -45,13 +45,13 @@ impl Checker<'_> {
                 "schedules {} and {} of one cluster are due {} apart, as on {}, which is closer than a run may take",
                 quoted(&first.name),
                 quoted(&second.name),
-                super::in_words(gap.to_std().unwrap_or_default()),
+                super::in_text(gap.to_std().unwrap_or_default()),
                 at.with_timezone(&first.timezone).format("%Y-%m-%d at %H:%M"),
             );
             let diagnostic = Diagnostic::warning(message)
                 .help("make them due at the same time, which one backup serves, or at least 10 minutes apart")
-                .at_place(self.label(place(second), ""))
-                .at_place(self.label(place(first), ""));
+                .at_location(self.label(place(second), ""))
+                .at_location(self.label(place(first), ""));
             self.found.push(diagnostic);
         }
     }

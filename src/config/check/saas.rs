@@ -4,7 +4,7 @@
 
 use super::access::{CREDENTIAL, readable_on_the_way};
 use super::url::Kind;
-use super::{Checker, YEAR, in_words, quoted, spans};
+use super::{Checker, YEAR, in_text, quoted, spans};
 use crate::config::raw::{At, Limits, Raw, Saas};
 use crate::config::{ClusterConfig, Diagnostic, ScheduleConfig};
 use crate::domain::{Access, Addresses, Component, Instant, Login, Oauth, SaasAddress};
@@ -21,9 +21,9 @@ const AUDIENCE: &str = "api.cloud.camunda.io";
 const MIN_INTERVAL: Duration = Duration::from_mins(15);
 const MAX_BACKUPS: u32 = 3;
 /// Occurrences of one schedule that are looked at.
-const LOOKED_AT: usize = 400;
+const PROBED: usize = 400;
 /// The same of all schedules of a cluster together.
-const LOOKED_AT_TOGETHER: usize = 20_000;
+const PROBED_TOGETHER: usize = 20_000;
 /// How far ahead.
 const AHEAD: TimeDelta = TimeDelta::days(35);
 
@@ -119,7 +119,7 @@ impl Checker<'_> {
     }
 
     /// Schedules ask for no more than the provider takes, and expect no more than it keeps.
-    pub(super) fn provider_limits(
+    pub(super) fn saas_limits(
         &mut self,
         raw: &Raw,
         clusters: &BTreeMap<String, ClusterConfig>,
@@ -135,15 +135,15 @@ impl Checker<'_> {
                 let message = format!(
                     "backups of {} are due {} apart, as on {} (UTC), and the provider takes one in {}",
                     quoted(&cluster.name),
-                    in_words(gap.to_std().unwrap_or_default()),
+                    in_text(gap.to_std().unwrap_or_default()),
                     at.format("%Y-%m-%d at %H:%M"),
-                    in_words(saas.min_interval),
+                    in_text(saas.min_interval),
                 );
                 let mut diagnostic = Diagnostic::error(message)
                     .help("make them rarer or due at the same time, which one backup serves; where the provider takes more, say so by `min_interval`");
                 for name in which {
                     let place = places.get(name.as_str()).cloned().unwrap_or_default();
-                    diagnostic = diagnostic.at_place(self.label(place, ""));
+                    diagnostic = diagnostic.at_location(self.label(place, ""));
                 }
                 self.found.push(diagnostic);
             }
@@ -173,11 +173,11 @@ fn closest(
     let allowed = TimeDelta::from_std(allowed).unwrap_or(TimeDelta::MAX);
     let mut due: BTreeMap<Instant, &str> = BTreeMap::new();
     for schedule in schedules {
-        if due.len() >= LOOKED_AT_TOGETHER {
+        if due.len() >= PROBED_TOGETHER {
             break;
         }
         let next = |from| next_after(&schedule.timing, schedule.timezone, from);
-        let all = std::iter::successors(next(now), |due| next(*due)).take(LOOKED_AT);
+        let all = std::iter::successors(next(now), |due| next(*due)).take(PROBED);
         all.take_while(|due| *due < now + AHEAD).for_each(|at| {
             due.entry(at).or_insert(&schedule.name);
         });

@@ -221,7 +221,7 @@ impl Checker<'_> {
                 };
                 let diagnostic =
                     Diagnostic::error(format!("there is no cluster {}", quoted(wanted))).help(help);
-                self.found.push(diagnostic.at_place(self.label(at.span(), "")));
+                self.found.push(diagnostic.at_location(self.label(at.span(), "")));
             }
         }
         self.pairs += served.len();

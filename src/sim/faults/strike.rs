@@ -10,7 +10,7 @@ use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::condition::Condition;
 use crate::sim::model::importer::App;
 use crate::sim::model::indices::Index;
-use crate::sim::model::snapshots::Fate;
+use crate::sim::model::snapshots::SnapshotOutcome;
 use chrono::TimeDelta;
 
 impl Cluster {
@@ -52,7 +52,7 @@ impl Cluster {
                     self.leaderless = Some(self.now);
                     self.at(length, Timer::LeaderElected);
                 }
-                What::Suspend => self.provider.status = Some("Suspended"),
+                What::Suspend => self.saas.status = Some("Suspended"),
                 What::Change(length) => {
                     self.condition.changing = true;
                     self.at(length, Timer::Changed);
@@ -64,8 +64,8 @@ impl Cluster {
                 What::Disk(left) => self.condition.disk = left * 1024 * 1024 + self.log_bytes(),
                 What::Heal => self.heal(),
                 What::Unassigned => self.lose_a_primary(part),
-                What::Stall(length) => self.spoil_app(part, Fate::Stall(length)),
-                What::FailedShard | What::Fail => self.spoil_app(part, Fate::FailedShard),
+                What::Stall(length) => self.spoil_app(part, SnapshotOutcome::Stall(length)),
+                What::FailedShard | What::Fail => self.spoil_app(part, SnapshotOutcome::FailedShard),
                 _ => {}
             }
         }
@@ -91,10 +91,10 @@ impl Cluster {
         }
     }
 
-    fn spoil_app(&mut self, part: &str, fate: Fate) {
+    fn spoil_app(&mut self, part: &str, outcome: SnapshotOutcome) {
         if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
             // One in the middle, so that something is there before and something is missing after.
-            self.spoil_part(app, app.parts().div_ceil(2), fate);
+            self.spoil_part(app, app.parts().div_ceil(2), outcome);
         }
     }
 
@@ -133,11 +133,11 @@ impl Cluster {
         self.search_down = false;
         self.broker_down = false;
         self.leaderless = None;
-        self.provider.status = None;
+        self.saas.status = None;
         self.condition = Condition::default();
         self.apps.values_mut().for_each(|memory| {
             memory.down = false;
-            memory.fate = None;
+            memory.outcome = None;
         });
         self.set_store(BackupStore::Up);
     }

@@ -150,7 +150,7 @@ impl ZeebeBackup {
 
 /// What is to go wrong with the next Zeebe backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackupFate {
+pub enum BackupOutcome {
     /// One partition takes that much longer, or never ends.
     Stall(Option<Duration>),
     /// One partition fails.
@@ -176,8 +176,12 @@ const SCHEDULED_KEPT: usize = 100;
 
 impl Cluster {
     /// Writes the checkpoint and begins to copy.
-    pub fn begin_zeebe_backup(&mut self, id: i64, fate: Option<BackupFate>) -> Result<(), BackupRefusal> {
-        self.begin_backup(id, BackupKind::Manual, fate)
+    pub fn begin_zeebe_backup(
+        &mut self,
+        id: i64,
+        outcome: Option<BackupOutcome>,
+    ) -> Result<(), BackupRefusal> {
+        self.begin_backup(id, BackupKind::Manual, outcome)
     }
 
     /// The id that brokers which give ids would give next: milliseconds.
@@ -205,7 +209,7 @@ impl Cluster {
         &mut self,
         id: i64,
         kind: BackupKind,
-        fate: Option<BackupFate>,
+        outcome: Option<BackupOutcome>,
     ) -> Result<(), BackupRefusal> {
         if self.store == BackupStore::Absent {
             return Err(BackupRefusal::NoStore);
@@ -228,18 +232,18 @@ impl Cluster {
             let seen = self.now + span(timing.backup_seen + skew);
             let uneven = self.random.below(timing.backup.as_micros() as u64 / 4 + 1);
             let takes = span(timing.backup + Duration::from_micros(uneven));
-            let spoiled = fate.filter(|_| index == 0);
+            let spoiled = outcome.filter(|_| index == 0);
             let done = match spoiled {
-                Some(BackupFate::Stall(None)) => None,
-                Some(BackupFate::Stall(Some(longer))) => Some(seen + takes + span(longer)),
-                Some(BackupFate::Fail | BackupFate::Missing) | None => Some(seen + takes),
+                Some(BackupOutcome::Stall(None)) => None,
+                Some(BackupOutcome::Stall(Some(longer))) => Some(seen + takes + span(longer)),
+                Some(BackupOutcome::Fail | BackupOutcome::Missing) | None => Some(seen + takes),
             };
             let failed =
-                (spoiled == Some(BackupFate::Fail)).then(|| (seen + takes, "Simulated I/O error".into()));
+                (spoiled == Some(BackupOutcome::Fail)).then(|| (seen + takes, "Simulated I/O error".into()));
             let created = self.now + TimeDelta::microseconds(900 + self.random.below(4000) as i64);
             let nanos = self.random.below(1000) as u32;
             let (seen, done) = match spoiled {
-                Some(BackupFate::Missing) => (NEVER - TimeDelta::days(1), None),
+                Some(BackupOutcome::Missing) => (NEVER - TimeDelta::days(1), None),
                 _ if hung => (NEVER, None),
                 _ => (seen, done),
             };

@@ -78,7 +78,7 @@ pub struct Cluster {
     /// What its operator backed up of a relational database, oldest first.
     pub databases: Vec<DatabaseBackup>,
     /// Who runs the cluster, where that is not its operator.
-    pub provider: Provider,
+    pub saas: Provider,
     /// Whether that store works.
     pub store: BackupStore,
     /// What is to go wrong.
@@ -141,7 +141,7 @@ impl Cluster {
             repositories: [(config.repository.clone(), Repository::default())].into(),
             backups: BTreeMap::new(),
             databases: Vec::new(),
-            provider: Provider::default(),
+            saas: Provider::default(),
             store: BackupStore::Up,
             faults: Faults::default(),
             pauses: Pauses::default(),

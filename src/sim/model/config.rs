@@ -198,8 +198,7 @@ impl Config {
         let base = base.trim_end_matches('/');
         let name = &self.name;
         if self.storage == Storage::Saas {
-            let (id, every) =
-                (self.cluster_uuid(), self.timing.provider_interval.max(Duration::from_secs(1)));
+            let (id, every) = (self.cluster_uuid(), self.timing.saas_interval.max(Duration::from_secs(1)));
             return format!(
                 "[clusters.{name}.saas]\ncluster_id = \"{id}\"\nclient_id = \"{SAAS_CLIENT}\"\n\
                  client_secret = \"{SAAS_SECRET}\"\napi = \"{base}/saas\"\ntoken_url = \"{base}/saas/oauth/token\"\n\

@@ -167,8 +167,8 @@ pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
                 }
             }
             Piece::Broker(copy) => {
-                if let Some(place) = brokers.get_mut(copy.partition) {
-                    place.push(copy);
+                if let Some(location) = brokers.get_mut(copy.partition) {
+                    location.push(copy);
                 }
             }
             Piece::Database(tables) => {

@@ -68,14 +68,14 @@ pub struct Provider {
     /// Restores by backup: their state.
     pub restores: BTreeMap<String, &'static str>,
     tokens: BTreeMap<String, Instant>,
-    token_asked: Option<Instant>,
+    token_requested: Option<Instant>,
     /// Tokens that were given out.
     pub tokens_given: u64,
 }
 
 /// Why the provider does not do what was asked. Texts are guesses: the documents have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ProviderRefusal {
+pub(crate) enum SaasRefusal {
     /// Asked too often: come back after this time.
     TooOften(Duration),
     /// There is no such backup.
@@ -86,20 +86,16 @@ pub(crate) enum ProviderRefusal {
 
 impl Cluster {
     /// Begins a backup.
-    pub(crate) fn provider_begins(
-        &mut self,
-        manual: bool,
-        struck: &[What],
-    ) -> Result<Hosted, ProviderRefusal> {
+    pub(crate) fn provider_begins(&mut self, manual: bool, struck: &[What]) -> Result<Hosted, SaasRefusal> {
         if self.restoring() {
-            return Err(ProviderRefusal::Conflict("A restore is in progress for this cluster"));
+            return Err(SaasRefusal::Conflict("A restore is in progress for this cluster"));
         }
-        let every = self.config.timing.provider_interval;
-        let newest = self.provider.backups.iter().filter(|b| b.manual && manual).map(|b| b.created).max();
+        let every = self.config.timing.saas_interval;
+        let newest = self.saas.backups.iter().filter(|b| b.manual && manual).map(|b| b.created).max();
         if let Some(since) = newest.map(|at| (self.now - at).to_std().unwrap_or_default())
             && since < every
         {
-            return Err(ProviderRefusal::TooOften(every.saturating_sub(since)));
+            return Err(SaasRefusal::TooOften(every.saturating_sub(since)));
         }
         let stall = struck.iter().find_map(|what| match what {
             What::Stall(length) => Some(*length),
@@ -114,8 +110,8 @@ impl Cluster {
             fails: struck.contains(&What::Fail),
             taken: None,
         };
-        self.provider.backups.push(hosted.clone());
-        let takes = self.config.timing.provider_backup;
+        self.saas.backups.push(hosted.clone());
+        let takes = self.config.timing.saas_backup;
         match stall {
             Some(None) => {}
             Some(Some(length)) => self.at(takes + length, Timer::ProviderEnds(hosted.uuid.clone())),
@@ -127,37 +123,37 @@ impl Cluster {
     /// A backup ends: the whole cluster as it is now.
     pub(crate) fn provider_ends(&mut self, uuid: &str) {
         let (now, world) = (self.now, &self.world);
-        if let Some(backup) = self.provider.backups.iter_mut().find(|b| b.uuid == uuid) {
+        if let Some(backup) = self.saas.backups.iter_mut().find(|b| b.uuid == uuid) {
             backup.completed = Some(now);
             backup.state = if backup.fails { HostedState::Failed } else { HostedState::Complete };
             backup.taken = (!backup.fails).then(|| Box::new(world.clone()));
         }
         for state in [HostedState::Complete, HostedState::Failed] {
-            let of = self.provider.backups.iter().filter(|b| b.state == state).count();
+            let of = self.saas.backups.iter().filter(|b| b.state == state).count();
             for _ in KEPT..of {
-                let oldest = self.provider.backups.iter().position(|b| b.state == state);
-                oldest.map(|at| self.provider.backups.remove(at));
+                let oldest = self.saas.backups.iter().position(|b| b.state == state);
+                oldest.map(|at| self.saas.backups.remove(at));
             }
         }
     }
 
     /// Forgets a backup.
-    pub(crate) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, ProviderRefusal> {
-        let at = self.provider.backups.iter().position(|b| b.uuid == uuid);
-        at.map(|at| self.provider.backups.remove(at)).ok_or(ProviderRefusal::Unknown)
+    pub(crate) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, SaasRefusal> {
+        let at = self.saas.backups.iter().position(|b| b.uuid == uuid);
+        at.map(|at| self.saas.backups.remove(at)).ok_or(SaasRefusal::Unknown)
     }
 
     /// Begins to bring the cluster back.
-    pub(crate) fn provider_restores(&mut self, uuid: &str) -> Result<(), ProviderRefusal> {
-        let backup = self.provider.backups.iter().find(|b| b.uuid == uuid).ok_or(ProviderRefusal::Unknown)?;
+    pub(crate) fn provider_restores(&mut self, uuid: &str) -> Result<(), SaasRefusal> {
+        let backup = self.saas.backups.iter().find(|b| b.uuid == uuid).ok_or(SaasRefusal::Unknown)?;
         if backup.taken.is_none() {
-            return Err(ProviderRefusal::Conflict("Only a completed backup can be restored"));
+            return Err(SaasRefusal::Conflict("Only a completed backup can be restored"));
         }
         if self.restoring() {
-            return Err(ProviderRefusal::Conflict("A restore is in progress for this cluster"));
+            return Err(SaasRefusal::Conflict("A restore is in progress for this cluster"));
         }
-        self.provider.restores.insert(uuid.to_owned(), "PENDING");
-        let step = self.config.timing.provider_backup / 4;
+        self.saas.restores.insert(uuid.to_owned(), "PENDING");
+        let step = self.config.timing.saas_backup / 4;
         for (after, state) in [(1, "VALIDATING"), (2, "IN_PROGRESS"), (4, "COMPLETED")] {
             self.at(step * after, Timer::ProviderRestores(uuid.to_owned(), state));
         }
@@ -166,33 +162,33 @@ impl Cluster {
 
     /// A restore is further.
     pub(crate) fn provider_restored(&mut self, uuid: &str, state: &'static str) {
-        self.provider.restores.insert(uuid.to_owned(), state);
-        let taken = self.provider.backups.iter().find(|b| b.uuid == uuid).and_then(|b| b.taken.clone());
+        self.saas.restores.insert(uuid.to_owned(), state);
+        let taken = self.saas.backups.iter().find(|b| b.uuid == uuid).and_then(|b| b.taken.clone());
         if let (Some(world), "COMPLETED") = (taken, state) {
             self.world = *world;
         }
     }
 
     fn restoring(&self) -> bool {
-        self.provider.restores.values().any(|state| !matches!(*state, "COMPLETED" | "FAILED" | "ABORTED"))
+        self.saas.restores.values().any(|state| !matches!(*state, "COMPLETED" | "FAILED" | "ABORTED"))
     }
 
     /// A token, unless one was asked for a moment ago.
-    pub(crate) fn provider_token(&mut self) -> Result<String, ProviderRefusal> {
-        let since = self.provider.token_asked.map(|at| (self.now - at).to_std().unwrap_or_default());
-        self.provider.token_asked = Some(self.now);
+    pub(crate) fn provider_token(&mut self) -> Result<String, SaasRefusal> {
+        let since = self.saas.token_requested.map(|at| (self.now - at).to_std().unwrap_or_default());
+        self.saas.token_requested = Some(self.now);
         if let Some(since) = since.filter(|since| *since < TOKEN_GAP) {
-            return Err(ProviderRefusal::TooOften(TOKEN_GAP.saturating_sub(since)));
+            return Err(SaasRefusal::TooOften(TOKEN_GAP.saturating_sub(since)));
         }
         let token = format!("sim-{}", self.random.uuid());
-        self.provider.tokens.retain(|_, until| *until > self.now);
-        self.provider.tokens.insert(token.clone(), self.now + span(TOKEN_LIFE));
-        self.provider.tokens_given += 1;
+        self.saas.tokens.retain(|_, until| *until > self.now);
+        self.saas.tokens.insert(token.clone(), self.now + span(TOKEN_LIFE));
+        self.saas.tokens_given += 1;
         Ok(token)
     }
 
     /// Whether that token was given out and is still good.
     pub(crate) fn provider_knows(&self, token: &str) -> bool {
-        self.provider.tokens.get(token).is_some_and(|until| *until > self.now)
+        self.saas.tokens.get(token).is_some_and(|until| *until > self.now)
     }
 }

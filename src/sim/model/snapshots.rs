@@ -97,7 +97,7 @@ pub struct SnapshotRequest {
 
 /// What is to go wrong with the next snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum SnapshotOutcome {
     /// It takes that much longer, or never ends.
     Stall(Option<Duration>),
     /// A shard fails while it is copied.
@@ -148,7 +148,7 @@ impl Cluster {
         name: &str,
         request: &SnapshotRequest,
         takes: Duration,
-        fate: Option<Fate>,
+        outcome: Option<SnapshotOutcome>,
     ) -> Result<u64, SnapshotRefusal> {
         let found = self.repository(repository)?;
         if let Some(old) = found.snapshots.iter().find(|s| s.name == name) {
@@ -170,7 +170,7 @@ impl Cluster {
             return Err(SnapshotRefusal::Unassigned(unassigned));
         }
         let mut failed = unassigned;
-        if fate == Some(Fate::FailedShard) {
+        if outcome == Some(SnapshotOutcome::FailedShard) {
             failed.extend(indices.iter().find(|i| i.assigned).map(|i| i.name.clone()));
         }
         let takes = if indices.is_empty() { takes.min(OF_NOTHING) } else { takes };
@@ -188,15 +188,15 @@ impl Cluster {
             metadata: request.metadata.clone(),
             pieces: Vec::new(),
             takes,
-            doomed: fate == Some(Fate::FailedShard),
+            doomed: outcome == Some(SnapshotOutcome::FailedShard),
         };
         if let Some(found) = self.repositories.get_mut(repository) {
             found.snapshots.push(snapshot);
         }
-        let takes = match fate {
-            Some(Fate::Stall(None)) => None,
-            Some(Fate::Stall(Some(longer))) => Some(takes + longer),
-            Some(Fate::FailedShard) | None => Some(takes),
+        let takes = match outcome {
+            Some(SnapshotOutcome::Stall(None)) => None,
+            Some(SnapshotOutcome::Stall(Some(longer))) => Some(takes + longer),
+            Some(SnapshotOutcome::FailedShard) | None => Some(takes),
         };
         let within = takes.unwrap_or(self.config.timing.snapshot);
         let copied = self.random.below(within.as_micros() as u64 + 1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Timing {
     /// From a request to its answer.
-    pub answer: Duration,
+    pub response: Duration,
     /// One part of a web app's backup.
     pub part: Duration,
     /// Between two parts, and before the first: a web app knows nothing of its backup meanwhile.
@@ -28,9 +28,9 @@ pub struct Timing {
     /// From being seen until the partition's backup is complete.
     pub backup: Duration,
     /// The whole of a provider's backup.
-    pub provider_backup: Duration,
+    pub saas_backup: Duration,
     /// Between two backups that a provider takes when asked.
-    pub provider_interval: Duration,
+    pub saas_interval: Duration,
     /// Between two exports.
     pub export_every: Duration,
     /// Between two imports of a web app.
@@ -45,7 +45,7 @@ impl Default for Timing {
     fn default() -> Self {
         let ms = Duration::from_millis;
         Self {
-            answer: ms(5),
+            response: ms(5),
             part: ms(95),
             part_gap: ms(40),
             incomplete_check: Duration::from_mins(5),
@@ -55,8 +55,8 @@ impl Default for Timing {
             backup_seen: ms(90),
             backup_skew: ms(20),
             backup: ms(430),
-            provider_backup: Duration::from_secs(40),
-            provider_interval: Duration::from_mins(15),
+            saas_backup: Duration::from_secs(40),
+            saas_interval: Duration::from_mins(15),
             export_every: ms(100),
             import_every: ms(120),
             store_position_every: ms(500),
@@ -71,7 +71,7 @@ impl Timing {
     pub fn faster(mut self, factor: f64) -> Self {
         let factor = if factor.is_finite() && factor > 0.0 { factor } else { 1.0 };
         for duration in [
-            &mut self.answer,
+            &mut self.response,
             &mut self.part,
             &mut self.part_gap,
             &mut self.incomplete_check,
@@ -81,8 +81,8 @@ impl Timing {
             &mut self.backup_seen,
             &mut self.backup_skew,
             &mut self.backup,
-            &mut self.provider_backup,
-            &mut self.provider_interval,
+            &mut self.saas_backup,
+            &mut self.saas_interval,
             &mut self.export_every,
             &mut self.import_every,
             &mut self.store_position_every,
@@ -98,7 +98,7 @@ impl Timing {
         let ms = Duration::from_millis;
         let fast = Self::default().faster(20.0);
         Self {
-            answer: Duration::ZERO,
+            response: Duration::ZERO,
             snapshot_every: ms(50),
             export_every: ms(1),
             import_every: ms(2),

@@ -8,7 +8,9 @@ use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::{Storage, Version};
 use crate::sim::model::importer::App;
 use crate::sim::model::indices;
-use crate::sim::model::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
+use crate::sim::model::snapshots::{
+    Snapshot, SnapshotOutcome, SnapshotRefusal, SnapshotRequest, SnapshotState,
+};
 use crate::sim::model::world::span;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +23,7 @@ pub struct WebApp {
     /// Not reachable just now.
     pub(crate) down: bool,
     /// What is to go wrong with the part of that number.
-    pub(crate) fate: Option<(u32, Fate)>,
+    pub(crate) outcome: Option<(u32, SnapshotOutcome)>,
 }
 
 /// Why a web app did not begin a backup.
@@ -169,9 +171,9 @@ impl Cluster {
     }
 
     /// Something is to go wrong with part `number` of the next backup of `app`.
-    pub fn spoil_part(&mut self, app: App, number: u32, fate: Fate) {
+    pub fn spoil_part(&mut self, app: App, number: u32, outcome: SnapshotOutcome) {
         if let Some(memory) = self.apps.get_mut(&app) {
-            memory.fate = Some((number, fate));
+            memory.outcome = Some((number, outcome));
         }
     }
 
@@ -179,7 +181,7 @@ impl Cluster {
         let at_once = app == App::Optimize && self.config.storage == Storage::OpenSearch;
         let Some(memory) = self.apps.get_mut(&app) else { return };
         let Some((id, number)) = memory.queue.pop_front() else { return };
-        let fate = memory.fate.take_if(|(part, _)| *part == number).map(|(_, fate)| fate);
+        let outcome = memory.outcome.take_if(|(part, _)| *part == number).map(|(_, outcome)| outcome);
         let request = SnapshotRequest {
             indices: indices::patterns_of_part(app, number),
             metadata: Some(serde_json::json!({
@@ -190,7 +192,7 @@ impl Cluster {
         };
         let (repository, name) = (self.config.repository.clone(), self.part_name(app, id, number));
         let takes = self.uneven(self.config.timing.part);
-        match self.begin_snapshot(&repository, &name, &request, takes, fate) {
+        match self.begin_snapshot(&repository, &name, &request, takes, outcome) {
             Ok(key) => {
                 if app == App::Optimize {
                     // Both at one instant, or positions could be newer than documents where both start at once.

@@ -9,7 +9,7 @@ use crate::sim::model::broker::Phase;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::Storage;
 use crate::sim::model::importer::App;
-use crate::sim::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_answer, json_answer};
+use crate::sim::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_response, json_response};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ impl Cluster {
         let modern = self.config.version.minor >= 6;
         let Some(path) = rest.strip_prefix("/actuator") else {
             return if matches!(rest, "/ready" | "/health" | "/startup") {
-                empty_answer(301).into()
+                empty_response(301).into()
             } else {
                 self.spring_error(404, None, rest).into()
             };
         };
-        let actuator = |body: &Value| json_answer(200, ACTUATOR, body);
+        let actuator = |body: &Value| json_response(200, ACTUATOR, body);
         match (request.method, path) {
             (Method::Get, "") => actuator(&links(&self.endpoints())),
             (Method::Get, "/info") => actuator(&self.build_info()),
@@ -42,7 +42,7 @@ impl Cluster {
                 actuator(&json!({"status": "UP", "components": {"brokerReady": {"status": "UP"}}}))
             }
             (Method::Get, "/health/readiness") => actuator(&json!({"status": "UP"})),
-            (Method::Get, "/health/liveness") => empty_answer(404),
+            (Method::Get, "/health/liveness") => empty_response(404),
             (Method::Get, "/partitions") => actuator(&self.partitions()),
             (Method::Post, "/partitions/pauseExporting") => {
                 self.pause(false);
@@ -53,10 +53,10 @@ impl Cluster {
                 actuator(&self.partitions())
             }
             (Method::Get, "/prometheus") => self.disks(),
-            (Method::Get, "/cluster") => json_answer(200, JSON, &self.cluster_topology()),
+            (Method::Get, "/cluster") => json_response(200, JSON, &self.cluster_topology()),
             (Method::Get, "/exporters") => {
                 let body: Value = self.exporters().iter().map(|id| json!({"exporterId": id, "status": "ENABLED"})).collect();
-                json_answer(200, JSON, &body)
+                json_response(200, JSON, &body)
             }
             (Method::Post, "/exporting/pause" | "/exporting/resume") => {
                 return self.switch_exporting(request, path, struck);
@@ -173,7 +173,7 @@ impl Cluster {
         let Some(phase) = self.wanted_phase(request, path) else {
             return self.spring_error(400, Some("Type mismatch."), &format!("/actuator{path}")).into();
         };
-        let switched = json_answer(200, JSON, &json!({"body": null, "status": 204, "contentType": null}));
+        let switched = json_response(200, JSON, &json!({"body": null, "status": 204, "contentType": null}));
         match self.switch(phase, struck) {
             Switched::Done => switched.into(),
             Switched::Failed => stack_trace().into(),
@@ -239,7 +239,7 @@ fn stack_trace() -> Response {
     let cause = json!({
         "cause": null, "stackTrace": [frame], "message": null, "suppressed": [], "localizedMessage": null,
     });
-    json_answer(200, JSON, &json!({"body": cause, "status": 500, "contentType": null}))
+    json_response(200, JSON, &json!({"body": cause, "status": 500, "contentType": null}))
 }
 
 /// The index page of the actuators.

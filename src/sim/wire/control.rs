@@ -10,7 +10,7 @@ use crate::sim::model::cluster::Cluster;
 use crate::sim::model::importer::App;
 use crate::sim::model::snapshots::SnapshotState;
 use crate::sim::model::webapps::WebAppState;
-use crate::sim::wire::{JSON, WireRequest, json_answer};
+use crate::sim::wire::{JSON, WireRequest, json_response};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -19,17 +19,17 @@ impl Cluster {
     /// Answers a request below `/sim/`.
     pub fn control(&mut self, now: Instant, request: &WireRequest) -> Response {
         self.advance(now);
-        let refuse = |status, text: &str| json_answer(status, JSON, &json!({"error": text}));
+        let refuse = |status, text: &str| json_response(status, JSON, &json!({"error": text}));
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match (request.method, request.path.as_str()) {
-            (Method::Get, "/sim/state") => json_answer(200, JSON, &self.state_body()),
-            (Method::Get, "/sim/backups") => json_answer(200, JSON, &self.backups_body()),
-            (Method::Get, "/sim/faults") => json_answer(200, JSON, &self.faults_body()),
+            (Method::Get, "/sim/state") => json_response(200, JSON, &self.state_body()),
+            (Method::Get, "/sim/backups") => json_response(200, JSON, &self.backups_body()),
+            (Method::Get, "/sim/faults") => json_response(200, JSON, &self.faults_body()),
             (Method::Post, "/sim/faults") => {
                 let text = String::from_utf8_lossy(&request.body).into_owned();
                 let spec = body.get("spec").and_then(Value::as_str).map_or(text, str::to_owned);
                 match self.arm(&spec) {
-                    Ok(()) => json_answer(200, JSON, &self.faults_body()),
+                    Ok(()) => json_response(200, JSON, &self.faults_body()),
                     Err(error) => refuse(400, &error),
                 }
             }
@@ -40,19 +40,19 @@ impl Cluster {
                 if request.path == "/sim/restore-in-place" {
                     let pieces = self.pieces_of(id);
                     self.restore_in_place(&pieces);
-                    return json_answer(200, JSON, &self.state_body());
+                    return json_response(200, JSON, &self.state_body());
                 }
                 let restored = self.restore(id);
-                let mut answer = json!({
+                let mut response = json!({
                     "backup_id": id, "lost": restored.lost(), "duplicates": restored.duplicates(),
                     "whole": restored.is_whole(), "pieces": self.pieces_of(id).len(),
                 });
-                answer["details"] = serde_json::to_value(restored).unwrap_or_default();
-                json_answer(200, JSON, &answer)
+                response["details"] = serde_json::to_value(restored).unwrap_or_default();
+                json_response(200, JSON, &response)
             }
             (Method::Post, "/sim/backup-database") => {
                 self.backup_database();
-                json_answer(200, JSON, &json!({"backups": self.databases.len()}))
+                json_response(200, JSON, &json!({"backups": self.databases.len()}))
             }
             _ => refuse(404, "no such route: see /sim/state, /sim/backups, /sim/faults, /sim/restore"),
         }
@@ -74,12 +74,12 @@ impl Cluster {
                 })
             })
             .collect();
-        let hosted: Vec<Value> = (self.provider.backups.iter())
+        let hosted: Vec<Value> = (self.saas.backups.iter())
             .map(|b| json!({"uuid": b.uuid, "manual": b.manual, "status": b.state.wire()}))
             .collect();
         json!({
             "name": self.config.name,
-            "provider": {"backups": hosted, "tokens_given": self.provider.tokens_given},
+            "provider": {"backups": hosted, "tokens_given": self.saas.tokens_given},
             "version": self.config.version.to_string(),
             "now": self.now().to_rfc3339(),
             "partitions": partitions,

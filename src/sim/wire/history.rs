@@ -9,7 +9,7 @@ use crate::sim::model::importer::App;
 use crate::sim::model::indices::matches;
 use crate::sim::model::snapshots::{Snapshot, SnapshotState};
 use crate::sim::model::webapps::{WebAppRefusal, WebAppState};
-use crate::sim::wire::{JSON, WireRequest, empty_answer, json_answer};
+use crate::sim::wire::{JSON, WireRequest, empty_response, json_response};
 use serde_json::{Value, json};
 
 /// Why a request about the history's backups came to nothing.
@@ -33,7 +33,7 @@ impl HistoryRefusal {
             Self::Unknown(text) | Self::NoRepository(text) => (404, text),
             Self::Unreachable(text) => (502, text),
         };
-        json_answer(status, JSON, &json!({"message": text}))
+        json_response(status, JSON, &json!({"message": text}))
     }
 }
 
@@ -45,7 +45,7 @@ impl Cluster {
             (Method::Post, None) => match self.requested_history(request, rest) {
                 Ok(id) => self.take_history(id).map(|names| {
                     let names = json!({"scheduledSnapshots": names});
-                    json_answer(200, JSON, &names)
+                    json_response(200, JSON, &names)
                 }),
                 Err(response) => return response,
             },
@@ -53,15 +53,15 @@ impl Cluster {
                 let verbose = request.parameter("verbose").as_deref() != Some("false");
                 let pattern = request.parameter("pattern").unwrap_or_else(|| "*".into());
                 let list = self.list_history(&pattern, |c, id, parts| c.history_body(id, parts, verbose));
-                list.map(|list| json_answer(200, JSON, &list))
+                list.map(|list| json_response(200, JSON, &list))
             }
             (Method::Get | Method::Delete, Some(text)) => {
                 let Ok(id) = text.parse::<i64>() else { return self.spring_error(400, None, rest) };
                 if request.method == Method::Delete {
-                    self.drop_history(id).map(|()| empty_answer(204))
+                    self.drop_history(id).map(|()| empty_response(204))
                 } else {
                     let body = self.one_history(id, |c, parts| c.history_body(id, parts, true));
-                    body.map(|body| json_answer(200, JSON, &body))
+                    body.map(|body| json_response(200, JSON, &body))
                 }
             }
             _ => return self.spring_error(405, None, rest),

@@ -10,7 +10,7 @@ use crate::sim::model::snapshots::Snapshot;
 use crate::sim::wire::broker::Switched;
 use crate::sim::wire::history::{HistoryRefusal, history_failures};
 use crate::sim::wire::runtime::{RuntimeRefusal, is_prefix};
-use crate::sim::wire::{Acted, JSON, WireRequest, empty_answer, json_answer, problem};
+use crate::sim::wire::{Acted, JSON, WireRequest, empty_response, json_response, problem};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl From<HistoryRefusal> for Refusal {
 }
 
 impl Refusal {
-    fn answer(self, method: Method, path: &str) -> Acted {
+    fn response(self, method: Method, path: &str) -> Acted {
         let (status, text) = match self {
             Self::Invalid(text) => return problem(400, "INVALID_ARGUMENT", text, path).into(),
             Self::Runtime(RuntimeRefusal { after, status, text }) => {
@@ -85,13 +85,13 @@ impl Cluster {
             if request.method != Method::Get {
                 return self.spring_error(405, Some("Supported methods: [GET]"), rest).into();
             }
-            return json_answer(200, JSON, &self.topology()).into();
+            return json_response(200, JSON, &self.topology()).into();
         }
         let minor = self.config.version.minor;
         if rest == "/v2/status" && minor >= 8 && request.method == Method::Get {
             // One healthy leader is enough for it.
             let down = self.is_known_leaderless() && self.world.partitions.len() == 1;
-            return empty_answer(if down { 503 } else { 204 }).into();
+            return empty_response(if down { 503 } else { 204 }).into();
         }
         let Some(path) = rest.strip_prefix("/v2").filter(|_| minor >= 10) else {
             return self.spring_error(404, None, rest).into();
@@ -111,7 +111,7 @@ impl Cluster {
         match done {
             Ok(Some(response)) => response.into(),
             Ok(None) => problem(405, "METHOD_NOT_ALLOWED", "Method not allowed", rest).into(),
-            Err(refusal) => refusal.answer(request.method, rest),
+            Err(refusal) => refusal.response(request.method, rest),
         }
     }
 
@@ -156,9 +156,9 @@ impl Cluster {
             return problem(400, title(400), "The parameter 'soft' is not a boolean", rest).into();
         };
         match self.switch(phase, struck) {
-            Switched::Done => empty_answer(204).into(),
+            Switched::Done => empty_response(204).into(),
             Switched::Failed => problem(500, title(500), "Not every partition was switched", rest).into(),
-            Switched::Late(late) => Acted::Slow(late, empty_answer(204)),
+            Switched::Late(late) => Acted::Slow(late, empty_response(204)),
         }
     }
 
@@ -171,24 +171,24 @@ impl Cluster {
         Ok(Some(match (request.method, below) {
             (Method::Post, []) => {
                 let id = self.start_runtime(requested_id(request)?, struck)?;
-                json_answer(202, JSON, &json!({"backupId": id}))
+                json_response(202, JSON, &json!({"backupId": id}))
             }
             (Method::Get, []) => {
                 let list = self.list_runtime(&prefix(request)?)?;
                 let list = list.as_array().into_iter().flatten().map(runtime_info).collect();
-                json_answer(200, JSON, &Value::Array(list))
+                json_response(200, JSON, &Value::Array(list))
             }
             (Method::Get, ["state"]) | (Method::Post, ["state", "sync"]) => {
-                json_answer(200, JSON, &self.runtime_state()?)
+                json_response(200, JSON, &self.runtime_state()?)
             }
             (Method::Delete, ["state"]) => {
                 self.reset_checkpoints();
-                empty_answer(204)
+                empty_response(204)
             }
-            (Method::Get, [id]) => json_answer(200, JSON, &runtime_info(&self.one_runtime(path_id(id)?)?)),
+            (Method::Get, [id]) => json_response(200, JSON, &runtime_info(&self.one_runtime(path_id(id)?)?)),
             (Method::Delete, [id]) => {
                 self.drop_runtime(path_id(id)?)?;
-                empty_answer(204)
+                empty_response(204)
             }
             _ => return Ok(None),
         }))
@@ -199,20 +199,20 @@ impl Cluster {
             (Method::Post, []) => {
                 let id = requested_id(request)?.filter(|id| *id > 0).ok_or(Refusal::Invalid(WRONG_ID))?;
                 let names = self.take_history(id)?;
-                json_answer(202, JSON, &json!({"backupId": id, "scheduledSnapshots": names}))
+                json_response(202, JSON, &json!({"backupId": id, "scheduledSnapshots": names}))
             }
             (Method::Get, []) => {
                 let verbose = request.parameter("verbose").as_deref() != Some("false");
                 let body = |c: &Self, id, parts: &[&Snapshot]| c.history_info(id, parts, verbose);
-                json_answer(200, JSON, &self.list_history(&prefix(request)?, body)?)
+                json_response(200, JSON, &self.list_history(&prefix(request)?, body)?)
             }
             (Method::Get, [id]) => {
                 let id = path_id(id)?;
-                json_answer(200, JSON, &self.one_history(id, |c, parts| c.history_info(id, parts, true))?)
+                json_response(200, JSON, &self.one_history(id, |c, parts| c.history_info(id, parts, true))?)
             }
             (Method::Delete, [id]) => {
                 self.drop_history(path_id(id)?)?;
-                empty_answer(204)
+                empty_response(204)
             }
             _ => return Ok(None),
         }))

@@ -7,11 +7,11 @@ use crate::camunda::{Method, Response};
 use crate::domain::Instant;
 use crate::sim::faults::What;
 use crate::sim::model::backups::{
-    BackupFate, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup,
+    BackupOutcome, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup,
 };
 use crate::sim::model::cluster::Cluster;
 use crate::sim::model::indices::matches;
-use crate::sim::wire::{ACTUATOR, Acted, WireRequest, empty_answer, json_answer};
+use crate::sim::wire::{ACTUATOR, Acted, WireRequest, empty_response, json_response};
 use chrono::{TimeDelta, Timelike};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl RuntimeRefusal {
     }
 
     fn at_the_actuator(self) -> Acted {
-        Acted::Slow(self.after, json_answer(self.status, ACTUATOR, &json!({"message": self.text})))
+        Acted::Slow(self.after, json_response(self.status, ACTUATOR, &json!({"message": self.text})))
     }
 }
 
@@ -67,28 +67,28 @@ impl Cluster {
         }
         let done = match (request.method, path.strip_prefix('/')) {
             (Method::Post, None) => match self.requested_backup(request, rest) {
-                Ok(asked) => self.start_runtime(asked, struck).map(|id| self.started(id)),
+                Ok(requested) => self.start_runtime(requested, struck).map(|id| self.started(id)),
                 Err(response) => return response.into(),
             },
-            (Method::Get, None) => self.list_runtime("*").map(|list| json_answer(200, ACTUATOR, &list)),
+            (Method::Get, None) => self.list_runtime("*").map(|list| json_response(200, ACTUATOR, &list)),
             (_, None) => return self.spring_error(405, Some("Supported methods: [POST, GET]"), rest).into(),
             (_, Some(id)) if id.is_empty() || id.contains('/') => {
                 return self.spring_error(404, None, rest).into();
             }
             (Method::Get, Some("state")) if self.config.version.minor >= 9 => {
-                self.runtime_state().map(|state| json_answer(200, ACTUATOR, &state))
+                self.runtime_state().map(|state| json_response(200, ACTUATOR, &state))
             }
             (Method::Get, Some(prefix)) if self.config.version.minor >= 9 && is_prefix(prefix) => {
-                self.list_runtime(prefix).map(|list| json_answer(200, ACTUATOR, &list))
+                self.list_runtime(prefix).map(|list| json_response(200, ACTUATOR, &list))
             }
             (Method::Get | Method::Delete, Some(id)) => {
                 let Ok(id) = id.parse::<i64>() else {
                     return self.spring_error(400, Some("Parameter mapping failure"), rest).into();
                 };
                 if request.method == Method::Delete {
-                    self.drop_runtime(id).map(|()| empty_answer(204))
+                    self.drop_runtime(id).map(|()| empty_response(204))
                 } else {
-                    self.one_runtime(id).map(|body| json_answer(200, ACTUATOR, &body))
+                    self.one_runtime(id).map(|body| json_response(200, ACTUATOR, &body))
                 }
             }
             _ => return self.spring_error(405, Some("Supported methods: [DELETE, GET]"), rest).into(),
@@ -141,7 +141,7 @@ impl Cluster {
         if self.config.version.minor >= 10 {
             body["backupIds"] = json!({TENANT: id});
         }
-        json_answer(202, ACTUATOR, &body)
+        json_response(202, ACTUATOR, &body)
     }
 
     /// What a broken or absent store makes of a request about backups.
@@ -159,10 +159,10 @@ impl Cluster {
     /// Begins a backup and returns its id.
     pub(crate) fn start_runtime(
         &mut self,
-        asked: Option<i64>,
+        requested: Option<i64>,
         struck: &[What],
     ) -> Result<i64, RuntimeRefusal> {
-        let id = match asked {
+        let id = match requested {
             Some(_) if self.config.generates_ids() => return Err(RuntimeRefusal::new(400, ID_GENERATED)),
             None if self.config.generates_ids() => self.next_generated_id(),
             Some(id) if id > 0 => id,
@@ -176,15 +176,15 @@ impl Cluster {
             let _ = self.begin_zeebe_backup(id.saturating_add(7), None);
         }
         // The checkpoint is a command, and nobody processes it.
-        let unprocessed = self.condition.stopped.then_some(BackupFate::Stall(None));
-        let fate = struck.iter().find_map(|what| match what {
-            What::Stall(length) => Some(BackupFate::Stall(*length)),
-            What::Fail => Some(BackupFate::Fail),
-            What::MissingPartition => Some(BackupFate::Missing),
+        let unprocessed = self.condition.stopped.then_some(BackupOutcome::Stall(None));
+        let outcome = struck.iter().find_map(|what| match what {
+            What::Stall(length) => Some(BackupOutcome::Stall(*length)),
+            What::Fail => Some(BackupOutcome::Fail),
+            What::MissingPartition => Some(BackupOutcome::Missing),
             _ => None,
         });
-        let fate = unprocessed.or(fate);
-        match self.begin_zeebe_backup(id, fate) {
+        let outcome = unprocessed.or(outcome);
+        match self.begin_zeebe_backup(id, outcome) {
             Ok(()) => Ok(id),
             Err(BackupRefusal::NoStore) => Err(RuntimeRefusal::new(400, STORE_NONE)),
             Err(BackupRefusal::NotHigher(latest)) => Err(RuntimeRefusal::new(

@@ -8,8 +8,8 @@ use crate::domain::{Instant, instant_text};
 use crate::sim::faults::What;
 use crate::sim::model::cluster::Cluster;
 use crate::sim::model::config::{SAAS_CLIENT, SAAS_SECRET};
-use crate::sim::model::saas::{Hosted, ProviderRefusal};
-use crate::sim::wire::{Acted, IN_MEMORY, JSON, WireRequest, empty_answer, json_answer};
+use crate::sim::model::saas::{Hosted, SaasRefusal};
+use crate::sim::wire::{Acted, IN_MEMORY, JSON, WireRequest, empty_response, json_response};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Cluster {
             return said(404, "Not Found").into();
         }
         if segments.len() == 1 {
-            return json_answer(200, JSON, &json!([self.cluster_body()])).into();
+            return json_response(200, JSON, &json!([self.cluster_body()])).into();
         }
         if segments.get(1) != Some(&cluster.as_str()) {
             return said(404, "Cluster not found").into();
@@ -41,26 +41,26 @@ impl Cluster {
 
     fn of_cluster(&mut self, request: &WireRequest, path: &[&str], struck: &[What]) -> Response {
         match (request.method, path) {
-            (Method::Get, []) => json_answer(200, JSON, &self.cluster_body()),
+            (Method::Get, []) => json_response(200, JSON, &self.cluster_body()),
             (Method::Get, ["backups"]) => {
-                let all: Vec<Value> = self.provider.backups.iter().map(|b| self.hosted_body(b)).collect();
-                json_answer(200, JSON, &all.into())
+                let all: Vec<Value> = self.saas.backups.iter().map(|b| self.hosted_body(b)).collect();
+                json_response(200, JSON, &all.into())
             }
             (Method::Post, ["backups"]) => {
                 let begun = self.provider_begins(true, struck);
-                self.answer(begun)
+                self.response(begun)
             }
             (method, ["backups", "schedule"]) => self.schedule(method, request),
             (Method::Delete, ["backups", uuid]) => {
                 let deleted = self.provider_deletes(uuid);
-                self.answer(deleted)
+                self.response(deleted)
             }
             (Method::Post, ["backups", uuid, "restore"]) => match self.provider_restores(uuid) {
-                Ok(()) => json_answer(200, JSON, &json!({"state": "PENDING", "backupId": uuid})),
+                Ok(()) => json_response(200, JSON, &json!({"state": "PENDING", "backupId": uuid})),
                 Err(refusal) => refused(&refusal),
             },
-            (Method::Get, ["backups", uuid, "restore"]) => match self.provider.restores.get(*uuid) {
-                Some(state) => json_answer(200, JSON, &json!({"state": state, "backupId": uuid})),
+            (Method::Get, ["backups", uuid, "restore"]) => match self.saas.restores.get(*uuid) {
+                Some(state) => json_response(200, JSON, &json!({"state": state, "backupId": uuid})),
                 None => said(404, "No restore of this backup"),
             },
             _ => said(404, "Not Found"),
@@ -73,16 +73,16 @@ impl Cluster {
                 let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
                 let cron = body["schedule"].as_str().filter(|cron| cron.split_whitespace().count() == 5);
                 let Some(cron) = cron else { return said(400, "Invalid cron expression") };
-                self.provider.schedule = Some(cron.to_owned());
+                self.saas.schedule = Some(cron.to_owned());
             }
             Method::Delete => {
-                self.provider.schedule = None;
-                return empty_answer(204);
+                self.saas.schedule = None;
+                return empty_response(204);
             }
             _ => {}
         }
-        match &self.provider.schedule {
-            Some(cron) => json_answer(200, JSON, &json!({"name": "nightly", "schedule": cron})),
+        match &self.saas.schedule {
+            Some(cron) => json_response(200, JSON, &json!({"name": "nightly", "schedule": cron})),
             None => said(404, "No schedule"),
         }
     }
@@ -93,17 +93,17 @@ impl Cluster {
         let token = self.provider_token();
         if request.method != Method::Post || !request.is_json() || body["grant_type"] != "client_credentials"
         {
-            return json_answer(400, JSON, &json!({"error": "invalid_request"}));
+            return json_response(400, JSON, &json!({"error": "invalid_request"}));
         }
         if body["client_id"] != SAAS_CLIENT || body["client_secret"] != SAAS_SECRET {
-            return json_answer(
+            return json_response(
                 401,
                 JSON,
                 &json!({"error": "access_denied", "error_description": "Unauthorized"}),
             );
         }
         if body["audience"] != "api.cloud.camunda.io" {
-            return json_answer(
+            return json_response(
                 403,
                 JSON,
                 &json!({"error": "access_denied", "error_description": "Service not found"}),
@@ -112,15 +112,15 @@ impl Cluster {
         match token {
             Ok(token) => {
                 let body = json!({"access_token": token, "expires_in": 86400, "token_type": "Bearer"});
-                json_answer(200, JSON, &body)
+                json_response(200, JSON, &body)
             }
             Err(refusal) => refused(&refusal),
         }
     }
 
-    fn answer(&self, done: Result<Hosted, ProviderRefusal>) -> Response {
+    fn response(&self, done: Result<Hosted, SaasRefusal>) -> Response {
         match done {
-            Ok(backup) => json_answer(200, JSON, &self.hosted_body(&backup)),
+            Ok(backup) => json_response(200, JSON, &self.hosted_body(&backup)),
             Err(refusal) => refused(&refusal),
         }
     }
@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     fn cluster_body(&self) -> Value {
-        let status = self.provider.status.unwrap_or("Healthy");
+        let status = self.saas.status.unwrap_or("Healthy");
         json!({
             "uuid": self.config.cluster_uuid(),
             "name": self.config.name,
@@ -161,17 +161,17 @@ impl Cluster {
 }
 
 fn said(status: u16, message: &str) -> Response {
-    json_answer(status, JSON, &json!({"message": message}))
+    json_response(status, JSON, &json!({"message": message}))
 }
 
-fn refused(refusal: &ProviderRefusal) -> Response {
+fn refused(refusal: &SaasRefusal) -> Response {
     match refusal {
-        ProviderRefusal::TooOften(left) => {
+        SaasRefusal::TooOften(left) => {
             // Whole seconds, and not one too few.
             let left = Duration::from_secs(left.as_secs() + 1);
             Response { retry_after: Some(left), ..said(429, "Too many requests") }
         }
-        ProviderRefusal::Unknown => said(404, "Backup not found"),
-        ProviderRefusal::Conflict(message) => said(409, message),
+        SaasRefusal::Unknown => said(404, "Backup not found"),
+        SaasRefusal::Conflict(message) => said(409, message),
     }
 }

@@ -8,8 +8,10 @@ use crate::sim::faults::What;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::Storage;
 use crate::sim::model::indices::matches;
-use crate::sim::model::snapshots::{Fate, Snapshot, SnapshotRefusal, SnapshotRequest, SnapshotState};
-use crate::sim::wire::{Acted, WireRequest, decoded, json_answer};
+use crate::sim::model::snapshots::{
+    Snapshot, SnapshotOutcome, SnapshotRefusal, SnapshotRequest, SnapshotState,
+};
+use crate::sim::wire::{Acted, WireRequest, decoded, json_response};
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -47,7 +49,7 @@ impl Cluster {
             (Method::Delete, [name]) if !name.starts_with('_') => self.delete_index(name),
             _ => {
                 let text = format!("no handler found for uri [{rest}]");
-                json_answer(400, self.search_type(), &json!({"error": text}))
+                json_response(400, self.search_type(), &json!({"error": text}))
             }
         }
         .into()
@@ -61,7 +63,7 @@ impl Cluster {
     }
 
     pub(crate) fn found(&self, body: &Value) -> Response {
-        json_answer(200, self.search_type(), body)
+        json_response(200, self.search_type(), body)
     }
 
     fn search_error(&self, status: u16, kind: &str, reason: &str) -> Response {
@@ -70,7 +72,7 @@ impl Cluster {
             "error": {"root_cause": [cause], "type": kind, "reason": reason},
             "status": status,
         });
-        json_answer(status, self.search_type(), &body)
+        json_response(status, self.search_type(), &body)
     }
 
     pub(crate) fn no_such_index(&self, name: &str) -> Response {
@@ -81,7 +83,7 @@ impl Cluster {
         });
         let mut error = cause.clone();
         error["root_cause"] = json!([cause]);
-        json_answer(404, self.search_type(), &json!({"error": error, "status": 404}))
+        json_response(404, self.search_type(), &json!({"error": error, "status": 404}))
     }
 
     fn refused(&self, repository: &str, name: &str, refusal: &SnapshotRefusal) -> Response {
@@ -223,13 +225,13 @@ impl Cluster {
             ignore_unavailable: flag("ignore_unavailable"),
             metadata: body.get("metadata").filter(|m| m.is_object()).cloned(),
         };
-        let fate = struck.iter().find_map(|what| match what {
-            What::Stall(length) => Some(Fate::Stall(*length)),
-            What::FailedShard => Some(Fate::FailedShard),
+        let outcome = struck.iter().find_map(|what| match what {
+            What::Stall(length) => Some(SnapshotOutcome::Stall(*length)),
+            What::FailedShard => Some(SnapshotOutcome::FailedShard),
             _ => None,
         });
         self.records_hidden = struck.contains(&What::Empty);
-        let begun = self.begin_snapshot(repository, name, &wanted, self.config.timing.snapshot, fate);
+        let begun = self.begin_snapshot(repository, name, &wanted, self.config.timing.snapshot, outcome);
         self.records_hidden = false;
         match begun {
             Ok(key) if request.parameter("wait_for_completion").as_deref() == Some("true") => {

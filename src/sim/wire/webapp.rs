@@ -9,7 +9,7 @@ use crate::sim::model::importer::App;
 use crate::sim::model::snapshots::{Snapshot, SnapshotState};
 use crate::sim::model::webapps::WebAppRefusal;
 use crate::sim::wire::broker::links;
-use crate::sim::wire::{ACTUATOR, Acted, JSON, PROBLEM, WireRequest, empty_answer, json_answer};
+use crate::sim::wire::{ACTUATOR, Acted, JSON, PROBLEM, WireRequest, empty_response, json_response};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const HEALTH_HANGS: Duration = Duration::from_mins(2);
 impl Cluster {
     /// A request to a web app's management port.
     pub(crate) fn web_app(&mut self, app: App, request: &WireRequest, rest: &str) -> Acted {
-        let actuator = |body: &Value| json_answer(200, ACTUATOR, body);
+        let actuator = |body: &Value| json_response(200, ACTUATOR, body);
         let response = match (request.method, rest.strip_prefix("/actuator").unwrap_or("/")) {
             (Method::Get, "") => actuator(&links(&["health", "info", "backups"])),
             (Method::Get, "/info") => actuator(&self.build_info()),
@@ -53,7 +53,7 @@ impl Cluster {
             },
             "groups": ["liveness", "readiness"],
         });
-        let response = json_answer(if self.search_down { 503 } else { 200 }, ACTUATOR, &body);
+        let response = json_response(if self.search_down { 503 } else { 200 }, ACTUATOR, &body);
         if self.search_down && app == App::Tasklist {
             Acted::Slow(HEALTH_HANGS, response)
         } else {
@@ -71,9 +71,9 @@ impl Cluster {
                 let text = format!(
                     "Backup creation for ID {id} has been scheduled. Use the GET API to monitor completion of backup process"
                 );
-                json_answer(202, JSON, &json!({"message": text}))
+                json_response(202, JSON, &json!({"message": text}))
             }
-            Ok(names) => json_answer(200, JSON, &json!({"scheduledSnapshots": names})),
+            Ok(names) => json_response(200, JSON, &json!({"scheduledSnapshots": names})),
             Err(WebAppRefusal::Exists(found)) => {
                 let shown: Vec<&str> = found
                     .iter()
@@ -156,7 +156,7 @@ impl Cluster {
             let newest_first: Vec<&Snapshot> = parts.into_iter().rev().collect();
             list.push(self.app_backup_body(app, id, &newest_first));
         }
-        json_answer(200, JSON, &Value::Array(list))
+        json_response(200, JSON, &Value::Array(list))
     }
 
     fn one_app_backup(&mut self, app: App, method: Method, id: &str, rest: &str) -> Response {
@@ -176,7 +176,7 @@ impl Cluster {
         }
         if method == Method::Delete {
             return match self.delete_app_backup(app, number) {
-                Ok(()) => empty_answer(204),
+                Ok(()) => empty_response(204),
                 Err(WebAppRefusal::SearchDown) => self.cannot_validate(app),
                 Err(_) => self.repository_missing(app),
             };
@@ -201,7 +201,7 @@ impl Cluster {
             return self.app_error(app, 400, &unreadable);
         }
         let body = self.app_backup_body(app, number, &parts);
-        json_answer(200, JSON, &body)
+        json_response(200, JSON, &body)
     }
 
     fn app_backup_body(&self, app: App, id: i64, parts: &[&Snapshot]) -> Value {
@@ -239,17 +239,17 @@ impl Cluster {
             App::Operate => {
                 let kind = if status == 404 { "Requested resource not found" } else { "Invalid request" };
                 let body = json!({"status": status, "message": text, "instance": instance, "type": kind});
-                json_answer(status, PROBLEM, &body)
+                json_response(status, PROBLEM, &body)
             }
             App::Tasklist => {
                 let instance = if status >= 500 { Value::Null } else { instance.into() };
-                json_answer(
+                json_response(
                     status,
                     PROBLEM,
                     &json!({"status": status, "message": text, "instance": instance}),
                 )
             }
-            App::History | App::Database => json_answer(status, JSON, &json!({"message": text})),
+            App::History | App::Database => json_response(status, JSON, &json!({"message": text})),
             App::Optimize => {
                 let code = match status {
                     404 => "notFoundError",
@@ -258,7 +258,7 @@ impl Cluster {
                     _ => "badRequestError",
                 };
                 let body = json!({"errorCode": code, "errorMessage": text, "detailedMessage": text});
-                json_answer(status, JSON, &body)
+                json_response(status, JSON, &body)
             }
         }
     }

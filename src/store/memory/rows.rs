@@ -5,8 +5,8 @@
 use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId, Trigger};
 use crate::journal::{Entry, Event, Run, RunStatus, RunView};
 use crate::store::{
-    Adopted, Backup, BackupFilter, ClusterRow, Debt, Deletion, Fate, NewRun, OccurrenceRow, StoreError,
-    TimetableRow, rules,
+    Adopted, Backup, BackupFilter, ClusterRow, Deletion, NewRun, OccurrenceOutcome, OccurrenceRow,
+    PendingResume, StoreError, TimetableRow, rules,
 };
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(super) struct Rows {
     pub(super) runs: BTreeMap<RunId, RunRow>,
     pub(super) clusters: BTreeMap<String, ClusterRow>,
     occurrences: BTreeMap<Occurrence, OccurrenceRow>,
-    debts: BTreeMap<RunId, Debt>,
+    pending_resumes: BTreeMap<RunId, PendingResume>,
     marks: BTreeMap<String, i64>,
     limits: BTreeMap<String, Limit>,
     pub(super) foreign_pauses: BTreeMap<String, Instant>,
@@ -85,20 +85,20 @@ impl Rows {
             key.schedule == occurrence.schedule
                 && key.cluster == occurrence.cluster
                 && (key.due_at == occurrence.due_at || row.until >= Some(occurrence.due_at))
-                && !(rules::really_due(new) && row.fate == Fate::Skipped && row.missed)
+                && !(rules::really_due(new) && row.outcome == OccurrenceOutcome::Skipped && row.missed)
         })
     }
 
     pub(super) fn waiting(&self) -> Vec<OccurrenceRow> {
-        self.occurrences.values().filter(|row| row.fate == Fate::Waiting).cloned().collect()
+        self.occurrences.values().filter(|row| row.outcome == OccurrenceOutcome::Waiting).cloned().collect()
     }
 
     pub(super) fn skip(&mut self, occurrences: &[Occurrence], reason: &str) {
         for occurrence in occurrences {
             if let Some(row) = self.occurrences.get_mut(occurrence)
-                && row.fate == Fate::Waiting
+                && row.outcome == OccurrenceOutcome::Waiting
             {
-                row.fate = Fate::Skipped;
+                row.outcome = OccurrenceOutcome::Skipped;
                 row.reason = Some(reason.to_owned());
             }
         }
@@ -140,13 +140,13 @@ impl Rows {
         }
         let backup_id = rules::next_id(new.now, self.largest(&new), &new.id_scope)?;
         for (occurrence, becomes) in &new.occurrences {
-            rules::may_serve(occurrence, self.occurrences.get(occurrence).map(|row| row.fate), *becomes)?;
+            rules::may_serve(occurrence, self.occurrences.get(occurrence).map(|row| row.outcome), *becomes)?;
         }
 
-        self.raise_mark(new.id_scope.clone(), backup_id.get());
+        self.raise_highest_id(new.id_scope.clone(), backup_id.get());
         for (occurrence, becomes) in &new.occurrences {
             if let Some(row) = self.occurrences.get_mut(occurrence) {
-                row.fate = *becomes;
+                row.outcome = *becomes;
                 row.run_id = Some(new.run_id);
             }
         }
@@ -163,8 +163,8 @@ impl Rows {
         let same =
             |row: &&RunRow| row.run.cluster == new.cluster || row.scope.as_ref() == Some(&new.id_scope);
         let rows = self.runs.values().filter(same).map(|row| row.run.backup_id.get()).max();
-        let mark = self.marks.get(&new.id_scope).copied();
-        rows.max(mark).unwrap_or(0).max(new.largest_seen)
+        let highest_id = self.marks.get(&new.id_scope).copied();
+        rows.max(highest_id).unwrap_or(0).max(new.largest_seen)
     }
 
     fn insert(&mut self, run: Run, scope: Option<String>) {
@@ -172,12 +172,12 @@ impl Rows {
         self.runs.insert(row.run.run_id, row);
     }
 
-    pub(super) fn raise_mark(&mut self, scope: String, largest: i64) {
-        let mark = self.marks.entry(scope).or_insert(largest);
-        *mark = largest.max(*mark);
+    pub(super) fn raise_highest_id(&mut self, scope: String, largest: i64) {
+        let highest_id = self.marks.entry(scope).or_insert(largest);
+        *highest_id = largest.max(*highest_id);
     }
 
-    pub(super) fn mark(&self, scope: &str) -> i64 {
+    pub(super) fn highest_id(&self, scope: &str) -> i64 {
         self.marks.get(scope).copied().unwrap_or(0)
     }
 
@@ -200,7 +200,7 @@ impl Rows {
         if let Some(id) = view.identified.filter(|id| *id != row.run.backup_id) {
             row.run.backup_id = id;
             if let Some(scope) = row.scope.clone() {
-                self.raise_mark(scope, id.get());
+                self.raise_highest_id(scope, id.get());
             }
         }
         Ok(view)
@@ -213,12 +213,16 @@ impl Rows {
         runs
     }
 
-    pub(super) fn owe(&mut self, debt: Debt, entry: Entry) -> Result<(), StoreError> {
-        if self.debts.contains_key(&debt.run_id) {
-            return Err(rules::second_debt(debt.run_id));
+    pub(super) fn record_pending_resume(
+        &mut self,
+        pending_resume: PendingResume,
+        entry: Entry,
+    ) -> Result<(), StoreError> {
+        if self.pending_resumes.contains_key(&pending_resume.run_id) {
+            return Err(rules::second_pending_resume(pending_resume.run_id));
         }
-        self.append(debt.run_id, vec![entry])?;
-        self.debts.insert(debt.run_id, debt);
+        self.append(pending_resume.run_id, vec![entry])?;
+        self.pending_resumes.insert(pending_resume.run_id, pending_resume);
         Ok(())
     }
 
@@ -228,7 +232,7 @@ impl Rows {
         by: String,
         at: Instant,
     ) -> Result<(), StoreError> {
-        self.debt(run_id)?.resume_intended_at.get_or_insert(at);
+        self.pending_resume(run_id)?.resume_intended_at.get_or_insert(at);
         let event = Event::ResumeIntended { by };
         let written =
             self.runs.get(&run_id).is_some_and(|row| row.journal.iter().any(|entry| entry.event == event));
@@ -239,51 +243,56 @@ impl Rows {
     }
 
     pub(super) fn resume_failed(&mut self, run_id: RunId, error: String) -> Result<(), StoreError> {
-        let debt = self.debt(run_id)?;
-        debt.attempts += 1;
-        debt.last_error = Some(error);
+        let pending_resume = self.pending_resume(run_id)?;
+        pending_resume.attempts += 1;
+        pending_resume.last_error = Some(error);
         Ok(())
     }
 
     pub(super) fn moved(&mut self, run_id: RunId, addresses: Addresses) -> Result<(), StoreError> {
-        self.debt(run_id)?.addresses = addresses;
+        self.pending_resume(run_id)?.addresses = addresses;
         Ok(())
     }
 
     pub(super) fn paid(&mut self, run_id: RunId, by: String, at: Instant) -> Result<(), StoreError> {
-        let debt = self.debt(run_id)?;
-        if debt.paid_at.is_none() {
-            debt.attempts += 1;
-            debt.last_error = None;
-            debt.paid_at = Some(at);
-            debt.resume_intended_at.get_or_insert(at);
+        let pending_resume = self.pending_resume(run_id)?;
+        if pending_resume.confirmed_at.is_none() {
+            pending_resume.attempts += 1;
+            pending_resume.last_error = None;
+            pending_resume.confirmed_at = Some(at);
+            pending_resume.resume_intended_at.get_or_insert(at);
         }
-        self.mirror(run_id, Entry { at, event: Event::Resumed { by } }, RunView::owes_resume);
+        self.mirror(run_id, Entry { at, event: Event::Resumed { by } }, RunView::needs_resume);
         Ok(())
     }
 
-    pub(super) fn forgive(&mut self, cluster: &str, why: &str, at: Instant) -> u32 {
+    pub(super) fn abandon_resumes(&mut self, cluster: &str, why: &str, at: Instant) -> u32 {
         let open: Vec<RunId> =
             self.open_debts().iter().filter(|d| d.cluster == cluster).map(|d| d.run_id).collect();
         for run_id in &open {
-            if let Some(debt) = self.debts.get_mut(run_id) {
-                debt.forgiven = Some(why.to_owned());
+            if let Some(pending_resume) = self.pending_resumes.get_mut(run_id) {
+                pending_resume.abandoned = Some(why.to_owned());
             }
-            let event = Event::Resumed { by: crate::journal::FORGIVEN.into() };
-            self.mirror(*run_id, Entry { at, event }, RunView::owes_resume);
+            let event = Event::Resumed { by: crate::journal::ABANDONED.into() };
+            self.mirror(*run_id, Entry { at, event }, RunView::needs_resume);
         }
         open.len() as u32
     }
 
-    pub(super) fn open_debts(&self) -> Vec<Debt> {
-        let open = |debt: &&Debt| debt.paid_at.is_none() && debt.forgiven.is_none();
-        let mut debts: Vec<Debt> = self.debts.values().filter(open).cloned().collect();
-        debts.sort_by_key(|debt| (debt.intended_at, debt.run_id));
-        debts
+    pub(super) fn open_debts(&self) -> Vec<PendingResume> {
+        let open = |pending_resume: &&PendingResume| {
+            pending_resume.confirmed_at.is_none() && pending_resume.abandoned.is_none()
+        };
+        let mut pending_resumes: Vec<PendingResume> =
+            self.pending_resumes.values().filter(open).cloned().collect();
+        pending_resumes.sort_by_key(|pending_resume| (pending_resume.intended_at, pending_resume.run_id));
+        pending_resumes
     }
 
-    fn debt(&mut self, run_id: RunId) -> Result<&mut Debt, StoreError> {
-        self.debts.get_mut(&run_id).ok_or_else(|| StoreError::NotFound(rules::debt_name(run_id)))
+    fn pending_resume(&mut self, run_id: RunId) -> Result<&mut PendingResume, StoreError> {
+        self.pending_resumes
+            .get_mut(&run_id)
+            .ok_or_else(|| StoreError::NotFound(rules::pending_resume_name(run_id)))
     }
 
     /// Writes the entry where the run still takes it and `wanted` says so.
@@ -328,7 +337,7 @@ impl Rows {
         found.map(RunRow::backup)
     }
 
-    pub(super) fn ask_deletion(
+    pub(super) fn request_deletion(
         &mut self,
         run_id: RunId,
         by: String,
@@ -338,7 +347,7 @@ impl Rows {
         let (row, backup, name) = self.named(run_id)?;
         if rules::may_delete(&name, backup.state, backup.held)? {
             row.deletion =
-                Some(Deletion { asked_at: at, by, reason, attempts: 0, last_error: None, done_at: None });
+                Some(Deletion { requested_at: at, by, reason, attempts: 0, last_error: None, done_at: None });
             if let Some(limit) = self.limits.get_mut(&backup.run.cluster) {
                 limit.freed = true;
             }

@@ -10,7 +10,7 @@ use crate::store::{Backup, BackupFilter, Deletion, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
-const DELETION: &str = "deletions.asked_at, deletions.asked_by, deletions.reason, deletions.attempts, \
+const DELETION: &str = "deletions.requested_at, deletions.requested_by, deletions.reason, deletions.attempts, \
                         deletions.last_error, deletions.done_at";
 
 fn select(rest: &str) -> String {
@@ -62,7 +62,7 @@ fn of_run(connection: &Connection, run_id: RunId) -> Result<(Backup, String), Fa
     Ok((backup, name))
 }
 
-pub(super) fn ask_deletion(
+pub(super) fn request_deletion(
     connection: &Connection,
     run_id: RunId,
     by: &str,
@@ -73,7 +73,7 @@ pub(super) fn ask_deletion(
     if rules::may_delete(&name, backup.state, backup.held)? {
         connection
             .prepare_cached(
-                "INSERT INTO deletions (run_id, asked_at, asked_by, reason, attempts) VALUES (?1, ?2, ?3, ?4, 0)",
+                "INSERT INTO deletions (run_id, requested_at, requested_by, reason, attempts) VALUES (?1, ?2, ?3, ?4, 0)",
             )?
             .execute(params![Id(run_id), At(at), by, reason])?;
         runs::free_limit(connection, &backup.run.cluster)?;
@@ -89,17 +89,17 @@ pub(super) fn deletion_tried(
     let changed = connection
         .prepare_cached("UPDATE deletions SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1")?
         .execute(params![Id(run_id), error])?;
-    asked(changed, run_id)
+    requested(changed, run_id)
 }
 
 pub(super) fn deletion_done(connection: &Connection, run_id: RunId, at: Instant) -> Result<(), Failure> {
     let changed = connection
         .prepare_cached("UPDATE deletions SET done_at = coalesce(done_at, ?2) WHERE run_id = ?1")?
         .execute(params![Id(run_id), At(at)])?;
-    asked(changed, run_id)
+    requested(changed, run_id)
 }
 
-fn asked(changed: usize, run_id: RunId) -> Result<(), Failure> {
+fn requested(changed: usize, run_id: RunId) -> Result<(), Failure> {
     if changed == 0 {
         return Err(StoreError::NotFound(rules::deletion_name(run_id)).into());
     }
@@ -126,8 +126,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Backup> {
     let missing: bool = row.get(11)?;
     let deletion = match row.get::<_, Option<At>>(12)? {
         None => None,
-        Some(At(asked_at)) => Some(Deletion {
-            asked_at,
+        Some(At(requested_at)) => Some(Deletion {
+            requested_at,
             by: row.get(13)?,
             reason: row.get(14)?,
             attempts: row.get(15)?,

@@ -16,7 +16,7 @@ pub const REMEDY: &str =
 /// SQLite keeps the text of a schema as it was written.
 const MARK: &[u8] = b"CREATE TABLE debts (";
 /// It was written into a new file, and so lies near its beginning.
-const LOOKED_AT: u64 = 1 << 20;
+const PROBED: u64 = 1 << 20;
 /// Where the header says who may write, and the largest number that it has for that.
 const WRITE_VERSION: (usize, u8) = (18, 2);
 
@@ -35,7 +35,7 @@ pub(super) fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
 
 /// Whether our schema stands in a file which SQLite does not take for a database.
 pub(super) fn was_ours(file: &Path) -> bool {
-    head(file, LOOKED_AT).windows(MARK.len()).any(|text| text == MARK)
+    head(file, PROBED).windows(MARK.len()).any(|text| text == MARK)
 }
 
 /// Whether the header keeps everybody from writing, which nothing of ours ever asks for.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The state file, its log and its lock as they were opened.
-pub(crate) struct Place {
+pub(crate) struct Location {
     files: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
 
@@ -18,7 +18,7 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     path.metadata().map(|found| (found.dev(), found.ino()))
 }
 
-impl Place {
+impl Location {
     /// As they are now.
     pub(crate) fn of(dir: &Path) -> Self {
         // The log holds what was written last, and stays as long as a connection is open.

@@ -5,7 +5,7 @@
 use super::columns::{At, Id, Word};
 use super::failure::Failure;
 use crate::domain::{Occurrence, RunId};
-use crate::store::{Fate, OccurrenceRow, rules};
+use crate::store::{OccurrenceOutcome, OccurrenceRow, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str =
@@ -41,7 +41,7 @@ pub(super) fn claim(
             At(row.start_at),
             At(row.start_until),
             row.missed,
-            Word(row.fate),
+            Word(row.outcome),
             row.reason,
         ])?;
         new.push(row);
@@ -101,15 +101,15 @@ pub(super) fn list(
 pub(super) fn serve(
     connection: &Connection,
     occurrence: &Occurrence,
-    becomes: Fate,
+    becomes: OccurrenceOutcome,
     run_id: RunId,
 ) -> Result<(), Failure> {
     let key = params![occurrence.schedule, occurrence.cluster, At(occurrence.due_at)];
-    let fate: Option<Word<Fate>> = connection
+    let outcome: Option<Word<OccurrenceOutcome>> = connection
         .prepare_cached("SELECT fate FROM occurrences WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3")?
         .query_row(key, |row| row.get(0))
         .optional()?;
-    rules::may_serve(occurrence, fate.map(|fate| fate.0), becomes)?;
+    rules::may_serve(occurrence, outcome.map(|outcome| outcome.0), becomes)?;
     connection
         .prepare_cached(
             "UPDATE occurrences SET fate = ?4, run_id = ?5 WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3",
@@ -136,7 +136,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<OccurrenceRow> {
         start_at: row.get::<_, At>(5)?.0,
         start_until: row.get::<_, At>(6)?.0,
         missed: row.get(7)?,
-        fate: row.get::<_, Word<Fate>>(8)?.0,
+        outcome: row.get::<_, Word<OccurrenceOutcome>>(8)?.0,
         reason: row.get(9)?,
         run_id: row.get::<_, Option<Id>>(10)?.map(|id| id.0),
     })

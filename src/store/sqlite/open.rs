@@ -189,7 +189,7 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
 }
 
 /// A connection that only looks, whatever the schema is and although nothing can be written.
-pub(super) fn onlooker(file: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn read_only(file: &Path) -> rusqlite::Result<Connection> {
     if is_emptied(file) {
         return Err(rusqlite::Error::InvalidPath(file.to_owned()));
     }

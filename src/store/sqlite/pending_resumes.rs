@@ -1,42 +1,46 @@
 //! Debts: exporting pauses that we owe a resume.
 //!
-//! Owns the table `debts`; what becomes of a debt is mirrored in the run's journal while the run lasts.
+//! Owns the table `pending_resumes`; what becomes of a debt is mirrored in the run's journal while the run lasts.
 //! A journal that does not take the mirror must never keep the debt from being written (rule I1).
 
 use crate::domain::{Addresses, Instant, RunId};
-use crate::journal::{Entry, Event, FORGIVEN, RunView};
+use crate::journal::{ABANDONED, Entry, Event, RunView};
 use crate::store::sqlite::columns::{At, Id, Json};
 use crate::store::sqlite::failure::{Failure, is_unreadable_row};
 use crate::store::sqlite::{clusters, runs};
-use crate::store::{Debt, StoreError, rules};
+use crate::store::{PendingResume, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(crate) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
-                       last_error, paid_at, forgiven";
-pub(crate) const OPEN: &str = "paid_at IS NULL AND forgiven IS NULL";
+                       last_error, confirmed_at, forgiven";
+pub(crate) const OPEN: &str = "confirmed_at IS NULL AND forgiven IS NULL";
 
-pub(crate) fn owe(connection: &Connection, debt: &Debt, entry: Entry) -> Result<(), Failure> {
-    if find(connection, debt.run_id)?.is_some() {
-        return Err(rules::second_debt(debt.run_id).into());
+pub(crate) fn record_pending_resume(
+    connection: &Connection,
+    pending_resume: &PendingResume,
+    entry: Entry,
+) -> Result<(), Failure> {
+    if find(connection, pending_resume.run_id)?.is_some() {
+        return Err(rules::second_pending_resume(pending_resume.run_id).into());
     }
-    runs::append(connection, debt.run_id, &[entry])?;
+    runs::append(connection, pending_resume.run_id, &[entry])?;
     connection
         .prepare_cached(&format!(
             "INSERT INTO debts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
         ))?
         .execute(params![
-            Id(debt.run_id),
-            debt.cluster,
-            Json(&debt.addresses),
-            At(debt.intended_at),
-            debt.intended_since_boot_ms.map(|ms| ms as i64),
-            debt.resume_intended_at.map(At),
-            debt.attempts,
-            debt.last_error,
-            debt.paid_at.map(At),
-            debt.forgiven,
+            Id(pending_resume.run_id),
+            pending_resume.cluster,
+            Json(&pending_resume.addresses),
+            At(pending_resume.intended_at),
+            pending_resume.intended_since_boot_ms.map(|ms| ms as i64),
+            pending_resume.resume_intended_at.map(At),
+            pending_resume.attempts,
+            pending_resume.last_error,
+            pending_resume.confirmed_at.map(At),
+            pending_resume.abandoned,
         ])?;
-    clusters::written(connection, debt.intended_at)
+    clusters::written(connection, pending_resume.intended_at)
 }
 
 pub(crate) fn resume_intended(
@@ -79,15 +83,15 @@ pub(crate) fn paid(connection: &Connection, run_id: RunId, by: String, at: Insta
     known(connection, run_id)?;
     connection
         .prepare_cached(
-            "UPDATE debts SET attempts = attempts + 1, last_error = NULL, paid_at = ?2,
+            "UPDATE debts SET attempts = attempts + 1, last_error = NULL, confirmed_at = ?2,
                  resume_intended_at = coalesce(resume_intended_at, ?2)
-             WHERE run_id = ?1 AND paid_at IS NULL",
+             WHERE run_id = ?1 AND confirmed_at IS NULL",
         )?
         .execute(params![Id(run_id), At(at)])?;
-    mirror(connection, run_id, Entry { at, event: Event::Resumed { by } }, RunView::owes_resume)
+    mirror(connection, run_id, Entry { at, event: Event::Resumed { by } }, RunView::needs_resume)
 }
 
-pub(crate) fn forgive(
+pub(crate) fn abandon_resumes(
     connection: &Connection,
     cluster: &str,
     why: &str,
@@ -98,19 +102,21 @@ pub(crate) fn forgive(
     let open: Vec<Id> = statement.query_map([cluster], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for Id(run_id) in &open {
         connection.execute("UPDATE debts SET forgiven = ?2 WHERE run_id = ?1", params![Id(*run_id), why])?;
-        let event = Event::Resumed { by: FORGIVEN.into() };
-        mirror(connection, *run_id, Entry { at, event }, RunView::owes_resume)?;
+        let event = Event::Resumed { by: ABANDONED.into() };
+        mirror(connection, *run_id, Entry { at, event }, RunView::needs_resume)?;
     }
     Ok(open.len() as u32)
 }
 
-pub(crate) fn open(connection: &Connection) -> Result<Vec<Debt>, Failure> {
+pub(crate) fn open(connection: &Connection) -> Result<Vec<PendingResume>, Failure> {
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM debts WHERE {OPEN} ORDER BY intended_at, run_id"))?;
-    let mut debts: Vec<Debt> = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
+    let mut pending_resumes: Vec<PendingResume> =
+        statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
     // An index that is damaged lists what is paid too, and a resume could end somebody else's pause.
-    debts.retain(|debt| debt.paid_at.is_none() && debt.forgiven.is_none());
-    Ok(debts)
+    pending_resumes
+        .retain(|pending_resume| pending_resume.confirmed_at.is_none() && pending_resume.abandoned.is_none());
+    Ok(pending_resumes)
 }
 
 /// Writes the entry where the run still takes it and `wanted` says so.
@@ -144,11 +150,11 @@ fn find(connection: &Connection, run_id: RunId) -> Result<Option<()>, Failure> {
 }
 
 fn known(connection: &Connection, run_id: RunId) -> Result<(), Failure> {
-    find(connection, run_id)?.ok_or_else(|| StoreError::NotFound(rules::debt_name(run_id)).into())
+    find(connection, run_id)?.ok_or_else(|| StoreError::NotFound(rules::pending_resume_name(run_id)).into())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Debt> {
-    Ok(Debt {
+fn read(row: &Row<'_>) -> rusqlite::Result<PendingResume> {
+    Ok(PendingResume {
         run_id: row.get::<_, Id>(0)?.0,
         cluster: row.get(1)?,
         addresses: row.get::<_, Json<_>>(2)?.0,
@@ -157,7 +163,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Debt> {
         resume_intended_at: row.get::<_, Option<At>>(5)?.map(|at| at.0),
         attempts: row.get(6)?,
         last_error: row.get(7)?,
-        paid_at: row.get::<_, Option<At>>(8)?.map(|at| at.0),
-        forgiven: row.get(9)?,
+        confirmed_at: row.get::<_, Option<At>>(8)?.map(|at| at.0),
+        abandoned: row.get(9)?,
     })
 }

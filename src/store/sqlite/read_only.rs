@@ -2,7 +2,7 @@
 //!
 //! Owns the thread on which it is done, and its order: what is owed first. Must not write.
 
-use crate::store::Debt;
+use crate::store::PendingResume;
 use crate::store::sqlite::salvage::{FoundDebts, Reading};
 use crate::store::sqlite::trace::Trace;
 use crate::store::sqlite::{FILE, clusters, lock, open};
@@ -10,9 +10,9 @@ use std::path::Path;
 use tokio::sync::oneshot;
 
 /// What a look will tell. A channel that closes tells that there is nothing to be had of that.
-pub struct Look {
+pub struct ReadOnlyState {
     /// What the list of open debts shows, each with whether its run is known to have seen its pause.
-    pub listed: oneshot::Receiver<Vec<(Debt, bool)>>,
+    pub listed: oneshot::Receiver<Vec<(PendingResume, bool)>>,
     /// The rest, once every row was looked at.
     pub rest: oneshot::Receiver<Rest>,
 }
@@ -26,13 +26,13 @@ pub struct Rest {
 }
 
 /// Begins to look.
-pub(crate) fn begin(state_dir: &Path) -> Look {
+pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
     let (tell_listed, listed) = oneshot::channel();
     let (tell_rest, rest) = oneshot::channel();
     let state_dir = state_dir.to_owned();
     let work = move || {
         let file = state_dir.join(FILE);
-        let connection = (!matches!(file.try_exists(), Ok(false))).then(|| open::onlooker(&file));
+        let connection = (!matches!(file.try_exists(), Ok(false))).then(|| open::read_only(&file));
         let reading = connection.as_ref().and_then(|connection| Reading::of(connection.as_ref().ok()?));
         let reading = reading.map(|mut reading| {
             // Who asked may have gone.
@@ -48,5 +48,5 @@ pub(crate) fn begin(state_dir: &Path) -> Look {
     };
     // Without a thread both channels close.
     let _ = std::thread::Builder::new().name("state-look".into()).spawn(work);
-    Look { listed, rest }
+    ReadOnlyState { listed, rest }
 }

@@ -1,12 +1,12 @@
 //! Runs and their journals: ids given, events appended, views derived in the same transaction.
 //!
-//! Owns the tables `runs` (but for what retention and operators mark), `journal`, `id_marks` and `manual_limits`.
+//! Owns the tables `runs` (but for what retention and operators mark), `journal`, `highest_ids` and `manual_limits`.
 //! Must not derive a status otherwise than by `RunView::apply`.
 
 use super::columns::{At, Id, Json, Word};
 use super::failure::Failure;
 use super::occurrences;
-use crate::domain::{BackupId, Occurrence, Pool, RunId, Trigger};
+use crate::domain::{BackupId, Occurrence, RetentionGroup, RunId, Trigger};
 use crate::journal::{Entry, Run, RunView};
 use crate::store::{Adopted, NewRun, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -80,28 +80,28 @@ fn next_id(connection: &Connection, new: &NewRun) -> Result<BackupId, Failure> {
     let largest: i64 = connection
         .prepare_cached(
             "SELECT max(?3,
-                 coalesce((SELECT largest FROM id_marks WHERE scope = ?1), 0),
+                 coalesce((SELECT largest FROM highest_ids WHERE scope = ?1), 0),
                  coalesce((SELECT max(backup_id) FROM runs WHERE id_scope = ?1), 0),
                  coalesce((SELECT max(backup_id) FROM runs WHERE cluster = ?2), 0))",
         )?
         .query_row(params![new.id_scope, new.cluster, new.largest_seen], |row| row.get(0))?;
     let id = rules::next_id(new.now, largest, &new.id_scope)?;
-    raise_mark(connection, &new.id_scope, id.get())?;
+    raise_highest_id(connection, &new.id_scope, id.get())?;
     Ok(id)
 }
 
-pub(super) fn raise_mark(connection: &Connection, scope: &str, largest: i64) -> Result<(), Failure> {
+pub(super) fn raise_highest_id(connection: &Connection, scope: &str, largest: i64) -> Result<(), Failure> {
     connection
         .prepare_cached(
-            "INSERT INTO id_marks (scope, largest) VALUES (?1, ?2)
+            "INSERT INTO highest_ids (scope, largest) VALUES (?1, ?2)
              ON CONFLICT (scope) DO UPDATE SET largest = max(largest, excluded.largest)",
         )?
         .execute(params![scope, largest])?;
     Ok(())
 }
 
-pub(super) fn mark(connection: &Connection, scope: &str) -> Result<i64, Failure> {
-    let mut statement = connection.prepare_cached("SELECT largest FROM id_marks WHERE scope = ?1")?;
+pub(super) fn highest_id(connection: &Connection, scope: &str) -> Result<i64, Failure> {
+    let mut statement = connection.prepare_cached("SELECT largest FROM highest_ids WHERE scope = ?1")?;
     Ok(statement.query_row([scope], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
@@ -119,7 +119,7 @@ fn insert(connection: &Connection, run: &Run, scope: Option<&str>) -> Result<(),
             scope,
             Word(run.trigger),
             Json(&run.occurrences),
-            Json(&run.pools),
+            Json(&run.retention_groups),
             run.note,
             At(run.created_at),
             Json(&run.spec),
@@ -198,7 +198,7 @@ fn identify(connection: &Connection, run_id: RunId, id: BackupId) -> Result<(), 
         .prepare_cached("SELECT id_scope FROM runs WHERE run_id = ?1")?
         .query_row([Id(run_id)], |row| row.get(0))?;
     if let Some(scope) = scope {
-        raise_mark(connection, &scope, id.get())?;
+        raise_highest_id(connection, &scope, id.get())?;
     }
     Ok(())
 }
@@ -247,7 +247,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
         backup_id: BackupId::new(backup_id).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, backup_id))?,
         trigger: row.get::<_, Word<Trigger>>(3)?.0,
         occurrences: row.get::<_, Json<Vec<Occurrence>>>(4)?.0,
-        pools: row.get::<_, Json<Vec<Pool>>>(5)?.0,
+        retention_groups: row.get::<_, Json<Vec<RetentionGroup>>>(5)?.0,
         note: row.get(6)?,
         created_at: row.get::<_, At>(7)?.0,
         spec: row.get::<_, Json<serde_json::Value>>(8)?.0,

@@ -8,7 +8,7 @@ use super::damage::clause;
 use super::runs;
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
-use crate::store::Debt;
+use crate::store::PendingResume;
 use crate::store::sqlite::pending_resumes::{COLUMNS, OPEN};
 use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct FoundDebts {
     /// Each with whether its run is known to have seen its pause.
-    pub debts: Vec<(Debt, bool)>,
+    pub pending_resumes: Vec<(PendingResume, bool)>,
     /// What is wrong with the file, in a clause; nothing where these are all.
     pub unread: Option<String>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Reading<'a> {
     /// What the list of open debts showed.
     listed: BTreeSet<Key>,
     /// What it did not show; nothing for one without use.
-    found: BTreeMap<Key, Option<Debt>>,
+    found: BTreeMap<Key, Option<PendingResume>>,
     /// Runs that have not ended, one of a cluster at most; true where the row of its debt was seen.
     unfinished: BTreeMap<Key, bool>,
     /// The first thing that is wrong.
@@ -48,14 +48,14 @@ impl<'a> Reading<'a> {
     }
 
     /// What the list of open debts shows, as far as it goes: soon read, however large the file is.
-    pub(super) fn listed(&mut self) -> Vec<(Debt, bool)> {
+    pub(super) fn listed(&mut self) -> Vec<(PendingResume, bool)> {
         self.rows(&format!("WHERE {OPEN}"), []);
-        let debts: BTreeMap<Key, Debt> = std::mem::take(&mut self.found)
+        let pending_resumes: BTreeMap<Key, PendingResume> = std::mem::take(&mut self.found)
             .into_iter()
-            .filter_map(|(key, debt)| Some((key, debt?)))
+            .filter_map(|(key, pending_resume)| Some((key, pending_resume?)))
             .collect();
-        self.listed = debts.keys().cloned().collect();
-        self.in_order(debts.into_values())
+        self.listed = pending_resumes.keys().cloned().collect();
+        self.in_order(pending_resumes.into_values())
     }
 
     /// What that did not show, after a look at every row there is.
@@ -63,18 +63,22 @@ impl<'a> Reading<'a> {
         self.everything();
         let found = std::mem::take(&mut self.found);
         // In a file that is sound the list shows all: what it does not is from after it was read.
-        let debts = found.into_values().flatten().filter(|_| self.wrong.is_some());
-        FoundDebts { debts: self.in_order(debts), unread: self.wrong }
+        let pending_resumes = found.into_values().flatten().filter(|_| self.wrong.is_some());
+        FoundDebts { pending_resumes: self.in_order(pending_resumes), unread: self.wrong }
     }
 
-    fn in_order(&self, debts: impl Iterator<Item = Debt>) -> Vec<(Debt, bool)> {
-        let mut debts: Vec<Debt> = debts.collect();
-        debts.sort_by_key(|debt| (debt.intended_at, debt.run_id));
-        let seen = |debt: &Debt| match runs::view(self.connection, debt.run_id) {
+    fn in_order(&self, pending_resumes: impl Iterator<Item = PendingResume>) -> Vec<(PendingResume, bool)> {
+        let mut pending_resumes: Vec<PendingResume> = pending_resumes.collect();
+        pending_resumes.sort_by_key(|pending_resume| (pending_resume.intended_at, pending_resume.run_id));
+        let seen = |pending_resume: &PendingResume| match runs::view(self.connection, pending_resume.run_id) {
             Ok(Some(view)) => view.pause.confirmed_at.is_some(),
             _ => false,
         };
-        debts.into_iter().map(|debt| (seen(&debt), debt)).map(|(seen, debt)| (debt, seen)).collect()
+        pending_resumes
+            .into_iter()
+            .map(|pending_resume| (seen(&pending_resume), pending_resume))
+            .map(|(seen, pending_resume)| (pending_resume, seen))
+            .collect()
     }
 
     fn everything(&mut self) {
@@ -96,9 +100,9 @@ impl<'a> Reading<'a> {
         }
         if self.wrong.is_some() {
             for (key, seen) in std::mem::take(&mut self.unfinished) {
-                if !seen && self.run_owes(&key) {
-                    let debt = self.known_elsewhere(&key);
-                    self.found.insert(key, debt);
+                if !seen && self.run_needs_resume(&key) {
+                    let pending_resume = self.known_elsewhere(&key);
+                    self.found.insert(key, pending_resume);
                 }
             }
         }
@@ -116,8 +120,8 @@ impl<'a> Reading<'a> {
                     *seen = true;
                 }
                 if !self.listed.contains(&key) && !self.found.contains_key(&key) && self.is_open(row, &key) {
-                    let debt = self.debt(row, &key);
-                    self.found.insert(key, debt);
+                    let pending_resume = self.pending_resume(row, &key);
+                    self.found.insert(key, pending_resume);
                 }
             }
             Ok(())
@@ -140,23 +144,23 @@ impl<'a> Reading<'a> {
     }
 
     fn is_open(&mut self, row: &Row<'_>, key: &Key) -> bool {
-        let paid_at = self.unless(row.get::<_, Option<At>>(8));
-        let forgiven = self.unless(row.get::<_, Option<String>>(9));
-        match (paid_at, forgiven) {
+        let confirmed_at = self.unless(row.get::<_, Option<At>>(8));
+        let abandoned = self.unless(row.get::<_, Option<String>>(9));
+        match (confirmed_at, abandoned) {
             (Some(None), Some(None)) => true,
             (Some(Some(_)), _) | (_, Some(Some(_))) => false,
             // One of them is spoilt, and the run was told the same.
-            _ => self.run_owes(key),
+            _ => self.run_needs_resume(key),
         }
     }
 
     /// An open debt, with what a resume needs; the rest of the row may be spoilt.
-    fn debt(&mut self, row: &Row<'_>, key: &Key) -> Option<Debt> {
+    fn pending_resume(&mut self, row: &Row<'_>, key: &Key) -> Option<PendingResume> {
         let run_id = self.get::<Id>(row, 0).map_or(RunId::nil(), |id| id.0);
         let cluster = self.get(row, 1).unwrap_or_else(|| "a cluster whose name cannot be read".to_owned());
         let addresses = self.get::<Json<Addresses>>(row, 2);
         let Some(Json(addresses)) = addresses else { return self.known_elsewhere(key) };
-        Some(Debt {
+        Some(PendingResume {
             run_id,
             cluster,
             addresses,
@@ -166,23 +170,23 @@ impl<'a> Reading<'a> {
             resume_intended_at: self.get::<Option<At>>(row, 5).flatten().map(|at| at.0),
             attempts: self.get(row, 6).unwrap_or_default(),
             last_error: self.get(row, 7).flatten(),
-            paid_at: None,
-            forgiven: None,
+            confirmed_at: None,
+            abandoned: None,
         })
     }
 
-    fn run_owes(&mut self, key: &Key) -> bool {
+    fn run_needs_resume(&mut self, key: &Key) -> bool {
         let sql = "SELECT view FROM runs WHERE run_id = ?1";
         let view = self.connection.query_row(sql, [text(key)], |row| row.get::<_, Json<RunView>>(0));
-        self.unless(view).is_some_and(|view| view.0.owes_resume())
+        self.unless(view).is_some_and(|view| view.0.needs_resume())
     }
 
     /// What its run and its cluster tell of a debt whose own row is lost.
-    fn known_elsewhere(&mut self, key: &Key) -> Option<Debt> {
+    fn known_elsewhere(&mut self, key: &Key) -> Option<PendingResume> {
         let sql = "SELECT runs.run_id, runs.cluster, clusters.addresses, runs.created_at
                    FROM runs JOIN clusters ON clusters.name = runs.cluster WHERE runs.run_id = ?1";
         let read = self.connection.query_row(sql, [text(key)], |row| {
-            Ok(Debt {
+            Ok(PendingResume {
                 run_id: row.get::<_, Id>(0)?.0,
                 cluster: row.get(1)?,
                 addresses: row.get::<_, Json<_>>(2)?.0,
@@ -191,8 +195,8 @@ impl<'a> Reading<'a> {
                 resume_intended_at: None,
                 attempts: 0,
                 last_error: None,
-                paid_at: None,
-                forgiven: None,
+                confirmed_at: None,
+                abandoned: None,
             })
         });
         self.unless(read)
@@ -202,8 +206,8 @@ impl<'a> Reading<'a> {
         self.unless(row.get(column))
     }
 
-    fn unless<T>(&mut self, answer: rusqlite::Result<T>) -> Option<T> {
-        answer.map_err(|error| self.note(&error.to_string())).ok()
+    fn unless<T>(&mut self, response: rusqlite::Result<T>) -> Option<T> {
+        response.map_err(|error| self.note(&error.to_string())).ok()
     }
 
     fn note(&mut self, what: &str) {

@@ -30,7 +30,7 @@ trait Job: Send {
     /// Does the work; an error means that its savepoint must be rolled back.
     fn run(&mut self, connection: &Connection, path: &Path, doing: Doing) -> Result<(), StoreError>;
     /// Answers the caller, with `broken` instead of the result if the commit failed.
-    fn answer(self: Box<Self>, broken: Option<&StoreError>);
+    fn response(self: Box<Self>, broken: Option<&StoreError>);
 }
 
 struct Task<T, F> {
@@ -61,7 +61,7 @@ where
         done
     }
 
-    fn answer(self: Box<Self>, broken: Option<&StoreError>) {
+    fn response(self: Box<Self>, broken: Option<&StoreError>) {
         let result = match broken {
             Some(error) => Some(Err(error.clone())),
             None => self.result,
@@ -108,20 +108,20 @@ impl Worker {
     }
 
     /// Has `work` done on the thread.
-    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn request<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let taken = Arc::new(AtomicBool::new(false));
         let task = Task { work: Some(work), result: None, reply, taken: Arc::clone(&taken) };
         let exchange = async {
             self.queue.send(Message::Do(Box::new(task))).await.map_err(|_| StoreError::Closed)?;
-            answer.await.unwrap_or(Err(StoreError::Closed))
+            response.await.unwrap_or(Err(StoreError::Closed))
         };
         match tokio::time::timeout(DEADLINE, exchange).await {
-            Ok(answer) => answer,
+            Ok(response) => response,
             Err(_) if taken.swap(true, Ordering::AcqRel) && self.doing == Doing::Writing => {
                 Err(StoreError::Unknown { path: self.path.clone() })
             }
@@ -217,7 +217,7 @@ fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>
         after(connection);
     }
     for job in jobs {
-        job.answer(broken.as_ref());
+        job.response(broken.as_ref());
     }
 }
 
@@ -253,7 +253,7 @@ fn read_batch(connection: &Connection, path: &Path, jobs: Vec<Box<dyn Job>>) {
             }
             Err(error) => Some(error),
         };
-        job.answer(broken.as_ref());
+        job.response(broken.as_ref());
     }
 }
 

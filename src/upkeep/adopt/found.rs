@@ -1,8 +1,8 @@
 //! What an adopted backup is said to be: completed only when every component shows it complete.
 
-use crate::backup::poll::seen_of;
+use crate::backup::poll::state_of;
 use crate::backup::steps::word;
-use crate::camunda::{Progress, Seen, Snapshot};
+use crate::camunda::{PartState, Progress, Snapshot};
 use crate::context::{Clients, Spec};
 use crate::domain::{BackupId, Component, Family, Instant};
 use crate::journal::{ComponentView, FailureClass, Outcome, RunStatus, RunView};
@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 /// What the components show of one backup.
 pub(crate) struct Found {
-    seen: BTreeMap<Component, Seen>,
+    seen: BTreeMap<Component, PartState>,
     records: Snapshot,
     repositories: BTreeMap<Component, String>,
 }
 
 /// Looks at every component the config names. `Err` when one cannot say or is still taking it.
-pub(crate) async fn look(
+pub(crate) async fn probe(
     clients: &Clients,
     spec: &Spec,
     id: BackupId,
@@ -30,13 +30,13 @@ pub(crate) async fn look(
     let zeebe = clients.zeebe.see(id).await.map_err(|e| failed(Component::Zeebe, &e))?;
     seen.insert(Component::Zeebe, zeebe);
     for (component, app) in &clients.apps {
-        let look = app.see(id).await.map_err(|e| failed(*component, &e))?;
-        seen.insert(*component, look);
+        let probe = app.see(id).await.map_err(|e| failed(*component, &e))?;
+        seen.insert(*component, probe);
     }
-    seen.insert(Component::Records, seen_of(Some(records)));
-    for (component, look) in &seen {
-        if matches!(look, Seen::Running(_) | Seen::Unclear { .. }) {
-            return Err(format!("{component} is still taking backup {id} or cannot say: {}", word(look)));
+    seen.insert(Component::Records, state_of(Some(records)));
+    for (component, probe) in &seen {
+        if matches!(probe, PartState::Running(_) | PartState::Unclear { .. }) {
+            return Err(format!("{component} is still taking backup {id} or cannot say: {}", word(probe)));
         }
     }
     let mut repositories = BTreeMap::new();
@@ -52,14 +52,14 @@ pub(crate) async fn look(
 impl Found {
     /// When it was taken, and the view of the run that took it.
     pub(crate) fn view(&self, now: Instant) -> (Instant, RunView) {
-        let times = |seen: &Seen| -> Vec<Instant> {
+        let times = |seen: &PartState| -> Vec<Instant> {
             let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
             parts.iter().flat_map(|p| [p.started_at, p.updated_at]).flatten().collect()
         };
         let all: Vec<Instant> = self.seen.values().flat_map(times).collect();
         let first = all.iter().min().copied().unwrap_or(now);
         let last = all.iter().max().copied().unwrap_or(now);
-        let version = self.seen.get(&Component::Zeebe).and_then(Seen::progress);
+        let version = self.seen.get(&Component::Zeebe).and_then(PartState::progress);
         let version = version.and_then(|p| p.parts.iter().find_map(|part| part.broker_version.clone()));
         let (status, outcome) = self.outcome();
         let view = RunView {
@@ -80,7 +80,7 @@ impl Found {
         (first, view)
     }
 
-    fn component(&self, component: Component, seen: &Seen, first: Instant) -> ComponentView {
+    fn component(&self, component: Component, seen: &PartState, first: Instant) -> ComponentView {
         let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
         let is_snapshot = component != Component::Zeebe;
         let names = match component {
@@ -94,15 +94,15 @@ impl Found {
             repository: self.repositories.get(&component).cloned().filter(|_| is_snapshot),
             names,
             // By the mark all of it is ours, so deletion looks everywhere.
-            asked_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
+            requested_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
             finished_at: parts.iter().filter_map(|p| p.updated_at.or(p.started_at)).max(),
-            reason: (!matches!(seen, Seen::Completed(_))).then(|| word(seen)),
+            reason: (!matches!(seen, PartState::Completed(_))).then(|| word(seen)),
         }
     }
 
     fn outcome(&self) -> (RunStatus, Outcome) {
         let facts = json!({ "adopted": true, "components": self.seen });
-        let whole = |(_, seen): &(&Component, &Seen)| matches!(seen, Seen::Completed(_));
+        let whole = |(_, seen): &(&Component, &PartState)| matches!(seen, PartState::Completed(_));
         if let Some((component, seen)) = self.seen.iter().find(|found| !whole(found)) {
             let class = if *component == Component::Records {
                 FailureClass::Records
@@ -110,7 +110,7 @@ impl Found {
                 FailureClass::Component
             };
             let reason = format!("adopted, and not whole: {component} {}", word(seen));
-            return (RunStatus::Failed, Outcome::Failed { class, reason, dossier: facts });
+            return (RunStatus::Failed, Outcome::Failed { class, reason, failure_report: facts });
         }
         if self.records.indices.is_empty() || self.records.shards_total == 0 || self.records.shards_failed > 0
         {
@@ -123,20 +123,20 @@ impl Found {
             );
             return (
                 RunStatus::Failed,
-                Outcome::Failed { class: FailureClass::Records, reason, dossier: facts },
+                Outcome::Failed { class: FailureClass::Records, reason, failure_report: facts },
             );
         }
-        (RunStatus::Completed, Outcome::Completed { certificate: facts })
+        (RunStatus::Completed, Outcome::Completed { attestation: facts })
     }
 }
 
-fn state(seen: &Seen) -> &'static str {
+fn state(seen: &PartState) -> &'static str {
     match seen {
-        Seen::Absent => "ABSENT",
-        Seen::Running(_) => "IN_PROGRESS",
-        Seen::Incomplete(_) => "INCOMPLETE",
-        Seen::Completed(_) => "COMPLETED",
-        Seen::Failed { .. } => "FAILED",
-        Seen::Unclear { .. } => "UNCLEAR",
+        PartState::Absent => "ABSENT",
+        PartState::Running(_) => "IN_PROGRESS",
+        PartState::Incomplete(_) => "INCOMPLETE",
+        PartState::Completed(_) => "COMPLETED",
+        PartState::Failed { .. } => "FAILED",
+        PartState::Unclear { .. } => "UNCLEAR",
     }
 }

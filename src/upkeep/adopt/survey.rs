@@ -4,7 +4,7 @@
 
 use crate::camunda::Snapshot;
 use crate::camunda::id_in_name;
-use crate::context::{Clients, Ground, Mark, Spec};
+use crate::context::{Clients, Context, OwnershipTag, Spec};
 use crate::domain::{BackupId, Component};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// The mark on the records snapshot of that id.
-    pub(crate) fn mark(&self, id: BackupId) -> Option<Mark> {
-        self.records.get(&id)?.metadata.as_ref().and_then(Mark::read)
+    pub(crate) fn tag(&self, id: BackupId) -> Option<OwnershipTag> {
+        self.records.get(&id)?.metadata.as_ref().and_then(OwnershipTag::read)
     }
 
     /// The largest id anything shows.
@@ -34,8 +34,8 @@ impl Survey {
 }
 
 /// Lists everything.
-pub(crate) async fn survey(ground: &Ground, spec: &Spec) -> Result<Survey, String> {
-    let clients = Clients::new(&spec.addresses, &ground.transport);
+pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, String> {
+    let clients = Clients::new(&spec.addresses, &context.transport);
     let mut found = Survey::default();
     let listed =
         clients.zeebe.list().await.map_err(|e| format!("zeebe's backups could not be listed: {e}"))?;

@@ -2,24 +2,24 @@
 //!
 //! Owns which places a backup has, from what its journal says was asked for. Must not decide whether to delete.
 
-use crate::backup::poll::seen_of;
+use crate::backup::poll::state_of;
 use crate::camunda::{
-    ClientError, Part, Progress, Saas, Search, Seen, Snapshot, SnapshotState, WebApp, Zeebe, id_in_name,
+    ClientError, Part, PartState, Progress, Saas, Search, Snapshot, SnapshotState, WebApp, Zeebe, id_in_name,
 };
-use crate::context::{Clients, Mark};
+use crate::context::{Clients, OwnershipTag};
 use crate::domain::{Addresses, BackupId, Component};
 use crate::journal::{ComponentView, Run, Step};
 use crate::parts::saas;
 use crate::retention::ownership::RecordsShown;
 
 /// One place.
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// Whose part it holds.
     pub component: Component,
-    way: Way,
+    route: Route,
 }
 
-enum Way {
+enum Route {
     Zeebe(Zeebe),
     /// The provider's list, by its own name of the backup.
     Saas {
@@ -43,38 +43,42 @@ enum Way {
 /// What a look at one place showed.
 pub(crate) struct Look {
     pub component: Component,
-    pub seen: Seen,
+    pub seen: PartState,
     /// Of the records snapshot only.
     pub records: Option<RecordsShown>,
 }
 
 /// In the order of deletion: Zeebe, web apps, records last, because they carry the proof. Components that were
 /// never asked hold nothing of ours. `Err` names a component that was asked and can no longer be reached.
-pub(crate) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Result<Vec<Place>, String> {
-    let mut places = Vec::new();
+pub(crate) fn locations(
+    run: &Run,
+    addresses: &Addresses,
+    clients: &Clients,
+) -> Result<Vec<Location>, String> {
+    let mut locations = Vec::new();
     let order =
         [Component::Zeebe, Component::Operate, Component::Tasklist, Component::History, Component::Optimize];
     for component in order {
-        let Some(view) = asked(run, component) else { continue };
-        let before = places.len();
+        let Some(view) = requested(run, component) else { continue };
+        let before = locations.len();
         match (component, clients.apps.get(&component)) {
             (Component::Zeebe, _) => {
-                places.push(Place { component, way: Way::Zeebe(clients.zeebe.clone()) });
+                locations.push(Location { component, route: Route::Zeebe(clients.zeebe.clone()) });
             }
-            (_, Some(app)) => places.push(Place { component, way: Way::App(app.clone()) }),
+            (_, Some(app)) => locations.push(Location { component, route: Route::App(app.clone()) }),
             (_, None) => {}
         }
         let names = named_after(run.view.identified.unwrap_or(run.backup_id), &view.names);
         if let (Some(search), Some(repository), false) = (&clients.search, &view.repository, names.is_empty())
         {
             let (search, repository) = (search.clone(), repository.clone());
-            places.push(Place { component, way: Way::Named { search, repository, names } });
+            locations.push(Location { component, route: Route::Named { search, repository, names } });
         }
-        if places.len() == before {
+        if locations.len() == before {
             return Err(out_of_reach(component, run));
         }
     }
-    if let Some(view) = asked(run, Component::Saas) {
+    if let Some(view) = requested(run, Component::Saas) {
         let Some(saas) = &clients.saas else { return Err(out_of_reach(Component::Saas, run)) };
         if let Some(address) = addresses.saas.as_ref().filter(|address| !saas::is_of(run, address)) {
             return Err(format!(
@@ -87,36 +91,41 @@ pub(crate) fn places(run: &Run, addresses: &Addresses, clients: &Clients) -> Res
         }
         // One whose name never came to us cannot be told from others: the provider prunes it.
         if let Some(uuid) = view.names.first().cloned() {
-            places.push(Place { component: Component::Saas, way: Way::Saas { saas: saas.clone(), uuid } });
+            locations.push(Location {
+                component: Component::Saas,
+                route: Route::Saas { saas: saas.clone(), uuid },
+            });
         }
     }
-    if let Some(view) = asked(run, Component::Records) {
+    if let Some(view) = requested(run, Component::Records) {
         let configured = addresses.search.as_ref().map(|s| s.repository.clone());
         let (Some(search), Some(repository)) = (&clients.search, view.repository.clone().or(configured))
         else {
             return Err(out_of_reach(Component::Records, run));
         };
         let name = view.names.first().cloned().unwrap_or_else(|| Search::records_name(run.backup_id));
-        places.push(Place::records(search, repository, name));
+        locations.push(Location::records(search, repository, name));
     }
-    Ok(places)
+    Ok(locations)
 }
 
 /// Where the records of a run that never asked for any would be: who has taken some under its id has the rest as well.
-pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Place> {
+pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Location> {
     let (search, address) = (clients.search.as_ref()?, addresses.search.as_ref()?);
     let name = Search::records_name(run.backup_id);
-    asked(run, Component::Records).is_none().then(|| Place::records(search, address.repository.clone(), name))
+    requested(run, Component::Records)
+        .is_none()
+        .then(|| Location::records(search, address.repository.clone(), name))
 }
 
 /// Whether the run asked any component to start: otherwise nothing of it can be anywhere.
-pub(crate) fn asked_for_something(run: &Run) -> bool {
-    run.view.components.keys().any(|component| asked(run, *component).is_some())
+pub(crate) fn has_requested(run: &Run) -> bool {
+    run.view.components.keys().any(|component| requested(run, *component).is_some())
 }
 
-fn asked(run: &Run, component: Component) -> Option<&ComponentView> {
+fn requested(run: &Run, component: Component) -> Option<&ComponentView> {
     let view = run.view.components.get(&component)?;
-    (run.view.intended.contains(&Step::Start(component)) || view.asked_at.is_some()).then_some(view)
+    (run.view.intended.contains(&Step::Start(component)) || view.requested_at.is_some()).then_some(view)
 }
 
 fn out_of_reach(component: Component, run: &Run) -> String {
@@ -127,9 +136,12 @@ fn out_of_reach(component: Component, run: &Run) -> String {
     )
 }
 
-impl Place {
+impl Location {
     fn records(search: &Search, repository: String, name: String) -> Self {
-        Self { component: Component::Records, way: Way::Records { search: search.clone(), repository, name } }
+        Self {
+            component: Component::Records,
+            route: Route::Records { search: search.clone(), repository, name },
+        }
     }
 
     pub(crate) fn is_records(&self) -> bool {
@@ -137,60 +149,60 @@ impl Place {
     }
 
     /// Whether it only shows what another place of the same component may have missed.
-    pub(crate) fn is_second_look(&self) -> bool {
-        matches!(self.way, Way::Named { .. })
+    pub(crate) fn is_second_probe(&self) -> bool {
+        matches!(self.route, Route::Named { .. })
     }
 
-    pub(crate) async fn look(&self, id: BackupId) -> Result<Look, ClientError> {
+    pub(crate) async fn probe(&self, id: BackupId) -> Result<Look, ClientError> {
         let mut records = None;
-        let seen = match &self.way {
-            Way::Zeebe(zeebe) => zeebe.see(id).await?,
-            Way::Saas { saas, uuid } => saas.see(uuid).await?,
-            Way::App(app) => app.see(id).await?,
-            Way::Named { search, repository, names } => named(search, repository, names).await?,
-            Way::Records { search, repository, name } => {
+        let seen = match &self.route {
+            Route::Zeebe(zeebe) => zeebe.see(id).await?,
+            Route::Saas { saas, uuid } => saas.see(uuid).await?,
+            Route::App(app) => app.see(id).await?,
+            Route::Named { search, repository, names } => named(search, repository, names).await?,
+            Route::Records { search, repository, name } => {
                 let snapshot = search.see_snapshot(repository, name).await?;
                 records = snapshot.as_ref().map(|snapshot| RecordsShown {
                     name: snapshot.name.clone(),
-                    mark: snapshot.metadata.as_ref().and_then(Mark::read),
+                    tag: snapshot.metadata.as_ref().and_then(OwnershipTag::read),
                 });
-                seen_of(snapshot.as_ref())
+                state_of(snapshot.as_ref())
             }
         };
         Ok(Look { component: self.component, seen, records })
     }
 
     /// Asks for deletion of what the look showed; it may take effect later, or not at all.
-    pub(crate) async fn delete(&self, id: BackupId, seen: &Seen) -> Result<(), ClientError> {
-        match &self.way {
-            Way::Zeebe(zeebe) => zeebe.delete(id).await,
-            Way::Saas { saas, uuid } => saas.delete(uuid).await,
-            Way::App(app) => app.delete(id).await,
-            Way::Named { search, repository, .. } => {
+    pub(crate) async fn delete(&self, id: BackupId, seen: &PartState) -> Result<(), ClientError> {
+        match &self.route {
+            Route::Zeebe(zeebe) => zeebe.delete(id).await,
+            Route::Saas { saas, uuid } => saas.delete(uuid).await,
+            Route::App(app) => app.delete(id).await,
+            Route::Named { search, repository, .. } => {
                 for part in seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default() {
                     search.delete_snapshot(repository, &part.name).await?;
                 }
                 Ok(())
             }
-            Way::Records { search, repository, name } => {
+            Route::Records { search, repository, name } => {
                 search.delete_snapshot(repository, name).await.map(|_| ())
             }
         }
     }
 }
 
-async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Seen, ClientError> {
+async fn named(search: &Search, repository: &str, names: &[String]) -> Result<PartState, ClientError> {
     let listed = search.snapshots(repository, &format!("{}*", common_beginning(names))).await?;
     let ours: Vec<_> = listed.iter().filter(|snapshot| names.contains(&snapshot.name)).collect();
     let part = |s: &&Snapshot| Part { name: s.name.clone(), started_at: s.started_at, ..Part::default() };
     let parts: Vec<Part> = ours.iter().map(part).collect();
     Ok(match ours.iter().any(|s| s.state == SnapshotState::InProgress) {
-        _ if ours.is_empty() => Seen::Absent,
-        true => Seen::Running(Progress { parts }),
+        _ if ours.is_empty() => PartState::Absent,
+        true => PartState::Running(Progress { parts }),
         false if ours.len() == names.len() && ours.iter().all(|s| s.state == SnapshotState::Success) => {
-            Seen::Completed(Progress { parts })
+            PartState::Completed(Progress { parts })
         }
-        false => Seen::Incomplete(Progress { parts }),
+        false => PartState::Incomplete(Progress { parts }),
     })
 }
 

@@ -29,25 +29,25 @@ impl Bed {
     async fn held_up<T>(&self, together: impl Future<Output = T>) -> T {
         let (begun, has_begun) = oneshot::channel();
         let (go_on, wait) = mpsc::channel::<()>();
-        let busy = self.worker.ask(move |_| {
+        let busy = self.worker.request(move |_| {
             let _ = begun.send(());
             let _ = wait.recv();
             Ok(())
         });
-        let asked = async {
+        let requested = async {
             has_begun.await.unwrap();
             // The first poll of each queues it; the release comes after all of them.
             let release = async { go_on.send(()).unwrap() };
             tokio::join!(biased; together, release).0
         };
-        let (busy, answers) = tokio::join!(busy, asked);
+        let (busy, responses) = tokio::join!(busy, requested);
         busy.unwrap();
-        answers
+        responses
     }
 
     async fn write(&self, word: &str) -> Result<(), StoreError> {
         let word = word.to_owned();
-        self.worker.ask(move |connection| insert(connection, &word)).await
+        self.worker.request(move |connection| insert(connection, &word)).await
     }
 
     fn words(&self) -> Vec<String> {
@@ -66,11 +66,11 @@ fn insert(connection: &Connection, word: &str) -> Result<(), Failure> {
 #[tokio::test]
 async fn a_command_that_fails_takes_only_itself_back() {
     let bed = bed("");
-    let half_done = bed.worker.ask(|connection| {
+    let half_done = bed.worker.request(|connection| {
         insert(connection, "half")?;
         Err::<(), _>(StoreError::Refused("no".into()).into())
     });
-    let defect = bed.worker.ask(|connection| -> Result<(), Failure> {
+    let defect = bed.worker.request(|connection| -> Result<(), Failure> {
         insert(connection, "defect")?;
         panic!("a defect")
     });
@@ -121,7 +121,7 @@ async fn a_caller_who_gives_up_is_told_whether_it_may_still_happen() {
     let clock = SystemClock::shared();
     let (begun, has_begun) = oneshot::channel();
     let (go_on, wait) = mpsc::channel::<()>();
-    let stuck = bed.worker.ask(move |connection| {
+    let stuck = bed.worker.request(move |connection| {
         let _ = begun.send(());
         let _ = wait.recv();
         insert(connection, "stuck")

@@ -3,18 +3,18 @@
 //! Owns what counts as one, and the look at what came of it before its run ends. Must not ask for anything again.
 
 use crate::backup::executor::Execution;
-use crate::camunda::{Saas, Seen};
+use crate::camunda::{PartState, Saas};
 use crate::clock::within;
 use crate::journal::{Event, RunView, Step};
-use crate::parts::saas::{LOOKS, SAAS, look, uuid_of};
+use crate::parts::saas::{PROBE_INTERVALS, SAAS, probe, uuid_of};
 use std::time::Duration;
 
 /// How long it is looked for: within the deadline of the clean-up.
-const LOOK: Duration = Duration::from_secs(30);
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether the provider has, or may have, something of a run.
 pub(crate) fn may_have(view: &RunView) -> bool {
-    uuid_of(view).is_some() || view.uncertain.contains(&SAAS) || unanswered(view)
+    uuid_of(view).is_some() || view.uncertain.contains(&SAAS) || without_response(view)
 }
 
 /// Whether the request may have left: what the list held is written right before it.
@@ -23,14 +23,14 @@ pub(crate) fn may_have_been_sent(view: &RunView) -> bool {
 }
 
 /// Every answer, and every refusal, ends the step.
-fn unanswered(view: &RunView) -> bool {
+fn without_response(view: &RunView) -> bool {
     let ended = view.done.contains(&Step::Start(SAAS))
         || view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
     may_have_been_sent(view) && !ended
 }
 
 /// After an abort: what shows of such a request is noted as ours. If nothing does, what is left to do, one sentence.
-pub(crate) async fn look_for(execution: &Execution, saas: &Saas) -> Option<String> {
+pub(crate) async fn probe_for_lost_start(execution: &Execution, saas: &Saas) -> Option<String> {
     let view = execution.view();
     let waited_for = view.intended.contains(&Step::Wait(SAAS))
         && view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
@@ -42,13 +42,13 @@ pub(crate) async fn look_for(execution: &Execution, saas: &Saas) -> Option<Strin
         // Where it cannot be written, the intent without an end says the same.
         let _ = execution.append(vec![Event::StartUncertain { component: SAAS }]).await;
     }
-    let clock = &*execution.ground.clock;
+    let clock = &*execution.context.clock;
     let mut said = "its list was not to be had".to_owned();
-    let looks = async {
+    let probes = async {
         loop {
-            match look(execution, saas).await {
-                Ok(Seen::Absent) => "its list shows nothing new".clone_into(&mut said),
-                Ok(Seen::Unclear { reason }) => said = reason,
+            match probe(execution, saas).await {
+                Ok(PartState::Absent) => "its list shows nothing new".clone_into(&mut said),
+                Ok(PartState::Unclear { reason }) => said = reason,
                 Ok(_) => {}
                 Err(error) => {
                     execution.remember(&error);
@@ -58,10 +58,10 @@ pub(crate) async fn look_for(execution: &Execution, saas: &Saas) -> Option<Strin
             if uuid_of(&execution.view()).is_some() {
                 return;
             }
-            clock.sleep(LOOKS.0).await;
+            clock.sleep(PROBE_INTERVALS.0).await;
         }
     };
-    match within(clock, LOOK, looks).await {
+    match within(clock, PROBE_LIMIT, probes).await {
         Some(()) => None,
         None => Some(format!(
             "the provider may have begun this backup, although its answer never came ({said}): look into Console, delete it there if it comes up, and then this one here"
