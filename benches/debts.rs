@@ -6,15 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a program on the real clock
 
-#[path = "../tests/harness/process.rs"]
-mod process;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::sqlite::SqliteStore;
-use process::{EXPORTING, command, killed_in_its_pause};
+use harness::process::{EXPORTING, command, killed_in_its_pause};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;

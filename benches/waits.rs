@@ -5,15 +5,12 @@
 //! in the simulated cluster to the end of the wait in the journal, beside the time since the component's start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
-#[path = "../tests/harness/lab.rs"]
-mod lab;
-
 use camunda_backupd::domain::Component;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::{Entry, Event, Step};
 use camunda_backupd::sim::locked;
 use camunda_backupd::sim::{self, Timing};
-use lab::Lab;
+use harness::lab::Lab;
 use std::time::Duration;
 
 const RUNS: u64 = 7;

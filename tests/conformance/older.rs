@@ -1,4 +1,4 @@
-//! A state file that an earlier version left behind: `tests/corpus/state/schema-N.db` is the file of a daemon of that
+//! A state file that an earlier version left behind: `tests/data/corpus/state/schema-N.db` is the file of a daemon of that
 //! version which was killed inside a pause, with backups completed, failed and deleted before.
 
 use crate::bed::{at, entry, failed, scheduled};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const NOW: &str = "2026-12-01T02:00:00Z";
 
 fn kept() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/state/schema-1.db")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/corpus/state/schema-1.db")
 }
 
 fn older() -> TempDir {

@@ -1,14 +1,5 @@
 //! A pause of a cluster that wants credentials can always be resumed: with a refused config, without the directory the
 //! credentials came from, and by another process.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // servers of a test, which end with it
-
-#[path = "harness/keys.rs"]
-mod keys;
-#[path = "harness/lab.rs"]
-mod lab;
-#[path = "harness/process.rs"]
-mod process;
 
 use camunda_backupd::clients::{Request, Response, Secrets, Transport, TransportError};
 use camunda_backupd::clock::{Clock, SystemClock};
@@ -20,9 +11,9 @@ use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::Queue;
 use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
-use keys::{Keys, SECRET, bearer};
-use lab::{Lab, class_of, reason_of};
-use process::{Place, command, ends, owe_with, owed};
+use harness::keys::{self, Keys, SECRET, bearer};
+use harness::lab::{Lab, class_of, reason_of};
+use harness::process::{self, Place, command, ends, owe_with, owed};
 use rstest::rstest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};

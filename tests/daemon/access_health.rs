@@ -1,16 +1,9 @@
 //! A cluster that does not let the daemon in shows in its health: since when, and what to do, for as long as it is so.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
-
-#[path = "harness/keys.rs"]
-mod keys;
-#[path = "harness/process.rs"]
-mod process;
 
 use camunda_backupd::clients::{Search, SharedTransport, reach};
 use camunda_backupd::domain::{Access, Addresses, SearchAddress};
-use keys::{Keys, SECRET, basic, bearer};
-use process::{Place, Up, command, ends};
+use harness::keys::{Keys, SECRET, basic, bearer};
+use harness::process::{Place, Up, command, ends};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

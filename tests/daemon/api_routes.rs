@@ -1,6 +1,6 @@
 //! Routes of the real binary, asked over TCP and over the control socket, byte by byte.
 
-use crate::process::{Place, Up, owe_since};
+use harness::process::{Place, Up, owe_since};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::io::{Read, Write};

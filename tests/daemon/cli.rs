@@ -1,6 +1,6 @@
 //! Commands of the real binary: what they print and with which code they end.
 
-use crate::process::{Place, Up, command, ends};
+use harness::process::{Place, Up, command, ends};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -361,7 +361,7 @@ fn over_a_url_is_read_and_nothing_is_done() {
 #[test]
 fn status_of_a_failing_daemon_ends_with_1() {
     let place = Place::new();
-    crate::process::owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
+    harness::process::owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
     let up = Up::new(&place.good());
     up.event("exporting.resume_failed");
     let said = say(&place.path("config.toml"), &["status", "--json"]);

@@ -1,19 +1,13 @@
 //! What people and strangers send in: times of schedules, and requests. Nothing of it makes the program stumble.
 //!
-//! Config files are in `tests/config_fuzz.rs`, answers of components in `tests/clients_junk.rs`, the order of events
-//! in `tests/journal.rs`; `tests/corpus` has what is kept of all of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
-
-#[path = "harness/corpus.rs"]
-mod corpus;
-#[path = "harness/process.rs"]
-mod process;
+//! Config files are in `tests/it/config/fuzz.rs`, answers of components in `tests/it/camunda/junk.rs`, the order of events
+//! in `tests/it/journal.rs`; `tests/data/corpus` has what is kept of all of them.
 
 use camunda_backupd::domain::Instant;
 use camunda_backupd::schedule::cron::Timing;
 use camunda_backupd::schedule::next::next_after;
-use process::{Place, Up, command, ends};
+use harness::corpus;
+use harness::process::{Place, Up, command, ends};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -70,7 +64,7 @@ fn times_that_are_kept_are_understood_or_refused() {
 }
 
 proptest! {
-    #![proptest_config(corpus::cases(2000, "tests/corpus/regressions/times.txt"))]
+    #![proptest_config(corpus::cases(2000, "tests/data/corpus/regressions/times.txt"))]
 
     #[test]
     fn times_are_understood_or_refused_in_one_sentence(text in any_times()) {
@@ -179,7 +173,7 @@ fn no_request_makes_the_daemon_stumble() {
     for bytes in kept_requests() {
         ask(&bytes);
     }
-    let cases = corpus::cases(300, "tests/corpus/regressions/requests.txt");
+    let cases = corpus::cases(300, "tests/data/corpus/regressions/requests.txt");
     proptest!(cases, |(bytes in any_request())| {
         ask(&bytes);
     });

@@ -6,9 +6,7 @@
 //! `FLEET_CLUSTERS` make it long, `KILL_LOOP_BINARY` names another binary; `tests/kill_fleet/run` is the hour of 200
 //! clusters.
 
-#[path = "../kill_fleet/fleet.rs"]
 mod fleet;
-#[path = "../kill_fleet/oracle.rs"]
 mod oracle;
 
 use camunda_backupd::domain::RunId;

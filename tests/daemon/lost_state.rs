@@ -1,10 +1,10 @@
 //! The real binary on a state that is not all there: a file that is gone, a write-ahead log that is gone, an older copy,
 //! debts of which some cannot be read.
 
-use crate::process::{Place, broker, command, ends};
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::ClusterRow;
 use camunda_backupd::store::sqlite::SqliteStore;
+use harness::process::{Place, broker, command, ends};
 use rstest::rstest;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ fn says_at_its_start(config: &Path) -> Vec<Value> {
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if event["event"] == "daemon.started" {
-            crate::process::signal(child.id(), "TERM");
+            harness::process::signal(child.id(), "TERM");
         }
         said.push(event);
     }
@@ -64,7 +64,7 @@ fn owe_many(state: &Path, zeebe: &str) {
         let mut rows = Vec::new();
         for n in 0..CLUSTERS {
             let name = format!("c{n:02}");
-            crate::process::killed_in_its_pause(&store, &name, addresses.clone(), chrono::Utc::now()).await;
+            harness::process::killed_in_its_pause(&store, &name, addresses.clone(), chrono::Utc::now()).await;
             if n % 2 == 0 {
                 let uuid = uuid::Uuid::now_v7();
                 let addresses = addresses.clone();
@@ -118,7 +118,7 @@ fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
                  it, `resume-exporting CLUSTER --yes` ends it\n";
     let sentence = error.lines().last().unwrap();
     assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
-    let text = crate::process::refused(command(&place.good(), &["serve"]));
+    let text = harness::process::refused(command(&place.good(), &["serve"]));
     assert!(text.contains(&before) && text.contains(after), "{text}");
 }
 
@@ -140,7 +140,7 @@ fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoil
 fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
     let place = Place::new();
     let (zeebe, resumes) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
+    harness::process::owe(&place.path("state"), &zeebe);
     sql(&place.path("state"), &format!("UPDATE debts SET {spoils}"));
     is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == 1);
 }
@@ -150,7 +150,7 @@ fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
 fn a_debt_whose_run_is_spoilt_is_paid() {
     let place = Place::new();
     let (zeebe, resumes) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
+    harness::process::owe(&place.path("state"), &zeebe);
     sql(&place.path("state"), "PRAGMA foreign_keys = off; UPDATE debts SET run_id = 'spoilt'");
     let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     let (said, error) =
@@ -194,7 +194,7 @@ fn killed(place: &Place, zeebe: &str, files: &[&str]) {
         let (store, _lock) = SqliteStore::open(&before).unwrap();
         store.probe(chrono::Utc::now()).await.unwrap();
         let addresses = Addresses { zeebe: zeebe.into(), ..Addresses::default() };
-        crate::process::killed_in_its_pause(&store, "orders", addresses, chrono::Utc::now()).await;
+        harness::process::killed_in_its_pause(&store, "orders", addresses, chrono::Utc::now()).await;
         std::fs::create_dir(place.path("state")).unwrap();
         for file in files {
             std::fs::copy(before.join(file), place.path("state").join(file)).unwrap();
@@ -345,7 +345,7 @@ fn an_older_copy_is_told_of() {
 fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
     let place = Place::new();
     let (zeebe, resumes) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
+    harness::process::owe(&place.path("state"), &zeebe);
     let lock = place.path("state").join("state.lock");
     std::fs::remove_file(&lock).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
@@ -368,7 +368,7 @@ fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
              known: run `resume-exporting --if-ours` with a longer `--for`\n"
         )
     );
-    assert_eq!(crate::process::owed(&place.path("state")), 0, "it was recorded");
+    assert_eq!(harness::process::owed(&place.path("state")), 0, "it was recorded");
 }
 
 /// The list of open debts is whole, and what is wrong is found while they are paid.
@@ -385,7 +385,7 @@ fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
     assert!(error.contains("cannot be read in full ("), "{error}");
     assert!(said.contains("c07"), "{said}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
-    assert_eq!(crate::process::owed(&place.path("state")), 0, "what is paid was not recorded");
+    assert_eq!(harness::process::owed(&place.path("state")), 0, "what is paid was not recorded");
 }
 
 /// Whoever closes a state file last folds the log into it, unless told not to.
@@ -393,7 +393,7 @@ fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
 fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
     let place = Place::new();
     let (zeebe, _) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
+    harness::process::owe(&place.path("state"), &zeebe);
     let file = place.path("state").join("state.db");
     let connection = rusqlite::Connection::open(&file).unwrap();
     let keeps_its_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -401,7 +401,7 @@ fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
     connection.execute_batch("DROP INDEX debts_open").unwrap();
     connection.close().unwrap();
     let before = std::fs::read(&file).unwrap();
-    let text = crate::process::refused(command(&place.good(), &["serve"]));
+    let text = harness::process::refused(command(&place.good(), &["serve"]));
     assert!(text.contains("it is damaged (its schema is not as it was made)"), "{text}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
 }
@@ -411,7 +411,7 @@ fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
 fn what_is_paid_from_a_sound_file_is_folded_into_it() {
     let place = Place::new();
     let (zeebe, _) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
+    harness::process::owe(&place.path("state"), &zeebe);
     assert_eq!(if_ours(&place).0, Some(0));
     assert!(!place.path("state").join("state.db-wal").exists());
 }
@@ -422,7 +422,7 @@ fn a_daemon_whose_state_has_lost_commits_gives_no_all_clear() {
     let place = Place::new();
     let (zeebe, _) = broker();
     killed(&place, &zeebe, &["state.db", "state.lock"]);
-    let up = crate::process::Up::new(&place.good());
+    let up = harness::process::Up::new(&place.good());
     for as_json in [false, true] {
         let words = ["resume-exporting", "--if-ours", "--for", "10s", "--json"];
         let output = ends(command(&place.good(), &words[..if as_json { 5 } else { 4 }]));

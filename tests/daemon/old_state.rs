@@ -1,9 +1,9 @@
 //! The real binary on an old copy of its state: ids do not go back, nothing is deleted that the copy does not know, a
 //! debt that was paid since harms nobody, and `adopt` brings the rest back.
 
-use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::sim::locked;
+use harness::process::{Place, Up, command, ends};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -145,11 +145,11 @@ fn a_debt_that_was_paid_since_the_copy_is_paid_again_and_does_no_harm() {
     let (id, resumes) = (rig.known()[0].0, rig.asked("resume"));
     up.stop();
     rig.put_back(&copy);
-    assert_eq!(crate::process::owed(&rig.place.path("state")), 1);
+    assert_eq!(harness::process::owed(&rig.place.path("state")), 1);
 
     let up = Up::new(&rig.served.config);
     rig.until("the run ends again", |rig| rig.known().iter().all(|(_, state)| state == "failed"));
-    assert_eq!(crate::process::owed(&rig.place.path("state")), 0);
+    assert_eq!(harness::process::owed(&rig.place.path("state")), 0);
     assert_eq!(rig.asked("resume"), resumes + 1);
     assert!(locked(&rig.served.cluster).pauses.since.is_none());
     assert!(rig.backup() > id);

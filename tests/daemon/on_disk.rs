@@ -1,15 +1,5 @@
 //! The real binary on a disk that can fail, against a simulated cluster in this process, and what both of them show.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    missing_docs
-)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
-use crate::process::{command, ends};
 use crate::served::{self, Served};
 use crate::small_disk::Disk;
 use camunda_backupd::domain::BackupState;
@@ -17,6 +7,7 @@ use camunda_backupd::journal::RunView;
 use camunda_backupd::sim::{SharedCluster, locked};
 use camunda_backupd::store::sqlite::SqliteStore;
 use camunda_backupd::store::{Backup, BackupFilter, SharedStore};
+use harness::process::{command, ends};
 use serde_json::Value;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;

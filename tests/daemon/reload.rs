@@ -1,9 +1,5 @@
 //! A reload takes something out, or gives it another name, that is not over yet: an occurrence that just came due, a run,
 //! a pause of ours.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/process.rs"]
-mod process;
 
 use camunda_backupd::api::{Control, RefusalKind, facts};
 use camunda_backupd::clock::{Clock, ManualClock};
@@ -13,6 +9,7 @@ use camunda_backupd::domain::{BackupState, Instant};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{BackupFilter, Fate, SharedStore, Store};
+use harness::process;
 use std::sync::Arc;
 use std::time::Duration;
 

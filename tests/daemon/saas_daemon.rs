@@ -1,10 +1,10 @@
 //! The real binary and a cluster of Camunda's cloud: from the printed config to a backup, a restore and a deletion.
 
-use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::config::SAAS_SECRET;
 use camunda_backupd::sim::{self, Storage, Timing, locked};
+use harness::process::{Place, Up, command, ends};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The real binary from the outside: what keeps it from coming up, and that debts are paid all the same.
 
-use crate::process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
+use harness::process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
 use rstest::rstest;
 use std::io::{Read, Write};
 use std::net::TcpListener;

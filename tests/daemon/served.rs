@@ -1,5 +1,4 @@
 //! A simulated cluster that this process answers for over HTTP, and a config for the real binary that names it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::{self, SharedCluster, Timing};

@@ -1,10 +1,10 @@
 //! The real binary is told to stop: idle, inside its pause, with the resume refused, twice, and while it is wedged.
 //!
-//! What each touch of a run makes of a stop is in `tests/shutdown.rs`, systemd's own part in `tests/systemd/run`.
+//! What each touch of a run makes of a stop is in `tests/explore/shutdown.rs`, systemd's own part in `tests/systemd/run`.
 
-use crate::process::{Place, Up, command, ends, owed};
 use crate::served::{Served, orders};
 use camunda_backupd::sim::{SharedCluster, locked};
+use harness::process::{Place, Up, command, ends, owed};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};

@@ -1,6 +1,4 @@
 //! The `sim` command: a cluster of every family, with a config that the daemon takes, or one sentence why not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 use rstest::rstest;
 use std::io::{BufRead, BufReader};

@@ -2,14 +2,6 @@
 //!
 //! Where file systems may be mounted it is an ext4 of its own, really full and really read-only. Elsewhere the daemon's
 //! writes fail by a limit on the size of its files, which needs no privileges. Which one it was is printed.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    missing_docs
-)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -72,14 +64,6 @@ impl Disk {
         match self {
             Self::Mounted { at, .. } => std::fs::remove_file(at.join("ballast")).unwrap(),
             Self::Limited { .. } => limit(process, "--fsize=unlimited:unlimited"),
-        }
-    }
-
-    /// The kernel finds an error in the file system and lets nobody write any more. False where nothing is mounted.
-    pub fn becomes_read_only(&self) -> bool {
-        match self {
-            Self::Mounted { at, .. } => does("mount", &["-o", "remount,abort", text(at)]),
-            Self::Limited { .. } => false,
         }
     }
 

@@ -3,12 +3,12 @@
 //! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges); a file system that is really full, or
 //! read-only, is in `tests/power_loss/run`.
 
-use crate::process::{Place, command, ends};
 use crate::served::Served;
 use camunda_backupd::domain::BackupState;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::BackupFilter;
 use camunda_backupd::store::sqlite::SqliteStore;
+use harness::process::{Place, command, ends};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -132,7 +132,7 @@ fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record
     rig.until("the next backup", || rig.ended().0 > before);
     rig.until("health is well again", || store_check(&rig.status().1) == "ok");
     let debts = ends(command(&rig.served.config, &["debts", "--json"]));
-    rig.until("no debt is left", || crate::process::owed(&rig.place.path("state")) == 0);
+    rig.until("no debt is left", || harness::process::owed(&rig.place.path("state")) == 0);
     assert_eq!(debts.status.code(), Some(0));
     assert!(rig.log().lines().all(|line| !line.contains("panicked")));
 }
@@ -158,9 +158,9 @@ fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
 #[test]
 fn a_daemon_that_starts_on_a_full_disk_pays_its_debts_and_is_started_again() {
     let place = Place::new();
-    let (zeebe, resumes) = crate::process::broker();
+    let (zeebe, resumes) = harness::process::broker();
     let config = place.good();
-    crate::process::owe(&place.path("state"), &zeebe);
+    harness::process::owe(&place.path("state"), &zeebe);
     let mut shell = Command::new("sh");
     shell.args([
         "-c",

@@ -126,9 +126,9 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
 /// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.
 #[test]
 fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
-    let place = crate::process::Place::new();
-    let (zeebe, resumes) = crate::process::broker();
-    crate::process::owe(&place.path("state"), &zeebe);
+    let place = harness::process::Place::new();
+    let (zeebe, resumes) = harness::process::broker();
+    harness::process::owe(&place.path("state"), &zeebe);
     let path = place.path("state").join("state.db");
     let page: u32 = rusqlite::Connection::open(&path)
         .unwrap()
@@ -136,7 +136,7 @@ fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
         .unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xA5; 512], u64::from(page - 1) * 4096).unwrap();
-    let text = crate::process::refused(crate::process::command(&place.good(), &["serve"]));
+    let text = harness::process::refused(harness::process::command(&place.good(), &["serve"]));
     assert!(text.contains("it is damaged") && text.contains("restore the newest copy"), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 1, "{text}");
 }
@@ -166,5 +166,5 @@ fn the_documented_copy_is_whole_while_the_daemon_writes() {
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
-    assert_eq!(crate::process::owed(copies.path()), 1, "the pause it was made in is in it");
+    assert_eq!(harness::process::owed(copies.path()), 1, "the pause it was made in is in it");
 }

@@ -1,8 +1,8 @@
 //! The real binary is killed between the records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
 
-use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
+use harness::process::{Place, Up, command, ends};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ fn story(pause: Option<&str>) {
         pause.is_some(),
         "a pause that is not ours is left alone"
     );
-    assert_eq!(crate::process::owed(&place.path("state")), 0);
+    assert_eq!(harness::process::owed(&place.path("state")), 0);
     up.stop();
 }
 

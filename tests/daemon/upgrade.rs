@@ -1,9 +1,9 @@
 //! A new version meets the state file of an older one, whose daemon was killed inside its pause: `ExecStopPost` of the new
 //! one pays first, or its daemon does, and every backup is still there.
 
-use crate::process::{Place, Up, command, ends, owed};
 use crate::served::Served;
 use camunda_backupd::sim::locked;
+use harness::process::{Place, Up, command, ends, owed};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn left_behind(place: &Place) -> Served {
     );
     std::fs::create_dir(&state).unwrap();
     let file = state.join("state.db");
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/state/schema-1.db"), &file)
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/corpus/state/schema-1.db"), &file)
         .unwrap();
     let config = std::fs::read_to_string(&served.config).unwrap();
     let now = format!(

@@ -4,26 +4,18 @@
 //! or after it, it fails, its answer is lost, it is done twice; and the resume after it fails for a while. One oracle
 //! judges what is left by the rules of the design. `MATRIX=full` takes every touch; without it those of the same kind in
 //! one step count once, and each family takes a share.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/lab.rs"]
-mod lab;
-#[path = "harness/matrix.rs"]
-mod matrix;
-#[path = "harness/violence.rs"]
-mod violence;
-
+use crate::matrix::{chosen, daemon, family, harmed, next_daemon};
+use crate::violence::{Harm, Script};
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::sim::{self, locked};
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
-use lab::Lab;
-use matrix::{chosen, daemon, family, harmed, next_daemon};
+use harness::lab::{self, Lab};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use violence::{Harm, Script};
 
 /// What is done to one story.
 #[derive(Clone, Copy, Debug)]

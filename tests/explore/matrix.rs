@@ -1,7 +1,5 @@
 //! Families of clusters, daemons whose every touch goes through a script, and the oracle that judges what they leave.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use crate::lab::{self, Lab};
 use crate::violence::{Disk, Script, Wire};
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
 use camunda_backupd::domain::Instant;
@@ -14,6 +12,7 @@ use camunda_backupd::sim::{self, SharedCluster, SimTransport, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{BackupFilter, SharedStore, Store};
 use chrono::TimeDelta;
+use harness::lab::{self, Lab};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;

@@ -1,43 +1,25 @@
 //! Deterministic simulation: the whole engine against simulated clusters on virtual time, one story for each seed.
 //!
 //! Clusters of any family, schedules, faults of the clusters, harm to any touch of store or wire, kills, stops and jumps
-//! of the clock come from the seed, and so does every story twice. `SEEDS=100000 cargo test --release --test seeds --
-//! --nocapture` tells that many on all cores and prints the first that breaks a rule with its smallest version;
+//! of the clock come from the seed, and so does every story twice. `SEEDS=100000 cargo test --release --test explore
+//! seeds -- --nocapture` tells that many on all cores and prints the first that breaks a rule with its smallest version;
 //! `SEED=7` tells that one, with `JOURNALS=1` too. Planted bugs show that the oracle can see.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program that takes its time
 
-#[path = "seeds/at_once.rs"]
 mod at_once;
-#[path = "seeds/edits.rs"]
 mod edits;
-#[path = "harness/lab.rs"]
-mod lab;
-#[path = "seeds/life.rs"]
 mod life;
-#[path = "seeds/oracle.rs"]
 mod oracle;
-#[path = "seeds/people.rs"]
 mod people;
-#[path = "seeds/scenario.rs"]
 mod scenario;
-#[path = "seeds/state.rs"]
 mod state;
-#[path = "seeds/times.rs"]
 mod times;
-#[path = "harness/violence.rs"]
-mod violence;
 
+use crate::violence::Bug;
 use life::{Told, tell};
 use scenario::Scenario;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use violence::Bug;
-
-/// Stories clone and drop more than they compute.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -4,27 +4,19 @@
 //! it; and when the daemon has stopped, exporting runs, whatever happens to it next. Then it starts again, and one
 //! oracle judges the rest. The signals themselves are in
 //! `tests/daemon/shutdown_signals.rs`, systemd's part in `tests/systemd/run`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/lab.rs"]
-mod lab;
-#[path = "harness/matrix.rs"]
-mod matrix;
-#[path = "harness/violence.rs"]
-mod violence;
-
+use crate::matrix::{chosen, daemon, family, harmed, next_daemon};
+use crate::violence::Script;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::sim::{self, locked};
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
-use lab::{Lab, class_of, reason_of};
-use matrix::{chosen, daemon, family, harmed, next_daemon};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use violence::Script;
 
 #[derive(Default)]
 struct Told {

@@ -1,13 +1,7 @@
 //! A state disk on which every commit takes seconds: backups are whole all the same, and no resume waits for it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "harness/lab.rs"]
-mod lab;
-#[path = "harness/matrix.rs"]
-mod matrix;
-#[path = "harness/violence.rs"]
-mod violence;
-
+use crate::matrix::{daemon, family, harmed, judge};
+use crate::violence::Script;
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus};
@@ -15,13 +9,11 @@ use camunda_backupd::run::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
-use lab::{Lab, class_of, reason_of};
-use matrix::{daemon, family, harmed, judge};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use violence::Script;
 
 struct Slow {
     cluster: SharedCluster,

@@ -1,6 +1,8 @@
 //! Violence at every point where a daemon touches something: a store and a transport that count what goes through
 //! them, and do harm at one chosen point. A daemon that dies there does nothing more: every later touch hangs.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bugs;
+mod disk;
 
 use camunda_backupd::clients::{Method, Request, Response, SharedTransport, Transport, TransportError};
 use camunda_backupd::clock::SharedClock;
@@ -8,10 +10,6 @@ use camunda_backupd::domain::{Component, Instant, Pool, RunId};
 use camunda_backupd::journal::Step;
 use camunda_backupd::store::SharedStore;
 use futures::future::BoxFuture;
-#[path = "bugs.rs"]
-mod bugs;
-#[path = "disk.rs"]
-mod disk;
 
 pub use bugs::Bug;
 pub use disk::Disk;

@@ -1,5 +1,4 @@
 //! Keeps the invariants of ARCHITECTURE.md: each is about something that must not be there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! What `/health` says of every state a daemon can be in: the truth table of `health::judge`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::api::health::{Facts, Health, Status, judge};
 use camunda_backupd::api::{Live, LiveCluster};

@@ -1,5 +1,4 @@
 //! The journal: one lawful story, everything that may not follow, and text that reads back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::domain::{Component, Family, PauseMode};
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, RunStatus, RunView, Step};

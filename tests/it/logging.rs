@@ -1,5 +1,4 @@
 //! What a reader of the log gets: JSON lines, text lines, journal fields.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::clock::ManualClock;
 use camunda_backupd::logging::{LogHandle, Sink, build};
@@ -13,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// This program is a crate of its own, so that it has to be asked for.
-const INFO: &str = "info,logging=info";
+const INFO: &str = "info,it=info";
 const SOON: Duration = Duration::from_secs(20);
 
 /// What was written.

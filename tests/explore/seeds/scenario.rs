@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::edits::Edit;
-use crate::lab;
 use crate::violence::Harm;
+use harness::lab;
 
 /// What happens to the daemon from outside, at so many seconds after the beginning.
 #[derive(Clone, Debug)]

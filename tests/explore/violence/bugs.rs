@@ -1,5 +1,4 @@
 //! Mistakes that a daemon could make, each planted where it touches something.
-#![allow(dead_code, missing_docs)]
 
 /// A mistake that a daemon could make, planted where it touches something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

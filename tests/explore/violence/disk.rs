@@ -1,6 +1,5 @@
 //! The state of a daemon, in whichever store: every write is a touch that may be harmed, and mistakes of a store are
 //! planted here.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use super::{Bug, Harm, Script};
 use camunda_backupd::clock::SharedClock;

@@ -1,5 +1,4 @@
-//! The inputs kept under `tests/corpus`, and the small changes that make new ones of them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+//! The inputs kept under `tests/data/corpus`, and the small changes that make new ones of them.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -8,7 +7,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 pub fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/corpus").join(name)
 }
 
 pub fn lines(name: &str) -> Vec<String> {

@@ -1,5 +1,4 @@
 //! Credentials in a directory, and clients of a cluster that wants them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clients::{HttpTransport, SharedTransport, Zeebe};
 use camunda_backupd::clock::SystemClock;

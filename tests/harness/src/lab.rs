@@ -1,5 +1,4 @@
 //! A daemon's queue against one simulated cluster, in memory and on virtual time, for stories of ten lines.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
 use camunda_backupd::domain::{

@@ -1,6 +1,4 @@
 //! The real binary, a place for its files, and a broker that counts resumes.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 use camunda_backupd::domain::{Access, Addresses, Family, PauseMode, Trigger};
 use camunda_backupd::journal::{Entry, Event, Step};
@@ -46,8 +44,17 @@ impl Place {
     }
 }
 
+/// The daemon that Cargo built beside the program that runs.
+pub fn binary() -> PathBuf {
+    // Programs of tests and benches are in `deps` below it.
+    let program = std::env::current_exe().unwrap();
+    let binary = program.ancestors().nth(2).unwrap().join("camunda-backupd");
+    assert!(binary.exists(), "{} is not built", binary.display());
+    binary
+}
+
 pub fn command(config: &Path, words: &[&str]) -> Command {
-    command_of(Path::new(env!("CARGO_BIN_EXE_camunda-backupd")), config, words)
+    command_of(&binary(), config, words)
 }
 
 pub fn command_of(program: &Path, config: &Path, words: &[&str]) -> Command {

@@ -1,6 +1,4 @@
 //! Authorities and certificates made for a test, a broker behind TLS, and a proxy.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::disallowed_methods)] // servers of a test, which end with it
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::sync::{Arc, Mutex};

@@ -1,12 +1,8 @@
 //! Logins over the wire: what is shown, what is said when it is refused, and that no secret is ever told.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/keys.rs"]
-mod keys;
 
 use camunda_backupd::clients::{ClientError, ErrorKind, Search, reach};
 use camunda_backupd::domain::{Access, Addresses, Login, SearchAddress};
-use keys::{Keys, SECRET, api_key, basic, bearer, login};
+use harness::keys::{Keys, SECRET, api_key, basic, bearer, login};
 use rstest::rstest;
 use serde_json::json;
 use wiremock::matchers::{header, method, path};

@@ -1,16 +1,10 @@
 //! TLS and proxies: whose certificate is believed, what we show, and what is said when it is not accepted.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/keys.rs"]
-mod keys;
-#[path = "harness/tls.rs"]
-mod tls;
 
 use camunda_backupd::clients::{ClientError, ErrorKind};
 use camunda_backupd::domain::{Access, Identity};
-use keys::Keys;
+use harness::keys::{self, Keys};
+use harness::tls::{self, Ca, broker, proxy};
 use rstest::rstest;
-use tls::{Ca, broker, proxy};
 
 /// Credentials, and the access of a cluster whose CA is in a file.
 fn with_ca(ca: &Ca) -> (Keys, Access) {

@@ -1,13 +1,9 @@
 //! OAuth client credentials: how often a token endpoint is asked, and what becomes of a token that is refused.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
-
-#[path = "harness/keys.rs"]
-mod keys;
 
 use camunda_backupd::clients::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
 use camunda_backupd::domain::Login;
-use keys::{Keys, SECRET, oauth, zeebe};
+use harness::keys::{Keys, SECRET, oauth, zeebe};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! The daemon's HTTP transport against servers that misbehave: what it must never do is hang, follow, or guess.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::clients::{
     ErrorKind, HttpTransport, MAX_BODY, Method, Request, Response, Transport, TransportError, Zeebe,

@@ -1,10 +1,4 @@
 //! Whatever a component answers, the clients return: no panic, no wait, one bounded line of error.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/corpus.rs"]
-mod corpus;
-#[path = "harness/keys.rs"]
-mod keys;
 
 use camunda_backupd::clients::saas::{Hosting, too_old};
 use camunda_backupd::clients::search::Disk;
@@ -16,7 +10,8 @@ use camunda_backupd::domain::{
     Addresses, BackupId, Component, HistoryRoute, PauseMode, Routes, RuntimeRoute, SaasAddress, SearchAddress,
 };
 use futures::future::BoxFuture;
-use keys::{Keys, SECRET, oauth};
+use harness::corpus;
+use harness::keys::{Keys, SECRET, oauth};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
@@ -363,7 +358,7 @@ fn every_answer_that_is_kept_is_read() {
 #[test]
 fn no_answer_is_too_strange() {
     let runtime = runtime();
-    let config = corpus::cases(256, "tests/corpus/regressions/answers.txt");
+    let config = corpus::cases(256, "tests/data/corpus/regressions/answers.txt");
     let strategy = prop_oneof![1 => any_answer(), 1 => nearly_kept()];
     proptest!(config, |(answer in strategy)| {
         runtime.block_on(ask_everything(Arc::new(Always(answer))));
@@ -438,7 +433,7 @@ fn no_answer_of_a_token_endpoint_is_too_strange() {
     for (_, answer) in kept().into_iter().filter(|(of, _)| matches!(of.as_str(), "token" | "anybody")) {
         endpoint.ask(&runtime, on_the_wire(&answer));
     }
-    let config = corpus::cases(64, "tests/corpus/regressions/tokens.txt");
+    let config = corpus::cases(64, "tests/data/corpus/regressions/tokens.txt");
     let tokens: Vec<Response> = kept().into_iter().filter(|(of, _)| of == "token").map(|(_, a)| a).collect();
     let token =
         (proptest::sample::select(tokens), any::<Index>(), any_json()).prop_map(|(mut answer, place, by)| {

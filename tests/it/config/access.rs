@@ -1,14 +1,9 @@
 //! `[clusters.*.self_managed.access.*]`: what each component wants of those who reach it, and every mistake in it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/refusals.rs"]
-mod refusals;
-#[path = "harness/tls.rs"]
-mod tls;
-
+use super::refusals::{self, env, said, shown};
 use camunda_backupd::config;
 use camunda_backupd::domain::{Access, Addresses, Identity, Login, Oauth};
-use refusals::{env, said, shown};
+use harness::tls;
 use rstest::rstest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

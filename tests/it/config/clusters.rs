@@ -1,10 +1,6 @@
 //! Bad input: clusters without what they need, addresses that are none, versions that cannot be backed up.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/refusals.rs"]
-mod refusals;
-
-use refusals::check;
+use super::refusals::check;
 use rstest::rstest;
 
 #[rstest]

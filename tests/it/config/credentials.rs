@@ -1,5 +1,4 @@
 //! Credentials: found by name, never outside their directory, never where others can read them, never shown.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::config::secret::Credentials;
 use rstest::rstest;

@@ -1,12 +1,8 @@
 //! Bad input: each mistake is one sentence with its place and what to write instead, and all come at once.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/refusals.rs"]
-mod refusals;
-
+use super::refusals::{check, env, said, shown, written};
 use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
-use refusals::{check, env, said, shown, written};
 use rstest::rstest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -373,7 +369,9 @@ cron = '0 3 * * 1-5'
 level = 'inof'
 ",
     );
-    insta::assert_snapshot!(shown(dir.path()));
+    insta::with_settings!({ snapshot_path => "../../data/snapshots", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!(shown(dir.path()));
+    });
 }
 
 #[test]
@@ -382,7 +380,9 @@ fn two_tables_of_one_name_in_two_files_are_refused_with_both_places() {
     fs::create_dir(dir.path().join("conf.d")).unwrap();
     let more = "[schedules.d]\nclusters = ['*']\ndaily = '03:00'\n[log]\nlevel = 'debug'\n";
     fs::write(dir.path().join("conf.d/10-more.toml"), more).unwrap();
-    insta::assert_snapshot!(shown(dir.path()));
+    insta::with_settings!({ snapshot_path => "../../data/snapshots", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!(shown(dir.path()));
+    });
 }
 
 #[test]

@@ -1,14 +1,9 @@
 //! Config files that nobody would write: each loads, or is refused with its places, and the check never stumbles.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/corpus.rs"]
-mod corpus;
-#[path = "harness/refusals.rs"]
-mod refusals;
-
+use super::refusals::{env, said, written};
 use camunda_backupd::config;
+use harness::corpus;
 use proptest::prelude::*;
-use refusals::{env, said, written};
 use std::path::Path;
 
 /// Files that load, by name.
@@ -41,7 +36,7 @@ fn files_that_are_kept_load_or_are_refused_with_their_places() {
 }
 
 proptest! {
-    #![proptest_config(corpus::cases(300, "tests/corpus/regressions/config.txt"))]
+    #![proptest_config(corpus::cases(300, "tests/data/corpus/regressions/config.txt"))]
 
     /// Whatever is typed into a good file, the answer is a config or places that can be shown.
     #[test]

@@ -1,10 +1,6 @@
 //! Bad input: unknown keys, wrong types, secrets in the file, and keys that are not supported yet.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/refusals.rs"]
-mod refusals;
-
-use refusals::check;
+use super::refusals::check;
 use rstest::rstest;
 
 #[rstest]

@@ -1,5 +1,4 @@
 //! What a config that loads means: defaults, the example, several files, what is due next.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::config::diagnostic::render;
 use camunda_backupd::config::upcoming::occurrences;

@@ -1,5 +1,4 @@
 //! What every story of a refused config needs: a file with the text, and what was said about it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::config::diagnostic::{Diagnostic, render};
 use camunda_backupd::config::{self, Environment};

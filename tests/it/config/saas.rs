@@ -1,12 +1,8 @@
 //! `[clusters.*.saas]`: a cluster of Camunda's cloud, every mistake in it, and schedules that ask for more than it gives.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "harness/refusals.rs"]
-mod refusals;
-
+use super::refusals::{env, said, shown};
 use camunda_backupd::config;
 use camunda_backupd::domain::{Access, Login, Oauth, SaasAddress};
-use refusals::{env, said, shown};
 use rstest::rstest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,4 @@
 //! What a pause may cost: room on the brokers' disks before it and inside it, and what the last pauses foretell.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{LeastRoom, Limits, instant_text};
@@ -11,7 +7,7 @@ use camunda_backupd::run::forecast::Forecast;
 use camunda_backupd::run::preflight::{Check, preflight};
 use camunda_backupd::sim::{self, locked};
 use chrono::TimeDelta;
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! A pause that is not ours, seen over days by one daemon after the other: since when it lasts is told truly.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};

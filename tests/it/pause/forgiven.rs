@@ -1,8 +1,4 @@
 //! A debt is forgiven while exporting is still paused: health tells of the pause at once, not of a look from before it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/process.rs"]
-mod process;
 
 use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};
@@ -12,6 +8,7 @@ use camunda_backupd::domain::Instant;
 use camunda_backupd::sim::{self, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{SharedStore, Store};
+use harness::process;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,10 +1,4 @@
 //! A cluster is at another address before its resume is confirmed: the debt is paid where it is now.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/keys.rs"]
-mod keys;
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clients::{Request, Response, Transport, TransportError};
 use camunda_backupd::clock::Clock;
@@ -14,8 +8,8 @@ use camunda_backupd::run::guardian::Guardian;
 use camunda_backupd::run::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use futures::future::BoxFuture;
-use keys::bearer;
-use lab::Lab;
+use harness::keys::bearer;
+use harness::lab::Lab;
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,11 +1,7 @@
 //! After the state was lost: what is ours by its mark is taken over, everything else is listed and left alone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "retention/cluster.rs"]
-mod cluster;
-#[path = "retention/story.rs"]
-mod story;
-
+use super::cluster;
+use super::story::{ALL, Story};
 use camunda_backupd::domain::{BackupId, BackupState, Component, Keep, Pool, Trigger};
 use camunda_backupd::retention::PoolRule;
 use camunda_backupd::run::adopt::{adopt, detect_behind};
@@ -13,7 +9,6 @@ use camunda_backupd::run::delete::retain;
 use camunda_backupd::run::{Mark, id_scope};
 use camunda_backupd::store::{NewRun, Store as _};
 use chrono::TimeDelta;
-use story::{ALL, Story};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

@@ -1,6 +1,5 @@
 //! A small cluster that holds backups: brokers, Operate, Tasklist and a snapshot repository, as seen through the
 //! requests that look, list and delete. Everything that takes time takes the clock's time.
-#![allow(dead_code)] // each test crate uses its own part of it
 
 use camunda_backupd::clients::{Method, Request, Response, Transport, TransportError};
 use camunda_backupd::clock::SharedClock;

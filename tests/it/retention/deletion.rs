@@ -1,11 +1,7 @@
 //! Deleting one backup: in order, only what is proven ours, again and again until every place says that it is gone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "retention/cluster.rs"]
-mod cluster;
-#[path = "retention/story.rs"]
-mod story;
-
+use super::cluster;
+use super::story::{ALL, Log, SECOND, Story, addresses};
 use camunda_backupd::clock::Clock as _;
 use camunda_backupd::domain::{BackupState, Component};
 use camunda_backupd::journal::FailureClass;
@@ -14,7 +10,6 @@ use camunda_backupd::run::delete::{DeletionPass, PASS_LIMIT, PLACE_LIMIT, delete
 use chrono::TimeDelta;
 use rstest::rstest;
 use std::time::Duration;
-use story::{ALL, Log, SECOND, Story, addresses};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

@@ -1,5 +1,4 @@
 //! The rules of evidence, one by one: what proves that a backup is ours, and the sentence for each that does not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::domain::{BackupId, Component, Instant, Pool, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunView, Step};

@@ -1,17 +1,11 @@
 //! A pass of retention: it looks where a look decides, deletes what is too much, and stops when the state is behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#[path = "retention/cluster.rs"]
-mod cluster;
-#[path = "retention/story.rs"]
-mod story;
-
+use super::story::{ALL, Log, Story};
 use camunda_backupd::domain::{BackupState, Keep, Pool};
 use camunda_backupd::retention::{PoolRule, Verdict};
 use camunda_backupd::run::Mark;
 use camunda_backupd::run::delete::{DeletionPass, RetainReport, retain, still_complete};
 use camunda_backupd::store::Store as _;
-use story::{ALL, Log, Story};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

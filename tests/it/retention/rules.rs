@@ -1,5 +1,4 @@
 //! Retention decides by counting alone: a table of cases, then properties over arbitrary piles of backups.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::domain::{BackupId, BackupState, Keep, Pool, RunId, Trigger};
 use camunda_backupd::journal::{Run, RunView};

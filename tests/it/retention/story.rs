@@ -1,5 +1,4 @@
 //! What the stories about retention stand on: a cluster, an empty state, and backups that runs of ours left.
-#![allow(dead_code)] // each test crate uses its own part of it
 
 use super::cluster::{Cluster, PARTS, part_name, records_name};
 use camunda_backupd::clients::SharedTransport;
@@ -250,6 +249,8 @@ impl Log {
 
     pub fn listen() -> (Self, Listening) {
         let log = Self::default();
+        // Another thread may have met an event for the first time while the subscriber was being installed.
+        tracing::callsite::rebuild_interest_cache();
         LISTENING.set(Some(log.clone()));
         (log, Listening)
     }

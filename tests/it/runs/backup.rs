@@ -1,8 +1,4 @@
 //! Runs against the simulated cluster: every row of the plan's table of cases, and that exporting runs afterwards.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
@@ -10,7 +6,7 @@ use camunda_backupd::domain::{Component, PauseMode};
 use camunda_backupd::journal::{FailureClass, RunStatus, Step};
 use camunda_backupd::run::queue::ManualError;
 use camunda_backupd::sim::{self, locked};
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::time::Duration;
 

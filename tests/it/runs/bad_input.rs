@@ -1,16 +1,12 @@
 //! What clusters answer that is not what one hoped for: each ends in a class that can be counted, a sentence that names
 //! the thing and what to do, and exporting that runs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::run::queue::ManualError;
 use camunda_backupd::sim::{self, locked};
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,15 +1,11 @@
 //! Each family of Camunda from a run's beginning to a restore, through the engine that the daemon uses.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupId, BackupState, Component, Family, Limits, PauseMode, RuntimeRoute};
 use camunda_backupd::journal::{FailureClass, Outcome, RunStatus};
 use camunda_backupd::sim::{self, Storage, locked};
 use camunda_backupd::store::BackupFilter;
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::time::Duration;
 
@@ -48,7 +44,7 @@ async fn every_version_on_a_search_engine_is_backed_up_whole_under_load(
 }
 
 /// The order of the other family, on the same clusters and under the same load, is shown to lose in
-/// `tests/sim_families.rs`; here it is shown that the daemon takes each its own.
+/// `tests/it/sim/families.rs`; here it is shown that the daemon takes each its own.
 #[rstest]
 #[case("8.7.3", false)]
 #[case("8.8.0", true)]

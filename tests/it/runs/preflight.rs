@@ -1,15 +1,11 @@
 //! `check --online` against the simulated cluster: each thing that would fail a backup, in its own sentence.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::run::forecast::Forecast;
 use camunda_backupd::run::preflight::{Check, preflight};
 use camunda_backupd::sim::{self, locked};
-use lab::Lab;
+use harness::lab::Lab;
 use rstest::rstest;
 use std::time::Duration;
 

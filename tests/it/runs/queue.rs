@@ -1,8 +1,4 @@
 //! What becomes of occurrences that wait for their cluster: served together, skipped with a reason, never forgotten.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupState, Occurrence, Trigger};
@@ -12,7 +8,7 @@ use camunda_backupd::run::queue::ManualError;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::{BackupFilter, Fate, NewRun, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,10 +1,6 @@
 //! What becomes of a run when its daemon dies or is stopped and another starts: a story for every row of those rules.
 //!
 //! A daemon is a runtime here, and dropping the runtime is its death: nothing of it lives on but state and cluster.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
@@ -15,7 +11,7 @@ use camunda_backupd::sim::{self, SharedCluster, locked};
 use camunda_backupd::store::Debt;
 use camunda_backupd::store::memory::MemoryStore;
 use chrono::TimeDelta;
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::future::Future;

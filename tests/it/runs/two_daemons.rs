@@ -1,8 +1,4 @@
 //! Two daemons with names of their own back up one cluster at the same instant, and so under the same id.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::BackupState;
@@ -10,7 +6,7 @@ use camunda_backupd::journal::FailureClass;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;

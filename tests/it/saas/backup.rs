@@ -1,8 +1,4 @@
 //! Clusters of Camunda's cloud: the provider is asked once, waited for, and left to keep and prune what it took.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupState, Component, Family, Instant, Limits, Occurrence, RunId};
@@ -13,7 +9,7 @@ use camunda_backupd::sim::{self, SharedCluster, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, Fate, OccurrenceRow};
 use chrono::TimeDelta;
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -1,15 +1,11 @@
 //! When a provider is asked for a backup and when it is left alone: its restores, its limit, starts without an answer.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupState, Component, Limits};
 use camunda_backupd::journal::{FailureClass, Run, RunStatus};
 use camunda_backupd::sim::{self, Storage, locked};
 use camunda_backupd::store::{Backup, BackupFilter};
-use lab::{Lab, class_of, reason_of};
+use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,9 +1,5 @@
 //! The Administration API over HTTP: one token for a whole organization, asked for as rarely as its endpoint allows.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
-
-#[path = "harness/keys.rs"]
-mod keys;
 
 use camunda_backupd::clients::{ErrorKind, Saas, SharedTransport, reach};
 use camunda_backupd::clock::SystemClock;
@@ -11,7 +7,7 @@ use camunda_backupd::domain::{Access, Addresses, Login, Oauth, SaasAddress};
 use camunda_backupd::sim::config::{SAAS_CLIENT, SAAS_SECRET};
 use camunda_backupd::sim::{self, SharedCluster, Storage, locked};
 use futures::future::join_all;
-use keys::Keys;
+use harness::keys::Keys;
 use std::time::Duration;
 use tokio::net::TcpListener;
 

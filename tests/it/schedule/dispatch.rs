@@ -1,5 +1,4 @@
 //! The tick's story: what was claimed is handed over exactly once, also when the store's answer is lost or late.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::clock::ManualClock;
 use camunda_backupd::config::{Config, Environment, load};

@@ -1,5 +1,4 @@
 //! The timetable's story: what is due, what was missed, and what a changed clock or config does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use camunda_backupd::config::{
     CatchUp, ClusterConfig, Config, Daemon, Http, Listen, Log, Manual, ScheduleConfig,

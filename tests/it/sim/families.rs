@@ -1,14 +1,9 @@
 //! The simulated restore counts for the families from 8.8 on: their order brings everything back, the order of another
 //! family does not. These tests call the model directly, so that nothing of the daemon takes part.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/copies.rs"]
-mod copies;
-
+use super::copies::{self, SEEDS, all_whole, take_records, take_web_apps, take_zeebe};
 use camunda_backupd::sim::{App, Cluster, Config, Piece, Restored, Storage};
 use chrono::{TimeZone, Utc};
-use copies::{SEEDS, all_whole, take_records, take_web_apps, take_zeebe};
 use std::time::Duration;
 
 fn cluster(version: &str, seed: u64) -> Cluster {

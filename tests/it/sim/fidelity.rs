@@ -5,8 +5,6 @@
 //! alone, partitions by their phases. What was done to the real cluster between two requests (a kill, a frozen store) is done
 //! to the simulated one by `meanwhile`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
 use camunda_backupd::clients::{Method, Response};
 use camunda_backupd::sim::snapshots::Fate;
 use camunda_backupd::sim::wire::{Carried, WireRequest};
@@ -324,7 +322,12 @@ fn steps(states: &[String]) -> BTreeSet<(String, String)> {
 
 #[test]
 fn requests_to_8_6_0_on_opensearch_are_answered_as_they_were() {
-    replay(include_str!("transcripts/8.6.0-opensearch.jsonl"), Config::named("recorded"), meanwhile, 400);
+    replay(
+        include_str!("../../data/transcripts/8.6.0-opensearch.jsonl"),
+        Config::named("recorded"),
+        meanwhile,
+        400,
+    );
 }
 
 #[test]
@@ -334,7 +337,7 @@ fn requests_to_8_5_8_on_elasticsearch_are_answered_as_they_were() {
         storage: Storage::Elasticsearch,
         ..Config::named("recorded")
     };
-    replay(include_str!("transcripts/8.5.8-elasticsearch.jsonl"), config, meanwhile_8_5, 90);
+    replay(include_str!("../../data/transcripts/8.5.8-elasticsearch.jsonl"), config, meanwhile_8_5, 90);
 }
 
 fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), at_least: usize) {

@@ -1,15 +1,10 @@
 //! A simulated cluster of 8.8 and later answers as its documents say: one process, one history, no Operate, no Tasklist.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/story.rs"]
-mod story;
-
+use super::story::{Story, body_of};
 use camunda_backupd::clients::{Method, TransportError};
 use camunda_backupd::sim::{Config, Storage, locked};
 use serde_json::{Value, json};
 use std::time::Duration;
-use story::{Story, body_of};
 
 fn story(version: &str) -> Story {
     Story::of(config(version))

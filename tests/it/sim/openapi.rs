@@ -2,18 +2,13 @@
 //! for. `openapi/*.json` are the facts of those documents, in short: which status has which shape, and what the
 //! shapes are made of. For families that could not be recorded this stands in for a transcript.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/story.rs"]
-mod story;
-
+use super::story::{Story, body_of};
 use camunda_backupd::clients::Method;
 use camunda_backupd::sim::{Config, Storage};
 use chrono::DateTime;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use story::{Story, body_of};
 
 struct Document {
     facts: Value,
@@ -106,9 +101,9 @@ fn story(version: &str) -> Story {
     Story::of(Config { version: version.parse().unwrap(), ..Config::named("orders") })
 }
 
-const REST: &str = include_str!("openapi/rest-8.10.json");
-const ACTUATOR: &str = include_str!("openapi/actuator-8.8.json");
-const ADMINISTRATION: &str = include_str!("openapi/administration-1.3.3.json");
+const REST: &str = include_str!("../../data/openapi/rest-8.10.json");
+const ACTUATOR: &str = include_str!("../../data/openapi/actuator-8.8.json");
+const ADMINISTRATION: &str = include_str!("../../data/openapi/administration-1.3.3.json");
 
 #[tokio::test(start_paused = true)]
 async fn the_rest_api_of_8_10_answers_as_published() {

@@ -1,15 +1,10 @@
 //! Zeebe backups of 8.9 and later: ids that brokers give, ranges, deleted ones, and what may go wrong with any.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/story.rs"]
-mod story;
-
+use super::story::{Story, body_of};
 use camunda_backupd::clients::{Method, TransportError};
 use camunda_backupd::sim::{Config, Storage, locked};
 use serde_json::{Value, json};
 use std::time::Duration;
-use story::{Story, body_of};
 
 const RUNTIME: &str = "/zeebe/actuator/backupRuntime";
 

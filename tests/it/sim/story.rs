@@ -1,7 +1,5 @@
 //! Requests to one simulated cluster in memory, on virtual time.
 
-#![allow(dead_code)] // not every story uses all of it
-
 use camunda_backupd::clients::{Method, Request, Response, Transport, TransportError};
 use camunda_backupd::clock::{ManualClock, SharedClock};
 use camunda_backupd::sim::{Cluster, Config, SharedCluster, SimTransport, locked, shared};

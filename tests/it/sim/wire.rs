@@ -1,17 +1,12 @@
 //! The simulated cluster answers as the real one, in memory and on a socket, and breaks where it is told to.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-#[path = "harness/story.rs"]
-mod story;
-
+use super::story::{Story, body_of};
 use camunda_backupd::clients::{Method, TransportError};
 use camunda_backupd::clock::{SystemClock, Tasks};
 use camunda_backupd::sim::{Cluster, Config, SharedCluster, Storage, Timing, locked, server, shared};
 use chrono::Utc;
 use serde_json::{Value, json};
 use std::time::Duration;
-use story::{Story, body_of};
 
 async fn back_up(story: &Story, id: i64) {
     let body = || body_of(id);

@@ -1,20 +1,14 @@
 //! The second table of docs/support.md, made from what is run: each way of being let in, against a server that lets
 //! nobody else in.
 //!
-//! `SUPPORT_TABLE=write cargo test --test support_access` writes it anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/keys.rs"]
-mod keys;
-#[path = "harness/tls.rs"]
-mod tls;
+//! `SUPPORT_TABLE=write cargo test --test it support::access` writes it anew.
 
 use camunda_backupd::domain::{Access, Identity};
-use keys::{Keys, SECRET, api_key, basic, bearer, oauth};
+use harness::keys::{Keys, SECRET, api_key, basic, bearer, oauth};
+use harness::tls::{self, Ca};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::Path;
-use tls::Ca;
 use wiremock::matchers::{header, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -88,5 +82,5 @@ async fn the_table_of_access_is_what_was_run() {
         std::fs::write(&file, format!("{head}<!-- access -->\n{table}<!-- end of access -->{tail}")).unwrap();
         return;
     }
-    assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test support_access");
+    assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test it support::access");
 }

@@ -1,11 +1,7 @@
 //! The support table in docs/support.md, made from what is run: here against the simulation, and in the lanes of
 //! tests/real against the real thing (`proved.tsv` has a line for each of those that the lanes check).
 //!
-//! `SUPPORT_TABLE=write cargo test --test support` writes it anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "harness/lab.rs"]
-mod lab;
+//! `SUPPORT_TABLE=write cargo test --test it support::versions` writes it anew.
 
 use camunda_backupd::clients::Saas;
 use camunda_backupd::clock::Clock;
@@ -14,7 +10,7 @@ use camunda_backupd::domain::{Component, Limits};
 use camunda_backupd::journal::RunStatus;
 use camunda_backupd::run::prepare::prepare;
 use camunda_backupd::sim::{self, Storage, locked};
-use lab::Lab;
+use harness::lab::Lab;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -75,7 +71,8 @@ async fn taken_by_the_provider() -> Vec<String> {
 
 /// What a lane against the real thing has shown of that version and storage.
 fn proved(version: &str, storage: &str) -> Option<(String, String)> {
-    let lines = include_str!("real/proved.tsv").lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let lines =
+        include_str!("../../real/proved.tsv").lines().map(|line| line.split('\t').collect::<Vec<_>>());
     let mut fits = lines.filter(|line| line[0] == version && line[1] == storage);
     fits.next().map(|line| (line[2].replace(' ', ", "), line[4].to_owned()))
 }
@@ -122,7 +119,7 @@ async fn the_support_table_is_what_was_run() {
         std::fs::write(&file, format!("{head}<!-- clusters -->\n{table}<!-- end -->{tail}")).unwrap();
         return;
     }
-    assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test support");
+    assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test it support::versions");
 }
 
 /// What `sim` prints for each cluster is a config that loads and points a daemon at it.
