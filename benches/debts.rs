@@ -6,15 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a program on the real clock
 
-#[path = "../tests/harness/process.rs"]
-mod process;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::sqlite::SqliteStore;
-use process::{EXPORTING, command, killed_in_its_pause};
+use harness::process::{EXPORTING, command, killed_in_its_pause};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
@@ -27,11 +24,11 @@ const REFUSING: usize = 50;
 const SILENT: usize = 50;
 const RUNS: usize = 5;
 
-type Seen = Arc<Mutex<BTreeMap<String, Instant>>>;
+type PartState = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 /// Answers as a broker of 8.6 does to a resume, and notes when each was first asked.
-async fn brokers(seen: Seen) -> String {
-    let answer = |State(seen): State<Seen>, uri: Uri| async move {
+async fn brokers(seen: PartState) -> String {
+    let response = |State(seen): State<PartState>, uri: Uri| async move {
         if uri.path().ends_with("/actuator/exporting/resume") {
             let name = uri.path().split('/').nth(1).unwrap().to_owned();
             seen.lock().unwrap().entry(name).or_insert_with(Instant::now);
@@ -45,7 +42,7 @@ async fn brokers(seen: Seen) -> String {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let app = Router::new().fallback(answer).with_state(seen);
+    let app = Router::new().fallback(response).with_state(seen);
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     base
 }
@@ -64,7 +61,7 @@ async fn silence() -> String {
 }
 
 /// Runs that were killed inside their pause, each of a cluster of its own.
-async fn owe(state: &Path, bases: &[String]) {
+async fn record_pending_resume(state: &Path, bases: &[String]) {
     let (store, _lock) = SqliteStore::open(state).unwrap();
     let now = chrono::Utc::now();
     for (number, base) in bases.iter().enumerate() {
@@ -75,8 +72,8 @@ async fn owe(state: &Path, bases: &[String]) {
 }
 
 async fn once() -> Duration {
-    let place = tempfile::tempdir().unwrap();
-    let (seen, reachable) = (Seen::default(), DEBTS - REFUSING - SILENT);
+    let location = tempfile::tempdir().unwrap();
+    let (seen, reachable) = (PartState::default(), DEBTS - REFUSING - SILENT);
     let (base, silent) = (brokers(seen.clone()).await, silence().await);
     // The unreachable stand between the others, not after them.
     let bases: Vec<String> = (0..DEBTS)
@@ -86,14 +83,14 @@ async fn once() -> Duration {
             _ => format!("{base}/c{number}"),
         })
         .collect();
-    let state = place.path().join("state");
-    owe(&state, &bases).await;
-    let config = place.path().join("config.toml");
+    let state = location.path().join("state");
+    record_pending_resume(&state, &bases).await;
+    let config = location.path().join("config.toml");
     let text = format!(
         "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\ninstance = 'bench'\n[http]\nlisten = '127.0.0.1:0'\n[log]\nlevel = 'off'\n\
          [clusters.other.self_managed]\nzeebe = '{base}/other'\noperate = '{base}/other'\nsearch = {{ url = '{base}', repository = 'camunda' }}\n",
         state.display(),
-        place.path().join("run").display()
+        location.path().join("run").display()
     );
     std::fs::write(&config, text).unwrap();
     let mut command = command(&config, &["serve"]);

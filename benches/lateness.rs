@@ -18,7 +18,7 @@ use camunda_backupd::daemon::Daemon;
 use camunda_backupd::domain::Instant;
 use camunda_backupd::sim::{self, SimTransport, Timing};
 use camunda_backupd::store::sqlite::SqliteStore;
-use camunda_backupd::store::{BackupFilter, Fate, SharedStore};
+use camunda_backupd::store::{BackupFilter, OccurrenceOutcome, SharedStore};
 use chrono::{TimeDelta, Timelike, Utc};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
@@ -125,7 +125,7 @@ async fn scenario(
         let rows = store.occurrences(None, None, 0).await.unwrap();
         fired = rows
             .iter()
-            .filter(|r| r.fate == Fate::Fired)
+            .filter(|r| r.outcome == OccurrenceOutcome::Fired)
             .filter_map(|r| Some((r.occurrence.due_at, r.run_id?)))
             .collect();
         let late = Utc::now() > end + TimeDelta::seconds(120);

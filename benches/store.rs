@@ -9,7 +9,7 @@
     missing_docs
 )]
 
-use camunda_backupd::domain::{Component, Family, PauseMode, Pool, RunId, Trigger};
+use camunda_backupd::domain::{Component, Family, PauseMode, RetentionGroup, RunId, Trigger};
 use camunda_backupd::journal::{Entry, Event, Step};
 use camunda_backupd::store::sqlite::SqliteStore;
 use camunda_backupd::store::{BackupFilter, NewRun, SharedStore};
@@ -26,7 +26,7 @@ fn new_run(cluster: String) -> NewRun {
         cluster,
         trigger: Trigger::Schedule,
         occurrences: vec![],
-        pools: vec![Pool::Schedule("daily".into())],
+        retention_groups: vec![RetentionGroup::Schedule("daily".into())],
         note: None,
         spec: serde_json::json!({ "limits": { "run_deadline": "4h" } }),
         largest_seen: 0,

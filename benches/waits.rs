@@ -5,15 +5,12 @@
 //! in the simulated cluster to the end of the wait in the journal, beside the time since the component's start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
-#[path = "../tests/harness/lab.rs"]
-mod lab;
-
 use camunda_backupd::domain::Component;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::{Entry, Event, Step};
 use camunda_backupd::sim::locked;
 use camunda_backupd::sim::{self, Timing};
-use lab::Lab;
+use harness::lab::Lab;
 use std::time::Duration;
 
 const RUNS: u64 = 7;
@@ -22,8 +19,8 @@ fn at(entries: &[Entry], wanted: impl Fn(&Event) -> bool) -> camunda_backupd::do
     entries.iter().find(|entry| wanted(&entry.event)).unwrap().at
 }
 
-async fn late(own: Duration, answer: Duration, component: Component, seed: u64) -> (f64, f64) {
-    let mut timing = Timing { answer, ..Timing::default() };
+async fn late(own: Duration, response: Duration, component: Component, seed: u64) -> (f64, f64) {
+    let mut timing = Timing { response, ..Timing::default() };
     match component {
         Component::Records => timing.snapshot = own,
         Component::Zeebe => {
@@ -67,7 +64,7 @@ fn main() {
     println!(
         "wait beyond the component's own time, median and worst of {RUNS} runs; in brackets the share of 2 % + 50 ms"
     );
-    for answer in [5, 40] {
+    for response in [5, 40] {
         for component in [Component::Operate, Component::Records, Component::Zeebe] {
             for own in [1, 10, 60, 600] {
                 let own = Duration::from_secs(own);
@@ -79,7 +76,7 @@ fn main() {
                             .build();
                         let (own, late) = runtime.unwrap().block_on(late(
                             own,
-                            Duration::from_millis(answer),
+                            Duration::from_millis(response),
                             component,
                             seed,
                         ));
@@ -89,7 +86,7 @@ fn main() {
                 lates.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let (median, worst) = (lates[lates.len() / 2], lates[lates.len() - 1]);
                 println!(
-                    "answers in {answer:2} ms  {component:8} about {:4} s: {:7.3} s ({:3.0} %), worst {:7.3} s ({:3.0} %)",
+                    "answers in {response:2} ms  {component:8} about {:4} s: {:7.3} s ({:3.0} %), worst {:7.3} s ({:3.0} %)",
                     own.as_secs(),
                     median.1,
                     median.0 * 100.0,

@@ -284,7 +284,7 @@ impl RunView {
             (RunStatus::Running, Event::Recovered { .. }) => {}
             (RunStatus::Running, Event::Proved(facts)) => self.proof.extend(facts.clone()),
             (RunStatus::Running, Event::CleanupUnfinished { what }) => {
-                self.cleanup_unfinished.push(what.clone())
+                self.cleanup_unfinished.push(what.clone());
             }
             (RunStatus::Claimed | RunStatus::Running, Event::Ended(outcome)) => self.end(outcome, at)?,
             _ => return self.illegal(&entry.event, "this event does not follow that status"),

@@ -1,6 +1,6 @@
 //! Routes of the real binary, asked over TCP and over the control socket, byte by byte.
 
-use crate::process::{Place, Up, owe_since};
+use harness::process::{Location, Up, owe_since};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 
 /// A daemon whose one cluster cannot be reached, and the two ways to ask it.
 struct Bed {
-    place: Place,
+    location: Location,
     up: Up,
     tcp: String,
 }
@@ -33,10 +33,10 @@ impl Answer {
 
 impl Bed {
     fn new() -> Self {
-        let place = Place::new();
-        let up = Up::new(&place.good());
+        let location = Location::new();
+        let up = Up::new(&location.good());
         let tcp = up.event("http.listening")["address"].as_str().unwrap().to_owned();
-        Self { place, up, tcp }
+        Self { location, up, tcp }
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -44,16 +44,16 @@ impl Bed {
     }
 
     fn tcp(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        ask(TcpStream::connect(&self.tcp).unwrap(), method, path, headers, body)
+        request(TcpStream::connect(&self.tcp).unwrap(), method, path, headers, body)
     }
 
     fn control(&self, method: &str, path: &str, body: &str) -> Answer {
-        let socket = UnixStream::connect(self.place.path("run").join("control.sock")).unwrap();
-        ask(socket, method, path, "Host: localhost\r\nContent-Type: application/json\r\n", body)
+        let socket = UnixStream::connect(self.location.path("run").join("control.sock")).unwrap();
+        request(socket, method, path, "Host: localhost\r\nContent-Type: application/json\r\n", body)
     }
 }
 
-fn ask(mut stream: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+fn request(mut stream: impl Read + Write, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let length = body.len();
     // A server that refuses a long body may hang up before it has read all of it.
     let _ = write!(
@@ -76,9 +76,9 @@ fn health_in_all_its_shapes() {
     let began = std::time::Instant::now();
     let health = loop {
         assert!(began.elapsed() < std::time::Duration::from_secs(10), "it never shows");
-        let answer = bed.get("/health");
-        assert_eq!(answer.status, 200, "a cluster that cannot be reached degrades, it does not fail");
-        let health = answer.json();
+        let response = bed.get("/health");
+        assert_eq!(response.status, 200, "a cluster that cannot be reached degrades, it does not fail");
+        let health = response.json();
         if health["status"] == "degraded" {
             break health;
         }
@@ -131,9 +131,9 @@ fn what_the_saas_clients_read_is_there_with_and_without_api_in_front() {
         assert_eq!((backups.status, backups.json()), (200, json!([])));
         let nobody = uuid::Uuid::nil();
         for path in [format!("{base}/clusters/{nobody}"), format!("{base}/clusters/nonsense/backups")] {
-            let answer = bed.get(&path);
-            assert_eq!(answer.status, 404, "{path}");
-            assert!(answer.json()["message"].as_str().unwrap().starts_with("there is no cluster"));
+            let response = bed.get(&path);
+            assert_eq!(response.status, 404, "{path}");
+            assert!(response.json()["message"].as_str().unwrap().starts_with("there is no cluster"));
         }
     }
     bed.up.stop();
@@ -184,9 +184,9 @@ fn refusals_over_tcp() {
 fn who_is_not_from_this_machine_reads_nothing(#[case] headers: &str) {
     let bed = Bed::new();
     for path in ["/v1/backups", "/v1/schedules", "/v1/debts", "/clusters", "/api/clusters"] {
-        let answer = bed.tcp("GET", path, headers, "");
-        assert_eq!(answer.status, 403, "{path}");
-        assert!(!answer.body.contains("orders"), "{path}: {}", answer.body);
+        let response = bed.tcp("GET", path, headers, "");
+        assert_eq!(response.status, 403, "{path}");
+        assert!(!response.body.contains("orders"), "{path}: {}", response.body);
     }
     assert_eq!(bed.up.event("auth.failed")["level"], "warn");
     bed.up.stop();
@@ -213,8 +213,13 @@ fn no_act_answers_over_tcp() {
     let body = r#"{"why":"x","note":"x"}"#;
     for (method, path) in acts {
         let headers = "Host: localhost\r\nContent-Type: application/json\r\n";
-        let answer = bed.tcp(method, &path, headers, body);
-        assert!(matches!(answer.status, 404 | 405), "{method} {path}: {} {}", answer.status, answer.body);
+        let response = bed.tcp(method, &path, headers, body);
+        assert!(
+            matches!(response.status, 404 | 405),
+            "{method} {path}: {} {}",
+            response.status,
+            response.body
+        );
     }
     assert_eq!(bed.get("/v1/backups?all=true").json(), json!([]), "no run began");
     bed.up.stop();
@@ -251,11 +256,11 @@ fn bad_input_on_the_control_socket_is_a_problem_too() {
 #[test]
 fn a_5xx_has_an_id_that_is_in_the_log() {
     let bed = Bed::new();
-    let answer = bed.control("POST", "/v1/clusters/orders/resume-exporting", "{}");
-    assert_eq!(answer.status, 502, "{}", answer.body);
-    assert!(answer.json()["message"].as_str().unwrap().contains("could not be resumed"));
-    let id = answer.json()["request_id"].as_str().unwrap().to_owned();
-    assert_eq!(answer.header("x-request-id"), Some(id.clone()));
+    let response = bed.control("POST", "/v1/clusters/orders/resume-exporting", "{}");
+    assert_eq!(response.status, 502, "{}", response.body);
+    assert!(response.json()["message"].as_str().unwrap().contains("could not be resumed"));
+    let id = response.json()["request_id"].as_str().unwrap().to_owned();
+    assert_eq!(response.header("x-request-id"), Some(id.clone()));
     assert_eq!(bed.up.event("request.failed")["request_id"], id.as_str());
     bed.up.stop();
 }
@@ -272,25 +277,25 @@ fn every_answer_has_an_id_of_its_own() {
         "/nothing",
         "/v1/backups/x",
     ];
-    let mut answers: Vec<Answer> = paths.iter().map(|path| bed.get(path)).collect();
-    answers.push(bed.get("/health"));
-    answers.push(bed.control("GET", "/health", ""));
+    let mut responses: Vec<Answer> = paths.iter().map(|path| bed.get(path)).collect();
+    responses.push(bed.get("/health"));
+    responses.push(bed.control("GET", "/health", ""));
     let ids: std::collections::BTreeSet<uuid::Uuid> =
-        answers.iter().map(|answer| answer.header("x-request-id").unwrap().parse().unwrap()).collect();
-    assert_eq!(ids.len(), answers.len());
+        responses.iter().map(|response| response.header("x-request-id").unwrap().parse().unwrap()).collect();
+    assert_eq!(ids.len(), responses.len());
     bed.up.stop();
 }
 
 #[test]
 fn a_failing_health_has_an_id_that_is_in_the_log() {
-    let place = Place::new();
-    owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    owe_since(&location.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
+    let up = Up::new(&location.good());
     let tcp = up.event("http.listening")["address"].as_str().unwrap().to_owned();
-    let answer = ask(TcpStream::connect(&tcp).unwrap(), "GET", "/health", "Host: any.example\r\n", "");
-    assert_eq!(answer.status, 503, "{}", answer.body);
+    let response = request(TcpStream::connect(&tcp).unwrap(), "GET", "/health", "Host: any.example\r\n", "");
+    assert_eq!(response.status, 503, "{}", response.body);
     let failed = up.event("request.failed");
-    assert_eq!(failed["request_id"], answer.header("x-request-id").unwrap().as_str());
+    assert_eq!(failed["request_id"], response.header("x-request-id").unwrap().as_str());
     assert_eq!((&failed["path"], &failed["status"]), (&json!("/health"), &json!(503)));
     up.stop_owing();
 }
@@ -313,15 +318,15 @@ fn health_answers_although_silent_clients_hold_every_connection() {
 
 #[test]
 fn http_may_listen_on_a_unix_socket_and_acts_do_not_answer_there_either() {
-    let place = Place::new();
-    let socket = place.path("http.sock");
-    let config = place.config(&format!("unix:{}", socket.display()), "");
+    let location = Location::new();
+    let socket = location.path("http.sock");
+    let config = location.config(&format!("unix:{}", socket.display()), "");
     let up = Up::new(&config);
-    let ask = |method: &str, path: &str| {
-        ask(UnixStream::connect(&socket).unwrap(), method, path, "Host: localhost\r\n", "")
+    let request = |method: &str, path: &str| {
+        request(UnixStream::connect(&socket).unwrap(), method, path, "Host: localhost\r\n", "")
     };
-    assert_eq!(ask("GET", "/v1/backups").status, 200);
-    assert_eq!(ask("POST", "/v1/debts/pay").status, 404);
+    assert_eq!(request("GET", "/v1/backups").status, 200);
+    assert_eq!(request("POST", "/v1/debts/pay").status, 404);
     up.stop();
 }
 
@@ -333,7 +338,7 @@ fn a_refused_reload_degrades_health_until_a_good_one() {
         health["checks"].as_array().unwrap().iter().find(|c| c["name"] == "config").unwrap().clone()
     };
     assert_eq!(check(), json!({ "name": "config", "status": "ok" }));
-    bed.place.config("127.0.0.1:0", "[schedules.d]\nclusters = [\"nobody\"]\ndaily = \"02:00\"\n");
+    bed.location.config("127.0.0.1:0", "[schedules.d]\nclusters = [\"nobody\"]\ndaily = \"02:00\"\n");
     bed.up.signal("HUP");
     bed.up.event("config.rejected");
     let refused = check();
@@ -344,7 +349,7 @@ fn a_refused_reload_degrades_health_until_a_good_one() {
             && detail.contains("nobody")
     );
     assert_eq!(bed.get("/v1/schedules").json()[0]["name"], "daily");
-    bed.place.good();
+    bed.location.good();
     bed.up.signal("HUP");
     bed.up.event("config.loaded");
     assert_eq!(check(), json!({ "name": "config", "status": "ok" }));

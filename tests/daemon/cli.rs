@@ -1,6 +1,6 @@
 //! Commands of the real binary: what they print and with which code they end.
 
-use crate::process::{Place, Up, command, ends};
+use harness::process::{Location, Up, command, ends};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -31,8 +31,8 @@ const BROKEN: &str = "[schedules.nightly]\nclusters = [\"nobody\"]\ndaily = \"25
 
 #[test]
 fn check_of_a_good_config_tells_what_is_due() {
-    let place = Place::new();
-    let config = place.config("127.0.0.1:0", NIGHTLY);
+    let location = Location::new();
+    let config = location.config("127.0.0.1:0", NIGHTLY);
     let said = say(&config, &["check"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("config.toml is in order: 1 cluster, 1 schedule\n"), "{}", said.out);
@@ -42,13 +42,13 @@ fn check_of_a_good_config_tells_what_is_due() {
     assert!(due.iter().all(|line| line.ends_with("Z)")), "instants end in Z: {due:?}");
     let said = say(&config, &["check", "--json"]);
     assert_eq!((said.code, said.json()), (Some(0), json!({ "ok": true, "diagnostics": [] })));
-    assert!(!place.path("state").exists() && !place.path("run").exists(), "a check makes nothing");
+    assert!(!location.path("state").exists() && !location.path("run").exists(), "a check makes nothing");
 }
 
 #[test]
 fn check_of_a_bad_config_tells_every_mistake_with_place_and_remedy() {
-    let place = Place::new();
-    let config = place.config("127.0.0.1:0", BROKEN);
+    let location = Location::new();
+    let config = location.config("127.0.0.1:0", BROKEN);
     let said = say(&config, &["check"]);
     assert_eq!(said.code, Some(2));
     for part in ["nobody", "25:00", "config.toml:15:13", "config.toml:16:9", "help"] {
@@ -68,8 +68,8 @@ fn check_of_a_bad_config_tells_every_mistake_with_place_and_remedy() {
 
 #[test]
 fn check_online_tells_that_nobody_answers_and_ends_with_one() {
-    let place = Place::new();
-    let said = say(&place.good(), &["check", "--online"]);
+    let location = Location::new();
+    let said = say(&location.good(), &["check", "--online"]);
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(
         said.out.starts_with(
@@ -79,7 +79,7 @@ fn check_online_tells_that_nobody_answers_and_ends_with_one() {
         said.out
     );
     assert!(said.out.contains("help: start it, or correct its address"), "{}", said.out);
-    let said = say(&place.good(), &["--json", "check", "--online"]);
+    let said = say(&location.good(), &["--json", "check", "--online"]);
     let body: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&body["ok"], &body["preflight"][0]["check"]), (&json!(false), &json!("zeebe")));
     assert_eq!(body["preflight"][0]["cluster"], json!("orders"));
@@ -87,8 +87,8 @@ fn check_online_tells_that_nobody_answers_and_ends_with_one() {
 
 #[test]
 fn check_online_of_a_config_that_does_not_load_asks_nobody() {
-    let place = Place::new();
-    let said = say(&place.config("127.0.0.1:0", "nonsense = 1\n"), &["--json", "check", "--online"]);
+    let location = Location::new();
+    let said = say(&location.config("127.0.0.1:0", "nonsense = 1\n"), &["--json", "check", "--online"]);
     assert_eq!(said.code, Some(2));
     let body: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&body["ok"], &body["preflight"]), (&json!(false), &json!([])));
@@ -96,9 +96,9 @@ fn check_online_of_a_config_that_does_not_load_asks_nobody() {
 
 #[test]
 fn a_config_that_is_not_there_is_a_usage_error_of_every_command() {
-    let place = Place::new();
+    let location = Location::new();
     for words in [&["check"][..], &["next"], &["plan", "orders"], &["status"], &["serve"]] {
-        let said = say(&place.path("missing.toml"), words);
+        let said = say(&location.path("missing.toml"), words);
         assert_eq!(said.code, Some(2), "{words:?}: {}", said.err);
         assert!(format!("{}{}", said.out, said.err).contains("missing.toml"), "{words:?}");
     }
@@ -110,8 +110,8 @@ fn due(due_at: &str, local: &str) -> Value {
 
 #[test]
 fn next_goes_through_both_changes_of_the_clock() {
-    let place = Place::new();
-    let config = place.config("127.0.0.1:0", NIGHTLY);
+    let location = Location::new();
+    let config = location.config("127.0.0.1:0", NIGHTLY);
     let next = |from: &str| say(&config, &["next", "--from", from, "--count", "3", "--json"]).json();
     let spring = json!([
         due("2026-03-28T01:30:00Z", "2026-03-28 02:30:00 +01:00"),
@@ -129,8 +129,8 @@ fn next_goes_through_both_changes_of_the_clock() {
 
 #[test]
 fn next_of_one_schedule_as_a_table() {
-    let place = Place::new();
-    let config = place.config("127.0.0.1:0", &format!("{NIGHTLY}{}", NIGHTLY.replace("nightly", "other")));
+    let location = Location::new();
+    let config = location.config("127.0.0.1:0", &format!("{NIGHTLY}{}", NIGHTLY.replace("nightly", "other")));
     let said = say(&config, &["next", "other", "--from", "2026-10-24T00:00:00Z", "--count", "1"]);
     assert_eq!(said.code, Some(0));
     assert!(said.out.contains("2026-10-24T00:30:00Z") && !said.out.contains("nightly"), "{}", said.out);
@@ -138,8 +138,8 @@ fn next_of_one_schedule_as_a_table() {
 
 #[test]
 fn the_plan_pauses_around_records_and_zeebe_alone() {
-    let place = Place::new();
-    let config = place.good();
+    let location = Location::new();
+    let config = location.good();
     let plan = say(&config, &["plan", "orders", "--json"]).json();
     assert_eq!(
         (&plan["cluster"], &plan["pause"], &plan["family"]),
@@ -180,18 +180,18 @@ fn the_plan_pauses_around_records_and_zeebe_alone() {
 
 #[test]
 fn an_older_version_has_the_hard_pause() {
-    let place = Place::new();
-    let text = std::fs::read_to_string(place.good()).unwrap();
-    std::fs::write(place.path("config.toml"), text.replace("operate =", "version = \"8.4.6\"\noperate ="))
+    let location = Location::new();
+    let text = std::fs::read_to_string(location.good()).unwrap();
+    std::fs::write(location.path("config.toml"), text.replace("operate =", "version = \"8.4.6\"\noperate ="))
         .unwrap();
-    let said = say(&place.path("config.toml"), &["plan", "orders", "--json"]);
+    let said = say(&location.path("config.toml"), &["plan", "orders", "--json"]);
     assert_eq!(said.json()["pause"], "hard");
 }
 
 #[test]
 fn the_schema_is_the_one_that_is_shipped() {
-    let place = Place::new();
-    let said = say(&place.path("no-config-needed.toml"), &["schema"]);
+    let location = Location::new();
+    let said = say(&location.path("no-config-needed.toml"), &["schema"]);
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.schema.json");
     assert_eq!((said.code, said.out), (Some(0), std::fs::read_to_string(shipped).unwrap()));
 }
@@ -211,8 +211,8 @@ fn the_schema_is_the_one_that_is_shipped() {
 #[case::no_aim(&["resume-exporting"], "error: say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`")]
 #[case::two_aims(&["resume-exporting", "orders", "--if-ours"], "cannot be used with")]
 fn what_cannot_be_meant_ends_with_2(#[case] words: &[&str], #[case] why: &str) {
-    let place = Place::new();
-    let said = say(&place.good(), words);
+    let location = Location::new();
+    let said = say(&location.good(), words);
     assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(said.err.contains(why), "{}", said.err);
 }
@@ -234,9 +234,9 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
     )]
     words: &str,
 ) {
-    let place = Place::new();
-    let said = say(&place.good(), &words.split(' ').collect::<Vec<_>>());
-    let socket = place.path("run").join("control.sock");
+    let location = Location::new();
+    let said = say(&location.good(), &words.split(' ').collect::<Vec<_>>());
+    let socket = location.path("run").join("control.sock");
     let sentence = format!(
         "error: the daemon cannot be reached at {}: no daemon answers there; start it, or name its config with --config\n",
         socket.display()
@@ -258,12 +258,12 @@ fn a_daemon_that_hangs_keeps_nobody_waiting() {
         "adopt orders",
         "resume-exporting orders --yes --for 1h",
     ];
-    let place = Place::new();
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    let up = Up::new(&location.good());
     let url = format!("http://{}", up.event("http.listening")["address"].as_str().unwrap());
     up.signal("STOP");
-    let socket = place.path("run").join("control.sock").display().to_string();
-    let config = place.path("config.toml");
+    let socket = location.path("run").join("control.sock").display().to_string();
+    let config = location.path("config.toml");
     let asks = |words: String, at: String, acts: bool| {
         let config = config.clone();
         std::thread::spawn(move || {
@@ -278,16 +278,16 @@ fn a_daemon_that_hangs_keeps_nobody_waiting() {
     let reading = READING.map(|words| asks(words.into(), socket.clone(), false));
     let acting = ACTING.map(|words| asks(words.into(), socket.clone(), true));
     let over_url = asks(format!("--url {url} status"), url.clone(), false);
-    for ask in reading.into_iter().chain(acting).chain([over_url]) {
-        ask.join().unwrap();
+    for request in reading.into_iter().chain(acting).chain([over_url]) {
+        request.join().unwrap();
     }
 }
 
 #[test]
 fn commands_of_a_daemon_that_has_nothing_yet() {
-    let place = Place::new();
-    let up = Up::new(&place.good());
-    let config = place.path("config.toml");
+    let location = Location::new();
+    let up = Up::new(&location.good());
+    let config = location.path("config.toml");
     let status = say(&config, &["status", "--json"]);
     assert_eq!(status.code, Some(0), "degraded is no failure");
     assert_eq!(status.json()["clusters"][0]["name"], "orders");
@@ -319,9 +319,9 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
 #[case::resume_unreachable(&["resume-exporting", "orders", "--yes"], 3, "exporting of orders could not be resumed")]
 #[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot be reached")]
 fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
-    let place = Place::new();
-    let up = Up::new(&place.good());
-    let said = say(&place.path("config.toml"), words);
+    let location = Location::new();
+    let up = Up::new(&location.good());
+    let said = say(&location.path("config.toml"), words);
     assert_eq!(said.code, Some(code), "{}", said.err);
     assert!(said.err.starts_with("error: ") && said.err.contains(why), "{}", said.err);
     assert_eq!(said.err.lines().count(), 1, "one sentence: {}", said.err);
@@ -333,8 +333,8 @@ fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why:
 #[case::no_config(&["resume-exporting", "--if-ours"])]
 #[case::no_such_dir(&["resume-exporting", "--if-ours", "--state-dir", "/nonexistent"])]
 fn without_a_state_file_nothing_is_told_of_debts(#[case] words: &[&str]) {
-    let place = Place::new();
-    let said = say(&place.path("nothing.toml"), words);
+    let location = Location::new();
+    let said = say(&location.path("nothing.toml"), words);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
     assert!(said.err.contains("there is no state file in "), "{}", said.err);
     assert!(said.err.contains("name its directory with --state-dir"), "{}", said.err);
@@ -342,10 +342,10 @@ fn without_a_state_file_nothing_is_told_of_debts(#[case] words: &[&str]) {
 
 #[test]
 fn over_a_url_is_read_and_nothing_is_done() {
-    let place = Place::new();
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    let up = Up::new(&location.good());
     let url = format!("http://{}", up.event("http.listening")["address"].as_str().unwrap());
-    let elsewhere = place.path("no-config-needed.toml");
+    let elsewhere = location.path("no-config-needed.toml");
     assert_eq!(say(&elsewhere, &["--url", &url, "list", "--json"]).json(), json!([]));
     assert_eq!(say(&elsewhere, &["--url", &url, "status"]).code, Some(0));
     for words in [&["backup", "orders"][..], &["delete", "orders", "7", "--yes"], &["adopt", "orders"]] {
@@ -360,16 +360,23 @@ fn over_a_url_is_read_and_nothing_is_done() {
 /// A cluster that cannot be reached and debts older than five minutes make `status` end with 1.
 #[test]
 fn status_of_a_failing_daemon_ends_with_1() {
-    let place = Place::new();
-    crate::process::owe_since(&place.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    harness::process::owe_since(
+        &location.path("state"),
+        "http://127.0.0.1:1",
+        chrono::TimeDelta::minutes(10),
+    );
+    let up = Up::new(&location.good());
     up.event("exporting.resume_failed");
-    let said = say(&place.path("config.toml"), &["status", "--json"]);
+    let said = say(&location.path("config.toml"), &["status", "--json"]);
     assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
-    let said = say(&place.path("config.toml"), &["status"]);
+    let said = say(&location.path("config.toml"), &["status"]);
     assert!(said.out.contains("failing debts: exporting of orders was paused by us"), "{}", said.out);
-    let debts = say(&place.path("config.toml"), &["debts", "--json"]).json();
-    assert_eq!((&debts[0]["cluster"], &debts[0]["zeebe"]), (&json!("orders"), &json!("http://127.0.0.1:1")));
+    let pending_resumes = say(&location.path("config.toml"), &["debts", "--json"]).json();
+    assert_eq!(
+        (&pending_resumes[0]["cluster"], &pending_resumes[0]["zeebe"]),
+        (&json!("orders"), &json!("http://127.0.0.1:1"))
+    );
     up.stop_owing();
 }
 
@@ -382,11 +389,11 @@ fn status_of_a_failing_daemon_ends_with_1() {
 #[case("status")]
 #[case("frobnicate")]
 fn whoever_stops_reading_gets_no_panic(#[case] words: &str) {
-    let place = Place::new();
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    let up = Up::new(&location.good());
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut closed: Command = command(&place.path("config.toml"), &words.split(' ').collect::<Vec<_>>());
+    let mut closed: Command = command(&location.path("config.toml"), &words.split(' ').collect::<Vec<_>>());
     closed.stdout(Stdio::from(writer.try_clone().unwrap())).stderr(Stdio::from(writer));
     let code = closed.status().unwrap().code();
     assert!(code == Some(0) || (words == "frobnicate" && code == Some(2)), "{words}: {code:?}");
@@ -395,8 +402,8 @@ fn whoever_stops_reading_gets_no_panic(#[case] words: &str) {
 
 #[test]
 fn a_refusal_that_nobody_reads_keeps_its_exit_code() {
-    let place = Place::new();
-    let config = place.config("127.0.0.1:0", BROKEN);
+    let location = Location::new();
+    let config = location.config("127.0.0.1:0", BROKEN);
     for (words, code) in [(&["serve"][..], 2), (&["next"], 2), (&["plan", "orders"], 2), (&["check"], 2)] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -6,13 +6,11 @@
 //! `FLEET_CLUSTERS` make it long, `KILL_LOOP_BINARY` names another binary; `tests/kill_fleet/run` is the hour of 200
 //! clusters.
 
-#[path = "../kill_fleet/fleet.rs"]
 mod fleet;
-#[path = "../kill_fleet/oracle.rs"]
 mod oracle;
 
 use camunda_backupd::domain::RunId;
-use camunda_backupd::store::Fate;
+use camunda_backupd::store::OccurrenceOutcome;
 use fleet::{Chance, Fleet, signal};
 use oracle::{Completed, Expected, judge};
 use std::collections::BTreeSet;
@@ -114,7 +112,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
             }
             tokio::time::sleep(Duration::from_millis(700 + chance.below(600))).await;
         }
-        wrong.extend(completed.look(fleet).await);
+        wrong.extend(completed.probe(fleet).await);
         tally.memory_kib = tally.memory_kib.max(fleet::memory_kib(&child));
         // Half of the kills wait for a pause; the others come as they come.
         if chance.below(2) == 0 {
@@ -130,8 +128,8 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        let (owing, paused) = (fleet.owing().await, fleet.paused());
-        tally.owing_when_killed += usize::from(!owing.is_empty());
+        let (still_pending, paused) = (fleet.still_pending().await, fleet.paused());
+        tally.owing_when_killed += usize::from(!still_pending.is_empty());
         tally.paused_when_killed += paused.len();
         // What systemd does after a kill; not always, so that both ways are shown.
         if chance.below(3) == 0 {
@@ -164,7 +162,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
     wrong.extend(fleet.ended(&mut child).await);
     // As at every stop. A pause that was asked for at that moment stays owed until this command has seen it through.
     fleet.pay_outside("45s");
-    wrong.extend(completed.look_again(fleet).await);
+    wrong.extend(completed.probe_once_more(fleet).await);
     let history = fleet.history().await;
     let expected = Expected { clusters: fleet.names(), periods: fleet.periods(), began: from, until };
     wrong.extend(judge(&history, &expected));
@@ -188,8 +186,8 @@ fn report(
     faults: u64,
     length: chrono::TimeDelta,
 ) {
-    let fate = |fate: Fate| {
-        history.occurrences.iter().filter(|row| row.fate == fate).map(|row| row.count).sum::<u64>()
+    let outcome = |outcome: OccurrenceOutcome| {
+        history.occurrences.iter().filter(|row| row.outcome == outcome).map(|row| row.count).sum::<u64>()
     };
     let failed: BTreeSet<RunId> = history.failed().map(|run| run.run_id).collect();
     let mut over = tally.over_after.clone();
@@ -208,11 +206,11 @@ fn report(
     );
     println!(
         "occurrences: {} fired, {} caught up, {} coalesced, {} skipped with a reason, {} waiting; each due instant of {} pairs on record once",
-        fate(Fate::Fired),
-        fate(Fate::CaughtUp),
-        fate(Fate::Coalesced),
-        fate(Fate::Skipped),
-        fate(Fate::Waiting),
+        outcome(OccurrenceOutcome::Fired),
+        outcome(OccurrenceOutcome::CaughtUp),
+        outcome(OccurrenceOutcome::Coalesced),
+        outcome(OccurrenceOutcome::Skipped),
+        outcome(OccurrenceOutcome::Waiting),
         history.timetable.len()
     );
     println!(
@@ -242,7 +240,7 @@ mod red {
     use super::oracle::{Expected, History, Period, from_before, judge};
     use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, Trigger};
     use camunda_backupd::journal::{Run, RunView};
-    use camunda_backupd::store::{Debt, Fate, OccurrenceRow, TimetableRow};
+    use camunda_backupd::store::{OccurrenceOutcome, OccurrenceRow, PendingResume, TimetableRow};
     use chrono::TimeDelta;
     use rstest::rstest;
 
@@ -259,7 +257,7 @@ mod red {
             start_at: due_at,
             start_until: due_at,
             missed: false,
-            fate: Fate::Skipped,
+            outcome: OccurrenceOutcome::Skipped,
             reason: Some("for a reason".into()),
             run_id: None,
         }
@@ -280,7 +278,7 @@ mod red {
             timetable: vec![pair],
             occurrences: vec![row(10), row(20), row(30), range, row(70)],
             runs: vec![],
-            debts: vec![],
+            pending_resumes: vec![],
         }
     }
 
@@ -299,15 +297,15 @@ mod red {
     #[case(|h: &mut History| drop(h.occurrences.remove(1)), "often of orders at 1700000020 vanished")]
     #[case(|h: &mut History| h.occurrences.push(row(50)), "often of orders at 1700000050 is on record 2 times")]
     #[case(|h: &mut History| h.occurrences[0].reason = None, "was skipped without a reason")]
-    #[case(|h: &mut History| h.occurrences[0].fate = Fate::Waiting, "often of orders at 1700000010 waits for nobody")]
-    #[case(|h: &mut History| h.occurrences[0].fate = Fate::Fired, "was served by no run")]
+    #[case(|h: &mut History| h.occurrences[0].outcome = OccurrenceOutcome::Waiting, "often of orders at 1700000010 waits for nobody")]
+    #[case(|h: &mut History| h.occurrences[0].outcome = OccurrenceOutcome::Fired, "was served by no run")]
     #[case(|h: &mut History| h.occurrences[3].count = 2, "a range of often orders stands for 2, not 3")]
     #[case(|h: &mut History| h.occurrences[0].run_id = Some(uuid::Uuid::nil()), "names run 00000000-0000-0000-0000-000000000000, which does not serve it")]
     #[case(|h: &mut History| h.timetable.clear(), "often of orders is not in the timetable")]
     #[case(|h: &mut History| h.timetable[0].since = at(68), "often of orders is in the timetable since 2023-11-14 22:14:28 UTC only")]
     #[case(|h: &mut History| h.occurrences.push(row(25)), "often of orders was never due at 2023-11-14 22:13:45 UTC")]
     #[case(|h: &mut History| h.runs.push(run(&h.occurrences[0])), "run 00000000-0000-0000-0000-000000000000 serves often of orders")]
-    #[case(|h: &mut History| h.debts.push(debt()), "a resume of orders is still owed")]
+    #[case(|h: &mut History| h.pending_resumes.push(pending_resume()), "a resume of orders is still owed")]
     fn one_thing_wrong_is_seen(#[case] spoil: fn(&mut History), #[case] sentence: &str) {
         let mut history = well();
         spoil(&mut history);
@@ -321,12 +319,12 @@ mod red {
     #[case(at(11), Some("often of orders at 2023-11-14 22:13:30 UTC waits"))]
     #[case(at(101), Some("backup 1 of orders is under way"))]
     fn what_is_left_from_before_is_named(#[case] instant: Instant, #[case] left: Option<&str>) {
-        let waits = OccurrenceRow { fate: Fate::Waiting, reason: None, ..row(10) };
+        let waits = OccurrenceRow { outcome: OccurrenceOutcome::Waiting, reason: None, ..row(10) };
         let runs = [run(&waits)];
         assert_eq!(from_before(instant, &runs, &[], std::slice::from_ref(&waits)).as_deref(), left);
-        let owed = from_before(at(1), &[], &[debt()], &[]);
+        let owed = from_before(at(1), &[], &[pending_resume()], &[]);
         assert_eq!(owed.as_deref(), Some("a resume of orders is owed"));
-        assert_eq!(from_before(at(0), &[], &[debt()], &[]), None);
+        assert_eq!(from_before(at(0), &[], &[pending_resume()], &[]), None);
     }
 
     fn run(row: &OccurrenceRow) -> Run {
@@ -336,7 +334,7 @@ mod red {
             backup_id: BackupId::new(1).unwrap(),
             trigger: Trigger::Schedule,
             occurrences: vec![row.occurrence.clone()],
-            pools: vec![],
+            retention_groups: vec![],
             note: None,
             created_at: at(100),
             spec: serde_json::Value::Null,
@@ -344,8 +342,8 @@ mod red {
         }
     }
 
-    fn debt() -> Debt {
-        Debt {
+    fn pending_resume() -> PendingResume {
+        PendingResume {
             run_id: uuid::Uuid::nil(),
             cluster: "orders".into(),
             addresses: Addresses::default(),
@@ -354,8 +352,8 @@ mod red {
             resume_intended_at: None,
             attempts: 0,
             last_error: None,
-            paid_at: None,
-            forgiven: None,
+            confirmed_at: None,
+            abandoned: None,
         }
     }
 }

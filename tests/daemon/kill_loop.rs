@@ -9,7 +9,7 @@
 use camunda_backupd::domain::{BackupState, Instant};
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
 use camunda_backupd::store::sqlite::SqliteStore;
-use camunda_backupd::store::{Backup, BackupFilter, Fate, OccurrenceRow, SharedStore};
+use camunda_backupd::store::{Backup, BackupFilter, OccurrenceOutcome, OccurrenceRow, SharedStore};
 use chrono::{TimeDelta, Timelike};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ async fn one_loop(number: u64, kills: usize, binary: PathBuf) -> Tally {
 impl Loop {
     async fn new(directory: &Path, binary: PathBuf, number: u64) -> Self {
         let mut timing = Timing::default().faster(2.0);
-        timing.answer = Duration::from_millis(25);
+        timing.response = Duration::from_millis(25);
         timing.snapshot_every = Duration::from_millis(400);
         let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
         let (cluster, table) = crate::served::answering(sim_config).await;
@@ -271,7 +271,7 @@ impl Loop {
             let said = String::from_utf8_lossy(&log[log_begins as usize..]).into_owned();
             if said.contains("daemon.started")
                 && store.unfinished().await.unwrap().is_empty()
-                && store.debts().await.unwrap().is_empty()
+                && store.pending_resumes().await.unwrap().is_empty()
                 && !self.paused()
             {
                 return;
@@ -294,7 +294,7 @@ impl Loop {
         while due < until - TimeDelta::seconds(1) {
             let holders: Vec<&OccurrenceRow> = rows.iter().filter(|row| covers(row, due)).collect();
             match holders.as_slice() {
-                [row] if row.fate == Fate::Skipped && row.reason.is_none() => {
+                [row] if row.outcome == OccurrenceOutcome::Skipped && row.reason.is_none() => {
                     self.wrong.push(format!("{due} was skipped without a reason"));
                 }
                 [_] => {}
@@ -319,22 +319,24 @@ impl Loop {
         for (due, times) in served.iter().filter(|(_, times)| **times > 1) {
             self.wrong.push(format!("{due} was run {times} times"));
         }
-        if !store.debts().await.unwrap().is_empty() {
+        if !store.pending_resumes().await.unwrap().is_empty() {
             self.wrong.push("a debt is left".into());
         }
         if self.paused() {
             self.wrong.push("exporting is left paused".into());
         }
         let failed = backups.iter().filter(|b| b.run.view.reason().is_some()).count();
-        let fates = |fate: Fate| rows.iter().filter(|r| r.fate == fate).map(|r| r.count).sum::<u64>();
+        let fates = |outcome: OccurrenceOutcome| {
+            rows.iter().filter(|r| r.outcome == outcome).map(|r| r.count).sum::<u64>()
+        };
         println!(
             "{} runs: {} completed (all restore whole), {failed} failed; occurrences: {} fired, {} coalesced, {} skipped with reason, {} waiting",
             backups.len(),
             backups.iter().filter(|b| b.run.view.ended() && b.run.view.reason().is_none()).count(),
-            fates(Fate::Fired) + fates(Fate::CaughtUp),
-            fates(Fate::Coalesced),
-            fates(Fate::Skipped),
-            fates(Fate::Waiting)
+            fates(OccurrenceOutcome::Fired) + fates(OccurrenceOutcome::CaughtUp),
+            fates(OccurrenceOutcome::Coalesced),
+            fates(OccurrenceOutcome::Skipped),
+            fates(OccurrenceOutcome::Waiting)
         );
     }
 }

@@ -1,10 +1,10 @@
 //! The real binary on a state that is not all there: a file that is gone, a write-ahead log that is gone, an older copy,
 //! debts of which some cannot be read.
 
-use crate::process::{Place, broker, command, ends};
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::ClusterRow;
 use camunda_backupd::store::sqlite::SqliteStore;
+use harness::process::{Location, broker, command, ends};
 use rstest::rstest;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ fn says_at_its_start(config: &Path) -> Vec<Value> {
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if event["event"] == "daemon.started" {
-            crate::process::signal(child.id(), "TERM");
+            harness::process::signal(child.id(), "TERM");
         }
         said.push(event);
     }
@@ -34,13 +34,13 @@ fn told<'a>(said: &'a [Value], event: &str) -> Vec<&'a Value> {
 
 #[test]
 fn a_new_state_file_is_told_of_once() {
-    let place = Place::new();
-    let config = place.good();
+    let location = Location::new();
+    let config = location.good();
     let said = says_at_its_start(&config);
     let made = told(&said, "store.created");
     assert_eq!(made.len(), 1, "{said:?}");
     assert_eq!(made[0]["level"], "warn", "{made:?}");
-    assert_eq!(made[0]["path"], place.path("state").join("state.db").to_str().unwrap());
+    assert_eq!(made[0]["path"], location.path("state").join("state.db").to_str().unwrap());
     assert_eq!(
         made[0]["reason"],
         "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run \
@@ -48,7 +48,7 @@ fn a_new_state_file_is_told_of_once() {
     );
     assert_eq!(told(&says_at_its_start(&config), "store.created"), [] as [&Value; 0]);
 
-    std::fs::remove_dir_all(place.path("state")).unwrap();
+    std::fs::remove_dir_all(location.path("state")).unwrap();
     assert_eq!(told(&says_at_its_start(&config), "store.created").len(), 1);
 }
 
@@ -64,7 +64,7 @@ fn owe_many(state: &Path, zeebe: &str) {
         let mut rows = Vec::new();
         for n in 0..CLUSTERS {
             let name = format!("c{n:02}");
-            crate::process::killed_in_its_pause(&store, &name, addresses.clone(), chrono::Utc::now()).await;
+            harness::process::killed_in_its_pause(&store, &name, addresses.clone(), chrono::Utc::now()).await;
             if n % 2 == 0 {
                 let uuid = uuid::Uuid::now_v7();
                 let addresses = addresses.clone();
@@ -104,21 +104,21 @@ fn spoil_a_page_of(state: &Path, table: &str) {
 }
 
 /// What can be read is paid; that there may be more is told, by the command and by a start.
-fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
-    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+fn is_no_all_clear(location: &Location, paid: impl Fn() -> bool) {
+    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(1), "{said}{error}");
     assert!(paid(), "{said}{error}");
     assert!(!said.contains("owes nothing"), "{said}");
-    let file = place.path("state").join("state.db").display().to_string();
+    let file = location.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
     let after = "), so that more may be owed than is known: stop the daemon, restore the newest copy of the file, or move \
                  it away and run `adopt`; then, where `check --online` says that exporting is paused and nobody else paused \
                  it, `resume-exporting CLUSTER --yes` ends it\n";
     let sentence = error.lines().last().unwrap();
     assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
-    let text = crate::process::refused(command(&place.good(), &["serve"]));
+    let text = harness::process::refused(command(&location.good(), &["serve"]));
     assert!(text.contains(&before) && text.contains(after), "{text}");
 }
 
@@ -126,11 +126,11 @@ fn is_no_all_clear(place: &Place, paid: impl Fn() -> bool) {
 #[case::addresses("addresses = 'spoilt'")]
 #[case::no_text("addresses = x'FF'")]
 fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoils: &str) {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&place.path("state"), &zeebe);
-    sql(&place.path("state"), &format!("UPDATE debts SET {spoils} WHERE cluster = 'c07'"));
-    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
+    owe_many(&location.path("state"), &zeebe);
+    sql(&location.path("state"), &format!("UPDATE debts SET {spoils} WHERE cluster = 'c07'"));
+    is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
 }
 
 #[rstest]
@@ -138,21 +138,21 @@ fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoil
 #[case("attempts = 'many'")]
 #[case("resume_intended_at = 7")]
 fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
-    sql(&place.path("state"), &format!("UPDATE debts SET {spoils}"));
-    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == 1);
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
+    sql(&location.path("state"), &format!("UPDATE debts SET {spoils}"));
+    is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == 1);
 }
 
 /// Nobody knows any more whether its run saw the pause, and so it is watched for a while.
 #[test]
 fn a_debt_whose_run_is_spoilt_is_paid() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
-    sql(&place.path("state"), "PRAGMA foreign_keys = off; UPDATE debts SET run_id = 'spoilt'");
-    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
+    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE debts SET run_id = 'spoilt'");
+    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(3), "{said}{error}");
@@ -165,39 +165,39 @@ fn a_debt_whose_run_is_spoilt_is_paid() {
 
 #[test]
 fn a_spoilt_page_of_debts_costs_only_what_is_known_nowhere_else() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&place.path("state"), &zeebe);
-    spoil_a_page_of(&place.path("state"), "debts");
+    owe_many(&location.path("state"), &zeebe);
+    spoil_a_page_of(&location.path("state"), "debts");
     // Half of those in the page have their addresses elsewhere.
-    is_no_all_clear(&place, || (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst)));
+    is_no_all_clear(&location, || (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst)));
 }
 
 #[test]
 fn a_spoilt_list_of_what_is_open_costs_nothing() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&place.path("state"), &zeebe);
-    let state = place.path("state");
+    owe_many(&location.path("state"), &zeebe);
+    let state = location.path("state");
     sql(
         &state,
         "PRAGMA writable_schema = on; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE
          name = 'occurrences_by_run') WHERE name = 'debts_open'",
     );
-    is_no_all_clear(&place, || resumes.load(Ordering::SeqCst) == CLUSTERS);
+    is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == CLUSTERS);
 }
 
 /// What a daemon leaves that was killed in its pause: these files of its state.
-fn killed(place: &Place, zeebe: &str, files: &[&str]) {
-    let (runtime, before) = (tokio::runtime::Runtime::new().unwrap(), place.path("before"));
+fn killed(location: &Location, zeebe: &str, files: &[&str]) {
+    let (runtime, before) = (tokio::runtime::Runtime::new().unwrap(), location.path("before"));
     runtime.block_on(async {
         let (store, _lock) = SqliteStore::open(&before).unwrap();
         store.probe(chrono::Utc::now()).await.unwrap();
         let addresses = Addresses { zeebe: zeebe.into(), ..Addresses::default() };
-        crate::process::killed_in_its_pause(&store, "orders", addresses, chrono::Utc::now()).await;
-        std::fs::create_dir(place.path("state")).unwrap();
+        harness::process::killed_in_its_pause(&store, "orders", addresses, chrono::Utc::now()).await;
+        std::fs::create_dir(location.path("state")).unwrap();
         for file in files {
-            std::fs::copy(before.join(file), place.path("state").join(file)).unwrap();
+            std::fs::copy(before.join(file), location.path("state").join(file)).unwrap();
         }
         store.close().await.unwrap();
     });
@@ -206,15 +206,15 @@ fn killed(place: &Place, zeebe: &str, files: &[&str]) {
 const ALL: [&str; 3] = ["state.db", "state.db-wal", "state.lock"];
 
 /// Exit code, standard output, standard error.
-fn if_ours(place: &Place) -> (Option<i32>, String, String) {
-    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+fn if_ours(location: &Location) -> (Option<i32>, String, String) {
+    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-fn is_all_clear(place: &Place) {
-    let (code, said, error) = if_ours(place);
-    let file = place.path("state").join("state.db").display().to_string();
+fn is_all_clear(location: &Location) {
+    let (code, said, error) = if_ours(location);
+    let file = location.path("state").join("state.db").display().to_string();
     assert_eq!((code, error.as_str()), (Some(0), ""), "{said}");
     assert!(said.starts_with(&format!("the state file {file}, last written at 20")), "{said}");
     assert!(said.ends_with("Z, owes nothing\n"), "{said}");
@@ -222,10 +222,10 @@ fn is_all_clear(place: &Place) {
 
 #[test]
 fn a_lost_log_is_no_all_clear() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    killed(&place, &zeebe, &["state.db", "state.lock"]);
-    let file = place.path("state").join("state.db").display().to_string();
+    killed(&location, &zeebe, &["state.db", "state.lock"]);
+    let file = location.path("state").join("state.db").display().to_string();
     let lost = |reason: &str| {
         assert!(reason.contains(&format!("the state file {file} ")), "{reason}");
         assert!(reason.contains(", but a daemon wrote to it until 20"), "{reason}");
@@ -240,11 +240,11 @@ fn a_lost_log_is_no_all_clear() {
     };
     // Looking changes nothing about it.
     for _ in 0..2 {
-        let (code, said, error) = if_ours(&place);
+        let (code, said, error) = if_ours(&location);
         assert_eq!((code, said.as_str()), (Some(1), ""), "{error}");
         lost(&error);
     }
-    let said = says_at_its_start(&place.good());
+    let said = says_at_its_start(&location.good());
     let behind = told(&said, "store.behind");
     assert_eq!((behind.len(), behind[0]["level"].as_str()), (1, Some("error")), "{said:?}");
     lost(behind[0]["reason"].as_str().unwrap());
@@ -254,64 +254,67 @@ fn a_lost_log_is_no_all_clear() {
 /// Whoever opens a state with its log folds it into the file, and then the log goes: that is no loss.
 #[test]
 fn a_log_that_somebody_has_folded_into_the_file_is_not_missed() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    killed(&place, &zeebe, &ALL);
-    sql(&place.path("state"), "SELECT * FROM v_debts");
-    assert!(!place.path("state").join("state.db-wal").exists());
-    let (code, said, error) = if_ours(&place);
+    killed(&location, &zeebe, &ALL);
+    sql(&location.path("state"), "SELECT * FROM v_debts");
+    assert!(!location.path("state").join("state.db-wal").exists());
+    let (code, said, error) = if_ours(&location);
     assert_eq!((code, said.as_str(), error.as_str()), (Some(0), "exporting of orders is resumed\n", ""));
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
-    is_all_clear(&place);
-    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind"), [] as [&Value; 0]);
-    is_all_clear(&place);
+    is_all_clear(&location);
+    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
+    is_all_clear(&location);
 }
 
 /// As systemd does it: killed, `ExecStopPost`, the next start.
 #[test]
 fn a_log_that_is_there_is_not_missed() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, _) = broker();
-    killed(&place, &zeebe, &ALL);
-    assert_eq!(if_ours(&place).0, Some(0));
-    is_all_clear(&place);
-    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind"), [] as [&Value; 0]);
-    is_all_clear(&place);
+    killed(&location, &zeebe, &ALL);
+    assert_eq!(if_ours(&location).0, Some(0));
+    is_all_clear(&location);
+    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
+    is_all_clear(&location);
 }
 
 #[test]
 fn a_file_that_is_gone_from_beside_its_lock_is_no_all_clear() {
-    let place = Place::new();
-    killed(&place, "http://127.0.0.1:1", &["state.lock"]);
-    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+    let location = Location::new();
+    killed(&location, "http://127.0.0.1:1", &["state.lock"]);
+    let mut resume_until_confirmed =
+        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
     // There the first start has no state yet, which is no failure.
-    pay.env("STATE_DIRECTORY", place.path("state"));
-    let output = ends(pay);
+    resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
+    let output = ends(resume_until_confirmed);
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), said.as_str()), (Some(1), ""), "{error}");
     assert!(error.contains("/state.db is gone, but a daemon wrote to it until 20"), "{error}");
-    let said = says_at_its_start(&place.good());
+    let said = says_at_its_start(&location.good());
     assert_eq!(told(&said, "store.created").len(), 1, "{said:?}");
     assert_eq!(told(&said, "store.behind").len(), 1, "{said:?}");
 }
 
 #[test]
 fn without_a_state_nothing_is_said_to_be_paid() {
-    let place = Place::new();
-    std::fs::create_dir(place.path("state")).unwrap();
-    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
-    pay.env("STATE_DIRECTORY", place.path("state"));
-    let output = ends(pay);
-    let directory = place.path("state").display().to_string();
+    let location = Location::new();
+    std::fs::create_dir(location.path("state")).unwrap();
+    let mut resume_until_confirmed =
+        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+    resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
+    let output = ends(resume_until_confirmed);
+    let directory = location.path("state").display().to_string();
     let expected = format!("there is no state file in {directory}, so that nothing is known of debts\n");
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
     // One that a daemon has only just made, or was killed at making, owes nothing, and stays as it is.
-    let file = place.path("state/state.db");
+    let file = location.path("state/state.db");
     std::fs::write(&file, "").unwrap();
-    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
-    pay.env("STATE_DIRECTORY", place.path("state"));
-    let output = ends(pay);
+    let mut resume_until_confirmed =
+        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+    resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
+    let output = ends(resume_until_confirmed);
     let expected = format!("the state file {} owes nothing\n", file.display());
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
     assert_eq!(file.metadata().unwrap().len(), 0, "it was written to");
@@ -319,48 +322,50 @@ fn without_a_state_nothing_is_said_to_be_paid() {
 
 #[test]
 fn an_older_copy_is_told_of() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, _) = broker();
-    killed(&place, &zeebe, &ALL);
-    says_at_its_start(&place.good());
-    let old = std::fs::read(place.path("state").join("state.db")).unwrap();
-    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind"), [] as [&Value; 0]);
+    killed(&location, &zeebe, &ALL);
+    says_at_its_start(&location.good());
+    let old = std::fs::read(location.path("state").join("state.db")).unwrap();
+    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (store, _lock) = SqliteStore::open(&place.path("state")).unwrap();
+        let (store, _lock) = SqliteStore::open(&location.path("state")).unwrap();
         store.probe(chrono::Utc::now()).await.unwrap();
         store.close().await.unwrap();
     });
-    is_all_clear(&place);
+    is_all_clear(&location);
     for side_file in ["state.db-wal", "state.db-shm"] {
-        let _ = std::fs::remove_file(place.path("state").join(side_file));
+        let _ = std::fs::remove_file(location.path("state").join(side_file));
     }
-    std::fs::write(place.path("state").join("state.db"), old).unwrap();
-    assert_eq!(if_ours(&place).0, Some(1));
-    assert_eq!(told(&says_at_its_start(&place.good()), "store.behind").len(), 1);
+    std::fs::write(location.path("state").join("state.db"), old).unwrap();
+    assert_eq!(if_ours(&location).0, Some(1));
+    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind").len(), 1);
 }
 
 /// Whoever reads a pipe waits for as long as nobody writes into it: the look at the file takes for ever here.
 #[test]
 fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
-    let lock = place.path("state").join("state.lock");
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
+    let lock = location.path("state").join("state.lock");
     std::fs::remove_file(&lock).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
-    let mut pay = command(&place.good(), &["resume-exporting", "--if-ours", "--for", "3s"]);
-    let mut pay = pay.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut resume_until_confirmed =
+        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "3s"]);
+    let mut resume_until_confirmed =
+        resume_until_confirmed.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = std::time::Instant::now();
-    while pay.try_wait().unwrap().is_none() && began.elapsed().as_secs() < 30 {
+    while resume_until_confirmed.try_wait().unwrap().is_none() && began.elapsed().as_secs() < 30 {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    let _ = pay.kill();
-    let output = pay.wait_with_output().unwrap();
+    let _ = resume_until_confirmed.kill();
+    let output = resume_until_confirmed.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), resumes.load(Ordering::SeqCst)), (Some(1), 1), "{error}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "exporting of orders is resumed\n");
-    let file = place.path("state").join("state.db").display().to_string();
+    let file = location.path("state").join("state.db").display().to_string();
     assert_eq!(
         error,
         format!(
@@ -368,40 +373,40 @@ fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
              known: run `resume-exporting --if-ours` with a longer `--for`\n"
         )
     );
-    assert_eq!(crate::process::owed(&place.path("state")), 0, "it was recorded");
+    assert_eq!(harness::process::owed(&location.path("state")), 0, "it was recorded");
 }
 
 /// The list of open debts is whole, and what is wrong is found while they are paid.
 #[test]
 fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&place.path("state"), &zeebe);
-    sql(&place.path("state"), "UPDATE debts SET paid_at = 'spoilt' WHERE cluster = 'c07'");
-    let file = place.path("state").join("state.db");
+    owe_many(&location.path("state"), &zeebe);
+    sql(&location.path("state"), "UPDATE debts SET confirmed_at = 'spoilt' WHERE cluster = 'c07'");
+    let file = location.path("state").join("state.db");
     let before = std::fs::read(&file).unwrap();
-    let (code, said, error) = if_ours(&place);
+    let (code, said, error) = if_ours(&location);
     assert_eq!((code, resumes.load(Ordering::SeqCst)), (Some(1), CLUSTERS), "{said}{error}");
     assert!(error.contains("cannot be read in full ("), "{error}");
     assert!(said.contains("c07"), "{said}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
-    assert_eq!(crate::process::owed(&place.path("state")), 0, "what is paid was not recorded");
+    assert_eq!(harness::process::owed(&location.path("state")), 0, "what is paid was not recorded");
 }
 
 /// Whoever closes a state file last folds the log into it, unless told not to.
 #[test]
 fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, _) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
-    let file = place.path("state").join("state.db");
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
+    let file = location.path("state").join("state.db");
     let connection = rusqlite::Connection::open(&file).unwrap();
     let keeps_its_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(keeps_its_log, true).unwrap();
     connection.execute_batch("DROP INDEX debts_open").unwrap();
     connection.close().unwrap();
     let before = std::fs::read(&file).unwrap();
-    let text = crate::process::refused(command(&place.good(), &["serve"]));
+    let text = harness::process::refused(command(&location.good(), &["serve"]));
     assert!(text.contains("it is damaged (its schema is not as it was made)"), "{text}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
 }
@@ -409,23 +414,23 @@ fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
 /// A file that is sound is left as one whole file.
 #[test]
 fn what_is_paid_from_a_sound_file_is_folded_into_it() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, _) = broker();
-    crate::process::owe(&place.path("state"), &zeebe);
-    assert_eq!(if_ours(&place).0, Some(0));
-    assert!(!place.path("state").join("state.db-wal").exists());
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
+    assert_eq!(if_ours(&location).0, Some(0));
+    assert!(!location.path("state").join("state.db-wal").exists());
 }
 
 /// The first probe makes the note in `state.lock` agree with the file again; the daemon that found the loss keeps it.
 #[test]
 fn a_daemon_whose_state_has_lost_commits_gives_no_all_clear() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, _) = broker();
-    killed(&place, &zeebe, &["state.db", "state.lock"]);
-    let up = crate::process::Up::new(&place.good());
+    killed(&location, &zeebe, &["state.db", "state.lock"]);
+    let up = harness::process::Up::new(&location.good());
     for as_json in [false, true] {
         let words = ["resume-exporting", "--if-ours", "--for", "10s", "--json"];
-        let output = ends(command(&place.good(), &words[..if as_json { 5 } else { 4 }]));
+        let output = ends(command(&location.good(), &words[..if as_json { 5 } else { 4 }]));
         let (said, error) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(1), "{said}{error}");

@@ -1,44 +1,44 @@
 //! The real binary on an old copy of its state: ids do not go back, nothing is deleted that the copy does not know, a
 //! debt that was paid since harms nobody, and `adopt` brings the rest back.
 
-use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::sim::locked;
+use harness::process::{Location, Up, command, ends};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 struct Rig {
     served: Served,
-    place: Place,
+    location: Location,
 }
 
 impl Rig {
     fn new() -> Self {
-        let place = Place::new();
+        let location = Location::new();
         let more = "[defaults]\nmanual = { keep = 2, failed = 2, min_interval = '0s' }\n\
                     [schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n";
         let sim = crate::served::orders(4.0, Duration::from_millis(600));
         let served =
-            Served::new(place.directory.path(), &place.path("state"), sim, "instance = 'old'\n", more);
-        Self { served, place }
+            Served::new(location.directory.path(), &location.path("state"), sim, "instance = 'old'\n", more);
+        Self { served, location }
     }
 
-    fn says(&self, words: &[&str]) -> (i32, Value, String) {
+    fn reports(&self, words: &[&str]) -> (i32, Value, String) {
         let output = ends(command(&self.served.config, words));
         let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
         (output.status.code().unwrap(), json, String::from_utf8(output.stderr).unwrap())
     }
 
     fn backup(&self) -> i64 {
-        let (code, backup, error) = self.says(&["backup", "orders", "--wait", "--json"]);
+        let (code, backup, error) = self.reports(&["backup", "orders", "--wait", "--json"]);
         assert_eq!((code, &backup["state"]), (0, &"completed".into()), "{backup} {error}");
         backup["backup_id"].as_i64().unwrap()
     }
 
     /// State of each backup that the daemon knows.
     fn known(&self) -> Vec<(i64, String)> {
-        let (_, rows, _) = self.says(&["list", "orders", "--json"]);
+        let (_, rows, _) = self.reports(&["list", "orders", "--json"]);
         let mut known: Vec<(i64, String)> = rows
             .as_array()
             .unwrap()
@@ -57,14 +57,14 @@ impl Rig {
 
     /// A whole copy, also while the daemon runs.
     fn copy(&self, name: &str) -> PathBuf {
-        let to = self.place.path(name);
-        let from = rusqlite::Connection::open(self.place.path("state").join("state.db")).unwrap();
+        let to = self.location.path(name);
+        let from = rusqlite::Connection::open(self.location.path("state").join("state.db")).unwrap();
         from.execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
         to
     }
 
     fn put_back(&self, copy: &PathBuf) {
-        let state = self.place.path("state");
+        let state = self.location.path("state");
         for name in ["state.db", "state.db-wal", "state.db-shm"] {
             let _ = std::fs::remove_file(state.join(name));
         }
@@ -85,13 +85,13 @@ impl Rig {
     }
 
     fn retention(&self) -> String {
-        let (_, health, _) = self.says(&["status", "--json"]);
+        let (_, health, _) = self.reports(&["status", "--json"]);
         let checks = health["checks"].as_array().cloned().unwrap_or_default();
         let found = checks.iter().find(|check| check["name"] == "retention");
         found.and_then(|check| check["detail"].as_str()).unwrap_or("").to_owned()
     }
 
-    fn asked(&self, endpoint: &str) -> u64 {
+    fn requested(&self, endpoint: &str) -> u64 {
         locked(&self.served.cluster).seen.get(endpoint).copied().unwrap_or(0)
     }
 }
@@ -118,7 +118,7 @@ fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_k
     rig.backup();
     assert!(rig.in_cluster(unknown) && rig.in_cluster(newest) && rig.in_cluster(next), "{:?}", rig.known());
 
-    let (code, _, error) = rig.says(&["adopt", "orders", "--json"]);
+    let (code, _, error) = rig.reports(&["adopt", "orders", "--json"]);
     assert_eq!(code, 0, "{error}");
     let known = rig.known();
     for id in [unknown, newest] {
@@ -136,21 +136,21 @@ fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_k
 fn a_debt_that_was_paid_since_the_copy_is_paid_again_and_does_no_harm() {
     let rig = Rig::new();
     let up = Up::new(&rig.served.config);
-    assert_eq!(rig.says(&["backup", "orders"]).0, 0);
+    assert_eq!(rig.reports(&["backup", "orders"]).0, 0);
     rig.until("a pause that is on record", |rig| {
-        locked(&rig.served.cluster).pauses.since.is_some() && rig.asked("zeebe-post") > 0
+        locked(&rig.served.cluster).pauses.since.is_some() && rig.requested("zeebe-post") > 0
     });
     let copy = rig.copy("copy.db");
     rig.until("the run ends", |rig| rig.known().iter().all(|(_, state)| state == "completed"));
-    let (id, resumes) = (rig.known()[0].0, rig.asked("resume"));
+    let (id, resumes) = (rig.known()[0].0, rig.requested("resume"));
     up.stop();
     rig.put_back(&copy);
-    assert_eq!(crate::process::owed(&rig.place.path("state")), 1);
+    assert_eq!(harness::process::owed(&rig.location.path("state")), 1);
 
     let up = Up::new(&rig.served.config);
     rig.until("the run ends again", |rig| rig.known().iter().all(|(_, state)| state == "failed"));
-    assert_eq!(crate::process::owed(&rig.place.path("state")), 0);
-    assert_eq!(rig.asked("resume"), resumes + 1);
+    assert_eq!(harness::process::owed(&rig.location.path("state")), 0);
+    assert_eq!(rig.requested("resume"), resumes + 1);
     assert!(locked(&rig.served.cluster).pauses.since.is_none());
     assert!(rig.backup() > id);
     up.stop();

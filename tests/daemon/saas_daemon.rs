@@ -1,17 +1,17 @@
 //! The real binary and a cluster of Camunda's cloud: from the printed config to a backup, a restore and a deletion.
 
-use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::model::config::SAAS_SECRET;
 use camunda_backupd::sim::{self, Storage, Timing, locked};
+use harness::process::{Location, Up, command, ends};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 struct Cloud {
     served: Served,
-    place: Place,
+    location: Location,
 }
 
 fn cloud() -> Cloud {
@@ -20,20 +20,20 @@ fn cloud() -> Cloud {
         timing: Timing::default().faster(60.0),
         ..sim::Config::named("orders")
     };
-    let place = Place::new();
-    let credentials = place.path("credentials");
+    let location = Location::new();
+    let credentials = location.path("credentials");
     std::fs::create_dir(&credentials).unwrap();
     let secret = credentials.join(SAAS_SECRET);
     std::fs::write(&secret, SAAS_SECRET).unwrap();
     std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o600)).unwrap();
     let daemon = format!("credentials_dir = '{}'\n", credentials.display());
     let daily = "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n";
-    let served = Served::new(place.directory.path(), &place.path("state"), sim, &daemon, daily);
-    Cloud { served, place }
+    let served = Served::new(location.directory.path(), &location.path("state"), sim, &daemon, daily);
+    Cloud { served, location }
 }
 
 /// Exit code, standard output, standard error.
-fn says(config: &Path, words: &[&str]) -> (i32, String, String) {
+fn reports(config: &Path, words: &[&str]) -> (i32, String, String) {
     let output = ends(command(config, words));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -42,10 +42,10 @@ fn says(config: &Path, words: &[&str]) -> (i32, String, String) {
 #[test]
 fn an_operator_backs_up_restores_and_deletes() {
     let cloud = cloud();
-    let (code, text, _) = says(&cloud.served.config, &["check", "--online"]);
+    let (code, text, _) = reports(&cloud.served.config, &["check", "--online"]);
     assert_eq!((code, text.lines().next()), (0, Some("orders: a backup would work now")), "{text}");
     let up = Up::new(&cloud.served.config);
-    let (code, text, error) = says(&cloud.served.config, &["backup", "orders", "--wait", "--json"]);
+    let (code, text, error) = reports(&cloud.served.config, &["backup", "orders", "--wait", "--json"]);
     assert_eq!(code, 0, "{text} {error}");
     let backup: Value = serde_json::from_str(&text).unwrap();
     let id = backup["backup_id"].to_string();
@@ -54,7 +54,7 @@ fn an_operator_backs_up_restores_and_deletes() {
         (Some("completed"), &3.into())
     );
 
-    let (code, _, error) = says(&cloud.served.config, &["backup", "orders"]);
+    let (code, _, error) = reports(&cloud.served.config, &["backup", "orders"]);
     assert_eq!(code, 4);
     assert!(error.starts_with("error: cluster orders cannot be backed up now: the provider takes one backup in 15s, and the last was asked for at "), "{error}");
     for (words, code, sentence) in [
@@ -80,13 +80,13 @@ fn an_operator_backs_up_restores_and_deletes() {
         ),
     ] {
         assert_eq!(
-            says(&cloud.served.config, words),
+            reports(&cloud.served.config, words),
             (code, String::new(), sentence.to_owned()),
             "{words:?}"
         );
     }
 
-    let (code, text, _) = says(&cloud.served.config, &["restore", "orders", &id, "--yes"]);
+    let (code, text, _) = reports(&cloud.served.config, &["restore", "orders", &id, "--yes"]);
     assert_eq!(code, 0);
     assert_eq!(
         text,
@@ -95,36 +95,32 @@ fn an_operator_backs_up_restores_and_deletes() {
         )
     );
     up.event("restore.started");
-    let (code, _, error) = says(&cloud.served.config, &["restore", "orders", &id, "--yes"]);
+    let (code, _, error) = reports(&cloud.served.config, &["restore", "orders", &id, "--yes"]);
     assert_eq!(code, 4);
     assert!(error.ends_with("A restore is in progress for this cluster"), "{error}");
 
     // While the restore goes on nothing is deleted either.
     let restoring =
-        || locked(&cloud.served.cluster).provider.restores.values().any(|state| *state != "COMPLETED");
+        || locked(&cloud.served.cluster).saas.restores.values().any(|state| *state != "COMPLETED");
     while restoring() {
         std::thread::sleep(std::time::Duration::from_millis(20));
         locked(&cloud.served.cluster).advance(SystemClock::shared().now());
     }
-    assert_eq!(says(&cloud.served.config, &["delete", "orders", &id, "--yes"]).0, 0);
+    assert_eq!(reports(&cloud.served.config, &["delete", "orders", &id, "--yes"]).0, 0);
     up.event("backup.deleted");
-    assert!(locked(&cloud.served.cluster).provider.backups.is_empty());
-    assert_eq!(
-        locked(&cloud.served.cluster).provider.tokens_given,
-        2,
-        "one for the check, one for the daemon"
-    );
+    assert!(locked(&cloud.served.cluster).saas.backups.is_empty());
+    assert_eq!(locked(&cloud.served.cluster).saas.tokens_given, 2, "one for the check, one for the daemon");
     up.stop();
-    let state = std::fs::read(cloud.place.path("state").join("state.db")).unwrap();
+    let state = std::fs::read(cloud.location.path("state").join("state.db")).unwrap();
     assert!(!String::from_utf8_lossy(&state).contains("Bearer"), "no token is kept");
 }
 
 #[test]
 fn a_self_managed_cluster_is_not_restored_by_the_provider() {
-    let place = Place::new();
-    let config = place.good();
+    let location = Location::new();
+    let config = location.good();
     let up = Up::new(&config);
-    let (code, _, error) = says(&config, &["restore", "orders", "7", "--yes"]);
+    let (code, _, error) = reports(&config, &["restore", "orders", "7", "--yes"]);
     assert_eq!(code, 4);
     assert_eq!(
         error,
@@ -137,11 +133,11 @@ fn a_self_managed_cluster_is_not_restored_by_the_provider() {
 fn a_cancelled_run_claims_no_resume_where_nothing_was_paused() {
     let cloud = cloud();
     let up = Up::new(&cloud.served.config);
-    assert_eq!(says(&cloud.served.config, &["backup", "orders"]).0, 0);
-    while locked(&cloud.served.cluster).provider.backups.is_empty() {
+    assert_eq!(reports(&cloud.served.config, &["backup", "orders"]).0, 0);
+    while locked(&cloud.served.cluster).saas.backups.is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let said = says(&cloud.served.config, &["cancel", "orders", "--why", "not now"]);
+    let said = reports(&cloud.served.config, &["cancel", "orders", "--why", "not now"]);
     let sentence = "the run of orders is cancelled; what the provider has begun it ends itself, see Console";
     assert_eq!(said, (0, sentence.to_owned(), String::new()));
     up.stop();

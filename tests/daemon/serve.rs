@@ -1,6 +1,8 @@
 //! The real binary from the outside: what keeps it from coming up, and that debts are paid all the same.
 
-use crate::process::{Place, Up, broker, broker_saying, command, command_of, ends, owe, owed, refused};
+use harness::process::{
+    Location, Up, broker, broker_saying, command, command_of, ends, owed, record_pending_resume, refused,
+};
 use rstest::rstest;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,76 +11,76 @@ use std::sync::atomic::Ordering;
 
 #[test]
 fn a_second_daemon_on_one_state_is_refused_and_names_the_first() {
-    let place = Place::new();
-    let first = Up::new(&place.good());
-    let text = refused(command(&place.good(), &["serve"]));
+    let location = Location::new();
+    let first = Up::new(&location.good());
+    let text = refused(command(&location.good(), &["serve"]));
     assert!(text.contains(&format!("is in use by process {}", first.child.id())), "{text}");
     first.stop();
 }
 
 #[test]
 fn a_taken_port_is_refused_and_debts_are_paid_before() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
+    record_pending_resume(&location.path("state"), &zeebe);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let text = refused(command(&place.config(&address, ""), &["serve"]));
+    let text = refused(command(&location.config(&address, ""), &["serve"]));
     assert!(
         text.contains(&format!("{address} cannot be listened on"))
             && text.contains("set another [http] listen"),
         "{text}"
     );
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
 }
 
 #[test]
 fn a_config_that_does_not_load_is_refused_and_debts_are_paid_before() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
+    record_pending_resume(&location.path("state"), &zeebe);
     let text = refused(command(
-        &place.config("127.0.0.1:0", "[schedules.d]\nclusters = [\"nobody\"]\ndaily = \"25:00\"\n"),
+        &location.config("127.0.0.1:0", "[schedules.d]\nclusters = [\"nobody\"]\ndaily = \"25:00\"\n"),
         &["serve"],
     ));
     assert!(text.contains("nobody") && text.contains("25:00"), "both mistakes at once: {text}");
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
 }
 
 #[test]
 fn resume_exporting_needs_neither_daemon_nor_config_nor_ca_certificates() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
-    let config = place.config("127.0.0.1:0", "nonsense = 1\n");
-    let mut pay = command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]);
-    pay.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
-    let output = ends(pay);
+    record_pending_resume(&location.path("state"), &zeebe);
+    let config = location.config("127.0.0.1:0", "nonsense = 1\n");
+    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]);
+    resume_until_confirmed.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    let output = ends(resume_until_confirmed);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
 }
 
 #[test]
 fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
-    let place = Place::new();
-    owe(&place.path("state"), "http://127.0.0.1:1");
-    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let location = Location::new();
+    record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
+    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
     let why = "the resume of orders is not settled yet, so that exporting may be paused there: zeebe cannot be reached at \
                http://127.0.0.1:1: Connection refused (os error 111); mend that, then run this command again, or start \
                the daemon, which tries on\n";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
-    assert_eq!(owed(&place.path("state")), 1);
+    assert_eq!(owed(&location.path("state")), 1);
 }
 
 /// The daemon goes on trying; whoever asked it learns what it met, and what is left to do.
 #[test]
 fn a_living_daemon_tells_what_its_resumes_meet() {
-    let place = Place::new();
-    owe(&place.path("state"), "http://127.0.0.1:1");
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
+    let up = Up::new(&location.good());
     up.event("exporting.resume_failed");
-    let config = place.path("config.toml");
+    let config = location.path("config.toml");
     let met = "zeebe cannot be reached at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
         "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
@@ -103,10 +105,10 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
 
 #[test]
 fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker_saying("500 Internal Server Error");
-    owe(&place.path("state"), &zeebe);
-    let config = place.config("127.0.0.1:0", "nonsense = 1\n");
+    record_pending_resume(&location.path("state"), &zeebe);
+    let config = location.config("127.0.0.1:0", "nonsense = 1\n");
     let began = std::time::Instant::now();
     let output = ends(command(&config, &["--json", "resume-exporting", "--if-ours", "--for", "2s"]));
     let took = began.elapsed().as_secs();
@@ -117,36 +119,36 @@ fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
     assert!(why.starts_with("zeebe answered 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
-    assert_eq!(owed(&place.path("state")), 1);
+    assert_eq!(owed(&location.path("state")), 1);
 }
 
 #[test]
 fn a_state_directory_that_is_a_file_is_refused() {
-    let place = Place::new();
-    std::fs::write(place.path("state"), "a file").unwrap();
-    let text = refused(command(&place.good(), &["serve"]));
+    let location = Location::new();
+    std::fs::write(location.path("state"), "a file").unwrap();
+    let text = refused(command(&location.good(), &["serve"]));
     assert!(text.contains("/state/state.db cannot be used"), "{text}");
     assert!(text.contains("or set another [daemon] state_dir"), "{text}");
     assert_eq!(text.matches("error:").count(), 1, "said once: {text}");
-    assert_eq!(std::fs::read_to_string(place.path("state")).unwrap(), "a file");
+    assert_eq!(std::fs::read_to_string(location.path("state")).unwrap(), "a file");
 }
 
 #[test]
 fn a_state_file_of_a_newer_schema_is_refused_untouched_and_its_debts_are_paid_before() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
-    let file = place.path("state").join("state.db");
+    record_pending_resume(&location.path("state"), &zeebe);
+    let file = location.path("state").join("state.db");
     let newer = "CREATE TABLE news (id INTEGER); PRAGMA user_version = 99";
     rusqlite::Connection::open(&file).unwrap().execute_batch(newer).unwrap();
     let before = std::fs::read(&file).unwrap();
-    let text = refused(command(&place.good(), &["serve"]));
+    let text = refused(command(&location.good(), &["serve"]));
     assert!(text.contains("was written by a newer camunda-backupd (schema 99"), "{text}");
     assert!(text.contains("install that version again"), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
     assert_eq!(std::fs::read(&file).unwrap(), before, "nothing of it is changed");
 
-    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "5s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "5s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("every resume is confirmed, but that could not be recorded"), "{text}");
@@ -159,17 +161,17 @@ fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_befor
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65_534;
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    let state = place.path("state");
-    owe(&state, &zeebe);
-    let config = place.good();
+    let state = location.path("state");
+    record_pending_resume(&state, &zeebe);
+    let config = location.good();
     let mut serve = command(&config, &["serve"]);
     let mode = |path: &std::path::Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-        let program = place.path("camunda-backupd");
+        let program = location.path("camunda-backupd");
         // By another process: a child that a test beside this one forks meanwhile would hold a file of ours open for
         // writing, and a program that somebody writes cannot be started.
         let copied = std::process::Command::new("cp")
@@ -177,7 +179,7 @@ fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_befor
             .status();
         assert!(copied.unwrap().success());
         serve = command_of(&program, &config, &["serve"]);
-        mode(place.directory.path(), 0o755);
+        mode(location.directory.path(), 0o755);
         for entry in std::fs::read_dir(&state).unwrap() {
             chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -196,18 +198,18 @@ fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_befor
 
 #[test]
 fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() {
-    let first = Place::new();
+    let first = Location::new();
     let up = Up::new(&first.good());
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
-    let config = place.good();
+    record_pending_resume(&location.path("state"), &zeebe);
+    let config = location.good();
     let text = std::fs::read_to_string(&config).unwrap();
-    let run = |place: &Place| format!("runtime_dir = \"{}\"", place.path("run").display());
-    std::fs::write(&config, text.replace(&run(&place), &run(&first))).unwrap();
+    let run = |location: &Location| format!("runtime_dir = \"{}\"", location.path("run").display());
+    std::fs::write(&config, text.replace(&run(&location), &run(&first))).unwrap();
     let text = refused(command(&config, &["serve"]));
     assert!(text.contains("another daemon answers on") && text.contains("[daemon] runtime_dir"), "{text}");
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
     let output = ends(command(&first.good(), &["status"]));
     assert_eq!(output.status.code(), Some(0), "the first one answers as before");
     up.stop();
@@ -215,43 +217,43 @@ fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() 
 
 #[test]
 fn a_socket_file_that_a_killed_daemon_left_is_replaced() {
-    let place = Place::new();
-    let mut killed = Up::new(&place.good());
+    let location = Location::new();
+    let mut killed = Up::new(&location.good());
     killed.child.kill().unwrap();
     killed.child.wait().unwrap();
-    assert!(place.path("run").join("control.sock").exists());
-    Up::new(&place.good()).stop();
+    assert!(location.path("run").join("control.sock").exists());
+    Up::new(&location.good()).stop();
 }
 
 #[test]
 fn a_file_that_is_no_toml_still_tells_where_the_debts_are() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
-    let config = place.config("127.0.0.1:0", "[schedules.d\nclusters = \n");
+    record_pending_resume(&location.path("state"), &zeebe);
+    let config = location.config("127.0.0.1:0", "[schedules.d\nclusters = \n");
     let text = refused(command(&config, &["serve"]));
     assert!(text.contains("config.toml"), "{text}");
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
 }
 
 #[test]
 fn the_state_directory_may_be_named_beside_the_broken_file() {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
-    std::fs::write(place.path("config.toml"), "[schedules.d]\nclusters = [\"nobody\"]\n").unwrap();
-    std::fs::create_dir(place.path("conf.d")).unwrap();
-    let daemon = format!("[daemon]\nstate_dir = \"{}\"\n", place.path("state").display());
-    std::fs::write(place.path("conf.d").join("daemon.toml"), daemon).unwrap();
-    refused(command(&place.path("config.toml"), &["serve"]));
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (1, 0));
+    record_pending_resume(&location.path("state"), &zeebe);
+    std::fs::write(location.path("config.toml"), "[schedules.d]\nclusters = [\"nobody\"]\n").unwrap();
+    std::fs::create_dir(location.path("conf.d")).unwrap();
+    let daemon = format!("[daemon]\nstate_dir = \"{}\"\n", location.path("state").display());
+    std::fs::write(location.path("conf.d").join("daemon.toml"), daemon).unwrap();
+    refused(command(&location.path("config.toml"), &["serve"]));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
 }
 
 #[test]
 fn a_living_daemon_is_found_although_its_config_was_broken_meanwhile() {
-    let place = Place::new();
-    let up = Up::new(&place.good());
-    let config = place.config("127.0.0.1:0", "nonsense = 1\n");
+    let location = Location::new();
+    let up = Up::new(&location.good());
+    let config = location.config("127.0.0.1:0", "nonsense = 1\n");
     let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "5s"]));
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"nothing is owed: the daemon knows of no pause of ours\n");
@@ -278,11 +280,11 @@ fn a_daemon_that_fails_is_as_good_as_none(
     #[case] code: i32,
     #[case] paid: usize,
 ) {
-    let place = Place::new();
+    let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe(&place.path("state"), &zeebe);
-    std::fs::create_dir(place.path("run")).unwrap();
-    let control = UnixListener::bind(place.path("run").join("control.sock")).unwrap();
+    record_pending_resume(&location.path("state"), &zeebe);
+    std::fs::create_dir(location.path("run")).unwrap();
+    let control = UnixListener::bind(location.path("run").join("control.sock")).unwrap();
     let daemon = std::thread::spawn(move || {
         let (mut stream, _) = control.accept().unwrap();
         let mut request = [0; 4096];
@@ -296,33 +298,33 @@ fn a_daemon_that_fails_is_as_good_as_none(
         .unwrap();
         String::from_utf8_lossy(&request[..length]).into_owned()
     });
-    let output = ends(command(&place.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
     assert!(daemon.join().unwrap().starts_with("POST /v1/debts/pay "));
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&place.path("state"))), (paid, 1 - paid));
+    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (paid, 1 - paid));
 }
 
 #[test]
 fn a_reload_takes_a_good_file_over_and_a_bad_one_changes_nothing() {
-    let place = Place::new();
-    let up = Up::new(&place.good());
+    let location = Location::new();
+    let up = Up::new(&location.good());
     let shown = || {
-        let output = ends(command(&place.good_reader(), &["--json", "schedules"]));
+        let output = ends(command(&location.good_reader(), &["--json", "schedules"]));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     let two = "[schedules.daily]\nclusters = [\"orders\"]\ndaily = \"02:00\"\n[schedules.weekly]\nclusters = [\"orders\"]\nweekly = \"sunday 03:00\"\n";
-    place.config("127.0.0.1:0", two);
+    location.config("127.0.0.1:0", two);
     up.signal("HUP");
     assert_eq!(up.event("config.loaded")["schedules"], 2);
     assert_eq!(shown().as_array().unwrap().len(), 2);
-    place.config("127.0.0.1:0", "[schedules.bad]\nclusters = [\"orders\"]\ndaily = \"99:00\"\n");
+    location.config("127.0.0.1:0", "[schedules.bad]\nclusters = [\"orders\"]\ndaily = \"99:00\"\n");
     up.signal("HUP");
     let why = up.event("config.rejected")["reason"].as_str().unwrap().to_owned();
     assert!(why.contains("99:00"), "{why}");
     assert_eq!(shown().as_array().unwrap().len(), 2, "the old config runs on");
-    place.config("127.0.0.1:1", two);
+    location.config("127.0.0.1:1", two);
     up.signal("HUP");
     let why = up.event("config.rejected")["reason"].as_str().unwrap().to_owned();
     assert!(why.contains("[http] listen cannot be changed by a reload"), "{why}");

@@ -1,31 +1,31 @@
 //! The real binary is told to stop: idle, inside its pause, with the resume refused, twice, and while it is wedged.
 //!
-//! What each touch of a run makes of a stop is in `tests/shutdown.rs`, systemd's own part in `tests/systemd/run`.
+//! What each touch of a run makes of a stop is in `tests/explore/shutdown.rs`, systemd's own part in `tests/systemd/run`.
 
-use crate::process::{Place, Up, command, ends, owed};
 use crate::served::{Served, orders};
 use camunda_backupd::sim::{SharedCluster, locked};
+use harness::process::{Location, Up, command, ends, owed};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// A daemon with one simulated cluster whose Zeebe takes so long for its part, inside the pause.
 struct Scene {
-    place: Place,
+    location: Location,
     served: Served,
 }
 
 impl Scene {
     fn new(grace: &str, zeebe_takes: Duration) -> Self {
-        let place = Place::new();
+        let location = Location::new();
         let served = Served::new(
-            place.directory.path(),
-            &place.path("state"),
+            location.directory.path(),
+            &location.path("state"),
             orders(4.0, zeebe_takes),
             &format!("instance = 'stopping'\nshutdown_grace = '{grace}'\n"),
             "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
         );
-        Self { place, served }
+        Self { location, served }
     }
 
     fn config(&self) -> &PathBuf {
@@ -36,14 +36,14 @@ impl Scene {
         &self.served.cluster
     }
 
-    fn says(&self, words: &[&str]) -> Output {
+    fn reports(&self, words: &[&str]) -> Output {
         ends(command(self.config(), words))
     }
 
     fn backup(&self) -> serde_json::Value {
-        serde_json::from_slice::<serde_json::Value>(&self.says(&["list", "--json", "orders"]).stdout).unwrap()
-            [0]
-        .take()
+        serde_json::from_slice::<serde_json::Value>(&self.reports(&["list", "--json", "orders"]).stdout)
+            .unwrap()[0]
+            .take()
     }
 
     fn paused(&self) -> bool {
@@ -53,7 +53,7 @@ impl Scene {
     /// A daemon in the middle of a pause that it has seen.
     fn inside_the_pause(&self) -> Up {
         let up = Up::new(self.config());
-        assert_eq!(self.says(&["backup", "orders"]).status.code(), Some(0));
+        assert_eq!(self.reports(&["backup", "orders"]).status.code(), Some(0));
         up.event("exporting.paused");
         within("Zeebe is asked", || locked(self.cluster()).seen.contains_key("zeebe-post"));
         assert!(self.paused());
@@ -68,7 +68,7 @@ impl Scene {
         assert_eq!(backup["state"], state, "{backup}");
         up.stop();
         assert!(!self.paused(), "exporting is left paused");
-        assert_eq!(owed(&self.place.path("state")), 0);
+        assert_eq!(owed(&self.location.path("state")), 0);
         backup["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
@@ -120,7 +120,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
     up.signal("TERM");
     up.event("daemon.stopping");
     let health: serde_json::Value =
-        serde_json::from_slice(&scene.says(&["--json", "status"]).stdout).unwrap();
+        serde_json::from_slice(&scene.reports(&["--json", "status"]).stdout).unwrap();
     let dispatch =
         health["checks"].as_array().unwrap().iter().find(|check| check["name"] == "dispatch").unwrap();
     assert_eq!(
@@ -142,7 +142,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
     assert!(scene.paused());
 
     locked(scene.cluster()).arm("now.heal").unwrap();
-    let paid = scene.says(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "20s"]);
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
@@ -161,7 +161,7 @@ fn a_second_signal_ends_it_at_once_and_exec_stop_post_resumes() {
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
     assert!(scene.paused(), "it had time to resume: nothing was tried here");
 
-    let paid = scene.says(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "20s"]);
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
@@ -174,7 +174,7 @@ fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
     let scene = Scene::new("20s", Duration::from_secs(6));
     let up = scene.inside_the_pause();
     up.signal("STOP");
-    let paid = scene.says(&["resume-exporting", "--if-ours", "--for", "2s"]);
+    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "2s"]);
     let said = String::from_utf8_lossy(&paid.stderr);
     // It may have been stopped in the middle of a write, so that nobody else can write.
     let unrecorded = said.contains("every resume is confirmed, but that could not be recorded");
@@ -184,9 +184,9 @@ fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
     let failed = up.event("run.failed");
     let reason = failed["reason"].as_str().unwrap();
     // It may still find the question that it was asked first.
-    let asked = "`resume-exporting --if-ours` was asked for while the run had paused exporting";
-    assert!(reason.starts_with("the pause was broken: ") || reason == asked, "{reason}");
+    let requested = "`resume-exporting --if-ours` was asked for while the run had paused exporting";
+    assert!(reason.starts_with("the pause was broken: ") || reason == requested, "{reason}");
     up.stop();
     assert!(!scene.paused());
-    assert_eq!(owed(&scene.place.path("state")), 0);
+    assert_eq!(owed(&scene.location.path("state")), 0);
 }

@@ -3,12 +3,12 @@
 //! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges); a file system that is really full, or
 //! read-only, is in `tests/power_loss/run`.
 
-use crate::process::{Place, command, ends};
 use crate::served::Served;
 use camunda_backupd::domain::BackupState;
 use camunda_backupd::sim::locked;
 use camunda_backupd::store::BackupFilter;
 use camunda_backupd::store::sqlite::SqliteStore;
+use harness::process::{Location, command, ends};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 struct Rig {
     served: Served,
-    place: Place,
+    location: Location,
     child: Child,
 }
 
 /// A daemon whose file size limit does not kill it: what goes beyond fails.
-fn serve(config: &Path, place: &Place) -> Child {
-    let log = std::fs::File::options().append(true).create(true).open(place.path("log")).unwrap();
+fn serve(config: &Path, location: &Location) -> Child {
+    let log = std::fs::File::options().append(true).create(true).open(location.path("log")).unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_camunda-backupd")]);
     shell.arg("--config").arg(config).arg("serve");
@@ -31,14 +31,14 @@ fn serve(config: &Path, place: &Place) -> Child {
 
 impl Rig {
     fn new(every: u32) -> Self {
-        let place = Place::new();
+        let location = Location::new();
         // Long enough to be met inside.
         let sim = crate::served::orders(2.0, Duration::from_secs(1));
         let often = format!("[schedules.often]\nclusters = ['orders']\ncron = '*/{every} * * * * *'\n");
-        let state = place.path("state");
-        let served = Served::new(place.directory.path(), &state, sim, "instance = 'disk'\n", &often);
-        let child = serve(&served.config, &place);
-        let rig = Self { served, place, child };
+        let state = location.path("state");
+        let served = Served::new(location.directory.path(), &state, sim, "instance = 'disk'\n", &often);
+        let child = serve(&served.config, &location);
+        let rig = Self { served, location, child };
         rig.until("the daemon comes up", || rig.status().0 != 3);
         rig
     }
@@ -52,7 +52,7 @@ impl Rig {
     }
 
     fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.place.path("log")).unwrap();
+        let text = std::fs::read_to_string(self.location.path("log")).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
@@ -66,7 +66,7 @@ impl Rig {
         locked(&self.served.cluster).pauses.since.is_some()
     }
 
-    fn asked(&self, endpoint: &str) -> u64 {
+    fn requested(&self, endpoint: &str) -> u64 {
         locked(&self.served.cluster).seen.get(endpoint).copied().unwrap_or(0)
     }
 
@@ -79,7 +79,7 @@ impl Rig {
     /// How many runs ended so, and that each one called completed restores whole.
     fn ended(&self) -> (usize, usize) {
         let backups = self.served.runtime.block_on(async {
-            let store = SqliteStore::open_without_lock(&self.place.path("state")).unwrap().unwrap();
+            let store = SqliteStore::open_without_lock(&self.location.path("state")).unwrap().unwrap();
             store.backups(BackupFilter::default()).await.unwrap()
         });
         for backup in backups.iter().filter(|b| b.state == BackupState::Completed) {
@@ -113,27 +113,27 @@ fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record
     rig.disk(false);
     // The resume needs nothing on disk.
     rig.until("exporting runs again", || !rig.paused());
-    let pauses = rig.asked("pause");
+    let pauses = rig.requested("pause");
     rig.until("health says so", || rig.status().0 == 1);
     let (_, status) = rig.status();
     assert_eq!(store_check(&status), "failing", "{status}");
     std::thread::sleep(Duration::from_secs(7));
     assert_eq!(
-        rig.asked("pause"),
+        rig.requested("pause"),
         pauses,
         "a pause was begun whose debt could not be written\n{}",
         rig.log()
     );
     assert!(!rig.paused());
-    assert!(rig.place.path("state").join("state.db").exists());
+    assert!(rig.location.path("state").join("state.db").exists());
 
     rig.disk(true);
     let before = rig.ended().0;
     rig.until("the next backup", || rig.ended().0 > before);
     rig.until("health is well again", || store_check(&rig.status().1) == "ok");
-    let debts = ends(command(&rig.served.config, &["debts", "--json"]));
-    rig.until("no debt is left", || crate::process::owed(&rig.place.path("state")) == 0);
-    assert_eq!(debts.status.code(), Some(0));
+    let pending_resumes = ends(command(&rig.served.config, &["debts", "--json"]));
+    rig.until("no debt is left", || harness::process::owed(&rig.location.path("state")) == 0);
+    assert_eq!(pending_resumes.status.code(), Some(0));
     assert!(rig.log().lines().all(|line| !line.contains("panicked")));
 }
 
@@ -144,9 +144,9 @@ fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
     rig.until("no pause", || !rig.paused());
     rig.disk(false);
     std::thread::sleep(Duration::from_secs(3));
-    let pauses = rig.asked("pause");
+    let pauses = rig.requested("pause");
     std::thread::sleep(Duration::from_secs(8));
-    assert_eq!(rig.asked("pause"), pauses);
+    assert_eq!(rig.requested("pause"), pauses);
     assert_eq!(rig.status().0, 1);
     assert!(rig.child.try_wait().unwrap().is_none(), "it ended\n{}", rig.log());
     let before = rig.ended().0;
@@ -157,10 +157,10 @@ fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
 /// Systemd tries again after status 1, and leaves a daemon alone that ended with 2.
 #[test]
 fn a_daemon_that_starts_on_a_full_disk_pays_its_debts_and_is_started_again() {
-    let place = Place::new();
-    let (zeebe, resumes) = crate::process::broker();
-    let config = place.good();
-    crate::process::owe(&place.path("state"), &zeebe);
+    let location = Location::new();
+    let (zeebe, resumes) = harness::process::broker();
+    let config = location.good();
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
     let mut shell = Command::new("sh");
     shell.args([
         "-c",

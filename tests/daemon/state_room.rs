@@ -95,23 +95,26 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
     locked(&rig.cluster).arm("resume.refuse@*").unwrap();
     rig.until("a pause that the run has seen", || rig.has_seen_its_pause());
     rig.disk.fill(rig.pid());
-    let debts = || -> serde_json::Value {
+    let pending_resumes = || -> serde_json::Value {
         serde_json::from_slice(&rig.cli(&["debts", "--json"]).stdout).unwrap_or_default()
     };
-    let told = |debt: &serde_json::Value| {
-        let why = debt["last_error"].as_str().unwrap_or_default();
+    let told = |pending_resume: &serde_json::Value| {
+        let why = pending_resume["last_error"].as_str().unwrap_or_default();
         why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
     };
-    let met = |debt: &serde_json::Value| {
-        debt["last_error"].as_str().is_some_and(|why| why.starts_with("zeebe gave no whole answer"))
+    let met = |pending_resume: &serde_json::Value| {
+        pending_resume["last_error"].as_str().is_some_and(|why| why.starts_with("zeebe gave no whole answer"))
     };
-    rig.until("the debt tells what the resume met", || met(&debts()[0]));
+    rig.until("the debt tells what the resume met", || met(&pending_resumes()[0]));
     locked(&rig.cluster).arm("now.heal").unwrap();
     rig.until("exporting runs again", || !rig.paused());
-    rig.until("the debt tells of it", || told(&debts()[0]));
-    let debt = &debts()[0];
-    assert!(debt["attempts"].as_u64() >= Some(1) && debt["resume_intended_at"].is_string(), "{debt}");
-    assert!(debt["confirmed_at"].is_string(), "{debt}");
+    rig.until("the debt tells of it", || told(&pending_resumes()[0]));
+    let pending_resume = &pending_resumes()[0];
+    assert!(
+        pending_resume["attempts"].as_u64() >= Some(1) && pending_resume["resume_intended_at"].is_string(),
+        "{pending_resume}"
+    );
+    assert!(pending_resume["confirmed_at"].is_string(), "{pending_resume}");
     let table = String::from_utf8(rig.cli(&["debts"]).stdout).unwrap();
     assert!(table.contains("confirmed"), "{table}");
     let (status, detail) = rig.check("debts");
@@ -119,24 +122,24 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
     rig.disk.make_room(rig.pid());
-    rig.until("the debt is written off", || debts()[0].is_null());
+    rig.until("the debt is written off", || pending_resumes()[0].is_null());
     rig.until("health is well", || rig.store_is("ok"));
 }
 
 /// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.
 #[test]
 fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
-    let place = crate::process::Place::new();
-    let (zeebe, resumes) = crate::process::broker();
-    crate::process::owe(&place.path("state"), &zeebe);
-    let path = place.path("state").join("state.db");
+    let location = harness::process::Location::new();
+    let (zeebe, resumes) = harness::process::broker();
+    harness::process::record_pending_resume(&location.path("state"), &zeebe);
+    let path = location.path("state").join("state.db");
     let page: u32 = rusqlite::Connection::open(&path)
         .unwrap()
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'occurrences'", [], |row| row.get(0))
         .unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xA5; 512], u64::from(page - 1) * 4096).unwrap();
-    let text = crate::process::refused(crate::process::command(&place.good(), &["serve"]));
+    let text = harness::process::refused(harness::process::command(&location.good(), &["serve"]));
     assert!(text.contains("it is damaged") && text.contains("restore the newest copy"), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 1, "{text}");
 }
@@ -166,5 +169,5 @@ fn the_documented_copy_is_whole_while_the_daemon_writes() {
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
-    assert_eq!(crate::process::owed(copies.path()), 1, "the pause it was made in is in it");
+    assert_eq!(harness::process::owed(copies.path()), 1, "the pause it was made in is in it");
 }

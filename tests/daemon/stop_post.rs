@@ -1,8 +1,8 @@
 //! The real binary is killed between the records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
 
-use crate::process::{Place, Up, command, ends};
 use crate::served::Served;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
+use harness::process::{Location, Up, command, ends};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-fn asked(cluster: &SharedCluster, endpoint: &str) -> u64 {
+fn requested(cluster: &SharedCluster, endpoint: &str) -> u64 {
     let mut cluster = locked(cluster);
     cluster.advance(chrono::Utc::now());
     cluster.seen.get(endpoint).copied().unwrap_or(0)
@@ -26,12 +26,12 @@ fn json(config: &Path, words: &[&str]) -> Value {
 }
 
 /// `pause`: what somebody else does to exporting between the resume and the restart; it must be left as it is.
-fn story(pause: Option<&str>) {
+fn scenario(pause: Option<&str>) {
     let sim_config = sim::Config { timing: Timing::default().faster(2.0), ..sim::Config::named("orders") };
-    let place = Place::new();
+    let location = Location::new();
     let served = Served::new(
-        place.directory.path(),
-        &place.path("state"),
+        location.directory.path(),
+        &location.path("state"),
         sim_config,
         "instance = 'stop-post'\n",
         "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
@@ -42,7 +42,7 @@ fn story(pause: Option<&str>) {
 
     let mut up = Up::new(config);
     assert_eq!(ends(command(config, &["backup", "orders"])).status.code(), Some(0));
-    until("Zeebe is asked", || asked(cluster, "zeebe-post") > 0);
+    until("Zeebe is asked", || requested(cluster, "zeebe-post") > 0);
     up.child.kill().unwrap();
     up.child.wait().unwrap();
     assert!(locked(cluster).pauses.since.is_some(), "the kill was not inside the pause");
@@ -50,7 +50,7 @@ fn story(pause: Option<&str>) {
     let paid = ends(command(config, &["resume-exporting", "--if-ours", "--for", "20s"]));
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(locked(cluster).pauses.since.is_none(), "ExecStopPost left it paused");
-    let resumes = asked(cluster, "resume");
+    let resumes = requested(cluster, "resume");
     if let Some(fault) = pause {
         locked(cluster).arm(fault).unwrap();
     }
@@ -75,22 +75,26 @@ fn story(pause: Option<&str>) {
         "the daemon went down inside the pause and exporting was resumed before the backup had all its parts",
         "{backup}"
     );
-    assert_eq!(asked(cluster, "resume"), resumes, "a second resume could have ended somebody else's pause");
+    assert_eq!(
+        requested(cluster, "resume"),
+        resumes,
+        "a second resume could have ended somebody else's pause"
+    );
     assert_eq!(
         locked(cluster).pauses.since.is_some(),
         pause.is_some(),
         "a pause that is not ours is left alone"
     );
-    assert_eq!(crate::process::owed(&place.path("state")), 0);
+    assert_eq!(harness::process::owed(&location.path("state")), 0);
     up.stop();
 }
 
 #[test]
 fn a_run_whose_pause_was_ended_by_exec_stop_post_has_failed_although_every_part_is_complete() {
-    story(None);
+    scenario(None);
 }
 
 #[test]
 fn a_pause_that_somebody_else_began_meanwhile_is_left_alone() {
-    story(Some("now.stranger-pause=0s"));
+    scenario(Some("now.stranger-pause=0s"));
 }

@@ -1,9 +1,9 @@
 //! A new version meets the state file of an older one, whose daemon was killed inside its pause: `ExecStopPost` of the new
 //! one pays first, or its daemon does, and every backup is still there.
 
-use crate::process::{Place, Up, command, ends, owed};
 use crate::served::Served;
 use camunda_backupd::sim::locked;
+use harness::process::{Location, Up, command, ends, owed};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use std::time::Duration;
 const THEN: &str = "http://127.0.0.1:19700";
 
 /// The state of a killed daemon of schema 1; the cluster that it left paused.
-fn left_behind(place: &Place) -> Served {
-    let state = place.path("state");
+fn left_behind(location: &Location) -> Served {
+    let state = location.path("state");
     let served = Served::new(
-        place.directory.path(),
+        location.directory.path(),
         &state,
         crate::served::orders(10.0, Duration::from_millis(200)),
         "instance = 'upgrade'\n",
@@ -22,7 +22,7 @@ fn left_behind(place: &Place) -> Served {
     );
     std::fs::create_dir(&state).unwrap();
     let file = state.join("state.db");
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/state/schema-1.db"), &file)
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/corpus/state/schema-1.db"), &file)
         .unwrap();
     let config = std::fs::read_to_string(&served.config).unwrap();
     let now = format!(
@@ -53,8 +53,8 @@ fn states(config: &Path) -> Vec<String> {
 
 #[test]
 fn the_daemon_resumes_what_the_older_one_left_paused_and_knows_its_backups() {
-    let place = Place::new();
-    let served = left_behind(&place);
+    let location = Location::new();
+    let served = left_behind(&location);
     assert!(is_paused(&served));
     let up = Up::new(&served.config);
     let failed = up.event("run.failed");
@@ -64,13 +64,13 @@ fn the_daemon_resumes_what_the_older_one_left_paused_and_knows_its_backups() {
     let count = |wanted: &str| states.iter().filter(|state| *state == wanted).count();
     assert_eq!((count("completed"), count("failed")), (2, 2), "{states:?}");
     up.stop();
-    assert_eq!(owed(&place.path("state")), 0);
+    assert_eq!(owed(&location.path("state")), 0);
 }
 
 #[test]
 fn the_new_exec_stop_post_resumes_from_the_older_file_and_its_daemon_goes_on_from_there() {
-    let place = Place::new();
-    let served = left_behind(&place);
+    let location = Location::new();
+    let served = left_behind(&location);
     let output = ends(command(&served.config, &["resume-exporting", "--if-ours", "--for", "20s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(!is_paused(&served));

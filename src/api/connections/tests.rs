@@ -9,9 +9,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 /// A listener whose clients come through a channel.
-struct Listener(mpsc::UnboundedReceiver<DuplexStream>);
+struct TestListener(mpsc::UnboundedReceiver<DuplexStream>);
 
-impl Listener for Listener {
+impl Listener for TestListener {
     type Io = DuplexStream;
     type Addr = ();
 
@@ -51,7 +51,14 @@ fn house(open: usize, stay: Option<Duration>) -> House {
     let stop = CancellationToken::new();
     let bounds = Bounds { listener: "http", open, stay };
     let tasks = Tasks::new();
-    tasks.spawn(response(Listener(clients), routes, bounds, |_| (), (clock, tasks.clone()), stop.clone()));
+    tasks.spawn(response(
+        TestListener(clients),
+        routes,
+        bounds,
+        |_| (),
+        (clock, tasks.clone()),
+        stop.clone(),
+    ));
     House { listener, permits, stop }
 }
 

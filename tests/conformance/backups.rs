@@ -1,0 +1,283 @@
+//! Backups: what became of them, what each state refuses, and lists.
+
+use crate::bed::{Bed, Kind, at, completed, entry, failed, id, refused, started};
+use camunda_backupd::domain::{BackupState, RetentionGroup, RunId};
+use camunda_backupd::journal::{Run, RunView};
+use camunda_backupd::store::{Adopted, Backup, BackupFilter, Deletion};
+use rstest::rstest;
+use uuid::Uuid;
+
+const NOW: &str = "2025-03-01T02:00:00Z";
+
+async fn good(bed: &Bed, cluster: &str, now: &str) -> Run {
+    let run = bed.begun(cluster, now).await;
+    bed.append(run.run_id, completed(now)).await.unwrap();
+    run
+}
+
+async fn probe(bed: &Bed, run: &Run) -> Backup {
+    bed.backup(run.cluster.clone(), run.backup_id).await.unwrap().unwrap()
+}
+
+async fn delete(bed: &Bed, run_id: RunId) -> Result<(), camunda_backupd::store::StoreError> {
+    bed.request_deletion(run_id, "retention".into(), "3 newer ones".into(), at(NOW)).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn states_follow_the_run(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.begun("prod", NOW).await;
+    assert_eq!(probe(&bed, &run).await.state, BackupState::Queued);
+    bed.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
+    assert_eq!(probe(&bed, &run).await.state, BackupState::Running);
+    bed.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
+    let failed = probe(&bed, &run).await;
+    assert_eq!((failed.state, failed.run.view.reason()), (BackupState::Failed, Some("503")));
+    assert_eq!(probe(&bed, &good(&bed, "prod", NOW).await).await.state, BackupState::Completed);
+    assert_eq!(bed.backup("prod".into(), id(1)).await.unwrap(), None);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = good(&bed, "prod", NOW).await;
+    delete(&bed, run.run_id).await.unwrap();
+    let requested = Deletion {
+        requested_at: at(NOW),
+        by: "retention".into(),
+        reason: "3 newer ones".into(),
+        attempts: 0,
+        last_error: None,
+        done_at: None,
+    };
+    let backup = probe(&bed, &run).await;
+    assert_eq!((backup.state, backup.deletion), (BackupState::Deleting, Some(requested.clone())));
+
+    bed.request_deletion(run.run_id, "command".into(), "impatient".into(), at(NOW)).await.unwrap();
+    bed.deletion_tried(run.run_id, Some("operate answers 503".into())).await.unwrap();
+    let tried = Deletion { attempts: 1, last_error: Some("operate answers 503".into()), ..requested };
+    assert_eq!(probe(&bed, &run).await.deletion, Some(tried.clone()), "asking again changes nothing");
+
+    bed.deletion_tried(run.run_id, None).await.unwrap();
+    bed.deletion_done(run.run_id, at("2025-03-01T03:00:00Z")).await.unwrap();
+    bed.deletion_done(run.run_id, at("2025-03-01T04:00:00Z")).await.unwrap();
+    let backup = probe(&bed, &run).await;
+    assert_eq!(backup.state, BackupState::Deleted);
+    let done = Deletion { attempts: 2, last_error: None, done_at: Some(at("2025-03-01T03:00:00Z")), ..tried };
+    assert_eq!(backup.deletion, Some(done));
+}
+
+#[rstest]
+#[tokio::test]
+async fn each_state_refuses_deletion_in_its_own_words(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let name = format!("backup {} of cluster prod", at(NOW).timestamp());
+    let run = bed.begun("prod", NOW).await;
+    assert_eq!(
+        refused(delete(&bed, run.run_id).await),
+        format!("{name} has not begun: cancel the run instead of deleting it")
+    );
+    bed.append(run.run_id, completed(NOW)[..1].to_vec()).await.unwrap();
+    assert_eq!(
+        refused(delete(&bed, run.run_id).await),
+        format!("{name} is being taken: cancel the run or wait until it has ended")
+    );
+    bed.append(run.run_id, completed(NOW)[1..].to_vec()).await.unwrap();
+    bed.hold(run.run_id, true).await.unwrap();
+    assert_eq!(
+        refused(delete(&bed, run.run_id).await),
+        format!("{name} is held: release the hold before deleting it")
+    );
+    assert_eq!(probe(&bed, &run).await.deletion, None);
+    bed.hold(run.run_id, false).await.unwrap();
+    delete(&bed, run.run_id).await.unwrap();
+    bed.deletion_done(run.run_id, at(NOW)).await.unwrap();
+    assert_eq!(
+        refused(delete(&bed, run.run_id).await),
+        format!("{name} is deleted already: nothing is left to delete")
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_hold_is_kept_and_comes_too_late_for_what_goes(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = good(&bed, "prod", NOW).await;
+    assert!(!probe(&bed, &run).await.held);
+    bed.hold(run.run_id, true).await.unwrap();
+    assert!(probe(&bed, &run).await.held);
+    bed.hold(run.run_id, false).await.unwrap();
+    assert!(!probe(&bed, &run).await.held);
+
+    delete(&bed, run.run_id).await.unwrap();
+    assert_eq!(
+        refused(bed.hold(run.run_id, true).await),
+        format!("backup {} of cluster prod is being deleted: it is too late to hold it", run.backup_id)
+    );
+    bed.hold(run.run_id, false).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn only_what_ended_can_be_found_missing(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let running = bed.started("test", NOW).await;
+    assert_eq!(
+        refused(bed.set_missing(running.run_id).await),
+        format!(
+            "backup {} of cluster test is running: only a completed or failed one can be found missing, look at it \
+             again later",
+            running.backup_id
+        )
+    );
+    let run = good(&bed, "prod", NOW).await;
+    bed.set_missing(run.run_id).await.unwrap();
+    bed.set_missing(run.run_id).await.unwrap();
+    assert_eq!(probe(&bed, &run).await.state, BackupState::Missing);
+    assert!(
+        refused(bed.hold(run.run_id, true).await).ends_with("is missing in its cluster: hold another one")
+    );
+
+    delete(&bed, run.run_id).await.unwrap();
+    assert_eq!(probe(&bed, &run).await.state, BackupState::Deleting, "its remains can be deleted");
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = "the state knows no run 00000000-0000-0000-0000-000000000000";
+    for response in [
+        delete(&bed, Uuid::nil()).await,
+        bed.hold(Uuid::nil(), true).await,
+        bed.set_missing(Uuid::nil()).await,
+    ] {
+        assert_eq!(response.unwrap_err().to_string(), run);
+    }
+    let never_asked = good(&bed, "prod", NOW).await.run_id;
+    let sentence = format!("the state knows no request to delete the backup of run {never_asked}");
+    assert_eq!(bed.deletion_tried(never_asked, None).await.unwrap_err().to_string(), sentence);
+    assert_eq!(bed.deletion_done(never_asked, at(NOW)).await.unwrap_err().to_string(), sentence);
+}
+
+#[rstest]
+#[tokio::test]
+async fn lists_are_oldest_first_and_a_limit_keeps_the_newest(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
+    let bed = Bed::new(kind);
+    let mut runs = Vec::new();
+    for (cluster, now) in [
+        ("prod", "2025-03-02T02:00:00Z"),
+        ("test", "2025-03-01T02:00:00Z"),
+        ("prod", "2025-03-03T02:00:00Z"),
+        ("prod", "2025-03-04T02:00:00Z"),
+    ] {
+        runs.push(good(&bed, cluster, now).await);
+    }
+    let ids: Vec<i64> = runs.iter().map(|r| r.backup_id.get()).collect();
+    let prod = BackupFilter { cluster: Some("prod".into()), ..Default::default() };
+    assert_eq!(bed.ids(BackupFilter::default()).await, [ids[1], ids[0], ids[2], ids[3]]);
+    assert_eq!(bed.ids(prod.clone()).await, [ids[0], ids[2], ids[3]]);
+    assert_eq!(bed.ids(BackupFilter { limit: 2, ..prod }).await, [ids[2], ids[3]]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn existing_leaves_out_only_what_was_verified_gone(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let (kept, going, gone, missing) = (
+        good(&bed, "prod", "2025-03-01T02:00:00Z").await,
+        good(&bed, "prod", "2025-03-02T02:00:00Z").await,
+        good(&bed, "prod", "2025-03-03T02:00:00Z").await,
+        good(&bed, "prod", "2025-03-04T02:00:00Z").await,
+    );
+    for run in [&going, &gone] {
+        delete(&bed, run.run_id).await.unwrap();
+    }
+    bed.deletion_done(gone.run_id, at(NOW)).await.unwrap();
+    bed.set_missing(missing.run_id).await.unwrap();
+    let existing = bed.ids(BackupFilter { existing: true, ..Default::default() }).await;
+    assert_eq!(existing, [&kept, &going, &missing].map(|run| run.backup_id.get()));
+}
+
+#[rstest]
+#[tokio::test]
+async fn failures_in_a_row_begin_anew_with_a_success_and_outlive_their_deletion(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
+    let bed = Bed::new(kind);
+    bed.failed("prod", "2025-03-01T02:00:00Z").await;
+    good(&bed, "prod", "2025-03-02T02:00:00Z").await;
+    good(&bed, "well", "2025-03-02T02:00:00Z").await;
+    let first = bed.failed("prod", "2025-03-03T02:00:00Z").await;
+    bed.failed("prod", "2025-03-04T02:00:00Z").await;
+    bed.failed("never", "2025-03-04T02:00:00Z").await;
+    delete(&bed, first.run_id).await.unwrap();
+    bed.deletion_done(first.run_id, at(NOW)).await.unwrap();
+    let failures = bed.failures_in_a_row().await.unwrap();
+    assert_eq!(failures, [("never".to_owned(), 1), ("prod".to_owned(), 2)].into());
+}
+
+fn found(run_id: RunId, backup_id: i64) -> Adopted {
+    Adopted {
+        run_id,
+        cluster: "prod".into(),
+        backup_id: id(backup_id),
+        created_at: at(NOW),
+        spec: serde_json::json!({ "found": true }),
+        view: RunView::replay(&completed(NOW)).unwrap(),
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn adopting_twice_is_adopting_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run_id = Uuid::now_v7();
+    bed.adopt(found(run_id, 1_740_000_000)).await.unwrap();
+    bed.hold(run_id, true).await.unwrap();
+    bed.adopt(found(run_id, 1_740_000_000)).await.unwrap();
+
+    let all = bed.backups(BackupFilter::default()).await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!((all[0].state, all[0].held), (BackupState::Completed, true));
+    assert_eq!(
+        (&all[0].run.retention_groups[..], all[0].run.created_at),
+        (&[RetentionGroup::Adopted][..], at(NOW))
+    );
+    assert_eq!(bed.run(run_id).await.unwrap().unwrap().view, found(run_id, 1).view);
+}
+
+#[rstest]
+#[tokio::test]
+async fn adopting_does_not_count_as_a_manual_backup(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    bed.adopt(found(Uuid::now_v7(), 1_740_000_000)).await.unwrap();
+    bed.begin_run(crate::bed::manual("prod", "2025-03-01T02:00:01Z")).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn neither_an_unfinished_nor_a_known_backup_is_adopted(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
+    let bed = Bed::new(kind);
+    let unfinished = Adopted { view: RunView::default(), ..found(Uuid::now_v7(), 7) };
+    assert_eq!(
+        refused(bed.adopt(unfinished).await),
+        "backup 7 of cluster prod has not ended: adopt it when no component reports it as in progress"
+    );
+    let ours = good(&bed, "prod", NOW).await;
+    let other = found(Uuid::now_v7(), ours.backup_id.get());
+    assert_eq!(
+        refused(bed.adopt(other).await),
+        format!(
+            "backup {} of cluster prod is known as run {} already: only that run can be it",
+            ours.backup_id, ours.run_id
+        )
+    );
+    assert_eq!(bed.backups(BackupFilter::default()).await.unwrap().len(), 1);
+}

@@ -1,0 +1,190 @@
+//! One byte of the state file is not what was written: it serves all the same, or is called damaged, with the remedy.
+//!
+//! Every byte of the first two pages, every fifth of the schema, and a seeded sample of the others.
+
+use crate::bed::{at, completed, entry, failed, pause_intended, pending_resume, scheduled, started};
+use camunda_backupd::store::sqlite::{FILE, SqliteStore};
+use camunda_backupd::store::{BackupFilter, SharedStore, StoreError};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tempfile::TempDir;
+
+const NOW: &str = "2025-03-01T02:00:00Z";
+const PAGE: usize = 4096;
+/// More than cores: opening a state waits for its threads.
+const WORKERS: usize = 4;
+
+/// The bytes of a state with two debts among runs that have ended, closed.
+fn whole_state() -> Vec<u8> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
+        for n in 0..9 {
+            let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
+            store.append(run.run_id, vec![entry(NOW, failed(&format!("no answer {n}")))]).await.unwrap();
+        }
+        let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
+        store.append(run.run_id, completed(NOW)).await.unwrap();
+        for cluster in ["orders", "billing"] {
+            let run = store.begin_run(scheduled(cluster, NOW)).await.unwrap();
+            store.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
+            store
+                .record_pending_resume(pending_resume(&run, NOW), entry(NOW, pause_intended()))
+                .await
+                .unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    std::fs::read(dir.path().join(FILE)).unwrap()
+}
+
+/// In memory where that can be: what is tried is not the disk.
+fn location() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn puts(dir: &Path, bytes: &[u8]) {
+    for name in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(dir.join(format!("{FILE}{name}")));
+    }
+    std::fs::write(dir.join(FILE), bytes).unwrap();
+}
+
+/// A number that looks like chance and is the same each time.
+fn next(seed: &mut u64) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as usize
+}
+
+/// Which byte, and what is done to it.
+fn flips(whole: &[u8]) -> Vec<(usize, u8)> {
+    let (mut seed, length) = (7, whole.len());
+    let mut flips: Vec<_> = (0..2 * PAGE).map(|at| (at, 0xFF)).collect();
+    let of_schema =
+        |page: &[u8]| page.windows(13).any(|text| text == b"CREATE TABLE " || text == b"CREATE INDEX ");
+    for (number, _) in whole.chunks(PAGE).enumerate().skip(2).filter(|(_, page)| of_schema(page)) {
+        flips.extend((number * PAGE..(number + 1) * PAGE).step_by(5).map(|at| (at, 0x01)));
+    }
+    flips.extend((0..100).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit))));
+    flips.extend((0..1000).map(|_| (2 * PAGE + next(&mut seed) % (length - 2 * PAGE), 0xFF)));
+    flips.extend((0..1000).map(|_| (next(&mut seed) % length, 1 << (next(&mut seed) % 8))));
+    flips
+}
+
+/// Tries each flip, on several threads; what `probe` says of it is returned.
+fn each<T: Send>(
+    whole: &[u8],
+    flips: Vec<(usize, u8)>,
+    probe: impl Fn(&Path, usize) -> T + Sync,
+) -> Vec<((usize, u8), T)> {
+    let probe = &probe;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = flips
+            .chunks(flips.len().div_ceil(WORKERS))
+            .map(|flips| {
+                scope.spawn(move || {
+                    let (dir, mut bytes) = (location(), whole.to_vec());
+                    let mut said = Vec::new();
+                    for &(at, how) in flips {
+                        bytes[at] ^= how;
+                        puts(dir.path(), &bytes);
+                        said.push(((at, how), probe(dir.path(), at)));
+                        bytes[at] ^= how;
+                    }
+                    said
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+/// Most of the second page is empty.
+fn thoroughly(flipped: usize) -> bool {
+    !(100..2 * PAGE).contains(&flipped) || flipped.is_multiple_of(8)
+}
+
+/// What it says when it is told to write, and asked for all it has.
+async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreError> {
+    store.probe(at(NOW)).await?;
+    assert_eq!(store.pending_resumes().await?.len(), 2, "a debt is not seen");
+    if !thoroughly {
+        return store.close().await;
+    }
+    store.timetable().await?;
+    store.waiting().await?;
+    store.occurrences(None, None, 0).await?;
+    store.unfinished().await?;
+    store.clusters().await?;
+    store.failures_in_a_row().await?;
+    for backup in store.backups(BackupFilter::default()).await? {
+        store.journal(backup.run.run_id).await?;
+    }
+    store.close().await
+}
+
+#[test]
+fn a_flipped_byte_is_no_reason_to_install_another_version_or_to_mend_permissions() {
+    let whole = whole_state();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let said = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {
+        Ok((store, _lock)) => match runtime.block_on(requested(&store, thoroughly(flipped))) {
+            Ok(()) => String::new(),
+            Err(StoreError::Unusable { reason, .. }) => format!("used: {reason}"),
+            Err(other) => format!("used: {other}"),
+        },
+        Err(StoreError::Unusable { reason, .. }) => reason,
+        Err(other) => other.to_string(),
+    });
+    let remedy = "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
+    let known = ["it is damaged", "used: it is damaged", "used: a row cannot be understood"];
+    let right = |reason: &str| {
+        known.iter().any(|known| reason.starts_with(known))
+            && reason.ends_with(remedy)
+            && !reason.contains('\n')
+    };
+    let mut sentences: BTreeMap<&str, (usize, (usize, u8))> = BTreeMap::new();
+    for (flip, reason) in said.iter().filter(|(_, reason)| !reason.is_empty() && !right(reason)) {
+        sentences.entry(reason).or_insert((0, *flip)).0 += 1;
+    }
+    assert!(sentences.is_empty(), "{sentences:#?}");
+    let damaged = said.iter().filter(|(_, reason)| !reason.is_empty()).count();
+    assert!(damaged > 1000, "{damaged} of {}", said.len());
+}
+
+/// Each bit at the head of a page where debts are kept, and two of each byte that is in use there.
+fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
+    let dir = location();
+    puts(dir.path(), whole);
+    let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    let mut statement = connection
+        .prepare("SELECT rootpage FROM sqlite_schema WHERE name IN ('debts', 'debts_open')")
+        .unwrap();
+    let pages: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let (mut seed, mut flips) = (11, Vec::new());
+    for at in pages.into_iter().flat_map(|page| (page as usize - 1) * PAGE..page as usize * PAGE) {
+        match at % PAGE {
+            0..16 => flips.extend((0..8).map(|bit| (at, 1 << bit))),
+            _ if whole[at] == 0 => {}
+            _ => flips.extend([(); 2].map(|()| (at, 1 << (next(&mut seed) % 8)))),
+        }
+    }
+    flips
+}
+
+/// Rule I1: what can be read of it is paid, and what cannot is told.
+#[test]
+fn no_flipped_byte_hides_a_debt() {
+    let whole = whole_state();
+    let mut flips = flips(&whole);
+    flips.extend(flips_of_debts(&whole));
+    let mut read = [0, 0, 0];
+    for (flip, owed) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
+        let all = owed.as_ref().map_or(0, |owed| owed.pending_resumes.len());
+        let told = owed.is_none_or(|owed| owed.unread.is_some());
+        assert!(all == 2 || told, "{flip:?} hides a debt: {all} are read, and nothing is told");
+        read[all] += 1;
+    }
+    assert!(read[1] > 100 && read[2] > 5 * read[0], "{read:?}");
+}

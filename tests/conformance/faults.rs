@@ -1,0 +1,34 @@
+//! Faults that tests ask the store in memory for.
+
+use crate::bed::{at, scheduled};
+use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::{Store, StoreError};
+
+const NOW: &str = "2025-03-01T02:00:00Z";
+
+#[tokio::test]
+async fn a_failed_write_did_nothing() {
+    let store = MemoryStore::shared();
+    store.fail_next_writes(1);
+    let response = store.begin_run(scheduled("prod", NOW)).await;
+    assert!(matches!(response, Err(StoreError::Unwritable { .. })), "{response:?}");
+    assert!(store.unfinished().await.unwrap().is_empty());
+    store.begin_run(scheduled("prod", NOW)).await.unwrap();
+
+    store.fail_all_writes(true);
+    for _ in 0..3 {
+        assert!(store.probe(at(NOW)).await.is_err());
+    }
+    assert_eq!(store.unfinished().await.unwrap().len(), 1, "reading goes on");
+    store.fail_all_writes(false);
+    store.probe(at(NOW)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_answer_was_done_all_the_same() {
+    let store = MemoryStore::shared();
+    store.lose_next_responses(1);
+    let response = store.begin_run(scheduled("prod", NOW)).await;
+    assert!(matches!(response, Err(StoreError::Unknown { .. })), "{response:?}");
+    assert_eq!(store.unfinished().await.unwrap().len(), 1);
+}

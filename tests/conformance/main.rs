@@ -1,0 +1,15 @@
+//! What every store promises, asked of each of them, and what the state file promises on top.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod backups;
+mod bed;
+mod clusters;
+mod damage;
+mod faults;
+mod file;
+mod manual;
+mod occurrences;
+mod older;
+mod pending_resumes;
+mod refusals;
+mod runs;

@@ -1,0 +1,180 @@
+//! Debts: durable before the pause, paid or forgiven once, mirrored in the journal.
+
+use crate::bed::{Bed, Kind, addresses, at, entry, failed, pause_intended, pending_resume, started};
+use camunda_backupd::domain::Addresses;
+use camunda_backupd::journal::{Event, Step};
+use camunda_backupd::store::PendingResume;
+use camunda_backupd::store::StoreError;
+use rstest::rstest;
+use uuid::Uuid;
+
+const NOW: &str = "2025-03-01T02:00:00Z";
+const LATER: &str = "2025-03-01T02:01:00Z";
+
+fn resume_intended(by: &str) -> Event {
+    Event::ResumeIntended { by: by.into() }
+}
+
+fn resumed(by: &str) -> Event {
+    Event::Resumed { by: by.into() }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_debt_and_its_intent_are_written_together(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.started("prod", NOW).await;
+    bed.record_pending_resume(pending_resume(&run, NOW), entry(NOW, pause_intended())).await.unwrap();
+    assert_eq!(bed.pending_resumes().await.unwrap(), [pending_resume(&run, NOW)]);
+    assert_eq!(bed.pending_resumes().await.unwrap()[0].addresses, addresses());
+    assert_eq!(bed.journal_of(run.run_id).await, [started(), pause_intended()]);
+    assert!(bed.run(run.run_id).await.unwrap().unwrap().view.needs_resume());
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_illegal_intent_leaves_no_debt(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let claimed = bed.begun("prod", NOW).await;
+    let response =
+        bed.record_pending_resume(pending_resume(&claimed, NOW), entry(NOW, pause_intended())).await;
+    assert!(matches!(response, Err(StoreError::Illegal(_))), "{response:?}");
+    assert_eq!(bed.pending_resumes().await.unwrap(), []);
+
+    let run = bed.still_pending("test", NOW).await;
+    let second = bed
+        .record_pending_resume(
+            pending_resume(&run, LATER),
+            entry(LATER, Event::StepIntended { step: Step::Guard }),
+        )
+        .await;
+    assert_eq!(
+        second.unwrap_err().to_string(),
+        format!("debt of run {} exists already: a run pauses exporting at most once", run.run_id)
+    );
+    assert_eq!(bed.journal_of(run.run_id).await.len(), 2);
+    assert_eq!(bed.pending_resumes().await.unwrap(), [pending_resume(&run, NOW)]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn failed_resumes_are_counted(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.still_pending("prod", NOW).await;
+    bed.resume_failed(run.run_id, "connection refused".into()).await.unwrap();
+    bed.resume_failed(run.run_id, "503".into()).await.unwrap();
+    let owed = &bed.pending_resumes().await.unwrap()[0];
+    assert_eq!((owed.attempts, owed.last_error.as_deref()), (2, Some("503")));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_debt_keeps_where_its_cluster_has_moved_to(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.still_pending("prod", NOW).await;
+    let there = Addresses { zeebe: "http://new:9600".into(), ..Addresses::default() };
+    bed.relocate_pending_resume(run.run_id, there.clone()).await.unwrap();
+    assert_eq!(
+        bed.pending_resumes().await.unwrap(),
+        [PendingResume { addresses: there, ..pending_resume(&run, NOW) }]
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_first_intent_to_resume_counts(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.still_pending("prod", NOW).await;
+    bed.resume_intended(run.run_id, "run".into(), at(LATER)).await.unwrap();
+    bed.resume_intended(run.run_id, "run".into(), at("2025-03-01T02:02:00Z")).await.unwrap();
+    bed.resume_intended(run.run_id, "guardian".into(), at("2025-03-01T02:03:00Z")).await.unwrap();
+
+    assert_eq!(bed.pending_resumes().await.unwrap()[0].resume_intended_at, Some(at(LATER)));
+    let view = bed.run(run.run_id).await.unwrap().unwrap().view;
+    assert_eq!(view.pause.resume_intended_at, Some(at(LATER)));
+    assert_eq!(
+        bed.journal_of(run.run_id).await[2..],
+        [resume_intended("run"), resume_intended("guardian")],
+        "once for each who tries"
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_paid_debt_is_gone_and_the_run_may_end(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = bed.still_pending("prod", NOW).await;
+    let early = bed.append(run.run_id, vec![entry(NOW, failed("too early"))]).await;
+    assert!(matches!(early, Err(StoreError::Illegal(_))), "{early:?}");
+
+    bed.resume_confirmed(run.run_id, "guardian".into(), at(LATER)).await.unwrap();
+    bed.resume_confirmed(run.run_id, "command".into(), at("2025-03-01T02:09:00Z")).await.unwrap();
+    assert_eq!(bed.pending_resumes().await.unwrap(), []);
+    assert_eq!(bed.journal_of(run.run_id).await[2..], [resumed("guardian")], "paid once");
+    let pause = bed.run(run.run_id).await.unwrap().unwrap().view.pause;
+    assert_eq!((pause.resume_intended_at, pause.resumed_at), (Some(at(LATER)), Some(at(LATER))));
+    bed.append(run.run_id, vec![entry(LATER, failed("interrupted"))]).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_happens_to_a_debt_after_the_end_is_not_the_runs(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
+    let bed = Bed::new(kind);
+    let run = bed.still_pending("prod", NOW).await;
+    bed.resume_confirmed(run.run_id, "run".into(), at(LATER)).await.unwrap();
+    bed.append(run.run_id, vec![entry(LATER, failed("cancelled"))]).await.unwrap();
+    let journal = bed.journal_of(run.run_id).await;
+
+    bed.resume_intended(run.run_id, "command".into(), at(LATER)).await.unwrap();
+    bed.resume_confirmed(run.run_id, "command".into(), at(LATER)).await.unwrap();
+    assert_eq!(bed.journal_of(run.run_id).await, journal);
+}
+
+#[rstest]
+#[tokio::test]
+async fn forgiving_ends_the_debts_of_one_cluster(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let gone = bed.still_pending("gone", NOW).await;
+    let prod = bed.still_pending("prod", LATER).await;
+    assert_eq!(
+        bed.abandon_resumes("gone".into(), "the cluster was torn down".into(), at(LATER)).await.unwrap(),
+        1
+    );
+    assert_eq!(bed.abandon_resumes("gone".into(), "again".into(), at(LATER)).await.unwrap(), 0);
+
+    assert_eq!(bed.pending_resumes().await.unwrap(), [pending_resume(&prod, LATER)]);
+    assert_eq!(bed.journal_of(gone.run_id).await[2..], [resumed("forgiven")]);
+    bed.append(gone.run_id, vec![entry(LATER, failed("removed"))]).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn debts_are_listed_oldest_first(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    for (cluster, now) in
+        [("b", "2025-03-01T04:00:00Z"), ("a", "2025-03-01T03:00:00Z"), ("c", "2025-03-01T05:00:00Z")]
+    {
+        bed.still_pending(cluster, now).await;
+    }
+    let clusters: Vec<_> = bed.pending_resumes().await.unwrap().into_iter().map(|d| d.cluster).collect();
+    assert_eq!(clusters, ["a", "b", "c"]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_debt_that_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let nobody = Uuid::nil();
+    let responses = [
+        bed.resume_intended(nobody, "run".into(), at(NOW)).await,
+        bed.resume_failed(nobody, "503".into()).await,
+        bed.relocate_pending_resume(nobody, Addresses::default()).await,
+        bed.resume_confirmed(nobody, "run".into(), at(NOW)).await,
+    ];
+    for response in responses {
+        let sentence = "the state knows no debt of run 00000000-0000-0000-0000-000000000000";
+        assert_eq!(response.unwrap_err().to_string(), sentence);
+    }
+}

@@ -1,0 +1,211 @@
+//! A reload takes something out, or gives it another name, that is not over yet: an occurrence that just came due, a run,
+//! a pause of ours.
+
+use camunda_backupd::api::{Control, RefusalKind, facts};
+use camunda_backupd::clock::{Clock, ManualClock};
+use camunda_backupd::config::{self, Config, Environment};
+use camunda_backupd::daemon::Daemon;
+use camunda_backupd::domain::{BackupState, Instant};
+use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
+use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::{BackupFilter, OccurrenceOutcome, SharedStore, Store};
+use harness::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn begin() -> Instant {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+fn config(schedule: &str) -> Config {
+    let table = sim::Config::named("orders").daemon_table("http://sim-orders");
+    written(&format!("{table}{schedule}"))
+}
+
+fn written(tables: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, format!("[daemon]\nstate_dir = 'state'\n{tables}")).unwrap();
+    config::load(&file, &Environment::from_process(begin())).unwrap().config
+}
+
+const OFTEN: &str = "[schedules.often]\nclusters = ['orders']\ncron = '5,25,50 * * * * *'\n";
+
+/// Nothing ticks for 52 seconds, as while a slow disk keeps a start or a reload waiting.
+#[tokio::test(start_paused = true)]
+async fn what_came_due_before_its_schedule_was_taken_out_has_a_fate() {
+    let off = format!("{OFTEN}enabled = false\n");
+    let other = OFTEN.replace("often", "renamed");
+    for after in [off.as_str(), other.as_str()] {
+        let clock = ManualClock::at(begin());
+        let cluster = sim::shared(sim::Cluster::new(sim::Config::named("orders"), begin()));
+        let memory = MemoryStore::shared();
+        let transport = Arc::new(SimTransport::to([cluster], clock.clone()));
+        let daemon = Daemon::come_up(config(OFTEN), memory.clone(), transport, clock.clone()).await.unwrap();
+        clock.sleep(Duration::from_secs(52)).await;
+        daemon.apply(config(after)).await.unwrap();
+        daemon.tick().await;
+        let rows = memory.occurrences(Some("often".into()), None, 0).await.unwrap();
+        let accounted: u64 = rows.iter().map(|row| row.count).sum();
+        assert_eq!(accounted, 3, "{rows:?}");
+        // Nobody will serve them any more: they are skipped, and say why.
+        clock.sleep(Duration::from_secs(30)).await;
+        daemon.tick().await;
+        clock.sleep(Duration::from_secs(5)).await;
+        let rows = memory.occurrences(Some("often".into()), None, 0).await.unwrap();
+        assert!(
+            rows.iter().all(|row| row.outcome == OccurrenceOutcome::Skipped && row.reason.is_some()),
+            "{rows:?}"
+        );
+    }
+}
+
+/// A daemon in memory with this config, and what it talks to.
+struct Bed {
+    clock: Arc<ManualClock>,
+    cluster: SharedCluster,
+    memory: Arc<MemoryStore>,
+    daemon: Arc<Daemon>,
+}
+
+impl Bed {
+    async fn up(config: Config) -> Self {
+        let clock = ManualClock::at(begin());
+        let cluster = sim::shared(sim::Cluster::new(sim::Config::named("orders"), begin()));
+        let memory = MemoryStore::shared();
+        let transport = Arc::new(SimTransport::to([cluster.clone()], clock.clone()));
+        let daemon = Daemon::start(config, memory.clone(), transport, clock.clone()).await.unwrap();
+        daemon.start_rounds();
+        clock.sleep(Duration::from_secs(5)).await;
+        Self { clock, cluster, memory, daemon }
+    }
+
+    /// Exporting of `orders` is paused by a run of ours that nobody carries on, and its resume is refused.
+    async fn owes(&self, config: &Config) {
+        locked(&self.cluster).arm("resume.refuse@*").unwrap();
+        locked(&self.cluster).arm("now.stranger-pause=0s").unwrap();
+        let store: SharedStore = self.memory.clone();
+        let addresses = config.clusters["orders"].addresses.clone();
+        process::killed_in_its_pause(&store, "orders", addresses, self.clock.now()).await;
+        self.clock.sleep(Duration::from_secs(30)).await;
+        assert_eq!(self.memory.pending_resumes().await.unwrap().len(), 1, "the resume is refused");
+    }
+
+    fn heal(&self) {
+        locked(&self.cluster).arm("now.heal").unwrap();
+    }
+
+    /// What health says of the only configured cluster's exporting.
+    async fn exporting(&self) -> String {
+        let store: SharedStore = self.memory.clone();
+        let health = facts::judged(&store, self.daemon.live()).await;
+        health.clusters[0]["exporting"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The same cluster under the name `shop`.
+fn renamed(schedule: &str) -> Config {
+    let table = sim::Config::named("orders").daemon_table("http://sim-orders");
+    written(&format!(
+        "{}{}",
+        table.replace("orders.self_managed", "shop.self_managed"),
+        schedule.replace("'orders'", "'shop'")
+    ))
+}
+
+/// Another cluster, and not `orders`.
+fn without_orders() -> Config {
+    let table = sim::Config::named("other").daemon_table("http://sim-other");
+    written(&table)
+}
+
+/// The debt holds all that is needed to pay it, and the operator knows it by its name.
+#[tokio::test(start_paused = true)]
+async fn the_resume_of_a_cluster_that_left_the_config_can_be_asked_for_by_name() {
+    let before = config("");
+    let bed = Bed::up(config("")).await;
+    bed.owes(&before).await;
+    bed.daemon.apply(without_orders()).await.unwrap();
+    let resume =
+        |name: &str, seconds| bed.daemon.resume_exporting(name.to_owned(), Duration::from_secs(seconds));
+    let refused = resume("orders", 1).await.unwrap_err();
+    assert_eq!(refused.kind, RefusalKind::Unreachable, "{refused}");
+    let idle = bed.daemon.cancel("orders".into(), "x".into(), Duration::ZERO).await.unwrap_err();
+    assert_eq!(idle.message, "cluster orders has no run to cancel");
+    bed.heal();
+    let said = resume("orders", 90).await.unwrap();
+    assert_eq!(said, "exporting of orders is resumed; the pause was ours");
+    assert_eq!(bed.memory.pending_resumes().await.unwrap().len(), 0);
+    assert!(locked(&bed.cluster).pauses.since.is_none(), "it is left paused");
+
+    let unknown = "cluster orders is not in the config: `check` lists the clusters that are";
+    let refused = resume("orders", 1).await.unwrap_err();
+    assert_eq!((refused.kind, refused.message.as_str()), (RefusalKind::NotFound, unknown));
+    let refused = bed.daemon.cancel("orders".into(), "x".into(), Duration::ZERO).await.unwrap_err();
+    assert_eq!((refused.kind, refused.message.as_str()), (RefusalKind::NotFound, unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_run_of_a_cluster_that_left_the_config_can_be_cancelled_by_name() {
+    let bed = Bed::up(config("")).await;
+    locked(&bed.cluster).arm("resume.refuse@*").unwrap();
+    bed.daemon.backup("orders".into(), None).await.unwrap();
+    while bed
+        .memory
+        .pending_resumes()
+        .await
+        .unwrap()
+        .iter()
+        .all(|pending_resume| pending_resume.resume_intended_at.is_none())
+    {
+        bed.clock.sleep(Duration::from_millis(100)).await;
+    }
+    bed.daemon.apply(without_orders()).await.unwrap();
+    let cancel =
+        |seconds| bed.daemon.cancel("orders".into(), "it is gone".into(), Duration::from_secs(seconds));
+    let said = cancel(1).await.unwrap();
+    let still = "the run of orders is being cancelled; its resume is not settled yet and is tried on: zeebe ";
+    assert_eq!((said.done, said.message.starts_with(still)), (false, true), "{}", said.message);
+    bed.heal();
+    assert!(cancel(120).await.unwrap().done);
+    assert_eq!(cancel(1).await.unwrap_err().kind, RefusalKind::NotFound);
+}
+
+/// Its debt has the old name, and the pause is ours all the same.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_ours_is_ours_under_the_new_name_of_its_cluster() {
+    let before = config("");
+    let bed = Bed::up(config("")).await;
+    bed.owes(&before).await;
+    bed.daemon.apply(renamed(OFTEN)).await.unwrap();
+    bed.clock.sleep(Duration::from_secs(320)).await;
+    assert_eq!(bed.daemon.live().clusters["shop"].exporting, "paused_by_us");
+    assert_eq!(bed.exporting().await, "paused_by_us");
+    let owed =
+        "exporting_owed: the resume of cluster orders, which is at the same address, is not settled yet";
+    let rows = bed.memory.occurrences(None, Some("shop".into()), 0).await.unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.reason.as_deref() == Some(owed)), "{rows:?}");
+    let refused = bed.daemon.backup("shop".into(), None).await.unwrap_err();
+    assert_eq!(refused.message, format!("cluster shop cannot be backed up now: {owed}"));
+
+    bed.heal();
+    let said = bed.daemon.resume_exporting("shop".into(), Duration::from_secs(90)).await.unwrap();
+    assert_eq!(said, "exporting of shop is resumed; the pause was ours");
+    assert_eq!(bed.memory.pending_resumes().await.unwrap().len(), 0);
+    bed.clock.sleep(Duration::from_secs(320)).await;
+    let last = bed.memory.backups(BackupFilter::default()).await.unwrap().pop().unwrap();
+    assert_eq!((last.run.cluster.as_str(), last.state), ("shop", BackupState::Completed));
+}
+
+/// Nobody can tell whose pause is left when its debt was given up.
+#[tokio::test(start_paused = true)]
+async fn a_pause_whose_debt_was_forgiven_under_the_old_name_is_anothers_at_once() {
+    let before = config("");
+    let bed = Bed::up(config("")).await;
+    bed.owes(&before).await;
+    bed.daemon.apply(renamed("")).await.unwrap();
+    bed.clock.sleep(Duration::from_secs(320)).await;
+    assert_eq!(bed.exporting().await, "paused_by_us");
+    bed.daemon.abandon_resumes("orders".into(), "torn down".into()).await.unwrap();
+    assert_eq!(bed.exporting().await, "paused_by_other");
+}

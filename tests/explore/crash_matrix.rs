@@ -1,0 +1,135 @@
+//! The crash matrix: every touch of a backup, of every family, and everything that can happen to it.
+//!
+//! A run without harm shows its touches: each request, each write. Then one is harmed at a time: the daemon dies before
+//! or after it, it fails, its answer is lost, it is done twice; and the resume after it fails for a while. One oracle
+//! judges what is left by the rules of the design. `MATRIX=full` takes every touch; without it those of the same kind in
+//! one step count once, and each family takes a share.
+
+use crate::matrix::{chosen, daemon, family, injected, next_daemon};
+use crate::violence::{Harm, Script};
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::{Instant, Limits};
+use camunda_backupd::sim::{self, locked};
+use camunda_backupd::store::Store;
+use camunda_backupd::store::memory::MemoryStore;
+use harness::lab::{self, Lab};
+use rstest::rstest;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What is done to one story.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    touch: usize,
+    inject: Harm,
+    /// So many resumes fail first.
+    resumes_fail: u32,
+}
+
+struct Told {
+    touches: Vec<String>,
+    wrong: Vec<String>,
+    completed: bool,
+}
+
+/// One backup under harm, the next daemon where the first one dies, and what is left of it all.
+fn scenario(name: &str, case: Option<Case>) -> Told {
+    let config = &family(name);
+    let begin: Instant = "2026-03-01T12:00:00Z".parse().unwrap();
+    let cluster = sim::shared(sim::Cluster::new(config.clone(), begin));
+    let memory = MemoryStore::shared();
+    let script = Script::new(case.map(|case| (case.touch, case.inject)));
+    if let Some(case) = case.filter(|case| case.resumes_fail > 0) {
+        let times = case.resumes_fail;
+        locked(&cluster).arm(&format!("resume.drop-request@{times}")).unwrap();
+    }
+    let template = daemon(async { Lab::with(config.clone(), Limits::default()) });
+    let mut settings = template.settings.clone();
+    if name == "REST alone" {
+        lab::by_rest_alone(&mut settings.spec.addresses);
+    }
+    let all = || BTreeMap::from([("orders".to_owned(), settings.clone())]);
+    let now = daemon(async {
+        let lab = injected(&cluster, &memory, &settings, begin, &script);
+        lab.queue.configure(all());
+        let life = async {
+            if let Ok(run_id) = lab.queue.manual("orders", None).await {
+                while !memory.run(run_id).await.unwrap().unwrap().view.ended() {
+                    lab.clock.sleep(Duration::from_millis(100)).await;
+                }
+            }
+            // What goes on by itself after the end.
+            lab.clock.sleep(Duration::from_mins(3)).await;
+        };
+        tokio::select! {
+            biased;
+            () = script.death() => {}
+            () = life => {}
+        }
+        lab.clock.now()
+    });
+    let mut wrong = script.wrong();
+    let touches = script.touches();
+    let completed = next_daemon(&cluster, &memory, &settings, now, &mut wrong);
+    Told { touches, wrong, completed }
+}
+
+fn cases(touches: &[String], full: bool) -> Vec<Case> {
+    let pause = touches.iter().position(|t| t.contains("/exporting/pause"));
+    let mut cases = Vec::new();
+    for touch in chosen(touches, full) {
+        let written = touches[touch].starts_with("write");
+        let injected_faults: &[Harm] = if written { &Harm::TO_WRITES } else { &Harm::TO_REQUESTS };
+        for inject in injected_faults {
+            // Only after the pause is there anything to resume.
+            let failures: &[u32] = if pause.is_some_and(|pause| touch >= pause) { &[0, 1, 3] } else { &[0] };
+            cases.extend(failures.iter().map(|resumes_fail| Case {
+                touch,
+                inject: *inject,
+                resumes_fail: *resumes_fail,
+            }));
+        }
+    }
+    cases
+}
+
+#[rstest]
+fn whatever_happens_at_any_touch_the_rules_hold(
+    #[values(
+        "hard pause",
+        "web apps first",
+        "with Optimize",
+        "pause first",
+        "database",
+        "given ids",
+        "cloud",
+        "REST alone"
+    )]
+    name: &str,
+) {
+    let untouched = scenario(name, None);
+    assert_eq!(untouched.wrong, Vec::<String>::new());
+    assert!(untouched.completed);
+    let full = std::env::var("MATRIX").as_deref() == Ok("full");
+    let cases = cases(&untouched.touches, full);
+    // A share of them, another one in each family, so that all kinds are seen and the tests stay short.
+    let share = if full { 1 } else { 13 };
+    let offset = name.len() % share;
+    let (mut run, mut completed, mut wrong) = (0, 0, Vec::new());
+    for case in cases.iter().skip(offset).step_by(share) {
+        let told = scenario(name, Some(*case));
+        run += 1;
+        completed += usize::from(told.completed);
+        if !told.wrong.is_empty() {
+            let touch = &untouched.touches[case.touch];
+            wrong.push(format!("{case:?} ({touch}): {}", told.wrong.join("; ")));
+        }
+    }
+    println!(
+        "{name}: {} touches, {} cases of which {run} were run, {completed} completed all the same",
+        untouched.touches.len(),
+        cases.len()
+    );
+    assert!(wrong.is_empty(), "{} of {run} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(completed > 0 && completed < run, "harm that never matters, or always, shows nothing");
+}

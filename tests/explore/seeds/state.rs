@@ -1,0 +1,54 @@
+//! The state of a story's daemons, which outlives them: in memory, or a file in memory.
+
+use super::at_once::AtOnce;
+use camunda_backupd::store::SharedStore;
+use camunda_backupd::store::memory::MemoryStore;
+use camunda_backupd::store::sqlite::{SqliteStore, StateLock};
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+pub enum State {
+    Memory(SharedStore),
+    File { location: TempDir, crashes: usize, open: SharedStore, _lock: StateLock },
+}
+
+const FILES: [&str; 2] = ["state.db", "state.db-wal"];
+
+fn opened(dir: &Path) -> (SharedStore, StateLock) {
+    let (store, lock) = SqliteStore::open(dir).unwrap();
+    (Arc::new(AtOnce(store)), lock)
+}
+
+impl State {
+    pub fn new(sqlite: bool) -> Self {
+        if !sqlite {
+            return Self::Memory(MemoryStore::shared());
+        }
+        // Where there is a file system in memory, nobody waits for a disk.
+        let memory = Path::new("/dev/shm");
+        let location = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let location = location.unwrap();
+        let (open, lock) = opened(&location.path().join("0"));
+        Self::File { location, crashes: 0, open, _lock: lock }
+    }
+
+    pub fn store(&self) -> SharedStore {
+        match self {
+            Self::Memory(store) | Self::File { open: store, .. } => store.clone(),
+        }
+    }
+
+    /// The next daemon finds what was committed, as a crash leaves it: nothing is closed, nothing folded into the file.
+    pub fn crash(&mut self) {
+        let Self::File { location, crashes, open, _lock } = self else { return };
+        let from = location.path().join(crashes.to_string());
+        *crashes += 1;
+        let to = location.path().join(crashes.to_string());
+        std::fs::create_dir(&to).unwrap();
+        for file in FILES {
+            std::fs::copy(from.join(file), to.join(file)).unwrap();
+        }
+        (*open, *_lock) = opened(&to);
+    }
+}

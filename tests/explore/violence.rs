@@ -1,0 +1,458 @@
+//! Violence at every point where a daemon touches something: a store and a transport that count what goes through
+//! them, and do harm at one chosen point. A daemon that dies there does nothing more: every later touch hangs.
+
+mod bugs;
+mod disk;
+
+use camunda_backupd::camunda::{Method, Request, Response, SharedTransport, Transport, TransportError};
+use camunda_backupd::clock::SharedClock;
+use camunda_backupd::domain::{Component, Instant, RetentionGroup, RunId};
+use camunda_backupd::journal::Step;
+use camunda_backupd::store::SharedStore;
+use futures::future::BoxFuture;
+
+pub use bugs::Bug;
+pub use disk::Disk;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What is done to one touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Harm {
+    /// The daemon dies right before it.
+    DieBefore,
+    /// It is done, and the daemon dies before it hears so.
+    DieAfter,
+    /// It fails, and nothing is done.
+    Fail,
+    /// It is done, and what is heard is that nobody knows.
+    LoseAnswer,
+    /// A request alone: nobody knows, and nothing was done.
+    LoseRequest,
+    /// A request alone: it arrives twice.
+    Twice,
+    /// A request alone: done, and answered with an error all the same.
+    DoneButError(u16),
+    /// A request alone: done, and answered with a page for people.
+    Page,
+    /// Done, but it takes so long.
+    Slow(u64),
+    /// A request alone: done, and answered with what the same question was answered before, of another id if it can be.
+    Repeat,
+    /// A request alone: done, and the answer tells of another id.
+    OtherId,
+}
+
+impl Harm {
+    pub const TO_REQUESTS: [Self; 13] = [
+        Self::DieBefore,
+        Self::DieAfter,
+        Self::Fail,
+        Self::LoseAnswer,
+        Self::LoseRequest,
+        Self::Twice,
+        Self::DoneButError(500),
+        Self::DoneButError(504),
+        Self::DoneButError(401),
+        Self::Page,
+        Self::Slow(25),
+        Self::Repeat,
+        Self::OtherId,
+    ];
+    pub const TO_WRITES: [Self; 6] =
+        [Self::DieBefore, Self::DieAfter, Self::Fail, Self::LoseAnswer, Self::Slow(25), Self::Slow(90)];
+}
+
+/// How many newer good ones let a backup go: by cluster and pool; a pool that is not named is frozen.
+pub type Keeps = BTreeMap<(String, RetentionGroup), u32>;
+
+/// What touches there were, and which of them is harmed.
+pub struct Script {
+    inside: Mutex<Inside>,
+    dead: watch::Sender<bool>,
+    bug: Option<Bug>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// The largest id that was asked to start.
+    newest: i64,
+    /// Zeebe's backup that was asked for too early.
+    early: Option<i64>,
+    touches: Vec<String>,
+    targets: BTreeMap<usize, Harm>,
+    happened: Vec<String>,
+    wrong: Vec<String>,
+    starts: BTreeMap<String, usize>,
+    /// The last answers to each kind of question, by the URL that asked.
+    earlier: BTreeMap<String, Vec<(String, Response)>>,
+    /// What retention may do, as the config says; and as it said before the last reload, which a pass may still go by.
+    keeps: Option<(Keeps, Option<Keeps>)>,
+    /// What an operator was told that it is held.
+    pinned: BTreeSet<RunId>,
+    /// Every write takes so long.
+    slow: Duration,
+    resumes: Vec<Instant>,
+}
+
+impl Script {
+    pub fn new(targets: impl IntoIterator<Item = (usize, Harm)>) -> Arc<Self> {
+        Self::planted(targets, None)
+    }
+
+    /// The same with a mistake in the daemon.
+    pub fn planted(targets: impl IntoIterator<Item = (usize, Harm)>, bug: Option<Bug>) -> Arc<Self> {
+        let inside = Inside { targets: targets.into_iter().collect(), ..Inside::default() };
+        Arc::new(Self { inside: Mutex::new(inside), dead: watch::Sender::new(false), bug })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap()
+    }
+
+    pub fn touches(&self) -> Vec<String> {
+        self.lock().touches.clone()
+    }
+
+    pub fn happened(&self) -> Vec<String> {
+        self.lock().happened.clone()
+    }
+
+    /// What the daemon did against a rule that is seen only while it acts.
+    pub fn wrong(&self) -> Vec<String> {
+        self.lock().wrong.clone()
+    }
+
+    pub fn is_dead(&self) -> bool {
+        *self.dead.borrow()
+    }
+
+    /// Returns when the daemon has died.
+    pub async fn death(&self) {
+        let mut dead = self.dead.subscribe();
+        let _ = dead.wait_for(|dead| *dead).await;
+    }
+
+    /// Retention may do this from now on, and for a moment still what it might before.
+    pub fn keep(&self, keeps: Keeps) {
+        let mut inside = self.lock();
+        let before = inside.keeps.take().map(|(now, _)| now);
+        inside.keeps = Some((keeps, before));
+    }
+
+    /// What an operator was told that it is held.
+    pub fn pin(&self, runs: BTreeSet<RunId>) {
+        self.lock().pinned = runs;
+    }
+
+    /// Passes that began before the last reload are over.
+    pub fn forget_earlier_rules(&self) {
+        if let Some((_, before)) = &mut self.lock().keeps {
+            *before = None;
+        }
+    }
+
+    /// No more harm from now on.
+    pub fn calm(&self) {
+        self.lock().targets.clear();
+    }
+
+    /// From now on every write takes so long.
+    pub fn slow_disk(&self, each: Duration) {
+        self.lock().slow = each;
+    }
+
+    /// When resumes were sent.
+    pub fn resumes(&self) -> Vec<Instant> {
+        self.lock().resumes.clone()
+    }
+
+    /// Kills the daemon now.
+    pub fn die(&self) {
+        self.dead.send_replace(true);
+    }
+
+    /// The harm to this touch. Whoever is dead comes no further.
+    async fn touch(&self, what: String) -> Option<Harm> {
+        self.live().await;
+        let inject = {
+            let mut inside = self.lock();
+            let number = inside.touches.len();
+            let inject = inside.targets.get(&number).copied();
+            if let Some(inject) = inject {
+                inside.happened.push(format!("{inject:?} at touch {number}, {what}"));
+            }
+            inside.touches.push(what);
+            inject
+        };
+        if inject == Some(Harm::DieBefore) {
+            self.die();
+            self.live().await;
+        }
+        inject
+    }
+
+    fn remember(&self, question: &str, url: String, response: &Response) {
+        let mut inside = self.lock();
+        let responses = inside.earlier.entry(question.to_owned()).or_default();
+        responses.retain(|(requested, _)| *requested != url);
+        responses.push((url, response.clone()));
+        if responses.len() > 4 {
+            responses.remove(0);
+        }
+    }
+
+    /// An earlier answer to the same question, of another id if there is one.
+    fn repeated(&self, question: &str, url: &str) -> Option<(String, Response)> {
+        let inside = self.lock();
+        let responses = inside.earlier.get(question)?;
+        let other = responses.iter().rev().find(|(requested, _)| requested != url);
+        other.or(responses.last()).cloned()
+    }
+
+    async fn live(&self) {
+        if self.is_dead() {
+            futures::future::pending::<()>().await;
+        }
+    }
+
+    async fn die_if(&self, dies: bool) {
+        if dies {
+            self.die();
+        }
+        self.live().await;
+    }
+}
+
+/// The way to the clusters.
+pub struct Wire {
+    pub inner: SharedTransport,
+    pub script: Arc<Script>,
+    pub clock: SharedClock,
+    pub memory: SharedStore,
+}
+
+impl Wire {
+    async fn carry(&self, request: Request) -> Result<Response, TransportError> {
+        let what = format!("{:?} {}", request.method, shape(&request.url));
+        let deadline = request.deadline;
+        self.judge(&request).await;
+        if request.url.ends_with("/exporting/resume") {
+            let now = self.clock.now();
+            self.script.lock().resumes.push(now);
+        }
+        let inject = self.script.touch(what.clone()).await;
+        let lost = || TransportError::Lost("the connection broke".into());
+        match inject {
+            Some(Harm::Fail) => return Err(TransportError::NotSent("connection refused".into())),
+            Some(Harm::LoseRequest) => return Err(lost()),
+            Some(Harm::Twice) => drop(self.inner.send(request.clone()).await),
+            _ => {}
+        }
+        let url = request.url.clone();
+        let response = self.mistaken(request).await;
+        self.script.die_if(inject == Some(Harm::DieAfter)).await;
+        if inject == Some(Harm::Repeat) {
+            return self.script.repeated(&what, &url).map_or(response, |(_, earlier)| Ok(earlier));
+        }
+        if let Ok(response) = &response {
+            self.script.remember(&what, url.clone(), response);
+        }
+        match inject {
+            Some(Harm::LoseAnswer) => Err(lost()),
+            Some(Harm::DoneButError(status)) => {
+                let body = br#"{"message":"something went wrong on the way"}"#.to_vec();
+                Ok(Response { status, content_type: "application/json".into(), body, retry_after: None })
+            }
+            Some(Harm::Page) => {
+                let body = b"<html>welcome</html>".to_vec();
+                Ok(Response { status: 200, content_type: "text/html".into(), body, retry_after: None })
+            }
+            Some(Harm::OtherId) => response.map(|response| {
+                let told = last_number(&url).or(last_number(&String::from_utf8_lossy(&response.body)));
+                of_id(response, told, told.map(|id| id - 1))
+            }),
+            Some(Harm::Slow(seconds)) => {
+                let length = Duration::from_secs(seconds);
+                self.clock.sleep(length.min(deadline)).await;
+                self.script.live().await;
+                if length >= deadline { Err(lost()) } else { response }
+            }
+            _ => response,
+        }
+    }
+
+    /// Sends the request, with the mistake that is planted.
+    async fn mistaken(&self, mut request: Request) -> Result<Response, TransportError> {
+        let (path, ours) = (shape(&request.url), self.script.bug);
+        let done = |status| Ok(Response { status, ..Response::default() });
+        let post = matches!(request.method, Method::Post);
+        match ours {
+            Some(Bug::ResumeNotSent) if path.contains("/exporting/resume") => return done(204),
+            Some(Bug::PauseNotSent) if path.contains("/exporting/pause") => return done(204),
+            Some(Bug::PauseNotSent) if path.ends_with("/partitions") => {
+                let mut response = self.inner.send(request).await?;
+                let owed = !self.memory.pending_resumes().await.unwrap_or_default().is_empty();
+                let text = String::from_utf8_lossy(&response.body).into_owned();
+                if owed {
+                    response.body = text.replace("\"EXPORTING\"", "\"SOFT_PAUSED\"").into_bytes();
+                }
+                return Ok(response);
+            }
+            Some(Bug::ZeebeFirst) => {
+                if matches!(request.method, Method::Put) && path.contains("/_snapshot/") {
+                    let id = last_number(&request.url);
+                    self.script.lock().early = id;
+                    let base = request.url.split("/search/").next().unwrap_or_default().to_owned();
+                    let endpoint = if self.asked_history() { "backupRuntime" } else { "backups" };
+                    let early = Request {
+                        method: Method::Post,
+                        url: format!("{base}/zeebe/actuator/{endpoint}"),
+                        json: Some(serde_json::json!({ "backupId": id })),
+                        access: None,
+                        deadline: request.deadline,
+                    };
+                    drop(self.inner.send(early).await);
+                    self.clock.sleep(Duration::from_secs(4)).await;
+                } else if started(request.method, &path) == Some(Component::Zeebe) {
+                    self.script.lock().early = None;
+                    let body = br#"{"message":"A backup with id 1 has been scheduled."}"#.to_vec();
+                    let content_type = "application/json".to_owned();
+                    return Ok(Response { status: 202, content_type, body, retry_after: None });
+                } else if path.starts_with("/zeebe/") && path.ends_with("/ID") {
+                    let id = last_number(&request.url);
+                    if id.is_some() && self.script.lock().early == id {
+                        let message = format!("Backup with id {} does not exist", id.unwrap_or_default());
+                        let body = serde_json::json!({ "message": message }).to_string().into_bytes();
+                        let content_type = "application/json".to_owned();
+                        return Ok(Response { status: 404, content_type, body, retry_after: None });
+                    }
+                }
+            }
+            Some(Bug::DeletesTheNewest) => {
+                let id = request.json.as_ref().and_then(|json| json["backupId"].as_i64());
+                if let (true, Some(id)) = (post, id) {
+                    let mut inside = self.script.lock();
+                    inside.newest = inside.newest.max(id);
+                }
+                let newest = self.script.lock().newest;
+                if let (Method::Delete, Some(id)) = (request.method, last_number(&request.url)) {
+                    let there = if newest > 0 { newest } else { id };
+                    request.url = request.url.replace(&id.to_string(), &there.to_string());
+                }
+            }
+            Some(Bug::AnyAnswerTaken) if matches!(request.method, Method::Get) => {
+                let url = request.url.clone();
+                let response = self.inner.send(request).await?;
+                let waits = String::from_utf8_lossy(&response.body).contains("\"IN_PROGRESS\"");
+                let earlier = self.script.repeated(&format!("Get {path}"), &url).filter(|_| waits);
+                return Ok(earlier.map_or(response, |(requested, earlier)| {
+                    of_id(earlier, last_number(&requested), last_number(&url))
+                }));
+            }
+            Some(Bug::NotWaitedFor) if path.contains("/actuator/") => {
+                let mut response = self.inner.send(request).await?;
+                let text = String::from_utf8_lossy(&response.body).into_owned();
+                response.body = text.replace("\"IN_PROGRESS\"", "\"COMPLETED\"").into_bytes();
+                return Ok(response);
+            }
+            _ => {}
+        }
+        self.inner.send(request).await
+    }
+
+    fn asked_history(&self) -> bool {
+        self.script.lock().touches.iter().any(|touch| touch.contains("/backupHistory"))
+    }
+
+    /// Rules that are seen only at the moment of an act: the intent is on disk, the debt is, and nothing is begun twice.
+    async fn judge(&self, request: &Request) {
+        if matches!(request.method, Method::Get) || self.script.is_dead() {
+            return;
+        }
+        let path = shape(&request.url);
+        let host = request.url.split("//sim-").nth(1).and_then(|rest| rest.split('/').next());
+        let cluster = host.unwrap_or_default();
+        let runs = self.memory.unfinished().await.unwrap_or_default();
+        if path.contains("/exporting/pause") {
+            let owed = self.memory.pending_resumes().await.unwrap_or_default();
+            if owed.iter().all(|pending_resume| pending_resume.cluster != cluster) {
+                self.script.lock().wrong.push("I1: a pause is asked for without a debt on disk".into());
+            }
+        }
+        let Some(component) = started(request.method, &path) else { return };
+        let ours = runs.iter().filter(|run| run.cluster == cluster);
+        let Some(run) = ours.max_by_key(|run| run.created_at) else {
+            self.script.lock().wrong.push(format!("I10: {path} is asked for without a run"));
+            return;
+        };
+        let mut inside = self.script.lock();
+        if !run.view.intended.contains(&Step::Start(component)) {
+            inside.wrong.push(format!("I10: {path} is asked for before its intent is on disk"));
+        }
+        let begun = inside.starts.entry(format!("{} {component}", run.run_id)).or_default();
+        *begun += 1;
+        let begun = *begun;
+        // Where the cluster may give the ids, one that refuses that for want of an id is asked with ours.
+        let most = if run.view.above.is_some() { 2 } else { 1 };
+        if begun > most {
+            inside.wrong.push(format!("I9: {component} is asked to start {begun} times in one run"));
+        }
+    }
+}
+
+/// The same answer about another id.
+fn of_id(mut response: Response, from: Option<i64>, to: Option<i64>) -> Response {
+    if let (Some(from), Some(to)) = (from, to) {
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        response.body = text.replace(&from.to_string(), &to.to_string()).into_bytes();
+    }
+    response
+}
+
+/// The component that this request starts.
+fn started(method: Method, path: &str) -> Option<Component> {
+    let posted = matches!(method, Method::Post);
+    let ends = |end: &str| posted && path.ends_with(end);
+    if matches!(method, Method::Put) && path.contains("/_snapshot/") {
+        return Some(Component::Records);
+    }
+    if ends("/backupHistory") || ends("/backups/history") {
+        return Some(Component::History);
+    }
+    if ends("/backupRuntime") || ends("/backups/runtime") {
+        return Some(Component::Zeebe);
+    }
+    if !ends("/backups") {
+        return None;
+    }
+    let part = path.split('/').nth(1)?;
+    [Component::Zeebe, Component::Operate, Component::Tasklist, Component::Optimize, Component::Saas]
+        .into_iter()
+        .find(|component| component.name() == part)
+}
+
+/// The last number in a URL that looks like an id.
+fn last_number(url: &str) -> Option<i64> {
+    let mut numbers = url.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() > 5);
+    numbers.next_back()?.parse().ok()
+}
+
+/// The path without ids, so that two runs show the same touches.
+fn shape(url: &str) -> String {
+    let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let plain = |segment: &str| {
+        let digits = segment.chars().filter(char::is_ascii_digit).count();
+        if digits > 5 { "ID".to_owned() } else { segment.to_owned() }
+    };
+    let segments: Vec<String> = path.split('/').map(plain).collect();
+    format!("/{}", segments.join("/"))
+}
+
+impl Transport for Wire {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
+        Box::pin(self.carry(request))
+    }
+}

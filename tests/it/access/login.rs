@@ -1,0 +1,205 @@
+//! Logins over the wire: what is shown, what is said when it is refused, and that no secret is ever told.
+
+use camunda_backupd::camunda::{ClientError, ErrorKind, Search, authenticated};
+use camunda_backupd::domain::{Access, Addresses, Login, SearchAddress};
+use harness::keys::{Keys, SECRET, api_key, basic, bearer, login};
+use rstest::rstest;
+use serde_json::json;
+use wiremock::matchers::{header, method, path};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+const RESUME: &str = "/actuator/exporting/resume";
+
+/// A broker that lets in whoever shows `authorization`.
+async fn guarded(authorization: &str) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path(RESUME))
+        .and(header("authorization", authorization))
+        .respond_with(ResponseTemplate::new(204))
+        .mount(&server)
+        .await;
+    server
+}
+
+/// A broker that gives one answer to everything, as often as is said.
+async fn always(response: ResponseTemplate, times: u64) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(wiremock::matchers::any()).respond_with(response).expect(times).mount(&server).await;
+    server
+}
+
+fn no_secret_in(error: &ClientError) {
+    let told = format!("{error} {error:?} {}", error.evidence);
+    for secret in [SECRET, "b3BlcmF0b3I6Z2VoZWltLTdmM2E="] {
+        assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[rstest]
+#[case(basic(), "Basic b3BlcmF0b3I6Z2VoZWltLTdmM2E=")]
+#[case(bearer(), "Bearer geheim-7f3a")]
+#[case(api_key(), "ApiKey geheim-7f3a")]
+#[tokio::test]
+async fn each_login_is_shown_in_its_own_way(#[case] access: Access, #[case] authorization: &str) {
+    let server = guarded(authorization).await;
+    Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_component_that_wants_it_is_shown_it() {
+    let keys = Keys::new();
+    let server = always(ResponseTemplate::new(204), 1).await;
+    keys.zeebe(&server.uri(), &login(Login::None)).resume().await.unwrap();
+    let requested = server.received_requests().await.unwrap();
+    assert!(!requested[0].headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_changed_file_counts_at_once() {
+    let keys = Keys::new();
+    let server = guarded("Bearer the-new-one").await;
+    let zeebe = keys.zeebe(&server.uri(), &bearer());
+    zeebe.resume().await.unwrap_err();
+    keys.put("key", "the-new-one\n");
+    zeebe.resume().await.unwrap();
+}
+
+#[rstest]
+#[case(
+    basic(),
+    401,
+    "zeebe refused the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): put the password of user `operator` there, which counts at once, under systemd after a restart"
+)]
+#[case(
+    bearer(),
+    401,
+    "zeebe refused the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): put one there that is valid, which counts at once, under systemd after a restart"
+)]
+#[case(
+    api_key(),
+    401,
+    "zeebe refused the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): put one there that is valid, which counts at once, under systemd after a restart"
+)]
+#[case(
+    login(Login::None),
+    401,
+    "zeebe answered 401 to POST /actuator/exporting/resume (Bad credentials): it wants credentials, name them under access.zeebe"
+)]
+#[case(
+    basic(),
+    403,
+    "zeebe knows user `operator` and forbade POST /actuator/exporting/resume with 403 (Bad credentials): give it the permission for this call"
+)]
+#[case(
+    bearer(),
+    403,
+    "zeebe knows the credential `key` and forbade POST /actuator/exporting/resume with 403 (Bad credentials): give it the permission for this call"
+)]
+#[tokio::test]
+async fn a_refused_login_is_told_in_one_sentence_and_not_tried_twice(
+    #[case] access: Access,
+    #[case] status: u16,
+    #[case] sentence: &str,
+) {
+    let response = ResponseTemplate::new(status).set_body_json(json!({"message": "Bad credentials."}));
+    let server = always(response, 1).await;
+    let error = Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap_err();
+    assert_eq!(error.to_string(), sentence);
+    assert_eq!((error.kind.clone(), error.status), (ErrorKind::AuthRejected, Some(status)));
+    assert!(!error.may_have_acted() && !error.is_transient());
+    no_secret_in(&error);
+}
+
+#[rstest]
+#[case(basic())]
+#[case(bearer())]
+#[case(api_key())]
+#[tokio::test]
+async fn what_a_server_repeats_of_the_secret_is_not_told(#[case] access: Access) {
+    let server = MockServer::start().await;
+    let echo = |request: &Request| {
+        let shown = request.headers["authorization"].to_str().unwrap();
+        let body = json!({"message": format!("no such thing as {shown} or {SECRET}")});
+        ResponseTemplate::new(500).set_body_json(body)
+    };
+    Mock::given(wiremock::matchers::any()).respond_with(echo).mount(&server).await;
+    let error = Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap_err();
+    assert!(error.to_string().contains("no such thing as"), "{error}");
+    no_secret_in(&error);
+}
+
+/// `camunda` is a common password, and repositories and snapshots are named so too.
+#[rstest]
+#[case(basic())]
+#[case(bearer())]
+#[case(api_key())]
+#[tokio::test]
+async fn a_password_that_is_a_common_word_takes_nothing_out_of_an_answer(#[case] access: Access) {
+    let keys = Keys::new();
+    keys.put("key", "camunda");
+    let indices = json!([{"index": "camunda-operate-list-view", "status": "open"}]);
+    let server = always(ResponseTemplate::new(200).set_body_json(indices), 1).await;
+    let repository = "camunda".to_owned();
+    let address = SearchAddress {
+        url: server.uri(),
+        repository: repository.clone(),
+        webapps_repository: repository,
+        records: None,
+    };
+    let access = [("search".to_owned(), access)].into();
+    let addresses = Addresses { search: Some(address.clone()), access, ..Addresses::default() };
+    let search = Search::new(&address, authenticated(&addresses, &keys.transport()));
+    assert_eq!(search.indices("*").await.unwrap(), ["camunda-operate-list-view"]);
+}
+
+#[tokio::test]
+async fn a_page_for_people_is_no_answer() {
+    let page = "<html><body>Please log in</body></html>";
+    let server = always(ResponseTemplate::new(200).set_body_raw(page, "text/html;charset=UTF-8"), 1).await;
+    let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "zeebe answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.zeebe"
+    );
+    assert_eq!(error.kind, ErrorKind::Unusable);
+}
+
+#[tokio::test]
+async fn being_sent_to_a_login_page_is_told_as_such() {
+    let to = ResponseTemplate::new(302).insert_header("location", "https://login.example.org/auth?state=1");
+    let server = always(to, 1).await;
+    let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "zeebe answered GET /actuator/backups with something no component answers: a redirect (302) to https://login.example.org/auth; check its address, or name what a login in front of it wants under access.zeebe"
+    );
+}
+
+#[tokio::test]
+async fn a_credential_that_is_gone_keeps_the_request_back() {
+    let keys = Keys::new();
+    let server = always(ResponseTemplate::new(204), 0).await;
+    std::fs::remove_file(keys.file("key")).unwrap();
+    let error = keys.zeebe(&server.uri(), &bearer()).resume().await.unwrap_err();
+    let expected = format!(
+        "zeebe was not asked POST /actuator/exporting/resume, because credential `key` does not exist: create `{}` with mode 0600",
+        keys.file("key").display()
+    );
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.kind, ErrorKind::AuthRejected);
+    assert!(!error.may_have_acted());
+}
+
+#[tokio::test]
+async fn a_secret_that_no_header_can_carry_is_not_sent_in_pieces() {
+    let keys = Keys::new();
+    keys.put("key", "geheim-7f3a\nX-Other: 1");
+    let server = always(ResponseTemplate::new(204), 0).await;
+    let error = keys.zeebe(&server.uri(), &bearer()).resume().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "zeebe was not asked POST /actuator/exporting/resume, because the credential `key` holds characters that no header can carry: put only the secret there, on one line"
+    );
+    no_secret_in(&error);
+}

@@ -1,0 +1,301 @@
+//! TLS and proxies: whose certificate is believed, what we show, and what is said when it is not accepted.
+
+use camunda_backupd::camunda::{ClientError, ErrorKind};
+use camunda_backupd::domain::{Access, Identity};
+use harness::keys::{self, Keys};
+use harness::tls::{self, Ca, broker, proxy};
+use rstest::rstest;
+
+/// Credentials, and the access of a cluster whose CA is in a file.
+fn with_ca(ca: &Ca) -> (Keys, Access) {
+    let keys = Keys::new();
+    keys.put("ca.pem", &ca.pem());
+    let file = keys.file("ca.pem");
+    (keys, Access { ca: Some(file), ..Access::default() })
+}
+
+fn with_identity(access: &Access) -> Access {
+    let identity = Some(Identity { cert: "cert".into(), key: "cert-key".into() });
+    Access { identity, ..access.clone() }
+}
+
+#[tokio::test]
+async fn an_authority_is_no_server_and_plain_http_is_no_tls() {
+    let ca = Ca::new();
+    let (keys, access) = with_ca(&ca);
+    let url = broker(&ca.issue_authority("localhost"), None).await;
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    assert_eq!(
+        sentence(&error, &url),
+        "zeebe was not asked POST /actuator/exporting/resume, because its certificate is that of a CA, as `openssl req -x509` makes it, and no server's (invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))): issue one with basicConstraints CA:FALSE, and put its CA into `ca` under access"
+    );
+    let plain = wiremock::MockServer::start().await;
+    let url = plain.uri().replace("http://", "https://");
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    assert_eq!(
+        sentence(&error, &url),
+        "zeebe cannot be reached at URL: it does not speak TLS (received corrupt message of type InvalidContentType): write http:// in its address"
+    );
+}
+
+/// The sentence with the port taken out.
+fn sentence(error: &ClientError, url: &str) -> String {
+    error.to_string().replace(url, "URL")
+}
+
+#[tokio::test]
+async fn a_ca_of_our_own_is_believed() {
+    let ca = Ca::new();
+    let url = broker(&ca.issue("localhost"), None).await;
+    let (keys, access) = with_ca(&ca);
+    keys.zeebe(&url, &access).resume().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_ca_is_not_believed() {
+    let url = broker(&Ca::new().issue("localhost"), None).await;
+    let (keys, access) = with_ca(&Ca::new());
+    for access in [access, Access::default()] {
+        let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+        assert_eq!(
+            sentence(&error, &url),
+            "zeebe was not asked POST /actuator/exporting/resume, because its certificate is signed by nobody this machine trusts (invalid peer certificate: UnknownIssuer): name the file of its CA as `ca` under access"
+        );
+        assert_eq!(error.kind, ErrorKind::AuthRejected);
+        assert!(!error.may_have_acted());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_name_is_not_believed() {
+    let ca = Ca::new();
+    let url = broker(&ca.issue("zeebe.example.org"), None).await;
+    let (keys, access) = with_ca(&ca);
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    assert_eq!(
+        sentence(&error, &url),
+        "zeebe was not asked POST /actuator/exporting/resume, because its certificate is for another name (invalid peer certificate: certificate not valid for name \"localhost\"; certificate is only valid for DnsName(\"zeebe.example.org\")): write the name that the certificate is for in the address, or have one issued for this name"
+    );
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_not_believed() {
+    let ca = Ca::new();
+    let url = broker(&ca.issue_expired("localhost"), None).await;
+    let (keys, access) = with_ca(&ca);
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    let text = sentence(&error, &url);
+    assert!(text.contains("because its certificate has expired (invalid peer certificate: "), "{text}");
+    assert!(text.ends_with("): have it renewed, and see that the clocks agree"), "{text}");
+}
+
+#[tokio::test]
+async fn our_certificate_is_shown() {
+    let (ca, ours) = (Ca::new(), Ca::new());
+    let url = broker(&ca.issue("localhost"), Some(&ours)).await;
+    let (keys, access) = with_ca(&ca);
+    let issued = ours.issue("backup");
+    keys.put("cert", &issued.cert.pem());
+    keys.put("cert-key", &issued.key.serialize_pem());
+    keys.zeebe(&url, &with_identity(&access)).resume().await.unwrap();
+    // One file with both will do.
+    keys.put("both", &format!("{}{}", issued.key.serialize_pem(), issued.cert.pem()));
+    let identity = Some(Identity { cert: "both".into(), key: "both".into() });
+    keys.zeebe(&url, &Access { identity, ..access }).resume().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_that_is_missing_or_not_accepted_is_told_as_such() {
+    let (ca, ours) = (Ca::new(), Ca::new());
+    let url = broker(&ca.issue("localhost"), Some(&ours)).await;
+    let (keys, access) = with_ca(&ca);
+    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    assert_eq!(
+        sentence(&error, &url),
+        "zeebe was not asked POST /actuator/exporting/resume, because it wants to see a certificate of ours (received fatal alert: CertificateRequired): name credentials with one as `client_cert` and `client_key` under access"
+    );
+    let stranger = Ca::new().issue("backup");
+    keys.put("cert", &stranger.cert.pem());
+    keys.put("cert-key", &stranger.key.serialize_pem());
+    let error = keys.zeebe(&url, &with_identity(&access)).resume().await.unwrap_err();
+    let text = sentence(&error, &url);
+    assert!(text.contains("because it does not accept our certificate (received fatal alert: "), "{text}");
+    assert!(
+        text.ends_with("): put one that it trusts into the credentials of `client_cert` and `client_key`"),
+        "{text}"
+    );
+    assert_eq!(error.kind, ErrorKind::AuthRejected);
+}
+
+#[tokio::test]
+async fn a_renewed_ca_counts_at_once_and_one_that_is_gone_still_counts() {
+    let (old, new) = (Ca::new(), Ca::new());
+    let (before, after) =
+        (broker(&old.issue("localhost"), None).await, broker(&new.issue("localhost"), None).await);
+    let (keys, access) = with_ca(&old);
+    let transport = keys.transport();
+    keys::zeebe(&before, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&after, &access, &transport).resume().await.unwrap_err();
+    keys.put("ca.pem", &format!("{}{}", old.pem(), new.pem()));
+    keys::zeebe(&after, &access, &transport).resume().await.unwrap();
+    std::fs::remove_file(keys.file("ca.pem")).unwrap();
+    keys::zeebe(&after, &access, &transport).resume().await.unwrap();
+}
+
+/// Two files are renewed one after the other, and a resume may come between.
+#[rstest]
+#[case("cert", "cert-key")]
+#[case("cert-key", "cert")]
+#[tokio::test]
+async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first: &str, #[case] then: &str) {
+    let (ca, ours) = (Ca::new(), Ca::new());
+    let url = broker(&ca.issue("localhost"), Some(&ours)).await;
+    let (keys, access) = with_ca(&ca);
+    let access = with_identity(&access);
+    let put = |name: &str, issued: &tls::Issued| {
+        let pem = if name == "cert" { issued.cert.pem() } else { issued.key.serialize_pem() };
+        keys.put(name, &pem);
+    };
+    let (old, new) = (ours.issue("backup"), ours.issue("backup"));
+    put(first, &old);
+    put(then, &old);
+    let transport = keys.transport();
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    put(first, &new);
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    keys.put("ca.pem", "not yet written");
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    // It connects as it did, and health tells that it will not after a restart.
+    let addresses = camunda_backupd::domain::Addresses {
+        access: [("zeebe".to_owned(), access.clone())].into(),
+        ..Default::default()
+    };
+    transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
+    let rejections = transport.rejections(&addresses);
+    assert!(rejections[0].why.starts_with("what zeebe wants is not to be had: `"), "{rejections:?}");
+    assert!(
+        rejections[0].why.ends_with("/ca.pem` holds no certificate: put the CA's there, as PEM"),
+        "{rejections:?}"
+    );
+    keys.put("ca.pem", &ca.pem());
+    put(then, &new);
+    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
+    assert_eq!(transport.rejections(&addresses), []);
+}
+
+#[rstest]
+#[case("ca.pem", "`FILE` holds no certificate: put the CA's there, as PEM")]
+#[case(
+    "cert",
+    "the credentials `cert` and `cert-key` are no certificate with its key: put both there as PEM, the key without a passphrase"
+)]
+#[tokio::test]
+async fn files_that_are_no_certificates_are_told_by_name(#[case] broken: &str, #[case] reason: &str) {
+    let (keys, access) = with_ca(&Ca::new());
+    let issued = Ca::new().issue("backup");
+    keys.put("cert", &issued.cert.pem());
+    keys.put("cert-key", &issued.key.serialize_pem());
+    keys.put(broken, keys::SECRET);
+    let error = keys.zeebe("https://localhost:1", &with_identity(&access)).resume().await.unwrap_err();
+    let reason = reason.replace("FILE", &keys.file("ca.pem").display().to_string());
+    assert_eq!(
+        error.to_string(),
+        format!("zeebe was not asked POST /actuator/exporting/resume, because {reason}")
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_named_is_used() {
+    let ca = Ca::new();
+    let url = broker(&ca.issue("localhost"), None).await;
+    let (proxy, requested) = proxy(None).await;
+    let (keys, access) = with_ca(&ca);
+    let access = Access { proxy: Some(proxy), ..access };
+    keys.zeebe(&url, &access).resume().await.unwrap();
+    let expected = format!("CONNECT {} HTTP/1.1", url.strip_prefix("https://").unwrap());
+    assert_eq!(*requested.lock().unwrap(), [expected]);
+}
+
+#[rstest]
+#[case(
+    "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
+    ErrorKind::NotSent,
+    "zeebe was not asked POST /actuator/exporting/resume, because the proxy PROXY refused to connect to it: let the proxy allow this address, or correct `proxy`"
+)]
+#[case(
+    "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+    ErrorKind::AuthRejected,
+    "zeebe was not asked POST /actuator/exporting/resume, because the proxy PROXY wants a login (407): use one that lets this machine through without"
+)]
+#[tokio::test]
+async fn a_proxy_that_refuses_is_told_as_such(
+    #[case] response: &'static str,
+    #[case] kind: ErrorKind,
+    #[case] expected: &str,
+) {
+    let (proxy, _) = proxy(Some(response)).await;
+    let access = Access { proxy: Some(proxy.clone()), ..Access::default() };
+    let error = Keys::new().zeebe("https://localhost:1", &access).resume().await.unwrap_err();
+    assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
+    assert_eq!(error.kind, kind);
+    assert!(!error.may_have_acted());
+}
+
+#[rstest]
+#[case(
+    "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
+    "zeebe, or the proxy PROXY before it, answered 403 to POST /actuator/exporting/resume: it wants credentials, name them under access.zeebe"
+)]
+#[case(
+    "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+    "the proxy PROXY refused POST /actuator/exporting/resume to zeebe with 407: it wants a login, use a proxy that lets this machine through without one"
+)]
+#[tokio::test]
+async fn a_proxy_before_plain_http_is_named_beside_the_component(
+    #[case] response: &'static str,
+    #[case] expected: &str,
+) {
+    let (proxy, requested) = proxy(Some(response)).await;
+    let access = Access { proxy: Some(proxy.clone()), ..Access::default() };
+    let error = Keys::new().zeebe("http://zeebe.invalid:9600", &access).resume().await.unwrap_err();
+    assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
+    assert_eq!(
+        *requested.lock().unwrap(),
+        ["POST http://zeebe.invalid:9600/actuator/exporting/resume HTTP/1.1"]
+    );
+}
+
+#[rstest]
+#[case(
+    "https://login.example.org/token",
+    "the token endpoint https://login.example.org/token cannot be used, the proxy PROXY wants a login (407): use one that lets this machine through without"
+)]
+#[case(
+    "http://login.example.org/token",
+    "the proxy PROXY wants a login (407) for the token endpoint http://login.example.org/token: use one that lets this machine through without"
+)]
+#[tokio::test]
+async fn a_proxy_before_the_token_endpoint_is_told_as_such(#[case] token_url: &str, #[case] expected: &str) {
+    let response = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
+    let (proxy, _) = proxy(Some(response)).await;
+    let access = Access { proxy: Some(proxy.clone()), ..keys::oauth(token_url) };
+    let error = Keys::new().zeebe("https://localhost:1", &access).resume().await.unwrap_err();
+    let expected = format!("zeebe was not asked POST /actuator/exporting/resume, because {expected}");
+    assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
+    assert_eq!(error.kind, ErrorKind::AuthRejected);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_named() {
+    let access = Access { proxy: Some("http://127.0.0.1:1".into()), ..Access::default() };
+    let error = Keys::new().zeebe("https://localhost:2", &access).resume().await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(
+            "zeebe cannot be reached at https://localhost:2: through the proxy http://127.0.0.1:1: "
+        ),
+        "{text}"
+    );
+    assert_eq!(error.kind, ErrorKind::NotSent);
+}

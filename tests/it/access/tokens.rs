@@ -1,0 +1,342 @@
+//! OAuth client credentials: how often a token endpoint is asked, and what becomes of a token that is refused.
+#![allow(clippy::disallowed_methods)] // a test program on the real clock
+
+use camunda_backupd::camunda::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
+use camunda_backupd::domain::Login;
+use harness::keys::{Keys, SECRET, oauth, zeebe};
+use rstest::rstest;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wiremock::matchers::{body_string, header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+fn token(text: &str, seconds: u64) -> Value {
+    json!({"access_token": text, "token_type": "Bearer", "expires_in": seconds})
+}
+
+/// A token endpoint that gives these answers, one after the other and each once.
+async fn endpoint(responses: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    for (at, response) in responses.into_iter().enumerate() {
+        Mock::given(method("POST"))
+            .and(path("/token"))
+            .and(header("content-type", "application/x-www-form-urlencoded"))
+            .respond_with(response)
+            .up_to_n_times(1)
+            .with_priority(at as u8 + 1)
+            .expect(1)
+            .mount(&server)
+            .await;
+    }
+    Mock::given(wiremock::matchers::any())
+        .respond_with(ResponseTemplate::new(418))
+        .with_priority(100)
+        .expect(0)
+        .mount(&server)
+        .await;
+    server
+}
+
+async fn issuing(tokens: &[&str]) -> MockServer {
+    endpoint(tokens.iter().map(|text| ResponseTemplate::new(200).set_body_json(token(text, 3600)))).await
+}
+
+/// A broker: what it answers to each token, how often.
+async fn broker(responses: &[(&str, u16, u64)]) -> MockServer {
+    let server = MockServer::start().await;
+    for (at, (token, status, times)) in responses.iter().enumerate() {
+        Mock::given(method("POST"))
+            .and(header("authorization", format!("Bearer {token}")))
+            .respond_with(ResponseTemplate::new(*status))
+            .up_to_n_times(*times)
+            .with_priority(at as u8 + 1)
+            .expect(*times)
+            .mount(&server)
+            .await;
+    }
+    server
+}
+
+fn url(server: &MockServer) -> String {
+    format!("{}/token", server.uri())
+}
+
+/// A client of the broker whose token comes from the endpoint, and its credentials, to be held as long.
+fn client(endpoint: &MockServer, broker: &MockServer) -> (Keys, Zeebe) {
+    let keys = Keys::new();
+    let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(endpoint)));
+    (keys, zeebe)
+}
+
+fn no_secret_in(error: &ClientError) {
+    let told = format!("{error} {error:?} {}", error.evidence);
+    assert!(!told.contains(SECRET) && !told.contains("first-token"), "{told}");
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_in_the_words_of_the_standard_and_used_again() {
+    let server = MockServer::start().await;
+    let form = "grant_type=client_credentials&client_id=backup&client_secret=geheim-7f3a&audience=zeebe+api";
+    Mock::given(body_string(form))
+        .respond_with(ResponseTemplate::new(200).set_body_json(token("first-token", 300)))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let broker = broker(&[("first-token", 204, 3)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    for _ in 0..3 {
+        zeebe.resume().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_who_need_one_token_cause_one_fetch() {
+    let slow = ResponseTemplate::new(200).set_body_json(token("first-token", 300));
+    let server = endpoint([slow.set_delay(Duration::from_millis(200))]).await;
+    let broker = broker(&[("first-token", 204, 8)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    let all = futures::future::join_all((0..8).map(|_| zeebe.resume())).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
+    let server = issuing(&["first-token", "second-token"]).await;
+    let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 204, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    zeebe.resume().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_once_and_no_more() {
+    let server = issuing(&["first-token", "second-token"]).await;
+    let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 401, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    let error = zeebe.resume().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "zeebe refused the token that client `backup` got with the credential `key` with 401 to POST /actuator/exporting/resume: check `audience` and `scope`, and that it trusts this token endpoint"
+    );
+    assert_eq!(error.kind, ErrorKind::AuthRejected);
+    no_secret_in(&error);
+}
+
+#[rstest]
+#[case(401)] // fetched for this call: another would be refused as well
+#[case(403)]
+#[case(500)]
+#[tokio::test]
+async fn nothing_else_is_repeated(#[case] status: u16) {
+    let server = issuing(&["first-token"]).await;
+    let broker = broker(&[("first-token", status, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
+    let server = issuing(&["first-token"]).await;
+    let broker = broker(&[("first-token", 204, 1), ("first-token", 403, 1), ("first-token", 503, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    let error = zeebe.resume().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "zeebe knows client `backup` and forbade POST /actuator/exporting/resume with 403: give it the permission for this call"
+    );
+    assert!(zeebe.resume().await.unwrap_err().may_have_acted());
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_runs_out() {
+    let short = |text| ResponseTemplate::new(200).set_body_json(token(text, 0));
+    let server = endpoint([short("first-token"), short("second-token")]).await;
+    let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    zeebe.resume().await.unwrap();
+}
+
+/// A resume is sent while the token endpoint is down, as long as the last token may be good for it.
+#[rstest]
+#[case::down(ResponseTemplate::new(503))]
+#[case::says_no(ResponseTemplate::new(401))]
+#[case::hangs(ResponseTemplate::new(200).set_delay(Duration::from_secs(20)))]
+#[tokio::test]
+async fn a_token_in_its_last_seconds_is_used_where_no_other_is_to_be_had(#[case] response: ResponseTemplate) {
+    let first = ResponseTemplate::new(200).set_body_json(token("first-token", 0));
+    let server = endpoint([first, response]).await;
+    let broker = broker(&[("first-token", 204, 2)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    zeebe.resume().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it_from_that() {
+    let first = ResponseTemplate::new(200).set_body_json(token("first-token", 0));
+    let server = endpoint([first, ResponseTemplate::new(503), ResponseTemplate::new(503)]).await;
+    let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap();
+    let error = zeebe.resume().await.unwrap_err();
+    assert!(error.to_string().contains("answered 503: see its log"), "{error}");
+    assert_eq!(error.kind, ErrorKind::NotSent);
+}
+
+#[tokio::test]
+async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
+    let server = issuing(&["first-token", "second-token"]).await;
+    let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
+    let keys = Keys::new();
+    let transport = keys.transport();
+    let mut other = oauth(&url(&server));
+    if let Login::Oauth(oauth) = &mut other.login {
+        oauth.client_id = "another".into();
+    }
+    let began = Instant::now();
+    zeebe(&broker.uri(), &oauth(&url(&server)), &transport).resume().await.unwrap();
+    zeebe(&broker.uri(), &other, &transport).resume().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[rstest]
+#[case(401, r#"{"error":"invalid_client","error_description":"Invalid client or Invalid client credentials: geheim-7f3a."}"#, ErrorKind::AuthRejected,
+    "the token endpoint URL refused client `backup` with 401 (invalid_client: Invalid client or Invalid client credentials: ***): check `client_id`, `audience`, `scope` and the credential `key`")]
+#[case(
+    400,
+    r#"{"error":"invalid_scope"}"#,
+    ErrorKind::AuthRejected,
+    "the token endpoint URL refused client `backup` with 400 (invalid_scope): check `client_id`, `audience`, `scope` and the credential `key`"
+)]
+#[case(
+    403,
+    "",
+    ErrorKind::AuthRejected,
+    "the token endpoint URL refused client `backup` with 403: check `client_id`, `audience`, `scope` and the credential `key`"
+)]
+#[case(
+    404,
+    "",
+    ErrorKind::AuthRejected,
+    "nothing answers at the token endpoint URL (404): correct `token_url`"
+)]
+#[case(
+    200,
+    "<html>Log in</html>",
+    ErrorKind::AuthRejected,
+    "the token endpoint URL answered 200 without a token: correct `token_url`"
+)]
+#[case(
+    302,
+    "",
+    ErrorKind::AuthRejected,
+    "the token endpoint URL answered with a redirect (302): correct `token_url`"
+)]
+#[case(
+    407,
+    "",
+    ErrorKind::AuthRejected,
+    "the proxy before it wants a login (407) for the token endpoint URL: use one that lets this machine through without"
+)]
+#[case(503, "", ErrorKind::NotSent, "the token endpoint URL answered 503: see its log")]
+#[case(
+    429,
+    "",
+    ErrorKind::NotSent,
+    "the token endpoint URL is asked too often (429) and wants 5 s of quiet: it is tried again after that"
+)]
+#[tokio::test]
+async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
+    #[case] status: u16,
+    #[case] body: &str,
+    #[case] kind: ErrorKind,
+    #[case] sentence: &str,
+) {
+    let server = endpoint([ResponseTemplate::new(status).set_body_string(body)]).await;
+    let broker = broker(&[]).await;
+    let error = Keys::new().zeebe(&broker.uri(), &oauth(&url(&server))).resume().await.unwrap_err();
+    let sentence = sentence.replace("URL", &url(&server));
+    assert_eq!(
+        error.to_string(),
+        format!("zeebe was not asked POST /actuator/exporting/resume, because {sentence}")
+    );
+    assert_eq!(error.kind, kind);
+    assert_eq!(error.is_transient(), kind == ErrorKind::NotSent);
+    assert!(!error.may_have_acted());
+    no_secret_in(&error);
+    assert!(broker.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_is_told_by_name() {
+    let broker = broker(&[]).await;
+    let error =
+        Keys::new().zeebe(&broker.uri(), &oauth("http://127.0.0.1:1/token")).resume().await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("zeebe was not asked POST /actuator/exporting/resume, because the token endpoint http://127.0.0.1:1/token cannot be reached: "),
+        "{text}"
+    );
+    assert_eq!(error.kind, ErrorKind::NotSent);
+}
+
+#[tokio::test]
+async fn quiet_that_is_asked_for_is_kept_and_then_asked_again() {
+    let busy = ResponseTemplate::new(429).insert_header("retry-after", "2");
+    let server = endpoint([busy, ResponseTemplate::new(200).set_body_json(token("first-token", 300))]).await;
+    let broker = broker(&[("first-token", 204, 1)]).await;
+    let (_keys, zeebe) = client(&server, &broker);
+    zeebe.resume().await.unwrap_err();
+    let began = Instant::now();
+    zeebe.resume().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn those_who_waited_for_a_fetch_that_failed_do_not_fetch_again() {
+    let slow = ResponseTemplate::new(500).set_delay(Duration::from_millis(200));
+    let server = endpoint([slow]).await;
+    let keys = Keys::new();
+    let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
+    let all = futures::future::join_all((0..4).map(|_| zeebe.resume())).await;
+    assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("answered 500")), "{all:?}");
+}
+
+#[rstest]
+#[case("120".to_owned())]
+#[case((chrono::Utc::now() + chrono::TimeDelta::seconds(119)).format("%a, %d %b %Y %H:%M:%S GMT").to_string())]
+#[tokio::test]
+async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry_after: String) {
+    let server = endpoint([ResponseTemplate::new(429).insert_header("retry-after", retry_after)]).await;
+    let keys = Keys::new();
+    let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
+    zeebe.resume().await.unwrap_err();
+    let began = Instant::now();
+    let error = zeebe.resume().await.unwrap_err();
+    assert!(error.to_string().contains("is asked too often (429) and wants 11"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn one_deadline_holds_over_the_token_and_the_call() {
+    let slow = ResponseTemplate::new(200).set_body_json(token("first-token", 300));
+    let server = endpoint([slow.set_delay(Duration::from_secs(20))]).await;
+    let broker = broker(&[]).await;
+    let request = Request {
+        method: Method::Post,
+        url: broker.uri(),
+        json: None,
+        access: Some(Arc::new(oauth(&url(&server)))),
+        deadline: Duration::from_millis(300),
+    };
+    let keys = Keys::new();
+    let began = Instant::now();
+    let error = keys.transport().send(request).await.unwrap_err();
+    assert!(matches!(&error, TransportError::NoAccess { transient: true, .. }), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(broker.received_requests().await.unwrap().is_empty());
+}

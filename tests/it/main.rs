@@ -1,0 +1,76 @@
+//! Everything that needs neither the real binary nor generated scenarios, a folder for each subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod access {
+    mod login;
+    mod tls;
+    mod tokens;
+}
+mod boundaries;
+mod camunda {
+    mod http;
+    mod junk;
+}
+mod config {
+    mod access;
+    mod clusters;
+    mod credentials;
+    mod errors;
+    mod fuzz;
+    mod keys;
+    mod load;
+    mod refusals;
+    mod saas;
+}
+mod health;
+mod journal;
+mod logging;
+mod pause {
+    mod abandoned;
+    mod cost;
+    mod foreign;
+    mod moved;
+}
+mod proof;
+mod retention {
+    mod adopt;
+    mod cluster;
+    mod deletion;
+    mod ownership;
+    mod passes;
+    mod rules;
+    mod scenario;
+}
+mod runs {
+    mod backup;
+    mod bad_input;
+    mod families;
+    mod preflight;
+    mod queue;
+    mod restarts;
+    mod two_daemons;
+}
+mod saas {
+    mod backup;
+    mod limits;
+    mod tokens;
+}
+mod schedule {
+    mod dispatch;
+    mod timetable;
+}
+mod sim {
+    mod copies;
+    mod families;
+    mod fidelity;
+    mod history;
+    mod openapi;
+    mod restore;
+    mod runtime;
+    mod scenario;
+    mod wire;
+}
+mod support {
+    mod access;
+    mod versions;
+}

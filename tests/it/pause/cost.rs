@@ -1,0 +1,292 @@
+//! What a pause may cost: room on the brokers' disks before it and inside it, and what the last pauses foretell.
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::{Limits, MinDiskSpace, instant_text};
+use camunda_backupd::journal::{FailureClass, Run, RunStatus};
+use camunda_backupd::pause::forecast::Forecast;
+use camunda_backupd::preflight::{Check, preflight};
+use camunda_backupd::sim::{self, locked};
+use chrono::TimeDelta;
+use harness::lab::{Lab, class_of, reason_of};
+use rstest::rstest;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const BROKER: &str = "http://sim-orders/zeebe";
+
+fn limited(mib: u64) -> Lab {
+    let limits = Limits { min_free_disk: Some(MinDiskSpace::Bytes(mib << 20)), ..Limits::default() };
+    Lab::with(sim::Config::named("orders"), limits)
+}
+
+fn arm(lab: &Lab, fault: &str) {
+    locked(&lab.cluster).arm(fault).unwrap();
+}
+
+async fn check(lab: &Lab, name: &str) -> Option<Check> {
+    let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
+    let spec = &lab.settings.spec;
+    let checks = preflight(&lab.context.transport, &*lab.context.clock, spec, Some(false), &forecast).await;
+    checks.into_iter().find(|check| check.check == name)
+}
+
+fn never_paused(lab: &Lab, run: &Run, before: u64) {
+    assert_eq!(run.view.pause.intended_at, None);
+    assert_eq!(lab.requested("pause"), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_room_a_backup_is_taken_and_its_certificate_tells_how_much_there_was() {
+    let lab = limited(500);
+    arm(&lab, "now.disk=900");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    let disk = &run.view.proof["disk"];
+    let mib = disk["free_before"].as_u64().unwrap() >> 20;
+    assert!((880..=900).contains(&mib), "{disk}");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_exporting_is_not_paused() {
+    let lab = limited(500);
+    arm(&lab, "now.disk=400");
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(&format!("the disk of broker {BROKER} has 399.")), "{reason}");
+    assert!(
+        reason.ends_with(
+            " MiB left at /usr/local/camunda/data, less than limits.min_free_disk, 500 MiB: exporting is not paused, because the log grows meanwhile; make room there"
+        ),
+        "{reason}"
+    );
+    assert_eq!(lab.requested("pause"), 0);
+    let check = check(&lab, "broker_disk").await.unwrap();
+    assert!(!check.ok && check.detail.ends_with("less than limits.min_free_disk, 500 MiB"), "{check:?}");
+}
+
+/// The web apps may take hours before the pause begins.
+#[tokio::test(start_paused = true)]
+async fn the_disk_is_looked_at_again_right_before_the_pause() {
+    let lab = limited(500);
+    arm(&lab, "tasklist-post.disk=400");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Disk), "{}", reason_of(&run));
+    never_paused(&lab, &run, 0);
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fills_inside_the_pause_ends_it() {
+    let lab = limited(500).fault("zeebe.stall=10m,zeebe-post.disk=450");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Disk), "{}", reason_of(&run));
+    assert!(
+        reason_of(&run).ends_with(
+            "less than limits.min_free_disk, 500 MiB: the pause was ended, because the log grew meanwhile; make room there"
+        ),
+        "{}",
+        reason_of(&run)
+    );
+    let pause = run.view.pause.resume_intended_at.unwrap() - run.view.pause.intended_at.unwrap();
+    assert!(pause.num_seconds() <= 10, "seen after {pause}");
+    lab.nothing_owed(&run).await;
+}
+
+/// Each of the last three pauses took 1,500 MiB of the disk.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_would_take_too_much_room_is_not_begun() {
+    let lab = limited(500);
+    for _ in 0..3 {
+        arm(&lab, "now.disk=3000,zeebe.stall=20s,zeebe-post.disk=1500");
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        let disk = &run.view.proof["disk"];
+        assert!(disk["free_inside"].as_u64() < disk["free_before"].as_u64(), "{disk}");
+    }
+    let reason = lab.hindered().await;
+    assert!(
+        reason.contains(" GiB left at /usr/local/camunda/data, and a pause like the last ones would take 1."),
+        "{reason}"
+    );
+    assert_eq!(lab.requested("pause"), 3);
+    arm(&lab, "now.disk=9000");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+/// What forbids a backup must not do so by itself for days: a day after the last pause it is tried again.
+#[tokio::test(start_paused = true)]
+async fn what_a_pause_would_take_is_tried_again_after_a_day() {
+    let lab = limited(500);
+    let mut resumed = lab.clock.now();
+    for _ in 0..3 {
+        arm(&lab, "now.disk=3000,zeebe.stall=20s,zeebe-post.disk=1500");
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        resumed = run.view.pause.resume_intended_at.unwrap();
+    }
+    let refused = lab.hindered().await;
+    let again = format!(
+        ", so that less than limits.min_free_disk, 500 MiB, would be left: exporting is not paused; make room there, or wait until {}, when it is tried again",
+        instant_text(resumed + TimeDelta::hours(24))
+    );
+    assert!(refused.ends_with(&again), "{refused}");
+    lab.clock.sleep(Duration::from_hours(24)).await;
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    // It was within the limit, but the last pauses still foretell one that is not.
+    let refused = lab.hindered().await;
+    assert!(refused.contains("a pause like the last ones would take"), "{refused}");
+}
+
+/// A day on which the store hung and the log grew forbids nothing on the next.
+#[tokio::test(start_paused = true)]
+async fn one_day_on_which_the_log_grew_forbids_nothing() {
+    let lab = limited(500);
+    for pause in ["zeebe.stall=20s", "zeebe.stall=20s,zeebe-post.disk=1500", "zeebe.stall=20s"] {
+        arm(&lab, &format!("now.disk=3000,{pause}"));
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    }
+    arm(&lab, "now.disk=1500");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+#[rstest]
+#[case(
+    "prometheus.refuse@*",
+    "limits.min_free_disk is set, and the room on the brokers' disks could not be read: "
+)]
+#[case(
+    "prometheus.unauthorized@*",
+    "limits.min_free_disk is set, and no broker tells how much room its disk has: "
+)]
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_cannot_be_kept_is_not_taken_for_kept(#[case] fault: &str, #[case] begins: &str) {
+    let lab = limited(500).fault(fault);
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(begins), "{reason}");
+    assert_eq!(lab.requested("pause"), 0);
+    assert!(!check(&lab, "broker_disk").await.unwrap().ok);
+    // Where nobody asked for it, it hinders nothing.
+    let lab = Lab::new().fault(fault);
+    assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
+    assert_eq!(check(&lab, "broker_disk").await, None);
+}
+
+/// Looked at inside the pause as well: one answer that does not come ends nothing.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_cannot_be_read_for_a_moment_ends_no_pause() {
+    let lab = limited(500).fault("zeebe.stall=1m,prometheus.refuse@3+2");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert!(lab.requested("prometheus") > 6, "{}", lab.requested("prometheus"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_that_never_were_within_the_budget_are_not_begun() {
+    let mut lab = Lab::new().fault("zeebe.stall=30s@*");
+    for _ in 0..3 {
+        assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
+    }
+    let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
+    let usual = forecast.usual().unwrap();
+    assert!((30..45).contains(&usual.as_secs()), "{usual:?}");
+    let told = check(&lab, "pause").await.unwrap();
+    assert!(told.ok, "{told:?}");
+    assert!(
+        told.detail.starts_with("the last 3 pauses took 3")
+            && told.detail.ends_with("; the pause_budget is 45m")
+    );
+
+    budget(&mut lab, Duration::from_secs(20));
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBudget));
+    let reason = reason_of(&run);
+    assert!(
+        reason.contains(
+            ", and none of them was within the pause_budget of 20s: exporting is not paused; write a longer pause_budget, or see what made them so long: from "
+        ),
+        "{reason}"
+    );
+    assert_eq!(lab.requested("pause"), 3);
+}
+
+fn budget(lab: &mut Lab, pause_budget: Duration) {
+    lab.settings.spec.limits.pause_budget = pause_budget;
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+}
+
+/// A budget that was cut below the last pauses keeps backups from being taken for a day, not for as long as those pauses
+/// are remembered; and where the next one is too long again, for another.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_called_hopeless_is_tried_once_a_day() {
+    let mut lab = Lab::new().fault("zeebe.stall=30s@4");
+    let mut resumed = lab.clock.now();
+    for _ in 0..3 {
+        resumed = lab.backup().await.view.pause.resume_intended_at.unwrap();
+    }
+    budget(&mut lab, Duration::from_secs(20));
+    let again = format!(": from {} on it is tried again", instant_text(resumed + TimeDelta::hours(24)));
+    for hour in 0..24 {
+        let refused = lab.backup().await;
+        assert!(reason_of(&refused).ends_with(&again), "hour {hour}: {}", reason_of(&refused));
+        lab.clock.sleep(Duration::from_hours(1)).await;
+    }
+    let told = check(&lab, "pause").await.unwrap();
+    assert!(!told.ok && told.detail.ends_with("none of them was within the pause_budget of 20s"), "{told:?}");
+    let tried = lab.backup().await;
+    assert_eq!(reason_of(&tried), "exporting was paused longer than the pause_budget of 20s");
+    assert_eq!(lab.requested("pause"), 4);
+    lab.clock.sleep(Duration::from_hours(1)).await;
+    never_paused(&lab, &lab.backup().await, 4);
+    lab.clock.sleep(Duration::from_hours(23)).await;
+    for _ in 0..2 {
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    }
+}
+
+/// A pause that ended for another reason tells nothing of how long one takes: it puts nothing off for another day.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_failed_otherwise_is_no_try() {
+    let mut lab = Lab::new().fault("zeebe.stall=30s@3");
+    for _ in 0..3 {
+        assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
+    }
+    budget(&mut lab, Duration::from_secs(20));
+    lab.clock.sleep(Duration::from_hours(24)).await;
+    arm(&lab, "zeebe.fail");
+    assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Component));
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+/// What a clock that was ahead wrote down forbids nothing until it is there again.
+#[tokio::test(start_paused = true)]
+async fn pauses_that_lie_ahead_forbid_nothing() {
+    let lab = Lab::new().fault("zeebe.stall=30s@3");
+    for _ in 0..3 {
+        assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
+    }
+    let (now, budget) = (lab.clock.now(), Duration::from_secs(20));
+    let hopeless = |now| {
+        let store = lab.store.clone();
+        async move { Forecast::of(&store, "orders", now).await.hopeless(budget) }
+    };
+    assert!(hopeless(now).await.is_some());
+    assert_eq!(hopeless(now - TimeDelta::days(30)).await, None);
+}
+
+/// Where there were fewer, or one was short enough, nothing is forbidden.
+#[tokio::test(start_paused = true)]
+async fn one_slow_day_forbids_nothing() {
+    let mut lab = Lab::new().fault("zeebe.stall=30s@2");
+    for _ in 0..3 {
+        assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
+        lab.clock.sleep(Duration::from_mins(1)).await;
+    }
+    budget(&mut lab, Duration::from_secs(20));
+    assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
+}

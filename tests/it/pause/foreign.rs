@@ -1,0 +1,186 @@
+//! A pause that is not ours, seen over days by one daemon after the other: since when it lasts is told truly.
+
+use camunda_backupd::api::Control;
+use camunda_backupd::clock::{Clock, ManualClock};
+use camunda_backupd::config::{self, Config, Environment};
+use camunda_backupd::daemon::Daemon;
+use camunda_backupd::domain::Instant;
+use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
+use camunda_backupd::store::Store;
+use camunda_backupd::store::memory::MemoryStore;
+use chrono::TimeDelta;
+use rstest::rstest;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn begin() -> Instant {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// `orders` where it is, or at `there`, or not at all.
+fn config(there: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    let url = if there == "elsewhere" { "http://sim-elsewhere" } else { "http://sim-orders" };
+    let table = sim::Config::named("orders").daemon_table(url);
+    let text = format!("[daemon]\nstate_dir = 'state'\n{table}[clusters.orders]\nprobe_interval = '1m'\n");
+    let text = if there == "none" { text.replace("clusters.orders", "clusters.another") } else { text };
+    std::fs::write(&file, text).unwrap();
+    config::load(&file, &Environment::from_process(begin())).unwrap().config
+}
+
+/// What outlives a daemon.
+struct Bed {
+    cluster: SharedCluster,
+    memory: Arc<MemoryStore>,
+    now: Instant,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let cluster = sim::shared(sim::Cluster::new(sim::Config::named("orders"), begin()));
+        Self { cluster, memory: MemoryStore::shared(), now: begin() }
+    }
+
+    fn arm(&self, fault: &str) {
+        locked(&self.cluster).arm(fault).unwrap();
+    }
+
+    /// A daemon that dies after so many minutes; what its last look showed, and since when.
+    fn daemon(&mut self, minutes: u64) -> (String, Option<Instant>) {
+        self.daemon_that_notes_from(0, minutes)
+    }
+
+    /// Its state takes nothing for the first so many minutes.
+    fn daemon_that_notes_from(&mut self, from: u64, minutes: u64) -> (String, Option<Instant>) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let seen = runtime.block_on(async {
+            let clock = ManualClock::at(self.now);
+            let transport = Arc::new(SimTransport::to([self.cluster.clone()], clock.clone()));
+            let daemon =
+                Daemon::start(config(""), self.memory.clone(), transport, clock.clone()).await.unwrap();
+            self.memory.fail_all_writes(from > 0);
+            daemon.start_rounds();
+            clock.sleep(Duration::from_secs(60 * from + 5)).await;
+            self.memory.fail_all_writes(false);
+            clock.sleep(Duration::from_secs(60 * (minutes - from))).await;
+            self.now = clock.now();
+            seen(&daemon)
+        });
+        // Nobody looks for an hour.
+        self.now += TimeDelta::hours(1);
+        seen
+    }
+}
+
+fn seen(daemon: &Daemon) -> (String, Option<Instant>) {
+    let probe = daemon.live().clusters["orders"].clone();
+    (probe.exporting, probe.exporting_since)
+}
+
+fn paused_since(at: Instant) -> (String, Option<Instant>) {
+    ("paused_by_other".to_owned(), Some(at))
+}
+
+#[test]
+fn a_restart_does_not_make_an_old_pause_young() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let (exporting, since) = bed.daemon(3);
+    let first = since.unwrap();
+    assert!(
+        exporting == "paused_by_other" && first - begin() < TimeDelta::seconds(5),
+        "{exporting} since {first}"
+    );
+    assert_eq!(bed.daemon(0), paused_since(first), "told at its first look");
+    assert_eq!(bed.daemon(3), paused_since(first));
+
+    // Its end, seen or not in the look that was due, makes the next one another.
+    bed.arm("now.heal");
+    bed.arm("now.stranger-resume=0s");
+    let (exporting, _) = bed.daemon(3);
+    assert_eq!(exporting, "running");
+    bed.arm("now.stranger-pause=0s");
+    let again = bed.now;
+    let (exporting, since) = bed.daemon(3);
+    assert!(exporting == "paused_by_other" && since.unwrap() >= again, "{exporting} since {since:?}");
+}
+
+/// A look that shows nothing shows no end of it.
+#[test]
+fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let (_, first) = bed.daemon(3);
+    bed.arm("partitions.refuse@*");
+    assert_eq!(bed.daemon(3).0, "unknown");
+    bed.arm("now.heal");
+    bed.arm("now.stranger-pause=0s");
+    assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
+}
+
+/// A state that takes no note is asked again at the next look.
+#[test]
+fn a_pause_that_could_not_be_noted_is_noted_later() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let (_, first) = bed.daemon_that_notes_from(2, 4);
+    assert!(first.unwrap() - begin() < TimeDelta::seconds(5), "it is told all the same: {first:?}");
+    assert_eq!(bed.daemon(0), paused_since(first.unwrap()));
+}
+
+#[test]
+fn an_end_that_could_not_be_noted_is_noted_later() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    bed.daemon(3);
+    bed.arm("now.stranger-resume=0s");
+    assert_eq!(bed.daemon_that_notes_from(2, 4).0, "running");
+    bed.arm("now.stranger-pause=0s");
+    let again = bed.now;
+    let (exporting, since) = bed.daemon(0);
+    assert!(exporting == "paused_by_other" && since.unwrap() >= again, "{exporting} since {since:?}");
+}
+
+/// One look falls into the election of a leader.
+#[test]
+fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
+    let mut bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let (_, first) = bed.daemon(3);
+    // Until after the hour in which nobody looks.
+    bed.arm("now.no-leader=3700s");
+    let (exporting, since) = bed.daemon(0);
+    assert_eq!((exporting.as_str(), since), ("mixed", first));
+    assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
+}
+
+/// The name stands for another cluster, or for one that nobody looked at meanwhile.
+#[rstest]
+#[case::pointed_elsewhere("elsewhere")]
+#[case::taken_out("none")]
+fn what_was_seen_is_forgotten_with_the_cluster(#[case] meanwhile: &str) {
+    let bed = Bed::new();
+    bed.arm("now.stranger-pause=0s");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = ManualClock::at(bed.now);
+        let other = sim::shared(sim::Cluster::new(sim::Config::named("elsewhere"), begin()));
+        let clusters = [bed.cluster.clone(), other];
+        let transport = Arc::new(SimTransport::to(clusters, clock.clone()));
+        let daemon = Daemon::start(config(""), bed.memory.clone(), transport, clock.clone()).await.unwrap();
+        daemon.start_rounds();
+        clock.sleep(Duration::from_secs(65)).await;
+        let (exporting, first) = seen(&daemon);
+        assert_eq!(exporting, "paused_by_other");
+        daemon.apply(config(meanwhile)).await.unwrap();
+        daemon.apply(config("")).await.unwrap();
+        clock.sleep(Duration::from_secs(65)).await;
+        let (exporting, again) = seen(&daemon);
+        assert!(exporting == "paused_by_other" && again > first, "{exporting} since {again:?}, {first:?}");
+        let noted = bed.memory.foreign_pause("orders".into(), clock.now()).await.unwrap();
+        assert_eq!(Some(noted), again);
+    });
+}

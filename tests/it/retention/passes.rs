@@ -1,0 +1,197 @@
+//! A pass of retention: it looks where a look decides, deletes what is too much, and stops when the state is behind.
+
+use super::scenario::{ALL, Log, Scenario};
+use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::{BackupState, Keep, RetentionGroup};
+use camunda_backupd::retention::{RetentionRule, Verdict};
+use camunda_backupd::store::Store as _;
+use camunda_backupd::upkeep::delete::{DeletionPass, still_complete};
+use camunda_backupd::upkeep::prune::{RetainReport, retain};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+fn rules(keep: u32) -> Vec<RetentionRule> {
+    let keep = Keep { successful: keep, failed: keep };
+    [RetentionGroup::Schedule("daily".into()), RetentionGroup::Manual]
+        .into_iter()
+        .map(|group| RetentionRule { group, keep, frozen: false })
+        .collect()
+}
+
+async fn pass(scenario: &Scenario, keep: u32) -> RetainReport {
+    scenario.cluster.forget_requests();
+    retain(&scenario.context, "orders", &rules(keep), &scenario.spec, CancellationToken::new()).await
+}
+
+fn count(scenario: &Scenario, beginning: &str) -> usize {
+    scenario.cluster.inside().requests.iter().filter(|r| r.starts_with(beginning)).count()
+}
+
+async fn five(scenario: &Scenario) -> Vec<camunda_backupd::store::Backup> {
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        all.push(scenario.good("daily").await);
+    }
+    all
+}
+
+async fn states(scenario: &Scenario) -> Vec<BackupState> {
+    scenario.states().await.into_iter().map(|(_, state)| state).collect()
+}
+
+const GOOD: BackupState = BackupState::Completed;
+
+#[tokio::test(start_paused = true)]
+async fn the_two_oldest_of_five_go_after_a_look_at_the_three_newest() {
+    let scenario = Scenario::begin().await;
+    let all = five(&scenario).await;
+    let report = pass(&scenario, 3).await;
+    assert_eq!(states(&scenario).await, [BackupState::Deleted, BackupState::Deleted, GOOD, GOOD, GOOD]);
+    let oldest = all[0].run.backup_id;
+    assert_eq!(report.deletions[0], (oldest, DeletionPass::Gone));
+    assert_eq!(report.decisions.iter().filter(|d| d.verdict == Verdict::Delete).count(), 2);
+    for backup in &all[2..] {
+        let id = backup.run.backup_id;
+        assert_eq!(count(&scenario, &format!("GET zeebe/actuator/backups/{id}")), 1, "looked at once");
+    }
+    let requested = scenario.reload(oldest).await.deletion.unwrap();
+    assert_eq!(requested.by, "retention");
+    assert_eq!(
+        requested.reason,
+        "deleted: 3 newer good ones of schedule:daily were seen complete, and it keeps 3"
+    );
+    let calm = pass(&scenario, 3).await;
+    assert_eq!(calm.deletions, []);
+    assert_eq!(
+        scenario.cluster.inside().requests.len(),
+        0,
+        "with nothing to delete nobody is asked anything"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_go_without_a_look_at_good_ones() {
+    let scenario = Scenario::begin().await;
+    let good = scenario.good("daily").await;
+    for _ in 0..3 {
+        scenario.failed_before_records("daily").await;
+    }
+    pass(&scenario, 1).await;
+    let gone = BackupState::Deleted;
+    assert_eq!(states(&scenario).await, [GOOD, gone, gone, BackupState::Failed]);
+    assert_eq!(count(&scenario, &format!("GET zeebe/actuator/backups/{}", good.run.backup_id)), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_lost_a_part_stands_in_for_nobody() {
+    let scenario = Scenario::begin().await;
+    let all = five(&scenario).await;
+    scenario.cluster.remove(all[4].run.backup_id.get(), "camunda_operate");
+    let report = pass(&scenario, 4).await;
+    assert_eq!(states(&scenario).await, [GOOD; 5], "of four newer ones only three are whole");
+    let why = "it is no longer complete in every component".to_owned();
+    assert_eq!(report.doubtful, [(all[4].run.backup_id, why)]);
+    pass(&scenario, 3).await;
+    assert_eq!(
+        states(&scenario).await,
+        [BackupState::Deleted, GOOD, GOOD, GOOD, GOOD],
+        "three whole newer ones"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_gone_everywhere_is_missing_and_counts_no_more() {
+    let scenario = Scenario::begin().await;
+    let all = five(&scenario).await;
+    let id = all[3].run.backup_id.get();
+    scenario.cluster.remove(id, "camunda_");
+    scenario.cluster.remove(id, &id.to_string());
+    let (log, _listening) = Log::listen();
+    pass(&scenario, 3).await;
+    assert_eq!(states(&scenario).await, [BackupState::Deleted, GOOD, GOOD, BackupState::Missing, GOOD]);
+    assert_eq!(log.count("ERROR", "backup.missing"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_cannot_be_asked_keeps_every_good_one() {
+    let scenario = Scenario::begin().await;
+    five(&scenario).await;
+    scenario.cluster.inside().down.insert("operate".into());
+    let report = pass(&scenario, 3).await;
+    assert_eq!(states(&scenario).await, [GOOD; 5]);
+    assert_eq!(report.doubtful.len(), 1, "what does not answer for one is not asked for the others");
+    assert!(report.doubtful[0].1.starts_with("operate could not be looked at: "), "{:?}", report.doubtful);
+    assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_one_stays() {
+    let scenario = Scenario::begin().await;
+    let all = five(&scenario).await;
+    scenario.store.hold(all[0].run.run_id, true).await.unwrap();
+    pass(&scenario, 3).await;
+    assert_eq!(states(&scenario).await, [GOOD, BackupState::Deleted, GOOD, GOOD, GOOD]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_of_ours_that_the_state_does_not_know_stops_retention() {
+    let scenario = Scenario::begin().await;
+    let all = five(&scenario).await;
+    let lost = OwnershipTag { run_id: Uuid::from_u128(77), ..scenario.tag(&all[0]) };
+    scenario.cluster.put_backup(17, Some(lost));
+    let report = pass(&scenario, 3).await;
+    let why = "backup 17 of orders is ours by its mark and unknown to the state: the state was lost or is old, run \
+               `adopt orders`";
+    assert_eq!(report.stopped.as_deref(), Some(why));
+    assert_eq!(states(&scenario).await, [GOOD; 5]);
+    assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
+    assert_eq!(scenario.store.clusters().await.unwrap()[0].state_behind.as_deref(), Some(why));
+    assert!(report.decisions.iter().all(|d| d.reason.ends_with(why)));
+
+    // What an operator asks for is done all the same.
+    let at = scenario.context.clock.now();
+    scenario.store.request_deletion(all[0].run.run_id, "command".into(), "by hand".into(), at).await.unwrap();
+    pass(&scenario, 3).await;
+    assert_eq!(states(&scenario).await, [BackupState::Deleted, GOOD, GOOD, GOOD, GOOD]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_due_run_is_let_through_and_the_rest_done_later() {
+    let scenario = Scenario::begin().await;
+    five(&scenario).await;
+    let due = CancellationToken::new();
+    due.cancel();
+    let report = retain(&scenario.context, "orders", &rules(3), &scenario.spec, due).await;
+    assert!(report.yielded);
+    assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
+    pass(&scenario, 3).await;
+    assert_eq!(states(&scenario).await.iter().filter(|s| **s == BackupState::Deleted).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_cannot_be_written_is_said_and_deletes_nothing() {
+    let scenario = Scenario::begin().await;
+    five(&scenario).await;
+    scenario.store.fail_all_writes(true);
+    let (log, _listening) = Log::listen();
+    let report = pass(&scenario, 3).await;
+    assert!(report.trouble.unwrap().contains("cannot be written"));
+    assert_eq!(log.count("ERROR", "retention.failed"), 1);
+    assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_is_neither_complete_nor_gone() {
+    let scenario = Scenario::begin().await;
+    let backup = scenario.good("daily").await;
+    assert_eq!(still_complete(&scenario.context, &backup).await, Ok(true));
+    scenario.cluster.inside().down.insert("search".into());
+    assert!(still_complete(&scenario.context, &backup).await.is_err());
+    scenario.cluster.inside().down.clear();
+    scenario.cluster.change(backup.run.backup_id.get(), "camunda_zeebe", |t| t.state = "PARTIAL".into());
+    assert_eq!(still_complete(&scenario.context, &backup).await, Ok(false));
+    assert_eq!(scenario.state(&backup).await, GOOD, "damaged is not missing");
+    let gone = scenario.journal("daily", &ALL, None).await;
+    assert_eq!(still_complete(&scenario.context, &gone).await, Ok(false));
+    assert_eq!(scenario.state(&gone).await, BackupState::Missing);
+}

@@ -1,0 +1,526 @@
+//! Runs against the simulated cluster: every row of the plan's table of cases, and that exporting runs afterwards.
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::Limits;
+use camunda_backupd::domain::{Component, PauseMode};
+use camunda_backupd::journal::{FailureClass, RunStatus, Step};
+use camunda_backupd::queue::ManualError;
+use camunda_backupd::sim::{self, locked};
+use harness::lab::{Lab, class_of, reason_of};
+use rstest::rstest;
+use std::time::Duration;
+
+fn config() -> sim::Config {
+    sim::Config::named("orders")
+}
+
+#[rstest]
+#[case(config())]
+#[case(sim::Config { storage: sim::Storage::Elasticsearch, ..config() })]
+#[case(sim::Config { optimize: true, partitions: 3, ..config() })]
+#[tokio::test(start_paused = true)]
+async fn a_backup_under_load_restores_whole(#[case] config: sim::Config) {
+    let optimize = config.optimize;
+    let lab = Lab::with(config, Limits::default());
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert_eq!(run.view.components.contains_key(&Component::Optimize), optimize);
+    assert_eq!(run.view.pause.mode, Some(PauseMode::Soft));
+    lab.nothing_owed(&run).await;
+}
+
+/// The exporter's bulk goes out up to its delay after a hard pause: only then does the position stand still.
+#[tokio::test(start_paused = true)]
+async fn a_version_without_soft_pause_is_paused_hard_and_recorded_as_such() {
+    for seed in 1..=10 {
+        let timing = sim::Timing { export_every: Duration::from_secs(3), ..sim::Timing::default() };
+        let version = "8.4.6".parse().unwrap();
+        let lab = Lab::with(sim::Config { version, timing, seed, ..config() }, Limits::default());
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        assert_eq!(run.view.pause.requested, Some(PauseMode::Hard));
+        assert_eq!(run.view.pause.mode, Some(PauseMode::Hard));
+        lab.nothing_owed(&run).await;
+    }
+}
+
+/// An exporter that flushes later than we wait may put records between our snapshot and the broker's position.
+#[tokio::test(start_paused = true)]
+async fn a_flush_after_the_drain_of_a_hard_pause_is_a_broken_pause() {
+    let mut broken = 0;
+    for seed in 1..=10 {
+        let timing = sim::Timing { export_every: Duration::from_secs(20), ..sim::Timing::default() };
+        let version = "8.4.6".parse().unwrap();
+        let lab = Lab::with(sim::Config { version, timing, seed, ..config() }, Limits::default())
+            .fault("search-put.stall=8s");
+        let run = lab.backup().await;
+        lab.nothing_owed(&run).await;
+        if run.view.status != RunStatus::Completed {
+            assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+            broken += 1;
+        }
+    }
+    assert!(broken > 0, "no flush fell between the drain and the resume");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_restarts_inside_the_pause_breaks_it() {
+    let lab = Lab::new().fault("search-put.broker-restart=1s, search-put.stall=3s");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("went back from"), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// Unknown is neither failed nor done: the answer is lost, the act was done, and it is not done twice.
+#[rstest]
+#[case("operate-post")]
+#[case("tasklist-post")]
+#[case("zeebe-post")]
+#[case("search-put")]
+#[case("pause")]
+#[case("resume")]
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_looked_up_and_the_act_not_repeated(#[case] endpoint: &str) {
+    let lab = Lab::new().fault(&format!("{endpoint}.drop-answer"));
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    let times = if endpoint == "resume" { 2 } else { 1 };
+    assert_eq!(lab.requested(endpoint), times, "{endpoint}");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_makes_no_sense_is_looked_up_like_a_lost_one() {
+    let lab = Lab::new().fault("operate-post.content-type");
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// The request itself is lost: nothing shows, so the run fails; exporting runs afterwards.
+#[rstest]
+#[case("operate-post", FailureClass::Component)]
+#[case("search-put", FailureClass::Component)]
+#[case("zeebe-post", FailureClass::Component)]
+#[case("pause", FailureClass::PauseBroken)]
+#[tokio::test(start_paused = true)]
+async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: FailureClass) {
+    let lab = Lab::new().fault(&format!("{endpoint}.drop-request"));
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
+    assert_eq!(lab.requested(endpoint), 1, "asked once, never repeated");
+    if endpoint != "pause" {
+        let (reason, response) = (reason_of(&run), "closed the connection without an answer");
+        assert!(reason.contains("it is not known whether") && reason.contains(response), "{reason}");
+    }
+    lab.nothing_owed(&run).await;
+}
+
+#[rstest]
+#[case("zeebe-post.fail", FailureClass::Component)]
+#[case("zeebe-post.conflict", FailureClass::Conflict)]
+#[case("operate.not-json@*", FailureClass::Unreachable)]
+#[case("zeebe-get.endless+2", FailureClass::Component)]
+#[case("operate-get.redirect@*", FailureClass::Unreachable)]
+#[case("search-put.failed-shard", FailureClass::Records)]
+#[case("search-put.empty", FailureClass::Records)]
+#[case("search-put.unassigned", FailureClass::Component)]
+#[case("pause.fail", FailureClass::PauseBroken)]
+#[case("pause.partial", FailureClass::PauseBroken)]
+#[case("pause.partial-silent", FailureClass::PauseBroken)]
+#[case("search-put.stranger-resume=0s", FailureClass::PauseBroken)]
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_the_run_says_why_and_exporting_runs(
+    #[case] fault: &str,
+    #[case] class: FailureClass,
+) {
+    let lab = Lab::new().fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    let next = lab.backup().await;
+    assert!(next.backup_id > run.backup_id, "ids only grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_position() {
+    let lab = Lab::new()
+        .fault("search-put.stranger-resume=0s, search-put.stranger-pause=300ms, search-put.stall=2s");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("acknowledged exported records"), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// Pauses do not nest: theirs replaced ours, and the resume that we owe ends theirs.
+#[rstest]
+#[case(config(), "hard", "PAUSED")]
+#[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() }, "softly", "SOFT_PAUSED")]
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_another_kind_by_someone_else_is_told_as_theirs(
+    #[case] config: sim::Config,
+    #[case] how: &str,
+    #[case] phase: &str,
+) {
+    let theirs = if how == "hard" { "stranger-hard-pause" } else { "stranger-pause" };
+    let fault = format!("search-put.{theirs}=100ms, search-put.stall=2s");
+    let lab = Lab::with(config, Limits::default()).fault(&fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    let sentence = format!(
+        "the pause was broken: someone else paused exporting {how} inside it (partition 1 reads {phase}, partition 2 reads {phase}), and a cluster has one pause only, so that our resume ends theirs: keep whatever else pauses exporting apart from the backups"
+    );
+    assert_eq!(reason_of(&run), sentence);
+    lab.nothing_owed(&run).await;
+}
+
+/// A broker answers COMPLETED for an id that its store already holds, and takes nothing: it is asked before.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_a_component_already_knows_is_burnt() {
+    let lab = Lab::new().fault("operate.stall=5s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    let id = lab.store.run(run_id).await.unwrap().unwrap().backup_id;
+    lab.clock.sleep(Duration::from_secs(2)).await;
+    locked(&lab.cluster).begin_zeebe_backup(id.get(), None).unwrap();
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Conflict), "{}", reason_of(&run));
+    let said = format!("zeebe already answers for backup id {id} (completed): the id is burnt");
+    assert!(reason_of(&run).starts_with(&said), "{}", reason_of(&run));
+    assert_eq!(lab.requested("zeebe-post"), 0);
+    lab.nothing_owed(&run).await;
+    assert!(!locked(&lab.cluster).pieces_of(id.get()).is_empty(), "theirs is not deleted");
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+    assert!(next.backup_id > id);
+}
+
+/// The gateway hangs with our pause, our resume goes another way and is confirmed, then the pause is carried out.
+#[rstest]
+#[case("12s", None)]
+#[case("26s", Some(FailureClass::PauseBroken))]
+#[case("40s", Some(FailureClass::PauseBroken))]
+#[case("54s", Some(FailureClass::PauseBroken))]
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_acts_after_our_resume_is_resumed_again(
+    #[case] late: &str,
+    #[case] class: Option<FailureClass>,
+) {
+    let lab = Lab::new().fault(&format!("pause.act-late={late}"));
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), class, "{}", reason_of(&run));
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    let now = lab.clock.now();
+    locked(&lab.cluster).advance(now);
+    lab.nothing_owed(&run).await;
+    assert_eq!(locked(&lab.cluster).pauses.ended, 1, "it was paused once, and resumed");
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_never_sent_is_not_waited_for() {
+    let lab = Lab::new().fault("pause.refuse");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Unreachable), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+    let took = run.view.finished_at.unwrap() - run.created_at;
+    assert!(took.num_seconds() < 10, "the run ended only after {took}");
+}
+
+/// Operate cannot reach its search engine for a moment and says 400: neither "I know that id" nor "it is gone".
+#[rstest]
+#[case("operate-get.search-down=3s")]
+#[case("tasklist-get.search-down=3s")]
+#[case("resume.search-down=3s")]
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_tells_nothing_is_asked_for_again(
+    #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
+    #[case] fault: &str,
+) {
+    let lab = Lab::with(sim::Config { storage, ..config() }, Limits::default()).fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// The same for longer than a look is repeated.
+#[rstest]
+#[case(
+    "operate-get.search-down=60s",
+    "could not be asked whether it knows the id before the start: operate answered 400"
+)]
+#[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate answered 400")]
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_tells_nothing_for_long_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {
+    let lab = Lab::new().fault(fault);
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Unreachable), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
+}
+
+#[tokio::test(start_paused = true)]
+async fn someone_elses_pause_is_reported_and_never_resumed() {
+    let lab = Lab::new();
+    locked(&lab.cluster).pause(true);
+    let refused = lab.refused().await;
+    let text = refused.to_string();
+    assert!(matches!(refused, ManualError::Hindered { .. }));
+    assert!(text.contains("paused_by_other") && text.contains("SOFT_PAUSED"), "{text}");
+    assert_eq!(lab.requested("resume"), 0);
+    let paused = locked(&lab.cluster).pauses.since.is_some();
+    assert!(paused, "their pause is untouched");
+}
+
+/// A phase that a later version invents is nobody's pause.
+#[tokio::test(start_paused = true)]
+async fn a_phase_that_cannot_be_judged_is_not_called_paused_by_another() {
+    let lab = Lab::new().fault("partitions.unknown-state@*");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("partition 1 reads REARRANGING"), "{}", reason_of(&run));
+    assert!(!reason_of(&run).contains("someone else"), "{}", reason_of(&run));
+    assert_eq!(lab.requested("pause"), 0);
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_stalls_fails_the_run_after_stall_after() {
+    let limits = Limits { stall_after: Duration::from_secs(120), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("operate.stall");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Stalled), "{}", reason_of(&run));
+    assert_eq!(lab.requested("pause"), 0, "never paused");
+    lab.nothing_owed(&run).await;
+}
+
+/// On a large cluster one part, and the records, take longer than `stall_after`: as long as shards or bytes come, it is
+/// no stall, whatever the web app says meanwhile.
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_long_part_that_moves_is_no_stall(
+    #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
+) {
+    let long = Duration::from_mins(20);
+    let timing = sim::Timing { part: long, snapshot: long, ..sim::Timing::default() };
+    let lab = Lab::with(sim::Config { storage, timing, ..config() }, Limits::default());
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_grows_too_long_is_ended_by_its_budget() {
+    let limits = Limits { pause_budget: Duration::from_secs(60), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("zeebe-post.stall");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
+    let longest = locked(&lab.cluster).pauses.longest;
+    assert!(longest < chrono::TimeDelta::seconds(63), "resumed right after the budget: {longest}");
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_never_seen_is_not_said_to_have_been_too_long() {
+    let limits = Limits { pause_budget: Duration::from_secs(8), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("pause.drop-request");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
+    assert!(
+        reason_of(&run).contains("not seen to hold within the pause_budget of 8s"),
+        "{}",
+        reason_of(&run)
+    );
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_takes_too_long_is_ended_by_its_deadline() {
+    let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("tasklist.stall");
+    let run = lab.backup().await;
+    assert_eq!(class_of(&run), Some(FailureClass::Deadline), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// The resume is tried for ever; meanwhile the run stays in that step, whatever its deadline says.
+#[tokio::test(start_paused = true)]
+async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirmed() {
+    let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("resume.refuse@60");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(1800)).await;
+    let run = lab.store.run(run_id).await.unwrap().unwrap();
+    assert_eq!((run.view.status, run.view.step), (RunStatus::Running, Some(Step::Resume)));
+    assert_eq!(lab.store.pending_resumes().await.unwrap().len(), 1);
+    assert!(matches!(lab.refused().await, ManualError::Busy { .. }));
+    let run = lab.ended(run_id).await;
+    assert_eq!(run.view.status, RunStatus::Completed, "it meets every condition: {}", reason_of(&run));
+    assert!(lab.requested("resume") >= 60);
+    lab.nothing_owed(&run).await;
+}
+
+/// The gateway says 204, and one partition never heard of it.
+#[rstest]
+#[case(config())]
+#[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() })]
+#[case(sim::Config { version: "8.8.0".parse().unwrap(), ..config() })]
+#[tokio::test(start_paused = true)]
+async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config: sim::Config) {
+    let lab = Lab::with(config, Limits::default()).fault("resume.partial-silent@2");
+    let run = lab.backup().await;
+    assert_eq!(lab.requested("resume"), 3);
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// Whom the resume did not reach cannot be seen for a while: nobody takes that for exporting.
+#[rstest]
+#[case("no-leader=5s")]
+#[case("no-leader=50s")]
+#[tokio::test(start_paused = true)]
+async fn a_resume_is_not_over_while_a_partition_cannot_be_seen(#[case] hidden: &str) {
+    let config = sim::Config { partitions: 1, ..config() };
+    let lab = Lab::with(config, Limits::default()).fault(&format!("resume.partial-silent,resume.{hidden}"));
+    let run = lab.backup().await;
+    assert_eq!(lab.requested("resume"), 2);
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// What is owed meanwhile is told: the resume was confirmed, and what is waited for.
+#[tokio::test(start_paused = true)]
+async fn while_partitions_cannot_be_seen_after_a_resume_the_debt_says_so() {
+    let lab = Lab::new().fault("resume.broker-restart=40s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.requested("resume") == 0 {
+        lab.clock.sleep(Duration::from_millis(100)).await;
+    }
+    lab.clock.sleep(Duration::from_secs(20)).await;
+    let pending_resumes = lab.context.attempts.over(lab.store.pending_resumes().await.unwrap());
+    let why: Vec<String> = pending_resumes.iter().map(camunda_backupd::store::PendingResume::why).collect();
+    assert!(
+        why[0]
+            .contains("the resume is confirmed, but not every partition can be read to show that it exports"),
+        "{why:?}"
+    );
+    let run = lab.ended(run_id).await;
+    lab.nothing_owed(&run).await;
+}
+
+/// Tries come up to a minute apart; whoever has mended the cluster need not wait for the next.
+#[tokio::test(start_paused = true)]
+async fn a_resume_is_tried_at_once_when_somebody_asks_for_it() {
+    let lab = Lab::new().fault("resume.refuse@*");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_mins(10)).await;
+    locked(&lab.cluster).faults.disarm();
+    let (began, tried) = (lab.clock.monotonic(), lab.requested("resume"));
+    lab.clock.sleep(Duration::from_millis(1)).await;
+    lab.context.attempts.hurry();
+    let run = lab.ended(run_id).await;
+    assert_eq!(lab.requested("resume"), tried + 1);
+    assert!(
+        lab.clock.monotonic().saturating_sub(began) < Duration::from_secs(2),
+        "it waited for the next try"
+    );
+    lab.nothing_owed(&run).await;
+}
+
+/// The cluster was torn down while its run waited to resume it: an operator says so, and nothing is tried any longer.
+#[tokio::test(start_paused = true)]
+async fn a_resume_that_is_given_up_fails_the_run_that_waits_for_it() {
+    let lab = Lab::new().fault("resume.refuse@*");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_mins(10)).await;
+    assert_eq!(lab.store.run(run_id).await.unwrap().unwrap().view.step, Some(Step::Resume));
+    let now = lab.clock.now();
+    assert_eq!(lab.store.abandon_resumes("orders".into(), "torn down".into(), now).await.unwrap(), 1);
+    lab.clock.sleep(Duration::from_mins(1)).await;
+    let run = lab.store.run(run_id).await.unwrap().unwrap();
+    assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{:?}", run.view);
+    assert!(reason_of(&run).contains("an operator gave up its resume"), "{}", reason_of(&run));
+    assert!(lab.store.pending_resumes().await.unwrap().is_empty());
+    let requested = lab.requested("resume");
+    lab.clock.sleep(Duration::from_mins(10)).await;
+    assert_eq!(lab.requested("resume"), requested, "no resume is tried any longer");
+}
+
+/// `resume-exporting` from the state file beside a daemon that hung: no defect, a broken pause.
+#[tokio::test(start_paused = true)]
+async fn a_resume_recorded_from_outside_breaks_the_pause() {
+    let lab = Lab::new().fault("search-put.stall=5s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.requested("search-put") == 0 {
+        lab.clock.sleep(Duration::from_millis(5)).await;
+    }
+    lab.store.resume_intended(run_id, "command".into(), lab.clock.now()).await.unwrap();
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("a resume was sent from outside"), "{}", reason_of(&run));
+    lab.nothing_owed(&run).await;
+}
+
+/// An index of old days that its lifecycle deletes while the web apps are backed up is missed by nobody.
+#[tokio::test(start_paused = true)]
+async fn the_records_hold_every_index_that_there_is_when_their_snapshot_begins() {
+    let lab = Lab::new().fault("operate.stall=5s");
+    let old = "zeebe-record_job_8.6.0_2020-01-01";
+    locked(&lab.cluster).add_index(old);
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(2)).await;
+    let began = lab.store.run(run_id).await.unwrap().unwrap().view.records_indices;
+    assert!(began.iter().any(|index| index == old), "{began:?}");
+    locked(&lab.cluster).drop_index(old);
+    let run = lab.ended(run_id).await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert!(!run.view.records_indices.iter().any(|index| index == old));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_gives_a_run_no_more_time() {
+    let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
+    let lab = Lab::with(config(), limits).fault("tasklist.stall");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.jump(chrono::TimeDelta::minutes(-4));
+    lab.clock.sleep(Duration::from_secs(640)).await;
+    let run = lab.store.run(run_id).await.unwrap().unwrap();
+    assert_eq!(class_of(&run), Some(FailureClass::Deadline), "{:?}", run.view.status);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_resumes_first_and_fails_the_run() {
+    let lab = Lab::new().fault("zeebe-post.stall");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.store.pending_resumes().await.unwrap().is_empty() {
+        lab.clock.sleep(Duration::from_millis(20)).await;
+    }
+    lab.clock.sleep(Duration::from_millis(500)).await;
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator: maintenance"));
+    lab.clock.sleep(Duration::from_millis(500)).await;
+    let running = locked(&lab.cluster).pauses.since.is_none();
+    assert!(running, "the resume does not wait for clean-up");
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Cancelled));
+    lab.nothing_owed(&run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_of_a_cluster_that_cannot_be_backed_up() {
+    for (version, sentence) in [("8.2.3", "too old"), ("8.11.0", "not yet supported")] {
+        let mut lab = Lab::new();
+        lab.settings.spec.version = Some(version.into());
+        lab.queue.configure([("orders".to_owned(), lab.settings.clone())].into());
+        let run = lab.backup().await;
+        assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
+        assert_eq!(lab.requested("operate-post") + lab.requested("pause"), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn manual_backups_keep_the_newest_three_and_delete_the_oldest_everywhere() {
+    let lab = Lab::new();
+    lab.keeps_the_newest_three().await;
+}

@@ -1,0 +1,483 @@
+//! What becomes of occurrences that wait for their cluster: served together, skipped with a reason, never forgotten.
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::context::id_scope;
+use camunda_backupd::domain::{BackupState, Occurrence, Trigger};
+use camunda_backupd::journal::{FailureClass, RunStatus};
+use camunda_backupd::queue::ManualError;
+use camunda_backupd::sim::locked;
+use camunda_backupd::store::{BackupFilter, NewRun, OccurrenceOutcome, OccurrenceRow, StoreError};
+use chrono::TimeDelta;
+use harness::lab::{Lab, class_of, reason_of};
+use rstest::rstest;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Claimed, as the dispatch loop does, to be started in a second.
+async fn claimed(lab: &Lab, schedules: &[&str]) -> Vec<OccurrenceRow> {
+    let due_at = lab.clock.now() + TimeDelta::seconds(1);
+    let rows = schedules.iter().map(|schedule| OccurrenceRow {
+        occurrence: Occurrence { due_at, schedule: (*schedule).into(), cluster: "orders".into() },
+        until: None,
+        count: 1,
+        start_at: due_at,
+        start_until: due_at + TimeDelta::hours(6),
+        missed: false,
+        outcome: OccurrenceOutcome::Waiting,
+        reason: None,
+        run_id: None,
+    });
+    lab.store.claim(rows.collect()).await.unwrap()
+}
+
+/// What has become of them, as `schedule fate reason`.
+async fn told(lab: &Lab) -> Vec<String> {
+    let mut rows = lab.store.occurrences(None, None, 0).await.unwrap();
+    rows.sort_by(|a, b| a.occurrence.cmp(&b.occurrence));
+    let line = |row: &OccurrenceRow| {
+        format!("{} {:?} {}", row.occurrence.schedule, row.outcome, row.reason.clone().unwrap_or_default())
+            .trim_end()
+            .to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Renamed in the file while its run cleans up: one operation at a time all the same (rule I4).
+#[tokio::test(start_paused = true)]
+async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
+    let lab = Lab::new().fault("zeebe.stall=40s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(10)).await;
+    lab.queue.configure(BTreeMap::from([("renamed".to_owned(), lab.settings.clone())]));
+    lab.clock.sleep(Duration::from_secs(3)).await;
+    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended(), "it has to clean up for a while");
+    assert!(lab.store.pending_resumes().await.unwrap().is_empty(), "its resume came first");
+    let refused = lab.queue.manual("renamed", None).await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!(
+            "cluster renamed cannot be backed up now: run {run_id} of cluster orders, which is at the same address as renamed, has not ended yet"
+        )
+    );
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Removed));
+    let next = lab.queue.manual("renamed", None).await.unwrap();
+    assert_eq!(lab.ended(next).await.view.reason(), None);
+}
+
+/// Two names for one cluster, from the start or since a reload points one of them elsewhere: it is one cluster still.
+#[rstest]
+#[case::named_twice("http://sim-orders:9600")]
+#[case::pointed_elsewhere("http://elsewhere:9600")]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_at: &str) {
+    let lab = Lab::new().fault("operate.stall=40s");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    lab.clock.sleep(Duration::from_secs(5)).await;
+    let mut first = lab.settings.clone();
+    if first_at.contains("elsewhere") {
+        first.spec.addresses.zeebe = first_at.into();
+    }
+    let both = [("orders".to_owned(), first), ("another".to_owned(), lab.settings.clone())];
+    lab.queue.configure(BTreeMap::from(both));
+    lab.clock.sleep(Duration::from_secs(1)).await;
+    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended());
+    let refused = lab.queue.manual("another", None).await.unwrap_err().to_string();
+    let why =
+        format!("run {run_id} of cluster orders, which is at the same address as another, has not ended yet");
+    assert_eq!(refused, format!("cluster another cannot be backed up now: {why}"));
+    lab.ended(run_id).await;
+    let next = lab.queue.manual("another", None).await.unwrap();
+    assert_eq!(lab.ended(next).await.view.reason(), None);
+}
+
+/// What is left to delete of the old name waits while the new one pauses the same brokers.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_an_old_name_is_deleted_beside_a_run_of_the_new_one() {
+    let lab = Lab::new();
+    let old = lab.backup().await;
+    lab.queue.configure(BTreeMap::from([("renamed".to_owned(), lab.settings.clone())]));
+    let now = lab.clock.now();
+    lab.store.request_deletion(old.run_id, "command".into(), "not wanted".into(), now).await.unwrap();
+    locked(&lab.cluster).arm("zeebe.stall=40s").unwrap();
+    let run_id = lab.queue.manual("renamed", None).await.unwrap();
+    while lab.requested("pause") < 2 {
+        lab.clock.sleep(Duration::from_millis(100)).await;
+    }
+    let deletions = || ["operate-delete", "tasklist-delete", "zeebe-delete"].map(|what| lab.requested(what));
+    lab.queue.request_upkeep("orders");
+    lab.clock.sleep(Duration::from_secs(10)).await;
+    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended());
+    assert_eq!(deletions(), [0, 0, 0], "a deletion ran inside the pause");
+    assert_eq!(lab.ended(run_id).await.view.reason(), None);
+    lab.queue.request_upkeep("orders");
+    lab.clock.sleep(Duration::from_mins(5)).await;
+    let row = lab.store.backup("orders".into(), old.backup_id).await.unwrap().unwrap();
+    assert_eq!(row.state, BackupState::Deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn occurrences_of_one_instant_are_served_by_one_run() {
+    let lab = Lab::new();
+    lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(told(&lab).await, ["daily Fired", "weekly Coalesced"]);
+    assert_eq!(lab.requested("pause"), 1);
+}
+
+/// A reload may take the cluster out between the claim and the hand-over.
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_over_for_a_cluster_that_is_gone_is_skipped() {
+    let lab = Lab::new();
+    let rows = claimed(&lab, &["daily"]).await;
+    lab.queue.configure(BTreeMap::new());
+    lab.queue.submit(rows);
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(told(&lab).await, ["daily Skipped the cluster was taken out of the config"]);
+}
+
+/// With a spread an occurrence waits for a while: a schedule that is disabled meanwhile pauses nothing any more.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
+    for handed_over_late in [false, true] {
+        let mut lab = Lab::new();
+        let rows = claimed(&lab, &["daily", "weekly"]).await;
+        lab.settings.schedules.remove("daily");
+        let settings = BTreeMap::from([("orders".to_owned(), lab.settings.clone())]);
+        if handed_over_late {
+            lab.queue.configure(settings);
+            lab.queue.submit(rows);
+        } else {
+            lab.queue.submit(rows);
+            lab.queue.configure(settings);
+        }
+        lab.clock.sleep(Duration::from_secs(60)).await;
+        let skipped =
+            "daily Skipped its schedule was taken out of the config, disabled or no longer names the cluster";
+        assert_eq!(told(&lab).await, [skipped, "weekly Fired"]);
+    }
+}
+
+/// A schedule of seconds behind a run of hours must not pile up.
+#[tokio::test(start_paused = true)]
+async fn of_one_schedule_only_the_newest_waits() {
+    let lab = Lab::new().fault("tasklist.stall=30s");
+    let running = lab.queue.manual("orders", None).await.unwrap();
+    for _ in 0..3 {
+        lab.queue.submit(claimed(&lab, &["daily"]).await);
+        lab.clock.sleep(Duration::from_secs(5)).await;
+    }
+    lab.ended(running).await;
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    let overtaken = "daily Skipped the next one came due before its cluster was free";
+    assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Fired"]);
+}
+
+/// One that waits for calm is no other than one that waits for its cluster: two of one schedule would be two runs.
+#[tokio::test(start_paused = true)]
+async fn of_one_schedule_only_the_newest_waits_for_calm() {
+    let lab = Lab::new().fault("now.unassigned");
+    for _ in 0..3 {
+        lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
+        lab.clock.sleep(Duration::from_secs(47)).await;
+    }
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let overtaken = "Skipped the next one came due while it waited: the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back";
+    let (daily, weekly) = (format!("daily {overtaken}"), format!("weekly {overtaken}"));
+    let served = ["daily Fired", "weekly Coalesced"].map(String::from);
+    let expected = [[daily.clone(), weekly.clone()], [daily, weekly], served].concat();
+    assert_eq!(told(&lab).await, expected);
+    assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
+}
+
+/// The next one comes while the first is in hand: its cluster is being looked at, and is not calm.
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwhile() {
+    let lab = Lab::new().fault("now.unassigned,info.delay=5s");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(3)).await;
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(10)).await;
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let told = told(&lab).await;
+    assert!(
+        told[0].starts_with("daily Skipped the next one came due while it waited: the search"),
+        "{told:?}"
+    );
+    assert_eq!(told[1..], ["daily Fired"]);
+    assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
+}
+
+/// The same where the store fails while the run is about to begin.
+#[tokio::test(start_paused = true)]
+async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_meanwhile() {
+    let lab = Lab::new().fault("info.delay=5s");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(3)).await;
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.memory.fail_next_writes(1);
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or mend permissions, nothing was lost";
+    assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
+}
+
+/// Claimed two seconds ahead, and with a spread that is longer than what lies between two of them: each still has its turn.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_overtaken_before_its_own_time_has_come() {
+    let lab = Lab::new();
+    for _ in 0..3 {
+        let mut rows = claimed(&lab, &["daily"]).await;
+        for row in &mut rows {
+            row.start_at += TimeDelta::minutes(5);
+        }
+        lab.queue.submit(rows);
+        lab.clock.sleep(Duration::from_mins(2)).await;
+    }
+    lab.clock.sleep(Duration::from_mins(9)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"; 3]);
+}
+
+/// What waited for calm when the daemon went down waits in the store as it was claimed.
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
+    let lab = Lab::new();
+    let older = claimed(&lab, &["daily"]).await;
+    lab.clock.sleep(Duration::from_mins(1)).await;
+    let newer = claimed(&lab, &["daily"]).await;
+    lab.queue.submit([older, newer].concat());
+    lab.clock.sleep(Duration::from_mins(3)).await;
+    let overtaken = "daily Skipped the next one came due while it waited: the daemon was down or could not write its state, or the clock jumped, until 59 s after its time";
+    assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
+}
+
+/// The caller of a manual backup hangs up while the cluster is still being asked.
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_hangs_up_leaves_no_cluster_reserved() {
+    let lab = Lab::new().fault("info.delay=5s");
+    let requested = tokio::time::timeout(Duration::from_secs(1), lab.queue.manual("orders", None)).await;
+    assert!(requested.is_err(), "it was still asking");
+    lab.clock.sleep(Duration::from_secs(300)).await;
+    assert!(!lab.queue.has_run("orders"));
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+/// A run that the store knows and nobody carries out: its commit came after it was given up.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_nobody_carries_out_is_taken_over() {
+    for by_hand in [true, false] {
+        let lab = Lab::new();
+        let orphan = lab.claimed_run(lab.spec()).await;
+        if by_hand {
+            assert!(matches!(lab.refused().await, ManualError::Store(StoreError::Busy { .. })));
+        } else {
+            lab.queue.submit(claimed(&lab, &["daily"]).await);
+        }
+        let run = lab.ended(orphan.run_id).await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        lab.clock.sleep(Duration::from_secs(60)).await;
+        let expected: &[&str] = if by_hand { &[] } else { &["daily Fired"] };
+        assert_eq!(told(&lab).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_cancelled_before_it_has_begun_does_not_begin() {
+    let lab = Lab::new().fault("info.delay=5s");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(2)).await;
+    assert!(lab.queue.has_run("orders"));
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator: not now"));
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(told(&lab).await, ["daily Skipped cancelled by an operator: not now"]);
+    assert_eq!(lab.requested("pause"), 0);
+}
+
+/// The clock goes back while the cluster is busy, and the sleeper that would have started the occurrence has gone.
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
+    let lab = Lab::new().fault("tasklist.stall=20s");
+    let running = lab.queue.manual("orders", None).await.unwrap();
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(5)).await;
+    lab.clock.jump(TimeDelta::minutes(-5));
+    lab.ended(running).await;
+    for _ in 0..400 {
+        lab.queue.expire();
+        lab.clock.sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(told(&lab).await, ["daily Fired"]);
+}
+
+/// One of two was settled elsewhere: the other still gets its run.
+#[tokio::test(start_paused = true)]
+async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
+    let lab = Lab::new();
+    let rows = claimed(&lab, &["daily", "weekly"]).await;
+    lab.store.skip(vec![rows[0].occurrence.clone()], "by hand".into()).await.unwrap();
+    lab.queue.submit(rows);
+    lab.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(told(&lab).await, ["daily Skipped by hand", "weekly Fired"]);
+}
+
+/// The run is on disk, its answer is lost and the next reads fail too: it is carried out all the same.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_commit_was_not_answered_is_carried_out() {
+    let lab = Lab::new();
+    let rows = claimed(&lab, &["daily"]).await;
+    lab.memory.lose_next_response_and_reads(5);
+    lab.queue.submit(rows);
+    lab.clock.sleep(Duration::from_secs(120)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"]);
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+}
+
+/// Two clusters that share only the repository of their web apps, at one instant.
+#[tokio::test(start_paused = true)]
+async fn clusters_on_one_search_engine_never_take_the_same_id() {
+    let lab = Lab::new();
+    let ours = lab.settings.spec.addresses.clone();
+    let mut theirs = ours.clone();
+    theirs.search.as_mut().unwrap().repository = "records-of-invoices".into();
+    let mut ids = Vec::new();
+    for (cluster, addresses) in [("orders", &ours), ("invoices", &theirs)] {
+        let new = NewRun {
+            run_id: uuid::Uuid::now_v7(),
+            cluster: cluster.into(),
+            trigger: Trigger::Manual,
+            occurrences: vec![],
+            retention_groups: vec![],
+            note: None,
+            spec: serde_json::Value::Null,
+            id_scope: id_scope(cluster, addresses),
+            largest_seen: 0,
+            now: lab.clock.now(),
+            min_interval: None,
+        };
+        ids.push(lab.store.begin_run(new).await.unwrap().backup_id);
+    }
+    assert!(ids[1] > ids[0], "{ids:?}");
+}
+
+/// A search engine that lost a shard for two minutes costs no backup, and no failure either.
+#[tokio::test(start_paused = true)]
+async fn an_occurrence_waits_until_its_cluster_is_calm() {
+    let lab = Lab::new().fault("now.unassigned");
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(told(&lab).await, ["daily Waiting"]);
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    lab.clock.sleep(Duration::from_mins(1)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"]);
+    let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
+}
+
+/// A backup of somebody else's, a leader that is missed, a shard that is missed: each is waited for, and named when the
+/// time is over.
+#[rstest]
+#[case(
+    "now.unassigned",
+    "the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back"
+)]
+#[case("now.no-leader=24h", "partition 1 has no healthy leader: see the brokers' logs")]
+#[case(
+    "now.change=24h",
+    "the cluster is being scaled or changed, change 2 (BROKER_ADD, PARTITION_JOIN, PARTITION_LEAVE) is under way: wait for its end, or cancel it"
+)]
+#[case(
+    "now.stop-processing=24h",
+    "partition 1 processes nothing (PAUSED), so that no backup of it would end: see whether its broker's disk is full, or who paused processing"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
+    #[case] fault: &str,
+    #[case] reason: &str,
+) {
+    let lab = Lab::new();
+    locked(&lab.cluster).arm(fault).unwrap();
+    // The topology learns of a lost leader only by gossip.
+    let now = lab.clock.now();
+    locked(&lab.cluster).advance(now);
+    lab.clock.sleep(Duration::from_secs(30)).await;
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_hours(7)).await;
+    assert_eq!(told(&lab).await, [format!("daily Skipped {reason}")]);
+    assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
+    // By hand there is somebody to be told at once, and it is no failure either.
+    let refused = lab.refused().await;
+    assert_eq!(refused.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
+    assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty());
+}
+
+/// A short `start_within` is used too: it is looked again before it is over.
+#[rstest]
+#[case(10, 7, "daily Fired")]
+#[case(
+    10,
+    60,
+    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
+)]
+#[case(
+    1,
+    60,
+    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_short_window_is_waited_for_too(
+    #[case] start_within: i64,
+    #[case] away: i64,
+    #[case] outcome: &str,
+) {
+    let lab = Lab::new().fault(&format!("now.no-leader={away}s"));
+    let mut rows = claimed(&lab, &["daily"]).await;
+    rows[0].start_until = rows[0].start_at + TimeDelta::seconds(start_within);
+    lab.queue.submit(rows);
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(told(&lab).await, [outcome]);
+}
+
+/// The topology does not know yet that a leader is gone, and the partitions do: it is waited for all the same.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
+    let lab = Lab::new().fault("now.no-leader=12s");
+    let refused = lab.refused().await;
+    assert_eq!(
+        refused.to_string(),
+        "cluster orders cannot be backed up now: no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
+    );
+    lab.queue.submit(claimed(&lab, &["daily"]).await);
+    lab.clock.sleep(Duration::from_secs(5)).await;
+    assert_eq!(told(&lab).await, ["daily Waiting"]);
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(told(&lab).await, ["daily Fired"]);
+    let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
+    assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
+}
+
+/// Whoever asks by hand while the cluster is not calm may ask again when it is: the limit counts runs, and there was none.
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_cluster_that_is_not_calm_costs_nothing() {
+    let mut lab = Lab::new().fault("now.unassigned");
+    lab.settings.manual_min_interval = Duration::from_hours(1);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    assert!(matches!(lab.refused().await, ManualError::Hindered { .. }));
+    locked(&lab.cluster).arm("now.heal").unwrap();
+    let run = lab.backup().await;
+    assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+    assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
+}
+
+/// What does not pass by itself is kept as evidence, and counts.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_succeed_makes_a_failed_run() {
+    let mut lab = Lab::new().fault("zeebe-list.unauthorized@*");
+    lab.settings.manual_min_interval = Duration::from_hours(1);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Access));
+    assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
+}

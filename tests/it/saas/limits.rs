@@ -1,0 +1,203 @@
+//! When a provider is asked for a backup and when it is left alone: its restores, its limit, starts without an answer.
+
+use camunda_backupd::clock::Clock;
+use camunda_backupd::domain::{BackupState, Component, Limits};
+use camunda_backupd::journal::{FailureClass, Run, RunStatus};
+use camunda_backupd::sim::{self, Storage, locked};
+use camunda_backupd::store::{Backup, BackupFilter};
+use harness::lab::{Lab, class_of, reason_of};
+use rstest::rstest;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn lab() -> Lab {
+    let limits = Limits { stall_after: Limits::default().run_deadline, ..Limits::default() };
+    Lab::with(sim::Config { storage: Storage::Saas, ..sim::Config::named("orders") }, limits)
+}
+
+/// What the provider has, by its own names.
+fn at_the_provider(lab: &Lab) -> Vec<String> {
+    locked(&lab.cluster).saas.backups.iter().map(|backup| backup.uuid.clone()).collect()
+}
+
+fn names(run: &Run) -> &[String] {
+    &run.view.components[&Component::Saas].names
+}
+
+/// Asked for by hand; returns while the request is on its way.
+async fn asked_and_not_answered(lab: &Lab) -> uuid::Uuid {
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.requested("saas-post") == 0 {
+        lab.clock.sleep(Duration::from_millis(10)).await;
+    }
+    run_id
+}
+
+async fn backups(lab: &Lab) -> Vec<Backup> {
+    lab.store.backups(BackupFilter::default()).await.unwrap()
+}
+
+/// Past the provider's limit.
+async fn a_while(lab: &Lab) {
+    lab.clock.sleep(Duration::from_mins(16)).await;
+}
+
+/// What the provider pruned can be restored no more, and nobody is asked about it, however long the daemon has run.
+#[tokio::test(start_paused = true)]
+async fn only_backups_that_are_still_there_are_asked_about_their_restore() {
+    let lab = lab();
+    for _ in 0..6 {
+        let run = lab.backup().await;
+        assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
+        a_while(&lab).await;
+    }
+    let there = backups(&lab).await.iter().filter(|backup| backup.state == BackupState::Completed).count();
+    assert_eq!(there, 3, "the provider keeps three");
+    let requested = lab.requested("saas-restore");
+    lab.queue.manual("orders", None).await.unwrap();
+    assert_eq!(lab.requested("saas-restore") - requested, 3);
+}
+
+/// One after the other they would take a minute: the provider refuses itself what may not be.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginning() {
+    let lab = lab();
+    for _ in 0..3 {
+        lab.backup().await;
+        a_while(&lab).await;
+    }
+    let lab = lab.fault("saas-restore.delay=20s@*");
+    let began = lab.clock.monotonic();
+    lab.queue.manual("orders", None).await.unwrap();
+    let took = lab.clock.monotonic().saturating_sub(began);
+    assert!(took < Duration::from_secs(35), "{took:?}");
+}
+
+/// What passes by itself is no failure, and no evidence of one is left: whoever asked is told.
+#[rstest]
+#[case("saas-list.stranger-backup", "the provider is taking backup scheduled (")]
+#[case(
+    "now.suspend",
+    "the provider says that the cluster is Suspended: see Console, a backup is taken when it is Healthy"
+)]
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_not_ready_costs_a_request_by_hand_nothing(
+    #[case] fault: &str,
+    #[case] begins: &str,
+) {
+    let lab = lab().fault(fault);
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(begins), "{reason}");
+    assert!(backups(&lab).await.is_empty());
+    assert_eq!(lab.requested("saas-post"), 0);
+}
+
+const LIMIT: &str = "the provider takes one backup in 15m, and the last was asked for at 2026-03-01T12:0";
+
+/// Nobody waits for the answer any more: what came of the request is looked for all the same, and the limit kept.
+#[tokio::test(start_paused = true)]
+async fn a_run_cancelled_inside_its_request_finds_what_came_of_it() {
+    let lab = lab().fault("saas-post.delay=20s");
+    let run_id = asked_and_not_answered(&lab).await;
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Cancelled));
+    assert_eq!(names(&run), at_the_provider(&lab));
+    assert!(run.view.cleanup_unfinished.is_empty(), "{:?}", run.view.cleanup_unfinished);
+    lab.clock.sleep(Duration::from_mins(5)).await;
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(LIMIT), "{reason}");
+    assert_eq!(lab.requested("saas-post"), 1);
+}
+
+/// It may still come up: unknown is neither failed nor done.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_given_up_and_shows_nowhere_is_told_and_counts() {
+    let lab = lab().fault("saas-post.delay=20s");
+    let run_id = asked_and_not_answered(&lab).await;
+    locked(&lab.cluster).saas.backups.clear();
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
+    let run = lab.ended(run_id).await;
+    assert_eq!(
+        run.view.cleanup_unfinished,
+        [
+            "the provider may have begun this backup, although its answer never came (its list shows nothing new): look into Console, delete it there if it comes up, and then this one here"
+        ]
+    );
+    assert!(run.view.uncertain.contains(&Component::Saas));
+    lab.clock.sleep(Duration::from_mins(5)).await;
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(LIMIT), "{reason}");
+    a_while(&lab).await;
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+    // Its record stays for as long as an operator has not looked, and goes when he says so.
+    let lost = &backups(&lab).await[0];
+    assert_eq!(lost.state, BackupState::Failed);
+    let at = lab.clock.now();
+    lab.store.request_deletion(lost.run.run_id, "command".into(), "by hand".into(), at).await.unwrap();
+    lab.queue.request_upkeep("orders");
+    lab.clock.sleep(Duration::from_mins(2)).await;
+    assert_eq!(backups(&lab).await[0].state, BackupState::Deleted);
+}
+
+/// The look before the request took so long that the step's deadline fell into the request.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_deadline_of_its_step_cut_off_is_looked_for() {
+    let faults = "saas-list.delay=31s+2,saas-list.delay=29900ms+3,saas-post.delay=31s";
+    let lab = lab().fault(faults);
+    let run = lab.backup().await;
+    assert_eq!(reason_of(&run), "step saas.start took longer than 1m 30s");
+    assert_eq!(lab.requested("saas-post"), 1);
+    assert_eq!(names(&run), at_the_provider(&lab));
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(LIMIT), "{reason}");
+}
+
+/// The answer came, and could not be written down.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_could_not_be_written_is_looked_for() {
+    let lab = lab().fault("saas-post.delay=2s");
+    let run_id = asked_and_not_answered(&lab).await;
+    lab.memory.fail_next_writes(1);
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Store));
+    assert_eq!(names(&run), at_the_provider(&lab));
+    lab.clock.sleep(Duration::from_mins(5)).await;
+    let reason = lab.hindered().await;
+    assert!(reason.starts_with(LIMIT), "{reason}");
+}
+
+/// What was never sent cannot have begun anything.
+#[tokio::test(start_paused = true)]
+async fn a_run_cancelled_before_its_request_may_be_followed_at_once() {
+    let lab = lab().fault("saas-list.delay=20s+2");
+    let run_id = lab.queue.manual("orders", None).await.unwrap();
+    while lab.requested("saas-list") < 3 {
+        lab.clock.sleep(Duration::from_millis(10)).await;
+    }
+    assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
+    let run = lab.ended(run_id).await;
+    assert_eq!((class_of(&run), lab.requested("saas-post")), (Some(FailureClass::Cancelled), 0));
+    assert!(run.view.cleanup_unfinished.is_empty(), "{:?}", run.view.cleanup_unfinished);
+    let next = lab.backup().await;
+    assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
+}
+
+/// The daemon died inside the request and came back when the run's time was over.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_died_inside_its_request_is_looked_for_however_late() {
+    let dying = lab().fault("saas-post.delay=20s");
+    let run_id = asked_and_not_answered(&dying).await;
+    let later = dying.clock.now() + dying.settings.spec.limits.run_deadline;
+    let Lab { cluster, memory, settings, queue, .. } = dying;
+    // It lets go of the run in the middle, as one that is killed does.
+    queue.go_down(Duration::ZERO);
+    let lab = Lab::daemon(cluster, memory, settings, later);
+    lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
+    lab.queue.recover().await.unwrap();
+    let run = lab.ended(run_id).await;
+    assert_eq!(class_of(&run), Some(FailureClass::Deadline), "{}", reason_of(&run));
+    assert_eq!(lab.requested("saas-post"), 1);
+    assert_eq!(names(&run), at_the_provider(&lab));
+}

@@ -1,0 +1,256 @@
+//! Zeebe backups of 8.9 and later: ids that brokers give, ranges, deleted ones, and what may go wrong with any.
+
+use super::scenario::{Scenario, body_of};
+use camunda_backupd::camunda::{Method, TransportError};
+use camunda_backupd::sim::{Config, Storage, locked};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const RUNTIME: &str = "/zeebe/actuator/backupRuntime";
+
+fn config(version: &str) -> Config {
+    Config { version: version.parse().unwrap(), ..Config::named("orders") }
+}
+
+fn scenario(version: &str) -> Scenario {
+    Scenario::of(config(version))
+}
+
+fn ids(list: &Value) -> Vec<i64> {
+    list.as_array().unwrap().iter().map(|backup| backup["backupId"].as_i64().unwrap()).collect()
+}
+
+async fn taken(scenario: &Scenario, id: i64) {
+    assert_eq!(scenario.post(RUNTIME, body_of(id)).await.0, 202);
+    scenario.wait(&format!("{RUNTIME}/{id}"), "COMPLETED").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_give_ids_give_milliseconds_and_take_none() {
+    for (storage, continuous, scheduler) in [
+        (Storage::Rdbms, true, None),
+        (Storage::Elasticsearch, true, None),
+        (Storage::OpenSearch, false, Some(Duration::from_hours(1))),
+    ] {
+        let scenario = Scenario::of(Config { storage, continuous, scheduler, ..config("8.9.0") });
+        let (status, body) = scenario.post(RUNTIME, body_of(1_900_000_000)).await;
+        assert_eq!(status, 400);
+        assert!(body["message"].as_str().unwrap().contains("must not be provided"), "{body}");
+        let requested = scenario.clock.now().timestamp_millis();
+        let (status, body) = scenario.post(RUNTIME, None).await;
+        let id = body["backupId"].as_i64().unwrap();
+        assert_eq!((status, id), (202, requested));
+        scenario.wait(&format!("{RUNTIME}/{id}"), "COMPLETED").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_them_an_id_is_needed() {
+    let scenario = scenario("8.9.0");
+    let (status, body) = scenario.post(RUNTIME, None).await;
+    assert_eq!(
+        (status, body["message"].as_str()),
+        (400, Some("A backupId must be provided and it must be > 0"))
+    );
+    let (status, body) = scenario.post(RUNTIME, body_of(7)).await;
+    assert_eq!((status, body["backupId"].as_i64()), (202, Some(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_in_seconds_is_refused_once_there_was_one_in_milliseconds() {
+    let scenario = scenario("8.9.0");
+    taken(&scenario, 1_772_011_199_310).await;
+    let (status, body) = scenario.post(RUNTIME, body_of(1_772_011_200)).await;
+    assert_eq!(status, 409);
+    assert!(body["message"].as_str().unwrap().contains("1772011199310"), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_brokers_own_scheduler_takes_backups_by_itself() {
+    let hour = Duration::from_hours(1);
+    let scenario = Scenario::of(Config { scheduler: Some(hour), ..config("8.9.0") });
+    scenario.clock.sleep(hour * 3 + Duration::from_mins(1)).await;
+    let (_, list) = scenario.get(RUNTIME).await;
+    assert_eq!(ids(&list).len(), 3);
+    let (_, state) = scenario.get(&format!("{RUNTIME}/state")).await;
+    assert_eq!(state["checkpointStates"][0]["checkpointType"], "SCHEDULED_BACKUP");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_narrowed_by_the_beginning_of_the_id_since_8_9() {
+    let (new, old) = (scenario("8.9.0"), scenario("8.8.0"));
+    for id in [99, 101, 102] {
+        taken(&new, id).await;
+        taken(&old, id).await;
+    }
+    assert_eq!(ids(&new.get(RUNTIME).await.1), [102, 101, 99]);
+    assert_eq!(ids(&new.get(&format!("{RUNTIME}/10*")).await.1), [102, 101]);
+    assert_eq!(old.get(&format!("{RUNTIME}/10*")).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_backup_is_deleted_for_a_moment_and_then_gone_since_8_9() {
+    for (version, seen) in [("8.8.0", vec!["404"]), ("8.9.0", vec!["DELETED", "404"])] {
+        let scenario = scenario(version);
+        taken(&scenario, 7).await;
+        assert_eq!(scenario.send(Method::Delete, &format!("{RUNTIME}/7"), None).await.0, 204);
+        assert_eq!(scenario.wait(&format!("{RUNTIME}/7"), "404").await, seen, "{version}");
+        assert_eq!(scenario.post(RUNTIME, body_of(7)).await.0, 409, "its id stays spent");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ranges_join_where_the_log_does_and_a_gap_begins_another() {
+    let scenario = Scenario::of(Config { storage: Storage::Rdbms, continuous: true, ..config("8.9.0") });
+    let take = async || {
+        let (_, body) = scenario.post(RUNTIME, None).await;
+        let id = body["backupId"].as_i64().unwrap();
+        scenario.wait(&format!("{RUNTIME}/{id}"), "COMPLETED").await;
+        scenario.clock.sleep(Duration::from_mins(20)).await;
+        id
+    };
+    let first = take().await;
+    let second = take().await;
+    let (_, state) = scenario.get(&format!("{RUNTIME}/state")).await;
+    let ranges = state["ranges"].as_array().unwrap();
+    assert_eq!(ranges.len(), 2, "one per partition: {state}");
+    assert_eq!(
+        (&ranges[0]["start"]["checkpointId"], &ranges[0]["end"]["checkpointId"]),
+        (&json!(first), &json!(second))
+    );
+    scenario.arm("now.range-gap");
+    let third = take().await;
+    let (_, state) = scenario.get(&format!("{RUNTIME}/state")).await;
+    let ranges = state["ranges"].as_array().unwrap();
+    assert_eq!(ranges.len(), 4, "{state}");
+    assert_eq!(ranges[1]["start"]["checkpointId"], third);
+    assert_eq!(locked(&scenario.cluster).ranges(0), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_topology_tells_more_with_every_version() {
+    for (version, change, cluster) in [("8.7.0", false, false), ("8.8.0", true, false), ("8.9.0", true, true)]
+    {
+        let scenario = scenario(version);
+        let (_, body) = scenario.get("/rest/v2/topology").await;
+        let has = |key: &str| body.get(key).is_some_and(Value::is_string);
+        assert_eq!((has("lastCompletedChangeId"), has("clusterId")), (change, cluster), "{version}");
+        assert_eq!(scenario.get("/rest/v2/status").await.0, if change { 204 } else { 404 }, "{version}");
+    }
+    for (partitions, status) in [(1, 503), (2, 204)] {
+        let scenario = Scenario::of(Config { partitions, ..config("8.9.0") });
+        scenario.arm("now.no-leader=1m");
+        assert_eq!(scenario.get("/rest/v2/status").await.0, 204, "the gateway has not heard of it");
+        scenario.clock.sleep(Duration::from_secs(15)).await;
+        assert_eq!(scenario.get("/rest/v2/status").await.0, status, "one leader is enough");
+        let (_, body) = scenario.get("/rest/v2/topology").await;
+        assert_eq!(body["brokers"][0]["partitions"][0]["role"], "follower");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn physical_tenants_are_named_since_8_10() {
+    let scenario = scenario("8.10.0");
+    let (_, body) = scenario.post(&format!("{RUNTIME}?physicalTenant=default"), body_of(7)).await;
+    assert_eq!(body["backupIds"], json!({"default": 7}));
+    scenario.wait(&format!("{RUNTIME}/7"), "COMPLETED").await;
+    let (_, body) = scenario.get(&format!("{RUNTIME}/7")).await;
+    assert_eq!(body["physicalTenants"][0]["physicalTenantId"], "default");
+    assert_eq!(scenario.get(&format!("{RUNTIME}?physicalTenant=other")).await.0, 400);
+    let (_, partitions) = scenario.get("/zeebe/actuator/partitions").await;
+    assert_eq!(partitions["default"]["2"]["exporterPhase"], "EXPORTING");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_api_and_the_actuators_show_one_and_the_same() {
+    let scenario = scenario("8.10.0");
+    assert_eq!(scenario.post("/rest/v2/exporting/pause?soft=true", None).await.0, 204);
+    let (_, partitions) = scenario.get("/zeebe/actuator/partitions").await;
+    assert_eq!(partitions["default"]["1"]["exporterPhase"], "SOFT_PAUSED");
+    assert_eq!(scenario.post("/rest/v2/backups/runtime", body_of(7)).await.0, 202);
+    scenario.wait(&format!("{RUNTIME}/7"), "COMPLETED").await;
+    assert_eq!(scenario.post("/rest/v2/backups/history", body_of(7)).await.0, 202);
+    scenario.wait("/zeebe/actuator/backupHistory/7", "COMPLETED").await;
+    scenario.post("/zeebe/actuator/exporting/resume", None).await;
+    let seen = locked(&scenario.cluster).seen.clone();
+    assert_eq!((seen["pause"], seen["zeebe-post"], seen["history-post"]), (1, 1, 1));
+    for version in ["8.9.0", "8.8.0"] {
+        let old = Scenario::of(config(version));
+        assert_eq!(old.get("/rest/v2/backups/runtime").await.0, 404, "{version}");
+    }
+}
+
+// Faults
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_may_say_no_although_the_broker_acted() {
+    let scenario = scenario("8.8.0");
+    for (id, status) in [(7, 502), (8, 503), (9, 504)] {
+        scenario.arm(&format!("zeebe-post.acted-{status}"));
+        assert_eq!(scenario.post(RUNTIME, body_of(id)).await.0, status);
+        scenario.wait(&format!("{RUNTIME}/{id}"), "COMPLETED").await;
+    }
+    scenario.arm("history-post.acted-504");
+    assert_eq!(scenario.post("/zeebe/actuator/backupHistory", body_of(7)).await.0, 504);
+    scenario.wait("/zeebe/actuator/backupHistory/7", "COMPLETED").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_409_may_be_about_scaling_and_spends_no_id() {
+    let scenario = scenario("8.8.0");
+    scenario.arm("zeebe-post.scaling");
+    let (status, body) = scenario.post(RUNTIME, body_of(7)).await;
+    assert_eq!(status, 409);
+    assert!(body["message"].as_str().unwrap().contains("scaling"), "{body}");
+    taken(&scenario, 7).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_without_a_backup_leaves_it_incomplete_for_ever() {
+    for (version, runtime) in [("8.6.0", "/zeebe/actuator/backups"), ("8.9.0", RUNTIME)] {
+        let scenario = scenario(version);
+        scenario.arm("zeebe.missing-partition");
+        assert_eq!(scenario.post(runtime, body_of(7)).await.0, 202);
+        scenario.clock.sleep(Duration::from_hours(24)).await;
+        let (_, body) = scenario.get(&format!("{runtime}/7")).await;
+        assert_eq!(
+            (&body["state"], &body["details"][0]["state"]),
+            (&json!("INCOMPLETE"), &json!("DOES_NOT_EXIST"))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_may_come_as_texts() {
+    let scenario = scenario("8.8.0");
+    taken(&scenario, 7).await;
+    scenario.arm("*.numbers-as-text@*");
+    let (_, body) = scenario.get(&format!("{RUNTIME}/7")).await;
+    assert_eq!((&body["backupId"], &body["details"][1]["partitionId"]), (&json!("7"), &json!("2")));
+    let (_, body) = scenario.post("/zeebe/actuator/exporting/resume", None).await;
+    assert_eq!(body["status"], "204");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_else_may_be_backing_up_already() {
+    let scenario = scenario("8.8.0");
+    scenario.arm("history-post.stranger-backup");
+    let (status, body) = scenario.post("/zeebe/actuator/backupHistory", body_of(7)).await;
+    assert_eq!((status, body["message"].as_str()), (400, Some("Another backup is running at the moment")));
+    taken(&scenario, 5).await;
+    scenario.arm("zeebe-list.stranger-backup");
+    let (_, list) = scenario.get(RUNTIME).await;
+    assert_eq!(ids(&list), [5], "theirs is not seen yet");
+    scenario.wait(&format!("{RUNTIME}/6"), "IN_PROGRESS").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_broker_and_its_history_go_down_together() {
+    let scenario = scenario("8.8.0");
+    scenario.arm("history-list.kill=2s");
+    scenario.get("/zeebe/actuator/backupHistory").await;
+    for path in ["/zeebe/actuator/backupHistory", RUNTIME, "/rest/v2/topology"] {
+        let down = scenario.try_send(Method::Get, path, None).await;
+        assert!(matches!(down, Err(TransportError::NotSent(_))), "{path}: {down:?}");
+    }
+}
