@@ -50,6 +50,7 @@ pub mod transport;
 pub mod webapps;
 pub mod wire;
 mod wire_broker;
+mod wire_clients;
 mod wire_history;
 mod wire_indices;
 mod wire_rest;

@@ -16,6 +16,7 @@ use super::random::Random;
 use super::restore::{self, Piece, Restored};
 use super::snapshots::{Repository, SnapshotState};
 use super::webapps::WebApp;
+use super::wire_clients::ClientWork;
 use super::world::{World, span};
 use crate::domain::Instant;
 use chrono::TimeDelta;
@@ -88,6 +89,8 @@ pub struct Cluster {
     pub seen: BTreeMap<&'static str, u64>,
     /// Requests whose answer is not given yet.
     pub outstanding: u64,
+    /// Steps and activated jobs of the instances that clients started.
+    pub(super) client_work: ClientWork,
     pub(super) apps: BTreeMap<App, WebApp>,
     pub(super) now: Instant,
     pub(super) random: Random,
@@ -146,6 +149,7 @@ impl Cluster {
             pauses: Pauses::default(),
             seen: BTreeMap::new(),
             outstanding: 0,
+            client_work: ClientWork::default(),
             apps: config.apps().into_iter().map(|app| (app, WebApp::default())).collect(),
             now,
             random,
