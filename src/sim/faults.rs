@@ -33,8 +33,6 @@
 //! | `clock=-10m` | the cluster's timestamps are off from then on |
 //! | `heal` | everything but running backups is well again |
 
-mod strike;
-
 use chrono::TimeDelta;
 use std::str::FromStr;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod broker;
+pub(crate) mod client_work;
 pub(crate) mod cluster;
 pub(crate) mod condition;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod random;
 pub mod restore;
 pub mod saas;
 pub mod snapshots;
+mod strike;
 pub mod timing;
 pub mod webapps;
 pub mod world;

@@ -5,6 +5,7 @@
 //! Must not open sockets.
 
 pub(crate) mod broker;
+mod clients;
 mod control;
 mod history;
 mod indices;

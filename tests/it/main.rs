@@ -10,6 +10,7 @@ mod boundaries;
 mod camunda {
     mod http;
     mod junk;
+    mod opensearch;
 }
 mod config {
     mod access;
@@ -60,6 +61,7 @@ mod schedule {
     mod timetable;
 }
 mod sim {
+    mod clients;
     mod copies;
     mod families;
     mod fidelity;

@@ -8,6 +8,7 @@ use crate::domain::Instant;
 use crate::sim::faults::Faults;
 use crate::sim::model::backups::{BackupStore, ZeebeBackup};
 use crate::sim::model::broker::Phase;
+use crate::sim::model::client_work::ClientWork;
 use crate::sim::model::condition::Condition;
 use crate::sim::model::config::Config;
 use crate::sim::model::importer::{App, Imported, PartCopy};
@@ -89,6 +90,8 @@ pub struct Cluster {
     pub seen: BTreeMap<&'static str, u64>,
     /// Requests whose answer is not given yet.
     pub outstanding: u64,
+    /// Steps and activated jobs of the instances that clients started.
+    pub(crate) client_work: ClientWork,
     pub(crate) apps: BTreeMap<App, WebApp>,
     pub(crate) now: Instant,
     pub(crate) random: Random,
@@ -147,6 +150,7 @@ impl Cluster {
             pauses: Pauses::default(),
             seen: BTreeMap::new(),
             outstanding: 0,
+            client_work: ClientWork::default(),
             apps: config.apps().into_iter().map(|app| (app, WebApp::default())).collect(),
             now,
             random,

@@ -1,7 +1,13 @@
 //! What test programs and demonstrations ask of a simulated cluster itself, under `/sim/`.
 //!
-//! Owns those routes: `GET state`, `GET backups`, `GET` and `POST faults` (the list as text, or `{"spec": ...}`),
-//! `POST backup-database` where there is one, `POST restore` and `POST restore-in-place` with `{"backup_id": n}`. No Camunda has them.
+//! Owns those routes. No Camunda has them.
+//!
+//! - `GET state`, `GET backups`.
+//! - `GET faults`; `POST faults` with the list as text or `{"spec": ...}`.
+//! - `POST load` with `{"per_second": n}`: instances that the simulation starts or completes by itself.
+//! - `POST lose`: brokers and search engine lose everything.
+//! - `POST restore` and `POST restore-in-place` with `{"backup_id": n}`.
+//! - `POST backup-database` with a relational database.
 
 use crate::camunda::{Method, Response};
 use crate::domain::Instant;
@@ -50,11 +56,29 @@ impl Cluster {
                 response["details"] = serde_json::to_value(restored).unwrap_or_default();
                 json_response(200, JSON, &response)
             }
+            (Method::Post, "/sim/lose") => {
+                self.lose();
+                json_response(200, JSON, &self.state_body())
+            }
+            (Method::Post, "/sim/load") => {
+                let Some(per_second) = body.get("per_second").and_then(Value::as_f64).filter(|n| *n >= 0.0)
+                else {
+                    return refuse(
+                        400,
+                        "`per_second` must be a number of at least 0: send {\"per_second\": 0}",
+                    );
+                };
+                self.config.load.per_second = per_second;
+                json_response(200, JSON, &json!({"per_second": per_second}))
+            }
             (Method::Post, "/sim/backup-database") => {
                 self.backup_database();
                 json_response(200, JSON, &json!({"backups": self.databases.len()}))
             }
-            _ => refuse(404, "no such route: see /sim/state, /sim/backups, /sim/faults, /sim/restore"),
+            _ => refuse(
+                404,
+                "no such route: see /sim/state, /sim/backups, /sim/faults, /sim/load, /sim/lose, /sim/restore",
+            ),
         }
     }
 

@@ -93,6 +93,9 @@ impl Cluster {
             let down = self.is_known_leaderless() && self.world.partitions.len() == 1;
             return empty_response(if down { 503 } else { 204 }).into();
         }
+        if let Some(response) = self.client_command(request, rest) {
+            return response.into();
+        }
         let Some(path) = rest.strip_prefix("/v2").filter(|_| minor >= 10) else {
             return self.spring_error(404, None, rest).into();
         };

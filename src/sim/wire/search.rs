@@ -42,6 +42,10 @@ impl Cluster {
             (Method::Get, ["_cluster", "health", ..]) => self.cluster_health(),
             (Method::Get, ["_resolve", "index", pattern]) => self.resolve_indices(pattern),
             (Method::Get, [pattern, "_count"]) => self.count(pattern),
+            (Method::Post | Method::Delete, ["_search", "scroll"]) => self.scroll(request),
+            (Method::Post, [pattern, verb @ ("_search" | "_count" | "_refresh")]) => {
+                self.search_documents(request, pattern, verb)
+            }
             (Method::Get, [pattern] | [pattern, "_settings" | "_mapping"]) if !pattern.starts_with('_') => {
                 self.see_indices(pattern)
             }

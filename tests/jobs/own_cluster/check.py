@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Is a restored cluster whole? Compares it with the ledger of the load clients, and asks the broker by commands.
+"""Checks that a restored cluster is whole: compares it with the ledger of the load clients, and sends commands.
 
-usage: check.py LEDGER --zeebe-requested SECONDS --run-started SECONDS [--as-restored] [--json FILE]
+usage: check.py CONFIG LEDGER --zeebe-requested SECONDS --run-started SECONDS [--as-restored] [--json FILE]
 
-Instances are judged that were acknowledged before the backup's Zeebe step was requested. Waits until the importers
-have caught up, prints one line a check, exits 1 when one of them failed. It changes the cluster: at the end every old
-instance has been completed and a few new ones too. With --as-restored it judges what was restored and not how it goes
-on: where something is expected to be broken, that only waits for what will not come.
+It judges the instances that were acknowledged before the backup's Zeebe step was requested. It waits until the
+importers have caught up, prints one line per check, and exits with 1 when a check failed. It changes the cluster: at
+the end every old instance has been completed or cancelled, and a few new ones too. With --as-restored it judges the
+restored state only, for a backup that is expected to be broken: the further checks would wait for events that never come.
 """
 
 import argparse
@@ -16,16 +16,14 @@ import sys
 import threading
 import time
 
-from cluster import Http, address, documents, partitions, until
-from load import PLANS, REVIEW
+from cluster import Config, documents, partitions, until
+from load import PLANS
 
-CAUGHT_UP_WITHIN = 180
-FINISHED_WITHIN = 180
 NEW_INSTANCES = 10
 SAMPLES = 5
 
 
-# ---- what the cluster shows -----------------------------------------------------------------------
+# ---- documents of the restored cluster -----------------------------------------------------------------------
 
 
 def operate_instances(search):
@@ -60,7 +58,7 @@ def record_sequences(search):
 
 
 def holes_and_doubles(sequences):
-    """What is wrong with the sequence numbers, as text; they count from one, without a gap or a double."""
+    """Faults of the sequence numbers, as text; the numbers count from one, without a gap or a double."""
     found = []
     for (kind, partition), numbers in sorted(sequences.items()):
         distinct = set(numbers)
@@ -72,7 +70,7 @@ def holes_and_doubles(sequences):
 
 
 def history(search, instance):
-    """What the exported records say of one instance, oldest first, as VALUE_TYPE.INTENT."""
+    """The exported records of one instance, oldest first, as VALUE_TYPE.INTENT."""
     fields = ["position", "valueType", "intent"]
     query = {"term": {"value.processInstanceKey": instance}}
     found = [document for _, document in documents(search, "zeebe-record*", query, fields)]
@@ -83,7 +81,7 @@ def history(search, instance):
 def count(search, indices, query):
     status, answer = search.call("POST", f"/{indices}/_count?ignore_unavailable=true", {"query": query})
     if status != 200:
-        raise OSError(f"count of {indices} answered {status}: {answer}")
+        raise OSError(f"count of {indices} responded with {status}: {answer}")
     return answer["count"]
 
 
@@ -109,9 +107,9 @@ def totals(search, broker):
     }
 
 
-def caught_up(search, broker):
-    """Waits until the counts stand still, and agree where they can; what they are, and whether they agreed."""
-    last, still_since, end = None, time.monotonic(), time.monotonic() + CAUGHT_UP_WITHIN
+def caught_up(search, broker, within):
+    """Waits until the counts stand still and agree; returns the counts, and whether they agreed."""
+    last, still_since, end = None, time.monotonic(), time.monotonic() + within
     while True:
         now = totals(search, broker)
         if now != last:
@@ -122,13 +120,14 @@ def caught_up(search, broker):
         time.sleep(1)
 
 
-# ---- what the broker accepts ----------------------------------------------------------------------
+# ---- commands to the broker ----------------------------------------------------------------------
 
 
 class Broker:
-    """Commands to the broker, and which instances they have proven."""
+    """Commands to the broker, and the instances that they have proven to exist."""
 
-    def __init__(self):
+    def __init__(self, config):
+        self.config = config
         self.proven = set()
         self.jobs = set()
         self.approved = set()
@@ -140,14 +139,14 @@ class Broker:
         done = []
 
         def work(kind):
-            http = Http(address("BROKER_REST"))
+            http = self.config.http("rest")
             last = time.monotonic()
-            ask = {"type": kind, "maxJobsToActivate": 50, "timeout": 30_000, "requestTimeout": -1, "worker": "check"}
+            wanted = {"type": kind, "maxJobsToActivate": 50, "timeout": 30_000, "requestTimeout": -1, "worker": "check"}
             while time.monotonic() - last < quiet:
-                status, answer = http.call("POST", "/v2/jobs/activation", ask)
+                status, answer = http.call("POST", "/v2/jobs/activation", wanted)
                 jobs = answer["jobs"] if status == 200 else []
                 for job in jobs:
-                    key, instance = int(job["key"]), int(job["processInstanceKey"])
+                    key, instance = int(job.get("jobKey") or job["key"]), int(job["processInstanceKey"])
                     status, answer = http.call("POST", f"/v2/jobs/{key}/completion", {})
                     with self.lock:
                         if status == 204:
@@ -169,11 +168,11 @@ class Broker:
         return len(done)
 
     def definite(self, paths):
-        """The definite status of each POST by its path; one without an answer (5xx) is asked again, then 'no answer'."""
+        """The definite status of each POST by its path; 5xx is retried, then it counts as 'no answer'."""
         answers, left = {}, list(paths)
 
-        def ask():
-            http = Http(address("BROKER_REST"))
+        def send():
+            http = self.config.http("rest")
             while True:
                 with self.lock:
                     if not left:
@@ -192,7 +191,7 @@ class Broker:
                 with self.lock:
                     answers[path] = status if status < 500 else "no answer"
 
-        threads = [threading.Thread(target=ask) for _ in range(8)]
+        threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -200,8 +199,8 @@ class Broker:
         return answers
 
     def approve(self, tasks):
-        """Completes user tasks that Tasklist shows, by command to the broker: [(task key, instance)]; those refused, and
-        those it gave no answer for, which are neither (a cancel decides about them)."""
+        """Completes user tasks, [(task key, instance)], by command to the broker; returns the rejected ones, and those
+        without a response, which are neither (a cancel decides about them)."""
         paths = {f"/v2/user-tasks/{key}/completion": (key, instance) for key, instance in tasks}
         refused, unanswered = [], []
         for path, status in self.definite(paths).items():
@@ -216,7 +215,7 @@ class Broker:
         return refused, unanswered
 
     def cancel(self, instances):
-        """Cancels instances that nothing else has proven: those it knew, those it did not."""
+        """Cancels instances that nothing else has proven; returns the known and the unknown ones."""
         paths = {f"/v2/process-instances/{instance}/cancellation": instance for instance in instances}
         known, unknown = [], []
         for path, status in self.definite(paths).items():
@@ -224,7 +223,7 @@ class Broker:
         return known, unknown
 
     def create(self, number, plan):
-        http = Http(address("BROKER_REST"))
+        http = self.config.http("rest")
         keys = []
         for n in range(number):
             variables = {"n": n, **PLANS[plan]}
@@ -232,16 +231,16 @@ class Broker:
                 "POST", "/v2/process-instances", {"processDefinitionId": "order", "variables": variables}
             )
             if status != 200:
-                raise OSError(f"a new instance was refused: {status} {answer}")
+                raise OSError(f"a new instance was rejected: {status} {answer}")
             keys.append(int(answer["processInstanceKey"]))
         return keys
 
 
-# ---- what the records tell --------------------------------------------------------------------------
+# ---- records --------------------------------------------------------------------------
 
 
 def exported_tasks(search, instances):
-    """(task key, instance) of the user tasks that the exported records hold of these instances."""
+    """(task key, instance) of these instances' user tasks, from the exported records."""
     terms = [{"term": {"intent": "CREATED"}}, {"terms": {"value.processInstanceKey": list(instances)}}]
     fields = ["key", "value.processInstanceKey"]
     query = {"bool": {"filter": terms}}
@@ -257,7 +256,7 @@ class Report:
         self.results = []
 
     def check(self, name, bad, detail):
-        """One check; `bad` lists what is wrong."""
+        """One check; `bad` lists the faults."""
         bad = sorted(bad) if isinstance(bad, (set, dict)) else list(bad)
         self.results.append({"check": name, "ok": not bad, "bad": len(bad), "detail": detail})
         tail = "" if not bad else f" - {len(bad)} wrong, e.g. {', '.join(str(b) for b in bad[:SAMPLES])}"
@@ -279,24 +278,25 @@ def read_ledger(path):
     return creates, completes
 
 
-def run_checks(options, report):
-    search, broker = Http(address("SEARCH")), Http(address("BROKER_MANAGEMENT"))
+def run_checks(config, options, report):
+    search, broker = config.http("search"), config.http("zeebe")
     creates, completes = read_ledger(options.ledger)
     before = options.zeebe_requested
     old = {key: entry for key, entry in creates.items() if entry["acked"] < before}
     done = [entry for entry in completes if entry["acked"] < before]
-    worked = {entry["instance"] for entry in done if entry["element"] == "work"}
-    reviewed = {entry["instance"] for entry in done if entry["element"] == "review"}
+    ended = {entry["instance"] for entry in done}
+    approved = {entry["instance"] for entry in done if entry["element"] == "approve"}
+    with_task = {key for key, entry in old.items() if entry["plan"] in ("approve", "approved")}
     during = [key for key, entry in old.items() if entry["acked"] >= options.run_started]
 
     report.check(
         "there is something to check",
-        [name for name, n in (("ledger", len(old)), ("unfinished", len(old.keys() - reviewed)), ("during", len(during))) if not n],
-        f"{len(old)} instances acknowledged before the Zeebe step, {len(reviewed)} of them completed, "
-        f"{len(old.keys() - reviewed)} unfinished, {len(during)} started during the run",
+        [name for name, n in (("ledger", len(old)), ("unfinished", len(old.keys() - ended)), ("approved", len(approved)), ("during", len(during))) if not n],
+        f"{len(old)} instances acknowledged before the Zeebe step, {len(ended)} of them completed, "
+        f"{len(old.keys() - ended)} unfinished, {len(during)} started during the run",
     )
 
-    now, agreed = caught_up(search, broker)
+    now, agreed = caught_up(search, broker, config.limits["caught_up"])
     print(f"       importers stand still: {json.dumps(now)}{'' if agreed else ' (records and Operate differ)'}", flush=True)
 
     # Records as they were restored, and what the restored broker exported again.
@@ -316,44 +316,44 @@ def run_checks(options, report):
         f"{len(shown)} instances, {len(active)} active",
     )
     report.check(
-        "what was completed is completed",
-        {key for key in reviewed if shown.get(key) != ["COMPLETED"]},
-        f"{len(reviewed)} instances",
+        "every completed instance is completed",
+        {key for key in ended if shown.get(key) != ["COMPLETED"]},
+        f"{len(ended)} instances",
     )
     report.check(
-        "what nobody completed is not completed",
-        {key for key in old if old[key]["plan"] != "through" and shown.get(key, ["ACTIVE"]) != ["ACTIVE"]},
-        f"{sum(entry['plan'] != 'through' for entry in old.values())} instances",
+        "no instance that nobody completed is completed",
+        {key for key in old if old[key]["plan"] in ("parked", "approve") and shown.get(key, ["ACTIVE"]) != ["ACTIVE"]},
+        f"{sum(entry['plan'] in ('parked', 'approve') for entry in old.values())} instances",
     )
     keys = [key for held in tasks.values() for key, _, _ in held]
     report.check(
         "Tasklist holds each task once",
         {key for key, n in collections.Counter(keys).items() if n != 1}
-        | {key for key in worked if len(tasks.get(key, [])) != 1}
+        | {key for key in with_task if len(tasks.get(key, [])) != 1}
         | {key for key, held in tasks.items() if len(held) != 1},
-        f"{len(keys)} tasks; {len(worked)} instances that must have one",
+        f"{len(keys)} tasks; {len(with_task)} instances that must have one",
     )
     report.check(
         "Tasklist and Operate agree on open tasks",
         {key for key, held in tasks.items() if any(state == "CREATED" for _, _, state in held)} - active
-        | {key for key in reviewed if [state for _, _, state in tasks.get(key, [])] != ["COMPLETED"]},
+        | {key for key in approved if [state for _, _, state in tasks.get(key, [])] != ["COMPLETED"]},
         f"{sum(state == 'CREATED' for held in tasks.values() for _, _, state in held)} open tasks",
     )
 
-    # From here on the broker is asked, by commands only.
-    commands = Broker()
+    # From here on the state of the broker shows in its responses to commands.
+    commands = Broker(config)
     refused, unanswered = commands.approve(
         [(key, instance) for instance, held in tasks.items() for key, element, state in held
          if element == "approve" and state == "CREATED"]
     )
     report.check(
-        "the broker refuses none of the user tasks that Tasklist shows",
+        "the broker rejects none of the user tasks that Tasklist shows",
         refused,
-        f"{len(commands.proven)} completed, {len(unanswered)} not answered and left to a cancel",
+        f"{len(commands.proven)} completed, {len(unanswered)} without a response, left to a cancel",
     )
     report.check("the broker completes user tasks at all", [] if commands.proven else ["none"], f"{len(commands.proven)} completed")
     # Load clients' locks have long expired: their jobs were activated before the loss.
-    drained = commands.drain(["work", "parked", REVIEW], 3)
+    drained = commands.drain(["review", "parked"], 3)
     cancelled, unknown = commands.cancel(sorted(active - commands.proven))
     report.check(
         "every instance that Operate shows active is known to the broker",
@@ -366,7 +366,7 @@ def run_checks(options, report):
         commands.jobs & {entry["job"] for entry in done},
         f"{len(done)} completed before",
     )
-    report.check("the broker refuses none of its own jobs", commands.refused, f"{drained} jobs")
+    report.check("the broker rejects none of its own jobs", commands.refused, f"{drained} jobs")
     if options.as_restored:
         return
 
@@ -374,22 +374,22 @@ def run_checks(options, report):
     new = commands.create(NEW_INSTANCES, "through") + commands.create(NEW_INSTANCES, "approve")
     wanted = (active - set(unknown)) | set(new)
 
-    said, rounds = {}, []
+    responses, rounds = {}, []
 
     def finished():
         rounds.append(round(time.monotonic() - began))
-        commands.drain(["work", "parked", REVIEW], 0.5)
+        commands.drain(["review", "parked"], 0.5)
         open_tasks = [(key, instance) for instance, held in tasklist_tasks(search).items()
                       for key, element, state in held if element == "approve" and state == "CREATED"]
-        # The broker is asked about the new ones by the records, so that it is judged even if Tasklist shows none of them.
+        # The tasks of new instances come from the records too, so that the broker is judged even if Tasklist shows none.
         waiting = [task for task in exported_tasks(search, new) if task[0] not in commands.approved]
         not_done, silent = commands.approve(set(open_tasks + waiting))
-        said.update({key: status for key, status in not_done} | {key: "no answer" for key in silent})
+        responses.update({key: status for key, status in not_done} | {key: "no answer" for key in silent})
         states = operate_instances(search)
         left = {key for key in wanted if states.get(key) not in (["COMPLETED"], ["CANCELED"])}
         return states if not left else None
 
-    states = until(FINISHED_WITHIN, finished, 1) or operate_instances(search)
+    states = until(config.limits["finished"], finished, 1) or operate_instances(search)
     report.check(
         "old instances complete",
         {key for key in active - set(unknown) - set(cancelled) if states.get(key) != ["COMPLETED"]},
@@ -397,13 +397,13 @@ def run_checks(options, report):
     )
     stuck = sorted(key for key in new if states.get(key) != ["COMPLETED"])
     report.check("new instances start and complete", stuck, f"{len(new)} instances")
-    with_task = set(new[NEW_INSTANCES:])
-    until(FINISHED_WITHIN, lambda: with_task <= tasklist_tasks(search).keys(), 1)
-    unseen = with_task - tasklist_tasks(search).keys()
-    report.check("Tasklist shows the tasks of new instances", unseen, f"{len(with_task)} instances")
+    waiting = set(new[NEW_INSTANCES:])
+    until(config.limits["finished"], lambda: waiting <= tasklist_tasks(search).keys(), 1)
+    unseen = waiting - tasklist_tasks(search).keys()
+    report.check("Tasklist shows the tasks of new instances", unseen, f"{len(waiting)} instances")
     if stuck:
-        print(f"       asked {len(rounds)} times within {rounds[-1]} s; the broker said of user tasks: {said}")
-        print(f"       of jobs: {commands.refused[-SAMPLES:]}", flush=True)
+        print(f"       {len(rounds)} rounds within {rounds[-1]} s; responses of the broker for user tasks: {responses}")
+        print(f"       for jobs: {commands.refused[-SAMPLES:]}", flush=True)
     for key in stuck[:SAMPLES]:
         print(f"       {key}: Operate {states.get(key)}, Tasklist {tasklist_tasks(search).get(key)}", flush=True)
         print(f"       {key}: records {' '.join(history(search, key))}", flush=True)
@@ -419,18 +419,19 @@ def run_checks(options, report):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description="is a restored cluster whole?")
+    arguments = argparse.ArgumentParser(description="checks that a restored cluster is whole")
+    arguments.add_argument("config")
     arguments.add_argument("ledger")
     arguments.add_argument("--zeebe-requested", type=float, required=True, help="seconds since the epoch")
     arguments.add_argument("--run-started", type=float, required=True, help="seconds since the epoch")
-    arguments.add_argument("--as-restored", action="store_true", help="judge what was restored, not how it goes on")
-    arguments.add_argument("--json", help="where the results go, beside stdout")
+    arguments.add_argument("--as-restored", action="store_true", help="judge the restored state only")
+    arguments.add_argument("--json", help="file for the results, beside stdout")
     options = arguments.parse_args()
     report = Report()
     try:
-        run_checks(options, report)
+        run_checks(Config(options.config), options, report)
     except OSError as error:
-        report.check("the cluster answers", [error], "asked")
+        report.check("the cluster responds", [error], "a request failed")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(report.results, file, indent=1)

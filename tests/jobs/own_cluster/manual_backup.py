@@ -1,12 +1,9 @@
 #!/usr/bin/env python3
-"""A whole backup by hand, as a plain script takes it: in the right order, looking every few seconds.
+"""One backup without the daemon, as a plain script takes it; on request in the wrong order or without the pause.
 
-usage: by_hand ID [--poll 5] [--out FILE]
-       by_hand ID --zeebe-first [--between COMMAND]
+usage: manual_backup.py CONFIG ID [--poll 5] [--zeebe-first] [--no-pause] [--between COMMAND] [--out FILE]
 
-Beside the daemon it shows what looking every five seconds costs. With --zeebe-first it is the negative control: the
-same parts, but Zeebe before the records, and COMMAND (more instances) run between the two.
-
+--zeebe-first takes Zeebe before the records. --between runs COMMAND between the two. --no-pause leaves the pause out.
 Prints, and writes to FILE, one JSON object with the time of every step. Exporting is resumed however it ends.
 """
 
@@ -16,26 +13,27 @@ import subprocess
 import sys
 import time
 
-from cluster import Http, address, instant, partitions, until
+from cluster import Config, instant, phases, until
 
 
 class Failed(Exception):
-    """The backup cannot be whole; the text says why."""
+    """The backup cannot be whole; the text has the reason."""
 
 
 class Backup:
-    def __init__(self, number, poll):
+    def __init__(self, config, number, poll):
+        self.config = config
         self.number = number
         self.poll = poll
-        self.broker = Http(address("BROKER_MANAGEMENT"))
-        self.apps = {name: Http(address(f"{name.upper()}_MANAGEMENT")) for name in ("operate", "tasklist")}
-        self.search = Http(address("SEARCH"), timeout=300)
+        self.zeebe = config.http("zeebe")
+        self.apps = {name: config.http(name) for name in ("operate", "tasklist")}
+        self.search = config.http("search", timeout=300)
         self.steps = []
         self.own_seconds = {}
         self.began = time.time()
 
     def step(self, name):
-        """Marks a step; the caller calls the answer when it has ended."""
+        """Begins a step; the caller calls the result when the step has ended."""
         entry = {"step": name, "requested_at": time.time()}
         self.steps.append(entry)
 
@@ -58,24 +56,25 @@ class Backup:
             status, answer = http.call("GET", f"/actuator/backups/{self.number}")
             state = answer.get("state") if status == 200 else None
             if state in ("FAILED", "INCOMPATIBLE"):
-                raise Failed(f"{name} says {answer}")
+                raise Failed(f"{name} reports {answer}")
             return answer if state == "COMPLETED" else None
 
-        answer = until(600, complete, self.poll)
+        limit = self.config.limits["backup"]
+        answer = until(limit, complete, self.poll)
         if not answer:
-            raise Failed(f"{name} did not complete within 10 min")
+            raise Failed(f"{name} did not complete within {limit} s")
         ended()
         if name == "zeebe":
             times = [(instant(p["createdAt"]), instant(p["lastUpdatedAt"])) for p in answer["details"]]
             self.own_seconds[name] = max(t for _, t in times) - min(t for t, _ in times)
 
-    def records(self):
+    def take_records(self):
         ended = self.step("records")
         name = f"camunda_zeebe_records_backup_{self.number}"
         status, answer = self.search.call(
             "PUT",
-            f"/_snapshot/{address('SNAPSHOT_REPOSITORY')}/{name}?wait_for_completion=true",
-            {"indices": "zeebe-record*", "feature_states": ["none"]},
+            f"/_snapshot/{self.config.snapshots['repository']}/{name}?wait_for_completion=true",
+            {"indices": self.config.snapshots["records"], "feature_states": ["none"]},
         )
         snapshot = answer.get("snapshot", {}) if status == 200 else {}
         if snapshot.get("state") != "SUCCESS" or not snapshot.get("indices"):
@@ -83,38 +82,37 @@ class Backup:
         self.own_seconds["records"] = snapshot["duration_in_millis"] / 1000
         ended()
 
-    def zeebe(self):
-        self.start("zeebe", self.broker)
-        self.wait("zeebe", self.broker)
+    def take_zeebe(self):
+        self.start("zeebe", self.zeebe)
+        self.wait("zeebe", self.zeebe)
 
     def exporting(self, verb):
-        status, answer = self.broker.call("POST", f"/actuator/exporting/{verb}")
+        status, answer = self.zeebe.call("POST", f"/actuator/exporting/{verb}")
         if status != 204 and not (isinstance(answer, dict) and answer.get("status") == 204):
             raise Failed(f"exporting/{verb} was not confirmed: {status} {answer}")
 
-    def take(self, zeebe_first, between):
+    def take(self, zeebe_first, no_pause, between):
         for name, http in self.apps.items():
             self.start(name, http)
         for name, http in self.apps.items():
             self.wait(name, http)
         ended = self.step("pause")
         try:
-            self.exporting("pause?soft=true")
+            if not no_pause:
+                self.exporting("pause?soft=true")
+                found = phases(self.zeebe)
+                if found != {"SOFT_PAUSED"}:
+                    raise Failed(f"exporting is not paused: {found}")
             ended()
-            phases = {p["exporterPhase"] for p in partitions(self.broker).values()}
-            if phases != {"SOFT_PAUSED"}:
-                raise Failed(f"exporting is not paused: {phases}")
-            if zeebe_first:
-                self.zeebe()
-                if between:
-                    subprocess.run(between, shell=True, check=True)
-                self.records()
-            else:
-                self.records()
-                self.zeebe()
+            parts = [self.take_zeebe, self.take_records] if zeebe_first else [self.take_records, self.take_zeebe]
+            parts[0]()
+            if between:
+                subprocess.run(between, shell=True, check=True)
+            parts[1]()
         finally:
             ended = self.step("resume")
-            self.exporting("resume")
+            if not no_pause:
+                self.exporting("resume")
             ended()
 
     def report(self):
@@ -131,18 +129,20 @@ class Backup:
 
 
 def main():
-    arguments = argparse.ArgumentParser(description="a whole backup by hand")
+    arguments = argparse.ArgumentParser(description="one backup without the daemon")
+    arguments.add_argument("config", metavar="CONFIG")
     arguments.add_argument("number", metavar="ID", type=int)
-    arguments.add_argument("--poll", type=float, default=5, help="seconds between two looks")
-    arguments.add_argument("--zeebe-first", action="store_true", help="the wrong order")
-    arguments.add_argument("--between", metavar="COMMAND", help="run between Zeebe and the records")
-    arguments.add_argument("--out", help="where the report goes, beside stdout")
+    arguments.add_argument("--poll", type=float, default=5, help="seconds between two polls")
+    arguments.add_argument("--zeebe-first", action="store_true", help="the wrong order: Zeebe before the records")
+    arguments.add_argument("--no-pause", action="store_true", help="exporting is not paused")
+    arguments.add_argument("--between", metavar="COMMAND", help="run between records and Zeebe")
+    arguments.add_argument("--out", help="file for the report, beside stdout")
     options = arguments.parse_args()
-    backup = Backup(options.number, options.poll)
+    backup = Backup(Config(options.config), options.number, options.poll)
     try:
-        backup.take(options.zeebe_first, options.between)
+        backup.take(options.zeebe_first, options.no_pause, options.between)
     except (Failed, OSError, subprocess.CalledProcessError) as error:
-        print(f"by_hand: backup {options.number} failed: {error}", file=sys.stderr)
+        print(f"manual_backup: backup {options.number} failed: {error}", file=sys.stderr)
         return 1
     text = json.dumps(backup.report())
     print(text)

@@ -1,0 +1,45 @@
+//! Process instances that clients of the simulated cluster started, and the step each of them waits at.
+//!
+//! Owns the steps and the activated jobs. Must not know requests.
+
+use crate::domain::Instant;
+use std::collections::BTreeMap;
+
+/// The step an instance waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A job of type `review`.
+    Review,
+    /// A job of type `parked`.
+    Parked,
+    /// A user task.
+    Approve,
+}
+
+impl Step {
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        match path {
+            "review" => Some(Self::Review),
+            "parked" => Some(Self::Parked),
+            "approve" => Some(Self::Approve),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn job_type(self) -> Option<&'static str> {
+        match self {
+            Self::Review => Some("review"),
+            Self::Parked => Some("parked"),
+            Self::Approve => None,
+        }
+    }
+}
+
+/// Memory of the clients' commands. The steps stand for variables, which every copy of an instance holds, so a restore
+/// leaves them alone; a key that a restored broker gives again gets the step of its new instance.
+#[derive(Clone, Debug, Default)]
+pub struct ClientWork {
+    pub(crate) steps: BTreeMap<u64, Step>,
+    /// Activated jobs and the end of their activation.
+    pub(crate) activated: BTreeMap<u64, Instant>,
+}
