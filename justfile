@@ -58,8 +58,5 @@ opensearch *ARGUMENTS: (job "opensearch" ARGUMENTS)
 # Back up, damage and restore a cluster that the caller provides
 own_cluster *ARGUMENTS: (job "own_cluster" ARGUMENTS)
 
-# Check that the tests catch the seeded bugs
-mutants *ARGUMENTS: (job "mutants" ARGUMENTS)
-
 # Measure the figures of docs/proof.md
 figures *ARGUMENTS: (job "figures" ARGUMENTS)
