@@ -56,6 +56,7 @@ fn level_of(word: &str) -> Option<LevelFilter> {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use tracing::Level;
 
     #[rstest]
     #[case("off", "off")]
@@ -67,6 +68,28 @@ mod tests {
     #[case("camunda_backupd=trace,hyper-util=error", "camunda_backupd=trace,hyper-util=error")]
     fn levels_and_targets_are_taken(#[case] level: &str, #[case] means: &str) {
         assert_eq!(filter(level).unwrap().to_string(), means);
+    }
+
+    #[rstest]
+    #[case("info", "camunda_backupd::run", Level::INFO, true)]
+    #[case("info", "camunda_backupd::run", Level::DEBUG, false)]
+    #[case("debug", "hyper::proto", Level::WARN, true)]
+    #[case("debug", "hyper::proto", Level::INFO, false)]
+    #[case("error", "camunda_backupd", Level::WARN, false)]
+    #[case("off", "camunda_backupd", Level::ERROR, false)]
+    #[case("camunda_backupd=trace", "hyper", Level::ERROR, false)]
+    #[case("info,camunda_backupd::run=trace", "camunda_backupd::run::queue", Level::TRACE, true)]
+    #[case("info,camunda_backupd::run=off", "camunda_backupd::run", Level::ERROR, false)]
+    #[case("info,debug", "camunda_backupd", Level::DEBUG, true)]
+    #[case("debug,info", "camunda_backupd", Level::DEBUG, false)]
+    #[case("hyper= debug", "hyper", Level::DEBUG, true)]
+    fn most_specific_target_decides(
+        #[case] level: &str,
+        #[case] target: &str,
+        #[case] event: Level,
+        #[case] enabled: bool,
+    ) {
+        assert_eq!(filter(level).unwrap().would_enable(target, &event), enabled);
     }
 
     #[rstest]
