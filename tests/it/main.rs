@@ -13,14 +13,13 @@ mod camunda {
 }
 mod config {
     mod access;
-    mod clusters;
     mod credentials;
     mod errors;
     mod fuzz;
-    mod keys;
     mod load;
     mod refusals;
     mod saas;
+    mod ui;
 }
 mod health;
 mod journal;

@@ -1,6 +1,6 @@
 //! What every story of a refused config needs: a file with the text, and what was said about it.
 
-use camunda_backupd::config::diagnostic::{Diagnostic, render};
+use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
 use std::fs;
 use std::path::Path;
@@ -40,21 +40,4 @@ pub fn written(text: &str) -> (tempfile::TempDir, String) {
     let text = text.replace("@orders\n", CLUSTER).replace("@daily\n", SCHEDULE);
     fs::write(dir.path().join("config.toml"), &text).unwrap();
     (dir, text)
-}
-
-/// As a terminal shows it, with the scratch directory taken out.
-pub fn shown(dir: &Path) -> String {
-    render(&said(&dir.join("config.toml")), false).replace(&format!("{}/", dir.display()), "")
-}
-
-/// Compares `line:column: level: sentence; remedy`, and holds every case to showing no secret.
-pub fn check(text: &str, expected: &[&str]) {
-    let (dir, _) = written(&format!("{text}\n"));
-    let prefix = format!("{}/config.toml:", dir.path().display());
-    let lines: Vec<String> =
-        said(&dir.path().join("config.toml")).iter().map(|d| d.to_string().replace(&prefix, "")).collect();
-    assert_eq!(lines, expected);
-    let shown = shown(dir.path());
-    assert!(!shown.contains("geheim"), "{shown}");
-    assert!(!shown.contains('\u{1b}'), "{shown}");
 }
