@@ -6,6 +6,7 @@ mod access {
     mod tls;
     mod tokens;
 }
+mod base_config;
 mod boundaries;
 mod camunda {
     mod http;
@@ -17,7 +18,6 @@ mod config {
     mod errors;
     mod fuzz;
     mod load;
-    mod refusals;
     mod saas;
     mod ui;
 }

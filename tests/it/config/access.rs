@@ -1,6 +1,6 @@
 //! `[clusters.*.self_managed.access.*]`: what each component wants of those who reach it; the mistakes are in `tests/data/ui`.
 
-use super::refusals::env;
+use crate::base_config::environment;
 use camunda_backupd::config;
 use camunda_backupd::domain::{Access, Addresses, Identity, Login, Oauth};
 use harness::tls;
@@ -40,7 +40,7 @@ fn written(text: &str) -> tempfile::TempDir {
 
 fn addresses(text: &str) -> Addresses {
     let dir = written(text);
-    let loaded = config::load(&dir.path().join("config.toml"), &env()).unwrap();
+    let loaded = config::load(&dir.path().join("config.toml"), &environment()).unwrap();
     let place = dir.path().to_owned();
     let mut addresses = loaded.config.clusters["orders"].addresses.clone();
     for access in addresses.access.values_mut() {
@@ -140,7 +140,7 @@ search = { url = 'http://127.0.0.1:9201', repository = 'camunda' }
 kind = 'bearer'
 token = 'good'",
     );
-    let loaded = config::load(&dir.path().join("config.toml"), &env()).unwrap();
+    let loaded = config::load(&dir.path().join("config.toml"), &environment()).unwrap();
     let access = &loaded.config.clusters["only-rest"].addresses.access;
     let names: Vec<&str> = access.keys().map(String::as_str).collect();
     assert_eq!(names, ["history", "rest", "zeebe"]);

@@ -1,6 +1,6 @@
 //! Bad input that is no file of its own: what a mistake is as JSON, paths that are no config, too much of everything.
 
-use super::refusals::{env, said, written};
+use crate::base_config::{environment, said, written};
 use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
 use std::fs;
@@ -16,7 +16,7 @@ fn the_json_of_a_mistake_names_file_line_and_column() {
         [serde_json::json!({
             "level": "error",
             "file": path.display().to_string(),
-            "line": 9,
+            "line": 8,
             "column": 9,
             "message": "`log.level` is `inof`, which it cannot be",
             "help": "did you mean \"info\"?",
@@ -75,7 +75,7 @@ fn a_config_that_would_need_more_memory_than_there_is_is_refused() {
 #[test]
 fn a_machine_without_a_name_needs_an_instance() {
     let (dir, _) = written("@orders\n@daily\n");
-    let nameless = Environment { hostname: String::new(), ..env() };
+    let nameless = Environment { hostname: String::new(), ..environment() };
     let found = config::load(&dir.path().join("config.toml"), &nameless).unwrap_err();
     assert_eq!(
         found[0].message,

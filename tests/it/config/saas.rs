@@ -1,6 +1,6 @@
 //! `[clusters.*.saas]`: a cluster of Camunda's cloud; the mistakes are in `tests/data/ui`.
 
-use super::refusals::env;
+use crate::base_config::environment;
 use camunda_backupd::config;
 use camunda_backupd::domain::{Access, Login, Oauth, SaasAddress};
 use std::fs;
@@ -33,7 +33,7 @@ fn written(text: &str) -> tempfile::TempDir {
 
 fn load(text: &str) -> config::ClusterConfig {
     let dir = written(text);
-    let loaded = config::load(&dir.path().join("config.toml"), &env()).unwrap();
+    let loaded = config::load(&dir.path().join("config.toml"), &environment()).unwrap();
     loaded.config.clusters["trial"].clone()
 }
 

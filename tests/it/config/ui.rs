@@ -3,7 +3,7 @@
 //! A case is `NAME.toml`, or a folder `NAME` with a `config.toml`; `NAME.stderr` has the text, and is empty where a
 //! config loads without a warning. `BLESS=1 cargo test --test it config::ui` writes the texts anew, for `git diff`.
 
-use super::refusals::said;
+use crate::base_config::said;
 use camunda_backupd::config::diagnostic::render;
 use harness::tls;
 use std::fmt::Write as _;
