@@ -1,9 +1,10 @@
 //! What `/health` says of every state a daemon can be in: the truth table of `health::judge`.
 
+use crate::base_config::{DAILY, ORDERS, load_text};
 use camunda_backupd::api::health::{Facts, Health, Status, judge};
 use camunda_backupd::api::{Live, LiveCluster};
 use camunda_backupd::camunda::Rejection;
-use camunda_backupd::config::{self, Config, Environment};
+use camunda_backupd::config::Config;
 use camunda_backupd::domain::{BackupState, Instant, Occurrence, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, PauseView, Run, RunStatus, RunView};
 use camunda_backupd::store::{Backup, ClusterRow, Deletion, PendingResume, TimetableRow};
@@ -14,28 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const ORDERS: &str = "[clusters.orders.self_managed]
-zeebe = 'http://h:9600'
-search = { url = 'http://h:9200', repository = 'camunda' }
-";
-const DAILY: &str = "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n";
-
 fn at(text: &str) -> Instant {
     text.parse().unwrap()
 }
 
 fn config(text: &str) -> Arc<Config> {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.toml");
-    std::fs::write(&file, text).unwrap();
-    let environment = Environment {
-        state_directory: None,
-        runtime_directory: None,
-        credentials_directory: None,
-        hostname: "host-1".into(),
-        now: at("2026-11-23T12:00:00Z"),
-    };
-    Arc::new(config::load(&file, &environment).unwrap().config)
+    Arc::new(load_text(text))
 }
 
 /// Everything that is judged, all of it good: a daily schedule whose run of 02:00 this morning succeeded.

@@ -6,6 +6,7 @@ mod access {
     mod tls;
     mod tokens;
 }
+mod base_config;
 mod boundaries;
 mod camunda {
     mod http;
@@ -14,14 +15,12 @@ mod camunda {
 }
 mod config {
     mod access;
-    mod clusters;
     mod credentials;
     mod errors;
     mod fuzz;
-    mod keys;
     mod load;
-    mod refusals;
     mod saas;
+    mod ui;
 }
 mod health;
 mod journal;

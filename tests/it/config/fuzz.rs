@@ -1,6 +1,6 @@
 //! Config files that nobody would write: each loads, or is refused with its places, and the check never stumbles.
 
-use super::refusals::{env, said, written};
+use crate::base_config::{environment, said, written};
 use camunda_backupd::config;
 use harness::corpus;
 use proptest::prelude::*;
@@ -18,13 +18,13 @@ fn good() -> Vec<(String, String)> {
 fn files_that_are_kept_load_or_are_refused_with_their_places() {
     for (name, text) in good() {
         let (dir, _) = written(&text);
-        if let Err(found) = config::load(&dir.path().join("config.toml"), &env()) {
+        if let Err(found) = config::load(&dir.path().join("config.toml"), &environment()) {
             panic!("{name}: {found:?}");
         }
     }
     for path in corpus::files("config/bad") {
         let (dir, _) = written(&std::fs::read_to_string(&path).unwrap());
-        let refused = config::load(&dir.path().join("config.toml"), &env());
+        let refused = config::load(&dir.path().join("config.toml"), &environment());
         let Err(found) = refused else { panic!("{} loads", path.display()) };
         assert!(!found.is_empty(), "{}", path.display());
         for one in found {

@@ -1,47 +1,18 @@
 //! What a config that loads means: defaults, the example, several files, what is due next.
 
-use camunda_backupd::config::diagnostic::render;
+use crate::base_config::{ORDERS, environment, load, load_text};
 use camunda_backupd::config::upcoming::occurrences;
-use camunda_backupd::config::{self, CatchUp, Config, Environment, Listen, Manual};
+use camunda_backupd::config::{self, CatchUp, Environment, Listen, Manual};
 use camunda_backupd::domain::{Keep, Limits};
 use camunda_backupd::logging::LogFormat;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const CLUSTER: &str = "[clusters.orders.self_managed]
-zeebe = 'http://h:9600/'
-search = { url = 'http://h:9200', repository = 'camunda' }
-";
-
-fn env() -> Environment {
-    Environment {
-        state_directory: None,
-        runtime_directory: Some("/run/elsewhere".into()),
-        credentials_directory: None,
-        hostname: "host-1".into(),
-        now: "2026-11-23T12:00:00Z".parse().unwrap(),
-    }
-}
-
-fn load(path: &Path) -> Config {
-    match config::load(path, &env()) {
-        Ok(loaded) => loaded.config,
-        Err(errors) => panic!("{}", render(&errors, false)),
-    }
-}
-
-fn load_text(text: &str) -> Config {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.toml");
-    fs::write(&path, text).unwrap();
-    load(&path)
-}
-
 #[test]
 fn the_example_loads_as_it_stands_without_a_warning() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.toml");
-    let loaded = config::load(&path, &env()).unwrap();
+    let loaded = config::load(&path, &environment()).unwrap();
     assert_eq!(loaded.warnings, vec![]);
     assert_eq!(loaded.config.schedules.len(), 3);
     assert_eq!(loaded.config.schedules["quarter"].clusters, ["orders"]);
@@ -51,7 +22,7 @@ fn the_example_loads_as_it_stands_without_a_warning() {
 #[test]
 fn the_example_says_what_the_defaults_are() {
     let mut example = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.toml"));
-    let mut bare = load_text(CLUSTER);
+    let mut bare = load_text(ORDERS);
     assert_eq!(example.daemon, bare.daemon);
     assert_eq!(example.http, bare.http);
     assert_eq!(example.log, bare.log);
@@ -74,8 +45,8 @@ fn the_schema_file_is_current() {
 
 #[test]
 fn what_is_left_out_has_the_documented_default() {
-    let text = format!("{CLUSTER}[schedules.d]\nclusters = ['*']\ndaily = '02:00'\n");
-    let config = load_text(&text);
+    let slash = ORDERS.replace("'http://h:9600'", "'http://h:9600/'");
+    let config = load_text(&format!("{slash}[schedules.d]\nclusters = ['*']\ndaily = '02:00'\n"));
     assert_eq!(config.daemon.state_dir, PathBuf::from("./state"));
     assert_eq!(config.daemon.runtime_dir, PathBuf::from("/run/elsewhere"));
     assert_eq!(config.daemon.credentials_dir, None);
@@ -103,15 +74,15 @@ fn what_is_left_out_has_the_documented_default() {
 fn directories_come_from_the_file_then_from_systemd_then_from_where_we_are() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.toml");
-    fs::write(&path, CLUSTER).unwrap();
+    fs::write(&path, ORDERS).unwrap();
     let systemd =
-        Environment { state_directory: Some("/var/lib/x".into()), runtime_directory: None, ..env() };
+        Environment { state_directory: Some("/var/lib/x".into()), runtime_directory: None, ..environment() };
     let daemon = config::load(&path, &systemd).unwrap().config.daemon;
     assert_eq!(
         (daemon.state_dir.to_str(), daemon.runtime_dir.to_str()),
         (Some("/var/lib/x"), Some("/var/lib/x"))
     );
-    fs::write(&path, format!("[daemon]\nstate_dir = 's'\nruntime_dir = 'r'\n{CLUSTER}")).unwrap();
+    fs::write(&path, format!("[daemon]\nstate_dir = 's'\nruntime_dir = 'r'\n{ORDERS}")).unwrap();
     let daemon = config::load(&path, &systemd).unwrap().config.daemon;
     assert_eq!((daemon.state_dir.to_str(), daemon.runtime_dir.to_str()), (Some("s"), Some("r")));
     let sockets = daemon.control_sockets();
@@ -130,7 +101,7 @@ keep = {{ successful = 5 }}
 catch_up = 'skip'
 probe_interval = '1m'
 manual = {{ keep = 7, min_interval = '0s' }}
-{CLUSTER}
+{ORDERS}
 [clusters.orders]
 manual = {{ failed = 1 }}
 [clusters.orders.limits]
@@ -169,7 +140,7 @@ spread = '10m'
 #[test]
 fn the_times_key_changes_with_the_times_and_with_nothing_else() {
     let key = |lines: &str| {
-        let text = format!("{CLUSTER}[schedules.d]\nclusters = ['*']\n{lines}\n");
+        let text = format!("{ORDERS}[schedules.d]\nclusters = ['*']\n{lines}\n");
         load_text(&text).schedules["d"].times_key.clone()
     };
     let daily = key("daily = '02:00'");
@@ -184,7 +155,7 @@ fn files_of_conf_d_are_merged_in_name_order_and_a_directory_will_do() {
     let dir = tempfile::tempdir().unwrap();
     let main = dir.path().join("config.toml");
     fs::create_dir(dir.path().join("conf.d")).unwrap();
-    fs::write(&main, CLUSTER).unwrap();
+    fs::write(&main, ORDERS).unwrap();
     let more = |name: &str, text: &str| fs::write(dir.path().join("conf.d").join(name), text).unwrap();
     more("20-b.toml", "[schedules.b]\nclusters = ['*']\ndaily = '03:00'\n");
     more("10-a.toml", "[schedules.a]\nclusters = ['orders']\ndaily = '02:00'\n[log]\nlevel = 'debug'\n");
