@@ -376,7 +376,7 @@ impl Control for Daemon {
                 .abandon_resumes(cluster.clone(), why.clone(), self.context.clock.now())
                 .await?;
             if count > 0 {
-                tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
+                tracing::warn!(event = "resume.abandoned", cluster, count, reason = why);
                 self.probe_again(&pending_resumes).await;
             }
             Ok(count)

@@ -159,7 +159,9 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
     puts(dir.path(), whole);
     let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
     let mut statement = connection
-        .prepare("SELECT rootpage FROM sqlite_schema WHERE name IN ('pending_resumes', 'pending_resumes_open')")
+        .prepare(
+            "SELECT rootpage FROM sqlite_schema WHERE name IN ('pending_resumes', 'pending_resumes_open')",
+        )
         .unwrap();
     let pages: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let (mut seed, mut flips) = (11, Vec::new());
@@ -170,6 +172,10 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
             _ => flips.extend([(); 2].map(|()| (at, 1 << (next(&mut seed) % 8)))),
         }
     }
+    // The number of the page where the table begins stands before the text of its schema.
+    let schema = b"CREATE TABLE pending_resumes (";
+    let text = whole.windows(schema.len()).position(|text| text == schema).unwrap();
+    flips.extend((0..8).map(|bit| (text - 1, 1 << bit)));
     flips
 }
 

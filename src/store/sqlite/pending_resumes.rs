@@ -4,7 +4,7 @@
 //! A journal that does not take the mirror must never keep the debt from being written (rule I1).
 
 use crate::domain::{Addresses, Instant, RunId};
-use crate::journal::{ABANDONED, Entry, Event, RunView};
+use crate::journal::{Entry, Event, RunView};
 use crate::store::sqlite::columns::{At, Id, Json};
 use crate::store::sqlite::failure::{Failure, is_unreadable_row};
 use crate::store::sqlite::{clusters, runs};
@@ -66,7 +66,9 @@ pub(crate) fn resume_intended(
 pub(crate) fn resume_failed(connection: &Connection, run_id: RunId, error: &str) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
-        .prepare_cached("UPDATE pending_resumes SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1")?
+        .prepare_cached(
+            "UPDATE pending_resumes SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1",
+        )?
         .execute(params![Id(run_id), error])?;
     Ok(())
 }
@@ -97,20 +99,24 @@ pub(crate) fn abandon_resumes(
     why: &str,
     at: Instant,
 ) -> Result<u32, Failure> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT run_id FROM pending_resumes WHERE cluster = ?1 AND {OPEN}"))?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT run_id FROM pending_resumes WHERE cluster = ?1 AND {OPEN}"))?;
     let open: Vec<Id> = statement.query_map([cluster], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for Id(run_id) in &open {
-        connection.execute("UPDATE pending_resumes SET abandoned = ?2 WHERE run_id = ?1", params![Id(*run_id), why])?;
-        let event = Event::Resumed { by: ABANDONED.into() };
+        connection.execute(
+            "UPDATE pending_resumes SET abandoned = ?2 WHERE run_id = ?1",
+            params![Id(*run_id), why],
+        )?;
+        let event = Event::ResumeAbandoned { reason: why.to_owned() };
         mirror(connection, *run_id, Entry { at, event }, RunView::needs_resume)?;
     }
     Ok(open.len() as u32)
 }
 
 pub(crate) fn open(connection: &Connection) -> Result<Vec<PendingResume>, Failure> {
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM pending_resumes WHERE {OPEN} ORDER BY intended_at, run_id"))?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM pending_resumes WHERE {OPEN} ORDER BY intended_at, run_id"
+    ))?;
     let mut pending_resumes: Vec<PendingResume> =
         statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
     // An index that is damaged lists what is paid too, and a resume could end somebody else's pause.

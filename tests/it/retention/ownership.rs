@@ -1,9 +1,9 @@
 //! The rules of evidence, one by one: what proves that a backup is ours, and the sentence for each that does not.
 
 use camunda_backupd::context::OwnershipTag;
-use camunda_backupd::domain::{BackupId, Component, Instant, RetentionGroup, Trigger};
+use camunda_backupd::domain::{BackupId, Component, Instant, OwnershipProof, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunView, Step};
-use camunda_backupd::retention::ownership::{Proof, RecordsShown, Shown, prove};
+use camunda_backupd::retention::ownership::{RecordsShown, Shown, prove};
 use chrono::{DateTime, TimeDelta};
 use rstest::rstest;
 use uuid::Uuid;
@@ -54,7 +54,7 @@ const RUN_8: &str = "00000000-0000-0000-0000-000000000008";
 #[test]
 fn the_mark_is_the_proof_where_there_is_one() {
     let ours = said(&run(), &marked("ops-1", "orders", 7));
-    assert_eq!(ours.unwrap(), format!("snapshot records_17 carries the mark of run {RUN_7}"));
+    assert_eq!(ours.unwrap(), format!("snapshot records_17 carries the ownership tag of run {RUN_7}"));
     for (instance, cluster, number, id) in
         [("ops-2", "orders", 7, RUN_7), ("ops-1", "billing", 7, RUN_7), ("ops-1", "orders", 8, RUN_8)]
     {
@@ -153,11 +153,11 @@ fn after_a_conflict_only_what_took_our_request_is_ours() {
     );
 }
 
-#[test]
-fn a_noted_proof_is_read_back_and_nothing_else_is() {
-    let proof = prove("ops-1", &run(), &marked("ops-1", "orders", 7)).unwrap();
-    let note = proof.note("tasklist still shows it; zeebe too");
-    assert_eq!(Proof::noted(&note), Some(proof));
-    assert_eq!(Proof::noted("not proven ours, nothing was touched: no time; still there: all"), None);
-    assert_eq!(Proof::noted("zeebe could not be asked what is left: refused"), None);
+#[rstest]
+#[case(marked("ops-1", "orders", 7))]
+#[case(begun(Component::Operate, 5))]
+fn proof_of_ownership_is_stored_and_read_back(#[case] shown: Shown) {
+    let proof = prove("ops-1", &run(), &shown).unwrap();
+    let stored = serde_json::to_string(&proof).unwrap();
+    assert_eq!(serde_json::from_str::<OwnershipProof>(&stored).unwrap(), proof);
 }
