@@ -89,13 +89,13 @@ async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sql
     let tried = Deletion { attempts: 1, last_error: Some("operate answers 503".into()), ..requested };
     assert_eq!(probe(&bed, &run).await.deletion, Some(tried.clone()), "asking again changes nothing");
 
+    let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
+    bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
     bed.deletion_tried(run.run_id, None).await.unwrap();
     bed.deletion_done(run.run_id, at("2025-03-01T03:00:00Z")).await.unwrap();
     bed.deletion_done(run.run_id, at("2025-03-01T04:00:00Z")).await.unwrap();
     let backup = probe(&bed, &run).await;
     assert_eq!(backup.state, BackupState::Deleted);
-    let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
-    bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
     let done = Deletion {
         ownership_proof: Some(proof),
         attempts: 2,
