@@ -8,12 +8,12 @@ mod engine;
 mod hosted;
 mod pause;
 
-use crate::backup::finish::DATABASE;
 use crate::camunda::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, authenticated, probe};
 use crate::clock::Clock;
 use crate::context::{Clients, Spec};
 use crate::domain::{Addresses, Component, Family};
 use crate::pause::forecast::Forecast;
+use crate::plan::DATABASE;
 use serde::Serialize;
 
 /// One thing that was looked at.

@@ -11,7 +11,7 @@ mod waiting;
 
 pub use start::ManualError;
 
-use crate::backup::executor::Stop;
+use crate::context::error::Stop;
 use crate::context::{Context, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
 use crate::journal::FailureClass;

@@ -6,9 +6,16 @@ use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, word};
 use crate::domain::Instant;
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
+pub(crate) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
+
+/// What to change where a cluster on a search engine gives ids itself.
+pub(crate) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
 
 /// The checkpoints of all partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

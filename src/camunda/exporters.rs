@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Words of `streamProcessorPhase` with which no command is processed.
+const UNPROCESSED: [&str; 4] = ["PAUSED", "FAILED", "INITIAL", "REPLAY"];
+
 /// The exporter of every partition whose leader, or at least a follower, was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exporters {
@@ -195,4 +198,15 @@ fn exporter(row: &Value) -> ExporterOf {
         processed_position: int(&row["processedPosition"]),
         clock: instant(&row["clock"]["instant"]),
     }
+}
+
+/// The first partition that processes nothing, in half a sentence.
+pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
+    exporters.partitions.iter().filter(|(_, row)| row.is_leader()).find_map(|(partition, row)| {
+        let phase = row.processing.as_deref()?;
+        let stands = UNPROCESSED.iter().any(|word| phase.eq_ignore_ascii_case(word));
+        stands.then(|| {
+            format!("partition {partition} processes nothing ({phase}), so that no backup of it would end")
+        })
+    })
 }

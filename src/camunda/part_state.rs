@@ -187,3 +187,17 @@ fn parts(response: &ParsedResponse, details: &Value) -> Result<Vec<Part>, Client
         _ => Err(response.unknown_shape()),
     }
 }
+
+impl PartState {
+    /// The state in a few words, for a sentence.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            PartState::Absent => "does not exist".into(),
+            PartState::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),
+            PartState::Incomplete(p) => format!("incomplete, {} of {} parts", p.done(), p.parts.len()),
+            PartState::Completed(_) => "completed".into(),
+            PartState::Failed { reason, .. } => format!("failed: {reason}"),
+            PartState::Unclear { reason } => reason.clone(),
+        }
+    }
+}

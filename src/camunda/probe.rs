@@ -299,6 +299,15 @@ pub(crate) fn refused(component: &str, message: String) -> ClientError {
     }
 }
 
+/// The same addresses with the routes by which the cluster takes backups today; unchanged for Camunda 8 SaaS.
+pub async fn located(addresses: &Addresses, transport: &SharedTransport) -> Result<Addresses, ClientError> {
+    if addresses.saas.is_some() {
+        return Ok(addresses.clone());
+    }
+    let routes = routes(addresses, transport).await?;
+    Ok(Addresses { routes, ..addresses.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

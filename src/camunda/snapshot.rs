@@ -5,6 +5,7 @@
 use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, reasons, text, word};
+use crate::camunda::{Part, PartState, Progress};
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,6 +133,48 @@ fn snapshot(body: &Value) -> Option<Snapshot> {
         metadata: Some(body["metadata"].clone()).filter(|m| !m.is_null()),
         reason: reasons(&body["failures"]).or_else(|| text(&body["reason"])),
     })
+}
+
+/// A snapshot as a part; while it runs, how far it is is in its state, so that progress shows.
+pub(crate) fn part_of(snapshot: &Snapshot) -> Part {
+    let state = match snapshot.state {
+        SnapshotState::InProgress => format!(
+            "IN_PROGRESS, {} of {} shards, {} bytes",
+            snapshot.shards_successful, snapshot.shards_total, snapshot.bytes_done
+        ),
+        _ => snapshot.state.to_string(),
+    };
+    Part {
+        name: snapshot.name.clone(),
+        state,
+        started_at: snapshot.started_at,
+        reason: snapshot.reason.clone(),
+        ..Default::default()
+    }
+}
+
+/// A snapshot in the words of a component's backup.
+pub(crate) fn state_of(snapshot: Option<&Snapshot>) -> PartState {
+    let Some(snapshot) = snapshot else { return PartState::Absent };
+    let progress = Progress { parts: vec![part_of(snapshot)] };
+    match &snapshot.state {
+        SnapshotState::InProgress => PartState::Running(progress),
+        SnapshotState::Success => PartState::Completed(progress),
+        SnapshotState::Partial | SnapshotState::Failed => PartState::Failed {
+            reason: format!(
+                "snapshot {} is {}, {} of {} shards failed{}",
+                snapshot.name,
+                snapshot.state,
+                snapshot.shards_failed,
+                snapshot.shards_total,
+                snapshot.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default()
+            ),
+            progress,
+        },
+        SnapshotState::Other(state) => PartState::Unclear {
+            reason: format!("snapshot {} is in the unknown state {state}", snapshot.name),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ mod lost_start;
 
 pub(crate) use lost_start::{may_have, may_have_been_sent, probe_for_lost_start};
 
-use crate::backup::executor::{Execution, StepError};
-use crate::backup::prepare::{Prepared, refused};
+use crate::backup::prepare::Prepared;
 use crate::camunda::saas::{Hosting, too_old};
 use crate::camunda::{ClientError, ErrorKind, PartState, Saas, authenticated};
 use crate::clock::within;
+use crate::context::error::StepError;
+use crate::context::error::refused;
+use crate::context::execution::Execution;
 use crate::context::{Context, Spec};
 use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
 use crate::journal::{Event, FailureClass, Run, RunStatus};
@@ -94,7 +96,8 @@ fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
 
 /// What the list holds; nobody else's backup may be under way.
 pub(crate) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Hosting>, StepError> {
-    let retry = crate::backup::poll::RetryTransient::new(&*execution.context.clock, Duration::from_secs(60));
+    let retry =
+        crate::context::retry::RetryTransient::new(&*execution.context.clock, Duration::from_secs(60));
     let listed = retry.probe(|| saas.list(), |error| execution.remember(error)).await;
     let listed = listed.map_err(|error| refused("the provider's backups could not be listed", &error))?;
     refuse_beside_others(&listed)?;

@@ -2,12 +2,12 @@
 //!
 //! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
 
-use crate::backup::executor::{Execution, StepError};
-use crate::backup::poll::RetryTransient;
-use crate::backup::prepare::refused;
 use crate::camunda::{Exporters, ExportingState, Phase};
-use crate::clock::Clock;
-use crate::domain::{Instant, PauseMode};
+use crate::context::error::StepError;
+use crate::context::error::refused;
+use crate::context::execution::Execution;
+use crate::context::retry::RetryTransient;
+use crate::domain::PauseMode;
 use crate::journal::{Entry, Event, FailureClass, Step};
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
@@ -28,43 +28,6 @@ const DRAIN: Duration = Duration::from_secs(6);
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long to try to read the partitions before the resume; the resume must not wait long for evidence.
 const READ: Duration = Duration::from_secs(5);
-
-/// How long exporting has been paused: the larger of wall-clock and monotonic time, so that neither a clock set
-/// back nor a suspended machine hides a part of it.
-#[derive(Clone, Copy, Debug)]
-pub struct PauseClock {
-    intended_at: Instant,
-    since_boot: Option<Duration>,
-    monotonic: Duration,
-}
-
-impl PauseClock {
-    /// A pause that is intended now.
-    pub fn now(intended_at: Instant, clock: &dyn Clock) -> Self {
-        Self { intended_at, since_boot: clock.since_boot(), monotonic: clock.monotonic() }
-    }
-
-    /// A pause that an earlier process intended, when the machine had been up for `since_boot_ms`. After a reboot the
-    /// uptime is smaller than what has passed, so that it never makes the pause look longer than it was.
-    pub fn after_restart(intended_at: Instant, since_boot_ms: Option<u64>, clock: &dyn Clock) -> Self {
-        Self {
-            intended_at,
-            since_boot: since_boot_ms.map(Duration::from_millis),
-            monotonic: clock.monotonic(),
-        }
-    }
-
-    /// Time since the pause was intended.
-    pub fn elapsed(&self, clock: &dyn Clock) -> Duration {
-        let wall = (clock.now() - self.intended_at).to_std().unwrap_or_default();
-        let mono = clock.monotonic().saturating_sub(self.monotonic);
-        let boot = match (self.since_boot, clock.since_boot()) {
-            (Some(then), Some(now)) => now.saturating_sub(then),
-            _ => Duration::ZERO,
-        };
-        wall.max(mono).max(boot)
-    }
-}
 
 /// Pauses exporting and sees it paused. The debt is durable before the request leaves (rule I1).
 pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
@@ -367,18 +330,6 @@ pub(crate) fn describe(exporters: &Exporters, state: ExportingState) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn after_a_restart_the_uptime_tells_what_a_clock_set_back_hides() {
-        let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
-        let intended_at = clock.now();
-        tokio::time::advance(Duration::from_secs(600)).await;
-        clock.jump(chrono::TimeDelta::hours(-1));
-        let known = PauseClock::after_restart(intended_at, Some(0), &*clock);
-        assert_eq!(known.elapsed(&*clock), Duration::from_secs(600));
-        let rebooted = PauseClock::after_restart(intended_at, Some(9_000_000), &*clock);
-        assert_eq!(rebooted.elapsed(&*clock), Duration::ZERO);
-    }
-
     #[test]
     fn a_position_that_is_not_what_it_was_is_noticed() {
         let before = BTreeMap::from([(1, 10), (2, 20)]);
@@ -391,16 +342,5 @@ mod tests {
         );
         assert!(how(&[(1, 9), (2, 20)]).unwrap().contains("partition 1 went back from 10 to 9"));
         assert!(how(&[(1, 10)]).unwrap().contains("partition 2 can no longer be read"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_pause_clock_takes_the_larger_of_both_clocks() {
-        let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
-        let pause = PauseClock::now(clock.now(), &*clock);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        clock.jump(chrono::TimeDelta::hours(-1));
-        assert_eq!(pause.elapsed(&*clock), Duration::from_secs(10), "a clock set back does not shorten it");
-        clock.jump(chrono::TimeDelta::hours(2));
-        assert_eq!(pause.elapsed(&*clock), Duration::from_secs(3610), "a clock set forward lengthens it");
     }
 }

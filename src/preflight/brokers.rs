@@ -1,8 +1,8 @@
 //! What the brokers show before a backup: leaders, exporting, their store, ids, clocks.
 
-use crate::backup::preconditions::unprocessed;
-use crate::backup::prepare::OWN_LATELY;
-use crate::backup::steps::OWN_IDS;
+use crate::camunda::checkpoints::OWN_IDS;
+use crate::camunda::checkpoints::OWN_LATELY;
+use crate::camunda::exporters::unprocessed;
 use crate::camunda::{Capabilities, Exporters};
 use crate::context::Clients;
 use crate::domain::{Component, Family, Instant, instant_text};

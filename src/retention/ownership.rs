@@ -2,7 +2,7 @@
 //!
 //! Owns the rules of evidence and how a proof is noted. Must not ask anybody: what the components show is handed in.
 
-use crate::context::OwnershipTag;
+use crate::domain::OwnershipTag;
 use crate::domain::{BackupId, Component, Instant, RetentionGroup, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
 use chrono::{SecondsFormat, TimeDelta};

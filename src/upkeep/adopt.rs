@@ -7,9 +7,10 @@ mod found;
 mod survey;
 
 use crate::api::AdoptReport;
-use crate::backup::prepare;
-use crate::context::{Clients, Context, OwnershipTag, Spec, id_scope};
+use crate::camunda;
+use crate::context::{Clients, Context, Spec};
 use crate::domain::{BackupId, Component, RunId};
+use crate::domain::{OwnershipTag, id_scope};
 use crate::store::{Adopted, Backup, BackupFilter};
 use std::collections::{BTreeMap, BTreeSet};
 use survey::{Survey, survey};
@@ -124,7 +125,7 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
 
 /// The same settings with the routes of today.
 async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
-    let addresses = prepare::located(context, &spec.addresses)
+    let addresses = camunda::probe::located(&spec.addresses, &context.transport)
         .await
         .map_err(|error| format!("the cluster could not be asked by which APIs it takes backups: {error}"))?;
     Ok(Spec { addresses, ..spec.clone() })

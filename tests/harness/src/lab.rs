@@ -2,7 +2,8 @@
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
 use camunda_backupd::context::resume_attempts::ResumeAttempts;
-use camunda_backupd::context::{Context, Spec, id_scope};
+use camunda_backupd::context::{Context, Spec};
+use camunda_backupd::domain::id_scope;
 use camunda_backupd::domain::{
     Addresses, Instant, Keep, Limits, RetentionGroup, RuntimeRoute, SaasAddress, SearchAddress, Trigger,
 };

@@ -1,6 +1,6 @@
 //! The rules of evidence, one by one: what proves that a backup is ours, and the sentence for each that does not.
 
-use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupId, Component, Instant, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunView, Step};
 use camunda_backupd::retention::ownership::{Proof, RecordsShown, Shown, prove};

@@ -1,7 +1,7 @@
 //! A pass of retention: it looks where a look decides, deletes what is too much, and stops when the state is behind.
 
 use super::scenario::{ALL, Log, Scenario};
-use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupState, Keep, RetentionGroup};
 use camunda_backupd::retention::{RetentionRule, Verdict};
 use camunda_backupd::store::Store as _;

@@ -1,7 +1,7 @@
 //! What becomes of occurrences that wait for their cluster: served together, skipped with a reason, never forgotten.
 
 use camunda_backupd::clock::Clock;
-use camunda_backupd::context::id_scope;
+use camunda_backupd::domain::id_scope;
 use camunda_backupd::domain::{BackupState, Occurrence, Trigger};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::queue::ManualError;
