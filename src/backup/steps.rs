@@ -13,7 +13,7 @@ use crate::domain::Component;
 use crate::domain::{OwnershipTag, id_scope};
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::saas;
-use crate::pause::start;
+use crate::pause::{start, verify};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) async fn act(execution: &Execution, step: Step, begun_before: bool) -
         Step::Start(component) => start(execution, component).await,
         Step::Wait(component) => poll::wait(execution, component).await,
         Step::Pause => start::pause(execution).await,
-        Step::CheckPause => start::check(execution).await,
+        Step::CheckPause => verify::check(execution).await,
         // The executor resumes itself: nothing may stand between it and the request.
         Step::Resume => Ok(()),
     }

@@ -210,3 +210,20 @@ pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
         })
     })
 }
+
+impl Exporters {
+    /// The exported position of each partition that shows one.
+    pub fn positions(&self) -> BTreeMap<u32, i64> {
+        self.partitions.iter().filter_map(|(id, p)| Some((*id, p.exported_position?))).collect()
+    }
+
+    /// The partitions and their phases, for a sentence.
+    pub(crate) fn describe(&self) -> String {
+        if self.partitions.is_empty() {
+            return format!("{:?}", self.state()).to_lowercase();
+        }
+        let phases: Vec<String> =
+            self.partitions.iter().map(|(id, p)| format!("partition {id} reads {}", p.phase)).collect();
+        phases.join(", ")
+    }
+}

@@ -32,6 +32,10 @@ pub struct Scheduled {
     pub id: Option<BackupId>,
 }
 
+/// Permission to resume exporting. `pause` has the only implementation, so that nothing else can resume by mistake;
+/// the boundaries test keeps it so.
+pub trait ResumeAuthority {}
+
 impl Zeebe {
     /// The API at `addresses.zeebe`; exporter phases are read from its brokers, or from itself where none are named.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
@@ -58,7 +62,10 @@ impl Zeebe {
     }
 
     /// Resumes exporting on every partition; ends every pause, whoever made it.
-    pub async fn resume(&self) -> Result<(), ClientError> {
+    ///
+    /// # Errors
+    /// The response that did not confirm the resume.
+    pub async fn resume(&self, _authority: &impl ResumeAuthority) -> Result<(), ClientError> {
         self.switch("resume").await
     }
 
@@ -180,6 +187,10 @@ impl Zeebe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Test;
+    impl ResumeAuthority for Test {}
+
     use crate::camunda::canned::Canned;
     use crate::camunda::{ExportingState, Phase, TransportError};
     use rstest::rstest;
@@ -206,7 +217,7 @@ mod tests {
         let zeebe = zeebe(&canned);
         zeebe.pause(PauseMode::Soft).await.unwrap();
         zeebe.pause(PauseMode::Hard).await.unwrap();
-        zeebe.resume().await.unwrap();
+        zeebe.resume(&Test).await.unwrap();
         assert_eq!(
             canned.requested(),
             [
@@ -228,7 +239,7 @@ mod tests {
                 r#"{{"body":{{"cause":null,"stackTrace":[{trace}{{}}],"message":null}},"status":500,"contentType":null}}"#
             ),
         );
-        let error = zeebe(&canned).resume().await.unwrap_err();
+        let error = zeebe(&canned).resume(&Test).await.unwrap_err();
         assert_eq!((error.kind.clone(), error.status), (ErrorKind::Server, Some(500)));
         assert!(error.may_have_acted() && error.is_transient());
         assert_eq!(
@@ -272,10 +283,10 @@ mod tests {
         canned.fails(TransportError::NotSent("Connection refused".into()));
         canned.fails(TransportError::Lost("no whole answer within 10 s".into()));
         let zeebe = zeebe(&canned);
-        let refused = zeebe.resume().await.unwrap_err();
+        let refused = zeebe.resume(&Test).await.unwrap_err();
         assert_eq!(refused.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
         assert!(!refused.may_have_acted() && refused.is_transient());
-        let lost = zeebe.resume().await.unwrap_err();
+        let lost = zeebe.resume(&Test).await.unwrap_err();
         assert_eq!(
             lost.to_string(),
             "zeebe gave no whole answer to POST /actuator/exporting/resume: no whole answer within 10 s"
@@ -288,7 +299,7 @@ mod tests {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("http://bob:s3cret@zeebe:9600/x refused".into()));
         let zeebe = Zeebe::new(&at("http://bob:s3cret@zeebe:9600/ctx/"), &canned.shared());
-        let error = zeebe.resume().await.unwrap_err();
+        let error = zeebe.resume(&Test).await.unwrap_err();
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(
             error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no answer"),

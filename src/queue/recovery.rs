@@ -12,7 +12,7 @@ use crate::context::{Clients, Spec};
 use crate::domain::Limits;
 use crate::domain::{PauseMode, RunId};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
-use crate::pause::start;
+use crate::pause::verify;
 use crate::plan::{Plan, PlanInput, plan};
 use crate::queue::start::spec_of;
 use crate::queue::{Busy, Queue};
@@ -182,7 +182,7 @@ impl Queue {
         };
         let positions_moved = exporters
             .as_ref()
-            .is_some_and(|seen| start::moved(&run.view.pause.positions, &start::positions(seen)).is_some());
+            .is_some_and(|seen| verify::moved(&run.view.pause.positions, &seen.positions()).is_some());
         let since_boot = pending_resume.and_then(|pending_resume| pending_resume.intended_since_boot_ms);
         let paused_for = run
             .view

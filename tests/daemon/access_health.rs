@@ -41,7 +41,7 @@ async fn a_login_that_is_refused_is_remembered_until_it_is_not() {
     keys.put("key", "an old one");
     zeebe.list().await.unwrap_err();
     let first = transport.rejections(&addresses)[0].since;
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     let standing = transport.rejections(&addresses);
     assert_eq!((standing.len(), standing[0].since), (1, first));
     assert!(

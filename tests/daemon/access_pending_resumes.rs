@@ -7,7 +7,7 @@ use camunda_backupd::domain::{Access, BackupState, RunId};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::pause::credentials::Keyring;
 use camunda_backupd::pause::offline::resume_from;
-use camunda_backupd::pause::resume::Sweeper;
+use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::Queue;
 use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;

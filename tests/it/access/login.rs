@@ -43,14 +43,14 @@ fn no_secret_in(error: &ClientError) {
 #[tokio::test]
 async fn each_login_is_shown_in_its_own_way(#[case] access: Access, #[case] authorization: &str) {
     let server = guarded(authorization).await;
-    Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap();
+    Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
 async fn only_the_component_that_wants_it_is_shown_it() {
     let keys = Keys::new();
     let server = always(ResponseTemplate::new(204), 1).await;
-    keys.zeebe(&server.uri(), &login(Login::None)).resume().await.unwrap();
+    keys.zeebe(&server.uri(), &login(Login::None)).resume(&harness::TestResume).await.unwrap();
     let requested = server.received_requests().await.unwrap();
     assert!(!requested[0].headers.contains_key("authorization"));
 }
@@ -60,9 +60,9 @@ async fn a_changed_file_counts_at_once() {
     let keys = Keys::new();
     let server = guarded("Bearer the-new-one").await;
     let zeebe = keys.zeebe(&server.uri(), &bearer());
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     keys.put("key", "the-new-one\n");
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 #[rstest]
@@ -104,7 +104,7 @@ async fn a_refused_login_is_told_in_one_sentence_and_not_tried_twice(
 ) {
     let response = ResponseTemplate::new(status).set_body_json(json!({"message": "Bad credentials."}));
     let server = always(response, 1).await;
-    let error = Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap_err();
+    let error = Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(error.to_string(), sentence);
     assert_eq!((error.kind.clone(), error.status), (ErrorKind::AuthRejected, Some(status)));
     assert!(!error.may_have_acted() && !error.is_transient());
@@ -124,7 +124,7 @@ async fn what_a_server_repeats_of_the_secret_is_not_told(#[case] access: Access)
         ResponseTemplate::new(500).set_body_json(body)
     };
     Mock::given(wiremock::matchers::any()).respond_with(echo).mount(&server).await;
-    let error = Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap_err();
+    let error = Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap_err();
     assert!(error.to_string().contains("no such thing as"), "{error}");
     no_secret_in(&error);
 }
@@ -181,7 +181,7 @@ async fn a_credential_that_is_gone_keeps_the_request_back() {
     let keys = Keys::new();
     let server = always(ResponseTemplate::new(204), 0).await;
     std::fs::remove_file(keys.file("key")).unwrap();
-    let error = keys.zeebe(&server.uri(), &bearer()).resume().await.unwrap_err();
+    let error = keys.zeebe(&server.uri(), &bearer()).resume(&harness::TestResume).await.unwrap_err();
     let expected = format!(
         "zeebe was not asked POST /actuator/exporting/resume, because credential `key` does not exist: create `{}` with mode 0600",
         keys.file("key").display()
@@ -196,7 +196,7 @@ async fn a_secret_that_no_header_can_carry_is_not_sent_in_pieces() {
     let keys = Keys::new();
     keys.put("key", "geheim-7f3a\nX-Other: 1");
     let server = always(ResponseTemplate::new(204), 0).await;
-    let error = keys.zeebe(&server.uri(), &bearer()).resume().await.unwrap_err();
+    let error = keys.zeebe(&server.uri(), &bearer()).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "zeebe was not asked POST /actuator/exporting/resume, because the credential `key` holds characters that no header can carry: put only the secret there, on one line"

@@ -86,7 +86,7 @@ async fn a_token_is_asked_for_in_the_words_of_the_standard_and_used_again() {
     let broker = broker(&[("first-token", 204, 3)]).await;
     let (_keys, zeebe) = client(&server, &broker);
     for _ in 0..3 {
-        zeebe.resume().await.unwrap();
+        zeebe.resume(&harness::TestResume).await.unwrap();
     }
 }
 
@@ -96,7 +96,7 @@ async fn many_who_need_one_token_cause_one_fetch() {
     let server = endpoint([slow.set_delay(Duration::from_millis(200))]).await;
     let broker = broker(&[("first-token", 204, 8)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    let all = futures::future::join_all((0..8).map(|_| zeebe.resume())).await;
+    let all = futures::future::join_all((0..8).map(|_| zeebe.resume(&harness::TestResume))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
 }
 
@@ -105,8 +105,8 @@ async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
@@ -114,8 +114,8 @@ async fn a_call_is_repeated_once_and_no_more() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 401, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "zeebe refused the token that client `backup` got with the credential `key` with 401 to POST /actuator/exporting/resume: check `audience` and `scope`, and that it trusts this token endpoint"
@@ -133,7 +133,7 @@ async fn nothing_else_is_repeated(#[case] status: u16) {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", status, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -141,13 +141,13 @@ async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 403, 1), ("first-token", 503, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "zeebe knows client `backup` and forbade POST /actuator/exporting/resume with 403: give it the permission for this call"
     );
-    assert!(zeebe.resume().await.unwrap_err().may_have_acted());
+    assert!(zeebe.resume(&harness::TestResume).await.unwrap_err().may_have_acted());
 }
 
 #[tokio::test]
@@ -156,8 +156,8 @@ async fn a_token_is_renewed_before_it_runs_out() {
     let server = endpoint([short("first-token"), short("second-token")]).await;
     let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 /// A resume is sent while the token endpoint is down, as long as the last token may be good for it.
@@ -171,8 +171,8 @@ async fn a_token_in_its_last_seconds_is_used_where_no_other_is_to_be_had(#[case]
     let server = endpoint([first, response]).await;
     let broker = broker(&[("first-token", 204, 2)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
@@ -181,8 +181,8 @@ async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it
     let server = endpoint([first, ResponseTemplate::new(503), ResponseTemplate::new(503)]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert!(error.to_string().contains("answered 503: see its log"), "{error}");
     assert_eq!(error.kind, ErrorKind::NotSent);
 }
@@ -198,8 +198,8 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
         oauth.client_id = "another".into();
     }
     let began = Instant::now();
-    zeebe(&broker.uri(), &oauth(&url(&server)), &transport).resume().await.unwrap();
-    zeebe(&broker.uri(), &other, &transport).resume().await.unwrap();
+    zeebe(&broker.uri(), &oauth(&url(&server)), &transport).resume(&harness::TestResume).await.unwrap();
+    zeebe(&broker.uri(), &other, &transport).resume(&harness::TestResume).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
@@ -258,7 +258,11 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
 ) {
     let server = endpoint([ResponseTemplate::new(status).set_body_string(body)]).await;
     let broker = broker(&[]).await;
-    let error = Keys::new().zeebe(&broker.uri(), &oauth(&url(&server))).resume().await.unwrap_err();
+    let error = Keys::new()
+        .zeebe(&broker.uri(), &oauth(&url(&server)))
+        .resume(&harness::TestResume)
+        .await
+        .unwrap_err();
     let sentence = sentence.replace("URL", &url(&server));
     assert_eq!(
         error.to_string(),
@@ -274,8 +278,11 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_told_by_name() {
     let broker = broker(&[]).await;
-    let error =
-        Keys::new().zeebe(&broker.uri(), &oauth("http://127.0.0.1:1/token")).resume().await.unwrap_err();
+    let error = Keys::new()
+        .zeebe(&broker.uri(), &oauth("http://127.0.0.1:1/token"))
+        .resume(&harness::TestResume)
+        .await
+        .unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with("zeebe was not asked POST /actuator/exporting/resume, because the token endpoint http://127.0.0.1:1/token cannot be reached: "),
@@ -290,9 +297,9 @@ async fn quiet_that_is_asked_for_is_kept_and_then_asked_again() {
     let server = endpoint([busy, ResponseTemplate::new(200).set_body_json(token("first-token", 300))]).await;
     let broker = broker(&[("first-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     let began = Instant::now();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
@@ -302,7 +309,7 @@ async fn those_who_waited_for_a_fetch_that_failed_do_not_fetch_again() {
     let server = endpoint([slow]).await;
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
-    let all = futures::future::join_all((0..4).map(|_| zeebe.resume())).await;
+    let all = futures::future::join_all((0..4).map(|_| zeebe.resume(&harness::TestResume))).await;
     assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("answered 500")), "{all:?}");
 }
 
@@ -314,9 +321,9 @@ async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry
     let server = endpoint([ResponseTemplate::new(429).insert_header("retry-after", retry_after)]).await;
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     let began = Instant::now();
-    let error = zeebe.resume().await.unwrap_err();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert!(error.to_string().contains("is asked too often (429) and wants 11"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

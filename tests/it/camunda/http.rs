@@ -236,7 +236,7 @@ async fn a_pause_goes_over_the_wire_and_its_failure_comes_back() {
     let addresses = Addresses { zeebe: server.uri(), ..Addresses::default() };
     let zeebe = Zeebe::new(&addresses, &HttpTransport::shared().unwrap());
     zeebe.pause(PauseMode::Soft).await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!((error.kind.clone(), error.status), (ErrorKind::Server, Some(500)));
     assert!(error.to_string().ends_with("so some partitions may not follow: no leader"), "{error}");
 }

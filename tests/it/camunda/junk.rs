@@ -308,7 +308,7 @@ async fn ask_the_later_apis(transport: &SharedTransport) {
         fit_for_a_log_line(zeebe.start(None).await.err());
         fit_for_a_log_line(zeebe.see(id).await.err());
         fit_for_a_log_line(zeebe.checkpoints().await.map(|checkpoints| checkpoints.gaps()).err());
-        fit_for_a_log_line(zeebe.resume().await.err());
+        fit_for_a_log_line(zeebe.resume(&harness::TestResume).await.err());
         let history = WebApp::history(&addresses, transport).unwrap();
         fit_for_a_log_line(history.start(id).await.err());
         fit_for_a_log_line(history.see(id).await.err());
@@ -409,7 +409,7 @@ impl Endpoint {
         *self.response.lock().unwrap() = response;
         let keys = Keys::new();
         let zeebe = keys.zeebe(&self.url, &oauth(&format!("{}/token", self.url)));
-        let error = runtime.block_on(zeebe.resume()).err();
+        let error = runtime.block_on(zeebe.resume(&harness::TestResume)).err();
         let told = error.as_ref().map(|error| format!("{error} {error:?}")).unwrap_or_default();
         assert!(!told.contains(SECRET), "{told}");
         fit_for_a_log_line(error);
