@@ -8,6 +8,7 @@
 use camunda_backupd::camunda::{
     ClientError, ErrorKind, HttpTransport, Method, Request, Search, SharedTransport, Snapshot, SnapshotState,
 };
+use camunda_backupd::clock::{SharedClock, SystemClock};
 use camunda_backupd::domain::{BackupId, SearchAddress};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -22,6 +23,7 @@ struct Engine {
     url: String,
     transport: SharedTransport,
     search: Search,
+    clock: SharedClock,
 }
 
 impl Engine {
@@ -33,7 +35,12 @@ impl Engine {
             records: Some("zeebe-record*".into()),
         };
         let transport = HttpTransport::shared().unwrap();
-        Self { url: url.to_owned(), search: Search::new(&address, transport.clone()), transport }
+        Self {
+            url: url.to_owned(),
+            search: Search::new(&address, transport.clone()),
+            transport,
+            clock: SystemClock::shared(),
+        }
     }
 
     /// A request that prepares the engine.
@@ -67,7 +74,7 @@ impl Engine {
             if snapshot.state != SnapshotState::InProgress {
                 return snapshot;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.clock.sleep(Duration::from_millis(100)).await;
         }
         panic!("{name} has not ended within a minute");
     }
