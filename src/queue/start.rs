@@ -62,7 +62,7 @@ impl Queue {
         }
         let outcome_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
             (true, _) => OccurrenceOutcome::CaughtUp,
-            (false, true) => OccurrenceOutcome::Fired,
+            (false, true) => OccurrenceOutcome::Started,
             (false, false) => OccurrenceOutcome::Coalesced,
         };
         let mut retention_groups: Vec<RetentionGroup> =

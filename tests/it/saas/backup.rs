@@ -191,7 +191,7 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
     );
     assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Waiting);
     lab.clock.sleep(Duration::from_mins(20)).await;
-    assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Fired);
+    assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Started);
     let last = backups(&lab).await.pop().unwrap();
     assert_eq!(last.state, BackupState::Completed, "{:?}", last.run.view.reason());
 }
