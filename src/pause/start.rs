@@ -37,7 +37,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
             all_seen(execution, &before)?;
             match before.state() {
                 ExportingState::Running | ExportingState::Unknown => before,
-                __ if !before.any_paused() => {
+                _ if !before.any_paused() => {
                     return Err(StepError::new(
                         FailureClass::PauseBroken,
                         format!(
