@@ -1,7 +1,7 @@
-//! The transport of the daemon: HTTP over reqwest.
+//! The daemon's transport: HTTP over reqwest.
 //!
-//! Owns connections, deadlines, the limit on bodies, and what is shown to be let in. Must not know what is sent or
-//! what an answer means.
+//! Owns connections, deadlines, the limit on bodies, and authentication. Must not know the meaning of a
+//! request or a response.
 
 mod login;
 mod pool;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
 
-/// Carries requests over HTTP/1.1; follows no redirect, uses no proxy but the one named, and repeats a
-/// request only after a 401 for a token that had been kept.
+/// Carries requests over HTTP/1.1. Follows no redirect and uses only the configured proxy. Repeats a request
+/// only after a 401 for a cached token.
 pub struct HttpTransport {
     pool: Arc<Pool>,
     tokens: Tokens,
@@ -35,18 +35,18 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A transport with its own pool of connections, for components that want no credentials.
+    /// Creates a transport with its own connection pool, for components without authentication.
     pub fn new() -> Result<Self, TransportError> {
         Self::with(Arc::new(NoSecrets), SystemClock::shared())
     }
 
-    /// A transport that finds credentials in `secrets`.
+    /// Creates a transport that reads credentials from `secrets`.
     pub fn with(secrets: Arc<dyn Secrets>, clock: SharedClock) -> Result<Self, TransportError> {
         let (pool, tokens) = (Arc::new(Pool::new()?), Tokens::new(clock.clone()));
         Ok(Self { pool, tokens, secrets, clock, rejections: Arc::default() })
     }
 
-    /// The same as `new`, to pass around.
+    /// Same as `new`, as a shared handle.
     pub fn shared() -> Result<SharedTransport, TransportError> {
         Ok(Arc::new(Self::new()?))
     }
@@ -76,7 +76,7 @@ impl HttpTransport {
         if response.status != 401 || !token.kept {
             return Ok(response);
         }
-        // Whoever refuses a token has not acted: it is asked once more, with a new one.
+        // A component that rejects a token has not acted: retry once with a new token.
         let token = get(Some(token.text)).await?;
         let header = login::bearer(&token.text, &oauth.client_secret)?;
         once(&client, &request, Some(&header), left(), &*self.clock).await
@@ -105,7 +105,7 @@ impl HttpTransport {
         .await
     }
 
-    /// What comes before the request must leave time for it.
+    /// Limits preparation by the request's deadline, so that time is left for the request.
     async fn in_time<T>(
         &self,
         left: Duration,
@@ -170,7 +170,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Sends the request as it is, once.
+/// Sends the request once, unchanged.
 async fn once(
     client: &reqwest::Client,
     request: &Request,
@@ -188,7 +188,7 @@ async fn once(
     if let Some(json) = &request.json {
         builder = builder.json(json);
     } else if request.method == Method::Post {
-        // Some proxies answer 411 to a POST that does not say how long it is.
+        // Some proxies respond 411 to a POST without `Content-Length`.
         builder = builder.header(reqwest::header::CONTENT_LENGTH, 0);
     }
     if let Some(login) = login {
@@ -210,7 +210,7 @@ async fn once(
     Ok(Response { status: status.as_u16(), content_type, body, retry_after })
 }
 
-/// The whole body, unless it is longer than `limit`.
+/// Reads the whole body; an error if the body is longer than `limit` bytes.
 async fn body(
     mut response: reqwest::Response,
     limit: usize,
@@ -231,7 +231,7 @@ async fn body(
     Ok(body)
 }
 
-/// Files are read where they may block.
+/// Runs blocking file access off the runtime.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
 ) -> Result<T, TransportError> {
@@ -243,7 +243,7 @@ async fn off_the_runtime<T: Send + 'static>(
     })
 }
 
-/// Where nobody has said where credentials are.
+/// Fails every read: no source of credentials is configured.
 struct NoSecrets;
 
 impl Secrets for NoSecrets {

@@ -1,6 +1,6 @@
-//! What a cluster is: its version, partitions and components.
+//! The probe: version, partitions and components of a cluster.
 //!
-//! Owns the ways to find that out. Must not change anything in the cluster.
+//! Owns the ways to find these facts. Must not change anything in the cluster.
 
 use crate::camunda::call::{Caller, READ};
 use crate::camunda::error::{ClientError, ErrorKind};
@@ -11,41 +11,41 @@ use crate::domain::{Addresses, Component, Family, HistoryRoute, PauseMode, Route
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What a cluster is and can do.
+/// Facts about a cluster: version, procedure, APIs and health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Version from the config, else of the brokers, else of the gateway.
     pub version: Version,
-    /// Which procedure it takes.
+    /// Procedure for a backup of this version.
     pub family: Family,
-    /// By which APIs.
+    /// APIs used by the procedure.
     pub routes: Routes,
-    /// How exporting is paused, where the procedure pauses it.
+    /// Mode of the exporting pause, if the procedure pauses exporting.
     pub pause: PauseMode,
-    /// How many partitions it has, where that can be read.
+    /// Number of partitions, if known.
     pub partitions: Option<u32>,
-    /// What is backed up, in the order in which reports name it.
+    /// Components to back up, in the order of reports.
     pub components: Vec<Component>,
-    /// What the brokers tell of their checkpoints, from 8.9.
+    /// The brokers' checkpoints, from 8.9.
     pub checkpoints: Option<Checkpoints>,
-    /// Every broker's version, where that can be read.
+    /// Version of each broker, if known.
     pub brokers: Vec<String>,
-    /// A change of brokers or partitions that is under way, in a few words.
+    /// Short description of a change of brokers or partitions that is in progress.
     pub change: Option<String>,
-    /// Partitions without a healthy leader; `None` where that cannot be read.
+    /// Partitions without a healthy leader; `None` if unknown.
     pub leaderless: Option<Vec<u32>>,
-    /// What could not be read although an address for it is configured, one sentence each.
+    /// Facts that could not be read although an address is configured, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Capabilities {
-    /// Whether every partition has a healthy leader; `None` where that cannot be read.
+    /// Whether every partition has a healthy leader; `None` if unknown.
     pub fn healthy(&self) -> Option<bool> {
         self.leaderless.as_ref().map(Vec::is_empty)
     }
 }
 
-/// Asks a cluster what it is; `version_override` wins over what it says.
+/// Probes a cluster. `version_override` takes precedence over the reported version.
 pub async fn probe(
     addresses: &Addresses,
     version_override: Option<&str>,
@@ -138,7 +138,7 @@ pub async fn probe(
     })
 }
 
-/// By which APIs the cluster at these addresses takes backups today, whatever its version.
+/// APIs for backups that the cluster at these addresses offers now, independent of its version.
 pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Result<Routes, ClientError> {
     if addresses.routes.runtime == RuntimeRoute::Rest {
         let history = if addresses.search.is_some() { HistoryRoute::Rest } else { HistoryRoute::None };
@@ -157,15 +157,15 @@ pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Resul
     Ok(Routes { runtime, history })
 }
 
-/// Whether a list of backups lies at that endpoint; where the index of endpoints is not exposed.
+/// Whether the endpoint lists backups. Used if the index of endpoints is not exposed.
 async fn exists(zeebe: &Caller, endpoint: &str) -> Result<bool, ClientError> {
     let response = zeebe.call(Method::Get, &format!("/actuator/{endpoint}"), None, READ).await?;
     match response.status() {
-        // 400: no store or no repository is configured, which only an endpoint that is there can say.
+        // 400: no store or no repository is configured. Only an existing endpoint reports this.
         200 | 400 => Ok(true),
-        // A missing repository is answered with 404 as well, by an endpoint that is there.
+        // An existing endpoint also responds 404 if the repository is missing.
         404 | 405 => Ok(response.complaint().is_some_and(|complaint| complaint.contains("epository"))),
-        // Whoever lets nobody in, or cannot answer now, tells nothing of it.
+        // A response that rejects authentication, or an outage, does not show whether the endpoint exists.
         _ => Err(response.failure()),
     }
 }
@@ -179,7 +179,7 @@ fn no_rest_backups(version: &Version) -> ClientError {
     )
 }
 
-/// What there is to back up, where the addresses and what answers there fit together.
+/// Components to back up; an error if the addresses contradict the responses.
 fn components(
     addresses: &Addresses,
     family: Family,
@@ -191,7 +191,7 @@ fn components(
     let alone = family != Family::V89OnRdbms && !history;
     let has = |component: &Component| match component {
         Component::Zeebe => true,
-        // Beside the common history they are addresses of before the upgrade.
+        // Next to the common history these are addresses from before the upgrade.
         Component::Operate => alone && addresses.operate.is_some(),
         Component::Tasklist => alone && addresses.tasklist.is_some(),
         Component::Optimize => addresses.optimize.is_some(),
@@ -215,7 +215,8 @@ fn components(
                 ),
             ))
         }
-        // A records snapshot is left out only where nothing needs it: without it the backup would not be whole.
+        // The records snapshot may be missing only if no component needs it: otherwise the backup would be
+        // incomplete.
         Family::V82To87 if records.is_none() => Err(refused(
             "search",
             "search.records is \"none\", and up to 8.7 the exported records are part of every backup: leave it out, or write the pattern".to_owned(),
@@ -228,7 +229,7 @@ fn components(
     }
 }
 
-/// `build.version` of `/actuator/info`; `None` where the endpoint is not exposed or says nothing of it.
+/// `build.version` of `/actuator/info`; `None` if the endpoint is not exposed or has no version.
 async fn info(caller: &Caller) -> Result<Option<String>, ClientError> {
     let response = caller.call(Method::Get, "/actuator/info", None, READ).await?;
     match response.status() {
@@ -266,7 +267,7 @@ async fn topology(rest: &Caller) -> Result<Topology, ClientError> {
     })
 }
 
-/// More partitions than this are a mistake, not a cluster.
+/// Maximum plausible number of partitions; a larger figure is a wrong response.
 const MOST_PARTITIONS: u32 = 8192;
 
 fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
@@ -282,7 +283,7 @@ fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
 fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     let advice = "set `version` for this cluster in the config";
     match unread {
-        // Whoever cannot be reached cannot tell: that is what has to be mended.
+        // Report the unreachable address: fixing it is the remedy.
         Some(error) if error.kind != ErrorKind::Missing => error,
         _ => refused("zeebe", format!("nothing at {} tells the Camunda version: {advice}", zeebe.base())),
     }

@@ -14,14 +14,14 @@ use crate::camunda::{Method, SharedTransport, Snapshot, SnapshotState};
 use crate::domain::{BackupId, SearchAddress};
 use serde_json::{Value, json};
 
-/// The search engine's API.
+/// Client of the search engine's API.
 #[derive(Clone)]
 pub struct Search {
     caller: Caller,
 }
 
 impl Search {
-    /// The engine at `address`.
+    /// Client for the engine at `address`.
     pub fn new(address: &SearchAddress, transport: SharedTransport) -> Self {
         Self { caller: Caller::new("search", &address.url, transport) }
     }
@@ -53,7 +53,8 @@ impl Search {
         Ok(indices)
     }
 
-    /// Starts a snapshot of the indices matching `pattern` and returns at once; `see_snapshot` tells the rest.
+    /// Starts a snapshot of the indices matching `pattern` and returns at once; poll `see_snapshot` for its
+    /// progress.
     pub async fn start_snapshot(
         &self,
         repository: &str,
@@ -62,7 +63,7 @@ impl Search {
         metadata: Value,
     ) -> Result<(), ClientError> {
         let path = exact(repository, name)? + "?wait_for_completion=false";
-        // `indices`, not `indexes`: the engines take the latter and snapshot everything.
+        // `indices`, not `indexes`: the engines accept the latter and snapshot everything.
         let mut body = json!({ "indices": pattern, "feature_states": ["none"] });
         if !metadata.is_null() {
             body["metadata"] = metadata;
@@ -74,7 +75,7 @@ impl Search {
                 let taken = body["accepted"] == json!(true) || body["snapshot"].is_object();
                 if taken { Ok(()) } else { Err(response.unknown_shape()) }
             }
-            // Answered as a failure of the engine, but certainly no snapshot was begun.
+            // The engine returns 500, but certainly no snapshot was started.
             500 if is(&response, "snapshot_exception") && reports(&response, "primary shard") => {
                 let hint = "bring the cluster back from red, or take the index out of the pattern";
                 Err(response.error(
@@ -86,7 +87,7 @@ impl Search {
         }
     }
 
-    /// Looks at one snapshot; `None` when it does not exist.
+    /// Fetches the state of one snapshot; `None` if it does not exist.
     pub async fn see_snapshot(&self, repository: &str, name: &str) -> Result<Option<Snapshot>, ClientError> {
         let path = exact(repository, name)?;
         let response = self.get(&path).await?;
@@ -106,7 +107,7 @@ impl Search {
         listed(&self.get(&path).await?, pattern)
     }
 
-    /// Deletes one snapshot, aborting it if it runs; `false` when it was not there.
+    /// Deletes one snapshot and aborts a running one; `false` if it did not exist.
     pub async fn delete_snapshot(&self, repository: &str, name: &str) -> Result<bool, ClientError> {
         let path = exact(repository, name)?;
         let response = self.caller.call(Method::Delete, &path, None, DELETE).await?;
@@ -122,7 +123,7 @@ impl Search {
     }
 }
 
-/// Path of one snapshot. A pattern where a name belongs would delete every snapshot it matches.
+/// Path of one snapshot. Rejects patterns: a pattern would delete every matching snapshot.
 fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
     let is_pattern = |text: &str| text.is_empty() || text.starts_with('_') || text.contains(['*', ',', '?']);
     if is_pattern(repository) || is_pattern(name) {
@@ -142,8 +143,8 @@ fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
     Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))
 }
 
-/// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list. An answer about
-/// others was meant for another question, and does not show that what was asked for is gone.
+/// Snapshots in a response. If nothing matches, OpenSearch returns 404 and Elasticsearch an empty list. A
+/// response about other snapshots belongs to another request and is no proof of absence.
 fn listed(response: &ParsedResponse, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
     let fits = |name: &str| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
@@ -255,7 +256,7 @@ mod tests {
         );
     }
 
-    /// OpenSearch shows no shards of a running snapshot; `_status` does.
+    /// OpenSearch lists no shards of a running snapshot; `_status` does.
     #[tokio::test]
     async fn a_running_snapshot_shows_how_far_it_is() {
         let canned = Canned::new();
@@ -322,7 +323,7 @@ mod tests {
         assert_eq!(canned.requested()[1], "GET http://es:9200/_snapshot/camunda/n*");
     }
 
-    /// A cache or gateway that mixes answers up must not make a snapshot look gone.
+    /// A cache or gateway that mixes responses up must not make a snapshot appear deleted.
     #[tokio::test]
     async fn an_answer_about_other_snapshots_does_not_show_that_this_one_is_gone() {
         let canned = Canned::new();

@@ -1,6 +1,7 @@
 //! Operate, Tasklist and Optimize: their backups in the search engine.
 //!
-//! Owns `/actuator/backups` of a web app and how the three differ. Must not know the search engine.
+//! Owns `/actuator/backups` of a web app and the differences between the three. Must not know the search
+//! engine.
 
 use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START};
 use crate::camunda::error::ClientError;
@@ -10,7 +11,7 @@ use crate::camunda::{Listed, Method, PartState, SharedTransport, authenticated, 
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
-/// A web app's management API, or the one of all of them since 8.8.
+/// Client of a web app's management API, or of the common API since 8.8.
 #[derive(Clone)]
 pub struct WebApp {
     component: Component,
@@ -19,7 +20,7 @@ pub struct WebApp {
 }
 
 impl WebApp {
-    /// The API of `component` at `base`.
+    /// Client for `component` at `base`.
     pub fn new(component: Component, base: &str, transport: SharedTransport) -> Self {
         Self {
             component,
@@ -28,9 +29,9 @@ impl WebApp {
         }
     }
 
-    /// The API of Operate and Tasklist together, from 8.8, where the cluster has one.
+    /// Client for the common API of Operate and Tasklist (8.8 and later), if the cluster has it.
     pub fn history(addresses: &Addresses, transport: &SharedTransport) -> Option<Self> {
-        // With the REST route alone, the address of Zeebe is that of the REST API.
+        // If only the REST route exists, the address of Zeebe is that of the REST API.
         let (base, backups) = match addresses.routes.history {
             HistoryRoute::None => return None,
             HistoryRoute::Actuator => (&addresses.zeebe, "/actuator/backupHistory"),
@@ -41,7 +42,7 @@ impl WebApp {
         Some(Self { component, caller, backups })
     }
 
-    /// Asks for a backup; returns the names of the snapshots to come, none where the app does not tell.
+    /// Requests a backup. Returns the names of its snapshots; none if the app does not report them.
     pub async fn start(&self, id: BackupId) -> Result<Vec<String>, ClientError> {
         let body = json!({ "backupId": id.get() });
         let response = self.caller.call(Method::Post, self.backups, Some(body), START).await?;
@@ -51,7 +52,8 @@ impl WebApp {
         }
     }
 
-    /// Looks at one backup. Absent right after the start is not yet final, and incomplete may never be.
+    /// Fetches the state of one backup. Absent right after the start is not final; incomplete may be
+    /// permanent.
     pub async fn see(&self, id: BackupId) -> Result<PartState, ClientError> {
         let response = self.caller.call(Method::Get, &self.one(id), None, READ).await?;
         match response.status() {
@@ -59,7 +61,7 @@ impl WebApp {
             404 => self.missing(&response, id).await.map(|()| PartState::Absent),
             400 => {
                 let error = response.failure();
-                // Operate on OpenSearch cannot read IN_PROGRESS and says so with 400.
+                // Operate on OpenSearch cannot parse IN_PROGRESS and responds 400.
                 if error.is_transient() {
                     Ok(PartState::Unclear { reason: error.message })
                 } else {
@@ -70,13 +72,13 @@ impl WebApp {
         }
     }
 
-    /// Every backup of this app in its repository. Operate on OpenSearch cannot list while one is running.
+    /// Lists every backup of this app in its repository. Operate on OpenSearch cannot list during a backup.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
         let response = self.caller.call(Method::Get, self.backups, None, READ).await?;
         if response.status() == 200 { all_backups(&response) } else { Err(response.failure()) }
     }
 
-    /// Asks for deletion; it works later, and only on the parts there are now.
+    /// Requests deletion. The deletion happens later, and covers only the parts that exist now.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
         let response = self.caller.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match response.status() {
@@ -86,8 +88,8 @@ impl WebApp {
         }
     }
 
-    /// `Ok` when this 404 means that there is no such backup. Early 8.2 leaves it to Spring, whose page says the same
-    /// for a wrong path; whether the list answers tells the two apart.
+    /// `Ok` if this 404 means that there is no such backup. Early 8.2 leaves the 404 to Spring, and Spring's
+    /// page is the same for a wrong path. A successful list call shows that the path is right.
     async fn missing(&self, response: &ParsedResponse, id: BackupId) -> Result<(), ClientError> {
         if response.says_no_such_backup(id.get()) {
             return Ok(());
@@ -111,13 +113,13 @@ impl WebApp {
             Value::Array(names) => {
                 let names: Option<Vec<String>> = names.iter().map(text).collect();
                 let names = names.ok_or_else(|| response.unknown_shape())?;
-                // By these names it is deleted one day.
+                // The snapshot names are needed for the later deletion.
                 match names.iter().find(|name| id_in_name(name).is_some_and(|other| other != id.get())) {
                     Some(other) => Err(response.of_another_backup(other)),
                     None => Ok(names),
                 }
             }
-            // Optimize says only that it was scheduled, and the REST API may.
+            // Optimize reports only that the backup was scheduled, and the REST API may do the same.
             Value::Null if self.component == Component::Optimize || self.backups.starts_with("/v2") => {
                 Ok(Vec::new())
             }
@@ -144,7 +146,7 @@ mod tests {
         BackupId::new(value).unwrap()
     }
 
-    /// A cache, or a gateway that mixes answers up: what was asked for may have begun all the same.
+    /// A cache or gateway may mix responses up: the requested backup may have started nevertheless.
     #[tokio::test]
     async fn an_answer_about_another_backup_is_believed_by_nobody() {
         let canned = Canned::new();
@@ -190,7 +192,7 @@ mod tests {
         assert!(error.may_have_acted());
     }
 
-    /// Operate 8.6.0 on OpenSearch, from its start to its end.
+    /// Operate 8.6.0 on OpenSearch, from the start of a backup to its end.
     #[tokio::test]
     async fn operate_goes_through_404_400_and_incomplete_to_completed() {
         let canned = Canned::new();
@@ -305,7 +307,8 @@ mod tests {
         optimize.delete(id(1_679_426_843)).await.unwrap();
     }
 
-    /// Spring's page for a controller's bare 404 is the one for a wrong path; the list tells which it is.
+    /// Spring's page for a bare 404 of a controller equals the page for a wrong path; the list call
+    /// distinguishes the two.
     #[tokio::test]
     async fn where_spring_answers_404_the_list_decides() {
         let canned = Canned::new();

@@ -1,4 +1,4 @@
-//! The brokers: pausing and resuming exporting, and their own backups.
+//! The brokers: pause and resume of exporting, and the brokers' own backups.
 //!
 //! Owns the paths below `/actuator` of a broker or gateway. Must not know the order of a backup's steps.
 
@@ -12,34 +12,35 @@ use crate::camunda::{Checkpoints, Exporters, Listed, Method, PartState, SharedTr
 use crate::domain::{Addresses, BackupId, PauseMode, RuntimeRoute};
 use serde_json::json;
 
-/// How many brokers are asked at once.
+/// Number of brokers queried concurrently.
 const AT_ONCE: usize = 8;
 
-/// A broker or gateway's management API, or the REST API where that is the route.
+/// Client of a broker's or gateway's management API, or of the REST API if that is the route.
 #[derive(Clone)]
 pub struct Zeebe {
     gateway: Caller,
     brokers: Vec<Caller>,
-    /// No broker is listed: the one address may be a gateway's.
+    /// The config lists no brokers: the one address may be a gateway's.
     unlisted: bool,
     route: RuntimeRoute,
 }
 
-/// What became of the request for a backup.
+/// Result of the request for a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheduled {
-    /// The id, where the answer names it: 8.9 and later.
+    /// Backup id, if the response contains it: 8.9 and later.
     pub id: Option<BackupId>,
 }
 
 impl Zeebe {
-    /// The API at `addresses.zeebe`; exporter phases are read from its brokers, or from itself where none are named.
+    /// Client for `addresses.zeebe`. Exporter phases are read from the configured brokers, or from that
+    /// address if none is configured.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
         let transport = authenticated(addresses, transport);
         let caller = |base: &String| Caller::new("zeebe", base, transport.clone());
         let gateway = caller(&addresses.zeebe);
         let brokers = match addresses.routes.runtime {
-            // The REST API does not show phases.
+            // The REST API does not report phases.
             RuntimeRoute::Rest => addresses.brokers.iter().map(caller).collect(),
             _ if addresses.brokers.is_empty() => vec![gateway.clone()],
             _ => addresses.brokers.iter().map(caller).collect(),
@@ -48,21 +49,21 @@ impl Zeebe {
         Self { gateway, brokers, unlisted, route: addresses.routes.runtime }
     }
 
-    /// Pauses exporting on every partition. An error may leave some of them paused.
+    /// Pauses exporting on every partition. After an error some partitions may be paused.
     pub async fn pause(&self, mode: PauseMode) -> Result<(), ClientError> {
-        // Only the query makes it soft; a body would be ignored and the pause be hard.
+        // Only the query parameter makes the pause soft; the broker ignores a body and pauses completely.
         match mode {
             PauseMode::Soft => self.switch("pause?soft=true").await,
             PauseMode::Hard => self.switch("pause").await,
         }
     }
 
-    /// Resumes exporting on every partition; ends every pause, whoever made it.
+    /// Resumes exporting on every partition and thereby ends every pause, including foreign pauses.
     pub async fn resume(&self) -> Result<(), ClientError> {
         self.switch("resume").await
     }
 
-    /// The exporter of every partition, as its leader shows it.
+    /// Exporter of every partition, as reported by its leader.
     pub async fn exporters(&self) -> Result<Exporters, ClientError> {
         let mut exporters = Exporters::default();
         for some in self.brokers.chunks(AT_ONCE) {
@@ -83,9 +84,10 @@ impl Zeebe {
         Ok(exporters)
     }
 
-    /// Asks for a backup under `id`, or under one that the cluster chooses; `Ok` only means that it was scheduled.
+    /// Requests a backup under `id`, or under an id that the cluster chooses. `Ok` only means scheduled.
     pub async fn start(&self, id: Option<BackupId>) -> Result<Scheduled, ClientError> {
-        // Without an id there must be neither body nor type, or another operation is reached.
+        // Without an id, body and content type must be absent; otherwise the request reaches another
+        // operation.
         let body = id.map(|id| json!({ "backupId": id.get() }));
         let response = self.gateway.call(Method::Post, self.backups(), body, START).await?;
         match response.status() {
@@ -101,7 +103,7 @@ impl Zeebe {
         }
     }
 
-    /// Looks at one backup. Absent right after the start is not yet final.
+    /// Fetches the state of one backup. Absent right after the start is not final.
     pub async fn see(&self, id: BackupId) -> Result<PartState, ClientError> {
         let response = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
         match response.status() {
@@ -111,13 +113,13 @@ impl Zeebe {
         }
     }
 
-    /// Every backup in the store.
+    /// Lists every backup in the store.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
         let response = self.gateway.call(Method::Get, self.backups(), None, READ).await?;
         if response.status() == 200 { all_backups(&response) } else { Err(response.failure()) }
     }
 
-    /// Asks for deletion; `Ok` does not mean it is gone, and a running backup goes on.
+    /// Requests deletion. `Ok` does not mean that the backup is gone; a running backup continues.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
         let response = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match response.status() {
@@ -157,7 +159,7 @@ impl Zeebe {
             200 => {}
             _ => return Err(response.failure()),
         }
-        // 200 says nothing: the truth is the status inside the body.
+        // The HTTP status 200 is meaningless here: the true status is inside the body.
         let body = response.object()?;
         match int(&body["status"]) {
             Some(204) => Ok(()),
@@ -522,7 +524,8 @@ mod tests {
         assert_eq!((error.kind.clone(), error.to_string().as_str()), (kind, sentence));
     }
 
-    /// Answers of a wrong path, of Spring, of gateways in between: none of them says that the backup is not there.
+    /// Responses of a wrong path, of Spring and of gateways: none of them is proof that the backup does not
+    /// exist.
     #[rstest]
     #[case("", "")]
     #[case("text/html", "<html><body>404 Not Found</body></html>")]

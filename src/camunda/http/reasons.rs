@@ -1,7 +1,7 @@
-//! Why there is no answer, in words an operator can act on.
+//! Reasons for a missing response, as text with a remedy.
 //!
-//! Owns what reqwest, TLS and proxies say and what it means. Must not show a secret: of an error only its innermost
-//! cause is told, never the URL.
+//! Owns the classification of errors of reqwest, TLS and proxies. Must not show a secret: only the innermost
+//! cause of an error is shown, never the URL.
 
 use crate::camunda::TransportError;
 use crate::camunda::error::one_line;
@@ -16,7 +16,7 @@ pub fn longer_than_the_limit(limit: usize) -> TransportError {
     TransportError::Unusable(format!("the body is longer than {limit}"))
 }
 
-/// Only a failure to connect, or to be let in, is certain to have delivered nothing.
+/// Only a failed connection or failed authentication is certain to have delivered nothing.
 pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Access>) -> TransportError {
     if error.is_builder() {
         return TransportError::NotSent(format!("the address is not usable: {}", causes(&error)));
@@ -60,8 +60,8 @@ fn by_proxy(cause: &str, proxy: &str) -> TransportError {
     TransportError::NotSent(format!("through the proxy {proxy}: {cause}"))
 }
 
-/// What TLS says about a certificate, theirs or ours. An alert about ours is only sent while the connection is made,
-/// though it may arrive after the request has left: what was sent then is thrown away.
+/// Explains a TLS error about the server's or our certificate. The alert about our certificate belongs to the
+/// handshake, but may arrive after the request was sent; the server discards that request.
 fn certificate(cause: &str) -> Option<String> {
     const ALERTS: [&str; 6] = [
         "BadCertificate",
@@ -103,7 +103,7 @@ fn certificate(cause: &str) -> Option<String> {
     Some(format!("{what} ({cause}): {remedy}"))
 }
 
-/// The innermost cause, which names what happened; the outer ones repeat the URL.
+/// The innermost cause, which names the event; the outer causes repeat the URL.
 pub fn causes(error: &reqwest::Error) -> String {
     let mut innermost: Option<&dyn std::error::Error> = error.source();
     while let Some(next) = innermost.and_then(std::error::Error::source) {
