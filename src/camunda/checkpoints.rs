@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn own_checkpoints_ranges_and_gaps_are_told() {
+    async fn own_checkpoints_ranges_and_gaps_are_parsed() {
         let state = read(
             r#"{"checkpointStates":[{"checkpointId":1772011199310,"checkpointType":"MARKER","partitionId":1,"checkpointPosition":77,"checkpointTimestamp":"2026-02-25T09:19:59.310Z"}],
                 "backupStates":[{"checkpointId":1772011199000,"checkpointType":"MANUAL_BACKUP","partitionId":1,"checkpointPosition":70,"firstLogPosition":1,"checkpointTimestamp":"2026-02-25T09:19:59.000Z"}],
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cluster_without_checkpoints_tells_nothing() {
+    async fn cluster_without_checkpoints_has_empty_state() {
         assert_eq!(read("{}").await.unwrap(), Checkpoints::default());
         assert!(read(r#"{"ranges":{"1":[]}}"#).await.is_err());
         assert!(read(r#"{"ranges":[{"partitionId":1}]}"#).await.is_err());

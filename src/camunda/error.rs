@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_info_is_masked_wherever_a_url_stands() {
+    fn user_info_is_masked_in_every_url() {
         let text = "cannot reach http://bob:s3cret@es:9200/x, nor https://a@b nor s3://plain";
         assert_eq!(
             one_line(text, 200),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn user_info_is_masked_where_the_text_is_cut_inside_a_url() {
+    fn user_info_is_masked_in_a_truncated_url() {
         assert_eq!(one_line("see http://bob:s3cret@es:9200", 15), "see http://***@…");
         for from in 0..40 {
             let filler = "x".repeat(from);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_keeps_the_end_of_a_long_body_and_stays_on_one_line() {
+    fn evidence_keeps_the_end_of_a_long_body_on_one_line() {
         let mut body = b"{\"body\":{\"stackTrace\":[".to_vec();
         body.extend(std::iter::repeat_n(b'\n', 8000));
         body.extend_from_slice(b"]},\"status\":500,\"contentType\":null}");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_would_move_the_cursor_is_escaped() {
+    fn control_and_bidi_characters_are_escaped() {
         assert_eq!(one_line("a\u{1b}[2Jb\u{202e}c", 99), "a\\u{1b}[2Jb\\u{202e}c");
         assert_eq!(one_line("abcdef", 3), "abc…");
     }

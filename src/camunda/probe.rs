@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_healthy_8_6_is_told_by_info_and_topology() {
+    async fn healthy_8_6_is_recognized_by_info_and_topology() {
         let canned = Canned::new();
         canned.json(200, INFO);
         canned.json(200, &topology_of(["8.6.0", "8.6.0"], r#""role":"leader","health":"healthy""#));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_8_5_has_its_topology_at_v1() {
+    async fn topology_of_8_5_is_at_v1() {
         let canned = Canned::new();
         canned.of_type(404, "", "");
         canned.of_type(404, "application/problem+json", ABSENT);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_rest_address_the_management_port_tells_the_partitions() {
+    async fn management_port_provides_the_partitions_without_a_rest_address() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, CLUSTER);
         let addresses = Addresses { rest: None, ..addresses() };
@@ -390,7 +390,7 @@ mod tests {
     #[case(r#""role":"follower","health":"healthy""#)]
     #[case(r#""role":"leader","health":"unhealthy""#)]
     #[tokio::test]
-    async fn a_partition_without_a_healthy_leader_is_named(#[case] second: &str) {
+    async fn partition_without_healthy_leader_is_named(#[case] second: &str) {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second)).json(200, CLUSTER);
         let found = request(&canned, &addresses(), None).await.unwrap();
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn brokers_of_two_versions_are_refused() {
+    async fn brokers_of_two_versions_are_rejected() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.1"], r#""role":"leader""#));
         let error = request(&canned, &addresses(), None).await.unwrap_err();
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_topology_the_brokers_themselves_are_compared() {
+    async fn broker_versions_are_compared_without_a_topology() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, INFO).json(200, &INFO.replace("8.6.0", "8.5.8"));
         let brokers = vec!["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
@@ -427,7 +427,7 @@ mod tests {
         "Camunda 8.11.0 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
     )]
     #[tokio::test]
-    async fn a_version_outside_the_family_is_refused(#[case] version: &str, #[case] sentence: &str) {
+    async fn version_outside_the_family_is_rejected(#[case] version: &str, #[case] sentence: &str) {
         let canned = Canned::new();
         canned.json(200, &INFO.replace("8.6.0", version));
         let addresses = Addresses { rest: None, ..addresses() };
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nothing_tells_the_version_the_config_must() {
+    async fn unknown_version_must_be_set_in_the_config() {
         let canned = Canned::new();
         canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT);
         let error = request(&canned, &addresses(), None).await.unwrap_err();
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_zeebe_that_cannot_be_reached_is_the_error() {
+    async fn unreachable_zeebe_is_reported_as_the_error() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("Connection refused".into()));
         let addresses = Addresses { rest: None, ..addresses() };
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unreachable_rest_address_is_noted_and_does_not_stop_a_backup() {
+    async fn unreachable_rest_address_is_noted_without_blocking_a_backup() {
         let canned = Canned::new();
         canned.json(200, INFO).fails(TransportError::NotSent("Connection refused".into())).json(200, CLUSTER);
         let found = request(&canned, &addresses(), None).await.unwrap();
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn from_8_8_the_endpoints_tell_the_routes_and_old_addresses_are_left_aside() {
+    async fn endpoints_select_the_routes_since_8_8_and_old_addresses_are_ignored() {
         let canned = Canned::new();
         canned.json(200, LATER).json(200, &links(&["backupRuntime", "backupHistory", "info"]));
         canned.json(200, "{}").json(200, CLUSTER);
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_the_index_is_hidden_the_lists_tell_the_routes() {
+    async fn backup_lists_select_the_routes_if_the_index_is_hidden() {
         let canned = Canned::new();
         let absent =
             r#"{"timestamp":"2026-11-23T06:00:29.528+00:00","status":404,"error":"Not Found","path":"/x"}"#;
@@ -522,7 +522,7 @@ mod tests {
     )]
     #[case(&["backups"], Addresses { rest: None, ..addresses() }, Ok(Family::V88OnSearch))]
     #[tokio::test]
-    async fn what_is_written_and_what_is_found_must_agree(
+    async fn config_and_cluster_must_agree(
         #[case] endpoints: &[&str],
         #[case] addresses: Addresses,
         #[case] family: Result<Family, &str>,
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn records_are_left_out_only_where_nothing_needs_them() {
+    async fn records_may_be_omitted_only_if_no_component_needs_them() {
         let mut without = addresses();
         without.rest = None;
         without.search.as_mut().unwrap().records = None;

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_may_be_text_but_not_fractions() {
+    fn id_may_be_text_but_not_a_fraction() {
         assert_eq!(int(&json!("1679431820")), Some(1_679_431_820));
         assert_eq!(int(&json!(1.5)), None);
         assert_eq!(int(&json!("abc")), None);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_may_be_null_or_empty_and_then_mean_none() {
+    fn null_or_empty_failures_mean_no_failure() {
         assert_eq!(reasons(&json!(null)), None);
         assert_eq!(reasons(&json!([])), None);
         assert_eq!(reasons(&json!(["one", {"reason": "two"}, 3])), Some("one; two".to_owned()));

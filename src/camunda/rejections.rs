@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_refused_since_the_first_time_and_until_any_call_is_answered() {
+    fn rejected_login_lasts_from_its_first_time_until_any_call_succeeds() {
         let rejections = Rejections::default();
         rejections.note(&attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("first")), at(1));
         rejections.note(&attempt("zeebe", "http://z", "POST /b", Outcome::KeptOut("second")), at(2));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forbidden_stays_so_until_that_call_is_answered() {
+    fn forbidden_call_stays_rejected_until_that_call_succeeds() {
         let rejections = Rejections::default();
         let call = "POST /actuator/exporting/pause?soft=true";
         rejections.note(&attempt("zeebe", "http://z", call, Outcome::Forbidden("no pause")), at(1));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn another_login_at_the_same_place_is_another_matter() {
+    fn rejections_are_separate_for_each_login_at_one_address() {
         let rejections = Rejections::default();
         let theirs = Access { ca: Some("/ca.pem".into()), ..Access::default() };
         let one = attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("theirs"));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_provider_forbids_is_of_one_cluster_and_a_refused_client_of_all() {
+    fn saas_forbidden_call_concerns_one_cluster_and_rejected_client_concerns_all() {
         let hosted = |cluster_id: &str| Addresses {
             saas: Some(SaasAddress {
                 api: "https://api".into(),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_there_are_they_do_not_fill_the_memory() {
+    fn number_of_remembered_rejections_is_limited() {
         let rejections = Rejections::default();
         for n in 0..REMEMBERED + 100 {
             let base = format!("http://{n}");

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backup_is_asked_for_without_a_body_and_seen_in_the_list() {
+    async fn backup_is_requested_without_body_and_found_in_the_list() {
         let canned = Canned::new();
         canned.of_type(200, JSON, &row("u-1", "In progress", "-"));
         canned.of_type(
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_words_of_the_provider_are_an_open_list() {
+    async fn unknown_saas_states_are_accepted() {
         let canned = Canned::new();
         let rows = [
             row("a", "Failed", "-"),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fields_may_be_missing_but_not_the_uuid() {
+    async fn only_the_uuid_is_a_required_field() {
         let canned = Canned::new();
         canned.of_type(200, JSON, r#"[{"uuid":"u-1","status":"Complete"}]"#).of_type(
             200,
@@ -397,7 +397,7 @@ mod tests {
     #[case("Camunda 9.1+gen7", Some("9.1"), false)]
     #[case("Zeebe SNAPSHOT", None, false)]
     #[tokio::test]
-    async fn a_generation_is_read_leniently_and_refused_when_too_old(
+    async fn generation_is_parsed_leniently_and_rejected_if_too_old(
         #[case] name: &str,
         #[case] version: Option<&str>,
         #[case] old: bool,
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_name_what_to_change() {
+    async fn rejections_name_the_remedy() {
         let canned = Canned::new();
         canned.of_type(404, JSON, r#"{"message":"Cluster not found"}"#);
         canned.of_type(409, JSON, r#"{"message":"A restore is in progress"}"#);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restore_tells_how_far_it_is() {
+    async fn restore_reports_its_state() {
         let canned = Canned::new();
         canned.of_type(200, JSON, r#"{"state":"VALIDATING"}"#).of_type(202, "", "").of_type(
             501,

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_is_started_without_waiting_for_it() {
+    async fn snapshot_start_does_not_wait_for_completion() {
         let canned = Canned::new();
         canned.json(200, r#"{"accepted":true}"#);
         let name = Search::records_name(BackupId::new(223).unwrap());
@@ -229,7 +229,7 @@ mod tests {
     )]
     #[case(200, r#"{"hello":"world"}"#, ErrorKind::Unusable, true)]
     #[tokio::test]
-    async fn a_snapshot_that_is_not_started(
+    async fn rejected_snapshot_returns_a_definite_error(
         #[case] status: u16,
         #[case] body: &str,
         #[case] kind: ErrorKind,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_red_index_is_named_with_what_to_do() {
+    async fn red_index_is_named_with_a_remedy() {
         let canned = Canned::new();
         canned.json(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:n/D4] Indices don't have primary shards [zeebe-record-unassigned]"},"status":500}"#);
         let error =
@@ -258,7 +258,7 @@ mod tests {
 
     /// OpenSearch lists no shards of a running snapshot; `_status` does.
     #[tokio::test]
-    async fn a_running_snapshot_shows_how_far_it_is() {
+    async fn running_snapshot_reports_progress() {
         let canned = Canned::new();
         let running =
             snapshot("IN_PROGRESS", r#""failures":[],"shards":{"total":0,"failed":0,"successful":0}"#);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_whole_and_a_partial_snapshot_are_told_apart() {
+    async fn complete_and_partial_snapshots_are_distinguished() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -314,7 +314,7 @@ mod tests {
     #[case(200, r#"{"snapshots":[]}"#)]
     #[case(200, r#"{"snapshots":[],"total":0,"remaining":0}"#)]
     #[tokio::test]
-    async fn both_engines_ways_of_saying_there_is_none(#[case] status: u16, #[case] body: &str) {
+    async fn absent_snapshot_is_recognized_on_both_engines(#[case] status: u16, #[case] body: &str) {
         let canned = Canned::new();
         canned.json(status, body).json(status, body);
         let search = search(&canned);
@@ -325,7 +325,7 @@ mod tests {
 
     /// A cache or gateway that mixes responses up must not make a snapshot appear deleted.
     #[tokio::test]
-    async fn an_answer_about_other_snapshots_does_not_show_that_this_one_is_gone() {
+    async fn response_about_other_snapshots_is_no_proof_of_absence() {
         let canned = Canned::new();
         let other = snapshot("SUCCESS", r#""shards":{"total":1,"failed":0,"successful":1}"#);
         canned.json(200, &other).json(200, &other);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deleting_tells_whether_it_was_there() {
+    async fn delete_returns_whether_the_snapshot_existed() {
         let canned = Canned::new();
         canned.json(200, r#"{"acknowledged":true}"#).json(404, NO_SNAPSHOT).json(404, NO_REPOSITORY);
         canned.of_type(404, "text/html", "<html>nginx</html>");
@@ -361,7 +361,7 @@ mod tests {
     #[case("*", "n")]
     #[case("camunda", "_all")]
     #[tokio::test]
-    async fn a_pattern_never_reaches_a_deletion(#[case] repository: &str, #[case] name: &str) {
+    async fn delete_rejects_patterns(#[case] repository: &str, #[case] name: &str) {
         let canned = Canned::new();
         let error = search(&canned).delete_snapshot(repository, name).await.unwrap_err();
         assert_eq!(
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_are_encoded_into_the_path() {
+    async fn names_are_encoded_in_the_path() {
         let canned = Canned::new();
         canned.json(404, NO_SNAPSHOT);
         search(&canned).see_snapshot("my repo/x", "a%b").await.unwrap();
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn open_indices_are_listed_in_order() {
+    async fn open_indices_are_listed_sorted() {
         let canned = Canned::new();
         canned.json(200, r#"[{"index":"zeebe-record_process","status":"open"},{"index":"zeebe-record_old","status":"close"},{"index":"zeebe-record_job"}]"#);
         canned.json(200, "[]");
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn red_and_the_repository() {
+    async fn red_health_and_missing_repository_are_reported() {
         let canned = Canned::new();
         canned.json(200, r#"{"cluster_name":"search","status":"red"}"#).json(200, r#"{"status":"yellow"}"#);
         canned.json(200, r#"{"status":"purple"}"#);

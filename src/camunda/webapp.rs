@@ -148,7 +148,7 @@ mod tests {
 
     /// A cache or gateway may mix responses up: the requested backup may have started nevertheless.
     #[tokio::test]
-    async fn an_answer_about_another_backup_is_believed_by_nobody() {
+    async fn response_about_another_backup_is_rejected() {
         let canned = Canned::new();
         canned.json(200, r#"{"scheduledSnapshots":["camunda_operate_6_8.6.0_part_1_of_6"]}"#);
         canned.json(200, r#"{"backupId":7,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_6_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}]}"#);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_snapshots_to_come_are_named() {
+    async fn start_returns_the_snapshot_names() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_optimize_may_keep_the_names_to_itself() {
+    async fn only_optimize_may_omit_the_snapshot_names() {
         let canned = Canned::new();
         let body = r#"{"message":"Backup creation for ID 200 has been scheduled."}"#;
         canned.json(202, body).json(202, body);
@@ -194,7 +194,7 @@ mod tests {
 
     /// Operate 8.6.0 on OpenSearch, from the start of a backup to its end.
     #[tokio::test]
-    async fn operate_goes_through_404_400_and_incomplete_to_completed() {
+    async fn operate_proceeds_from_404_400_and_incomplete_to_completed() {
         let canned = Canned::new();
         canned.of_type(404, PROBLEM, r#"{"status":404,"message":"No backup with id [200] found.","instance":"d4b7abbc-7385-4a74-a445-892730a63308","type":"Requested resource not found"}"#);
         canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backup with ID [200].","instance":"0dfb8a12-bdf0-4b66-9bf0-d118759f4518","type":"Invalid request"}"#);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tasklist_swings_between_running_and_incomplete() {
+    async fn tasklist_alternates_between_running_and_incomplete() {
         let canned = Canned::new();
         let part = |state: &str, part: &str| {
             format!(
@@ -240,7 +240,7 @@ mod tests {
     #[case("COMPLETED")]
     #[case("completed")]
     #[tokio::test]
-    async fn optimize_spells_its_end_in_two_ways(#[case] state: &str) {
+    async fn optimize_complete_and_completed_are_the_same(#[case] state: &str) {
         let canned = Canned::new();
         canned.json(200, &format!(r#"{{"backupId":7,"state":"{state}","failureReason":"","details":[{{"snapshotName":"camunda_optimize_7_8.6.0_part_1_of_2","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}}]}}"#));
         let seen = app(Component::Optimize, &canned).see(id(7)).await.unwrap();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_part_gives_the_reason() {
+    async fn failed_part_reports_its_reason() {
         let canned = Canned::new();
         canned.json(200, r#"{"backupId":7,"state":"FAILED","failureReason":null,"details":[{"snapshotName":"camunda_operate_7_8.6.0_part_1_of_6","state":"PARTIAL","startTime":"2026-11-23T05:59:36.475+0000","failures":["operate-variable-8.3.0_ primary shard is not allocated"]}]}"#);
         canned.json(200, r#"{"backupId":7,"state":"INCOMPATIBLE","failureReason":null,"details":[]}"#);
@@ -272,7 +272,7 @@ mod tests {
     )]
     #[case(Component::Optimize, 404, r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No repository with name [camunda] could be found.","reportDefinition":null}"#)]
     #[tokio::test]
-    async fn a_missing_repository_is_the_same_whatever_the_status(
+    async fn missing_repository_is_recognized_for_every_status(
         #[case] component: Component,
         #[case] status: u16,
         #[case] body: &str,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn optimize_tells_of_an_absent_backup_in_its_own_words() {
+    async fn absent_backup_of_optimize_is_recognized_by_its_own_text() {
         let canned = Canned::new();
         let body = r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No Optimize backup with ID [1679426843] could be found.","reportDefinition":null}"#;
         canned.json(404, body).json(404, body);
@@ -310,7 +310,7 @@ mod tests {
     /// Spring's page for a bare 404 of a controller equals the page for a wrong path; the list call
     /// distinguishes the two.
     #[tokio::test]
-    async fn where_spring_answers_404_the_list_decides() {
+    async fn list_decides_about_a_404_from_spring() {
         let canned = Canned::new();
         let page = r#"{"timestamp":"2023-03-21T20:50:28.707+00:00","status":404,"error":"Not Found","message":"No message available","path":"/actuator/backups/5"}"#;
         canned.json(404, page).json(200, "[]");
@@ -342,7 +342,7 @@ mod tests {
     #[case("A backup with ID [200] already exists. Found snapshots: [jxqevvX-QXmr45zF1PP-bg]", ErrorKind::Conflict { highest: None }, false)]
     #[case("BackupId must be a non-negative Integer. Received value: -1", ErrorKind::Refused, false)]
     #[tokio::test]
-    async fn a_400_has_many_meanings(
+    async fn status_400_is_classified_by_its_text(
         #[case] message: &str,
         #[case] kind: ErrorKind,
         #[case] transient: bool,
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operate_cannot_list_while_one_is_running() {
+    async fn operate_cannot_list_during_a_backup() {
         let canned = Canned::new();
         canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backups: No enum constant io.camunda.operate.store.opensearch.response.SnapshotState.IN_PROGRESS","instance":"b8ef43fb-0abd-4fd2-b30b-11a331e0df42","type":"Invalid request"}"#);
         canned.json(200, r#"[{"backupId":0,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_0_8.6.0_part_6_of_6","state":"SUCCESS","startTime":"2026-11-23T05:52:17.432+0000","failures":null}]}]"#);

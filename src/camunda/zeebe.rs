@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_switch_believes_the_status_inside_the_body() {
+    async fn switch_uses_the_status_inside_the_body() {
         let canned = Canned::new();
         canned.of_type(200, "application/json", r#"{"body":null,"status":204,"contentType":null}"#);
         canned.of_type(204, "", "");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_200_with_500_inside_is_a_failure_of_the_server_and_its_body_is_kept() {
+    async fn status_500_inside_a_200_is_a_server_error_with_its_body_as_evidence() {
         let canned = Canned::new();
         let trace =
             r#"{"methodName":"post","fileName":"ExportingEndpoint.java","lineNumber":46},"#.repeat(100);
@@ -256,7 +256,7 @@ mod tests {
     #[case(400, "application/problem+json", r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"Type mismatch.","instance":"/actuator/exporting/pause"}"#, ErrorKind::Refused)]
     #[case(503, "text/html", "<html><h1>503 Service Temporarily Unavailable</h1></html>", ErrorKind::Server)]
     #[tokio::test]
-    async fn nothing_else_is_a_pause(
+    async fn only_status_204_inside_the_body_confirms_a_pause(
         #[case] status: u16,
         #[case] content_type: &str,
         #[case] body: &str,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_was_not_reached_did_nothing_and_who_did_not_answer_may_have() {
+    async fn unreached_component_did_not_act_and_silent_component_may_have_acted() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("Connection refused".into()));
         canned.fails(TransportError::Lost("no whole answer within 10 s".into()));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn user_info_of_an_address_is_in_no_error() {
+    async fn errors_never_show_user_info_of_an_address() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("http://bob:s3cret@zeebe:9600/x refused".into()));
         let zeebe = Zeebe::new(&at("http://bob:s3cret@zeebe:9600/ctx/"), &canned.shared());
@@ -308,7 +308,7 @@ mod tests {
     #[case("EXPORTING", "CLOSED", ExportingState::Mixed)]
     #[case("CLOSED", "CLOSED", ExportingState::Mixed)]
     #[tokio::test]
-    async fn phases_of_all_partitions_make_one_state(
+    async fn phases_of_all_partitions_combine_into_one_state(
         #[case] one: &str,
         #[case] two: &str,
         #[case] state: ExportingState,
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn leaders_of_all_brokers_are_merged_and_followers_do_not_count() {
+    async fn leaders_of_all_brokers_are_merged_and_followers_are_ignored() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_without_a_leader_is_not_paused_and_is_named() {
+    async fn partition_without_leader_is_named_and_not_paused() {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"},"2":{"role":"FOLLOWER"}}"#);
         let exporters = zeebe(&canned).exporters().await.unwrap();
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_leaders_that_disagree_are_not_believed() {
+    async fn contradicting_leaders_result_in_an_unknown_phase() {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"}}"#);
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"EXPORTING"}}"#);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_standalone_gateway_has_no_phases_to_read() {
+    async fn standalone_gateway_has_no_exporter_phases() {
         let canned = Canned::new();
         canned.of_type(
             404,
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backup_is_seen_on_its_way_from_404_to_completed() {
+    async fn backup_proceeds_from_404_to_completed() {
         let canned = Canned::new();
         canned.json(
             202,
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_backup_tells_why() {
+    async fn failed_backup_reports_its_reason() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -447,7 +447,7 @@ mod tests {
         "zeebe says COMPLETED, but its part partition-1 is FAILED"
     )]
     #[tokio::test]
-    async fn what_cannot_be_believed_is_unclear(#[case] body: &str, #[case] expected: &str) {
+    async fn implausible_response_is_unclear(#[case] body: &str, #[case] expected: &str) {
         let canned = Canned::new();
         canned.json(200, body);
         assert_eq!(
@@ -465,7 +465,7 @@ mod tests {
     #[case(200, "null")]
     #[case(204, "")]
     #[tokio::test]
-    async fn another_shape_is_unusable(#[case] status: u16, #[case] body: &str) {
+    async fn unknown_shape_is_unusable(#[case] status: u16, #[case] body: &str) {
         let canned = Canned::new();
         canned.json(status, body);
         let error = zeebe(&canned).see(id(5)).await.unwrap_err();
@@ -484,7 +484,7 @@ mod tests {
     )]
     #[case("The latest backup has id 99999999999999999999.", None)]
     #[tokio::test]
-    async fn a_taken_id_tells_the_highest(#[case] message: &str, #[case] highest: Option<i64>) {
+    async fn conflict_reports_the_highest_id(#[case] message: &str, #[case] highest: Option<i64>) {
         let canned = Canned::new();
         canned.json(409, &json!({ "message": message }).to_string());
         let error = zeebe(&canned).start(Some(id(150))).await.unwrap_err();
@@ -512,7 +512,7 @@ mod tests {
         "zeebe answered 401 to POST /actuator/backups: it wants credentials, name them under access.zeebe"
     )]
     #[tokio::test]
-    async fn a_refusal_is_told_in_one_sentence(
+    async fn rejection_is_explained_in_one_sentence(
         #[case] status: u16,
         #[case] body: &str,
         #[case] kind: ErrorKind,
@@ -537,7 +537,7 @@ mod tests {
     #[case("application/json", r#"{"message":"no Route matched with those values"}"#)]
     #[case("application/json", r#"{"message":"Backup with id 57 does not exist"}"#)]
     #[tokio::test]
-    async fn a_404_that_does_not_name_the_backup_is_a_missing_endpoint(
+    async fn status_404_without_the_backup_id_is_a_missing_endpoint(
         #[case] content_type: &str,
         #[case] body: &str,
     ) {
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deleting_what_is_gone_is_done() {
+    async fn delete_of_an_absent_backup_succeeds() {
         let canned = Canned::new();
         canned.of_type(204, "", "");
         canned.json(404, r#"{"message":"Backup with id 5 does not exist"}"#);
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_list_names_failed_backups_too() {
+    async fn list_includes_failed_backups() {
         let canned = Canned::new();
         canned.json(
             200,

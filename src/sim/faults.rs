@@ -355,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spec_is_read_and_strikes_as_often_as_it_says() {
+    fn fault_list_is_parsed_and_triggers_the_given_number_of_times() {
         let mut faults = Faults::default();
         for fault in parse("zeebe.drop-answer@2+1, operate.stall=3s").unwrap() {
             faults.arm(fault);
@@ -375,14 +375,14 @@ mod tests {
     }
 
     #[test]
-    fn always_and_negative_clocks_are_understood() {
+    fn unlimited_faults_and_negative_clock_offsets_are_parsed() {
         let faults = parse("resume.refuse@*,now.clock=-10m").unwrap();
         assert_eq!(faults[0].times, None);
         assert_eq!(faults[1].what, What::Clock(TimeDelta::minutes(-10)));
     }
 
     #[test]
-    fn what_is_wrong_with_a_spec_is_said_in_one_sentence() {
+    fn invalid_fault_list_is_explained_in_one_sentence() {
         for (spec, error) in [
             ("stall", "`stall` is not a fault: write WHEN.WHAT, as in zeebe.drop-answer"),
             (

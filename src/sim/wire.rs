@@ -444,7 +444,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_request_has_a_name() {
+    fn every_endpoint_has_a_name() {
         for (method, path, expected) in [
             (Method::Post, "/zeebe/actuator/exporting/pause", "pause"),
             (Method::Get, "/zeebe/actuator/backups/7", "zeebe-get"),
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_are_decoded() {
+    fn percent_encoding_is_decoded() {
         assert_eq!(decoded("a%20b%2A"), "a b*");
         assert_eq!(decoded("100%"), "100%");
     }

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_repeats_is_blotted_out() {
+    fn secrets_repeated_by_a_response_are_masked() {
         let mut body = b"{\"you sent\":\"geheim\",\"again\":\"geheimgeheim\"}".to_vec();
         blot(&mut body, &Secret::new("geheim"));
         assert_eq!(String::from_utf8(body).unwrap(), "{\"you sent\":\"***\",\"again\":\"******\"}");

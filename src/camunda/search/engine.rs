@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_fullest_node_is_told() {
+    async fn disk_returns_the_fullest_node() {
         let canned = Canned::new();
         let node = |available: u64| json!({"fs": {"total": {"total_in_bytes": 1000, "available_in_bytes": available}}});
         canned.json(200, &json!({"nodes": {"a": node(400), "b": node(90), "c": {"fs": {}}}}).to_string());
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repository_is_verified_and_what_runs_is_named() {
+    async fn repository_is_verified_and_running_snapshots_are_listed() {
         let canned = Canned::new();
         canned.json(200, r#"{"nodes":{"x":{"name":"n"}}}"#);
         canned.json(500, r#"{"error":{"type":"repository_verification_exception","reason":"[camunda] path  is not accessible on master node"},"status":500}"#);

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_room_on_every_broker_is_told() {
+    async fn disk_space_of_every_broker_is_reported() {
         let canned = Canned::new();
         canned.of_type(200, TEXT, TOLD);
         canned.of_type(404, "", "");
@@ -200,7 +200,7 @@ mod tests {
     #[case("<html>disk_free_bytes{</html>")]
     #[case("")]
     #[tokio::test]
-    async fn what_is_no_room_is_none(#[case] told: &str) {
+    async fn implausible_disk_metrics_are_ignored(#[case] told: &str) {
         let canned = Canned::new();
         canned.of_type(200, TEXT, told);
         let disk_space_of_brokers = zeebe(&canned, &["http://a:9600"]).disk_space_of_brokers().await;
@@ -212,7 +212,7 @@ mod tests {
 
     /// A standalone gateway has no partitions and reports its own disk.
     #[tokio::test]
-    async fn a_gateways_disk_is_none_of_the_brokers() {
+    async fn disk_of_a_gateway_is_ignored() {
         let canned = Canned::new();
         canned.of_type(404, "", "").of_type(200, TEXT, TOLD);
         let disk_space_of_brokers = zeebe(&canned, &[]).disk_space_of_brokers().await;
@@ -224,7 +224,7 @@ mod tests {
 
     /// A full disk is reported although another broker restarts.
     #[tokio::test]
-    async fn one_broker_that_does_not_answer_hides_no_other() {
+    async fn unreachable_broker_does_not_hide_the_others() {
         let canned = Canned::new();
         canned.of_type(502, "", "").of_type(200, TEXT, TOLD);
         let disk_space_of_brokers =
@@ -234,7 +234,7 @@ mod tests {
 
     /// Recorded from a real 8.6.0 while a broker was being added, and after the change was cancelled.
     #[test]
-    fn a_change_under_way_is_told() {
+    fn cluster_change_in_progress_is_reported() {
         let brokers = json!([{"id": 0, "state": "ACTIVE", "partitions": [{"id": 1}, {"id": 2}]}]);
         let pending = json!({"id": 2, "status": "IN_PROGRESS", "completed": [], "pending": [
             {"operation": "BROKER_ADD", "brokerId": 1, "brokers": []},

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_pause_exports_but_does_not_acknowledge_and_a_resume_catches_up() {
+    fn soft_pause_exports_without_acknowledging_and_resume_catches_up() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         export(&mut partition, &mut store);
         let before = partition.exporter.acknowledged;
@@ -343,7 +343,7 @@ mod tests {
     /// As measured on 8.6.0: the position may still advance within the exporter's bulk delay after the pause
     /// is confirmed.
     #[test]
-    fn a_hard_pause_flushes_what_was_read_and_then_exports_nothing() {
+    fn hard_pause_flushes_read_records_and_then_exports_nothing() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.create();
         let read = partition.state.end;
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hard_pause_over_a_soft_one_acknowledges_nothing() {
+    fn hard_pause_after_soft_pause_acknowledges_nothing() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.set_phase(Phase::SoftPaused);
         partition.create();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_keeps_what_is_not_acknowledged() {
+    fn log_keeps_unacknowledged_records() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.create();
         export(&mut partition, &mut store);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_goes_back_to_the_acknowledgement_of_the_snapshot() {
+    fn restart_returns_to_the_acknowledged_position_of_the_snapshot() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         export(&mut partition, &mut store);
         partition.take_snapshot();
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_id_must_grow() {
+    fn checkpoint_id_must_increase() {
         let mut partition = Partition::new(0);
         assert!(partition.checkpoint(7).is_some());
         assert!(partition.checkpoint(7).is_none());

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_outside_8_2_4_to_8_10_are_refused_by_name() {
+    fn versions_outside_8_2_4_to_8_10_are_rejected_by_name() {
         assert_eq!("8.6".parse(), Ok(Version { minor: 6, patch: 0 }));
         assert_eq!("8.2".parse(), Ok(Version { minor: 2, patch: 4 }));
         assert_eq!("8.10.1".parse(), Ok(Version { minor: 10, patch: 1 }));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relational_database_before_8_9_is_refused() {
+    fn relational_database_before_8_9_is_rejected() {
         let config = Config { storage: Storage::Rdbms, ..Config::named("orders") };
         assert_eq!(
             config.check(),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_daemon_table_names_every_part() {
+    fn daemon_table_contains_every_part() {
         let config = Config { optimize: true, ..Config::named("orders") };
         let parts = parts(&config);
         assert_eq!(parts["zeebe"].as_str(), Some("http://127.0.0.1:9700/zeebe"));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn since_8_8_the_daemon_table_has_no_operate_and_no_tasklist() {
+    fn daemon_table_omits_operate_and_tasklist_since_8_8() {
         let config = Config { version: Version { minor: 8, patch: 0 }, ..Config::named("orders") };
         let without = parts(&config);
         assert_eq!(without.keys().collect::<Vec<_>>(), ["rest", "search", "zeebe"]);

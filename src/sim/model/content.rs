@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_documents_again_change_nothing() {
+    fn writing_the_same_documents_again_changes_nothing() {
         let mut content = Content::default();
         content.insert(span(1, 10, 0));
         content.insert(span(11, 20, 0));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn another_timeline_replaces_documents_and_the_replaced_ones_are_told() {
+    fn insert_returns_documents_replaced_by_another_timeline() {
         let mut content = Content::default();
         content.insert(span(1, 20, 0));
         assert_eq!(content.insert(span(15, 17, 1)), [span(15, 17, 0)]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_stays_a_hole_until_it_is_filled() {
+    fn hole_remains_until_it_is_filled() {
         let mut content = Content::default();
         content.insert(span(1, 5, 0));
         content.insert(span(9, 12, 0));

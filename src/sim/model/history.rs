@@ -182,7 +182,7 @@ mod tests {
     use crate::sim::model::content::Span;
 
     #[test]
-    fn a_timeline_is_made_of_itself_and_of_what_it_continues() {
+    fn lineage_contains_the_timeline_and_its_parents() {
         let mut histories = Histories::default();
         assert_eq!(histories.fork(0, 100), 1);
         assert_eq!(histories.fork(1, 150), 2);

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_imported_twice_is_there_once_and_what_lies_behind_the_position_is_skipped() {
+    fn repeated_import_adds_no_duplicates_and_skips_records_before_the_position() {
         let mut records = Content::default();
         records.insert(Span { from: 1, to: 10, timeline: 0 });
         let mut operate = Imported::new(1);

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_as_the_search_engines_do() {
+    fn patterns_match_like_search_engines() {
         for (pattern, name, expected) in [
             ("zeebe-record*", "zeebe-record_job_8.6.0_2026-11-23", true),
             ("zeebe-record*", "operate-job-8.6.0_", false),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_index_knows_its_part() {
+    fn every_index_belongs_to_one_part() {
         assert_eq!(part_of("operate-import-position-8.3.0_", App::ALL), Some((App::Operate, 1)));
         assert_eq!(part_of("tasklist-variable-8.3.0_", App::ALL), Some((App::Tasklist, 4)));
         assert_eq!(part_of("operate-list-view-8.3.0_", [App::History]), Some((App::History, 2)));

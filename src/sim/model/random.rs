@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_gives_one_sequence() {
+    fn same_seed_produces_the_same_sequence() {
         let draw = |seed| {
             let mut random = Random::new(seed);
             (0..5).map(|_| random.below(1000)).collect::<Vec<_>>()
