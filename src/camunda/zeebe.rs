@@ -256,7 +256,7 @@ mod tests {
     #[case(400, "application/problem+json", r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"Type mismatch.","instance":"/actuator/exporting/pause"}"#, ErrorKind::Refused)]
     #[case(503, "text/html", "<html><h1>503 Service Temporarily Unavailable</h1></html>", ErrorKind::Server)]
     #[tokio::test]
-    async fn only_status_204_inside_the_body_confirms_a_pause(
+    async fn pause_fails_on_every_other_response(
         #[case] status: u16,
         #[case] content_type: &str,
         #[case] body: &str,
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn contradicting_leaders_result_in_an_unknown_phase() {
+    async fn contradicting_leaders_result_in_mixed_state() {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"}}"#);
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"EXPORTING"}}"#);
