@@ -77,7 +77,7 @@ impl Caller {
                 if (200..300).contains(&response.status()) || (400..600).contains(&response.status()) {
                     Ok(response)
                 } else {
-                    Err(response.unusable("which no component answers"))
+                    Err(response.unusable("which no component returns"))
                 }
             }
             Err(error) => {
@@ -112,30 +112,30 @@ impl Caller {
         let reason = one_line(&error.to_string(), 300);
         let (kind, message) = match error {
             TransportError::NotSent(_) => {
-                (ErrorKind::NotSent, format!("{component} cannot be reached at {}: {reason}", self.base()))
+                (ErrorKind::NotSent, format!("cannot connect to {component} at {}: {reason}", self.base()))
             }
             TransportError::Lost(_) => {
-                (ErrorKind::Lost, format!("{component} gave no whole answer to {call}: {reason}"))
+                (ErrorKind::Lost, format!("no complete response from {component} to {call}: {reason}"))
             }
             TransportError::Unusable(_) => {
                 // An unauthenticated request is usually redirected to a login page.
                 let login = if reason.starts_with("a redirect") {
-                    format!(", or name what a login in front of it wants under access.{component}")
+                    format!(", or configure the login in front of it under access.{component}")
                 } else {
                     String::new()
                 };
-                let what = "with something no component answers";
+                let what = "with a response that no component sends";
                 (
                     ErrorKind::Unusable,
-                    format!("{component} answered {call} {what}: {reason}; check its address{login}"),
+                    format!("{component} responded to {call} {what}: {reason}; check its address{login}"),
                 )
             }
             TransportError::NoAccess { transient, .. } => (
                 if *transient { ErrorKind::NotSent } else { ErrorKind::AuthRejected },
-                format!("{component} was not asked {call}, because {reason}"),
+                format!("{call} was not sent to {component}: {reason}"),
             ),
         };
-        let evidence = format!("{call} -> no answer, {reason}");
+        let evidence = format!("{call} -> no response, {reason}");
         ClientError { component: component.clone(), kind, status: None, message, evidence, retry_after: None }
     }
 }
@@ -236,7 +236,7 @@ impl ParsedResponse {
             // The search engine's own error about an index or a snapshot.
             404 if self.error_type().is_some() => (ErrorKind::Refused, None),
             404 | 405 => {
-                let hint = "nothing answers at that path, check the component's address";
+                let hint = "no API at that path, check the component's address";
                 return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
             }
             409 if reports("scaling") => {
@@ -259,16 +259,16 @@ impl ParsedResponse {
             401 | 403 | 407 => return self.error(ErrorKind::AuthRejected, self.denied(complaint.as_deref())),
             400..500 => (ErrorKind::Refused, None),
             500.. => (ErrorKind::Server, None),
-            _ => return self.unusable("which does not fit the call"),
+            _ => return self.unusable("which is unexpected for this call"),
         };
         self.error(kind, self.sentence(complaint.as_deref(), hint))
     }
 
-    /// The error for a response that no component sends. `what` follows "answered" in the sentence.
+    /// The error for a response that no component sends. `what` follows the status in the sentence.
     pub fn unusable(&self, what: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message =
-            format!("{component} answered {call} with {}, {what}; check its address", self.status());
+            format!("{component} responded to {call} with {}, {what}; check its address", self.status());
         self.error(ErrorKind::Unusable, message)
     }
 
@@ -281,7 +281,7 @@ impl ParsedResponse {
     fn page(&self) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with {}, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.{component}",
+            "{component} responded to {call} with {}, with an HTML page instead of JSON; check its address, or configure the login in front of it under access.{component}",
             self.status()
         );
         self.error(ErrorKind::Unusable, message)
@@ -297,15 +297,16 @@ impl ParsedResponse {
         if let (407, Some(proxy)) = (status, proxy) {
             let proxy = one_line(proxy, 200);
             return format!(
-                "the proxy {proxy} refused {call} to {component} with 407{said}: it wants a login, use a proxy that lets this machine through without one"
+                "the proxy {proxy} rejected {call} to {component} with 407{said}: it requires a login, use a proxy without one"
             );
         }
         let through = proxy
             .map(|proxy| format!(", or the proxy {} before it,", one_line(proxy, 200)))
             .unwrap_or_default();
         let Some((login, credential)) = login.and_then(|login| Some((login, login.credential()?))) else {
+            let problem = if status == 403 { "access denied" } else { "authentication rejected" };
             return format!(
-                "{component}{through} answered {status} to {call}{said}: it wants credentials, name them under access.{component}"
+                "{component}{through} returned {status} to {call}{said}: {problem}, configure access.{component}"
             );
         };
         if status == 403 {
@@ -315,14 +316,14 @@ impl ParsedResponse {
                 _ => format!("the credential `{credential}`"),
             };
             return format!(
-                "{component}{through} knows {who} and forbade {call} with 403{said}: give it the permission for this call"
+                "{component}{through} returned 403 to {call}{said}: {who} lacks the permission for this call, grant it"
             );
         }
         let (what, remedy) = match login {
             Login::Basic { username, .. } => (
                 format!("the credential `{credential}`"),
                 format!(
-                    "put the password of user `{}` there, which counts at once, under systemd after a restart",
+                    "store the password of user `{}` there; it takes effect at once, under systemd after a restart",
                     one_line(username, 80)
                 ),
             ),
@@ -335,17 +336,17 @@ impl ParsedResponse {
             ),
             _ => (
                 format!("the credential `{credential}`"),
-                "put one there that is valid, which counts at once, under systemd after a restart".to_owned(),
+                "store a valid one there; it takes effect at once, under systemd after a restart".to_owned(),
             ),
         };
-        format!("{component}{through} refused {what} with {status} to {call}{said}: {remedy}")
+        format!("{component}{through} rejected {what} with {status} to {call}{said}: {remedy}")
     }
 
     /// The error for JSON of an unknown shape.
     pub fn unknown_shape(&self) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with JSON of an unknown shape; check its address and version"
+            "{component} responded to {call} with JSON of an unknown shape; check its address and version"
         );
         self.error(ErrorKind::Unusable, message)
     }
@@ -354,7 +355,7 @@ impl ParsedResponse {
     pub fn of_another_backup(&self, name: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with a part of another backup, {name}: see what stands between, as a cache or a gateway"
+            "{component} responded to {call} with a part of another backup, {name}: check for a cache or a gateway between"
         );
         self.error(ErrorKind::Unusable, message)
     }
@@ -371,10 +372,10 @@ impl ParsedResponse {
         }
     }
 
-    /// `component answered 400 to CALL: reason; hint`.
+    /// `component returned 400 to CALL: reason; hint`.
     pub fn sentence(&self, complaint: Option<&str>, hint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
-        let mut sentence = format!("{component} answered {} to {call}", self.status());
+        let mut sentence = format!("{component} returned {} to {call}", self.status());
         match complaint {
             Some(complaint) => {
                 sentence.push_str(": ");

@@ -81,7 +81,7 @@ impl Exporters {
                 Some(known) if !known.is_leader() && row.is_leader() => *known = row,
                 // A leader change is in progress: neither row is reliable.
                 Some(known) if known.is_leader() && row.is_leader() && known.phase != row.phase => {
-                    known.phase = Phase::Other("two leaders that disagree".to_owned());
+                    known.phase = Phase::Other("two leaders with different phases".to_owned());
                 }
                 Some(_) => {}
             }
@@ -98,7 +98,7 @@ impl Exporters {
     pub fn unseen(&self, expected: Option<u32>) -> Option<String> {
         let without: Vec<String> = self.leaders_not_seen().iter().map(ToString::to_string).collect();
         if !without.is_empty() {
-            return Some(format!("no leader of partition {} was seen", without.join(", ")));
+            return Some(format!("no leader of partition {} is visible", without.join(", ")));
         }
         let count = self.partitions.len();
         match expected {
@@ -182,7 +182,7 @@ fn one(response: &ParsedResponse, partition: &str, row: &Value) -> Result<(u32, 
 fn exporter(row: &Value) -> ExporterOf {
     let role = word(&row["role"]).unwrap_or_else(|| "UNKNOWN".to_owned());
     let phase = match word(&row["exporterPhase"]).as_deref() {
-        _ if role != "LEADER" => Phase::Other("no leader seen".to_owned()),
+        _ if role != "LEADER" => Phase::Other("no leader visible".to_owned()),
         Some("EXPORTING") => Phase::Exporting,
         Some("SOFT_PAUSED") => Phase::SoftPaused,
         Some("PAUSED") => Phase::Paused,

@@ -113,7 +113,7 @@ impl HttpTransport {
     ) -> Result<T, TransportError> {
         within(&*self.clock, left, work).await.unwrap_or_else(|| {
             let reason = format!(
-                "credentials or a token for it were not to be had within {} s: see whether the token endpoint answers",
+                "no credentials or token within {} s: check that the token endpoint responds",
                 left.as_secs_f32()
             );
             Err(TransportError::NoAccess { reason, transient: true })
@@ -161,7 +161,7 @@ impl Transport for HttpTransport {
         });
         Box::pin(async move {
             let why = match read.await {
-                Ok(read) => read.err().map(|why| format!("what {component} wants is not to be had: {why}")),
+                Ok(read) => read.err().map(|why| format!("the credentials for {component} are not available: {why}")),
                 Err(_) => return,
             };
             let outcome = why.as_deref().map_or(Outcome::AuthAccepted, Outcome::KeptOut);
@@ -237,7 +237,7 @@ async fn off_the_runtime<T: Send + 'static>(
 ) -> Result<T, TransportError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(TransportError::NoAccess {
-            reason: format!("reading credentials ended: {error}"),
+            reason: format!("reading credentials failed: {error}"),
             transient: true,
         })
     })

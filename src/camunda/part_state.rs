@@ -135,10 +135,10 @@ pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<Part
         // Optimize's reference page has COMPLETE, its walkthrough has COMPLETED.
         "COMPLETED" | "COMPLETE" => match progress.parts.iter().find(|part| !part.is_done()) {
             Some(part) => PartState::Unclear {
-                reason: format!("{component} says {state}, but its part {} is {}", part.name, part.state),
+                reason: format!("{component} reports {state}, but its part {} is {}", part.name, part.state),
             },
             None if progress.parts.is_empty() => {
-                PartState::Unclear { reason: format!("{component} says {state}, but names no part") }
+                PartState::Unclear { reason: format!("{component} reports {state}, but lists no part") }
             }
             None => PartState::Completed(progress),
         },
@@ -146,11 +146,11 @@ pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<Part
             let part = || progress.parts.iter().find_map(|part| part.reason.clone());
             let reason = text(&body["failureReason"])
                 .or_else(part)
-                .unwrap_or_else(|| format!("{component} says {state} and gives no reason"));
+                .unwrap_or_else(|| format!("{component} reports {state} and gives no reason"));
             PartState::Failed { reason, progress }
         }
         "DOES_NOT_EXIST" | "DELETED" => PartState::Absent,
-        _ => PartState::Unclear { reason: format!("{component} says {state}, a state not known") },
+        _ => PartState::Unclear { reason: format!("{component} reports {state}, an unknown state") },
     })
 }
 

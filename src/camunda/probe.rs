@@ -174,7 +174,7 @@ fn no_rest_backups(version: &Version) -> ClientError {
     refused(
         "zeebe",
         format!(
-            "Camunda {version} takes no backups by its REST API: write the management URL of a broker or gateway as `zeebe`"
+            "Camunda {version} has no backup calls in its REST API: set the management URL of a broker or gateway as `zeebe`"
         ),
     )
 }
@@ -285,7 +285,7 @@ fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     match unread {
         // Report the unreachable address: fixing it is the remedy.
         Some(error) if error.kind != ErrorKind::Missing => error,
-        _ => refused("zeebe", format!("nothing at {} tells the Camunda version: {advice}", zeebe.base())),
+        _ => refused("zeebe", format!("the Camunda version at {} is unknown: {advice}", zeebe.base())),
     }
 }
 
@@ -441,7 +441,7 @@ mod tests {
         let error = request(&canned, &addresses(), None).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "nothing at http://zeebe:9600 tells the Camunda version: set `version` for this cluster in the config"
+            "the Camunda version at http://zeebe:9600 is unknown: set `version` for this cluster in the config"
         );
         let canned = Canned::new();
         canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT).json(404, "");
@@ -456,7 +456,7 @@ mod tests {
         canned.fails(TransportError::NotSent("Connection refused".into()));
         let addresses = Addresses { rest: None, ..addresses() };
         let error = request(&canned, &addresses, None).await.unwrap_err();
-        assert_eq!(error.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+        assert_eq!(error.to_string(), "cannot connect to zeebe at http://zeebe:9600: Connection refused");
     }
 
     #[tokio::test]
@@ -465,7 +465,7 @@ mod tests {
         canned.json(200, INFO).fails(TransportError::NotSent("Connection refused".into())).json(200, CLUSTER);
         let found = request(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.partitions, Some(2));
-        assert_eq!(found.notes, ["rest cannot be reached at http://zeebe:8080: Connection refused"]);
+        assert_eq!(found.notes, ["cannot connect to rest at http://zeebe:8080: Connection refused"]);
     }
 
     const LATER: &str = r#"{"build":{"version":"8.9.1"}}"#;

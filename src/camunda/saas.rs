@@ -209,18 +209,18 @@ impl Hosting {
         match self.status.to_ascii_lowercase().as_str() {
             "in progress" => PartState::Running(progress),
             "complete" | "completed" => match progress.parts.iter().find(|part| !part.is_done()) {
-                Some(part) => unclear(format!("saas says Complete, but its {} is {}", part.name, part.state)),
+                Some(part) => unclear(format!("saas reports Complete, but its {} is {}", part.name, part.state)),
                 None => PartState::Completed(progress),
             },
             "failed" => {
                 let failed = progress.parts.iter().filter(|part| part.state == "FAILED");
                 let names: Vec<&str> = failed.map(|part| part.name.as_str()).collect();
                 let of = if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) };
-                let reason = format!("the provider says that its backup{of} failed: Console tells more");
+                let reason = format!("Camunda reports that its backup{of} failed: see Console");
                 PartState::Failed { reason, progress }
             }
-            "-" | "" => unclear("saas says `-`, which is neither progress nor an end".to_owned()),
-            _ => unclear(format!("saas says {}, a state not known", self.status)),
+            "-" | "" => unclear("saas reports `-`, which is neither progress nor an end".to_owned()),
+            _ => unclear(format!("saas reports {}, an unknown state", self.status)),
         }
     }
 }
@@ -285,7 +285,7 @@ pub fn too_old(hosted: &Hosted) -> Option<ClientError> {
     let old = (version.major, version.minor, version.patch.unwrap_or(u32::MAX)) < (8, 2, 4);
     old.then(|| {
         let generation = &hosted.generation;
-        refused("saas", format!("the cluster runs {generation}, and the provider takes backups from 8.2.4 on: update it in Console"))
+        refused("saas", format!("the cluster runs {generation}, and Camunda 8 SaaS supports backups from 8.2.4 on: update it in Console"))
     })
 }
 
@@ -360,12 +360,12 @@ mod tests {
         let PartState::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
         assert_eq!(
             reason,
-            "the provider says that its backup of zeebe, operate, tasklist failed: Console tells more"
+            "Camunda reports that its backup of zeebe, operate, tasklist failed: see Console"
         );
         for (uuid, said) in [
-            ("b", "saas says Shelved, a state not known"),
-            ("c", "saas says `-`, which is neither progress nor an end"),
-            ("d", "saas says Complete, but its optimize is IN PROGRESS"),
+            ("b", "saas reports Shelved, an unknown state"),
+            ("c", "saas reports `-`, which is neither progress nor an end"),
+            ("d", "saas reports Complete, but its optimize is IN PROGRESS"),
         ] {
             assert_eq!(saas.see(uuid).await.unwrap(), PartState::Unclear { reason: said.into() });
         }
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(
             saas.list().await.unwrap_err().to_string(),
             format!(
-                "saas answered GET /clusters/{ID}/backups with JSON of an unknown shape; check its address and version"
+                "saas responded to GET /clusters/{ID}/backups with JSON of an unknown shape; check its address and version"
             )
         );
     }
@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(hosted.not_ready(), None);
         let error = too_old(&hosted).map(|error| error.to_string());
         let expected = format!(
-            "the cluster runs {name}, and the provider takes backups from 8.2.4 on: update it in Console"
+            "the cluster runs {name}, and Camunda 8 SaaS supports backups from 8.2.4 on: update it in Console"
         );
         assert_eq!(error, old.then_some(expected));
     }
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "saas answered 404 to POST /clusters/{ID}/backups: Cluster not found; this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster"
+                "saas returned 404 to POST /clusters/{ID}/backups: Cluster not found; this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster"
             )
         );
         let error = saas.start().await.unwrap_err();
@@ -433,7 +433,7 @@ mod tests {
             (error.kind.clone(), error.to_string()),
             (
                 ErrorKind::Refused,
-                format!("saas answered 409 to POST /clusters/{ID}/backups: A restore is in progress")
+                format!("saas returned 409 to POST /clusters/{ID}/backups: A restore is in progress")
             )
         );
         assert_eq!(saas.schedule().await.unwrap(), None);
@@ -453,7 +453,7 @@ mod tests {
         assert_eq!(
             saas.restore("u-1").await.unwrap_err().to_string(),
             format!(
-                "saas answered 501 to POST /clusters/{ID}/backups/u-1/restore: not available; this backup cannot be restored by the API: see it in Console"
+                "saas returned 501 to POST /clusters/{ID}/backups/u-1/restore: not available; this backup cannot be restored by the API: see it in Console"
             )
         );
         assert_eq!(

@@ -129,7 +129,7 @@ fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
     if is_pattern(repository) || is_pattern(name) {
         let (repository, name) = (one_line(repository, 100), one_line(name, 100));
         let message = format!(
-            "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+            "no request was sent about the snapshot `{name}` in `{repository}`: one of the names contains a pattern or separator"
         );
         return Err(ClientError {
             component: "search".to_owned(),
@@ -250,7 +250,7 @@ mod tests {
             search(&canned).start_snapshot("camunda", "n", "zeebe-record*", Value::Null).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "search answered 500 to PUT /_snapshot/camunda/n?wait_for_completion=false: [camunda:n/D4] Indices don't \
+            "search returned 500 to PUT /_snapshot/camunda/n?wait_for_completion=false: [camunda:n/D4] Indices don't \
              have primary shards [zeebe-record-unassigned]; bring the cluster back from red, or take the index out of \
              the pattern"
         );
@@ -335,7 +335,7 @@ mod tests {
         for error in [exactly, listed] {
             assert_eq!(error.kind, ErrorKind::Unusable);
             assert!(
-                error.to_string().contains("with a part of another backup, n: see what stands between"),
+                error.to_string().contains("with a part of another backup, n: check for a cache or a gateway between"),
                 "{error}"
             );
         }
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+                "no request was sent about the snapshot `{name}` in `{repository}`: one of the names contains a pattern or separator"
             )
         );
         assert!(canned.requested().is_empty());

@@ -157,7 +157,7 @@ mod tests {
         assert!(error.may_have_acted(), "{error:?}");
         assert_eq!(
             error.to_string(),
-            "operate answered POST /actuator/backups with a part of another backup, camunda_operate_6_8.6.0_part_1_of_6: see what stands between, as a cache or a gateway"
+            "operate responded to POST /actuator/backups with a part of another backup, camunda_operate_6_8.6.0_part_1_of_6: check for a cache or a gateway between"
         );
         let error = operate.see(id(7)).await.unwrap_err();
         assert!(error.to_string().contains("with a part of another backup"), "{error}");
@@ -187,7 +187,7 @@ mod tests {
         let error = app(Component::Operate, &canned).start(id(200)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "operate answered POST /actuator/backups with JSON of an unknown shape; check its address and version"
+            "operate responded to POST /actuator/backups with JSON of an unknown shape; check its address and version"
         );
         assert!(error.may_have_acted());
     }
@@ -202,7 +202,7 @@ mod tests {
         canned.json(200, r#"{"backupId":200,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_200_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.678+0000","failures":null},{"snapshotName":"camunda_operate_200_8.6.0_part_2_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:38.547+0000","failures":null}]}"#);
         let operate = app(Component::Operate, &canned);
         assert_eq!(operate.see(id(200)).await.unwrap(), PartState::Absent);
-        let reason = "operate answered 400 to GET /actuator/backups/200: Exception occurred when searching for \
+        let reason = "operate returned 400 to GET /actuator/backups/200: Exception occurred when searching for \
                       backup with ID [200]";
         assert_eq!(operate.see(id(200)).await.unwrap(), PartState::Unclear { reason: reason.to_owned() });
         let PartState::Incomplete(part) = operate.see(id(200)).await.unwrap() else {
@@ -260,7 +260,7 @@ mod tests {
         let PartState::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else {
             panic!("not failed")
         };
-        assert_eq!(reason, "operate says INCOMPATIBLE and gives no reason");
+        assert_eq!(reason, "operate reports INCOMPATIBLE and gives no reason");
     }
 
     #[rstest]
@@ -321,7 +321,7 @@ mod tests {
         let error = operate.see(id(5)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "operate answered 404 to GET /actuator/backups/5: Not Found; nothing answers at that path, check the \
+            "operate returned 404 to GET /actuator/backups/5: Not Found; no API at that path, check the \
              component's address"
         );
         assert_eq!(operate.see(id(5)).await.unwrap_err().kind, ErrorKind::Missing);

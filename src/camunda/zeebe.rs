@@ -166,9 +166,9 @@ impl Zeebe {
             Some(status) => {
                 let call = response.call();
                 let said = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
-                let said = said.unwrap_or_else(|| "it gives no reason, see the broker's log".to_owned());
+                let said = said.unwrap_or_else(|| "no reason given, see the broker's log".to_owned());
                 let message = format!(
-                    "zeebe answered {call} with status {status} inside a 200, so some partitions may not follow: {said}"
+                    "zeebe responded to {call} with status {status} inside a 200, so some partitions may not follow: {said}"
                 );
                 let mut error = response.error(ErrorKind::Server, message);
                 error.status = u16::try_from(status).ok();
@@ -235,8 +235,8 @@ mod tests {
         assert!(error.may_have_acted() && error.is_transient());
         assert_eq!(
             error.to_string(),
-            "zeebe answered POST /actuator/exporting/resume with status 500 inside a 200, so some partitions may not \
-             follow: it gives no reason, see the broker's log"
+            "zeebe responded to POST /actuator/exporting/resume with status 500 inside a 200, so some partitions may not \
+             follow: no reason given, see the broker's log"
         );
         assert!(
             error.evidence.starts_with("POST /actuator/exporting/resume -> 200, {\"body\":{\"cause\":null")
@@ -272,15 +272,15 @@ mod tests {
     async fn unreached_component_did_not_act_and_silent_component_may_have_acted() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("Connection refused".into()));
-        canned.fails(TransportError::Lost("no whole answer within 10 s".into()));
+        canned.fails(TransportError::Lost("timeout after 10 s".into()));
         let zeebe = zeebe(&canned);
         let refused = zeebe.resume().await.unwrap_err();
-        assert_eq!(refused.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+        assert_eq!(refused.to_string(), "cannot connect to zeebe at http://zeebe:9600: Connection refused");
         assert!(!refused.may_have_acted() && refused.is_transient());
         let lost = zeebe.resume().await.unwrap_err();
         assert_eq!(
             lost.to_string(),
-            "zeebe gave no whole answer to POST /actuator/exporting/resume: no whole answer within 10 s"
+            "no complete response from zeebe to POST /actuator/exporting/resume: timeout after 10 s"
         );
         assert!(lost.may_have_acted() && lost.is_transient());
     }
@@ -356,7 +356,7 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"},"2":{"role":"FOLLOWER"}}"#);
         let exporters = zeebe(&canned).exporters().await.unwrap();
-        assert_eq!(exporters.partitions[&2].phase, Phase::Other("no leader seen".to_owned()));
+        assert_eq!(exporters.partitions[&2].phase, Phase::Other("no leader visible".to_owned()));
         assert_eq!((exporters.state(), exporters.leaders_not_seen()), (ExportingState::Mixed, vec![2]));
     }
 
@@ -440,11 +440,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe says HALF_DONE, a state not known")]
-    #[case(r#"{"backupId":5,"state":"COMPLETED","details":null}"#, "zeebe says COMPLETED, but names no part")]
+    #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe reports HALF_DONE, an unknown state")]
+    #[case(r#"{"backupId":5,"state":"COMPLETED","details":null}"#, "zeebe reports COMPLETED, but lists no part")]
     #[case(
         r#"{"backupId":5,"state":"COMPLETED","details":[{"partitionId":1,"state":"FAILED"}]}"#,
-        "zeebe says COMPLETED, but its part partition-1 is FAILED"
+        "zeebe reports COMPLETED, but its part partition-1 is FAILED"
     )]
     #[tokio::test]
     async fn implausible_response_is_unclear(#[case] body: &str, #[case] expected: &str) {
@@ -494,22 +494,22 @@ mod tests {
 
     #[rstest]
     #[case(400, r#"{"message":"Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration."}"#, ErrorKind::Refused,
-        "zeebe answered 400 to POST /actuator/backups: Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration")]
+        "zeebe returned 400 to POST /actuator/backups: Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration")]
     #[case(415, r#"{"timestamp":"2026-11-23T06:00:28.989+00:00","status":415,"error":"Unsupported Media Type","path":"/actuator/backups"}"#, ErrorKind::Refused,
-        "zeebe answered 415 to POST /actuator/backups: Unsupported Media Type")]
+        "zeebe returned 415 to POST /actuator/backups: Unsupported Media Type")]
     #[case(504, r#"{"message":"Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S"}"#, ErrorKind::Server,
-        "zeebe answered 504 to POST /actuator/backups: Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S")]
+        "zeebe returned 504 to POST /actuator/backups: Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S")]
     #[case(
         409,
         r#"{"message":"Cannot take a backup while partition scaling is in progress"}"#,
         ErrorKind::Refused,
-        "zeebe answered 409 to POST /actuator/backups: Cannot take a backup while partition scaling is in progress; wait until the partitions are scaled, then back up"
+        "zeebe returned 409 to POST /actuator/backups: Cannot take a backup while partition scaling is in progress; wait until the partitions are scaled, then back up"
     )]
     #[case(
         401,
         "",
         ErrorKind::AuthRejected,
-        "zeebe answered 401 to POST /actuator/backups: it wants credentials, name them under access.zeebe"
+        "zeebe returned 401 to POST /actuator/backups: authentication rejected, configure access.zeebe"
     )]
     #[tokio::test]
     async fn rejection_is_explained_in_one_sentence(

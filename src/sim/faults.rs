@@ -267,12 +267,12 @@ impl FromStr for Fault {
         };
         let (name, value) = rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value)));
         let Some((when, what)) = name.split_once('.') else {
-            return Err(format!("`{text}` is not a fault: write WHEN.WHAT, as in zeebe.drop-answer"));
+            return Err(format!("`{text}` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"));
         };
         if !matches!(when, "now" | "records" | "*") && !PARTS.contains(&when) && !ENDPOINTS.contains(&when) {
             let known = PARTS.join(", ");
             return Err(format!(
-                "`{when}` in the fault `{text}` is no part or kind of request: write one of {known}"
+                "`{when}` in the fault `{text}` is not a part or kind of request: write one of {known}"
             ));
         }
         Ok(Self { when: when.to_owned(), what: read_what(text, what, value)?, times, skip })
@@ -282,7 +282,7 @@ impl FromStr for Fault {
 fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String> {
     let duration = |value: &str| {
         humantime::parse_duration(value)
-            .map_err(|_| format!("`{value}` in the fault `{text}` is not a duration: write it as in 2s"))
+            .map_err(|_| format!("`{value}` in the fault `{text}` is not a duration: write for example 2s"))
     };
     let length = value.filter(|_| !matches!(what, "clock" | "disk")).map(duration).transpose()?;
     let or = |default: u64| length.unwrap_or(Duration::from_secs(default));
@@ -333,7 +333,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "disk" => {
             let value = value.unwrap_or("500");
             let wrong =
-                || format!("`{value}` in the fault `{text}` is not a number of MiB: write it as in 500");
+                || format!("`{value}` in the fault `{text}` is not a number of MiB: write for example 500");
             What::Disk(value.parse().map_err(|_| wrong())?)
         }
         "clock" => {
@@ -344,7 +344,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "heal" => What::Heal,
         _ => {
             return Err(format!(
-                "`{what}` in the fault `{text}` is nothing that can go wrong: see the list of faults"
+                "`{what}` in the fault `{text}` is not an effect: see the list of faults"
             ));
         }
     })
@@ -384,23 +384,23 @@ mod tests {
     #[test]
     fn invalid_fault_list_is_explained_in_one_sentence() {
         for (spec, error) in [
-            ("stall", "`stall` is not a fault: write WHEN.WHAT, as in zeebe.drop-answer"),
+            ("stall", "`stall` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"),
             (
                 "zebra.stall",
-                "`zebra` in the fault `zebra.stall` is no part or kind of request: write one of zeebe, operate, \
+                "`zebra` in the fault `zebra.stall` is not a part or kind of request: write one of zeebe, operate, \
                  tasklist, optimize, history, search, rest, saas",
             ),
             (
                 "zeebe.sulk",
-                "`sulk` in the fault `zeebe.sulk` is nothing that can go wrong: see the list of faults",
+                "`sulk` in the fault `zeebe.sulk` is not an effect: see the list of faults",
             ),
             (
                 "zeebe.delay=long",
-                "`long` in the fault `zeebe.delay=long` is not a duration: write it as in 2s",
+                "`long` in the fault `zeebe.delay=long` is not a duration: write for example 2s",
             ),
             (
                 "now.disk=full",
-                "`full` in the fault `now.disk=full` is not a number of MiB: write it as in 500",
+                "`full` in the fault `now.disk=full` is not a number of MiB: write for example 500",
             ),
             ("zeebe.refuse@0", "`0` in the fault `zeebe.refuse@0` is not a count: write a number"),
         ] {

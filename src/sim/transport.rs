@@ -122,16 +122,16 @@ impl SimTransport {
         };
         match self.clock.exchange(cluster, &wire).await {
             Carried::Response(response) if response.body.len() > MAX_BODY => {
-                Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
+                Err(TransportError::Unusable(format!("{host} returned more than {MAX_BODY} bytes")))
             }
             Carried::Response(response) => Ok(response),
             Carried::Redirect(to) => Err(TransportError::Unusable(format!("{host} redirects to {to}"))),
             Carried::Endless => {
-                Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
+                Err(TransportError::Unusable(format!("{host} returned more than {MAX_BODY} bytes")))
             }
             Carried::Refused => Err(TransportError::NotSent(format!("{host}: connection refused"))),
             Carried::Lost | Carried::Waiting(_) => {
-                Err(TransportError::Lost(format!("{host} closed the connection without an answer")))
+                Err(TransportError::Lost(format!("{host} closed the connection without a response")))
             }
         }
     }
@@ -141,7 +141,7 @@ impl Transport for SimTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         Box::pin(async move {
             let deadline = request.deadline;
-            let late = format!("no answer from {} within {deadline:?}", request.url);
+            let late = format!("no response from {} within {deadline:?}", request.url);
             let clock = Arc::clone(&self.clock.clock);
             within(&*clock, deadline, self.carry(request)).await.unwrap_or(Err(TransportError::Lost(late)))
         })

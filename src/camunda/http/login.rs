@@ -29,7 +29,7 @@ impl Header {
     ) -> Result<Self, TransportError> {
         let mut value = HeaderValue::from_str(&format!("{scheme} {text}")).map_err(|_| {
             let reason = format!(
-                "the credential `{credential}` holds characters that no header can carry: put only the secret there, on one line"
+                "the credential `{credential}` contains characters that are invalid in a header: store only the secret there, on one line"
             );
             TransportError::NoAccess { reason, transient: false }
         })?;

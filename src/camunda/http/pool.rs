@@ -100,7 +100,7 @@ impl Way {
                 .ok()
                 .filter(|found| !found.is_empty())
                 .ok_or_else(|| {
-                    format!("`{}` holds no certificate: put the CA's there, as PEM", path.display())
+                    format!("`{}` contains no certificate: store the CA certificate there as PEM", path.display())
                 })?;
         }
         let mut identity = None;
@@ -126,7 +126,7 @@ impl Way {
             if let Some(proxy) = &access.proxy {
                 let shown = crate::camunda::error::one_line(proxy, 200);
                 let proxy = reqwest::Proxy::all(proxy.as_str())
-                    .map_err(|_| format!("the proxy {shown} is not the URL of one: correct `proxy`"))?;
+                    .map_err(|_| format!("the proxy {shown} is not a valid URL: correct `proxy`"))?;
                 builder = builder.proxy(proxy);
             }
             builder.build().map_err(|error| match &access.identity {
@@ -158,7 +158,7 @@ impl Files {
 
 fn identity_is_none(names: &Identity) -> String {
     format!(
-        "the credentials `{}` and `{}` are no certificate with its key: put both there as PEM, the key without a passphrase",
+        "the credentials `{}` and `{}` are not a certificate with its key: store both as PEM, the key without a passphrase",
         names.cert, names.key
     )
 }

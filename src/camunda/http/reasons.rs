@@ -40,15 +40,15 @@ pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Acces
         return TransportError::NotSent(reason);
     }
     if error.is_timeout() {
-        return TransportError::Lost(format!("no whole answer within {} s", deadline.as_secs_f32()));
+        return TransportError::Lost(format!("timeout after {} s", deadline.as_secs_f32()));
     }
-    TransportError::Lost(format!("the connection broke: {cause}"))
+    TransportError::Lost(format!("connection lost: {cause}"))
 }
 
 fn by_proxy(cause: &str, proxy: &str) -> TransportError {
     if cause.contains("proxy authorization required") {
         let reason =
-            format!("the proxy {proxy} wants a login (407): use one that lets this machine through without");
+            format!("the proxy {proxy} requires a login (407): use a proxy without one");
         return TransportError::NoAccess { reason, transient: false };
     }
     if cause.contains("tunnel error: unsuccessful") {
@@ -73,30 +73,30 @@ fn certificate(cause: &str) -> Option<String> {
     ];
     let (what, remedy) = match cause.strip_prefix("received fatal alert: ") {
         Some("CertificateRequired") => (
-            "it wants to see a certificate of ours",
-            "name credentials with one as `client_cert` and `client_key` under access",
+            "it requires a client certificate",
+            "configure `client_cert` and `client_key` under access",
         ),
         Some(alert) if ALERTS.contains(&alert) => (
-            "it does not accept our certificate",
-            "put one that it trusts into the credentials of `client_cert` and `client_key`",
+            "it rejects the client certificate",
+            "store one that it trusts in the credentials of `client_cert` and `client_key`",
         ),
         None if cause.contains("not valid for name") => (
-            "its certificate is for another name",
+            "its certificate is for another host name",
             "write the name that the certificate is for in the address, or have one issued for this name",
         ),
         None if cause.contains("UnknownIssuer") => (
-            "its certificate is signed by nobody this machine trusts",
-            "name the file of its CA as `ca` under access",
+            "its certificate is not signed by a CA that this machine trusts",
+            "configure the file of its CA as `ca` under access",
         ),
         None if cause.contains("CaUsedAsEndEntity") => (
-            "its certificate is that of a CA, as `openssl req -x509` makes it, and no server's",
-            "issue one with basicConstraints CA:FALSE, and put its CA into `ca` under access",
+            "its certificate is a CA certificate, as created by `openssl req -x509`, not a server certificate",
+            "issue one with basicConstraints CA:FALSE, and configure its CA as `ca` under access",
         ),
         None if cause.contains("certificate expired") || cause.contains("certificate: Expired") => {
-            ("its certificate has expired", "have it renewed, and see that the clocks agree")
+            ("its certificate has expired", "renew it, and check that the clocks agree")
         }
         None if cause.contains("invalid peer certificate") => {
-            ("its certificate is not good", "have it issued anew, or correct `ca` under access")
+            ("its certificate is invalid", "have it reissued, or correct `ca` under access")
         }
         _ => return None,
     };

@@ -167,7 +167,7 @@ impl Tokens {
         if gate.requested_for && gate.open_at >= deadline {
             let seconds = gate.open_at.saturating_sub(now).as_secs().max(1);
             let reason = format!(
-                "the token endpoint {} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that",
+                "the token endpoint {} returned 429 (too many requests): the request is sent again after {seconds} s",
                 endpoint(oauth)
             );
             return Err(TransportError::NoAccess { reason, transient: true });
@@ -207,14 +207,14 @@ impl Tokens {
                 TransportError::NoAccess { reason, transient } => {
                     none(format!("the token endpoint {url} cannot be used, {reason}"), transient)
                 }
-                other => none(format!("the token endpoint {url} cannot be reached: {other}"), true),
+                other => none(format!("cannot connect to the token endpoint {url}: {other}"), true),
             }
         })?;
         let status = response.status().as_u16();
         if response.status().is_redirection() {
             let to = redirect(&response);
             return Err(none(
-                format!("the token endpoint {url} answered with {to}: correct `token_url`"),
+                format!("the token endpoint {url} returned {to}: correct `token_url`"),
                 false,
             ));
         }
@@ -224,13 +224,13 @@ impl Tokens {
             *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, requested_for: true };
             let seconds = wait.as_secs();
             let reason = format!(
-                "the token endpoint {url} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that"
+                "the token endpoint {url} returned 429 (too many requests): the request is sent again after {seconds} s"
             );
             return Err(none(reason, true));
         }
         let mut body = crate::camunda::http::body(response, ANSWER, deadline, Some(access))
             .await
-            .map_err(|error| none(format!("the token endpoint {url} gave no whole answer: {error}"), true))?;
+            .map_err(|error| none(format!("no complete response from the token endpoint {url}: {error}"), true))?;
         if status >= 400 {
             blot(&mut body, secret);
         }
@@ -239,14 +239,14 @@ impl Tokens {
             200..300 => issued(&response).ok_or_else(|| {
                 none(
                     format!(
-                        "the token endpoint {url} answered {status} without a token: correct `token_url`"
+                        "the token endpoint {url} returned {status} without a token: correct `token_url`"
                     ),
                     false,
                 )
             }),
             400 | 401 | 403 => Err(none(
                 format!(
-                    "the token endpoint {url} refused client `{}` with {status}{}: check `client_id`, `audience`, `scope` and the credential `{}`",
+                    "the token endpoint {url} rejected client `{}` with {status}{}: check `client_id`, `audience`, `scope` and the credential `{}`",
                     one_line(&oauth.client_id, 80),
                     complaint(&response),
                     oauth.client_secret
@@ -257,18 +257,18 @@ impl Tokens {
                 let proxy = access.proxy.as_deref().unwrap_or("before it");
                 Err(none(
                     format!(
-                        "the proxy {} wants a login (407) for the token endpoint {url}: use one that lets this machine through without",
+                        "the proxy {} requires a login (407) for the token endpoint {url}: use a proxy without one",
                         one_line(proxy, 200)
                     ),
                     false,
                 ))
             }
             404 | 405 => Err(none(
-                format!("nothing answers at the token endpoint {url} ({status}): correct `token_url`"),
+                format!("no token endpoint at {url} ({status}): correct `token_url`"),
                 false,
             )),
             _ => Err(none(
-                format!("the token endpoint {url} answered {status}{}: see its log", complaint(&response)),
+                format!("the token endpoint {url} returned {status}{}: see its log", complaint(&response)),
                 true,
             )),
         }

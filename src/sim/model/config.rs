@@ -36,7 +36,7 @@ impl FromStr for Storage {
             "rdbms" => Ok(Self::Rdbms),
             "saas" => Ok(Self::Saas),
             _ => Err(format!(
-                "`{text}` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
+                "`{text}` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
             )),
         }
     }
@@ -58,7 +58,7 @@ impl FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("`{text}` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0");
+            || format!("`{text}` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0");
         let mut numbers = text.split('.').map(str::parse::<u32>);
         let (Some(Ok(8)), Some(Ok(minor @ 2..=10))) = (numbers.next(), numbers.next()) else {
             return Err(wrong());
@@ -147,13 +147,13 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         if self.storage == Storage::Rdbms && self.version.minor < 9 {
             return Err(format!(
-                "Camunda {} has no rdbms storage, which came with 8.9: write elasticsearch or opensearch",
+                "Camunda {} has no rdbms storage (8.9 and later): write elasticsearch or opensearch",
                 self.version
             ));
         }
         if self.version.minor < 9 && (self.continuous || self.scheduler.is_some()) {
             return Err(format!(
-                "Camunda {} has no backups of its own making, which came with 8.9: leave `continuous` and \
+                "Camunda {} has no scheduled or continuous backups (8.9 and later): leave `continuous` and \
                  `scheduler` out",
                 self.version
             ));
@@ -255,7 +255,7 @@ mod tests {
         assert!("8.4.6".parse::<Version>().is_ok_and(|v| !v.has_soft_pause()));
         for wrong in ["8.2.3", "8.1", "8.11", "9.0", "8.6.0.1", "8"] {
             let error =
-                format!("`{wrong}` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0");
+                format!("`{wrong}` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0");
             assert_eq!(wrong.parse::<Version>(), Err(error));
         }
     }
@@ -265,13 +265,13 @@ mod tests {
         let config = Config { storage: Storage::Rdbms, ..Config::named("orders") };
         assert_eq!(
             config.check(),
-            Err("Camunda 8.6.0 has no rdbms storage, which came with 8.9: write elasticsearch or opensearch"
+            Err("Camunda 8.6.0 has no rdbms storage (8.9 and later): write elasticsearch or opensearch"
                 .into())
         );
         assert_eq!(Config { version: Version { minor: 9, patch: 0 }, ..config }.check(), Ok(()));
         assert_eq!(
             "oracle".parse::<Storage>(),
-            Err("`oracle` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
+            Err("`oracle` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
                 .into())
         );
     }

@@ -111,7 +111,7 @@ async fn hanging_server_times_out_at_the_deadline() {
     })
     .await;
     let error = send(request(Method::Post, url, SHORT)).await.unwrap_err();
-    assert_eq!(error, TransportError::Lost("no whole answer within 0.3 s".to_owned()));
+    assert_eq!(error, TransportError::Lost("timeout after 0.3 s".to_owned()));
     server.await.unwrap();
 }
 
@@ -126,7 +126,7 @@ async fn deadline_covers_the_whole_response() {
     })
     .await;
     let error = send(request(Method::Get, url, SHORT)).await.unwrap_err();
-    assert_eq!(error, TransportError::Lost("no whole answer within 0.3 s".to_owned()));
+    assert_eq!(error, TransportError::Lost("timeout after 0.3 s".to_owned()));
     server.await.unwrap();
 }
 
@@ -135,7 +135,7 @@ async fn connection_closed_without_response_is_lost() {
     let (url, server) = server(|stream| async move { drop(stream) }).await;
     let error = send(request(Method::Post, url, PATIENT)).await.unwrap_err();
     let TransportError::Lost(reason) = error else { panic!("{error:?}") };
-    assert!(reason.starts_with("the connection broke: "), "{reason}");
+    assert!(reason.starts_with("connection lost: "), "{reason}");
     server.await.unwrap();
 }
 
