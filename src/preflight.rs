@@ -55,7 +55,7 @@ impl Check {
             }
             ErrorKind::AuthRejected => under_access,
             // A token that was not to be had, a proxy that refused: the sentence has its remedy.
-            ErrorKind::NotSent if error.message.contains(" was not asked ") => under_access,
+            ErrorKind::NotSent if error.message.contains(" was not sent to ") => under_access,
             ErrorKind::NotSent => format!("start it, or correct {address}"),
             ErrorKind::Missing if error.message.contains("repository") => {
                 "the line of that repository below tells more".to_owned()
@@ -162,34 +162,34 @@ mod tests {
     #[case(
         "zeebe",
         ErrorKind::Missing,
-        "zeebe answered 404 to GET /wrong/actuator/backups without a reason; nothing answers at that path, check the component's address",
+        "zeebe returned 404 to GET /wrong/actuator/backups without a reason; no API at that path, check the component's address",
         "correct its address, which stands as `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or see what else answers there"
     )]
     #[case(
         "operate",
         ErrorKind::Unusable,
-        "operate answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address",
+        "operate responded to GET /actuator/backups with 200, with an HTML page instead of JSON; check its address",
         "correct its address, which stands as `operate` of this cluster in the config, or see what else answers there"
     )]
     #[case(
         "search",
         ErrorKind::NotSent,
-        "search cannot be reached at http://h:9200: Connection refused",
+        "cannot connect to search at http://h:9200: Connection refused",
         "start it, or correct its address, which stands as `search.url` of this cluster in the config"
     )]
     #[case(
         "zeebe",
         ErrorKind::NotSent,
-        "zeebe was not asked GET /actuator/backups, because the token endpoint http://h/token answered 503: see its log",
+        "GET /actuator/backups was not sent to zeebe: the token endpoint http://h/token returned 503: see its log",
         "what it wants stands under `access` of this cluster in the config"
     )]
     #[case(
         "zeebe",
         ErrorKind::NotSent,
-        "zeebe cannot be reached at http://h: through the proxy http://p:3128: Connection refused",
+        "cannot connect to zeebe at http://h: through the proxy http://p:3128: Connection refused",
         "start that proxy, or correct `proxy` under `access` of this cluster in the config"
     )]
-    #[case("zeebe", ErrorKind::Server, "zeebe answered 500 to GET /actuator/backups without a reason", OWN)]
+    #[case("zeebe", ErrorKind::Server, "zeebe returned 500 to GET /actuator/backups without a reason", OWN)]
     fn each_failure_has_the_remedy_of_its_own(
         #[case] component: &str,
         #[case] kind: ErrorKind,

@@ -73,7 +73,7 @@ fn check_online_tells_that_nobody_answers_and_ends_with_one() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(
         said.out.starts_with(
-            "orders: a backup would fail now, for one reason\n  FAIL zeebe: zeebe cannot be reached at"
+            "orders: a backup would fail now, for one reason\n  FAIL zeebe: cannot connect to zeebe at"
         ),
         "{}",
         said.out

@@ -66,7 +66,7 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
     record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
     let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    let why = "the resume of orders is not settled yet, so that exporting may be paused there: zeebe cannot be reached at \
+    let why = "the resume of orders is not settled yet, so that exporting may be paused there: cannot connect to zeebe at \
                http://127.0.0.1:1: Connection refused (os error 111); mend that, then run this command again, or start \
                the daemon, which tries on\n";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
@@ -81,7 +81,7 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
     let up = Up::new(&location.good());
     up.event("exporting.resume_failed");
     let config = location.path("config.toml");
-    let met = "zeebe cannot be reached at http://127.0.0.1:1: Connection refused (os error 111)";
+    let met = "cannot connect to zeebe at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
         "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
          least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
@@ -116,7 +116,7 @@ fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&said["owing"], &said["resumed"]), (&serde_json::json!(["orders"]), &serde_json::json!([])));
     let why = said["reasons"]["orders"].as_str().unwrap();
-    assert!(why.starts_with("zeebe answered 500 to POST /actuator/exporting/resume"), "{why}");
+    assert!(why.starts_with("zeebe returned 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
     assert_eq!(owed(&location.path("state")), 1);

@@ -243,10 +243,10 @@ fn all_is_well() {
 )]
 #[case::kept_out(
     |s: &mut Scene| {
-        s.probe().denied = vec![rejection("2026-11-23T02:00:00Z", "operate refused the credential `key`: renew it")];
-        s.probe().unreachable = Some("operate refused the credential `key`: renew it".into());
+        s.probe().denied = vec![rejection("2026-11-23T02:00:00Z", "operate rejected the credential `key`: renew it")];
+        s.probe().unreachable = Some("operate rejected the credential `key`: renew it".into());
     },
-    "degraded credentials: since 2026-11-23T02:00:00.000Z: operate refused the credential `key`: renew it"
+    "degraded credentials: since 2026-11-23T02:00:00.000Z: operate rejected the credential `key`: renew it"
 )]
 #[case::kept_out_in_many_places(
     |s: &mut Scene| s.probe().denied = ["a", "b", "c", "d", "e"].map(|why| rejection("2026-11-23T02:00:00Z", why)).into(),

@@ -106,7 +106,9 @@ pub(super) fn serve(
 ) -> Result<(), Failure> {
     let key = params![occurrence.schedule, occurrence.cluster, At(occurrence.due_at)];
     let outcome: Option<Word<OccurrenceOutcome>> = connection
-        .prepare_cached("SELECT outcome FROM occurrences WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3")?
+        .prepare_cached(
+            "SELECT outcome FROM occurrences WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3",
+        )?
         .query_row(key, |row| row.get(0))
         .optional()?;
     rules::may_serve(occurrence, outcome.map(|outcome| outcome.0), becomes)?;

@@ -66,7 +66,9 @@ pub(crate) fn resume_intended(
 pub(crate) fn resume_failed(connection: &Connection, run_id: RunId, error: &str) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
-        .prepare_cached("UPDATE pending_resumes SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1")?
+        .prepare_cached(
+            "UPDATE pending_resumes SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1",
+        )?
         .execute(params![Id(run_id), error])?;
     Ok(())
 }
@@ -97,11 +99,14 @@ pub(crate) fn abandon_resumes(
     why: &str,
     at: Instant,
 ) -> Result<u32, Failure> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT run_id FROM pending_resumes WHERE cluster = ?1 AND {OPEN}"))?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT run_id FROM pending_resumes WHERE cluster = ?1 AND {OPEN}"))?;
     let open: Vec<Id> = statement.query_map([cluster], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for Id(run_id) in &open {
-        connection.execute("UPDATE pending_resumes SET abandoned = ?2 WHERE run_id = ?1", params![Id(*run_id), why])?;
+        connection.execute(
+            "UPDATE pending_resumes SET abandoned = ?2 WHERE run_id = ?1",
+            params![Id(*run_id), why],
+        )?;
         let event = Event::Resumed { by: ABANDONED.into() };
         mirror(connection, *run_id, Entry { at, event }, RunView::needs_resume)?;
     }
@@ -109,8 +114,9 @@ pub(crate) fn abandon_resumes(
 }
 
 pub(crate) fn open(connection: &Connection) -> Result<Vec<PendingResume>, Failure> {
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM pending_resumes WHERE {OPEN} ORDER BY intended_at, run_id"))?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM pending_resumes WHERE {OPEN} ORDER BY intended_at, run_id"
+    ))?;
     let mut pending_resumes: Vec<PendingResume> =
         statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
     // An index that is damaged lists what is paid too, and a resume could end somebody else's pause.

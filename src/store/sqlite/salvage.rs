@@ -82,7 +82,8 @@ impl<'a> Reading<'a> {
     }
 
     fn everything(&mut self) {
-        let sound = self.connection.query_row("PRAGMA integrity_check(pending_resumes)", [], |row| row.get(0));
+        let sound =
+            self.connection.query_row("PRAGMA integrity_check(pending_resumes)", [], |row| row.get(0));
         match self.unless(sound) {
             Some(said) if said != "ok" => self.note(&said),
             Some::<String>(_) | None => {}

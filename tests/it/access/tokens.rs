@@ -118,7 +118,7 @@ async fn a_call_is_repeated_once_and_no_more() {
     let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe refused the token that client `backup` got with the credential `key` with 401 to POST /actuator/exporting/resume: check `audience` and `scope`, and that it trusts this token endpoint"
+        "zeebe rejected the token that client `backup` got with the credential `key` with 401 to POST /actuator/exporting/resume: check `audience` and `scope`, and that it trusts this token endpoint"
     );
     assert_eq!(error.kind, ErrorKind::AuthRejected);
     no_secret_in(&error);
@@ -145,7 +145,7 @@ async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
     let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe knows client `backup` and forbade POST /actuator/exporting/resume with 403: give it the permission for this call"
+        "zeebe returned 403 to POST /actuator/exporting/resume: client `backup` lacks the permission for this call, grant it"
     );
     assert!(zeebe.resume(&harness::TestResume).await.unwrap_err().may_have_acted());
 }
@@ -205,49 +205,44 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
 
 #[rstest]
 #[case(401, r#"{"error":"invalid_client","error_description":"Invalid client or Invalid client credentials: geheim-7f3a."}"#, ErrorKind::AuthRejected,
-    "the token endpoint URL refused client `backup` with 401 (invalid_client: Invalid client or Invalid client credentials: ***): check `client_id`, `audience`, `scope` and the credential `key`")]
+    "the token endpoint URL rejected client `backup` with 401 (invalid_client: Invalid client or Invalid client credentials: ***): check `client_id`, `audience`, `scope` and the credential `key`")]
 #[case(
     400,
     r#"{"error":"invalid_scope"}"#,
     ErrorKind::AuthRejected,
-    "the token endpoint URL refused client `backup` with 400 (invalid_scope): check `client_id`, `audience`, `scope` and the credential `key`"
+    "the token endpoint URL rejected client `backup` with 400 (invalid_scope): check `client_id`, `audience`, `scope` and the credential `key`"
 )]
 #[case(
     403,
     "",
     ErrorKind::AuthRejected,
-    "the token endpoint URL refused client `backup` with 403: check `client_id`, `audience`, `scope` and the credential `key`"
+    "the token endpoint URL rejected client `backup` with 403: check `client_id`, `audience`, `scope` and the credential `key`"
 )]
-#[case(
-    404,
-    "",
-    ErrorKind::AuthRejected,
-    "nothing answers at the token endpoint URL (404): correct `token_url`"
-)]
+#[case(404, "", ErrorKind::AuthRejected, "no token endpoint at URL (404): correct `token_url`")]
 #[case(
     200,
     "<html>Log in</html>",
     ErrorKind::AuthRejected,
-    "the token endpoint URL answered 200 without a token: correct `token_url`"
+    "the token endpoint URL returned 200 without a token: correct `token_url`"
 )]
 #[case(
     302,
     "",
     ErrorKind::AuthRejected,
-    "the token endpoint URL answered with a redirect (302): correct `token_url`"
+    "the token endpoint URL returned a redirect (302): correct `token_url`"
 )]
 #[case(
     407,
     "",
     ErrorKind::AuthRejected,
-    "the proxy before it wants a login (407) for the token endpoint URL: use one that lets this machine through without"
+    "the proxy before it requires a login (407) for the token endpoint URL: use a proxy without one"
 )]
-#[case(503, "", ErrorKind::NotSent, "the token endpoint URL answered 503: see its log")]
+#[case(503, "", ErrorKind::NotSent, "the token endpoint URL returned 503: see its log")]
 #[case(
     429,
     "",
     ErrorKind::NotSent,
-    "the token endpoint URL is asked too often (429) and wants 5 s of quiet: it is tried again after that"
+    "the token endpoint URL returned 429 (too many requests): the request is sent again after 5 s"
 )]
 #[tokio::test]
 async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
@@ -266,7 +261,7 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
     let sentence = sentence.replace("URL", &url(&server));
     assert_eq!(
         error.to_string(),
-        format!("zeebe was not asked POST /actuator/exporting/resume, because {sentence}")
+        format!("POST /actuator/exporting/resume was not sent to zeebe: {sentence}")
     );
     assert_eq!(error.kind, kind);
     assert_eq!(error.is_transient(), kind == ErrorKind::NotSent);
@@ -285,7 +280,7 @@ async fn an_endpoint_that_is_not_there_is_told_by_name() {
         .unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("zeebe was not asked POST /actuator/exporting/resume, because the token endpoint http://127.0.0.1:1/token cannot be reached: "),
+        text.starts_with("POST /actuator/exporting/resume was not sent to zeebe: cannot connect to the token endpoint http://127.0.0.1:1/token: "),
         "{text}"
     );
     assert_eq!(error.kind, ErrorKind::NotSent);
@@ -324,7 +319,10 @@ async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry
     zeebe.resume(&harness::TestResume).await.unwrap_err();
     let began = Instant::now();
     let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
-    assert!(error.to_string().contains("is asked too often (429) and wants 11"), "{error}");
+    assert!(
+        error.to_string().contains("returned 429 (too many requests): the request is sent again after 11"),
+        "{error}"
+    );
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

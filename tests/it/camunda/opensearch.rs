@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const REPOSITORY: &str = "camunda";
-/// Writes so slowly that a snapshot is seen running.
+/// Rate limit of the slow repository, low enough to see a running snapshot.
 const SLOW: &str = "camunda-slow";
 const READ_ONLY: &str = "camunda-read-only";
 const RECORDS: [&str; 2] = ["zeebe-record_job_8.6.0_2026-11-23", "zeebe-record_process_8.6.0_2026-11-23"];
@@ -43,7 +43,7 @@ impl Engine {
         }
     }
 
-    /// A request that prepares the engine.
+    /// Sends a request that prepares the engine.
     async fn send(&self, method: Method, path: &str, json: Option<Value>) -> Value {
         let url = format!("{}{path}", self.url);
         let deadline = Duration::from_secs(60);
@@ -67,7 +67,7 @@ impl Engine {
         self.search.see_snapshot(repository, name).await.unwrap()
     }
 
-    /// The snapshot once it has ended.
+    /// Waits for the end of the snapshot and returns it.
     async fn ended(&self, repository: &str, name: &str) -> Snapshot {
         for _ in 0..600 {
             let snapshot = self.see(repository, name).await.unwrap();
@@ -202,7 +202,7 @@ impl Engine {
 }
 
 #[tokio::test]
-async fn every_call_of_the_daemon_against_opensearch() {
+async fn every_search_call_of_the_daemon_works_on_opensearch() {
     let Ok(url) = std::env::var("OPENSEARCH_URL") else {
         println!("opensearch smoke test did not run: OPENSEARCH_URL is not set");
         return;
