@@ -2,7 +2,7 @@
 //!
 //! Owns the choice between the daemon and the state file. Must not send a resume itself (`pause::offline` does).
 
-use crate::cli::backups::{confirmed, said};
+use crate::cli::backups::{confirmed, print_message};
 use crate::cli::client::Client;
 use crate::cli::output::{cell, complain, json as print_json, print, rows, table};
 use crate::cli::{Failure, exit};
@@ -76,7 +76,7 @@ pub async fn resume(
     }
     let body = json!({ "wait_seconds": patience.as_secs() });
     let path = format!("/v1/clusters/{cluster}/resume-exporting");
-    Ok(said(&client.post_within(&path, body, patience.saturating_add(PROBE_MARGIN)).await?, as_json))
+    Ok(print_message(&client.post_within(&path, body, patience.saturating_add(PROBE_MARGIN)).await?, as_json))
 }
 
 /// `resume-exporting --pending`: through a live daemon, or from the state file alone where the daemon does not respond
