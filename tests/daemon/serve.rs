@@ -302,7 +302,7 @@ fn a_daemon_that_fails_is_as_good_as_none(
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
-    assert!(daemon.join().unwrap().starts_with("POST /v1/debts/pay "));
+    assert!(daemon.join().unwrap().starts_with("POST /v1/pending-resumes/resume "));
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (paid, 1 - paid));
 }
 
