@@ -1,7 +1,7 @@
 //! Commands: contract section 3.
 //!
 //! Owns arguments, output and exit codes. Talks to a daemon over its control socket, or works on the config alone.
-//! Must not touch a cluster or the store, but for `resume-exporting --if-ours` where no daemon answers.
+//! Must not touch a cluster or the store, but for `resume-exporting --pending` where no daemon answers.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the command line's own output
 
@@ -18,7 +18,7 @@ mod restore;
 #[cfg(feature = "sim")]
 mod simulate;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, PendingResumeAction};
 use client::Client;
 use std::process::ExitCode;
 
@@ -127,41 +127,24 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Adopt { cluster } => {
             backups::adopt(&Client::find(arguments.url.as_deref(), config)?, &cluster, json).await
         }
-        Command::Debts { act: None } => {
+        Command::PendingResumes { action: None } => {
             pending_resumes::list(&Client::find(arguments.url.as_deref(), config)?, json).await
         }
-        Command::Debts { act: Some(arguments::PendingResumeAction::Abandon { cluster, why }) } => {
-            pending_resumes::abandon_resumes(
-                &Client::find(arguments.url.as_deref(), config)?,
-                &cluster,
-                why,
-                json,
-            )
-            .await
+        Command::PendingResumes { action: Some(PendingResumeAction::Abandon { cluster, why }) } => {
+            let client = Client::find(arguments.url.as_deref(), config)?;
+            pending_resumes::abandon(&client, &cluster, why, json).await
         }
-        Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
-            pending_resumes::resume_until_confirmed(
-                config,
-                arguments.url.as_deref(),
-                patience,
-                state_dir,
-                json,
-            )
-            .await
+        Command::ResumeExporting { pending: true, patience, state_dir, .. } => {
+            let url = arguments.url.as_deref();
+            pending_resumes::resume_pending(config, url, patience, state_dir, json).await
         }
         Command::ResumeExporting { cluster: Some(cluster), patience, yes, .. } => {
-            pending_resumes::resume(
-                &Client::find(arguments.url.as_deref(), config)?,
-                &cluster,
-                patience,
-                yes,
-                json,
-            )
-            .await
+            let client = Client::find(arguments.url.as_deref(), config)?;
+            pending_resumes::resume(&client, &cluster, patience, yes, json).await
         }
         Command::ResumeExporting { .. } => Err(Failure::new(
             exit::USAGE,
-            "say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`",
+            "name a cluster (`resume-exporting CLUSTER`) or write `resume-exporting --pending`",
         )),
     }
 }

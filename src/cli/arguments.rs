@@ -130,21 +130,20 @@ pub enum Command {
     Status,
     /// Schedules and when they are next due
     Schedules,
-    /// Exporting pauses that we owe a resume
-    Debts {
-        /// What to do with them
+    /// List exporting pauses still to be resumed
+    PendingResumes {
         #[command(subcommand)]
-        act: Option<PendingResumeAction>,
+        action: Option<PendingResumeAction>,
     },
-    /// Send resumes: ours (--if-ours), or a cluster's whoever paused it
+    /// Resume exporting on a cluster
     ResumeExporting {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: Option<String>,
-        /// Pay all our debts, from the state file alone where no daemon answers
+        /// Resume every cluster this daemon left paused; works without the daemon
         #[arg(long, conflicts_with = "cluster")]
-        if_ours: bool,
-        /// How long to try
+        pending: bool,
+        /// Maximum time for the resumes
         #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = span)]
         patience: Duration,
         /// Where the state file lies, when the config cannot tell
@@ -181,15 +180,15 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     text.parse().map_err(|_| "write an instant as RFC 3339, like 2026-10-25T00:00:00Z".into())
 }
 
-/// What to do with debts.
+/// `pending-resumes abandon`.
 #[derive(Debug, Subcommand)]
 pub enum PendingResumeAction {
-    /// Give up the debt of a cluster that no longer exists
+    /// Stop trying to resume a cluster that no longer exists
     Abandon {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
-        /// Why; stays in the log
+        /// Reason, stored in the log
         #[arg(long, value_name = "TEXT")]
         why: String,
     },

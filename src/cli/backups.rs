@@ -93,7 +93,7 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
         print_json(&backups);
         return Ok(exit::DONE);
     }
-    let keys = ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"];
+    let keys = ["cluster", "backup_id", "state", "trigger", "retention_groups", "finished_at", "reason"];
     let mut rows = rows(&backups, keys);
     // The whole reason is in `show`; here it would make every row as wide as the longest.
     rows.iter_mut().filter_map(|row| row.last_mut()).for_each(|reason| *reason = shortened(reason));
@@ -111,7 +111,7 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
         }
         print("there are no backups yet");
     } else {
-        table(&["cluster", "id", "state", "trigger", "pools", "finished", "reason"], rows);
+        table(&["cluster", "id", "state", "trigger", "retention groups", "finished", "reason"], rows);
     }
     Ok(exit::DONE)
 }
@@ -138,7 +138,7 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
         "state",
         "trigger",
         "schedules",
-        "pools",
+        "retention_groups",
         "version",
         "started_at",
         "finished_at",
@@ -146,13 +146,13 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
     ];
     for key in facts {
         if !found[key].is_null() {
-            print(&format!("{key:12} {}", cell(&found[key])));
+            print(&format!("{key:16} {}", cell(&found[key])));
         }
     }
     let pause = &found["pause"];
     if !pause["intended_at"].is_null() {
         print(&format!(
-            "{:12} {} from {} to {}",
+            "{:16} {} from {} to {}",
             "pause",
             cell(&pause["mode"]),
             cell(&pause["intended_at"]),

@@ -200,7 +200,7 @@ fn the_schema_is_the_one_that_is_shipped() {
 #[case::no_command(&[], "Usage")]
 #[case::unknown_command(&["frobnicate"], "unrecognized subcommand 'frobnicate'")]
 #[case::no_instant(&["next", "--from", "yesterday"], "write an instant as RFC 3339, like 2026-10-25T00:00:00Z")]
-#[case::no_span(&["resume-exporting", "--if-ours", "--for", "abc"], "write a number with its unit, like 45s or 2m")]
+#[case::no_span(&["resume-exporting", "--pending", "--for", "abc"], "write a number with its unit, like 45s or 2m")]
 #[case::no_url(&["status", "--url", "ftp://x"], "--url ftp://x is no address of a daemon: write it with http:// or https://")]
 #[case::no_number(&["delete", "orders", "zero"], "`zero` is not a backup id: write a positive number")]
 #[case::no_name(&["backup", "../x"], "write letters, digits, `.`, `_` and `-`")]
@@ -208,8 +208,8 @@ fn the_schema_is_the_one_that_is_shipped() {
 #[case::no_why(&["cancel", "orders"], "--why")]
 #[case::no_cluster(&["plan", "nobody"], "error: cluster nobody is not in the config: `check` lists")]
 #[case::no_schedule(&["next", "nobody"], "error: schedule nobody is not in the config: `next` without a name")]
-#[case::no_aim(&["resume-exporting"], "error: say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`")]
-#[case::two_aims(&["resume-exporting", "orders", "--if-ours"], "cannot be used with")]
+#[case::no_aim(&["resume-exporting"], "error: name a cluster (`resume-exporting CLUSTER`) or write `resume-exporting --pending`")]
+#[case::two_aims(&["resume-exporting", "orders", "--pending"], "cannot be used with")]
 fn what_cannot_be_meant_ends_with_2(#[case] words: &[&str], #[case] why: &str) {
     let location = Location::new();
     let said = say(&location.good(), words);
@@ -227,8 +227,8 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
         "cancel orders --why x",
         "delete orders 7 --yes",
         "schedules",
-        "debts",
-        "debts forgive orders --why x",
+        "pending-resumes",
+        "pending-resumes abandon orders --why x",
         "adopt orders",
         "resume-exporting orders --yes"
     )]
@@ -247,14 +247,14 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
 /// Stopped, as by a debugger or a frozen control group: whoever asks learns it soon, whatever time the act may take.
 #[test]
 fn a_daemon_that_hangs_keeps_nobody_waiting() {
-    const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "debts"];
+    const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "pending-resumes"];
     const ACTING: [&str; 8] = [
         "backup orders",
         "backup orders --wait",
         "cancel orders --why x --for 1h",
         "delete orders 7 --yes",
         "restore orders 7 --yes",
-        "debts forgive orders --why x",
+        "pending-resumes abandon orders --why x",
         "adopt orders",
         "resume-exporting orders --yes --for 1h",
     ];
@@ -294,14 +294,14 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
     assert!(say(&config, &["status"]).out.contains("orders"));
     assert_eq!(say(&config, &["list", "--json"]).json(), json!([]));
     assert_eq!(say(&config, &["list", "orders"]).out, "there are no backups yet\n");
-    assert_eq!(say(&config, &["debts", "--json"]).json(), json!([]));
-    assert_eq!(say(&config, &["debts"]).out, "no cluster is owed a resume\n");
+    assert_eq!(say(&config, &["pending-resumes", "--json"]).json(), json!([]));
+    assert_eq!(say(&config, &["pending-resumes"]).out, "no resume is pending\n");
     let schedules = say(&config, &["schedules", "--json"]).json();
     assert_eq!((&schedules[0]["name"], &schedules[0]["enabled"]), (&json!("daily"), &json!(true)));
     assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
     assert_eq!(
-        say(&config, &["resume-exporting", "--if-ours", "--json"]).json(),
-        json!({ "owing": [], "resumed": [], "reasons": {} })
+        say(&config, &["resume-exporting", "--pending", "--json"]).json(),
+        json!({ "still_pending": [], "resumed": [], "reasons": {} })
     );
     up.stop();
 }
@@ -328,16 +328,16 @@ fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why:
     up.stop();
 }
 
-/// Perhaps the wrong place was looked at: that must not sound like an all-clear.
+/// The directory may be the wrong one: the error must not read like an all-clear.
 #[rstest]
-#[case::no_config(&["resume-exporting", "--if-ours"])]
-#[case::no_such_dir(&["resume-exporting", "--if-ours", "--state-dir", "/nonexistent"])]
-fn without_a_state_file_nothing_is_told_of_debts(#[case] words: &[&str]) {
+#[case::no_config(&["resume-exporting", "--pending"])]
+#[case::no_such_dir(&["resume-exporting", "--pending", "--state-dir", "/nonexistent"])]
+fn without_a_state_file_pending_resumes_are_unknown(#[case] words: &[&str]) {
     let location = Location::new();
     let said = say(&location.path("nothing.toml"), words);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
-    assert!(said.err.contains("there is no state file in "), "{}", said.err);
-    assert!(said.err.contains("name its directory with --state-dir"), "{}", said.err);
+    assert!(said.err.contains("error: no state file in "), "{}", said.err);
+    assert!(said.err.contains(": pending resumes are unknown. Name its directory with --state-dir, or the config of the daemon with --config"), "{}", said.err);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn status_of_a_failing_daemon_ends_with_1() {
     assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
     let said = say(&location.path("config.toml"), &["status"]);
     assert!(said.out.contains("failing pending_resumes: exporting of orders was paused by us"), "{}", said.out);
-    let pending_resumes = say(&location.path("config.toml"), &["debts", "--json"]).json();
+    let pending_resumes = say(&location.path("config.toml"), &["pending-resumes", "--json"]).json();
     assert_eq!(
         (&pending_resumes[0]["cluster"], &pending_resumes[0]["zeebe"]),
         (&json!("orders"), &json!("http://127.0.0.1:1"))

@@ -142,7 +142,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
     assert!(scene.paused());
 
     locked(scene.cluster()).arm("now.heal").unwrap();
-    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
@@ -161,7 +161,7 @@ fn a_second_signal_ends_it_at_once_and_exec_stop_post_resumes() {
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
     assert!(scene.paused(), "it had time to resume: nothing was tried here");
 
-    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
@@ -174,7 +174,7 @@ fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
     let scene = Scene::new("20s", Duration::from_secs(6));
     let up = scene.inside_the_pause();
     up.signal("STOP");
-    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "2s"]);
+    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "2s"]);
     let said = String::from_utf8_lossy(&paid.stderr);
     // It may have been stopped in the middle of a write, so that nobody else can write.
     let unrecorded = said.contains("every resume is confirmed, but that could not be recorded");

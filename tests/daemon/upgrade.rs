@@ -71,7 +71,7 @@ fn the_daemon_resumes_what_the_older_one_left_paused_and_knows_its_backups() {
 fn the_new_exec_stop_post_resumes_from_the_older_file_and_its_daemon_goes_on_from_there() {
     let location = Location::new();
     let served = left_behind(&location);
-    let output = ends(command(&served.config, &["resume-exporting", "--if-ours", "--for", "20s"]));
+    let output = ends(command(&served.config, &["resume-exporting", "--pending", "--for", "20s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(!is_paused(&served));
     let up = Up::new(&served.config);
