@@ -129,7 +129,7 @@ fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoil
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
-    sql(&location.path("state"), &format!("UPDATE debts SET {spoils} WHERE cluster = 'c07'"));
+    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {spoils} WHERE cluster = 'c07'"));
     is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
 }
 
@@ -141,7 +141,7 @@ fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    sql(&location.path("state"), &format!("UPDATE debts SET {spoils}"));
+    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {spoils}"));
     is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == 1);
 }
 
@@ -151,7 +151,7 @@ fn a_debt_whose_run_is_spoilt_is_paid() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE debts SET run_id = 'spoilt'");
+    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE pending_resumes SET run_id = 'spoilt'");
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -168,7 +168,7 @@ fn a_spoilt_page_of_debts_costs_only_what_is_known_nowhere_else() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
-    spoil_a_page_of(&location.path("state"), "debts");
+    spoil_a_page_of(&location.path("state"), "pending_resumes");
     // Half of those in the page have their addresses elsewhere.
     is_no_all_clear(&location, || (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst)));
 }
@@ -182,7 +182,7 @@ fn a_spoilt_list_of_what_is_open_costs_nothing() {
     sql(
         &state,
         "PRAGMA writable_schema = on; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE
-         name = 'occurrences_by_run') WHERE name = 'debts_open'",
+         name = 'occurrences_by_run') WHERE name = 'pending_resumes_open'",
     );
     is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == CLUSTERS);
 }
@@ -260,7 +260,7 @@ fn a_log_that_somebody_has_folded_into_the_file_is_not_missed() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     killed(&location, &zeebe, &ALL);
-    sql(&location.path("state"), "SELECT * FROM v_debts");
+    sql(&location.path("state"), "SELECT * FROM v_pending_resumes");
     assert!(!location.path("state").join("state.db-wal").exists());
     let (code, said, error) = resume_pending(&location);
     assert_eq!((code, said.as_str(), error.as_str()), (Some(0), "exporting of orders is resumed\n", ""));
@@ -385,7 +385,7 @@ fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
-    sql(&location.path("state"), "UPDATE debts SET confirmed_at = 'spoilt' WHERE cluster = 'c07'");
+    sql(&location.path("state"), "UPDATE pending_resumes SET confirmed_at = 'spoilt' WHERE cluster = 'c07'");
     let file = location.path("state").join("state.db");
     let before = std::fs::read(&file).unwrap();
     let (code, said, error) = resume_pending(&location);
@@ -406,7 +406,7 @@ fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
     let connection = rusqlite::Connection::open(&file).unwrap();
     let keeps_its_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(keeps_its_log, true).unwrap();
-    connection.execute_batch("DROP INDEX debts_open").unwrap();
+    connection.execute_batch("DROP INDEX pending_resumes_open").unwrap();
     connection.close().unwrap();
     let before = std::fs::read(&file).unwrap();
     let text = harness::process::refused(command(&location.good(), &["serve"]));

@@ -94,7 +94,7 @@ fn an_idle_daemon_stops_at_once() {
     let up = Up::new(scene.config());
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
-    assert_eq!((&stopping["under_way"], &stopping["debts"]), (&0.into(), &0.into()));
+    assert_eq!((&stopping["under_way"], &stopping["pending_resumes"]), (&0.into(), &0.into()));
     assert_eq!(end_of(up), (Some(0), vec![]));
 }
 
@@ -105,7 +105,7 @@ fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daem
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
     let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start";
-    assert_eq!((&stopping["debts"], &stopping["reason"]), (&1.into(), &reason.into()));
+    assert_eq!((&stopping["pending_resumes"], &stopping["reason"]), (&1.into(), &reason.into()));
     assert_eq!(end_of(up), (Some(0), vec![]));
     assert!(!scene.paused(), "it stopped and left exporting paused");
     assert_eq!(scene.next_daemon_makes_it("completed"), "");

@@ -117,7 +117,7 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
     assert!(pending_resume["confirmed_at"].is_string(), "{pending_resume}");
     let table = String::from_utf8(rig.cli(&["pending-resumes"]).stdout).unwrap();
     assert!(table.contains("confirmed"), "{table}");
-    let (status, detail) = rig.check("debts");
+    let (status, detail) = rig.check("pending_resumes");
     let still = "the debt of orders is still open: the resume was confirmed at 2";
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");

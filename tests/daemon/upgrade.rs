@@ -30,7 +30,7 @@ fn left_behind(location: &Location) -> Served {
         config.split("http://127.0.0.1:").nth(1).unwrap().split('/').next().unwrap()
     );
     let connection = rusqlite::Connection::open(&file).unwrap();
-    for (table, column) in [("debts", "addresses"), ("runs", "spec")] {
+    for (table, column) in [("pending_resumes", "addresses"), ("runs", "spec")] {
         let moves = format!("UPDATE {table} SET {column} = replace({column}, ?1, ?2)");
         assert!(connection.execute(&moves, [THEN, &now]).unwrap() > 0);
     }

@@ -204,7 +204,7 @@ def main():
             rig.judge()
             rig.ids_have_grown()
         began = time.monotonic()
-        while rig.rows("SELECT 1 FROM debts WHERE paid_at IS NULL AND forgiven IS NULL") or rig.paused():
+        while rig.rows("SELECT 1 FROM pending_resumes WHERE confirmed_at IS NULL AND abandoned IS NULL") or rig.paused():
             if time.monotonic() - began > 90:
                 raise Wrong("a resume is still owed at the end")
             time.sleep(0.05)
