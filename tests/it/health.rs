@@ -401,7 +401,10 @@ fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
     scene.pending_resumes[0].confirmed_at = Some(at("2026-11-23T11:50:00Z"));
     scene.pending_resumes[0].last_error = Some(why.into());
     let health = scene.judged();
-    assert_eq!(findings(&health), [format!("degraded pending_resumes: the debt of orders is still open: {why}")]);
+    assert_eq!(
+        findings(&health),
+        [format!("degraded pending_resumes: the debt of orders is still open: {why}")]
+    );
     assert_eq!(health.clusters[0]["exporting"], "running");
 }
 
