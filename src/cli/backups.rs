@@ -197,7 +197,7 @@ pub async fn delete(
     let path = format!("/v1/clusters/{cluster}/backups/{id}");
     let mut response = client.delete(&format!("{path}?confirmed={yes}")).await;
     if let Err(failure) = &response
-        && failure.message.contains("the last good one")
+        && failure.message.contains("the last good")
         && std::io::stdin().is_terminal()
         && confirmed(&format!("This is the last good backup of {cluster}. Delete it anyway?"))?
     {

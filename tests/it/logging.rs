@@ -143,7 +143,7 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
         emit("heard");
         assert_eq!(
             handle.set_level("loud").unwrap_err(),
-            "log level `loud` is not one: write off, error, warn, info, debug or trace, \
+            "invalid log level `loud`: write off, error, warn, info, debug or trace, \
              or a list such as `info,camunda_backupd::context=debug`"
         );
         emit("still heard");
@@ -267,7 +267,7 @@ fn the_journal_gets_fields_that_can_be_searched_for() {
 fn a_journal_that_is_not_there_is_named() {
     assert_eq!(
         Sink::journal("/nowhere/socket".as_ref()).err().unwrap(),
-        "the journal does not listen on /nowhere/socket (No such file or directory (os error 2)): \
+        "cannot connect to the journal at /nowhere/socket (No such file or directory (os error 2)): \
          write `format = \"json\"` under [log]"
     );
 }
