@@ -151,11 +151,13 @@ impl<'a> Counted<'a> {
             }
             if seen < limit as usize {
                 return Err(format!(
-                    "{} keeps {limit}, and this pass found only {seen} newer backups complete",
-                    label(group)
+                    "{} keeps {limit}, and this pass found only {} complete",
+                    label(group),
+                    counted(seen, "newer backup")
                 ));
             }
-            reasons.push(format!("{} keeps {limit} and has {seen} newer complete backups", label(group)));
+            let newer = counted(seen, "newer complete backup");
+            reasons.push(format!("{} keeps {limit} and has {newer}", label(group)));
         }
         // Relevant for a limit of 0 only: the remaining backup must be complete.
         if self.good.last().is_some_and(|last| age(last) == age(backup)) {
@@ -207,7 +209,8 @@ impl<'a> Counted<'a> {
                     label(group)
                 ));
             }
-            reasons.push(format!("{} keeps {limit} failed runs and has {count} newer ones", label(group)));
+            let newer = counted(count, "newer failed run");
+            reasons.push(format!("{} keeps {limit} and has {newer}", label(group)));
         }
         Ok(reasons.join("; "))
     }
@@ -248,6 +251,10 @@ impl<'a> Counted<'a> {
         }
         found
     }
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Name of a group in a sentence.
