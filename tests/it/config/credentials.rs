@@ -77,7 +77,7 @@ fn links_out_of_the_credentials_directory_are_rejected() {
     assert_eq!(read(&credentials, "in"), "geheim");
     assert_eq!(
         read(&credentials, "out"),
-        "the credential `DIR/out` is a link that leads out of its directory: put the file itself there"
+        "the credential `DIR/out` is a link to a file outside its directory: put the file itself there"
     );
 }
 
@@ -107,13 +107,12 @@ fn unreadable_credentials_are_reported_with_remedy() {
     let credentials = Credentials { systemd: None, configured: Some(dir.path().into()) };
     assert_eq!(read(&credentials, "empty"), "the credential `DIR/empty` is empty: put the secret there");
     for name in ["dir", "pipe"] {
-        let expected = format!(
-            "the credential `DIR/{name}` is not a file: put the secret's text into a file of that name"
-        );
+        let expected =
+            format!("the credential `DIR/{name}` is not a file: put the secret into a file of that name");
         assert_eq!(read(&credentials, name), expected);
     }
     assert_eq!(
         read(&Credentials::default(), "a"),
-        "credential `a` cannot be looked for, because there is no directory of credentials: run under systemd with LoadCredential, or write credentials_dir under [daemon]"
+        "credential `a` cannot be read without a credentials directory: run under systemd with LoadCredential, or set credentials_dir under [daemon]"
     );
 }

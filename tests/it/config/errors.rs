@@ -1,6 +1,6 @@
 //! Errors beside the cases of `tests/data/ui`: diagnostics as JSON, invalid paths, limits.
 
-use crate::base_config::{environment, said, written};
+use crate::base_config::{diagnostics, environment, written};
 use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::Path;
 fn json_of_a_diagnostic_has_file_line_and_column() {
     let (dir, _) = written("@orders\n@daily\n[log]\nlevel = 'inof'\n");
     let path = dir.path().join("config.toml");
-    let json: Vec<_> = said(&path).iter().map(Diagnostic::to_json).collect();
+    let json: Vec<_> = diagnostics(&path).iter().map(Diagnostic::to_json).collect();
     assert_eq!(
         json,
         [serde_json::json!({
@@ -27,7 +27,7 @@ fn json_of_a_diagnostic_has_file_line_and_column() {
 #[test]
 fn missing_special_or_binary_config_files_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
-    let one = |path: &Path| said(path).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let one = |path: &Path| diagnostics(path).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let none = dir.path().join("none.toml");
     let name = none.display();
     assert_eq!(
@@ -67,7 +67,7 @@ fn too_many_pairs_of_schedule_and_cluster_are_rejected() {
         )
     };
     let (dir, _) = written(&(0..1_010).map(entry).collect::<Vec<_>>().concat());
-    let found = said(&dir.path().join("config.toml"));
+    let found = diagnostics(&dir.path().join("config.toml"));
     let messages: Vec<_> = found.iter().map(|d| d.message.as_str()).collect();
     assert_eq!(messages, ["the schedules up to `s981` have more than 1000000 pairs of schedule and cluster"]);
 }

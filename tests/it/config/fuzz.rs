@@ -1,6 +1,6 @@
 //! Generated config files: each loads or is rejected with positions; validation never panics.
 
-use crate::base_config::{environment, said, written};
+use crate::base_config::{diagnostics, environment, written};
 use camunda_backupd::config;
 use harness::corpus;
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ proptest! {
             text.replace_range(boundaries[first]..boundaries[last], &typed);
         }
         let (dir, _) = written(&text);
-        let found = said(&dir.path().join("config.toml"));
+        let found = diagnostics(&dir.path().join("config.toml"));
         prop_assert!(found.iter().all(|d| !d.message.is_empty() && (!d.labels.is_empty() || d.file.is_some())));
         prop_assert!(found.iter().all(|d| !d.render(true).is_empty()));
     }
@@ -66,7 +66,7 @@ proptest! {
         let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         let (dir, text) = written(&format!("@orders\n@daily\n[{table}]\n{}\n", settings.join("\n")));
         let file = dir.path().join("config.toml");
-        for found in said(&file) {
+        for found in diagnostics(&file) {
             prop_assert!(!found.message.is_empty() && !found.render(true).is_empty());
             prop_assert!(!found.labels.is_empty() || found.file.is_some(), "{}", found.message);
             for label in found.labels {

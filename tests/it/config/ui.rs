@@ -3,7 +3,7 @@
 //! A case is `NAME.toml`, or a folder `NAME` with a `config.toml`; `NAME.stderr` has the text, and is empty for a
 //! config that loads without a warning. `BLESS=1 cargo test --test it config::ui` rewrites the texts, for `git diff`.
 
-use crate::base_config::said;
+use crate::base_config::diagnostics;
 use camunda_backupd::config::diagnostic::render;
 use harness::tls;
 use std::fmt::Write as _;
@@ -84,9 +84,9 @@ fn shown(case: &Path, scratch: &Path) -> String {
     let config = scratch.join("config.toml");
     let _ = fs::remove_dir_all(scratch.join("conf.d"));
     copy(case, if case.is_dir() { scratch } else { &config }, &location);
-    let diagnostics = said(&config);
+    let diagnostics = diagnostics(&config);
     for diagnostic in &diagnostics {
-        one_line_has_all_of_it(diagnostic);
+        log_line_is_complete(diagnostic);
     }
     let text = render(&diagnostics, false);
     let relative = ["-->", ":::"]
@@ -96,7 +96,7 @@ fn shown(case: &Path, scratch: &Path) -> String {
 }
 
 /// The line for the log has the same position, message and remedy as the text.
-fn one_line_has_all_of_it(diagnostic: &camunda_backupd::config::diagnostic::Diagnostic) {
+fn log_line_is_complete(diagnostic: &camunda_backupd::config::diagnostic::Diagnostic) {
     let json = diagnostic.to_json();
     let mut line = String::new();
     if let Some(file) = json["file"].as_str() {

@@ -58,12 +58,12 @@ async fn adopt_registers_backups_with_our_ownership_tag() {
     assert_eq!(states, [(101, good), (102, good), (103, bad)]);
     let broken = scenario.reload(id(103)).await.run;
     assert_eq!(broken.view.reason(), Some("adopted, and not whole: operate incomplete, 2 of 2 parts"));
-    let whole = scenario.reload(id(101)).await.run;
-    assert_eq!(whole.retention_groups, [RetentionGroup::Adopted]);
-    assert_eq!(whole.run_id, Uuid::from_u128(1));
-    assert_eq!(whole.view.components.keys().copied().collect::<Vec<_>>().len(), ALL.len());
-    assert_eq!(whole.view.components[&Component::Operate].names.len(), 3);
-    assert_eq!(whole.view.components[&Component::Records].names, ["camunda_zeebe_records_backup_101"]);
+    let complete = scenario.reload(id(101)).await.run;
+    assert_eq!(complete.retention_groups, [RetentionGroup::Adopted]);
+    assert_eq!(complete.run_id, Uuid::from_u128(1));
+    assert_eq!(complete.view.components.keys().copied().collect::<Vec<_>>().len(), ALL.len());
+    assert_eq!(complete.view.components[&Component::Operate].names.len(), 3);
+    assert_eq!(complete.view.components[&Component::Records].names, ["camunda_zeebe_records_backup_101"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,5 +156,5 @@ async fn state_behind_the_cluster_is_detected() {
         )
     );
     scenario.cluster.inside().down.insert("zeebe".into());
-    assert!(behind().await.is_err(), "what cannot be listed is not empty");
+    assert!(behind().await.is_err(), "a failed listing is not an empty list");
 }

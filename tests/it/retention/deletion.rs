@@ -48,7 +48,7 @@ async fn zeebe_is_deleted_first_and_records_with_the_proof_last() {
     );
     assert_eq!(scenario.state(&old).await, BackupState::Deleted);
     assert_eq!(scenario.cluster.left(id.get()), [] as [String; 0]);
-    assert_eq!(scenario.cluster.left(new.run.backup_id.get()).len(), 8, "the other backup is whole");
+    assert_eq!(scenario.cluster.left(new.run.backup_id.get()).len(), 8, "the other backup is complete");
     assert_eq!(log.count("INFO", "backup.deleted"), 1);
     assert!(log.lines()[0].contains("by=\"retention\" reason=\"too many\""), "{:?}", log.lines());
 }

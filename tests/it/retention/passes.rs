@@ -59,11 +59,7 @@ async fn two_oldest_of_five_are_deleted_after_probing_the_three_newest() {
     assert_eq!(requested.reason, "retention: schedule daily keeps 3 and has 3 newer complete backups");
     let calm = pass(&scenario, 3).await;
     assert_eq!(calm.deletions, []);
-    assert_eq!(
-        scenario.cluster.inside().requests.len(),
-        0,
-        "with nothing to delete nobody is asked anything"
-    );
+    assert_eq!(scenario.cluster.inside().requests.len(), 0, "without a deletion no request is sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +112,7 @@ async fn unreachable_component_keeps_every_completed_backup() {
     scenario.cluster.inside().down.insert("operate".into());
     let report = pass(&scenario, 3).await;
     assert_eq!(states(&scenario).await, [GOOD; 5]);
-    assert_eq!(report.doubtful.len(), 1, "what does not answer for one is not asked for the others");
+    assert_eq!(report.doubtful.len(), 1, "a component without a response gets no further requests");
     assert!(report.doubtful[0].1.starts_with("operate could not be looked at: "), "{:?}", report.doubtful);
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
 }

@@ -129,11 +129,11 @@ fn only_backups_seen_complete_replace_older_ones() {
 fn every_decision_has_its_numbers() {
     let backups = backups_of("c1 c2 h3 c4 f5:manual f6:manual r7 c8:gone c9:none c10:none");
     let rules = [rule("daily", 2, 3), rule("manual", 1, 1), rule("none", 0, 0)];
-    let said: Vec<String> = decide(&rules, &backups, &ids(&backups), None)
+    let decisions: Vec<String> = decide(&rules, &backups, &ids(&backups), None)
         .into_iter()
         .map(|d| format!("{:?} {}", d.backup_id, d.reason))
         .collect();
-    insta::assert_snapshot!(said.join("\n"), @r"
+    insta::assert_snapshot!(decisions.join("\n"), @r"
     #1 retention: schedule daily keeps 2 and has 3 newer complete backups
     #2 retention: schedule daily keeps 2 and has 2 newer complete backups
     #3 kept: held by an operator
@@ -236,14 +236,14 @@ fn after(backups: &[Backup], decisions: &[Decision]) -> Vec<Backup> {
 
 proptest! {
     #[test]
-    fn a_second_pass_changes_nothing(rules in any_rules(), (backups, complete) in backups_and_complete()) {
+    fn second_pass_changes_nothing(rules in any_rules(), (backups, complete) in backups_and_complete()) {
         let first = decide(&rules, &backups, &complete, None);
         let left = after(&backups, &first);
         prop_assert_eq!(deleted(&decide(&rules, &left, &complete, None)), [] as [i64; 0]);
     }
 
     #[test]
-    fn the_order_of_the_rows_does_not_matter(
+    fn order_of_the_rows_does_not_matter(
         rules in any_rules(),
         ((backups, complete), shuffled) in backups_and_complete()
             .prop_flat_map(|(b, c)| (Just((b.clone(), c)), Just(b).prop_shuffle())),
@@ -252,14 +252,14 @@ proptest! {
     }
 
     #[test]
-    fn what_goes_leaves_enough_in_every_pool(rules in any_rules(), (backups, complete) in backups_and_complete()) {
+    fn deletions_leave_enough_backups_in_every_group(rules in any_rules(), (backups, complete) in backups_and_complete()) {
         let decisions = decide(&rules, &backups, &complete, None);
         let left = after(&backups, &decisions);
         let standing = |state: BackupState, than: i64, group: Option<&RetentionGroup>| {
             left.iter()
                 .filter(|b| b.state == state && b.run.backup_id.get() > than)
                 .filter(|b| match group {
-                    // Of an adopted one nobody knows whether exporting stayed paused.
+                    // It is unknown whether exporting stayed paused during an adopted backup.
                     Some(RetentionGroup::Adopted) if state == BackupState::Completed => true,
                     group => group.is_none_or(|p| b.run.retention_groups.contains(p)),
                 })
@@ -310,7 +310,7 @@ proptest! {
             }
             for id in wanted {
                 let fresh = if truth.contains(&id) { complete.insert(id) } else { doubtful.insert(id) };
-                prop_assert!(fresh, "looked at twice");
+                prop_assert!(fresh, "probed twice");
             }
         }
         prop_assert_eq!(

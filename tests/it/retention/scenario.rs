@@ -136,7 +136,7 @@ impl Scenario {
         events.push(Event::Ended(match end {
             None => Outcome::Completed { attestation: json!({}) },
             Some(class) => {
-                Outcome::Failed { class, reason: "it was told to".into(), failure_report: json!({}) }
+                Outcome::Failed { class, reason: "injected failure".into(), failure_report: json!({}) }
             }
         }));
         self.append(run_id, events).await;

@@ -129,7 +129,7 @@ fn missed_occurrence_is_skipped_if_next_is_within_run_deadline() {
     let reason = rows[0].reason.as_deref().unwrap();
     assert_eq!(
         reason,
-        "1 missed while the daemon was down or could not write its state, or the clock jumped; the next one is nearer than run_deadline"
+        "1 missed while the daemon was down or could not write its state, or because the clock jumped; the next occurrence is due before a run could reach its run_deadline"
     );
 }
 
