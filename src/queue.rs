@@ -82,7 +82,7 @@ pub struct Queue {
 }
 
 /// A reason why an operation cannot begin, in a word for the occurrence's record.
-pub const RESUME_PENDING: &str = "exporting_owed";
+pub const RESUME_PENDING: &str = "resume_pending";
 /// See `RESUME_PENDING`.
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
 /// What waits for a cluster that is gone is skipped with this reason.

@@ -33,8 +33,8 @@ pub fn acting() -> Router<ApiState> {
         .route("/v1/clusters/{name}/cancel", post(cancel))
         .route("/v1/clusters/{name}/resume-exporting", post(resume_exporting))
         .route("/v1/clusters/{name}/adopt", post(adopt))
-        .route("/v1/clusters/{name}/forgive", post(abandon_resumes))
-        .route("/v1/debts/pay", post(resume_until_confirmed))
+        .route("/v1/pending-resumes/{name}/abandon", post(abandon_resumes))
+        .route("/v1/pending-resumes/resume", post(resume_until_confirmed))
 }
 
 fn admin(role: Role) -> Result<(), Response> {
@@ -155,7 +155,7 @@ async fn abandon_resumes(
 ) -> Result<Json<Value>, Response> {
     admin(role)?;
     let count = state.control.abandon_resumes(name, why.why).await.map_err(IntoResponse::into_response)?;
-    Ok(Json(json!({ "forgiven": count })))
+    Ok(Json(json!({ "abandoned": count })))
 }
 
 #[derive(Deserialize)]
@@ -169,7 +169,8 @@ async fn resume_until_confirmed(
 ) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
     let unconfirmed = state.control.resume_pending(wait).await?;
-    let mut response = json!({ "owing": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
+    let mut response =
+        json!({ "still_pending": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
     if let Some(lost) = state.control.live().state_lost {
         response["unread"] = lost.into();
     }

@@ -45,7 +45,7 @@ impl Status {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// `store dispatch config clock debts exporting schedules retention credentials probes copy`.
+    /// `store dispatch config clock pending_resumes exporting schedules retention credentials probes copy`.
     pub name: &'static str,
     /// Whose, if it is about one cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,16 +218,16 @@ fn pending_resumes(facts: &Facts<'_>) -> Check {
         owed.into_iter().partition(|pending_resume| !pending_resume.may_be_paused());
     let Some(since) = owed.iter().map(|pending_resume| since(pending_resume)).min() else {
         if confirmed.is_empty() {
-            return check("debts", Status::Ok, None);
+            return check("pending_resumes", Status::Ok, None);
         }
         let (names, why) = named(&confirmed);
-        return check("debts", Status::Degraded, format!("the debt of {names} is still open{why}"));
+        return check("pending_resumes", Status::Degraded, format!("the debt of {names} is still open{why}"));
     };
     let age = facts.live.now - since;
     let status = if age > RESUME_FAILING { Status::Failing } else { Status::Degraded };
     let (names, why) = named(&owed);
     check(
-        "debts",
+        "pending_resumes",
         status,
         format!(
             "exporting of {names} was paused by us and its resume is not settled, for {} s{why}",

@@ -39,7 +39,7 @@ pub fn reading() -> Router<ApiState> {
         .route("/v1/backups", get(backups))
         .route("/v1/backups/{id}", get(one_backup))
         .route("/v1/schedules", get(schedules))
-        .route("/v1/debts", get(pending_resumes))
+        .route("/v1/pending-resumes", get(pending_resumes))
         .merge(saas.clone())
         .nest("/api", saas)
 }

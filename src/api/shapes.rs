@@ -48,7 +48,7 @@ pub fn backup(backup: &Backup) -> Value {
         "started_at": maybe(view.started_at.or(Some(run.created_at))),
         "finished_at": maybe(view.finished_at),
         "components": components,
-        "pools": run.retention_groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "retention_groups": run.retention_groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "held": backup.held,
         "reason": reason(backup),
         "run_id": run.run_id,
@@ -95,11 +95,11 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
         shape.insert("snapshots".into(), Value::Object(snapshots));
         match &view.outcome {
             Some(Outcome::Completed { attestation }) => {
-                shape.insert("certificate".into(), attestation.clone());
+                shape.insert("attestation".into(), attestation.clone());
             }
             Some(Outcome::Failed { class, failure_report, .. }) => {
                 shape.insert("class".into(), json!(class));
-                shape.insert("dossier".into(), failure_report.clone());
+                shape.insert("failure_report".into(), failure_report.clone());
             }
             None => {}
         }

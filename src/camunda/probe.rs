@@ -430,10 +430,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster")]
+    #[case("8.2.3", "Camunda 8.2.3 is too old: upgrade the cluster to 8.2.4 or later")]
     #[case(
         "8.11.0",
-        "Camunda 8.11.0 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
+        "Camunda 8.11.0 is not yet supported: this release supports 8.2.4 to 8.10, use a newer camunda-backupd"
     )]
     #[tokio::test]
     async fn version_outside_the_family_is_rejected(#[case] version: &str, #[case] sentence: &str) {

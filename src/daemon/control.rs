@@ -273,7 +273,7 @@ impl Control for Daemon {
                 self.context.store.pending_resumes().await?.into_iter().map(|d| d.cluster).collect();
             self.queue.stop_indebted(
                 &still_pending,
-                "`resume-exporting --if-ours` was asked for while the run had paused exporting",
+                "`resume-exporting --pending` was asked for while the run had paused exporting",
             );
             self.sweeper.sweep("command").await?;
             self.context.attempts.hurry();
@@ -378,7 +378,7 @@ impl Control for Daemon {
                 .abandon_resumes(cluster.clone(), why.clone(), self.context.clock.now())
                 .await?;
             if count > 0 {
-                tracing::warn!(event = "debt.forgiven", cluster, count, reason = why);
+                tracing::warn!(event = "resume.abandoned", cluster, count, reason = why);
                 self.probe_again(&pending_resumes).await;
             }
             Ok(count)

@@ -67,7 +67,7 @@ fn still_pending() -> (Location, PathBuf, RunId) {
 }
 
 #[rstest]
-#[case::command(&["resume-exporting", "--if-ours", "--for", "10s"], 0)]
+#[case::command(&["resume-exporting", "--pending", "--for", "10s"], 0)]
 #[case::a_start_that_is_refused(&["serve"], 2)]
 fn a_copy_pays_where_config_and_credentials_are_gone(#[case] words: &[&str], #[case] code: i32) {
     let (location, config, run) = still_pending();
@@ -125,7 +125,7 @@ async fn copies_are_gone_before_the_payment_is_told() {
 fn a_proxy_of_the_environment_does_not_come_between() {
     let (location, config, run) = still_pending();
     put(&location.path("run").join("owed").join(run.to_string()).join("key"), 0o600);
-    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]);
+    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--pending", "--for", "10s"]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         resume_until_confirmed.env(name, "http://127.0.0.1:1");
     }
@@ -140,7 +140,7 @@ fn a_refused_config_still_tells_where_credentials_are() {
     let text = std::fs::read_to_string(&config).unwrap();
     let told = format!("[daemon]\ncredentials_dir = \"{}\"\n", location.path("credentials").display());
     std::fs::write(&config, text.replace("[daemon]\n", &told)).unwrap();
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "10s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(owed(&location.path("state")), 0);
 }
@@ -148,7 +148,7 @@ fn a_refused_config_still_tells_where_credentials_are() {
 #[test]
 fn without_a_credential_the_debt_stays_and_is_told() {
     let (location, config, _) = still_pending();
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(owed(&location.path("state")), 1);
 }

@@ -182,7 +182,7 @@ async fn a_pause_of_ours_is_ours_under_the_new_name_of_its_cluster() {
     assert_eq!(bed.daemon.live().clusters["shop"].exporting, "paused_by_us");
     assert_eq!(bed.exporting().await, "paused_by_us");
     let owed =
-        "exporting_owed: the resume of cluster orders, which is at the same address, is not settled yet";
+        "resume_pending: the resume of cluster orders, which is at the same address, is not settled yet";
     let rows = bed.memory.occurrences(None, Some("shop".into()), 0).await.unwrap();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.reason.as_deref() == Some(owed)), "{rows:?}");
     let refused = bed.daemon.backup("shop".into(), None).await.unwrap_err();

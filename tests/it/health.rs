@@ -193,7 +193,7 @@ fn all_is_well() {
     assert_eq!(findings(&health), Vec::<String>::new());
     assert_eq!((health.status, health.backups.len()), (Status::Ok, 0));
     let names: Vec<_> = health.checks.iter().map(|c| c.name).collect();
-    let expected = "store dispatch config clock debts schedules exporting credentials retention";
+    let expected = "store dispatch config clock pending_resumes schedules exporting credentials retention";
     assert_eq!(names.join(" "), expected);
     let cluster = &health.clusters[0];
     assert_eq!(cluster["exporting"], "running");
@@ -220,11 +220,11 @@ fn all_is_well() {
 #[case::clock(|s: &mut Scene| s.live.clock_jump = Some("back by 1 h".into()), "degraded clock: back by 1 h")]
 #[case::young_debt(
     |s: &mut Scene| record_pending_resume(s, "2026-11-23T11:56:00Z"),
-    "degraded debts: exporting of orders was paused by us and its resume is not settled, for 240 s: connection refused"
+    "degraded pending_resumes: exporting of orders was paused by us and its resume is not settled, for 240 s: connection refused"
 )]
 #[case::old_debt(
     |s: &mut Scene| record_pending_resume(s, "2026-11-23T11:54:00Z"),
-    "failing debts: exporting of orders was paused by us and its resume is not settled, for 360 s: connection refused"
+    "failing pending_resumes: exporting of orders was paused by us and its resume is not settled, for 360 s: connection refused"
 )]
 #[case::paused_by_other_since(
     |s: &mut Scene| {
@@ -386,7 +386,7 @@ fn a_live_run_whose_resume_is_not_confirmed_is_one() {
     let live = pausing("2026-11-23T11:00:00Z");
     scene.pending_resumes = vec![pending_resume(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
     scene.unfinished = vec![live];
-    let said = "failing debts: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
+    let said = "failing pending_resumes: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
     assert_eq!(findings(&scene.judged()), [said]);
 }
 
@@ -401,7 +401,10 @@ fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
     scene.pending_resumes[0].confirmed_at = Some(at("2026-11-23T11:50:00Z"));
     scene.pending_resumes[0].last_error = Some(why.into());
     let health = scene.judged();
-    assert_eq!(findings(&health), [format!("degraded debts: the debt of orders is still open: {why}")]);
+    assert_eq!(
+        findings(&health),
+        [format!("degraded pending_resumes: the debt of orders is still open: {why}")]
+    );
     assert_eq!(health.clusters[0]["exporting"], "running");
 }
 
@@ -418,7 +421,7 @@ fn what_partitions_show_after_a_resume_that_nobody_confirmed_is_told(
     scene.probe().exporting_checked_at = Some(at(probed));
     let health = scene.judged();
     assert_eq!(health.clusters[0]["exporting"], said);
-    assert!(findings(&health)[0].starts_with("failing debts: "), "the debt is told all the same");
+    assert!(findings(&health)[0].starts_with("failing pending_resumes: "), "the debt is told all the same");
 }
 
 /// The time the daemon was down counts: nobody resumed meanwhile.
@@ -428,7 +431,7 @@ fn a_debt_that_an_earlier_process_left_is_as_old_as_its_pause() {
     scene.live.started_at = at("2026-11-23T11:59:00Z");
     let dead = failed("2026-11-23T11:30:00Z").run;
     scene.pending_resumes = vec![pending_resume(&dead, "2026-11-23T11:50:00Z", Some("2026-11-23T11:59:00Z"))];
-    let said = "failing debts: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
+    let said = "failing pending_resumes: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
     assert_eq!(findings(&scene.judged()), [said]);
 }
 

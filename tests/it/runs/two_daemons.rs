@@ -54,7 +54,7 @@ async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
     assert!(
         why.contains("mark of instance lab")
             || why.contains("mark of instance other")
-            || why.contains("never said that it takes our request"),
+            || why.contains("never accepted our request"),
         "{why}"
     );
 }
