@@ -12,10 +12,10 @@ pub mod refuse;
 pub mod routes;
 pub mod shapes;
 
-use crate::camunda::Rejection;
 pub use crate::camunda::saas::Restoring;
+use crate::camunda::{ClientError, ErrorKind, Rejection};
 use crate::config::Config;
-use crate::domain::{BackupId, Instant, RunId};
+use crate::domain::{BackupId, Exporting, Instant, RunId};
 use crate::store::{PendingResume, Tried, UnconfirmedResumes, with_attempt};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -137,11 +137,31 @@ impl Live {
     }
 }
 
-/// What the last look at a cluster showed.
+/// Failure of the last probe of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// Credentials, permissions or certificates: `LiveCluster::denied` has the finding.
+    #[error("{0}")]
+    Auth(String),
+    /// Any other failure, in one sentence.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl From<ClientError> for ProbeError {
+    fn from(error: ClientError) -> Self {
+        match error.kind {
+            ErrorKind::AuthRejected | ErrorKind::NoAccess => Self::Auth(error.message),
+            _ => Self::Unreachable(error.message),
+        }
+    }
+}
+
+/// Result of the last probe of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct LiveCluster {
-    /// `running | paused_by_us | paused_by_other | mixed | unknown`.
-    pub exporting: String,
+    /// State of exporting at the last probe.
+    pub exporting: Exporting,
     /// When that was read.
     pub exporting_checked_at: Option<Instant>,
     /// The first look that showed the same; of a pause that is not ours it may be an earlier daemon's, and all looks since
@@ -149,8 +169,8 @@ pub struct LiveCluster {
     pub exporting_since: Option<Instant>,
     /// Whether the state knows that.
     pub noted: bool,
-    /// Why a component could not be reached.
-    pub unreachable: Option<String>,
+    /// The reason if the last probe failed.
+    pub unreachable: Option<ProbeError>,
     /// Who did not let us in when last asked.
     pub denied: Vec<Rejection>,
     /// Deletions that are behind.

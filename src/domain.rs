@@ -3,10 +3,12 @@
 //! Owns the plain types every module may know. Must not do IO, read a clock or know any other module.
 
 mod access;
+mod exporting;
 mod version;
 
 pub use access::{Access, Identity, Login, Oauth, Secret};
 use chrono::{DateTime, Utc};
+pub use exporting::Exporting;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -169,7 +169,8 @@ async fn resume_until_confirmed(
 ) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
     let unconfirmed = state.control.resume_pending(wait).await?;
-    let mut response = json!({ "still_pending": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
+    let mut response =
+        json!({ "still_pending": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
     if let Some(lost) = state.control.live().state_lost {
         response["unread"] = lost.into();
     }

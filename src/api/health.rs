@@ -2,8 +2,8 @@
 //!
 //! Pure: `judge` gets all it needs. Contract section 4 says which finding is `degraded` and which `failing`.
 
-use super::{Live, shapes};
-use crate::domain::{BackupState, Instant, Trigger};
+use super::{Live, ProbeError, shapes};
+use crate::domain::{BackupState, Exporting, Instant, Trigger};
 use crate::journal::Run;
 use crate::schedule::next::{longest_gap, next_after};
 use crate::store::{Backup, ClusterRow, ClustersToResume, PendingResume, TimetableRow};
@@ -144,17 +144,15 @@ pub fn judge(facts: &Facts<'_>) -> Health {
 /// Whether the partitions were seen exporting after the resume of `owner` had been sent: it acted, although nobody has
 /// confirmed it yet. A look from before it would tell of the time before the pause.
 fn seen_running(facts: &Facts<'_>, name: &str, owner: &str) -> bool {
-    let Some(probe) = facts.live.clusters.get(name).filter(|probe| probe.exporting == "running") else {
-        return false;
-    };
+    let Some(probe) = facts.live.clusters.get(name) else { return false };
     let Some(settings) = facts.live.config.clusters.get(name) else { return false };
-    let mut owed = facts
+    let mut pending = facts
         .pending_resumes
         .iter()
         .filter(|pending_resume| pending_resume.cluster == owner && pending_resume.may_be_paused());
-    owed.all(|pending_resume| {
-        let there = pending_resume.addresses.zeebe == settings.addresses.zeebe;
-        there && pending_resume.resume_intended_at.is_some_and(|sent| probe.exporting_checked_at > Some(sent))
+    let zeebe = &settings.addresses.zeebe;
+    pending.all(|pending_resume| {
+        pending_resume.is_seen_resumed(probe.exporting, probe.exporting_checked_at, zeebe)
     })
 }
 
@@ -351,16 +349,16 @@ fn cluster(
     };
     let running = facts.unfinished.iter().find(|r| r.cluster == name);
     let probe = live.clusters.get(name);
-    let seen = probe.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
-    // A look from before our own pause or resume would contradict what we know.
-    let exporting = match (still_pending, seen) {
-        (true, _) => "paused_by_us",
-        (false, "paused_by_us") => "unknown",
-        (false, seen) => seen,
+    // A probe from before our own pause or resume would contradict the pending resumes.
+    let exporting = match (still_pending, probe.map(|l| l.exporting).unwrap_or_default()) {
+        (true, _) => Exporting::PausedByUs,
+        (false, Exporting::PausedByUs) => Exporting::Unknown,
+        (false, probed) => probed,
     };
-    let (status, since) = match exporting {
-        "paused_by_other" | "mixed" => (Status::Degraded, probe.and_then(|l| l.exporting_since)),
-        _ => (Status::Ok, None),
+    let (status, since) = if exporting.is_foreign_pause() {
+        (Status::Degraded, probe.and_then(|l| l.exporting_since))
+    } else {
+        (Status::Ok, None)
     };
     let since = since.map(|at| format!(" since {}", shapes::instant(at))).unwrap_or_default();
     checks.push(Check {
@@ -380,10 +378,8 @@ fn cluster(
             detail: Some(format!("the last backup was asked for by hand and failed: {why}")),
         });
     }
-    // Whoever does not let us in is told under `credentials`.
-    let denied =
-        |reason: &String| probe.is_some_and(|l| l.denied.iter().any(|rejection| rejection.why == *reason));
-    if let Some(reason) = probe.and_then(|l| l.unreachable.clone()).filter(|reason| !denied(reason)) {
+    // `credentials` reports authentication failures.
+    if let Some(ProbeError::Unreachable(reason)) = probe.and_then(|l| l.unreachable.clone()) {
         checks.push(Check {
             name: "probes",
             cluster: Some(name.to_owned()),

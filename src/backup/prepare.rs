@@ -205,9 +205,11 @@ pub async fn knock(context: &Context, spec: &Spec) {
 
 pub(crate) fn refused(what: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
-        ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable => {
-            FailureClass::Unreachable
-        }
+        ErrorKind::NotSent
+        | ErrorKind::NoAccess
+        | ErrorKind::Lost
+        | ErrorKind::Server
+        | ErrorKind::Unusable => FailureClass::Unreachable,
         ErrorKind::AuthRejected => FailureClass::Access,
         _ => FailureClass::Component,
     };

@@ -38,6 +38,8 @@ pub struct ClientError {
 pub enum ErrorKind {
     /// Never reached the component.
     NotSent,
+    /// Not sent, because a credential, a token or a trusted certificate was not available; may be available later.
+    NoAccess,
     /// No answer, or only half of one; the component may have acted.
     Lost,
     /// The id or name is taken, or may be: another backup is being taken.
@@ -66,7 +68,7 @@ impl ClientError {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => true,
+            ErrorKind::NotSent | ErrorKind::NoAccess | ErrorKind::Lost | ErrorKind::Server => true,
             ErrorKind::Refused => {
                 matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
             }

@@ -86,7 +86,8 @@ fn health_in_all_its_shapes() {
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
     let checks: Vec<&str> =
         health["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    let expected = "store dispatch config clock pending_resumes schedules exporting probes credentials retention";
+    let expected =
+        "store dispatch config clock pending_resumes schedules exporting probes credentials retention";
     assert_eq!(checks.join(" "), expected);
     let mut cluster = health["clusters"][0].clone();
     assert!(cluster["next_due"].take().as_str().unwrap().ends_with("T02:00:00.000Z"));

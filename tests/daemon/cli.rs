@@ -371,7 +371,11 @@ fn status_of_a_failing_daemon_ends_with_1() {
     let said = say(&location.path("config.toml"), &["status", "--json"]);
     assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
     let said = say(&location.path("config.toml"), &["status"]);
-    assert!(said.out.contains("failing pending_resumes: exporting of orders was paused by us"), "{}", said.out);
+    assert!(
+        said.out.contains("failing pending_resumes: exporting of orders was paused by us"),
+        "{}",
+        said.out
+    );
     let pending_resumes = say(&location.path("config.toml"), &["pending-resumes", "--json"]).json();
     assert_eq!(
         (&pending_resumes[0]["cluster"], &pending_resumes[0]["zeebe"]),

@@ -2,10 +2,10 @@
 
 use crate::base_config::{DAILY, ORDERS, load_text};
 use camunda_backupd::api::health::{Facts, Health, Status, judge};
-use camunda_backupd::api::{Live, LiveCluster};
+use camunda_backupd::api::{Live, LiveCluster, ProbeError};
 use camunda_backupd::camunda::Rejection;
 use camunda_backupd::config::Config;
-use camunda_backupd::domain::{BackupState, Instant, Occurrence, RetentionGroup, Trigger};
+use camunda_backupd::domain::{BackupState, Exporting, Instant, Occurrence, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, PauseView, Run, RunStatus, RunView};
 use camunda_backupd::store::{Backup, ClusterRow, Deletion, PendingResume, TimetableRow};
 use chrono::TimeDelta;
@@ -37,7 +37,7 @@ struct Scene {
 impl Scene {
     fn good() -> Self {
         let seen = LiveCluster {
-            exporting: "running".into(),
+            exporting: Exporting::Running,
             exporting_checked_at: Some(at("2026-11-23T11:58:00Z")),
             ..LiveCluster::default()
         };
@@ -228,23 +228,23 @@ fn all_is_well() {
 )]
 #[case::paused_by_other_since(
     |s: &mut Scene| {
-        s.probe().exporting = "paused_by_other".into();
+        s.probe().exporting = Exporting::PausedByOther;
         s.probe().exporting_since = Some(at("2026-11-23T09:30:00Z"));
     },
     "degraded exporting: paused_by_other since 2026-11-23T09:30:00.000Z"
 )]
 #[case::paused_by_other(
-    |s: &mut Scene| s.probe().exporting = "paused_by_other".into(), "degraded exporting: paused_by_other"
+    |s: &mut Scene| s.probe().exporting = Exporting::PausedByOther, "degraded exporting: paused_by_other"
 )]
-#[case::mixed(|s: &mut Scene| s.probe().exporting = "mixed".into(), "degraded exporting: mixed")]
+#[case::mixed(|s: &mut Scene| s.probe().exporting = Exporting::Mixed, "degraded exporting: mixed")]
 #[case::unreachable(
-    |s: &mut Scene| s.probe().unreachable = Some("operate cannot be reached".into()),
+    |s: &mut Scene| s.probe().unreachable = Some(ProbeError::Unreachable("operate cannot be reached".into())),
     "degraded probes: operate cannot be reached"
 )]
 #[case::kept_out(
     |s: &mut Scene| {
         s.probe().denied = vec![rejection("2026-11-23T02:00:00Z", "operate refused the credential `key`: renew it")];
-        s.probe().unreachable = Some("operate refused the credential `key`: renew it".into());
+        s.probe().unreachable = Some(ProbeError::Auth("operate refused the credential `key`: renew it".into()));
     },
     "degraded credentials: since 2026-11-23T02:00:00.000Z: operate refused the credential `key`: renew it"
 )]
@@ -401,7 +401,10 @@ fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
     scene.pending_resumes[0].confirmed_at = Some(at("2026-11-23T11:50:00Z"));
     scene.pending_resumes[0].last_error = Some(why.into());
     let health = scene.judged();
-    assert_eq!(findings(&health), [format!("degraded pending_resumes: the debt of orders is still open: {why}")]);
+    assert_eq!(
+        findings(&health),
+        [format!("degraded pending_resumes: the debt of orders is still open: {why}")]
+    );
     assert_eq!(health.clusters[0]["exporting"], "running");
 }
 
@@ -433,13 +436,13 @@ fn a_debt_that_an_earlier_process_left_is_as_old_as_its_pause() {
 }
 
 #[rstest]
-#[case::never_looked("", "unknown")]
-#[case::seen_paused_while_a_debt_was_open_that_is_paid_by_now("paused_by_us", "unknown")]
-#[case::cannot_be_read("unknown", "unknown")]
-fn what_cannot_be_known_is_not_guessed(#[case] seen: &str, #[case] said: &str) {
+#[case::not_probed_yet(Exporting::default())]
+#[case::probed_during_a_pause_of_ours_that_is_resumed(Exporting::PausedByUs)]
+#[case::not_readable(Exporting::Unknown)]
+fn exporting_is_unknown_without_a_valid_probe(#[case] probed: Exporting) {
     let mut scene = Scene::good();
-    seen.clone_into(&mut scene.probe().exporting);
-    assert_eq!(scene.judged().clusters[0]["exporting"], said);
+    scene.probe().exporting = probed;
+    assert_eq!(scene.judged().clusters[0]["exporting"], "unknown");
     scene.live.clusters.clear();
     assert_eq!(scene.judged().clusters[0]["exporting"], "unknown");
 }

@@ -220,7 +220,7 @@ async fn a_proxy_that_is_named_is_used() {
 #[rstest]
 #[case(
     "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
-    ErrorKind::NotSent,
+    ErrorKind::NoAccess,
     "zeebe was not asked POST /actuator/exporting/resume, because the proxy PROXY refused to connect to it: let the proxy allow this address, or correct `proxy`"
 )]
 #[case(

@@ -184,7 +184,7 @@ async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it
     zeebe.resume().await.unwrap();
     let error = zeebe.resume().await.unwrap_err();
     assert!(error.to_string().contains("answered 503: see its log"), "{error}");
-    assert_eq!(error.kind, ErrorKind::NotSent);
+    assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
@@ -242,11 +242,11 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
     ErrorKind::AuthRejected,
     "the proxy before it wants a login (407) for the token endpoint URL: use one that lets this machine through without"
 )]
-#[case(503, "", ErrorKind::NotSent, "the token endpoint URL answered 503: see its log")]
+#[case(503, "", ErrorKind::NoAccess, "the token endpoint URL answered 503: see its log")]
 #[case(
     429,
     "",
-    ErrorKind::NotSent,
+    ErrorKind::NoAccess,
     "the token endpoint URL is asked too often (429) and wants 5 s of quiet: it is tried again after that"
 )]
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
         format!("zeebe was not asked POST /actuator/exporting/resume, because {sentence}")
     );
     assert_eq!(error.kind, kind);
-    assert_eq!(error.is_transient(), kind == ErrorKind::NotSent);
+    assert_eq!(error.is_transient(), kind == ErrorKind::NoAccess);
     assert!(!error.may_have_acted());
     no_secret_in(&error);
     assert!(broker.received_requests().await.unwrap().is_empty());
@@ -281,7 +281,7 @@ async fn an_endpoint_that_is_not_there_is_told_by_name() {
         text.starts_with("zeebe was not asked POST /actuator/exporting/resume, because the token endpoint http://127.0.0.1:1/token cannot be reached: "),
         "{text}"
     );
-    assert_eq!(error.kind, ErrorKind::NotSent);
+    assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
