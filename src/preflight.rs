@@ -50,12 +50,11 @@ impl Check {
         let address = format!("its address, which stands as {key} of this cluster in the config");
         let under_access = "what it wants stands under `access` of this cluster in the config".to_owned();
         let help = match error.kind {
-            ErrorKind::NotSent if error.message.contains("through the proxy") => {
+            ErrorKind::NotSent | ErrorKind::NoAccess if error.message.contains("through the proxy") => {
                 "start that proxy, or correct `proxy` under `access` of this cluster in the config".to_owned()
             }
-            ErrorKind::AuthRejected => under_access,
-            // A token that was not to be had, a proxy that refused: the sentence has its remedy.
-            ErrorKind::NotSent if error.message.contains(" was not sent to ") => under_access,
+            // A token that is not available, a proxy that refuses: the error text has its remedy.
+            ErrorKind::AuthRejected | ErrorKind::NoAccess => under_access,
             ErrorKind::NotSent => format!("start it, or correct {address}"),
             ErrorKind::Missing if error.message.contains("repository") => {
                 "the line of that repository below tells more".to_owned()
@@ -179,7 +178,7 @@ mod tests {
     )]
     #[case(
         "zeebe",
-        ErrorKind::NotSent,
+        ErrorKind::NoAccess,
         "GET /actuator/backups was not sent to zeebe: the token endpoint http://h/token returned 503: see its log",
         "what it wants stands under `access` of this cluster in the config"
     )]

@@ -193,7 +193,7 @@ pub(crate) async fn refused_or_unknown(
         return execution.write(vec![Event::StartUncertain { component }]).await;
     }
     let class = match error.kind {
-        ErrorKind::NotSent => FailureClass::Unreachable,
+        ErrorKind::NotSent | ErrorKind::NoAccess => FailureClass::Unreachable,
         ErrorKind::AuthRejected => FailureClass::Access,
         _ => FailureClass::Component,
     };

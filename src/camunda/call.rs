@@ -131,7 +131,7 @@ impl Caller {
                 )
             }
             TransportError::NoAccess { transient, .. } => (
-                if *transient { ErrorKind::NotSent } else { ErrorKind::AuthRejected },
+                if *transient { ErrorKind::NoAccess } else { ErrorKind::AuthRejected },
                 format!("{call} was not sent to {component}: {reason}"),
             ),
         };

@@ -39,6 +39,8 @@ pub struct ClientError {
 pub enum ErrorKind {
     /// Never reached the component.
     NotSent,
+    /// Not sent, because a credential, a token or a trusted certificate was not available; may be available later.
+    NoAccess,
     /// No response, or a truncated one; the component may have acted.
     Lost,
     /// The id or name is in use, or may be: another backup is running.
@@ -67,7 +69,7 @@ impl ClientError {
     /// Whether a retry may succeed without any change by an operator.
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => true,
+            ErrorKind::NotSent | ErrorKind::NoAccess | ErrorKind::Lost | ErrorKind::Server => true,
             ErrorKind::Refused => {
                 matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
             }

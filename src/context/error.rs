@@ -69,9 +69,11 @@ impl From<StoreError> for StepError {
 /// The step error for a request that failed; `attempt` names what could not be done.
 pub(crate) fn refused(attempt: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
-        ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable => {
-            FailureClass::Unreachable
-        }
+        ErrorKind::NotSent
+        | ErrorKind::NoAccess
+        | ErrorKind::Lost
+        | ErrorKind::Server
+        | ErrorKind::Unusable => FailureClass::Unreachable,
         ErrorKind::AuthRejected => FailureClass::Access,
         _ => FailureClass::Component,
     };

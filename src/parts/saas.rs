@@ -65,13 +65,13 @@ pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
     })
 }
 
-/// Whether the provider answers for the cluster and calls it ready; `None` where it is not the provider's.
-pub(crate) async fn ready(context: &Context, spec: &Spec) -> Option<Result<(), String>> {
+/// Why Camunda 8 SaaS does not report the cluster as ready, or `Ok(None)`; `None` for a self-managed cluster.
+pub(crate) async fn not_ready_reason(
+    context: &Context,
+    spec: &Spec,
+) -> Option<Result<Option<String>, ClientError>> {
     let hosted = client(context, spec)?.cluster().await;
-    Some(match hosted {
-        Ok(hosted) => hosted.not_ready().map_or(Ok(()), |status| Err(not_ready(status))),
-        Err(error) => Err(error.to_string()),
-    })
+    Some(hosted.map(|hosted| hosted.not_ready().map(not_ready)))
 }
 
 fn not_ready(status: &str) -> String {

@@ -3,7 +3,7 @@
 //! Owns when a pause is worth a word. Must not resume anything.
 
 use crate::api::LiveCluster;
-use crate::domain::{Addresses, Instant, RunId};
+use crate::domain::{Addresses, Exporting, Instant, RunId};
 use crate::store::{ClustersToResume, PendingResume};
 use std::collections::BTreeMap;
 
@@ -39,9 +39,12 @@ pub(crate) fn reminders<'a>(
     // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
     let runs = |pending_resume: &&PendingResume| {
         !pending_resume.may_be_paused()
-            || probes.get(&pending_resume.cluster).is_some_and(|probe| {
-                probe.exporting == "running" && probe.exporting_checked_at > pending_resume.resume_intended_at
-            }) && pending_resume.resume_intended_at.is_some()
+            || probes.iter().any(|(name, probe)| {
+                configured(name).is_some_and(|addresses| {
+                    let (exporting, checked_at) = (probe.exporting, probe.exporting_checked_at);
+                    pending_resume.is_seen_resumed(exporting, checked_at, &addresses.zeebe)
+                })
+            })
     };
     let ours = pending_resumes.iter().filter(|pending_resume| !runs(pending_resume)).map(|pending_resume| {
         Reminder {
@@ -57,11 +60,11 @@ pub(crate) fn reminders<'a>(
         ClustersToResume::by(pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()));
     let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
     let others = probes.iter().filter(|(name, _)| free(name)).filter_map(|(name, probe)| {
-        let (owner, reason) = match probe.exporting.as_str() {
-            "paused_by_other" | "mixed" if !is_whole => ("unknown", LOST),
-            "paused_by_other" => ("other", "whoever paused exporting must resume it: we owe no resume"),
-            "paused_by_us" if unread => ("us", "its debt cannot be read: see whether the state file can be"),
-            "mixed" => ("unknown", "the partitions do not export alike, and no pause of ours is open: see who paused some of them, and whether each has a leader"),
+        let (owner, reason) = match probe.exporting {
+            Exporting::PausedByOther | Exporting::Mixed if !is_whole => ("unknown", LOST),
+            Exporting::PausedByOther => ("other", "whoever paused exporting must resume it: we owe no resume"),
+            Exporting::PausedByUs if unread => ("us", "its debt cannot be read: see whether the state file can be"),
+            Exporting::Mixed => ("unknown", "the partitions do not export alike, and no pause of ours is open: see who paused some of them, and whether each has a leader"),
             _ => return None,
         };
         Some(Reminder {
@@ -122,9 +125,9 @@ mod tests {
         }
     }
 
-    fn probes(exporting: &str, seconds: i64) -> BTreeMap<String, LiveCluster> {
+    fn probes(exporting: Exporting, seconds: i64) -> BTreeMap<String, LiveCluster> {
         let exporting_since = Some(now() - TimeDelta::seconds(seconds));
-        let probe = LiveCluster { exporting: exporting.into(), exporting_since, ..LiveCluster::default() };
+        let probe = LiveCluster { exporting, exporting_since, ..LiveCluster::default() };
         [("orders".to_owned(), probe)].into()
     }
 
@@ -143,13 +146,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case::a_foreign_pause("paused_by_other", 600, &[("other", 600, None)])]
-    #[case::half_a_pause("mixed", 600, &[("unknown", 600, None)])]
-    #[case::a_short_one("paused_by_other", 59, &[])]
-    #[case::none("running", 600, &[])]
-    #[case::nobody_can_tell("unknown", 600, &[])]
+    #[case::a_foreign_pause(Exporting::PausedByOther, 600, &[("other", 600, None)])]
+    #[case::half_a_pause(Exporting::Mixed, 600, &[("unknown", 600, None)])]
+    #[case::a_short_one(Exporting::PausedByOther, 59, &[])]
+    #[case::none(Exporting::Running, 600, &[])]
+    #[case::nobody_can_tell(Exporting::Unknown, 600, &[])]
     fn a_pause_that_is_not_ours_is_told_with_since_when(
-        #[case] exporting: &str,
+        #[case] exporting: Exporting,
         #[case] seconds: i64,
         #[case] expected: &[(&'static str, i64, Option<u32>)],
     ) {
@@ -159,44 +162,64 @@ mod tests {
     /// The look is from before the pause, or from inside it: a debt is ours whatever was seen.
     #[test]
     fn a_debt_is_told_once_and_as_ours() {
-        assert_eq!(told(&[pending_resume(61)], &probes("paused_by_other", 600)), [("us", 61, Some(7))]);
-        assert_eq!(told(&[pending_resume(59)], &probes("mixed", 600)), []);
+        assert_eq!(
+            told(&[pending_resume(61)], &probes(Exporting::PausedByOther, 600)),
+            [("us", 61, Some(7))]
+        );
+        assert_eq!(told(&[pending_resume(59)], &probes(Exporting::Mixed, 600)), []);
     }
 
     #[test]
     fn a_pause_of_ours_is_told_once_under_the_name_of_its_debt() {
         let mut owed = pending_resume(61);
         owed.cluster = "old-name".into();
-        for seen in ["paused_by_other", "mixed"] {
+        for seen in [Exporting::PausedByOther, Exporting::Mixed] {
             assert_eq!(told(std::slice::from_ref(&owed), &probes(seen, 600)), [("us", 61, Some(7))]);
         }
+    }
+
+    /// The name leads to another cluster by now, whose exporting proves nothing about the paused one.
+    #[test]
+    fn probe_at_another_address_does_not_silence_the_reminder() {
+        let mut pending_resume = pending_resume(600);
+        pending_resume.addresses.zeebe = "http://old:9600".into();
+        pending_resume.resume_intended_at = Some(now() - TimeDelta::seconds(20));
+        let mut probes = probes(Exporting::Running, 300);
+        probes.get_mut("orders").unwrap().exporting_checked_at = Some(now());
+        assert_eq!(told(&[pending_resume], &probes), [("us", 600, Some(7))]);
     }
 
     /// The server confirmed the resume, and a full disk keeps that from being written down.
     #[test]
     fn a_debt_whose_cluster_was_seen_to_export_since_is_no_pause() {
         let mut pending_resume = pending_resume(600);
-        let mut probes = probes("running", 300);
+        let mut probes = probes(Exporting::Running, 300);
         probes.get_mut("orders").unwrap().exporting_checked_at = Some(now());
         assert_eq!(told(std::slice::from_ref(&pending_resume), &probes).len(), 1, "no resume was sent yet");
         pending_resume.resume_intended_at = Some(now() - TimeDelta::seconds(20));
         assert_eq!(told(std::slice::from_ref(&pending_resume), &probes), []);
         // Who sent it knows that it was confirmed, whatever the last look says.
         pending_resume.confirmed_at = Some(now() - TimeDelta::seconds(19));
-        assert_eq!(told(std::slice::from_ref(&pending_resume), &self::probes("paused_by_us", 600)), []);
-        assert_eq!(told(&[pending_resume], &self::probes("paused_by_other", 600)), [("other", 600, None)]);
+        assert_eq!(
+            told(std::slice::from_ref(&pending_resume), &self::probes(Exporting::PausedByUs, 600)),
+            []
+        );
+        assert_eq!(
+            told(&[pending_resume], &self::probes(Exporting::PausedByOther, 600)),
+            [("other", 600, None)]
+        );
     }
 
     #[test]
     fn where_the_debts_cannot_be_read_what_was_seen_is_told() {
-        let all = reminders(None, true, &probes("paused_by_us", 600), |_| Some(&PLACE), now());
+        let all = reminders(None, true, &probes(Exporting::PausedByUs, 600), |_| Some(&PLACE), now());
         assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
     }
 
     #[rstest]
-    #[case("paused_by_other")]
-    #[case("mixed")]
-    fn where_commits_were_lost_a_pause_without_a_debt_may_be_ours(#[case] exporting: &str) {
+    #[case(Exporting::PausedByOther)]
+    #[case(Exporting::Mixed)]
+    fn where_commits_were_lost_a_pause_without_a_debt_may_be_ours(#[case] exporting: Exporting) {
         let all = reminders(Some(&[]), false, &probes(exporting, 600), |_| Some(&PLACE), now());
         let told = all.iter().map(|reminder| (reminder.owner, reminder.reason.as_deref().unwrap()));
         let expected = "the state file has lost commits, so that this pause may be ours: where nobody else paused \
@@ -207,7 +230,8 @@ mod tests {
     #[test]
     fn a_cluster_that_left_the_configuration_is_told_of_only_while_it_is_owed() {
         let gone = |pending_resumes: &[PendingResume]| {
-            reminders(Some(pending_resumes), true, &probes("paused_by_other", 600), |_| None, now()).len()
+            reminders(Some(pending_resumes), true, &probes(Exporting::PausedByOther, 600), |_| None, now())
+                .len()
         };
         assert_eq!((gone(&[]), gone(&[pending_resume(61)])), (0, 1));
     }

@@ -27,8 +27,7 @@ fn a_taken_port_is_refused_and_debts_are_paid_before() {
     let address = taken.local_addr().unwrap().to_string();
     let text = refused(command(&location.config(&address, ""), &["serve"]));
     assert!(
-        text.contains(&format!("{address} cannot be listened on"))
-            && text.contains("set another [http] listen"),
+        text.contains(&format!("cannot listen on {address}: ")) && text.contains("set another [http] listen"),
         "{text}"
     );
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
@@ -212,7 +211,7 @@ fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() 
     let run = |location: &Location| format!("runtime_dir = \"{}\"", location.path("run").display());
     std::fs::write(&config, text.replace(&run(&location), &run(&first))).unwrap();
     let text = refused(command(&config, &["serve"]));
-    assert!(text.contains("another daemon answers on") && text.contains("[daemon] runtime_dir"), "{text}");
+    assert!(text.contains("another daemon listens on") && text.contains("[daemon] runtime_dir"), "{text}");
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
     let output = ends(command(&first.good(), &["status"]));
     assert_eq!(output.status.code(), Some(0), "the first one answers as before");

@@ -226,7 +226,7 @@ async fn a_proxy_that_is_named_is_used() {
 #[rstest]
 #[case(
     "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
-    ErrorKind::NotSent,
+    ErrorKind::NoAccess,
     "POST /actuator/exporting/resume was not sent to zeebe: the proxy PROXY refused to connect to it: let the proxy allow this address, or correct `proxy`"
 )]
 #[case(

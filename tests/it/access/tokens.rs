@@ -184,7 +184,7 @@ async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it
     zeebe.resume(&harness::TestResume).await.unwrap();
     let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert!(error.to_string().contains("answered 503: see its log"), "{error}");
-    assert_eq!(error.kind, ErrorKind::NotSent);
+    assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
@@ -237,11 +237,11 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
     ErrorKind::AuthRejected,
     "the proxy before it requires a login (407) for the token endpoint URL: use a proxy without one"
 )]
-#[case(503, "", ErrorKind::NotSent, "the token endpoint URL returned 503: see its log")]
+#[case(503, "", ErrorKind::NoAccess, "the token endpoint URL returned 503: see its log")]
 #[case(
     429,
     "",
-    ErrorKind::NotSent,
+    ErrorKind::NoAccess,
     "the token endpoint URL returned 429 (too many requests): the request is sent again after 5 s"
 )]
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
         format!("POST /actuator/exporting/resume was not sent to zeebe: {sentence}")
     );
     assert_eq!(error.kind, kind);
-    assert_eq!(error.is_transient(), kind == ErrorKind::NotSent);
+    assert_eq!(error.is_transient(), kind == ErrorKind::NoAccess);
     assert!(!error.may_have_acted());
     no_secret_in(&error);
     assert!(broker.received_requests().await.unwrap().is_empty());
@@ -283,7 +283,7 @@ async fn an_endpoint_that_is_not_there_is_told_by_name() {
         text.starts_with("POST /actuator/exporting/resume was not sent to zeebe: cannot connect to the token endpoint http://127.0.0.1:1/token: "),
         "{text}"
     );
-    assert_eq!(error.kind, ErrorKind::NotSent);
+    assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
