@@ -15,8 +15,9 @@ pub mod shapes;
 pub use crate::camunda::saas::Restoring;
 use crate::camunda::{ClientError, ErrorKind, Rejection};
 use crate::config::Config;
-use crate::domain::{BackupId, Exporting, Instant, RunId};
+use crate::domain::{BackupId, Exporting, ExportingProbe, Instant, RunId};
 use crate::store::{PendingResume, Tried, UnconfirmedResumes, with_attempt};
+pub use crate::upkeep::adopt::AdoptReport;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,19 +87,6 @@ pub trait Control: Send + Sync + 'static {
     fn restoring(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;
     /// Abandons the pending resumes of a cluster that no longer exists. Returns their number.
     fn abandon_resumes(&self, cluster: String, why: String) -> Act<'_, u32>;
-}
-
-/// Result of `adopt`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdoptReport {
-    /// Ids that were registered.
-    pub adopted: Vec<BackupId>,
-    /// Ids that the state already has.
-    pub known: Vec<BackupId>,
-    /// Ids that are not ours, each with the reason.
-    pub not_ours: Vec<(i64, String)>,
-    /// Other instances whose ownership tag is on snapshots of this cluster.
-    pub other_instances: Vec<String>,
 }
 
 /// Current state that is not in the store.
@@ -175,4 +163,15 @@ pub struct LiveCluster {
     pub denied: Vec<Rejection>,
     /// Deletions that are behind.
     pub retention_behind: Option<String>,
+}
+
+impl LiveCluster {
+    /// The part of the probe that is about exporting.
+    pub fn exporting_probe(&self) -> ExportingProbe {
+        ExportingProbe {
+            exporting: self.exporting,
+            checked_at: self.exporting_checked_at,
+            since: self.exporting_since,
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod version;
 
 pub use access::{Access, Identity, Login, Oauth, Secret};
 use chrono::{DateTime, Utc};
-pub use exporting::Exporting;
+pub use exporting::{Exporting, ExportingProbe};
 pub use identity::{OwnershipTag, id_scope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -271,9 +271,10 @@ impl Daemon {
         let now = self.context.clock.now();
         let configured = |name: &str| Some(&config.clusters.get(name)?.addresses);
         let is_whole = lock(&self.state_lost).is_none();
+        let probes = probes.iter().map(|(name, probe)| (name.clone(), probe.exporting_probe())).collect();
         reminders(pending_resumes.as_deref(), is_whole, &probes, configured, now)
             .iter()
-            .for_each(Reminder::say);
+            .for_each(Reminder::log);
     }
 
     async fn heartbeat(&self) {

@@ -3,6 +3,7 @@
 //! Owns the five names of the state. Must not read partitions: `camunda::ExportingState` is what they report, without
 //! the owner of a pause.
 
+use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -45,4 +46,15 @@ impl fmt::Display for Exporting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Exporting state of one cluster at its last probe.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExportingProbe {
+    /// The state.
+    pub exporting: Exporting,
+    /// Time of the probe.
+    pub checked_at: Option<Instant>,
+    /// Time of the first probe with the same state.
+    pub since: Option<Instant>,
 }

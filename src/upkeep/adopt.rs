@@ -6,14 +6,27 @@
 mod found;
 mod survey;
 
-use crate::api::AdoptReport;
 use crate::camunda;
 use crate::context::{Clients, Context, Spec};
 use crate::domain::{BackupId, Component, RunId};
 use crate::domain::{OwnershipTag, id_scope};
 use crate::store::{Adopted, Backup, BackupFilter};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use survey::{Survey, survey};
+
+/// Result of `adopt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptReport {
+    /// Ids that were registered.
+    pub adopted: Vec<BackupId>,
+    /// Ids that the state already has.
+    pub known: Vec<BackupId>,
+    /// Ids that are not ours, each with the reason.
+    pub not_ours: Vec<(i64, String)>,
+    /// Other instances whose ownership tag is on snapshots of this cluster.
+    pub other_instances: Vec<String>,
+}
 
 /// Takes over every backup of `cluster` whose records snapshot carries our instance and cluster, raises the id mark to
 /// the largest id seen and lets retention go on. Twice is once. `Err` names what could not be told; what was
