@@ -1,7 +1,8 @@
-//! Commands: contract section 3.
+//! The command line.
 //!
-//! Owns arguments, output and exit codes. Talks to a daemon over its control socket, or works on the config alone.
-//! Must not touch a cluster or the store, but for `resume-exporting --if-ours` where no daemon answers.
+//! Owns arguments, output and exit codes. Commands call the daemon over its control socket, or read the config alone.
+//! Must not contact a cluster or open the store, except for `check --online`, `plan` (read-only) and `resume-exporting --pending` without a
+//! daemon.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the command line's own output
 
@@ -18,17 +19,15 @@ mod restore;
 #[cfg(feature = "sim")]
 mod simulate;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, PendingResumeAction};
 use client::Client;
 use std::process::ExitCode;
 
-/// Exit codes of contract section 3.
+/// Exit codes, as listed in the man page.
 mod exit {
-    /// Done.
     pub const DONE: u8 = 0;
-    /// Failed.
     pub const FAILED: u8 = 1;
-    /// Usage or config.
+    /// Usage or config error.
     pub const USAGE: u8 = 2;
     /// Daemon or cluster not reachable.
     pub const UNREACHABLE: u8 = 3;
@@ -36,12 +35,12 @@ mod exit {
     pub const REFUSED: u8 = 4;
 }
 
-/// Why a command did not do what it was asked; printed as one line, ends with that code.
+/// A failed command: the message goes to standard error, the code to the shell.
 #[derive(Debug)]
 struct Failure {
-    /// Exit code.
+    /// One of `exit`.
     pub code: u8,
-    /// One sentence.
+    /// Cause and remedy; printed after `error: `.
     pub message: String,
 }
 
@@ -51,12 +50,12 @@ impl Failure {
     }
 }
 
-/// Reads the arguments; usage errors end the process with code 2.
+/// Parses the arguments; usage errors end the process with code 2.
 pub(crate) fn parse() -> Arguments {
     <Arguments as clap::Parser>::parse()
 }
 
-/// Prints why the program could not even begin.
+/// Reports a failure before any command ran.
 pub(crate) fn failed(message: &str) -> ExitCode {
     output::complain(&format!("error: {message}"));
     ExitCode::from(exit::FAILED)
@@ -127,41 +126,24 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Adopt { cluster } => {
             backups::adopt(&Client::find(arguments.url.as_deref(), config)?, &cluster, json).await
         }
-        Command::Debts { act: None } => {
+        Command::PendingResumes { action: None } => {
             pending_resumes::list(&Client::find(arguments.url.as_deref(), config)?, json).await
         }
-        Command::Debts { act: Some(arguments::PendingResumeAction::Abandon { cluster, why }) } => {
-            pending_resumes::abandon_resumes(
-                &Client::find(arguments.url.as_deref(), config)?,
-                &cluster,
-                why,
-                json,
-            )
-            .await
+        Command::PendingResumes { action: Some(PendingResumeAction::Abandon { cluster, why }) } => {
+            let client = Client::find(arguments.url.as_deref(), config)?;
+            pending_resumes::abandon(&client, &cluster, why, json).await
         }
-        Command::ResumeExporting { if_ours: true, patience, state_dir, .. } => {
-            pending_resumes::resume_until_confirmed(
-                config,
-                arguments.url.as_deref(),
-                patience,
-                state_dir,
-                json,
-            )
-            .await
+        Command::ResumeExporting { pending: true, patience, state_dir, .. } => {
+            let url = arguments.url.as_deref();
+            pending_resumes::resume_pending(config, url, patience, state_dir, json).await
         }
         Command::ResumeExporting { cluster: Some(cluster), patience, yes, .. } => {
-            pending_resumes::resume(
-                &Client::find(arguments.url.as_deref(), config)?,
-                &cluster,
-                patience,
-                yes,
-                json,
-            )
-            .await
+            let client = Client::find(arguments.url.as_deref(), config)?;
+            pending_resumes::resume(&client, &cluster, patience, yes, json).await
         }
         Command::ResumeExporting { .. } => Err(Failure::new(
             exit::USAGE,
-            "say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`",
+            "name a cluster (`resume-exporting CLUSTER`) or write `resume-exporting --pending`",
         )),
     }
 }

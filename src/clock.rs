@@ -1,7 +1,7 @@
 //! Time and tasks: the only module that reads a clock or spawns a task.
 //!
 //! Owns `Clock` (wall and monotonic time, sleeping) and `Tasks` (spawned work that shutdown waits for).
-//! Must not know any other module but `domain`.
+//! Must not use any module other than `domain` and `lock`.
 
 use crate::domain::Instant;
 use crate::lock::lock;
@@ -11,35 +11,35 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
-/// Where time comes from. `now` may jump both ways; `monotonic` never goes back within one process.
+/// Source of time. `now` may jump both ways; `monotonic` never goes back within one process.
 pub trait Clock: Send + Sync + 'static {
     /// Wall-clock time.
     fn now(&self) -> Instant;
     /// Time since an arbitrary point, unaffected by changes of the wall clock.
     fn monotonic(&self) -> Duration;
-    /// Time since the machine was started, counting suspend; `None` where it cannot be read.
+    /// Time since boot, suspend included; `None` if it cannot be read.
     fn since_boot(&self) -> Option<Duration>;
     /// Waits for `duration` of monotonic time.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// A clock to pass around.
+/// `SystemClock` in the daemon, `ManualClock` in tests.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's clocks.
+/// The clocks of the machine.
 pub struct SystemClock {
     start: tokio::time::Instant,
 }
 
 impl SystemClock {
-    /// A clock whose monotonic time begins now.
+    /// Starts monotonic time at zero.
     pub fn shared() -> SharedClock {
         Arc::new(Self { start: tokio::time::Instant::now() })
     }
 }
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // the one place that may
+    #[allow(clippy::disallowed_methods)] // the only exception
     fn now(&self) -> Instant {
         chrono::Utc::now()
     }
@@ -54,25 +54,25 @@ impl Clock for SystemClock {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place that may
+    #[allow(clippy::disallowed_methods)] // the only exception
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
 }
 
-/// A clock for tests: wall time is set by hand and moves with tokio's time, which may be paused.
+/// A clock for tests: the test sets wall time, which then follows tokio's time, paused or not.
 pub struct ManualClock {
     start: tokio::time::Instant,
     wall: Mutex<Instant>,
 }
 
 impl ManualClock {
-    /// A clock that reads `wall` now.
+    /// Starts at `wall`.
     pub fn at(wall: Instant) -> Arc<Self> {
         Arc::new(Self { start: tokio::time::Instant::now(), wall: Mutex::new(wall) })
     }
 
-    /// Makes the wall clock jump; monotonic time does not notice.
+    /// Makes the wall clock jump; monotonic time stays unaffected.
     pub fn jump(&self, by: chrono::TimeDelta) {
         let mut wall = lock(&self.wall);
         *wall += by;
@@ -99,7 +99,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// The work, unless it takes longer than `limit`.
+/// The result of `work`; `None` after `limit`.
 pub async fn within<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let sleep = clock.sleep(limit);
     tokio::select! {
@@ -109,19 +109,19 @@ pub async fn within<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Out
     }
 }
 
-/// Spawned work, collected so that shutdown can wait for it.
+/// Spawned tasks, tracked so that shutdown can wait for them.
 #[derive(Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
 }
 
 impl Tasks {
-    /// Nothing spawned yet.
+    /// A tracker without tasks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs `work` beside the caller.
+    /// Runs `work` concurrently with the caller.
     pub fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -130,7 +130,7 @@ impl Tasks {
         self.tracker.spawn(work)
     }
 
-    /// Returns when everything spawned has ended; nothing may be spawned after it is called.
+    /// Returns when every spawned task has ended. Nothing may be spawned after this call.
     pub async fn finish(&self) {
         self.tracker.close();
         self.tracker.wait().await;

@@ -1,7 +1,7 @@
-//! Configuration: the public shape, and `load`, which reads it from files.
+//! Configuration: its types, and `load`, which reads it from files.
 //!
-//! Owns everything between a path and a checked `Config`. Must not read a clock, contact a cluster or change
-//! anything outside: a config that does not load changes nothing. Its story is `tests/config_errors.rs`.
+//! Owns everything between a path and a validated `Config`. Must not read a clock, contact a cluster or change
+//! anything outside: an invalid config changes nothing (rule I12). Tests: `tests/it/config`.
 
 mod check;
 pub mod diagnostic;
@@ -16,6 +16,8 @@ pub mod upcoming;
 
 use crate::domain::{Addresses, Instant, Keep, Limits, Version};
 use crate::logging::LogFormat;
+pub use crate::schedule::CatchUp;
+use crate::schedule::PairTimes;
 use crate::schedule::cron::Timing;
 pub use check::RUN_DIR;
 pub use diagnostic::{Diagnostic, Level};
@@ -25,20 +27,20 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Everything the daemon was told, checked, with defaults filled in.
+/// The validated config, with defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The daemon itself.
+    /// Directories, limits and identity of the daemon.
     pub daemon: Daemon,
-    /// Where HTTP answers.
+    /// HTTP listener.
     pub http: Http,
-    /// What is logged and how.
+    /// Log level and format.
     pub log: Log,
     /// Clusters by name.
     pub clusters: BTreeMap<String, ClusterConfig>,
     /// Schedules by name, disabled ones included.
     pub schedules: BTreeMap<String, ScheduleConfig>,
-    /// The files it was read from, in order.
+    /// The files of the config, in reading order.
     pub sources: Vec<PathBuf>,
 }
 
@@ -51,22 +53,22 @@ pub struct Daemon {
     pub runtime_dir: PathBuf,
     /// Holds credential files outside systemd.
     pub credentials_dir: Option<PathBuf>,
-    /// Runs that may go on at the same time.
+    /// Maximum number of concurrent runs.
     pub max_parallel_runs: usize,
-    /// How long shutdown waits for a run to leave its pause.
+    /// Maximum wait of a shutdown for a run to end its pause.
     pub shutdown_grace: Duration,
-    /// Marks what is ours in the clusters.
+    /// Name in the ownership tags of this daemon.
     pub instance: String,
 }
 
 impl Daemon {
-    /// Where a daemon of this config listens for the CLI, likeliest first: a user who cannot write to the daemon's
-    /// runtime directory resolves another one than the daemon did.
+    /// Possible control sockets, likeliest first: a user without write access to the runtime directory resolves a
+    /// different one than the daemon did.
     pub fn control_sockets(&self) -> Vec<PathBuf> {
         self.runtime_dirs().into_iter().map(|dir| dir.join("control.sock")).collect()
     }
 
-    /// Every runtime directory that a daemon of this config may have, likeliest first.
+    /// Possible runtime directories of a daemon with this config, likeliest first.
     pub fn runtime_dirs(&self) -> Vec<PathBuf> {
         let mut dirs = vec![self.runtime_dir.clone(), PathBuf::from(RUN_DIR), self.state_dir.clone()];
         dirs.dedup();
@@ -77,13 +79,13 @@ impl Daemon {
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// Where to listen.
+    /// Loopback address or Unix socket.
     pub listen: Listen,
-    /// `Host` names that count as this machine beside the loopback names.
+    /// Accepted `Host` names, in addition to the loopback names.
     pub public_hosts: Vec<String>,
 }
 
-/// An address to listen on.
+/// Address of the HTTP listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A loopback address.
@@ -97,23 +99,23 @@ pub enum Listen {
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`.
     pub level: String,
-    /// How lines look.
+    /// Format of the lines.
     pub format: LogFormat,
 }
 
-/// What backups by hand may do.
+/// Limits of manual backups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manual {
-    /// Newest completed ones that stay.
+    /// Number of completed backups to keep.
     pub keep: u32,
-    /// Newest failed ones that stay.
+    /// Number of failed backups to keep.
     pub failed: u32,
-    /// Shortest time between two.
+    /// Minimum time between two manual backups of a cluster.
     pub min_interval: Duration,
 }
 
 impl Manual {
-    /// How many stay, as a pool's rule.
+    /// The rule of the retention group of manual backups.
     pub fn kept(&self) -> Keep {
         Keep { successful: self.keep, failed: self.failed }
     }
@@ -128,55 +130,69 @@ impl Default for Manual {
 /// `[clusters.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterConfig {
-    /// Its name in the file.
+    /// Key of the table.
     pub name: String,
-    /// Where its components are.
+    /// Addresses of its components.
     pub addresses: Addresses,
-    /// What the file says it is; `None` means ask the cluster.
+    /// Configured version; `None`: the probe before each run reads it from the cluster.
     pub version: Option<Version>,
-    /// When a run is given up.
+    /// Limits that end a run.
     pub limits: Limits,
-    /// Backups by hand.
+    /// Manual backups.
     pub manual: Manual,
-    /// How often it is looked at between runs.
+    /// Probe interval between runs.
     pub probe_interval: Duration,
+}
+
+impl Config {
+    /// One entry for each enabled schedule and each configured cluster that it serves.
+    pub fn pair_times(&self) -> Vec<PairTimes> {
+        let enabled = self.schedules.values().filter(|schedule| schedule.enabled);
+        let pairs =
+            enabled.flat_map(|schedule| schedule.clusters.iter().map(move |cluster| (schedule, cluster)));
+        pairs
+            .filter_map(|(schedule, cluster)| {
+                Some(PairTimes {
+                    pair: (schedule.name.clone(), cluster.clone()),
+                    timing: schedule.timing.clone(),
+                    timezone: schedule.timezone,
+                    times_key: schedule.times_key.clone(),
+                    spread: schedule.spread,
+                    start_within: schedule.start_within,
+                    catch_up: schedule.catch_up,
+                    run_deadline: self.clusters.get(cluster)?.limits.run_deadline,
+                })
+            })
+            .collect()
+    }
 }
 
 /// `[schedules.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleConfig {
-    /// Its name in the file.
+    /// Key of the table.
     pub name: String,
-    /// The clusters it serves: names and globs resolved, sorted, each once.
+    /// Clusters of the schedule: patterns resolved, sorted, without duplicates.
     pub clusters: Vec<String>,
-    /// When it is due.
+    /// Due times.
     pub timing: Timing,
-    /// Timing and zone as text; changes when its times are edited.
+    /// Timing and time zone as text; differs after an edit of the due times.
     pub times_key: String,
-    /// The zone of its wall clock.
+    /// Time zone of the due times.
     pub timezone: chrono_tz::Tz,
-    /// What its pools keep.
+    /// Rule of its retention groups.
     pub keep: Keep,
-    /// What becomes of what was missed while down.
+    /// Handling of occurrences missed while the daemon was down.
     pub catch_up: CatchUp,
-    /// How long an occurrence may wait.
+    /// Maximum wait of an occurrence for its cluster.
     pub start_within: Duration,
-    /// The widest delay that spreads clusters.
+    /// Maximum delay that spreads the clusters of one due time.
     pub spread: Duration,
-    /// False: never due.
+    /// `false`: never due.
     pub enabled: bool,
 }
 
-/// What becomes of occurrences missed while the daemon was down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatchUp {
-    /// The latest one runs.
-    Once,
-    /// None runs.
-    Skip,
-}
-
-/// What the process was started with, as far as the config depends on it.
+/// Process environment that the config depends on.
 #[derive(Clone, Debug)]
 pub struct Environment {
     /// `$STATE_DIRECTORY`.
@@ -185,16 +201,16 @@ pub struct Environment {
     pub runtime_directory: Option<PathBuf>,
     /// `$CREDENTIALS_DIRECTORY`.
     pub credentials_directory: Option<PathBuf>,
-    /// This machine's name; empty where it cannot be read.
+    /// Host name; empty if it cannot be read.
     pub hostname: String,
-    /// The instant after which a schedule must fire.
+    /// Validation checks that each schedule is due after this instant.
     pub now: Instant,
 }
 
 impl Environment {
-    /// What this process was started with; `now` comes from the caller's clock.
+    /// The environment of this process; `now` comes from the clock of the caller.
     pub fn from_process(now: Instant) -> Self {
-        // systemd separates several directories by colons; the first is the unit's own.
+        // systemd separates directories by colons; the first one belongs to the unit.
         let dir = |name: &str| {
             let value = std::env::var_os(name)?;
             std::env::split_paths(&value).next().filter(|path| !path.as_os_str().is_empty())
@@ -212,22 +228,22 @@ impl Environment {
     }
 }
 
-/// A config that may be used, and what its author should look at.
+/// A valid config with its warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The config.
+    /// Ready to use.
     pub config: Config,
-    /// What does not stop the load.
+    /// Diagnostics that do not invalidate the config.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads `path`, a file or a directory, with the `conf.d` beside it; every error at once, or a whole config.
+/// Reads `path`, a file or a directory, and the `conf.d` beside it. Returns a whole config, or every error at once.
 pub fn load(path: &Path, env: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     let mut found = vec![];
     let mut sources = source::Sources::default();
     let texts = merge::read(path, &mut sources, &mut found);
     let mut tree = merge::tree(&texts, &mut sources, &mut found);
-    // With a file that is not there or not TOML, what stands in it would be called missing.
+    // After an unreadable file, its keys would be reported as missing.
     let whole = found.is_empty();
     let taken = shape::check(tree.get_mut(), &schema::value(), &sources, &mut found);
     let config = match raw::Raw::deserialize(toml::de::Deserializer::from(tree)) {

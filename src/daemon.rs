@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::instant_text;
 use crate::lock::lock;
-use crate::pause::resume::Sweeper;
+use crate::pause::sweep::Sweeper;
 use crate::queue::Queue;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
 use crate::store::{PendingResume, SharedStore, StoreError};
@@ -200,7 +200,7 @@ impl Daemon {
             under_way,
             pending_resumes = owed.len(),
             reason = format!(
-                "exporting of {paused} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start"
+                "exporting of {paused} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --pending` or the next start"
             )
         );
     }

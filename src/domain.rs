@@ -1,13 +1,17 @@
-//! Vocabulary: one word per thing, the same in config, code, API, logs and metrics.
+//! Vocabulary: one term per concept, equal in config, code, API, logs and metrics.
 //!
-//! Owns the plain types every module may know. Must not do IO, read a clock or know any other module.
+//! Owns the types used by every module. Must not do IO, read a clock or use any other module.
 
 mod access;
+mod exporting;
+mod identity;
 mod ownership_proof;
 mod version;
 
 pub use access::{Access, Identity, Login, Oauth, Secret};
 use chrono::{DateTime, Utc};
+pub use exporting::{Exporting, ExportingProbe};
+pub use identity::{OwnershipTag, id_scope};
 pub use ownership_proof::OwnershipProof;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,26 +20,26 @@ use std::time::Duration;
 use uuid::Uuid;
 pub use version::{Unsupported, Version};
 
-/// An instant on the wall clock, always UTC.
+/// A point in time, in UTC.
 pub type Instant = DateTime<Utc>;
 
-/// An instant as routes and log say it: RFC 3339 in UTC with `Z`, milliseconds.
+/// Text of an instant in API and log: RFC 3339 in UTC with `Z`, milliseconds.
 pub fn instant_text(at: Instant) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// Numeric backup id: one per backup, the same in every component; `i64`, more than zero.
+/// Numeric backup id, equal in all components of a backup; greater than zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct BackupId(i64);
 
 impl BackupId {
-    /// The id, unless it is zero or negative: Camunda refuses those, and some web apps take `0` silently.
+    /// `None` for zero and negative values: Camunda rejects these, except that some web apps accept `0` silently.
     pub fn new(value: i64) -> Option<Self> {
         (value > 0).then_some(Self(value))
     }
 
-    /// The number as it goes into URLs and bodies.
+    /// The number for URLs and bodies.
     pub fn get(self) -> i64 {
         self.0
     }
@@ -75,31 +79,31 @@ impl std::str::FromStr for BackupId {
     }
 }
 
-/// One attempt to take a backup. UUID v7, so that run ids sort by the time they were made.
+/// Id of a run, one attempt to take a backup. UUID v7, so run ids sort by creation time.
 pub type RunId = Uuid;
 
-/// What is backed up through one API.
+/// A part of the cluster that is backed up through one API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Component {
-    /// The brokers' own state and log.
+    /// State and log of the brokers.
     Zeebe,
-    /// Operate, up to 8.7.
+    /// Up to 8.7.
     Operate,
-    /// Tasklist, up to 8.7.
+    /// Up to 8.7, beside Operate.
     Tasklist,
-    /// Operate and Tasklist together, from 8.8.
+    /// Operate and Tasklist in one application, from 8.8.
     History,
-    /// Optimize.
+    /// Any version.
     Optimize,
     /// The snapshot of the exported `zeebe-record*` indices.
     Records,
-    /// Everything together, where the provider runs the cluster and takes the backup.
+    /// The whole cluster, in Camunda 8 SaaS.
     Saas,
 }
 
 impl Component {
-    /// Every component, in the order in which reports name them.
+    /// Every component, in display order.
     pub const ALL: [Self; 7] = [
         Self::Operate,
         Self::Tasklist,
@@ -110,7 +114,7 @@ impl Component {
         Self::Saas,
     ];
 
-    /// The name used in config, API, logs and the state file.
+    /// Name in config, API, logs and state file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zeebe => "zeebe",
@@ -123,7 +127,7 @@ impl Component {
         }
     }
 
-    /// The component of that name.
+    /// Inverse of `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
@@ -135,25 +139,25 @@ impl fmt::Display for Component {
     }
 }
 
-/// Versions that share one procedure.
+/// Versions with one common backup procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
-    /// 8.2.4 to 8.7: web apps first, then the pause around records and Zeebe.
+    /// 8.2.4 to 8.7: web apps first, then records and Zeebe inside the pause.
     #[serde(rename = "8.2-8.7")]
     V82To87,
-    /// 8.8 and later on Elasticsearch or OpenSearch: the pause first, around everything.
+    /// 8.8 and later with Elasticsearch or OpenSearch: everything inside the pause.
     #[serde(rename = "8.8+")]
     V88OnSearch,
-    /// 8.9 and later on a relational database: Zeebe alone, and no pause.
+    /// 8.9 and later with a relational database: only Zeebe, without a pause.
     #[serde(rename = "8.9+ rdbms")]
     V89OnRdbms,
-    /// Camunda's own cloud, from 8.2.4: asked by the Administration API, and the provider does the rest.
+    /// Camunda 8 SaaS, from 8.2.4: one request to the Administration API.
     #[serde(rename = "saas")]
     Saas,
 }
 
 impl Family {
-    /// The name that reports use.
+    /// Display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::V82To87 => "8.2-8.7",
@@ -164,17 +168,17 @@ impl Family {
     }
 }
 
-/// By which of its APIs a cluster's own backups are asked for; found by the probe, kept with the run.
+/// Backup APIs of a cluster; detected by the probe, stored with the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Routes {
-    /// Of Zeebe.
+    /// API of Zeebe.
     pub runtime: RuntimeRoute,
-    /// Of Operate and Tasklist together.
+    /// API of Operate and Tasklist in one application.
     pub history: HistoryRoute,
 }
 
-/// Where Zeebe's own backups are asked for.
+/// Backup API of Zeebe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeRoute {
@@ -183,15 +187,15 @@ pub enum RuntimeRoute {
     Backups,
     /// `/actuator/backupRuntime`, from 8.8.
     BackupRuntime,
-    /// `/v2/backups/runtime` and `/v2/exporting`, from 8.10, where no management port is configured.
+    /// `/v2/backups/runtime` and `/v2/exporting`, from 8.10, without a configured management port.
     Rest,
 }
 
-/// Where the backups of Operate and Tasklist together are asked for.
+/// Backup API of Operate and Tasklist in one application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryRoute {
-    /// Nowhere: each has its own, or there are none.
+    /// Separate applications, or none.
     #[default]
     None,
     /// `/actuator/backupHistory`, from 8.8.
@@ -200,18 +204,18 @@ pub enum HistoryRoute {
     Rest,
 }
 
-/// How exporting is held still: soft keeps exporting and only stops acknowledging, hard stops the records.
+/// Soft: exporting continues, but positions are not acknowledged. Hard: no records are exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PauseMode {
-    /// `?soft=true`; 8.4.7 and later.
+    /// `?soft=true`, from 8.4.7.
     Soft,
-    /// Older versions.
+    /// Before 8.4.7.
     Hard,
 }
 
 impl PauseMode {
-    /// `soft` or `hard`.
+    /// Display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Soft => "soft",
@@ -220,18 +224,18 @@ impl PauseMode {
     }
 }
 
-/// The unit of "exactly once": one due instant of one schedule for one cluster.
+/// One due instant of one schedule for one cluster: the unit of rule I5.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Occurrence {
-    /// When it was due; before spread.
+    /// Due time, before spread.
     pub due_at: Instant,
-    /// Schedule name.
+    /// Key of the schedule.
     pub schedule: String,
-    /// Cluster name.
+    /// Key of the cluster.
     pub cluster: String,
 }
 
-/// Why a run exists.
+/// Cause of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
@@ -241,15 +245,15 @@ pub enum Trigger {
     Manual,
 }
 
-/// Backups that one retention rule counts together.
+/// The backups that one retention rule counts, of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum RetentionGroup {
-    /// The backups of one schedule (of one cluster; pools never span clusters).
+    /// Backups of the schedule of this name.
     Schedule(String),
-    /// Backups asked for by hand.
+    /// Manual backups.
     Manual,
-    /// Backups taken over by `adopt` after the state was lost.
+    /// Backups registered by `adopt` after the state was lost.
     Adopted,
 }
 
@@ -279,28 +283,28 @@ impl fmt::Display for RetentionGroup {
     }
 }
 
-/// What has become of a backup, as every surface shows it.
+/// State of a backup in CLI, API and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackupState {
-    /// Waiting for its turn.
+    /// Waiting for the cluster.
     Queued,
-    /// Being taken.
+    /// The run is active.
     Running,
     /// Meets rule I6.
     Completed,
-    /// Anything else that ended.
+    /// Ended without meeting rule I6.
     Failed,
-    /// Deletion asked for, not yet verified gone.
+    /// Deletion requested, absence not yet verified.
     Deleting,
-    /// Verified gone from every place, by us.
+    /// Deleted by us, absence verified in every component.
     Deleted,
-    /// Found gone, by whom unknown.
+    /// Found absent, not deleted by us.
     Missing,
 }
 
 impl BackupState {
-    /// The name used in API and state file.
+    /// Name in API and state file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -313,7 +317,7 @@ impl BackupState {
         }
     }
 
-    /// The state of that name.
+    /// Inverse of `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         use BackupState::{Completed, Deleted, Deleting, Failed, Missing, Queued, Running};
         [Queued, Running, Completed, Failed, Deleting, Deleted, Missing]
@@ -322,12 +326,12 @@ impl BackupState {
     }
 }
 
-/// How many backups a pool keeps.
+/// Number of backups that a retention group keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keep {
-    /// Newest completed backups that stay.
+    /// Completed backups to keep.
     pub successful: u32,
-    /// Newest failed runs that stay.
+    /// Failed runs to keep.
     pub failed: u32,
 }
 
@@ -337,32 +341,32 @@ impl Default for Keep {
     }
 }
 
-/// How long things may take; config `[clusters.NAME.limits]`.
+/// Limits of a run; config `[clusters.NAME.limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// A run that takes longer is ended.
+    /// Maximum duration of a run.
     pub run_deadline: Duration,
-    /// Exporting that is paused for longer, from the pause's intent to our first resume, ends the run.
+    /// Maximum duration of the pause, from its intent to the first resume request.
     pub pause_budget: Duration,
-    /// A component without progress for so long ends the run.
+    /// Maximum time without progress of a component.
     pub stall_after: Duration,
-    /// With less room on a broker's disk exporting is not paused, or not any longer; `None` looks at no disk.
+    /// Minimum free disk space of each broker during a pause; `None`: no check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_free_disk: Option<MinDiskSpace>,
 }
 
-/// Room that must be left on a disk.
+/// Minimum free disk space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MinDiskSpace {
-    /// So many bytes.
+    /// Absolute size.
     Bytes(u64),
-    /// So many percent of the disk.
+    /// Percentage of the disk.
     Percent(u8),
 }
 
 impl MinDiskSpace {
-    /// The same in bytes, of a disk of that size.
+    /// The minimum in bytes for a disk of `total` bytes.
     pub fn of(self, total: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -380,7 +384,7 @@ impl std::fmt::Display for MinDiskSpace {
     }
 }
 
-/// `1.5 GiB`, for a sentence.
+/// A size for display, for example `1.5 GiB`.
 pub fn bytes_text(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..0x10_0000 => return format!("{bytes} bytes"),
@@ -407,11 +411,10 @@ impl Default for Limits {
     }
 }
 
-/// Where one cluster's components are reached; everything a debt needs to be paid without the config file.
-/// Base URLs are everything before `/actuator` (management) or `/v1` and `/v2` (rest), without a trailing slash.
+/// Addresses of one cluster: everything that a pending resume needs without the config file. Base URLs are everything before `/actuator` (management) or `/v1` and `/v2` (rest), without a trailing slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
-    /// Management URL of a broker or gateway; where the REST API alone is used, that.
+    /// Management URL of a broker or gateway; the REST URL if only the REST API is used.
     pub zeebe: String,
     /// Management URL of Operate.
     pub operate: Option<String>,
@@ -421,32 +424,31 @@ pub struct Addresses {
     pub optimize: Option<String>,
     /// REST URL, for the topology.
     pub rest: Option<String>,
-    /// Every broker's management URL, so that exporter phases can be read where `zeebe` is a gateway.
+    /// Management URLs of all brokers; required to read exporter phases if `zeebe` is a gateway.
     pub brokers: Vec<String>,
-    /// The search engine; `None` where Camunda keeps its data in a relational database.
+    /// The search engine; `None` with a relational database.
     pub search: Option<SearchAddress>,
-    /// By which APIs backups are asked for; the default until the cluster was asked.
+    /// Backup APIs; the default before the first probe.
     #[serde(default)]
     pub routes: Routes,
-    /// The Administration API, where the provider runs the cluster: then there is no other address.
+    /// Camunda 8 SaaS: the Administration API, and no other address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saas: Option<SaasAddress>,
-    /// What a component wants of those who reach it: by the component's name, or `rest` or `search`; those that want
-    /// nothing are not named.
+    /// Access by component name, or `rest` or `search`; without components that need no login, certificate or proxy.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub access: BTreeMap<String, Access>,
 }
 
-/// A cluster of Camunda's own cloud.
+/// A Camunda 8 SaaS cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaasAddress {
     /// Base URL of the Administration API: everything before `/clusters`.
     pub api: String,
-    /// UUID of the cluster, as Console shows it.
+    /// UUID of the cluster, as shown in Console.
     pub cluster_id: String,
-    /// The provider takes no two backups within this time. Its documents name other figures every year.
+    /// Minimum time between two backups. Configurable, because the documented value has changed several times.
     pub min_interval: Duration,
-    /// So many completed backups the provider keeps; older ones it deletes itself.
+    /// Number of completed backups that Camunda 8 SaaS keeps; it deletes older ones itself.
     pub max_backups: u32,
 }
 
@@ -457,8 +459,8 @@ pub struct SearchAddress {
     pub url: String,
     /// Snapshot repository of the records snapshot.
     pub repository: String,
-    /// Snapshot repository of the web apps; differs rarely.
+    /// Snapshot repository of the web apps, usually the same.
     pub webapps_repository: String,
-    /// Index pattern of the exported records, `zeebe-record*` by default; `None` where nothing needs them.
+    /// Index pattern of the exported records, `zeebe-record*` by default; `None`: no component needs them.
     pub records: Option<String>,
 }

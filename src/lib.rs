@@ -1,9 +1,9 @@
-//! camunda-backupd: whole, consistent, zero-downtime backups of Camunda 8 clusters.
+//! camunda-backupd: scheduled, consistent backups for Camunda 8.
 //!
-//! The flow, left to right, is also the order in which modules may know each other:
-//! `config -> schedule -> plan -> run (over clients) -> retention -> api`, with `store` under all of it.
-//! `domain`, `clock` and `lock` are known by all and know nobody. `sim` is a Camunda cluster made of data:
-//! it knows nothing of our plan, so it can tell when the plan is wrong.
+//! Flow: `config -> schedule -> queue -> plan -> backup (over parts and camunda) -> retention -> api`, with `store` below
+//! all of it. Every module may use `domain`, `clock` and `lock`; these use no other module. `sim` simulates a Camunda
+//! cluster in memory. It must not use `plan`, `backup` or `retention`, so that a test against it can prove them wrong.
+//! ARCHITECTURE.md lists the allowed dependencies.
 
 pub mod api;
 pub mod backup;
@@ -31,15 +31,15 @@ pub mod upkeep;
 
 use std::process::ExitCode;
 
-/// The program: parses the arguments, runs one command, returns its exit code.
+/// Parses the arguments, runs one command, returns its exit code.
 ///
-/// The runtime is started here and not in `main.rs`, because a generic `block_on` in another crate would compile
-/// every async function of the command line a second time.
+/// The runtime starts here and not in `main.rs`: a generic `block_on` in another crate would compile every async
+/// function of the command line a second time.
 pub fn main() -> ExitCode {
     let arguments = cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::failed(&format!("the runtime cannot be started: {error}")),
+        Err(error) => return cli::failed(&format!("cannot start the async runtime: {error}")),
     };
     let code = runtime.block_on(cli::run(arguments));
     // Running tasks are dropped: the next start resumes exporting and continues their runs.

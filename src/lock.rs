@@ -1,10 +1,10 @@
-//! Locks that outlive a panic: what one holder left half done is no reason to stop resuming clusters.
+//! Locking that ignores poison: after a panic of one holder, the daemon must still resume clusters.
 //!
-//! Must not know any other module.
+//! Must not use any other module.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Waits for `mutex`, also where a holder panicked.
+/// Locks `mutex`, also after a panic of an earlier holder.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

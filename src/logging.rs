@@ -1,8 +1,7 @@
-//! The log: what is emitted through `tracing`, written to stderr or to the journal.
+//! The log: events of `tracing`, written to stderr or to the journal.
 //!
-//! Owns the choice of format, the level and the queue between the daemon and whoever reads its log.
-//! Must not decide what is worth an event, and never makes the daemon wait for its reader.
-//! Its story is told in `tests/logging.rs`.
+//! Owns format, level and the queue between the daemon and the reader of its log. Must not decide which events exist,
+//! and must never block the daemon on a slow reader. Tests: `tests/it/logging.rs`.
 
 mod layer;
 mod level;
@@ -29,29 +28,29 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 use writer::Queue;
 
-/// How log lines are written: `[log] format`.
+/// `[log] format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// The journal under systemd, text on a terminal, else JSON.
+    /// Journal under systemd, text on a terminal, JSON otherwise.
     #[default]
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// One readable line.
+    /// Readable lines.
     Text,
-    /// The journal's native fields.
+    /// Native fields of the journal.
     Journald,
 }
 
-/// What remains of the set-up: changes the level, waits for the queue.
+/// Changes the level and flushes the queue.
 #[derive(Clone)]
 pub struct LogHandle {
     filter: reload::Handle<Targets, Registry>,
     queue: Arc<Queue>,
 }
 
-/// Starts logging for the whole process; to be called once, before anything is emitted.
+/// Starts logging for the whole process. Call it once, before the first event.
 pub fn init(level: &str, format: LogFormat) -> Result<LogHandle, String> {
     let sink = match format {
         LogFormat::Auto => automatic(),
@@ -66,7 +65,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<LogHandle, String> {
     Ok(handle)
 }
 
-/// A subscriber that writes into `sink`, for `init` and for tests that do not touch the process.
+/// A subscriber that writes to `sink`; for `init`, and for tests without global state.
 pub fn build(
     level: &str,
     clock: SharedClock,
@@ -79,16 +78,16 @@ pub fn build(
 }
 
 impl LogHandle {
-    /// Changes the level from now on; a level that does not parse changes nothing.
+    /// Changes the level; an invalid level changes nothing.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
         let filter = level::filter(level)?;
         self.filter
             .reload(filter)
-            .map_err(|e| format!("the log level could not be changed ({e}): restart the daemon"))
+            .map_err(|e| format!("the log level cannot be changed ({e}): restart the daemon"))
     }
 
-    /// Waits until everything emitted so far is written, at most `limit`; says whether it was.
-    /// To be called before the process ends, else the last lines may be lost.
+    /// Waits for at most `limit` until all events are written; returns whether they were. Call it before the process
+    /// ends, otherwise the last lines may be lost.
     pub fn flush(&self, limit: Duration) -> bool {
         self.queue.flush(limit)
     }
@@ -104,8 +103,8 @@ fn automatic() -> Sink {
     if stderr.is_terminal() { Sink::text(Box::new(stderr)) } else { Sink::json(Box::new(stderr)) }
 }
 
-/// Whether stderr is the stream that `JOURNAL_STREAM` names; the variable alone is inherited by children
-/// whose stderr went elsewhere.
+/// Whether stderr is the stream in `JOURNAL_STREAM`. The variable alone proves nothing: children with a redirected
+/// stderr inherit it.
 fn stderr_is(journal_stream: Option<&str>) -> bool {
     let identity = || {
         let file = File::from(std::io::stderr().as_fd().try_clone_to_owned().ok()?);
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_stream_is_believed_only_where_stderr_is_that_stream() {
+    fn journal_stream_counts_only_if_stderr_is_that_stream() {
         let file = File::from(std::io::stderr().as_fd().try_clone_to_owned().unwrap());
         let metadata = file.metadata().unwrap();
         let (device, inode) = (metadata.dev(), metadata.ino());

@@ -1,7 +1,7 @@
 //! The plan of a run: an ordered graph of steps, as pure data.
 //!
-//! Owns which step follows which, with its deadline and what undoes it. Must not do IO or read a clock: the same
-//! cluster and version always give the same plan, and the `plan` command prints exactly what a run would do.
+//! Owns order, deadline and compensation of each step. Must not do IO or read a clock: equal input gives an equal plan,
+//! and the `plan` command prints exactly the steps of a run.
 
 mod saas;
 mod self_managed;
@@ -13,80 +13,83 @@ use std::time::Duration;
 
 pub use self_managed::plan;
 
-/// A start is one request and a look before it.
+/// What a backup beside a relational database does not hold.
+pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
+
+/// For one probe and one start request.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
-/// What must happen when a run ends before its time and this step was begun.
+/// Action of the executor if a run ends early after this step was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compensation {
-    /// Send resume until the server confirms it; comes before every other compensation.
+    /// Send resume until the server confirms it; precedes every other compensation.
     ResumeExporting,
     /// Delete the records snapshot while it is in progress.
     DeleteRunningSnapshot,
-    /// Delete what still runs, and again after it has ended.
+    /// Delete running parts, and again after they have ended.
     DeleteRunningParts,
 }
 
-/// One step and its place in the order.
+/// One step with its position in the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedStep {
-    /// What is done.
+    /// Action of the step.
     pub step: Step,
-    /// Steps that must be done before.
+    /// Steps that must be completed before.
     pub after: Vec<Step>,
-    /// Longest time it may take; `None` for the resume, which is tried for ever.
+    /// Maximum duration; `None` for the resume, which is retried without limit.
     #[serde(serialize_with = "seconds")]
     pub deadline: Option<Duration>,
-    /// What undoes it.
+    /// Action if the run ends early after the start of this step.
     pub compensation: Option<Compensation>,
-    /// Exporting stays paused while it is done.
+    /// Exporting must stay paused during the step.
     pub needs_pause: bool,
 }
 
-/// A whole plan.
+/// All steps of a backup of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// Cluster name.
+    /// Key of the cluster in the config.
     pub cluster: String,
-    /// Procedure.
+    /// Decides order and pause.
     pub family: Family,
-    /// Pause that will be asked for; none where the procedure has none.
+    /// Pause mode; `None` for a procedure without a pause.
     pub pause: Option<PauseMode>,
-    /// Everything the backup consists of.
+    /// Components of the backup.
     pub components: Vec<Component>,
-    /// Steps in the order in which they are listed; `after` says what really waits for what.
+    /// Steps in display order; `after` has the real dependencies.
     pub steps: Vec<PlannedStep>,
 }
 
 impl Plan {
-    /// The steps a completed run has done.
+    /// The steps of a completed run.
     pub fn step_names(&self) -> Vec<Step> {
         self.steps.iter().map(|s| s.step).collect()
     }
 
-    /// One step.
+    /// The planned entry of `step`.
     pub fn step(&self, step: Step) -> Option<&PlannedStep> {
         self.steps.iter().find(|s| s.step == step)
     }
 }
 
-/// What a plan is made from.
+/// Input of `plan`.
 #[derive(Clone, Debug)]
 pub struct PlanInput<'a> {
-    /// Cluster name.
+    /// Key of the cluster in the config.
     pub cluster: &'a str,
-    /// Procedure that the version asks for.
+    /// Procedure of the version.
     pub family: Family,
-    /// Pause that the version has.
+    /// Pause mode of the version.
     pub pause: PauseMode,
-    /// Components that exist.
+    /// Components of the cluster.
     pub components: &'a [Component],
     /// Limits of the cluster.
     pub limits: Limits,
 }
 
-#[allow(clippy::ref_option)] // the shape that serde asks for
+#[allow(clippy::ref_option)] // signature required by serde
 fn seconds<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(duration) => serializer.serialize_some(&humantime::format_duration(*duration).to_string()),

@@ -11,12 +11,12 @@ mod waiting;
 
 pub use start::ManualError;
 
-use crate::backup::executor::Stop;
+use crate::context::error::Stop;
 use crate::context::{Context, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
-use crate::pause::resume::Sweeper;
+use crate::pause::sweep::Sweeper;
 use crate::retention::RetentionRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;
@@ -82,7 +82,7 @@ pub struct Queue {
 }
 
 /// A reason why an operation cannot begin, in a word for the occurrence's record.
-pub const RESUME_PENDING: &str = "exporting_owed";
+pub const RESUME_PENDING: &str = "resume_pending";
 /// See `RESUME_PENDING`.
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
 /// What waits for a cluster that is gone is skipped with this reason.

@@ -1,7 +1,7 @@
-//! What to keep: a pure decision with a reason for every keep and every delete (rule I8).
+//! Retention: a decision with a reason for every backup (rule I8).
 //!
-//! Owns the counting of pools and, in `ownership`, the proof that a backup is ours. Must not do IO or read a
-//! clock: who looks at components and who deletes is `run/delete`.
+//! Owns the count per retention group and, in `ownership`, the proof that a backup is ours. Must not do IO or read a
+//! clock: `upkeep` probes components and deletes.
 
 use crate::domain::{BackupId, BackupState, Keep, RetentionGroup, RunId};
 use crate::store::Backup;
@@ -9,43 +9,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub mod ownership;
 
-/// How one pool of a cluster is counted.
+/// Rule of one retention group of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRule {
-    /// Which.
+    /// The group that the rule counts.
     pub group: RetentionGroup,
-    /// What stays.
+    /// Number of backups to keep.
     pub keep: Keep,
-    /// Its schedule was removed or renamed: nothing of it is pruned.
+    /// Its schedule was removed or renamed, so retention deletes none of its backups.
     pub frozen: bool,
 }
 
-/// What is to become of a backup.
+/// Decision on a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Stays.
+    /// The backup stays.
     Keep,
-    /// Goes.
+    /// The backup is deleted.
     Delete,
 }
 
-/// The verdict on one backup and the sentence that explains it.
+/// The verdict on one backup, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Whose.
+    /// Run of the backup.
     pub run_id: RunId,
-    /// Its id.
+    /// Id of the backup, for the text.
     pub backup_id: BackupId,
-    /// What becomes of it.
+    /// Keep or delete.
     pub verdict: Verdict,
     /// One sentence for the operator.
     pub reason: String,
 }
 
-/// One decision for each backup of one cluster that still exists and is not on its way out, oldest first.
+/// One decision for each existing backup of one cluster that is not being deleted, oldest first.
 ///
-/// `complete` names the good ones that a look in this pass found complete in all components: only they stand in
-/// for an older one. `stopped` says why nothing may be deleted.
+/// `complete`: completed backups that a probe in this pass found complete in all components. Only these replace an older
+/// backup. `stopped`: reason why nothing may be deleted.
 pub fn decide(
     retention_groups: &[RetentionRule],
     backups: &[Backup],
@@ -55,10 +55,10 @@ pub fn decide(
     Counted::new(retention_groups, backups).decide(complete, stopped)
 }
 
-/// The good ones to look at before `decide` may count on them; empty when no good one would go or all is known.
+/// The completed backups to probe before `decide` may count them, newest first; empty if no probe would allow a deletion.
 ///
-/// `doubtful` are those that were looked at in this pass and not found complete. Looks are asked for only where
-/// they would let something be deleted, newest first, so that most passes ask the cluster nothing.
+/// `doubtful`: backups that a probe in this pass did not find complete. Only probes that allow a deletion are requested,
+/// so most passes send no request to the cluster.
 pub fn needs_probe(
     retention_groups: &[RetentionRule],
     backups: &[Backup],
@@ -72,27 +72,27 @@ pub fn needs_probe(
     let counted = Counted::new(retention_groups, backups);
     let hopeful: BTreeSet<RunId> =
         counted.good.iter().map(|b| b.run.run_id).filter(|id| !doubtful.contains(id)).collect();
-    let mut wanted = BTreeMap::new();
+    let mut needed = BTreeMap::new();
     for candidate in &counted.good {
         if counted.good_outcome(candidate, &hopeful).is_err() {
             continue;
         }
-        wanted.extend(counted.stand_ins(candidate, &hopeful).into_iter().map(|b| (age(b), b.run.run_id)));
+        needed.extend(counted.stand_ins(candidate, &hopeful).into_iter().map(|b| (age(b), b.run.run_id)));
     }
-    wanted.into_values().rev().filter(|id| !complete.contains(id)).collect()
+    needed.into_values().rev().filter(|id| !complete.contains(id)).collect()
 }
 
-/// The backups of one cluster, sorted so that the order they came in does not matter.
+/// The backups of one cluster, sorted by age.
 struct Counted<'a> {
     rules: BTreeMap<RetentionGroup, RetentionRule>,
     present: Vec<&'a Backup>,
     good: Vec<&'a Backup>,
-    /// The good ones whose runs we saw to their end: no other stands in for anything.
-    certified: Vec<&'a Backup>,
+    /// Completed backups of our own runs, not adopted: only these replace an older backup.
+    attested: Vec<&'a Backup>,
     bad: Vec<&'a Backup>,
 }
 
-/// A sentence that says why.
+/// Reason of a decision, without its prefix.
 type Reason = String;
 
 impl<'a> Counted<'a> {
@@ -108,8 +108,8 @@ impl<'a> Counted<'a> {
         present.sort_by_key(|b| age(b));
         let of = |state| present.iter().copied().filter(|b| b.state == state).collect();
         let (good, bad): (Vec<&Backup>, _) = (of(BackupState::Completed), of(BackupState::Failed));
-        let certified = good.iter().copied().filter(|b| is_certified(b)).collect();
-        Self { rules, present, good, certified, bad }
+        let attested = good.iter().copied().filter(|b| is_attested(b)).collect();
+        Self { rules, present, good, attested, bad }
     }
 
     fn decide(&self, complete: &BTreeSet<RunId>, stopped: Option<&str>) -> Vec<Decision> {
@@ -123,7 +123,7 @@ impl<'a> Counted<'a> {
                     (None, _) => Err("its run has not ended".to_owned()),
                 };
                 let (verdict, reason) = match outcome {
-                    Ok(reason) => (Verdict::Delete, format!("deleted: {reason}")),
+                    Ok(reason) => (Verdict::Delete, format!("retention: {reason}")),
                     Err(reason) => (Verdict::Keep, format!("kept: {reason}")),
                 };
                 Decision { run_id: backup.run.run_id, backup_id: backup.run.backup_id, verdict, reason }
@@ -131,12 +131,12 @@ impl<'a> Counted<'a> {
             .collect()
     }
 
-    /// `Ok` with the reason it goes, `Err` with the reason it stays.
+    /// `Ok` with the reason of a deletion, `Err` with the reason to keep the backup.
     fn good_outcome(&self, backup: &Backup, complete: &BTreeSet<RunId>) -> Result<Reason, Reason> {
         let rules = self.rules_of(backup)?;
         let mut reasons = Vec::new();
         for rule in rules {
-            let newer = self.newer_certified(backup, &rule.group, complete);
+            let newer = self.newer_attested(backup, &rule.group, complete);
             let seen = newer.iter().filter(|b| complete.contains(&b.run.run_id)).count();
             let (limit, group) = (rule.keep.successful, &rule.group);
             if *group == RetentionGroup::Adopted {
@@ -144,54 +144,57 @@ impl<'a> Counted<'a> {
                 continue;
             }
             if newer.len() < limit as usize {
-                return Err(format!("one of the {limit} newest good ones of {group}"));
+                return Err(format!(
+                    "one of the newest completed backups of {}, which keeps {limit}",
+                    label(group)
+                ));
             }
             if seen < limit as usize {
                 return Err(format!(
-                    "{limit} newer good ones of {group} must be seen complete in this pass before it may go, and {seen} were"
+                    "{} keeps {limit}, and this pass found only {} complete",
+                    label(group),
+                    counted(seen, "newer backup")
                 ));
             }
-            reasons
-                .push(format!("{seen} newer good ones of {group} were seen complete, and it keeps {limit}"));
+            let newer = counted(seen, "newer complete backup");
+            reasons.push(format!("{} keeps {limit} and has {newer}", label(group)));
         }
-        // Decides with a limit of 0 only: the one that would be left must be whole.
+        // Relevant for a limit of 0 only: the remaining backup must be complete.
         if self.good.last().is_some_and(|last| age(last) == age(backup)) {
-            return Err("the newest good one of the cluster always stays".to_owned());
+            return Err("the newest completed backup of the cluster always stays".to_owned());
         }
-        if !self.certified.iter().any(|b| age(b) > age(backup) && complete.contains(&b.run.run_id)) {
-            return Err("no newer good one of the cluster was seen complete in this pass".to_owned());
+        if !self.attested.iter().any(|b| age(b) > age(backup) && complete.contains(&b.run.run_id)) {
+            return Err("this pass found no newer backup of the cluster complete".to_owned());
         }
         Ok(reasons.join("; "))
     }
 
-    /// Whether exporting stayed paused for an adopted one cannot be told, nor so for another of that pool.
+    /// It is unknown whether exporting stayed paused during an adopted backup, so adopted backups do not replace each other.
     fn adopted_outcome(&self, backup: &Backup, limit: u32, seen: usize) -> Result<Reason, Reason> {
         if newer(&self.good, backup, &RetentionGroup::Adopted).next().is_none() {
-            return Err("the newest good one of adopted".to_owned());
+            return Err("the newest completed backup of group adopted always stays".to_owned());
         }
         if seen < limit as usize {
             return Err(format!(
-                "{limit} newer good ones with a certificate of ours must stay and be seen complete in this pass before an adopted one may go, and {seen} were"
+                "group adopted needs {limit} newer attested backups, and this pass found only {seen} of them complete"
             ));
         }
-        Ok(format!(
-            "{seen} newer good ones with a certificate of ours were seen complete, and {limit} are enough"
-        ))
+        Ok(format!("group adopted needs {limit} newer attested backups, and {seen} are complete"))
     }
 
-    /// The newer good ones that may stand in for `backup` in a pool, newest first; for an adopted one those of any pool
-    /// that stay themselves.
-    fn newer_certified(
+    /// The newer backups that may replace `backup` in a retention group, newest first. For an adopted backup: those of any
+    /// group that stay themselves.
+    fn newer_attested(
         &self,
         backup: &Backup,
         group: &RetentionGroup,
         complete: &BTreeSet<RunId>,
     ) -> Vec<&'a Backup> {
         if *group != RetentionGroup::Adopted {
-            return newer(&self.certified, backup, group).collect();
+            return newer(&self.attested, backup, group).collect();
         }
         let than = age(backup);
-        let later = self.certified.iter().rev().copied().take_while(|b| age(b) > than);
+        let later = self.attested.iter().rev().copied().take_while(|b| age(b) > than);
         later.filter(|b| self.good_outcome(b, complete).is_err()).collect()
     }
 
@@ -201,20 +204,24 @@ impl<'a> Counted<'a> {
             let count = newer(&self.bad, backup, &rule.group).count();
             let (limit, group) = (rule.keep.failed, &rule.group);
             if count < limit as usize {
-                return Err(format!("one of the {limit} newest failures of {group}"));
+                return Err(format!(
+                    "one of the newest failed runs of {}, which keeps {limit}",
+                    label(group)
+                ));
             }
-            reasons.push(format!("{count} newer failures of {group} exist, and it keeps {limit}"));
+            let newer = counted(count, "newer failed run");
+            reasons.push(format!("{} keeps {limit} and has {newer}", label(group)));
         }
         Ok(reasons.join("; "))
     }
 
-    /// The rules of every pool the backup belongs to, or why none of them lets it go.
+    /// The rules of all retention groups of the backup, or the reason to keep it.
     fn rules_of(&self, backup: &Backup) -> Result<Vec<&RetentionRule>, Reason> {
         if backup.held {
-            return Err("an operator holds it".to_owned());
+            return Err("held by an operator".to_owned());
         }
         if backup.run.retention_groups.is_empty() {
-            return Err("it belongs to no pool".to_owned());
+            return Err("it belongs to no retention group".to_owned());
         }
         backup
             .run
@@ -222,27 +229,44 @@ impl<'a> Counted<'a> {
             .iter()
             .map(|group| match self.rules.get(group) {
                 Some(rule) if !rule.frozen => Ok(rule),
-                _ => Err(format!("{group} is no longer in the configuration, so nothing of it is pruned")),
+                _ => Err(format!(
+                    "{} is no longer in the config, so retention deletes none of its backups",
+                    label(group)
+                )),
             })
             .collect()
     }
 
-    /// Those of `hopeful` that would let `backup` go: the newest of each of its pools, at least one of the cluster.
+    /// Backups of `hopeful` that would replace `backup`: the newest of each of its retention groups, at least one of the
+    /// cluster.
     fn stand_ins(&self, backup: &Backup, hopeful: &BTreeSet<RunId>) -> Vec<&'a Backup> {
         let hope = |b: &&Backup| hopeful.contains(&b.run.run_id);
         let mut found = Vec::new();
         for group in &backup.run.retention_groups {
             let limit = self.rules.get(group).map_or(0, |r| r.keep.successful) as usize;
-            found.extend(self.newer_certified(backup, group, hopeful).into_iter().filter(hope).take(limit));
+            found.extend(self.newer_attested(backup, group, hopeful).into_iter().filter(hope).take(limit));
         }
         if found.is_empty() {
-            found.extend(self.certified.iter().rev().copied().filter(|b| age(b) > age(backup)).find(hope));
+            found.extend(self.attested.iter().rev().copied().filter(|b| age(b) > age(backup)).find(hope));
         }
         found
     }
 }
 
-/// Those of `list` that belong to `group` and are newer than `than`, newest first.
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Name of a group in a sentence.
+fn label(group: &RetentionGroup) -> String {
+    match group {
+        RetentionGroup::Schedule(name) => format!("schedule {name}"),
+        RetentionGroup::Manual => "group manual".to_owned(),
+        RetentionGroup::Adopted => "group adopted".to_owned(),
+    }
+}
+
+/// Backups of `list` in `group` that are newer than `than`, newest first.
 fn newer<'a>(list: &[&'a Backup], than: &Backup, group: &RetentionGroup) -> impl Iterator<Item = &'a Backup> {
     let than = age(than);
     list.iter()
@@ -252,12 +276,12 @@ fn newer<'a>(list: &[&'a Backup], than: &Backup, group: &RetentionGroup) -> impl
         .filter(move |b| b.run.retention_groups.contains(group))
 }
 
-/// Whether our run of it is known: of an adopted one only the parts are.
-fn is_certified(backup: &Backup) -> bool {
+/// Whether the run is known; of an adopted backup only the parts are.
+fn is_attested(backup: &Backup) -> bool {
     !backup.run.retention_groups.contains(&RetentionGroup::Adopted)
 }
 
-/// Ids only grow, also when the clock was set back; run ids settle what cannot be.
+/// Backup ids only grow, also after the clock was set back; the run id breaks ties.
 fn age(backup: &Backup) -> (BackupId, RunId) {
     (backup.run.backup_id, backup.run.run_id)
 }

@@ -1,13 +1,12 @@
-//! Timetable: which occurrences are due, claimed, missed; pure, every instant is passed in.
+//! Timetable: due, claimed and missed occurrences.
 //!
-//! Owns the next due instant of each (schedule, cluster) pair and the rules for missed ones (design 4, rule I13).
-//! Must not read a clock, write the store or know tokio-cron-scheduler (that is `dispatch`).
+//! Owns the next due instant of each (schedule, cluster) pair and the rules for missed occurrences (rule I13). Pure:
+//! callers pass every instant. Must not read a clock, write the store or use tokio-cron-scheduler (`dispatch` does).
 
 pub mod cron;
 pub mod dispatch;
 pub mod next;
 
-use crate::config::{CatchUp, Config};
 use crate::domain::{Instant, Occurrence};
 use crate::schedule::cron::Timing;
 use crate::store::{OccurrenceOutcome, OccurrenceRow, TimetableRow};
@@ -16,13 +15,43 @@ use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// An occurrence found later than this was missed (daemon down, clock set forward), not merely late.
+/// An occurrence found later than this was missed (daemon down, clock set forward), not late.
 const LATE: TimeDelta = TimeDelta::seconds(60);
 
-/// A (schedule, cluster) pair.
+/// Names of a schedule and a cluster.
 pub type Pair = (String, String);
 
-/// One pair's times.
+/// Handling of occurrences that were missed while the daemon was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// The latest missed occurrence runs.
+    Once,
+    /// No missed occurrence runs.
+    Skip,
+}
+
+/// Times of one (schedule, cluster) pair, as configured.
+#[derive(Clone, Debug)]
+pub struct PairTimes {
+    /// Schedule name and cluster name.
+    pub pair: Pair,
+    /// Due times.
+    pub timing: Timing,
+    /// Zone of the due times.
+    pub timezone: Tz,
+    /// Timing and zone as text; changes when the times are edited.
+    pub times_key: String,
+    /// Largest delay that spreads the clusters of a schedule.
+    pub spread: Duration,
+    /// Longest wait after the due instant plus the spread.
+    pub start_within: Duration,
+    /// Handling of missed occurrences.
+    pub catch_up: CatchUp,
+    /// Deadline of one run of this cluster.
+    pub run_deadline: Duration,
+}
+
+/// Due times of one pair.
 #[derive(Clone, Debug)]
 struct Entry {
     timing: Timing,
@@ -35,54 +64,51 @@ struct Entry {
     since: Instant,
     last_due: Option<Instant>,
     next: Option<Instant>,
-    /// Occurrences before this were missed while the daemon was down, however late.
+    /// Occurrences before this instant were missed while the daemon was down, however recent.
     fresh_from: Instant,
 }
 
-/// The times of every pair that is in the config and enabled.
+/// Due times of every enabled pair of the config.
 #[derive(Debug, Default)]
 pub struct Timetable {
     entries: BTreeMap<Pair, Entry>,
 }
 
 impl Timetable {
-    /// The timetable of a config. A pair that is new, enabled again or whose times were edited begins now: nothing before
-    /// it is missed. `known` is what the store remembers; at start-up that is the only memory.
-    pub fn planned(&self, config: &Config, known: &[TimetableRow], now: Instant) -> Self {
+    /// The timetable of configured pairs. A new pair, a pair enabled again, and a pair with edited times start now: earlier
+    /// occurrences are not missed. `known`: rows of the store, the only memory after a restart.
+    pub fn planned(&self, pairs: &[PairTimes], known: &[TimetableRow], now: Instant) -> Self {
         let mut entries = BTreeMap::new();
         let known: BTreeMap<(&str, &str), &TimetableRow> =
             known.iter().map(|row| ((row.schedule.as_str(), row.cluster.as_str()), row)).collect();
-        for schedule in config.schedules.values().filter(|s| s.enabled) {
-            for cluster in &schedule.clusters {
-                let Some(settings) = config.clusters.get(cluster) else { continue };
-                let pair = (schedule.name.clone(), cluster.clone());
-                let kept = known
-                    .get(&(pair.0.as_str(), pair.1.as_str()))
-                    .filter(|row| row.active && row.times_key == schedule.times_key);
-                let since = kept.map_or(now, |row| row.since);
-                let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
-                let running = self.entries.get(&pair).filter(|e| e.times_key == schedule.times_key);
-                let mut entry = Entry {
-                    timing: schedule.timing.clone(),
-                    timezone: schedule.timezone,
-                    times_key: schedule.times_key.clone(),
-                    spread: spread(cluster, schedule.spread),
-                    start_within: delta(schedule.start_within),
-                    catch_up: schedule.catch_up,
-                    run_deadline: delta(settings.limits.run_deadline),
-                    since,
-                    last_due: running.map_or(last_due, |e| e.last_due),
-                    next: None,
-                    fresh_from: running.map_or(now, |e| e.fresh_from),
-                };
-                entry.next = entry.after_last();
-                entries.insert(pair, entry);
-            }
+        for times in pairs {
+            let pair = times.pair.clone();
+            let kept = known
+                .get(&(pair.0.as_str(), pair.1.as_str()))
+                .filter(|row| row.active && row.times_key == times.times_key);
+            let since = kept.map_or(now, |row| row.since);
+            let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
+            let running = self.entries.get(&pair).filter(|e| e.times_key == times.times_key);
+            let mut entry = Entry {
+                timing: times.timing.clone(),
+                timezone: times.timezone,
+                times_key: times.times_key.clone(),
+                spread: spread(&pair.1, times.spread),
+                start_within: delta(times.start_within),
+                catch_up: times.catch_up,
+                run_deadline: delta(times.run_deadline),
+                since,
+                last_due: running.map_or(last_due, |e| e.last_due),
+                next: None,
+                fresh_from: running.map_or(now, |e| e.fresh_from),
+            };
+            entry.next = entry.after_last();
+            entries.insert(pair, entry);
         }
         Self { entries }
     }
 
-    /// Goes on with a planned timetable; what was claimed since it was planned stays claimed.
+    /// Replaces the timetable by `planned`. Occurrences claimed since `planned` was made stay claimed.
     pub fn take_over(&mut self, mut planned: Self) {
         for (pair, entry) in &mut planned.entries {
             if let Some(running) = self.entries.get(pair).filter(|e| e.times_key == entry.times_key) {
@@ -93,7 +119,7 @@ impl Timetable {
         *self = planned;
     }
 
-    /// Every pair, as the store shall hold it.
+    /// Every pair as a row for the store.
     pub fn rows(&self) -> Vec<TimetableRow> {
         self.entries
             .iter()
@@ -108,8 +134,8 @@ impl Timetable {
             .collect()
     }
 
-    /// Occurrences due until `now + ahead`, ordered by due time and at most `limit` pairs, as the store shall write
-    /// them: `Waiting`, or `Skipped` ranges of missed ones. Nothing is advanced before `claimed`.
+    /// Rows for occurrences due until `now + ahead`, ordered by due time, of at most `limit` pairs: `Waiting`, or
+    /// `Skipped` for a range of missed ones. Only `claimed` advances the timetable.
     pub fn due(&self, now: Instant, ahead: TimeDelta, limit: usize) -> Vec<OccurrenceRow> {
         let mut due: Vec<(&Pair, &Entry, Instant)> = self
             .entries
@@ -123,7 +149,7 @@ impl Timetable {
         due.into_iter().flat_map(|(pair, entry, first)| entry.rows_until(pair, first, now)).collect()
     }
 
-    /// The store has written these rows: their pairs advance.
+    /// Advances the pairs of these rows, after the store has written them.
     pub fn claimed(&mut self, rows: &[OccurrenceRow]) {
         for row in rows {
             let pair = (row.occurrence.schedule.clone(), row.occurrence.cluster.clone());
@@ -137,7 +163,7 @@ impl Timetable {
         }
     }
 
-    /// The wall clock went back: what lies in the future is forgotten, and every pair asks again from now.
+    /// After the wall clock went back: discards claims in the future and recomputes every pair from `now`.
     pub fn clock_set_back(&mut self, now: Instant) {
         for entry in self.entries.values_mut() {
             if entry.last_due.is_some_and(|last| last > now) {
@@ -148,12 +174,12 @@ impl Timetable {
         }
     }
 
-    /// The next due instant of every pair.
+    /// Next due instant by pair; without pairs that are never due again.
     pub fn next_due(&self) -> BTreeMap<Pair, Instant> {
         self.entries.iter().filter_map(|(pair, entry)| Some((pair.clone(), entry.next?))).collect()
     }
 
-    /// Names of the schedules that have at least one pair.
+    /// Names of schedules with at least one pair.
     pub fn schedules(&self) -> Vec<String> {
         let mut names: Vec<String> = self.entries.keys().map(|(schedule, _)| schedule.clone()).collect();
         names.dedup();
@@ -167,14 +193,14 @@ impl Entry {
         next::next_after(&self.timing, self.timezone, from)
     }
 
-    /// From `first` (due) on: missed ones as ranges, and the one that is to run.
+    /// Rows from `first` on: missed occurrences as one range, and the occurrence that shall run.
     fn rows_until(&self, pair: &Pair, first: Instant, now: Instant) -> Vec<OccurrenceRow> {
         let missed_before = now - LATE;
         let is_missed = |due: Instant| due < missed_before || due < self.fresh_from;
         if !is_missed(first) {
             return vec![self.row(pair, first, OccurrenceOutcome::Waiting, false)];
         }
-        // Everything missed is one range; the latest may be caught up.
+        // All missed occurrences are one range; the latest one may be caught up.
         let bound = missed_before.max(self.fresh_from - TimeDelta::milliseconds(1)).min(now);
         let from = self.last_due.map_or(self.since, |last| last.max(self.since));
         let Some(missed) = next::missed(&self.timing, self.timezone, from, bound) else {
@@ -191,20 +217,24 @@ impl Entry {
             if missed.earlier > 0 {
                 let last = missed.latest - TimeDelta::seconds(1);
                 let reason = format!(
-                    "{at_least}{} missed while the daemon was down or could not write its state, or the clock jumped; only the latest is caught up",
+                    "{at_least}{} missed while the daemon was down or could not write its state, or because the clock jumped; only the latest is caught up",
                     missed.earlier
                 );
                 rows.push(self.range(pair, missed.first, last, missed.earlier, reason));
             }
             let mut row = self.row(pair, missed.latest, OccurrenceOutcome::Waiting, true);
-            // It waits from now on: its own window has passed while nobody could start it.
+            // `start_within` counts from now: the window of the occurrence itself has passed.
             row.start_until = row.start_at.max(now) + self.start_within;
             rows.push(row);
         } else {
             let count = missed.earlier + 1;
-            let why = if near { "the next one is nearer than run_deadline" } else { "catch_up is \"skip\"" };
+            let why = if near {
+                "the next occurrence is due before a run could reach its run_deadline"
+            } else {
+                "catch_up is \"skip\""
+            };
             let reason = format!(
-                "{at_least}{count} missed while the daemon was down or could not write its state, or the clock jumped; {why}"
+                "{at_least}{count} missed while the daemon was down or could not write its state, or because the clock jumped; {why}"
             );
             rows.push(self.range(pair, missed.first, missed.latest, count, reason));
         }
@@ -235,24 +265,25 @@ impl Entry {
     }
 }
 
-/// A last run in the future means that the clock was set back meanwhile.
+/// A last occurrence in the future means that the clock was set back; then counting restarts now.
 fn clamp(pair: &Pair, last: Instant, now: Instant) -> Instant {
-    // Occurrences are claimed ahead of their instant, so a little future is no sign of that.
+    // Occurrences are claimed ahead of time, so a few seconds do not count.
     if last > now + TimeDelta::seconds(10) {
         tracing::warn!(event = "clock.jumped", schedule = %pair.0, cluster = %pair.1,
-            reason = "the last occurrence lies in the future: the clock was set back; counting from now");
+            reason = "the last occurrence is in the future, so the clock was set back: due times count from now");
         return now;
     }
     last
 }
 
-/// A stable delay below `limit`, the same for every schedule of a cluster, so that they stay together.
+/// A stable delay below `limit`, equal for all schedules of a cluster, so that occurrences at one instant still share a
+/// backup.
 fn spread(cluster: &str, limit: Duration) -> TimeDelta {
     let limit = limit.as_millis() as u64;
     if limit == 0 {
         return TimeDelta::zero();
     }
-    // FNV-1a: stable across versions and machines, which std's hasher is not.
+    // FNV-1a: stable across versions and machines, unlike the hasher of std.
     let hash = cluster
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));

@@ -1,7 +1,7 @@
-//! Acts: the routes that change something, on the control socket alone.
+//! Routes that change something, on the control socket only.
 //!
-//! Who may what follows from the peer's credentials: root and the daemon's own user are admin, everybody else who can
-//! open the socket (its group) may back up, cancel and pay.
+//! Owns the permission check: root and the daemon's own user are admin; other members of the socket's group may back
+//! up, cancel and resume. Must not decide the result of a command: `Control` does.
 
 use crate::api::routes::ApiState;
 use crate::api::{Refusal, RefusalKind, refuse, shapes};
@@ -15,16 +15,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What the peer of a control-socket connection may do.
+/// Permissions of the peer of a control-socket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Take and cancel backups, pay debts.
+    /// Take and cancel backups, resume exporting for pending resumes.
     Operate,
-    /// Everything.
+    /// All commands.
     Admin,
 }
 
-/// The acting routes.
+/// Routes of the commands; merged into the router of the control socket.
 pub fn acting() -> Router<ApiState> {
     Router::new()
         .route("/v1/clusters/{name}/backups", post(backup))
@@ -33,16 +33,16 @@ pub fn acting() -> Router<ApiState> {
         .route("/v1/clusters/{name}/cancel", post(cancel))
         .route("/v1/clusters/{name}/resume-exporting", post(resume_exporting))
         .route("/v1/clusters/{name}/adopt", post(adopt))
-        .route("/v1/clusters/{name}/forgive", post(abandon_resumes))
-        .route("/v1/debts/pay", post(resume_until_confirmed))
+        .route("/v1/pending-resumes/{name}/abandon", post(abandon_resumes))
+        .route("/v1/pending-resumes/resume", post(resume_until_confirmed))
 }
 
 fn admin(role: Role) -> Result<(), Response> {
     if role == Role::Admin {
         return Ok(());
     }
-    tracing::warn!(event = "auth.failed", reason = "an act needs admin");
-    let message = "this act needs admin: run it as root or as the daemon's own user";
+    tracing::warn!(event = "auth.failed", reason = "the command needs admin");
+    let message = "this command needs admin. Run it as root or as the user of the daemon";
     Err((StatusCode::FORBIDDEN, Json(json!({ "message": message }))).into_response())
 }
 
@@ -63,7 +63,7 @@ async fn backup(
     let run_id = state.control.backup(name, note.note).await?;
     let run = state.store.run(run_id).await?.ok_or_else(|| Refusal {
         kind: RefusalKind::Failed,
-        message: format!("run {run_id} vanished right after it began"),
+        message: format!("run {run_id} disappeared from the state right after its start"),
         retry_after_seconds: None,
     })?;
     Ok(Json(
@@ -155,7 +155,7 @@ async fn abandon_resumes(
 ) -> Result<Json<Value>, Response> {
     admin(role)?;
     let count = state.control.abandon_resumes(name, why.why).await.map_err(IntoResponse::into_response)?;
-    Ok(Json(json!({ "forgiven": count })))
+    Ok(Json(json!({ "abandoned": count })))
 }
 
 #[derive(Deserialize)]
@@ -169,7 +169,8 @@ async fn resume_until_confirmed(
 ) -> Result<Json<Value>, Refusal> {
     let wait = Duration::from_secs(wait.wait_seconds.unwrap_or(60));
     let unconfirmed = state.control.resume_pending(wait).await?;
-    let mut response = json!({ "owing": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
+    let mut response =
+        json!({ "still_pending": unconfirmed.keys().collect::<Vec<_>>(), "reasons": unconfirmed });
     if let Some(lost) = state.control.live().state_lost {
         response["unread"] = lost.into();
     }

@@ -1,4 +1,6 @@
-//! The arguments of every command, as contract section 3 fixes them.
+//! Arguments of every command.
+//!
+//! Owns names, placeholders, help texts and the check of each value. Must not read a file.
 
 use crate::domain::BackupId;
 use chrono::{DateTime, Utc};
@@ -6,212 +8,214 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Whole, consistent, zero-downtime backups of Camunda 8 clusters.
+/// Scheduled, consistent backups for Camunda 8
 #[derive(Debug, Parser)]
 #[command(name = "camunda-backupd", version, about, max_term_width = 110)]
 pub struct Arguments {
-    /// Config file, or a directory with config.toml in it
-    #[arg(long, global = true, value_name = "F", default_value = "/etc/camunda-backupd/config.toml")]
+    /// Config file, or a directory with *.toml files
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/camunda-backupd/config.toml")]
     pub config: PathBuf,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Read from the daemon at this URL instead of its control socket
-    #[arg(long, global = true, value_name = "U")]
+    /// Read from the daemon at this URL, not from its control socket
+    #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
-    /// What to do
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Every command.
+/// The doc comments are the help texts.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon
     Serve,
     #[cfg(feature = "sim")]
-    /// Run the real daemon against two simulated clusters, schedules seconds apart
+    /// Run the daemon against two simulated clusters, with a backup every few seconds
     Demo {
-        /// End after this time; without it, on Ctrl-C
-        #[arg(long = "for", value_name = "T", value_parser = span)]
+        /// Stop after this time; default: run until Ctrl-C
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
         period: Option<Duration>,
-        /// Where the daemon's health answers
-        #[arg(long, value_name = "A", default_value = "127.0.0.1:0")]
+        /// Listen address of the HTTP API
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
         listen: std::net::SocketAddr,
     },
     #[cfg(feature = "sim")]
-    /// Run one simulated cluster and print a config for it
+    /// Run a simulated cluster and print a config for it
     Sim(SimOptions),
-    /// Check the config: all errors at once
+    /// Validate the config and report all errors
     Check {
-        /// Also look at the clusters
+        /// Also check whether a backup of each cluster would work now
         #[arg(long)]
         online: bool,
     },
-    /// Print the steps a backup of this cluster takes
+    /// Print the steps of a backup of this cluster
     Plan {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
     },
-    /// Print when schedules fire
+    /// List upcoming backups from the config file
     Next {
         /// Only this schedule
+        #[arg(value_name = "SCHEDULE")]
         schedule: Option<String>,
-        /// From this instant (RFC 3339); without it, from now
-        #[arg(long, value_name = "T", value_parser = instant)]
+        /// Start of the list (RFC 3339); default: now
+        #[arg(long, value_name = "TIME", value_parser = instant)]
         from: Option<DateTime<Utc>>,
-        /// How many
+        /// Number of entries
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         count: u16,
     },
     /// Take a backup now
     Backup {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
-        /// Wait until it has ended; the exit code tells how
+        /// Wait for completion; exits 1 if the backup failed
         #[arg(long)]
         wait: bool,
-        /// A note that stays with it
+        /// Note to store with the backup
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
     },
-    /// End the run of a cluster: resume, clean up, fail `cancelled`
+    /// Cancel the running backup of a cluster and resume exporting
     Cancel {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
-        /// Why; stays with the run
+        /// Reason, stored with the run
         #[arg(long, value_name = "TEXT")]
         why: String,
-        /// How long to wait for the resume
-        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = span)]
+        /// Maximum wait for the resume
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = span)]
         patience: Duration,
     },
     /// List backups
     List {
-        /// Only of this cluster
-        #[arg(value_parser = name)]
+        /// Only backups of this cluster
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: Option<String>,
     },
-    /// Show everything about a backup or run
+    /// Show the details of a backup or run
     Show {
-        /// Backup id or run id
-        #[arg(value_parser = name)]
+        /// Backup ID or run ID
+        #[arg(value_name = "ID", value_parser = name)]
         id: String,
     },
-    /// Delete a backup everywhere
+    /// Delete a backup from every component
     Delete {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
-        /// Its id
+        /// Backup ID
+        #[arg(value_name = "ID")]
         backup_id: BackupId,
-        /// Do not ask
+        /// Skip the confirmation prompt
         #[arg(long)]
         yes: bool,
     },
-    /// Bring a cluster of Camunda's cloud back to a backup; the provider does it
+    /// Restore a Camunda 8 SaaS cluster from a backup
     Restore {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
-        /// The backup's id
+        /// Backup ID
+        #[arg(value_name = "ID")]
         backup_id: BackupId,
-        /// Do not ask
+        /// Skip the confirmation prompt
         #[arg(long)]
         yes: bool,
-        /// Wait until it has ended; the exit code tells how
+        /// Wait for completion; exits 1 if the restore failed
         #[arg(long)]
         wait: bool,
     },
-    /// How things are: the health of the daemon
+    /// Show daemon and cluster health
     Status,
-    /// Schedules and when they are next due
+    /// List schedules of the running daemon
     Schedules,
-    /// Exporting pauses that we owe a resume
-    Debts {
-        /// What to do with them
+    /// List exporting pauses still to be resumed
+    PendingResumes {
         #[command(subcommand)]
-        act: Option<PendingResumeAction>,
+        action: Option<PendingResumeAction>,
     },
-    /// Send resumes: ours (--if-ours), or a cluster's whoever paused it
+    /// Resume exporting on a cluster
     ResumeExporting {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: Option<String>,
-        /// Pay all our debts, from the state file alone where no daemon answers
+        /// Resume every cluster this daemon left paused; works without the daemon
         #[arg(long, conflicts_with = "cluster")]
-        if_ours: bool,
-        /// How long to try
-        #[arg(long = "for", value_name = "T", default_value = "60s", value_parser = span)]
+        pending: bool,
+        /// Maximum time for the resumes
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = span)]
         patience: Duration,
-        /// Where the state file lies, when the config cannot tell
+        /// Directory of the state file, if the config cannot be read
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
-        /// Do not ask
+        /// Skip the confirmation prompt
         #[arg(long)]
         yes: bool,
     },
-    /// Rebuild the state of a cluster from what it lists, after the state was lost
+    /// Re-register existing backups after the state file was lost
     Adopt {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
     },
     /// Print the JSON schema of the config
     Schema,
 }
 
-/// What a cluster, backup or run may be called; nothing else belongs into a path.
+/// Accepts the characters of cluster names and ids, so that every value is safe in a URL path.
 fn name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
-    Err("write letters, digits, `.`, `_` and `-`, beginning with a letter or digit".into())
+    Err("invalid name: use letters, digits, `.`, `_` and `-`, and start with a letter or digit".into())
 }
 
 fn span(text: &str) -> Result<std::time::Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a number with its unit, like 45s or 2m".into())
+    humantime::parse_duration(text)
+        .map_err(|_| "invalid duration: write a number with a unit, for example 45s or 2m".into())
 }
 
 fn instant(text: &str) -> Result<DateTime<Utc>, String> {
-    text.parse().map_err(|_| "write an instant as RFC 3339, like 2026-10-25T00:00:00Z".into())
+    text.parse().map_err(|_| "invalid instant: write RFC 3339, for example 2026-10-25T00:00:00Z".into())
 }
 
-/// What to do with debts.
+/// `pending-resumes abandon`.
 #[derive(Debug, Subcommand)]
 pub enum PendingResumeAction {
-    /// Give up the debt of a cluster that no longer exists
+    /// Stop trying to resume a cluster that no longer exists
     Abandon {
-        /// Cluster
-        #[arg(value_parser = name)]
+        /// Cluster name from the config
+        #[arg(value_name = "CLUSTER", value_parser = name)]
         cluster: String,
-        /// Why; stays in the log
+        /// Reason, stored in the log
         #[arg(long, value_name = "TEXT")]
         why: String,
     },
 }
 
-/// One simulated cluster.
+/// Options of `sim`.
 #[cfg(feature = "sim")]
 #[derive(Debug, clap::Args)]
 pub struct SimOptions {
-    /// Camunda version it answers as, 8.2.4 to 8.10
-    #[arg(long, value_name = "V", default_value = "8.6.0")]
+    /// Camunda version to simulate, 8.2.4 to 8.10
+    #[arg(long, value_name = "VERSION", default_value = "8.6.0")]
     pub cluster_version: String,
-    /// Where it answers
-    #[arg(long, value_name = "A", default_value = "127.0.0.1:9700")]
+    /// Listen address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9700")]
     pub listen: std::net::SocketAddr,
-    /// Secondary storage: elasticsearch, opensearch, rdbms from 8.9 on, or saas: the provider's
-    #[arg(long, value_name = "S", default_value = "opensearch")]
+    /// Secondary storage: elasticsearch, opensearch, rdbms (8.9 and later), or saas
+    #[arg(long, value_name = "STORAGE", default_value = "opensearch")]
     pub storage: String,
-    /// How much faster than a real one its parts are taken
+    /// Speed factor of the simulated backup
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub speed: f64,
-    /// Faults, e.g. `operate.stall,zeebe.drop-answer@2`
+    /// Faults to inject, e.g. `operate.stall,zeebe.drop-answer@2`
     #[arg(long, value_name = "SPEC")]
     pub faults: Option<String>,
 }

@@ -1,4 +1,6 @@
-//! Commands about backups and schedules, through the daemon.
+//! `backup`, `cancel`, `list`, `show`, `delete`, `status`, `schedules` and `adopt`: requests to the daemon, and their output.
+//!
+//! Must not decide anything: the daemon does.
 
 use super::client::Client;
 use super::output::{cell, complain, json as print_json, print, rows, table};
@@ -18,30 +20,30 @@ pub async fn backup(
     as_json: bool,
 ) -> Result<u8, Failure> {
     let path = format!("/v1/clusters/{cluster}/backups");
-    let begun = client.post(&path, json!({ "note": note }), Duration::from_secs(60)).await?;
-    let run_id = cell(&begun["run_id"]);
+    let started = client.post(&path, json!({ "note": note }), Duration::from_secs(60)).await?;
+    let run_id = cell(&started["run_id"]);
     if !wait {
         if as_json {
-            print_json(&begun);
+            print_json(&started);
         } else {
             print(&format!(
-                "backup {} of {cluster} has begun: `show {run_id}` tells how it goes",
-                begun["backup_id"]
+                "backup {} of {cluster} started. Follow it with `show {run_id}`",
+                started["backup_id"]
             ));
         }
         return Ok(exit::DONE);
     }
     let clock = SystemClock::shared();
-    let mut told = String::new();
+    let mut shown = String::new();
     loop {
         let run = client.get(&format!("/v1/backups/{run_id}")).await?;
         let state = cell(&run["state"]);
         if !as_json {
             let running = run["steps"].as_array().into_iter().flatten().filter(|s| s["state"] == "running");
             let now = running.map(|s| cell(&s["step"])).collect::<Vec<_>>().join(", ");
-            if !now.is_empty() && now != told {
+            if !now.is_empty() && now != shown {
                 complain(&format!("{}: {now}", run["backup_id"]));
-                told = now;
+                shown = now;
             }
         }
         if state != "running" && state != "queued" {
@@ -68,12 +70,12 @@ pub async fn cancel(
 ) -> Result<u8, Failure> {
     let body = json!({ "why": why, "wait_seconds": patience.as_secs() });
     let response = client.post(&format!("/v1/clusters/{cluster}/cancel"), body, patience).await?;
-    said(&response, as_json);
+    print_message(&response, as_json);
     Ok(if response["done"] == json!(false) { exit::FAILED } else { exit::DONE })
 }
 
-/// Prints an answer's message.
-pub fn said(response: &Value, as_json: bool) -> u8 {
+/// Prints the `message` of a response.
+pub fn print_message(response: &Value, as_json: bool) -> u8 {
     if as_json {
         print_json(response);
     } else {
@@ -93,9 +95,9 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
         print_json(&backups);
         return Ok(exit::DONE);
     }
-    let keys = ["cluster", "backup_id", "state", "trigger", "pools", "finished_at", "reason"];
+    let keys = ["cluster", "backup_id", "state", "trigger", "retention_groups", "finished_at", "reason"];
     let mut rows = rows(&backups, keys);
-    // The whole reason is in `show`; here it would make every row as wide as the longest.
+    // `show` prints the whole reason; a long one here would widen every row.
     rows.iter_mut().filter_map(|row| row.last_mut()).for_each(|reason| *reason = shortened(reason));
     if rows.is_empty() {
         if let Some(name) = cluster {
@@ -104,14 +106,14 @@ pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Re
                 return Err(Failure::new(
                     exit::FAILED,
                     format!(
-                        "cluster {name} is not in the config and has no backups: `status` lists the clusters that are"
+                        "cluster {name} is not in the config and has no backups. `status` lists the configured clusters"
                     ),
                 ));
             }
         }
-        print("there are no backups yet");
+        print("no backups");
     } else {
-        table(&["cluster", "id", "state", "trigger", "pools", "finished", "reason"], rows);
+        table(&["cluster", "id", "state", "trigger", "retention groups", "finished", "reason"], rows);
     }
     Ok(exit::DONE)
 }
@@ -138,7 +140,7 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
         "state",
         "trigger",
         "schedules",
-        "pools",
+        "retention_groups",
         "version",
         "started_at",
         "finished_at",
@@ -146,13 +148,13 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
     ];
     for key in facts {
         if !found[key].is_null() {
-            print(&format!("{key:12} {}", cell(&found[key])));
+            print(&format!("{key:16} {}", cell(&found[key])));
         }
     }
     let pause = &found["pause"];
     if !pause["intended_at"].is_null() {
         print(&format!(
-            "{:12} {} from {} to {}",
+            "{:16} {} from {} to {}",
             "pause",
             cell(&pause["mode"]),
             cell(&pause["intended_at"]),
@@ -174,13 +176,13 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
     let steps = found["steps"].as_array().into_iter().flatten();
     let rows = steps.map(|s| vec![cell(&s["step"]), cell(&s["state"]), cell(&s["duration_ms"])]).collect();
     table(&["step", "state", "ms"], rows);
-    for owed in found["cleanup_unfinished"].as_array().into_iter().flatten() {
-        print(&format!("owed: {}", cell(owed)));
+    for unfinished in found["cleanup_unfinished"].as_array().into_iter().flatten() {
+        print(&format!("cleanup unfinished: {}", cell(unfinished)));
     }
     Ok(exit::DONE)
 }
 
-/// `delete CLUSTER BACKUP_ID`.
+/// `delete CLUSTER ID`. The last good backup has a confirmation of its own.
 pub async fn delete(
     client: &Client,
     cluster: &str,
@@ -194,11 +196,10 @@ pub async fn delete(
     }
     let path = format!("/v1/clusters/{cluster}/backups/{id}");
     let mut response = client.delete(&format!("{path}?confirmed={yes}")).await;
-    // The last good one is asked for in its own words.
     if let Err(failure) = &response
-        && failure.message.contains("the last good one")
+        && failure.message.contains("the last good")
         && std::io::stdin().is_terminal()
-        && confirmed(&format!("It is the last good one of {cluster}. Delete it all the same?"))?
+        && confirmed(&format!("This is the last good backup of {cluster}. Delete it anyway?"))?
     {
         response = client.delete(&format!("{path}?confirmed=true")).await;
     }
@@ -206,19 +207,16 @@ pub async fn delete(
     if as_json {
         print_json(&response);
     } else {
-        print(&format!("backup {id} of {cluster} is being deleted: `list {cluster}` shows when it is gone"));
+        print(&format!("deletion of backup {id} of {cluster} started. `list {cluster}` shows its progress"));
     }
     Ok(exit::DONE)
 }
 
-/// Asks on the terminal; without one, nothing is confirmed.
+/// Prompts on the terminal, default No. Without a terminal the command is refused.
 pub fn confirmed(question: &str) -> Result<bool, Failure> {
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Err(Failure::new(
-            exit::REFUSED,
-            "this needs a confirmation: say --yes where there is no terminal to ask on",
-        ));
+        return Err(Failure::new(exit::REFUSED, "confirmation required: add --yes if there is no terminal"));
     }
     complain(&format!("{question} [y/N]"));
     let mut line = String::new();
@@ -285,8 +283,8 @@ pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// What nobody can know of them any more.
-const ADOPTED: &str = "  every component shows these complete or their failure; whether exporting stayed paused while one was taken cannot be told any more, so take a new backup, and try a restore before you rely on one of these";
+/// Limits of the evidence for adopted backups.
+const ADOPTED: &str = "  every component reports these as complete or failed. Whether exporting stayed paused while they were taken is unknown: take a new backup, and test a restore before you rely on one of these";
 
 /// `adopt CLUSTER`.
 pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, Failure> {
@@ -300,12 +298,12 @@ pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, 
     if report["adopted"].as_array().is_some_and(|adopted| !adopted.is_empty()) {
         print(ADOPTED);
     }
-    print(&format!("known already: {}", cell(&report["known"])));
+    print(&format!("already known: {}", cell(&report["known"])));
     for pair in report["not_ours"].as_array().into_iter().flatten() {
         print(&format!("not ours: {} ({})", pair[0], cell(&pair[1])));
     }
     for other in report["other_instances"].as_array().into_iter().flatten() {
-        print(&format!("another instance backs this cluster up: {}", cell(other)));
+        print(&format!("another instance also backs up this cluster: {}", cell(other)));
     }
     Ok(exit::DONE)
 }

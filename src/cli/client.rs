@@ -1,4 +1,6 @@
-//! The way to the daemon: its control socket, or a URL for what only reads.
+//! HTTP client of the daemon: over its control socket, or read-only over a URL.
+//!
+//! Owns timeouts and the mapping from a response to an exit code. Must not print.
 
 use super::{Failure, exit};
 use crate::clock::{SharedClock, SystemClock};
@@ -10,14 +12,14 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longest wait for an answer, beyond what a command asks for.
-const ANSWER: Duration = Duration::from_secs(90);
-/// How long an answer is waited for before the daemon is asked beside it whether it lives, and between two such questions.
-const QUIET: Duration = Duration::from_secs(5);
-/// That needs neither its state nor a cluster, so that it is answered at once by a daemon that does not hang.
-const LIVES: Duration = Duration::from_secs(10);
+/// Timeout of a response, added to the duration of the command itself.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Interval of liveness probes while a response is outstanding.
+const LIVENESS_INTERVAL: Duration = Duration::from_secs(5);
+/// Timeout of a liveness probe. `/health/live` needs no state and no cluster, so only a hung daemon exceeds it.
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A daemon to talk to.
+/// A connection to one daemon.
 pub struct Client {
     http: reqwest::Client,
     base: String,
@@ -27,12 +29,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// The daemon of `--url`, else the one of the config.
+    /// The daemon at `--url`, else the one of the config.
     pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
         match url {
             Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => Err(Failure::new(
                 exit::USAGE,
-                format!("--url {url} is no address of a daemon: write it with http:// or https://"),
+                format!("--url {url} is not a URL: write http:// or https://, a host and a port"),
             )),
             Some(url) => {
                 let client = Self::over(
@@ -60,37 +62,34 @@ impl Client {
         let plain = || builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let http = plain()
             .build()
-            // Without CA certificates on the machine the control socket works all the same.
+            // The control socket needs no CA certificates, so a machine without any is fine.
             .or_else(|_| plain().tls_certs_only([]).build())
-            .map_err(|error| {
-                Failure::new(exit::FAILED, format!("the HTTP client cannot be set up: {error}"))
-            })?;
+            .map_err(|error| Failure::new(exit::FAILED, format!("cannot set up the HTTP client: {error}")))?;
         Ok(Self { http, base, location, reads_only: false, clock: SystemClock::shared() })
     }
 
-    /// Reads.
+    /// A failure for any status above 399.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
-        Ok(self.request(Method::GET, path, None, ANSWER).await?.1)
+        Ok(self.request(Method::GET, path, None, RESPONSE_TIMEOUT).await?.1)
     }
 
-    /// Reads an answer of any status.
+    /// Status and body of any response.
     pub async fn probe(&self, path: &str) -> Result<(u16, Value), Failure> {
-        self.send(Method::GET, path, None, ANSWER).await
+        self.send(Method::GET, path, None, RESPONSE_TIMEOUT).await
     }
 
-    /// Acts; `patience` is what the act itself may take.
+    /// `patience`: duration that the action itself may take.
     pub async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
-        Ok(self.request(Method::POST, path, Some(body), ANSWER.saturating_add(patience)).await?.1)
+        Ok(self.request(Method::POST, path, Some(body), RESPONSE_TIMEOUT.saturating_add(patience)).await?.1)
     }
 
-    /// Acts, where nobody may be there: not waited for longer than `limit`.
+    /// Like `post`, with `limit` as the whole timeout, because the daemon may be down.
     pub async fn post_within(&self, path: &str, body: Value, limit: Duration) -> Result<Value, Failure> {
         Ok(self.request(Method::POST, path, Some(body), limit).await?.1)
     }
 
-    /// Deletes.
     pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
-        Ok(self.request(Method::DELETE, path, None, ANSWER).await?.1)
+        Ok(self.request(Method::DELETE, path, None, RESPONSE_TIMEOUT).await?.1)
     }
 
     async fn request(
@@ -107,13 +106,11 @@ impl Client {
         if self.reads_only && matches!(status, 404 | 405) && method != Method::GET {
             return Err(Failure::new(
                 exit::REFUSED,
-                "nothing that changes something is done over a URL: run the command on the daemon's host, without --url",
+                "commands that change something are not allowed over --url. Run the command on the daemon's host, without --url",
             ));
         }
-        let message = response["message"]
-            .as_str()
-            .or(response["detail"].as_str())
-            .unwrap_or("the daemon gave no reason");
+        let message =
+            response["message"].as_str().or(response["detail"].as_str()).unwrap_or("no reason given");
         let code = match status {
             400 => exit::USAGE,
             403 | 409 => exit::REFUSED,
@@ -151,11 +148,11 @@ impl Client {
         }
     }
 
-    /// Returns when the daemon does not even answer that it lives; an act may take as long as it likes.
+    /// Returns once a liveness probe times out. A live daemon may take any time for the action itself.
     async fn silence(&self) {
         loop {
-            self.clock.sleep(QUIET).await;
-            let probe = self.http.get(format!("{}/health/live", self.base)).timeout(LIVES);
+            self.clock.sleep(LIVENESS_INTERVAL).await;
+            let probe = self.http.get(format!("{}/health/live", self.base)).timeout(LIVENESS_TIMEOUT);
             if probe.send().await.is_err_and(|error| error.is_timeout()) {
                 return;
             }
@@ -163,9 +160,9 @@ impl Client {
     }
 
     fn silent(&self, acts: bool) -> Failure {
-        let more = if acts { "; what it was asked may still be done" } else { "" };
+        let more = if acts { ". The request may still be carried out" } else { "" };
         let message = format!(
-            "the daemon at {} does not answer: see its log, and restart it if it stays silent{more}",
+            "no response from the daemon at {}. See its log, and restart it if it stays silent{more}",
             self.location
         );
         Failure::new(exit::UNREACHABLE, message)
@@ -179,11 +176,11 @@ impl Client {
             io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
         });
         let why = if denied {
-            "its socket may not be opened; run the command as root, as the daemon's user or as a member of its group"
+            "permission denied on its socket. Run the command as root, as the user of the daemon, or as a member of its group"
         } else {
-            "no daemon answers there; start it, or name its config with --config"
+            "no daemon listens there. Start it, or name its config with --config"
         };
-        Failure::new(exit::UNREACHABLE, format!("the daemon cannot be reached at {}: {why}", self.location))
+        Failure::new(exit::UNREACHABLE, format!("cannot connect to the daemon at {}: {why}", self.location))
     }
 }
 
@@ -193,15 +190,15 @@ pub fn socket(config: &Path) -> Result<PathBuf, Failure> {
     let loaded = match config::load(config, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            // A daemon may run on what was there before, or on credentials that whoever asks may not read.
-            if let Some(there) = sockets_of(config, &environment).into_iter().find(|path| path.exists()) {
-                return Ok(there);
+            // A daemon may still run on an earlier config, or on credentials that this user cannot read.
+            if let Some(socket) = sockets_of(config, &environment).into_iter().find(|path| path.exists()) {
+                return Ok(socket);
             }
             let text = config::diagnostic::render(&diagnostics, false);
             return Err(Failure::new(
                 exit::USAGE,
                 format!(
-                    "the config does not load, so the daemon's socket is not known; or name the daemon with --url\n{text}"
+                    "the config is invalid, so the socket of the daemon is unknown. Fix the config, or name the daemon with --url\n{text}"
                 ),
             ));
         }

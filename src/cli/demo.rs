@@ -1,7 +1,8 @@
-//! `demo`: the real daemon, config loader and HTTP clients against two simulated clusters, schedules seconds apart.
+//! `demo`: the real daemon, config loader and HTTP clients against two simulated clusters, with a backup every few
+//! seconds.
 //!
-//! Prints what happens as the state shows it, and judges at the end: whatever is called completed must restore whole
-//! from the simulated clusters, and exporting must run.
+//! Owns the output and the verdict: every completed backup must restore whole from the simulated clusters, and exporting
+//! must run.
 
 use super::{Failure, exit, output};
 use crate::api::listen;
@@ -22,8 +23,8 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// How often the state is looked at.
-const PROBE_LIMIT: Duration = Duration::from_millis(200);
+/// Poll interval of the state.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The second records snapshot of `payments` lacks a shard, inside the pause.
 const SEEDED: &str = "search-put.failed-shard+1";
 
@@ -62,7 +63,7 @@ async fn run(
         .map_err(|error| failed(format!("{} cannot be written: {error}", file.display())))?;
     output::print(&format!("The config of this demo:\n\n{text}"));
     output::print(
-        "Planted: the second records snapshot of payments will lack a shard. A failed run is not retried; its next occurrence is the next try.\n",
+        "Injected fault: the second records snapshot of payments lacks a shard. A failed run is not retried; the next occurrence is the next attempt.\n",
     );
 
     let loaded = config::load(&file, &Environment::from_process(clock.now()))
@@ -71,7 +72,7 @@ async fn run(
         SqliteStore::open(&loaded.config.daemon.state_dir).map_err(|error| failed(error.to_string()))?;
     let listeners = listen::open(&loaded.config).await.map_err(|error| failed(error.to_string()))?;
     if let Some(address) = listeners.http_address() {
-        output::print(&format!("Health answers at http://{address}/health\n"));
+        output::print(&format!("Health endpoint: http://{address}/health\n"));
     }
     let transport = HttpTransport::shared().map_err(|error| failed(error.to_string()))?;
     let daemon = Daemon::start(loaded.config, store.clone(), transport, clock.clone())
@@ -92,7 +93,7 @@ fn text_of(directory: &Path, listen: SocketAddr) -> String {
          shutdown_grace = \"10s\"\n\n\
          [http]\nlisten = \"{listen}\"\n\n\
          [defaults]\nprobe_interval = \"5s\"\n\n\
-         [schedules.daily]\nclusters = [\"*\"]\ncron = \"*/4 * * * * *\"      # every four seconds, so that you see it\n\n\
+         [schedules.daily]\nclusters = [\"*\"]\ncron = \"*/4 * * * * *\"      # every four seconds\n\n\
          [schedules.weekly]\nclusters = [\"orders\"]\ncron = \"*/12 * * * * *\"\nkeep = {{ successful = 2, failed = 3 }}\n\n"
     )
 }
@@ -112,14 +113,14 @@ async fn simulated(name: &str, seed: u64, clock: &SharedClock) -> Result<(Shared
     Ok((cluster, table))
 }
 
-/// Tells every change of the state until the time is over.
+/// Prints every change of a backup until `period` is over or a signal arrives.
 async fn watch(store: &SharedStore, clock: &SharedClock, period: Option<Duration>) -> Result<(), Failure> {
     let mut signals = signals::register().map_err(|error| Failure::new(exit::FAILED, error))?;
     let began = clock.monotonic();
-    let mut told: BTreeMap<RunId, BackupState> = BTreeMap::new();
+    let mut printed: BTreeMap<RunId, BackupState> = BTreeMap::new();
     loop {
         for backup in all(store).await? {
-            if told.insert(backup.run.run_id, backup.state) != Some(backup.state)
+            if printed.insert(backup.run.run_id, backup.state) != Some(backup.state)
                 && let Some(line) = line(&backup)
             {
                 output::print(&format!("{} {line}", clock.now().format("%H:%M:%S")));
@@ -129,7 +130,7 @@ async fn watch(store: &SharedStore, clock: &SharedClock, period: Option<Duration
             return Ok(());
         }
         tokio::select! {
-            () = clock.sleep(PROBE_LIMIT) => {}
+            () = clock.sleep(POLL_INTERVAL) => {}
             signal = signals.next() => if matches!(signal, Some(Signal::Terminate) | None) { return Ok(()) },
         }
     }
@@ -145,7 +146,7 @@ async fn all(store: &SharedStore) -> Result<Vec<Backup>, Failure> {
 fn line(backup: &Backup) -> Option<String> {
     let run = &backup.run;
     let schedules: Vec<&str> = run.occurrences.iter().map(|o| o.schedule.as_str()).collect();
-    let who = format!("{:9} {} ({})", run.cluster, run.backup_id, schedules.join(" and "));
+    let name = format!("{:9} {} ({})", run.cluster, run.backup_id, schedules.join(" and "));
     let pause = &run.view.pause;
     let seconds = |from: Option<crate::domain::Instant>, to: Option<crate::domain::Instant>| {
         Some((to? - from?).num_milliseconds() as f64 / 1000.0)
@@ -155,24 +156,24 @@ fn line(backup: &Backup) -> Option<String> {
         .map(|s| format!(", exporting paused {s:.1} s"))
         .unwrap_or_default();
     match backup.state {
-        BackupState::Running => Some(format!("{who} begins")),
-        BackupState::Completed => Some(format!("{who} completed in {took:.1} s{paused}")),
+        BackupState::Running => Some(format!("{name} started")),
+        BackupState::Completed => Some(format!("{name} completed in {took:.1} s{paused}")),
         BackupState::Failed => {
-            Some(format!("{who} FAILED{paused}: {}", run.view.reason().unwrap_or_default()))
+            Some(format!("{name} FAILED{paused}: {}", run.view.reason().unwrap_or_default()))
         }
         BackupState::Deleted => {
             let reason = backup.deletion.as_ref().map(|d| d.reason.clone()).unwrap_or_default();
-            Some(format!("{who} {reason}"))
+            Some(format!("{name} {reason}"))
         }
         _ => None,
     }
 }
 
-/// What the demo claims, checked against the simulated clusters themselves.
+/// Checks every completed backup against the simulated clusters, and prints the verdict.
 async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) -> Result<u8, Failure> {
     let backups = all(store).await?;
     let count = |state: BackupState| backups.iter().filter(|b| b.state == state).count();
-    // Deleted ones were completed or failed before.
+    // Deleted backups were completed or failed before.
     let completed = backups.iter().filter(|b| b.run.view.ended() && b.run.view.reason().is_none()).count();
     let failed: Vec<&Backup> = backups.iter().filter(|b| b.run.view.reason().is_some()).collect();
     let mut wrong = Vec::new();
@@ -194,7 +195,7 @@ async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) 
         .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?
         .is_empty()
     {
-        wrong.push("a resume is still owed".into());
+        wrong.push("a resume is still pending".into());
     }
     output::print(&format!(
         "\n{completed} backups completed, {} failed, {} deleted by retention; exporting {}.",
@@ -209,16 +210,16 @@ async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) 
     for backup in &failed {
         let next = backups.iter().filter(|b| b.run.cluster == backup.run.cluster).map(|b| b.run.created_at);
         let next = next.filter(|at| *at > backup.run.created_at).min();
-        let waited = next.map(|at| {
+        let delay = next.map(|at| {
             format!(
                 "{:.1} s later, at its next occurrence",
                 (at - backup.run.created_at).num_milliseconds() as f64 / 1000.0
             )
         });
         output::print(&format!(
-            "The failed run of {} was not retried: the next began {}.",
+            "The failed run of {} was not retried: the next run started {}.",
             backup.run.cluster,
-            waited.unwrap_or_else(|| "not yet".into())
+            delay.unwrap_or_else(|| "not yet".into())
         ));
     }
     output::print(&format!(

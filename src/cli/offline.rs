@@ -1,4 +1,6 @@
 //! Commands that need no daemon: `check`, `plan`, `next`.
+//!
+//! Owns their output. Must not contact a cluster.
 
 use super::{Failure, exit, output};
 use crate::clock::SystemClock;
@@ -16,7 +18,7 @@ fn load(path: &Path) -> Result<config::Loaded, Vec<Diagnostic>> {
 fn load_or_print(path: &Path) -> Result<Config, Failure> {
     load(path).map(|loaded| loaded.config).map_err(|diagnostics| {
         let text = diagnostic::render(&diagnostics, false);
-        Failure::new(exit::USAGE, format!("the config does not load\n{text}"))
+        Failure::new(exit::USAGE, format!("the config is invalid\n{text}"))
     })
 }
 
@@ -34,9 +36,9 @@ pub fn check(path: &Path, as_json: bool) -> u8 {
             output::print(&diagnostic::render(&diagnostics, std::io::stdout().is_terminal()));
         }
         if let Some(config) = config {
-            let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+            let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
             output::print(&format!(
-                "{} is in order: {}, {}",
+                "{} is valid: {}, {}",
                 path.display(),
                 count(config.clusters.len(), "cluster"),
                 count(config.schedules.len(), "schedule")
@@ -56,19 +58,18 @@ pub fn check(path: &Path, as_json: bool) -> u8 {
     if ok { exit::DONE } else { exit::USAGE }
 }
 
-/// `plan CLUSTER`: what a run would do. The version decides which procedure and which pause there is; without one in
-/// the config it is asked of the cluster when the run begins, and the plan shown is the one that fits the addresses.
+/// `plan CLUSTER`: the steps of a run. The version decides the procedure and the pause mode. Without a version in the
+/// config, the addresses decide the plan shown; the probe before a run reads the version from the cluster.
 pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let config = load_or_print(path)?;
     let settings = config.clusters.get(cluster).ok_or_else(|| {
         Failure::new(
             exit::USAGE,
-            format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
+            format!("cluster {cluster} is not in the config. `status` lists the configured clusters"),
         )
     })?;
     let spec = crate::daemon::apply::spec(settings);
     let version = settings.version.as_ref();
-    // What is not written is asked of the cluster when a run begins; until then the addresses tell which it looks like.
     let rdbms = settings.addresses.search.is_none();
     let family = version.and_then(|version| version.family(rdbms).ok());
     let older = settings.addresses.operate.is_some() || settings.addresses.tasklist.is_some();
@@ -88,22 +89,22 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     });
     let forecast = super::online::forecast(&config, cluster);
     if as_json {
-        let mut told = json!(plan);
+        let mut shown = json!(plan);
         let seconds = |pause: Option<std::time::Duration>| pause.map(|pause| pause.as_secs_f64());
-        told["expected_pause"] = json!({ "usual_seconds": seconds(forecast.usual()), "longest_seconds": seconds(forecast.longest()) });
-        output::json(&told);
+        shown["expected_pause"] = json!({ "usual_seconds": seconds(forecast.usual()), "longest_seconds": seconds(forecast.longest()) });
+        output::json(&shown);
         return Ok(exit::DONE);
     }
     let assumed = if settings.version.is_some() || saas {
         ""
     } else {
-        " (assumed; the version is asked of the cluster when a run begins)"
+        " (assumed; the probe before a run reads the version)"
     };
     let pause = plan.pause.map_or("no".to_owned(), |pause| pause.name().to_owned());
     output::print(&format!("{cluster}: {} procedure, {pause} pause{assumed}", family.name()));
-    if let (Some(_), Some(told)) = (plan.pause, forecast.in_text()) {
+    if let (Some(_), Some(pauses)) = (plan.pause, forecast.in_text()) {
         let budget = humantime::format_duration(spec.limits.pause_budget);
-        output::print(&format!("{told}; the pause_budget is {budget}"));
+        output::print(&format!("{pauses}; pause_budget: {budget}"));
     }
     let rows = plan
         .steps
@@ -120,11 +121,11 @@ pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-/// What a cluster of that family with these addresses backs up, as far as the config tells.
+/// Components of a backup, derived from the family and the configured addresses.
 fn components(addresses: &Addresses, family: Family) -> Vec<Component> {
     let standalone = addresses.operate.is_some() || addresses.tasklist.is_some();
     let history = family == Family::V88OnSearch && !standalone;
-    let there = |component: &Component| match component {
+    let configured = |component: &Component| match component {
         Component::Operate => addresses.operate.is_some(),
         Component::Tasklist => addresses.tasklist.is_some(),
         Component::History => history,
@@ -133,10 +134,10 @@ fn components(addresses: &Addresses, family: Family) -> Vec<Component> {
         Component::Zeebe => family != Family::Saas,
         Component::Saas => family == Family::Saas,
     };
-    Component::ALL.into_iter().filter(there).collect()
+    Component::ALL.into_iter().filter(configured).collect()
 }
 
-/// `next`: reads no clock when `--from` is given.
+/// `next`: with `--from`, independent of the clock.
 pub fn next(
     path: &Path,
     schedule: Option<&str>,
@@ -150,7 +151,7 @@ pub fn next(
     {
         return Err(Failure::new(
             exit::USAGE,
-            format!("schedule {name} is not in the config: `next` without a name shows those that are"),
+            format!("schedule {name} is not in the config. `next` without a name lists all schedules"),
         ));
     }
     let from = from.unwrap_or_else(|| SystemClock::shared().now());

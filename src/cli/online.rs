@@ -1,6 +1,6 @@
 //! `check --online`: whether a backup of each cluster would work now.
 //!
-//! Owns how it is shown. Must not change anything: what is looked at is `run::preflight`'s.
+//! Owns the output. Must not change anything; `preflight` owns the checks.
 
 use super::output::{complain, json as print_json, print};
 use super::{Failure, exit};
@@ -15,10 +15,10 @@ use futures::StreamExt;
 use serde_json::json;
 use std::path::Path;
 
-/// Clusters that are looked at side by side.
+/// Clusters that are checked concurrently.
 const AT_ONCE: usize = 8;
 
-/// Config first; a cluster is asked only where its config loads.
+/// Validates the config, then checks every cluster of a valid one.
 pub async fn check(path: &Path, as_json: bool) -> Result<u8, Failure> {
     let environment = Environment::from_process(SystemClock::shared().now());
     let loaded = config::load(path, &environment);
@@ -61,34 +61,36 @@ async fn all(
     let transport = transport_of(Some(config), path, environment, &config.daemon.state_dir, &clock)
         .map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let found = pending_resumes(config);
-    let owed = found.as_ref().map(|found| {
+    let pending = found.as_ref().map(|found| {
         ClustersToResume::by(found.pending_resumes.iter().map(|(pending_resume, _)| pending_resume))
     });
-    let owes = |cluster: &ClusterConfig| {
-        let owes = owed.as_ref()?.to(&cluster.name, &cluster.addresses).is_some();
-        // Of a file that cannot be read in full, only what it has is certain.
-        (owes || found.as_ref()?.unread.is_none()).then_some(owes)
+    let has_pending_resume = |cluster: &ClusterConfig| {
+        let is_pending = pending.as_ref()?.to(&cluster.name, &cluster.addresses).is_some();
+        // A file that cannot be read in full proves a pending resume, never its absence.
+        (is_pending || found.as_ref()?.unread.is_none()).then_some(is_pending)
     };
     if !quiet && config.clusters.len() > 1 {
-        complain(&format!("asking {} clusters", config.clusters.len()));
+        complain(&format!("checking {} clusters", config.clusters.len()));
     }
     let probes = config.clusters.values().map(|cluster| {
         let (transport, clock) = (transport.clone(), clock.clone());
-        let owes = owes(cluster);
+        let resume_pending = has_pending_resume(cluster);
         let spec = crate::daemon::apply::spec(cluster);
         let forecast = forecast(config, &cluster.name);
-        async move { (cluster.name.clone(), preflight(&transport, &*clock, &spec, owes, &forecast).await) }
+        async move {
+            (cluster.name.clone(), preflight(&transport, &*clock, &spec, resume_pending, &forecast).await)
+        }
     });
     Ok(futures::stream::iter(probes).buffered(AT_ONCE).collect().await)
 }
 
-/// What the state file tells of the cluster's last runs; nothing where it cannot be read.
+/// Expected pause, from the last runs in the state file; empty if the file cannot be read.
 pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
     let backups = SqliteStore::read_backups(&config.daemon.state_dir, &Forecast::taken_from(cluster));
     Forecast::of_backups(&backups.unwrap_or_default(), SystemClock::shared().now())
 }
 
-/// What we owe; `None` where the state file is there and cannot be read by this user.
+/// `None`: the state file exists and this user cannot read it.
 fn pending_resumes(config: &Config) -> Option<FoundDebts> {
     let state_dir = &config.daemon.state_dir;
     match state_dir.join("state.db").try_exists() {
@@ -106,8 +108,8 @@ fn show(cluster: &str, checks: &[Check]) {
     let failed = checks.iter().filter(|check| !check.ok).count();
     let verdict = match failed {
         0 => "a backup would work now".to_owned(),
-        1 => "a backup would fail now, for one reason".to_owned(),
-        n => format!("a backup would fail now, for {n} reasons"),
+        1 => "a backup would fail now: 1 problem".to_owned(),
+        n => format!("a backup would fail now: {n} problems"),
     };
     print(&format!("{cluster}: {verdict}"));
     for Check { check, ok, detail, help } in checks {

@@ -1,10 +1,10 @@
-//! Printing: tables that fit the terminal, JSON for scripts, and a closed pipe that is no error.
+//! Output: tables that fit the terminal, JSON for scripts. A closed pipe is not an error.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use std::io::Write;
 
-/// Writes to standard output; whoever closed it does not want the rest.
+/// Writes to standard output; a closed pipe ends the output without an error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
@@ -13,7 +13,7 @@ pub fn print(text: &str) {
     }
 }
 
-/// Writes a line to standard error; that nobody reads it changes nothing.
+/// Writes a line to standard error; a closed pipe is ignored.
 pub fn complain(text: &str) {
     let mut out = std::io::stderr().lock();
     let _ = out.write_all(text.as_bytes());
@@ -22,12 +22,12 @@ pub fn complain(text: &str) {
     }
 }
 
-/// JSON, indented.
+/// Prints indented JSON.
 pub fn json(value: &Value) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// A table with a header.
+/// Prints an aligned table.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
@@ -38,13 +38,13 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
     print(&table.to_string());
 }
 
-/// One row for each object of a JSON list, with the cells named.
+/// One row per object of a JSON list, with the values of `keys`.
 pub fn rows<const N: usize>(list: &Value, keys: [&str; N]) -> Vec<Vec<String>> {
     let objects = list.as_array().into_iter().flatten();
     objects.map(|object| keys.map(|key| cell(&object[key])).to_vec()).collect()
 }
 
-/// A JSON value as a cell.
+/// A JSON value as text: `-` for null, lists joined by commas.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),

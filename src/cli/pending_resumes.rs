@@ -1,6 +1,8 @@
-//! Commands about debts: listing, forgiving, paying with and without a daemon.
+//! `pending-resumes` and `resume-exporting`: list, abandon and resume, with and without a daemon.
+//!
+//! Owns the choice between the daemon and the state file. Must not send a resume itself (`pause::offline` does).
 
-use crate::cli::backups::{confirmed, said};
+use crate::cli::backups::{confirmed, print_message};
 use crate::cli::client::Client;
 use crate::cli::output::{cell, complain, json as print_json, print, rows, table};
 use crate::cli::{Failure, exit};
@@ -17,49 +19,47 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How much longer than asked for a daemon is waited for before the state file is read.
-const ANSWER: Duration = Duration::from_secs(2);
-/// How much longer where it looks at the brokers afterwards.
-const PROBE_LIMIT: Duration = Duration::from_secs(15);
+/// Added to `--for`: timeout of the daemon's response, after which the state file is read.
+const RESPONSE_MARGIN: Duration = Duration::from_secs(2);
+/// Added to `--for` where the daemon probes the brokers after the resume.
+const PROBE_MARGIN: Duration = Duration::from_secs(15);
 
-/// What to do next where no daemon was asked.
-const NO_RETRY: &str = "mend that, then run this command again, or start the daemon, which tries on";
+/// Remedy where the resumes were sent without a daemon.
+const NO_RETRY: &str =
+    "fix this, then run the command again, or start the daemon, which continues to send the resume";
 
-/// `pending_resumes`.
+/// `pending-resumes`.
 pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
-    let pending_resumes = client.get("/v1/debts").await?;
+    let pending_resumes = client.get("/v1/pending-resumes").await?;
     if as_json {
         print_json(&pending_resumes);
         return Ok(exit::DONE);
     }
     let rows = rows(&pending_resumes, ["cluster", "intended_at", "attempts", "last_error", "run_id"]);
     if rows.is_empty() {
-        print("no cluster is owed a resume");
+        print("no resume is pending");
     } else {
         table(&["cluster", "paused since", "attempts", "last error", "run"], rows);
     }
     Ok(exit::DONE)
 }
 
-/// `debts forgive CLUSTER --why TEXT`.
-pub async fn abandon_resumes(
-    client: &Client,
-    cluster: &str,
-    why: String,
-    as_json: bool,
-) -> Result<u8, Failure> {
+/// `pending-resumes abandon CLUSTER --why TEXT`.
+pub async fn abandon(client: &Client, cluster: &str, why: String, as_json: bool) -> Result<u8, Failure> {
     let response = client
-        .post(&format!("/v1/clusters/{cluster}/forgive"), json!({ "why": why }), Duration::ZERO)
+        .post(&format!("/v1/pending-resumes/{cluster}/abandon"), json!({ "why": why }), Duration::ZERO)
         .await?;
     if as_json {
         print_json(&response);
     } else {
-        print(&format!("{} debts of {cluster} are given up", response["forgiven"]));
+        let count = &response["abandoned"];
+        let noun = if *count == json!(1) { "pending resume" } else { "pending resumes" };
+        print(&format!("{count} {noun} of {cluster} abandoned"));
     }
     Ok(exit::DONE)
 }
 
-/// `resume-exporting CLUSTER`: a human's act, whoever paused.
+/// `resume-exporting CLUSTER`: an operator's decision, also for a foreign pause.
 pub async fn resume(
     client: &Client,
     cluster: &str,
@@ -69,18 +69,19 @@ pub async fn resume(
 ) -> Result<u8, Failure> {
     if !yes
         && !confirmed(&format!(
-            "Resume exporting of {cluster}, whoever paused it? A backup under way elsewhere would be broken."
+            "Resume exporting of {cluster}, even if somebody else paused it? A backup in progress elsewhere would fail."
         ))?
     {
         return Err(Failure::new(exit::REFUSED, "nothing was resumed"));
     }
     let body = json!({ "wait_seconds": patience.as_secs() });
     let path = format!("/v1/clusters/{cluster}/resume-exporting");
-    Ok(said(&client.post_within(&path, body, patience.saturating_add(PROBE_LIMIT)).await?, as_json))
+    Ok(print_message(&client.post_within(&path, body, patience.saturating_add(PROBE_MARGIN)).await?, as_json))
 }
 
-/// `resume-exporting --if-ours`: asks a live daemon; where that does not do it, pays from the state file alone.
-pub async fn resume_until_confirmed(
+/// `resume-exporting --pending`: through a live daemon, or from the state file alone where the daemon does not respond
+/// or fails.
+pub async fn resume_pending(
     config: &Path,
     url: Option<&str>,
     patience: Duration,
@@ -92,30 +93,30 @@ pub async fn resume_until_confirmed(
     if state_dir.is_none() {
         for client in daemons(config, url, loaded.as_ref(), &environment) {
             let body = json!({ "wait_seconds": patience.as_secs() });
-            match client.post_within("/v1/debts/pay", body, patience.saturating_add(ANSWER)).await {
+            let limit = patience.saturating_add(RESPONSE_MARGIN);
+            match client.post_within("/v1/pending-resumes/resume", body, limit).await {
                 Ok(response) => {
-                    let still_pending = response["owing"].as_array().into_iter().flatten().map(cell);
+                    let still_pending = response["still_pending"].as_array().into_iter().flatten().map(cell);
                     let why = |cluster: String| {
-                        let why =
-                            response["reasons"][&cluster].as_str().unwrap_or("the daemon gave no reason");
+                        let why = response["reasons"][&cluster].as_str().unwrap_or("no reason given");
                         (cluster, why.to_owned())
                     };
                     let unread = response["unread"].as_str().map(str::to_owned);
-                    let paid = OfflineResult {
+                    let result = OfflineResult {
                         still_pending: still_pending.map(why).collect(),
                         unread,
                         ..OfflineResult::default()
                     };
-                    let clear = "nothing is owed: the daemon knows of no pause of ours";
-                    let code = tell(&paid, retried_by_daemon, clear, as_json);
-                    return ended(code, paid);
+                    let clear = "no cluster needs to be resumed";
+                    let code = report(&result, retried_by_daemon, clear, as_json);
+                    return with_warning(code, result);
                 }
-                // No daemon, or one that hangs: the state file tells all.
+                // No daemon, or one that hangs: the state file has every pending resume.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
-                // One that fails cannot pay: the state file still can, so long as it can be read.
+                // The daemon failed to resume: a readable state file is enough to send the resumes.
                 Err(failure) if failure.code == exit::FAILED => {
                     complain(&format!(
-                        "the daemon failed, so that the state file is read: {}",
+                        "the daemon returned an error, so the state file is read: {}",
                         failure.message
                     ));
                 }
@@ -135,41 +136,41 @@ pub async fn resume_until_confirmed(
     let transport = transport_of(loaded.as_ref(), config, &environment, &state_dir, &clock);
     let transport = transport.map_err(|error| failed(error.to_string()))?;
     let instance = loaded.map(|c| c.daemon.instance).unwrap_or_default();
-    let paid = resume_from(&state_dir, transport, clock, instance, patience)
+    let result = resume_from(&state_dir, transport, clock, instance, patience)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    if !paid.found && paid.unread.is_none() && !under_systemd {
-        // Perhaps the wrong place was looked at: that must not sound like an all-clear.
+    if !result.found && result.unread.is_none() && !under_systemd {
+        // The directory may be the wrong one: this must not read like an all-clear.
         return Err(Failure::new(
             exit::USAGE,
             format!(
-                "there is no state file in {}, so that nothing can be told of our debts: name its directory with --state-dir, or the daemon's config with --config",
+                "no state file in {}: pending resumes are unknown. Name its directory with --state-dir, or the config of the daemon with --config",
                 state_dir.display()
             ),
         ));
     }
-    let code = tell(&paid, |_| NO_RETRY.into(), &all_clear(&paid, &state_dir), as_json);
-    ended(code, paid)
+    let code = report(&result, |_| NO_RETRY.into(), &all_clear(&result, &state_dir), as_json);
+    with_warning(code, result)
 }
 
-/// What keeps a payment from being an all-clear is told last, and in the exit code where nothing worse is.
-fn ended(code: u8, paid: OfflineResult) -> Result<u8, Failure> {
-    let OfflineResult { still_pending, unrecorded, unread, .. } = paid;
-    let but = unread.or_else(|| {
+/// Prints a reason against an all-clear last. Without a worse failure the exit code is 1.
+fn with_warning(code: u8, result: OfflineResult) -> Result<u8, Failure> {
+    let OfflineResult { still_pending, unrecorded, unread, .. } = result;
+    let warning = unread.or_else(|| {
         let why = unrecorded.filter(|_| still_pending.is_empty())?;
-        Some(format!("every resume is confirmed, but that could not be recorded: {why}"))
+        Some(format!("every resume is confirmed, but the confirmation could not be stored: {why}"))
     });
-    match but {
-        Some(but) if code == exit::DONE => Err(Failure::new(exit::FAILED, but)),
-        Some(but) => {
-            complain(&format!("error: {but}"));
+    match warning {
+        Some(warning) if code == exit::DONE => Err(Failure::new(exit::FAILED, warning)),
+        Some(warning) => {
+            complain(&format!("error: {warning}"));
             Ok(code)
         }
         None => Ok(code),
     }
 }
 
-/// Where a daemon may answer. The config need not load for that.
+/// Addresses at which a daemon may listen. Also known for a config that does not load.
 fn daemons(
     config: &Path,
     url: Option<&str>,
@@ -184,28 +185,27 @@ fn daemons(
     } else {
         sockets_of(config, environment)
     };
-    let there = sockets.into_iter().filter(|socket| socket.exists());
-    there.filter_map(|socket| Client::at(&socket).ok()).collect()
+    let existing = sockets.into_iter().filter(|socket| socket.exists());
+    existing.filter_map(|socket| Client::at(&socket).ok()).collect()
 }
 
-/// What was read, and no more than that shows.
-fn all_clear(paid: &OfflineResult, state_dir: &Path) -> String {
-    if !paid.found {
-        return format!(
-            "there is no state file in {}, so that nothing is known of debts",
-            state_dir.display()
-        );
+/// The sentence for no pending resume, with its evidence: the file and the time of its last write.
+fn all_clear(result: &OfflineResult, state_dir: &Path) -> String {
+    if !result.found {
+        return format!("no state file in {}: pending resumes are unknown", state_dir.display());
     }
-    let last = paid.last_written.map(|last| format!(", last written at {},", instant_text(last)));
-    format!("the state file {}{} owes nothing", state_dir.join(FILE).display(), last.unwrap_or_default())
+    let last = result.last_written.map(|last| format!(", last written {}", instant_text(last)));
+    let file = state_dir.join(FILE);
+    format!("no cluster needs to be resumed (state file {}{})", file.display(), last.unwrap_or_default())
 }
 
-/// `next`: what to do about a cluster whose resume is not settled; `all_clear`: what is said where nothing is owed.
-fn tell(paid: &OfflineResult, next: impl Fn(&str) -> String, all_clear: &str, as_json: bool) -> u8 {
-    let OfflineResult { resumed, still_pending, unread, .. } = paid;
+/// Prints the result. `next`: remedy for a cluster whose resume is not confirmed; `all_clear`: text for no pending
+/// resume.
+fn report(result: &OfflineResult, next: impl Fn(&str) -> String, all_clear: &str, as_json: bool) -> u8 {
+    let OfflineResult { resumed, still_pending, unread, .. } = result;
     if as_json {
         let names: Vec<&String> = still_pending.keys().collect();
-        print_json(&json!({ "resumed": resumed, "owing": names, "reasons": still_pending }));
+        print_json(&json!({ "resumed": resumed, "still_pending": names, "reasons": still_pending }));
     } else {
         if !resumed.is_empty() {
             print(&format!("exporting of {} is resumed", resumed.join(", ")));
@@ -220,16 +220,17 @@ fn tell(paid: &OfflineResult, next: impl Fn(&str) -> String, all_clear: &str, as
     if still_pending.is_empty() { exit::DONE } else { exit::UNREACHABLE }
 }
 
-/// As root the state file is opened as its owner, so that no file of the daemon's becomes root's: the command runs
-/// again under that user.
+/// As root, runs the command again as the owner of the state file, so that no file of the daemon becomes root's.
+/// Returns the exit code of that run.
 fn as_owner(state_dir: &Path) -> Result<Option<u8>, Failure> {
     let Ok(owner) = std::fs::metadata(state_dir.join("state.db")) else { return Ok(None) };
     let Ok(me) = std::fs::metadata("/proc/self") else { return Ok(None) };
     if me.uid() != 0 || owner.uid() == 0 {
         return Ok(None);
     }
-    let own = std::env::current_exe()
-        .map_err(|error| Failure::new(exit::FAILED, format!("the program cannot find itself: {error}")))?;
+    let own = std::env::current_exe().map_err(|error| {
+        Failure::new(exit::FAILED, format!("the path of this program cannot be read: {error}"))
+    })?;
     let status = std::process::Command::new(own)
         .args(std::env::args_os().skip(1))
         .uid(owner.uid())

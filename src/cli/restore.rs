@@ -1,6 +1,6 @@
-//! `restore CLUSTER BACKUP_ID`: the provider brings a cluster of Camunda's cloud back.
+//! `restore CLUSTER ID`: restores a Camunda 8 SaaS cluster.
 //!
-//! Owns the question before it and the wait for its end. Must not decide whether it may (`daemon::restore`).
+//! Owns the confirmation and the wait for completion. Must not decide whether a restore is allowed (`daemon::restore`).
 
 use super::backups::confirmed;
 use super::client::Client;
@@ -11,14 +11,14 @@ use crate::domain::BackupId;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Between two looks; a restore takes minutes.
-const PROBE_LIMIT: Duration = Duration::from_secs(10);
-/// So many looks in a row may be lost.
-const UNSEEN: u32 = 18;
-/// The provider's answer may take as long as a start.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Poll interval with `--wait`; a restore takes minutes.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Failed polls in a row before the command gives up.
+const FAILED_POLLS_LIMIT: u32 = 18;
+/// Duration of the request to the Administration API.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks, begins, and with `wait` looks until it has ended.
+/// Confirms, starts the restore, and with `wait` polls until it has ended.
 pub async fn restore(
     client: &Client,
     cluster: &str,
@@ -27,26 +27,29 @@ pub async fn restore(
     wait: bool,
     as_json: bool,
 ) -> Result<u8, Failure> {
-    let question = format!("Bring {cluster} back to backup {id}? What happened there since is lost.");
+    let question = format!("Restore {cluster} to backup {id}? All later data of the cluster is lost.");
     if !yes && !confirmed(&question)? {
         return Err(Failure::new(exit::REFUSED, "nothing was restored"));
     }
     let path = format!("/v1/clusters/{cluster}/backups/{id}/restore");
-    let mut now = client.post(&path, json!({}), PATIENCE).await?;
+    let mut now = client.post(&path, json!({}), START_TIMEOUT).await?;
     let clock = SystemClock::shared();
-    let (mut said, mut unseen) = (Value::Null, 0);
+    let (mut reported, mut failed_polls) = (Value::Null, 0);
     while wait && !ended(&now) {
-        if !as_json && now["state"] != said {
-            complain(&format!("{cluster}: the provider says {}", cell(&now["state"])));
-            said = now["state"].clone();
+        if !as_json && now["state"] != reported {
+            complain(&format!(
+                "restore of {cluster} to backup {id}: Camunda reports {}",
+                cell(&now["state"])
+            ));
+            reported = now["state"].clone();
         }
-        clock.sleep(PROBE_LIMIT).await;
-        // The restore goes on whether anybody looks or not.
+        clock.sleep(POLL_INTERVAL).await;
+        // The restore continues without the poll.
         match client.get(&path).await {
-            Ok(response) => (now, unseen) = (response, 0),
-            Err(error) if unseen < UNSEEN => {
-                unseen += 1;
-                complain(&format!("{cluster}: {}; looking again", error.message));
+            Ok(response) => (now, failed_polls) = (response, 0),
+            Err(error) if failed_polls < FAILED_POLLS_LIMIT => {
+                failed_polls += 1;
+                complain(&format!("{cluster}: {}; polling again", error.message));
             }
             Err(error) => return Err(error),
         }
@@ -55,8 +58,12 @@ pub async fn restore(
         print_json(&now);
     } else {
         let reason = now["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let more = if ended(&now) { "" } else { "; Console shows how far it is, `--wait` waits for its end" };
-        print(&format!("{cluster} to backup {id}: the provider says {}{reason}{more}", cell(&now["state"])));
+        let more =
+            if ended(&now) { "" } else { "; Console shows the progress, `--wait` waits for completion" };
+        print(&format!(
+            "restore of {cluster} to backup {id}: Camunda reports {}{reason}{more}",
+            cell(&now["state"])
+        ));
     }
     Ok(if ended(&now) && now["state"] != "COMPLETED" { exit::FAILED } else { exit::DONE })
 }

@@ -1,4 +1,4 @@
-//! `sim`: one simulated cluster on a socket, until Ctrl-C.
+//! `sim`: one simulated cluster on a TCP address, until Ctrl-C.
 
 use super::arguments::SimOptions;
 use super::{Failure, exit, output};
@@ -15,7 +15,7 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let config = Config {
         version: options.cluster_version.parse().map_err(usage)?,
         storage,
-        // What the documents ask for beside a relational database.
+        // Camunda's documentation requires continuous backups with a relational database.
         continuous: storage == Storage::Rdbms,
         timing: Timing::default().faster(options.speed),
         ..Config::named("orders")
@@ -29,19 +29,19 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         Failure::new(
             exit::USAGE,
-            format!("{} cannot be listened on: {error}; give another --listen", options.listen),
+            format!("cannot listen on {}: {error}. Give another address with --listen", options.listen),
         )
     })?;
     let address = listener.local_addr().unwrap_or(options.listen);
     let base = format!("http://{address}");
     output::print(&format!(
-        "# A simulated Camunda {} answers at {base}; /sim/state tells how it is, POST /sim/faults breaks it.\n{}",
+        "# Simulated Camunda {} at {base}. GET /sim/state shows its state, POST /sim/faults injects faults.\n{}",
         config.version,
         config.daemon_table(&base)
     ));
     if storage == Storage::Saas {
         output::print(&format!(
-            "# Put the secret of this client into a credential: printf {} > CREDENTIALS_DIR/{}",
+            "# Store the secret of this client as a credential: printf {} > CREDENTIALS_DIR/{}",
             sim::model::config::SAAS_SECRET,
             sim::model::config::SAAS_SECRET
         ));

@@ -1,7 +1,7 @@
-//! From what is written to what is meant: values, references and defaults; all errors at once.
+//! Validates values and references, and applies defaults; reports all errors at once.
 //!
-//! Owns `[daemon]`, `[http]`, `[log]` and the tools its parts share. Must not read the config files again, contact
-//! anything or read a clock.
+//! Owns `[daemon]`, `[http]`, `[log]` and the checks shared by its submodules. Must not read the config files again,
+//! contact a cluster or read a clock.
 
 mod access;
 mod cluster;
@@ -24,26 +24,26 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the runtime directory is, if nobody says otherwise and it can be written.
+/// Default runtime directory, if it is writable.
 pub const RUN_DIR: &str = "/run/camunda-backupd";
-/// The longest duration that is not a mistake.
+/// Maximum of durations without a smaller limit of their own.
 const YEAR: Duration = Duration::from_hours(366 * 24);
-/// A Unix socket's path is at most this long on Linux.
+/// Maximum length of the path of a Unix socket on Linux, in bytes.
 const SOCKET_PATH_LIMIT: usize = 107;
-/// A name is at most this long.
+/// Maximum length of a name, in bytes.
 const NAME_LIMIT: usize = 63;
 
-/// Finds what is wrong and goes on.
+/// Collects diagnostics and continues after each error.
 pub(super) struct Checker<'a> {
     sources: &'a Sources,
     env: &'a Environment,
-    /// Paths that were refused before: what is missing there was named already.
+    /// Paths removed by `shape`: already reported, so not reported as missing.
     taken: &'a BTreeSet<String>,
     found: &'a mut Vec<Diagnostic>,
     credentials: Credentials,
-    /// It was said that credentials cannot be looked for.
-    unseen: bool,
-    /// Pairs of schedule and cluster so far.
+    /// The warning about a missing credentials directory was issued.
+    warned_unchecked: bool,
+    /// Number of pairs of schedule and cluster so far.
     pairs: usize,
 }
 
@@ -54,10 +54,18 @@ impl<'a> Checker<'a> {
         taken: &'a BTreeSet<String>,
         found: &'a mut Vec<Diagnostic>,
     ) -> Self {
-        Self { sources, env, taken, found, credentials: Credentials::default(), unseen: false, pairs: 0 }
+        Self {
+            sources,
+            env,
+            taken,
+            found,
+            credentials: Credentials::default(),
+            warned_unchecked: false,
+            pairs: 0,
+        }
     }
 
-    /// The config as meant; to be used only if no error was found.
+    /// The validated config; usable only if `found` contains no error.
     pub(super) fn config(&mut self, raw: &Raw) -> Config {
         let daemon = self.daemon(&raw.daemon);
         self.credentials = Credentials {
@@ -69,7 +77,7 @@ impl<'a> Checker<'a> {
         let defaults = self.defaults(&raw.defaults);
         let clusters = self.clusters(raw, &defaults);
         let schedules = self.schedules(raw, &defaults);
-        // What was refused may be what serves a cluster, so nothing is concluded from the rest.
+        // An invalid schedule may be the one of a cluster, so these checks need a config without errors.
         if self.found.iter().all(|d| d.level == Level::Warning) {
             self.neighbours(raw, &schedules);
             self.saas_limits(raw, &clusters, &schedules);
@@ -115,7 +123,7 @@ impl<'a> Checker<'a> {
         let Some(at) = raw else {
             if self.env.hostname.is_empty() && !self.taken.contains("daemon.instance") {
                 let message =
-                    "`daemon.instance` is missing, and this machine has no host name to stand for it";
+                    "`daemon.instance` is missing, and this machine has no host name as its default";
                 let help =
                     "write instance = \"NAME\" under [daemon]; it must differ between daemons on one cluster";
                 self.found.push(Diagnostic::error(message).help(help));
@@ -141,11 +149,7 @@ impl<'a> Checker<'a> {
             let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
             if host.is_empty() || !host.chars().all(plain) {
                 let message = format!("{} is not a host name", quoted(host));
-                self.error(
-                    at.span(),
-                    message,
-                    "write the name as it stands in the URL, without scheme and path",
-                );
+                self.error(at.span(), message, "write the host of the URL, without scheme and path");
             }
         }
         Http { listen, public_hosts: hosts.iter().map(|at| at.value().to_ascii_lowercase()).collect() }
@@ -169,7 +173,7 @@ impl<'a> Checker<'a> {
         };
         if !address.ip().is_loopback() {
             let message = format!(
-                "`http.listen` is {address}, which other machines reach, and tokens are not supported yet"
+                "`http.listen` is {address}, which other machines can reach, and tokens are not supported yet"
             );
             let help = "listen on 127.0.0.1, [::1] or a Unix socket, and put a proxy with its own authentication in front";
             self.error(at.span(), message, help);
@@ -221,7 +225,7 @@ impl<'a> Checker<'a> {
             let help = format!("write a number from {} to {}", allowed.start(), allowed.end());
             self.error(
                 at.span(),
-                format!("{message}, which is outside {} to {}", allowed.start(), allowed.end()),
+                format!("{message}, outside the range {} to {}", allowed.start(), allowed.end()),
                 help,
             );
             return default;
@@ -248,7 +252,7 @@ impl<'a> Checker<'a> {
         };
         if !allowed.contains(&duration) {
             let (least, most) = (in_text(*allowed.start()), in_text(*allowed.end()));
-            let message = format!("`{path}` is {}, which is outside {least} to {most}", in_text(duration));
+            let message = format!("`{path}` is {}, outside the range {least} to {most}", in_text(duration));
             self.error(at.span(), message, format!("write a duration from {least} to {most}"));
             return default;
         }
@@ -271,7 +275,7 @@ impl<'a> Checker<'a> {
             Some(meant) => format!("did you mean \"{meant}\"?"),
             None => format!("write one of \"{}\"", names.join("\", \"")),
         };
-        self.error(at.span(), format!("`{path}` is {}, which it cannot be", quoted(at.value())), help);
+        self.error(at.span(), format!("invalid value {} for `{path}`", quoted(at.value())), help);
         default
     }
 
@@ -284,15 +288,15 @@ impl<'a> Checker<'a> {
         Some(at.value().into())
     }
 
-    /// Names stand in URLs, logs, metrics and the state file.
-    fn name(&mut self, at: &At<String>, what: &str) {
+    /// Restricted characters, because names occur in URLs, logs, metrics and the state file.
+    fn name(&mut self, at: &At<String>, kind: &str) {
         let name = at.value();
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !begins || name.len() > NAME_LIMIT || !name.chars().all(plain) {
-            let message = format!("{} cannot be the name of {}", quoted(name), with_article(what));
+        let valid_start = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !valid_start || name.len() > NAME_LIMIT || !name.chars().all(plain) {
+            let message = format!("{} is not a valid name of {}", quoted(name), with_article(kind));
             let help = format!(
-                "use letters, digits, `.`, `_` and `-`, begin with a letter or digit, at most {NAME_LIMIT} of them"
+                "use at most {NAME_LIMIT} letters, digits, `.`, `_` and `-`, and start with a letter or digit"
             );
             self.error(at.span(), message, help);
         }
@@ -312,14 +316,14 @@ impl<'a> Checker<'a> {
         self.sources.label(at, text)
     }
 
-    fn missing(&mut self, path: &str, at: Range<usize>, why: &str, help: &str) {
+    fn missing(&mut self, path: &str, at: Range<usize>, reason: &str, help: &str) {
         if !self.taken.contains(path) {
-            self.error(at, format!("`{path}` is missing{why}"), help);
+            self.error(at, format!("`{path}` is missing{reason}"), help);
         }
     }
 }
 
-/// Text of the operator as it may be printed: in backquotes, without control characters, not endless.
+/// Text from the config file for output: in backquotes, control characters escaped, at most 80 characters.
 fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
     let escaped = text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");
@@ -328,12 +332,12 @@ fn quoted(text: &str) -> String {
     format!("`{cut}{dots}`")
 }
 
-fn with_article(what: &str) -> String {
-    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    format!("{article} {what}")
+fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
 }
 
-/// The way it would be written in the file.
+/// A duration in the syntax of the config file.
 fn in_text(duration: Duration) -> String {
     const DAY: u64 = 86_400;
     match duration.as_secs() {
@@ -342,19 +346,19 @@ fn in_text(duration: Duration) -> String {
     }
 }
 
-/// The path of a named table as it may be printed.
+/// The path of a named table for output.
 fn path_of(table: &str, name: &At<String>) -> String {
     format!("{table}.{}", name.value().escape_debug())
 }
 
-/// Asked by trying, since permissions alone do not tell (read-only mounts, capabilities).
+/// Creates and removes a file, because permissions alone do not decide (read-only mounts, capabilities).
 fn can_write(dir: &Path) -> bool {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
     let written = std::fs::File::create_new(&probe).is_ok();
     written && std::fs::remove_file(&probe).is_ok()
 }
 
-/// The spans of names, for messages about something that an earlier check has found to exist.
+/// Spans by name, for diagnostics that refer to a named table.
 fn spans<T>(named: &BTreeMap<At<String>, T>) -> BTreeMap<&str, Range<usize>> {
     named.keys().map(|at| (at.value().as_str(), at.span())).collect()
 }

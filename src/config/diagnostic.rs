@@ -1,7 +1,7 @@
-//! What is wrong with a config, where, and what to write instead; shown the way rustc shows it.
+//! Diagnostics of a config: message, position and remedy, rendered in the style of rustc.
 //!
-//! Owns the text for people and the JSON for scripts. Must not know any config key, nor hold a secret:
-//! excerpts come from `source`, which has blotted them out.
+//! Owns the text for people and the JSON for scripts. Must not know any config key, nor contain a secret: excerpts
+//! come from `source`, which masks secrets.
 
 use annotate_snippets::{AnnotationKind, Group, Level as Title, Renderer, Snippet};
 use serde::Serialize;
@@ -9,72 +9,72 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// How bad it is.
+/// Severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// The config is refused.
+    /// The config is invalid.
     Error,
-    /// The config is used.
+    /// The config is valid, but probably not intended.
     Warning,
 }
 
-/// A place in a file, with the lines around it.
+/// A position in a file, with an excerpt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// The file.
+    /// Path as given or found.
     pub file: PathBuf,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The lines it is on.
+    /// Text of the line.
     pub excerpt: String,
-    /// Its bytes within the excerpt.
+    /// Byte range within the excerpt.
     pub span: Range<usize>,
-    /// What to say beside it; may be empty.
+    /// Text beside the caret; may be empty.
     pub text: String,
 }
 
-/// One thing wrong: one sentence, the place, the remedy.
+/// One error or warning with its position and remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Severity.
     pub level: Level,
-    /// What is wrong, as one sentence without a full stop.
+    /// The problem: one sentence without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub help: Option<String>,
-    /// The file, where there is no place in it.
+    /// The file, for a diagnostic without a position.
     pub file: Option<PathBuf>,
-    /// Where: the first is the place itself, the others explain it.
+    /// Positions: the first is the problem, the others explain it.
     pub labels: Vec<Label>,
 }
 
 impl Diagnostic {
-    /// Something that refuses the config.
+    /// Makes the config invalid.
     pub fn error(message: impl Into<String>) -> Self {
         Self { level: Level::Error, message: message.into(), help: None, file: None, labels: vec![] }
     }
 
-    /// Something that its author should look at.
+    /// Keeps the config valid.
     pub fn warning(message: impl Into<String>) -> Self {
         Self { level: Level::Warning, ..Self::error(message) }
     }
 
-    /// The remedy.
+    /// Sets the remedy.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// A place; the first one given is the place itself.
+    /// Adds a position.
     pub fn at(mut self, label: Label) -> Self {
         self.labels.push(label);
         self
     }
 
-    /// A place, where there is one.
+    /// Adds a position, if known.
     pub fn at_location(self, label: Option<Label>) -> Self {
         match label {
             Some(label) => self.at(label),
@@ -82,33 +82,33 @@ impl Diagnostic {
         }
     }
 
-    /// The file, where no place in it can be named.
+    /// Sets the file of a diagnostic without a position.
     pub fn in_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.file = Some(file.into());
         self
     }
 
-    /// Errors before warnings; then as a reader meets them: without a place first, by file and line.
+    /// Sort key: errors before warnings, without a position first, then by file and line.
     pub(super) fn order(&self) -> impl Ord + use<> {
-        let place = self.labels.first().map(|label| (label.file.clone(), label.line, label.column));
-        (self.level == Level::Warning, place, self.message.clone())
+        let position = self.labels.first().map(|label| (label.file.clone(), label.line, label.column));
+        (self.level == Level::Warning, position, self.message.clone())
     }
 
-    /// The shape that `check --json` prints.
+    /// One entry of `check --json`.
     pub fn to_json(&self) -> serde_json::Value {
-        let place = self.labels.first();
-        let file = place.map(|label| &label.file).or(self.file.as_ref());
+        let position = self.labels.first();
+        let file = position.map(|label| &label.file).or(self.file.as_ref());
         serde_json::json!({
             "level": self.level,
             "file": file.map(|file| file.display().to_string()),
-            "line": place.map(|label| label.line),
-            "column": place.map(|label| label.column),
+            "line": position.map(|label| label.line),
+            "column": position.map(|label| label.column),
             "message": self.message,
             "help": self.help,
         })
     }
 
-    /// The text for a terminal, with the lines it is about and a caret.
+    /// Multi-line text with excerpts and carets.
     pub fn render(&self, colours: bool) -> String {
         let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
         let title = match self.level {
@@ -138,7 +138,7 @@ impl Diagnostic {
     }
 }
 
-/// One line: place, level, sentence, remedy; for the log.
+/// One line for the log: position, severity, message, remedy.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.labels.first(), &self.file) {
@@ -155,7 +155,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// All of them for a terminal, a blank line between two, and the count at the end.
+/// All diagnostics, separated by blank lines, and their count at the end.
 pub fn render(diagnostics: &[Diagnostic], colours: bool) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
@@ -164,10 +164,10 @@ pub fn render(diagnostics: &[Diagnostic], colours: bool) -> String {
     }
     let errors = diagnostics.iter().filter(|d| d.level == Level::Error).count();
     let warnings = diagnostics.len() - errors;
-    let counted = |n: usize, what: &str| match n {
+    let counted = |n: usize, noun: &str| match n {
         0 => None,
-        1 => Some(format!("1 {what}")),
-        n => Some(format!("{n} {what}s")),
+        1 => Some(format!("1 {noun}")),
+        n => Some(format!("{n} {noun}s")),
     };
     let counts: Vec<String> =
         [counted(errors, "error"), counted(warnings, "warning")].into_iter().flatten().collect();

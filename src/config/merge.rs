@@ -1,6 +1,6 @@
-//! From paths to one tree: which files there are, their texts, and what two of them may not both say.
+//! Reads the config files and merges them into one tree; a table in two files is an error.
 //!
-//! Owns reading and merging. Must not know what a key means; spans of the merged tree count over all sources.
+//! Owns reading and merging. Must not interpret a key. Spans of the merged tree are offsets over all sources.
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::source::Sources;
@@ -11,20 +11,20 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// A config larger than this is a mistake; ten thousand clusters fit several times.
+/// Maximum size of a file in bytes; ten thousand clusters need a fraction of it.
 const SIZE_LIMIT: u64 = 32 * 1024 * 1024;
-/// More files than this are a mistake.
+/// Maximum number of files in a directory.
 const FILE_LIMIT: usize = 10_000;
-/// Tables whose entries may come from several files, each entry from one.
+/// Tables whose entries may come from different files, each entry from one file.
 const BY_NAME: [&str; 2] = ["clusters", "schedules"];
 
-/// One file of the config.
+/// Path and text of one config file.
 pub(super) struct Text {
     path: PathBuf,
     text: String,
 }
 
-/// Reads `path` and the `conf.d` beside it; what cannot be read is in `found`.
+/// Reads `path` and the `conf.d` beside it; adds a diagnostic to `found` for every unreadable file.
 pub(super) fn read(path: &Path, sources: &mut Sources, found: &mut Vec<Diagnostic>) -> Vec<Text> {
     let mut texts = vec![];
     for path in files(path, found) {
@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, sources: &mut Sources, found: &mut Vec<Diagnosti
     texts
 }
 
-/// All texts that are TOML as one tree, whose spans count over all sources.
+/// Merges all texts that are valid TOML; spans are offsets over all sources.
 pub(super) fn tree<'a>(
     texts: &'a [Text],
     sources: &mut Sources,
@@ -103,14 +103,14 @@ fn add<'a>(
             }
         }
         _ => {
-            let what = if is_table { format!("[{name}]") } else { name.into_owned() };
-            found.push(twice(sources, &what, first, key.span()));
+            let shown = if is_table { format!("[{name}]") } else { name.into_owned() };
+            found.push(twice(sources, &shown, first, key.span()));
         }
     }
 }
 
-fn twice(sources: &Sources, what: &str, first: Range<usize>, second: Range<usize>) -> Diagnostic {
-    Diagnostic::error(format!("`{what}` is written in two files"))
+fn twice(sources: &Sources, key: &str, first: Range<usize>, second: Range<usize>) -> Diagnostic {
+    Diagnostic::error(format!("`{key}` is written in two files"))
         .help("keep one of them, or give one another name")
         .at_location(sources.label(second, "again here"))
         .at_location(sources.label(first, "first here"))
@@ -118,7 +118,7 @@ fn twice(sources: &Sources, what: &str, first: Range<usize>, second: Range<usize
 
 type Entry<'a> = (Spanned<DeString<'a>>, Spanned<DeValue<'a>>);
 
-/// The same key and value with spans that count from `base`.
+/// Adds `base` to the spans of a key and its value.
 fn entry<'a>(key: Spanned<DeString<'a>>, value: Spanned<DeValue<'a>>, base: usize) -> Entry<'a> {
     (Spanned::new(moved(key.span(), base), key.into_inner()), shifted(value, base))
 }
@@ -141,7 +141,7 @@ fn moved(span: Range<usize>, base: usize) -> Range<usize> {
     base + span.start..base + span.end
 }
 
-/// The main file, or the directory's own files, then `conf.d/*.toml` in name order.
+/// The main file, or the files of the directory, then `conf.d/*.toml` in name order.
 fn files(path: &Path, found: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
     let (mut files, beside) = if path.is_dir() {
         (listed(path, found), path)
@@ -180,7 +180,7 @@ fn listed(dir: &Path, found: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
         .take(FILE_LIMIT + 1)
         .collect();
     if files.len() > FILE_LIMIT {
-        let message = format!("the directory `{}` holds more than {FILE_LIMIT} files", dir.display());
+        let message = format!("the directory `{}` contains more than {FILE_LIMIT} files", dir.display());
         found.push(Diagnostic::error(message).help("put several tables into one file").in_file(dir));
     }
     files.sort();
@@ -224,7 +224,7 @@ fn text(path: &Path) -> Result<String, Unread> {
     })
 }
 
-/// The reason without the number that the standard library adds.
+/// The message of the error without the number that the standard library appends.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()

@@ -1,6 +1,8 @@
 //! "Did you mean": the known word nearest to a mistyped one.
+//!
+//! Owns the maximum edit distance of a suggestion.
 
-/// The nearest of `known`, where one is near enough to be meant.
+/// The word of `known` with the smallest edit distance; `None` if it is too large for a typing error.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let allowed = (lower.chars().count() / 3).clamp(1, 4);
@@ -25,7 +27,7 @@ mod tests {
     #[case("repsitory", Some("repository"))]
     #[case("x", None)]
     #[case("something", None)]
-    fn only_what_is_near_is_suggested(#[case] word: &str, #[case] meant: Option<&str>) {
+    fn only_similar_words_are_suggested(#[case] word: &str, #[case] meant: Option<&str>) {
         assert_eq!(nearest(word, ["zeebe", "operate", "repository", "tasklist"]), meant);
     }
 }

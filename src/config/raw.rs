@@ -1,7 +1,7 @@
-//! The config file as it is written: every key there is, its place, and the words editors show for it.
+//! The keys of the config file, with their spans. The doc comments are the descriptions in the JSON schema.
 //!
-//! Owns the keys. Must not know defaults or what is allowed beside the types; `check` does. All keys are optional
-//! here, so that `check` names every missing one. No tagged, untagged or flattened types: those lose places.
+//! Owns names and types of the keys. Must not apply defaults or limits; `check` does. Every key is optional, so that
+//! `check` reports every missing one. No tagged, untagged or flattened types: these lose spans.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A value and its place.
+/// A value and its span in the file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub(super) struct At<T>(toml::Spanned<T>);
@@ -46,18 +46,18 @@ type Text = Option<At<String>>;
 type Number = Option<At<i64>>;
 type Named<T> = BTreeMap<At<String>, T>;
 
-/// Configuration of camunda-backupd: clusters, and when backups of them are taken.
+/// Configuration of camunda-backupd: clusters and backup schedules.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "camunda-backupd")]
 pub(super) struct Raw {
-    /// The daemon itself.
+    /// Settings of the daemon process.
     pub(super) daemon: Daemon,
-    /// Where HTTP answers.
+    /// HTTP listener.
     pub(super) http: Http,
-    /// What is logged and how.
+    /// Log level and format.
     pub(super) log: Log,
-    /// What clusters and schedules use where they say nothing else.
+    /// Default values for clusters and schedules.
     pub(super) defaults: Defaults,
     /// Clusters by name.
     #[schemars(with = "BTreeMap<String, Cluster>")]
@@ -72,36 +72,37 @@ pub(super) struct Raw {
 pub(super) struct Daemon {
     /// Directory of the state file. Default: $STATE_DIRECTORY, else "./state".
     pub(super) state_dir: Text,
-    /// Directory of the control socket. Default: $RUNTIME_DIRECTORY, else /run/camunda-backupd where it can be
-    /// written, else state_dir.
+    /// Directory of the control socket. Default: $RUNTIME_DIRECTORY, else /run/camunda-backupd if writable, else
+    /// state_dir.
     pub(super) runtime_dir: Text,
-    /// Directory of credential files outside systemd.
+    /// Directory of credential files if the daemon runs without systemd.
     pub(super) credentials_dir: Text,
-    /// Runs that may go on at the same time. Default: 64.
+    /// Maximum number of concurrent runs. Default: 64.
     #[schemars(extend("minimum" = 1, "maximum" = 10000))]
     pub(super) max_parallel_runs: Number,
-    /// How long shutdown waits for a run to leave its pause. Default: "90s".
+    /// Maximum wait of a shutdown for a run to end its pause. Default: "90s".
     pub(super) shutdown_grace: Text,
-    /// Marks what is ours in the clusters, and must differ between daemons on one cluster. Default: the host name.
+    /// Name of this daemon in the ownership tags of its snapshots. Must differ between daemons that back up the same
+    /// cluster. Default: the host name.
     pub(super) instance: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Http {
-    /// A loopback address and port, or "unix:" and an absolute path. Default: "127.0.0.1:9610".
+    /// Listen address: a loopback address and port, or "unix:" and an absolute path. Default: "127.0.0.1:9610".
     pub(super) listen: Text,
-    /// Host names that count as this machine beside the loopback names.
+    /// Accepted Host names of requests, in addition to the loopback names.
     pub(super) public_hosts: Option<Vec<At<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Log {
-    /// Default: "info".
+    /// Log level. Default: "info".
     #[schemars(extend("enum" = ["off", "error", "warn", "info", "debug", "trace"]))]
     pub(super) level: Text,
-    /// "auto" is journald under systemd, text on a terminal, else json. Default: "auto".
+    /// Log format. "auto" means journald under systemd, text on a terminal, json otherwise. Default: "auto".
     #[schemars(extend("enum" = ["auto", "json", "text", "journald"]))]
     pub(super) format: Text,
 }
@@ -109,30 +110,30 @@ pub(super) struct Log {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Defaults {
-    /// IANA zone in which schedules are meant. Default: "UTC".
+    /// IANA time zone of the schedules. Default: "UTC".
     pub(super) timezone: Text,
-    /// How many backups the pools of a schedule keep. Default: 3 and 3.
+    /// Number of backups to keep per schedule and cluster. Default: 3 completed and 3 failed.
     pub(super) keep: Keep,
-    /// What becomes of what was missed while the daemon was down. Default: "once".
+    /// Handling of backups missed while the daemon was down: "once" runs the latest one, "skip" none. Default: "once".
     #[schemars(extend("enum" = ["once", "skip"]))]
     pub(super) catch_up: Text,
-    /// How long an occurrence may wait for its cluster. Default: "6h".
+    /// Maximum wait of a due backup for a busy or unavailable cluster. Default: "6h".
     pub(super) start_within: Text,
-    /// The widest delay by which clusters are spread. Default: "0s".
+    /// Maximum delay that spreads the clusters of a schedule. Default: "0s".
     pub(super) spread: Text,
-    /// How often clusters are looked at between runs. Default: "5m".
+    /// Probe interval of clusters between runs. Default: "5m".
     pub(super) probe_interval: Text,
-    /// Backups by hand.
+    /// Manual backups.
     pub(super) manual: Manual,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Keep {
-    /// Newest completed backups that stay. Default: 3.
+    /// Number of completed backups to keep. Default: 3.
     #[schemars(extend("minimum" = 1, "maximum" = 1000))]
     pub(super) successful: Number,
-    /// Newest failed ones that stay. Default: 3.
+    /// Number of failed backups to keep. Default: 3.
     #[schemars(extend("minimum" = 1, "maximum" = 1000))]
     pub(super) failed: Number,
 }
@@ -140,135 +141,135 @@ pub(super) struct Keep {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Manual {
-    /// Newest completed backups by hand that stay. Default: 3.
+    /// Number of completed manual backups to keep. Default: 3.
     #[schemars(extend("minimum" = 1, "maximum" = 1000))]
     pub(super) keep: Number,
-    /// Newest failed ones that stay. Default: 3.
+    /// Number of failed manual backups to keep. Default: 3.
     #[schemars(extend("minimum" = 1, "maximum" = 1000))]
     pub(super) failed: Number,
-    /// Shortest time between two. Default: "1h".
+    /// Minimum time between two manual backups of a cluster. Default: "1h".
     pub(super) min_interval: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cluster {
-    /// A cluster run by yourself. Exactly one of self_managed and saas.
+    /// A self-managed cluster. Exactly one of self_managed and saas.
     pub(super) self_managed: Option<SelfManaged>,
-    /// A cluster of Camunda's own cloud. Exactly one of self_managed and saas.
+    /// A Camunda 8 SaaS cluster. Exactly one of self_managed and saas.
     pub(super) saas: Option<At<Saas>>,
-    /// When a run of this cluster is given up.
+    /// Limits that end a backup of this cluster.
     pub(super) limits: Limits,
-    /// Backups by hand.
+    /// Manual backups.
     pub(super) manual: Manual,
-    /// How often it is looked at between runs. Default: "5m".
+    /// Probe interval between runs. Default: "5m".
     pub(super) probe_interval: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SelfManaged {
-    /// Management URL of a broker or gateway: everything before "/actuator". From 8.10 it may be left out where `rest`
-    /// is written: backups and exporting are then reached by the REST API.
+    /// Management URL of a broker or gateway: everything before "/actuator". From 8.10 it can be omitted if `rest` is
+    /// set: backups and exporting then use the REST API.
     pub(super) zeebe: Text,
-    /// Management URL of Operate, up to 8.7 and where it runs standalone.
+    /// Management URL of Operate, for 8.7 and earlier, or a standalone Operate.
     pub(super) operate: Text,
-    /// Management URL of Tasklist, up to 8.7 and where it runs standalone.
+    /// Management URL of Tasklist, for 8.7 and earlier, or a standalone Tasklist.
     pub(super) tasklist: Text,
     /// Management URL of Optimize.
     pub(super) optimize: Text,
     /// REST URL: everything before "/v1" or "/v2".
     pub(super) rest: Text,
-    /// "auto", or a version such as "8.6". Default: "auto".
+    /// Camunda version, for example "8.6", or "auto" to read it from the cluster. Default: "auto".
     pub(super) version: Text,
-    /// Management URL of each broker, so that exporter phases can be read where `zeebe` is a gateway.
+    /// Management URLs of all brokers. Required to read exporter phases if `zeebe` is a gateway.
     pub(super) brokers: Option<Vec<At<String>>>,
-    /// Where Camunda keeps what Operate and Tasklist show: "search", or from 8.9 on "rdbms". Default: "search".
+    /// Secondary storage of Camunda: "search" (Elasticsearch or OpenSearch), or from 8.9 on "rdbms". Default: "search".
     pub(super) storage: Text,
-    /// The search engine that holds exported records and snapshots; none where the storage is "rdbms".
+    /// The search engine of exported records and snapshots. Not allowed with storage "rdbms".
     pub(super) search: Option<At<Search>>,
-    /// What each component wants of those who reach it.
+    /// Logins, certificates and proxies per component.
     pub(super) access: AccessTables,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Saas {
-    /// UUID of the cluster, as Console shows it.
+    /// UUID of the cluster, as shown in Console.
     pub(super) cluster_id: Text,
-    /// Id of an Administration API client of the organization, with the permission for backups.
+    /// Client ID of an Administration API client of the organization, with the permission for backups.
     pub(super) client_id: Text,
-    /// Name of the credential that holds the client's secret.
+    /// Name of the credential that holds the client secret.
     pub(super) client_secret: Text,
     /// Base URL of the Administration API. Default: "https://api.cloud.camunda.io".
     pub(super) api: Text,
-    /// The token endpoint. Default: "https://login.cloud.camunda.io/oauth/token".
+    /// URL of the token endpoint. Default: "https://login.cloud.camunda.io/oauth/token".
     pub(super) token_url: Text,
-    /// For whom the token is. Default: "api.cloud.camunda.io".
+    /// Audience of the token. Default: "api.cloud.camunda.io".
     pub(super) audience: Text,
-    /// The provider takes no two backups within this time. Default: "15m".
+    /// Minimum time between two backups that Camunda 8 SaaS accepts. Default: "15m".
     pub(super) min_interval: Text,
-    /// So many completed backups the provider keeps. Default: 3.
+    /// Number of completed backups that Camunda 8 SaaS keeps. Default: 3.
     #[schemars(extend("minimum" = 1, "maximum" = 1000))]
     pub(super) max_backups: Number,
-    /// File of PEM certificates that are believed beside the machine's own.
+    /// Path of a file of PEM certificates, trusted in addition to the system CAs.
     pub(super) ca: Text,
-    /// URL of the proxy that all requests go through; none is taken from the environment.
+    /// URL of the HTTP proxy. Proxy environment variables are ignored.
     pub(super) proxy: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AccessTables {
-    /// For every component that has no table of its own here.
+    /// Default for components without a table.
     pub(super) all: Option<At<Access>>,
-    /// The brokers and gateways.
+    /// Brokers and gateways.
     pub(super) zeebe: Option<At<Access>>,
-    /// Operate.
+    /// Operate, if it has an address of its own.
     pub(super) operate: Option<At<Access>>,
-    /// Tasklist.
+    /// Tasklist, if it has an address of its own.
     pub(super) tasklist: Option<At<Access>>,
-    /// Operate and Tasklist together, from 8.8.
+    /// Operate and Tasklist in one application, from 8.8.
     pub(super) history: Option<At<Access>>,
-    /// Optimize.
+    /// Management port of Optimize.
     pub(super) optimize: Option<At<Access>>,
-    /// The REST URL.
+    /// REST API.
     pub(super) rest: Option<At<Access>>,
-    /// The search engine.
+    /// Elasticsearch or OpenSearch.
     pub(super) search: Option<At<Access>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Access {
-    /// Who we say we are. Default: "none".
+    /// Authentication method. Default: "none".
     #[schemars(extend("enum" = ["none", "basic", "bearer", "oauth", "api_key"]))]
     pub(super) kind: Text,
     /// User name, with "basic".
     pub(super) username: Text,
     /// Name of the credential that holds the password, with "basic".
     pub(super) password: Text,
-    /// Name of the credential that holds the token, with "bearer". A changed file counts at once.
+    /// Name of the credential that holds the token, with "bearer". A changed file takes effect immediately.
     pub(super) token: Text,
-    /// The token endpoint, with "oauth". It is reached with the same `ca`, client certificate and proxy.
+    /// URL of the token endpoint, with "oauth". Requests to it use the same `ca`, client certificate and proxy.
     pub(super) token_url: Text,
-    /// The client's id, with "oauth".
+    /// Client ID, with "oauth".
     pub(super) client_id: Text,
-    /// Name of the credential that holds the client's secret, with "oauth".
+    /// Name of the credential that holds the client secret, with "oauth".
     pub(super) client_secret: Text,
-    /// For whom the token is, with "oauth", where the endpoint wants it said.
+    /// Audience of the token, with "oauth", if the endpoint requires it.
     pub(super) audience: Text,
-    /// What the token is for, with "oauth", where the endpoint wants it said.
+    /// Scope of the token, with "oauth", if the endpoint requires it.
     pub(super) scope: Text,
     /// Name of the credential that holds an encoded API key of Elasticsearch, with "api_key".
     pub(super) api_key: Text,
-    /// File of PEM certificates that are believed beside the machine's own.
+    /// Path of a file of PEM certificates, trusted in addition to the system CAs.
     pub(super) ca: Text,
-    /// Name of the credential that holds our certificate as PEM.
+    /// Name of the credential that holds the client certificate as PEM.
     pub(super) client_cert: Text,
-    /// Name of the credential that holds its key as PEM, without a passphrase.
+    /// Name of the credential that holds the key of the client certificate as PEM, without a passphrase.
     pub(super) client_key: Text,
-    /// URL of the proxy that all requests go through; none is taken from the environment.
+    /// URL of the HTTP proxy. Proxy environment variables are ignored.
     pub(super) proxy: Text,
 }
 
@@ -279,7 +280,7 @@ pub(super) struct Search {
     pub(super) url: Text,
     /// Snapshot repository of the records.
     pub(super) repository: Text,
-    /// Snapshot repository of the web apps, where it differs.
+    /// Snapshot repository of the web apps. Default: `repository`.
     pub(super) webapps_repository: Text,
     /// Index pattern of the exported records. Default: "zeebe-record*".
     pub(super) records: Text,
@@ -288,39 +289,39 @@ pub(super) struct Search {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
-    /// A run that takes longer is ended. Default: "4h".
+    /// Maximum duration of a run. Default: "4h".
     pub(super) run_deadline: Text,
-    /// Exporting that is paused for longer ends the run. Default: "45m".
+    /// Maximum duration of the exporting pause; a longer pause aborts the run. Default: "45m".
     pub(super) pause_budget: Text,
-    /// A component without progress for so long ends the run. Default: "15m".
+    /// Maximum time without progress of a component; then the run is aborted. Default: "15m".
     pub(super) stall_after: Text,
-    /// With less room on a broker's disk exporting is not paused, or not any longer, as in "10GiB" or "15%". Default: no
-    /// disk is looked at.
+    /// Minimum free disk space of each broker, as in "10GiB" or "15%". With less, exporting is not paused, or a running
+    /// pause is aborted. Default: no check.
     pub(super) min_free_disk: Text,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Schedule {
-    /// Names of clusters, or patterns with `*` and `?`; "*" is all.
+    /// Cluster names, or patterns with `*` and `?`; "*" matches all clusters.
     pub(super) clusters: Option<At<Vec<At<String>>>>,
-    /// A time of day, as in "02:00". Exactly one of daily, weekly and cron.
+    /// Time of day, as in "02:00". Exactly one of daily, weekly and cron.
     pub(super) daily: Text,
-    /// A day and a time, as in "sunday 03:30". Exactly one of daily, weekly and cron.
+    /// Day and time, as in "sunday 03:30". Exactly one of daily, weekly and cron.
     pub(super) weekly: Text,
-    /// Five fields, or six with seconds; days of the week by name. Exactly one of daily, weekly and cron.
+    /// Cron expression with five fields, or six with seconds; days of the week by name. Exactly one of daily, weekly and cron.
     pub(super) cron: Text,
-    /// IANA zone in which it is meant. Default: "UTC".
+    /// IANA time zone of the due times. Default: "UTC".
     pub(super) timezone: Text,
-    /// How many backups its pools keep. Default: 3 and 3.
+    /// Number of backups to keep per cluster. Default: 3 completed and 3 failed.
     pub(super) keep: Keep,
-    /// What becomes of what was missed while the daemon was down. Default: "once".
+    /// Handling of backups missed while the daemon was down: "once" runs the latest one, "skip" none. Default: "once".
     #[schemars(extend("enum" = ["once", "skip"]))]
     pub(super) catch_up: Text,
-    /// How long an occurrence may wait for its cluster. Default: "6h".
+    /// Maximum wait of a due backup for a busy or unavailable cluster. Default: "6h".
     pub(super) start_within: Text,
-    /// The widest delay by which its clusters are spread. Default: "0s".
+    /// Maximum delay that spreads its clusters. Default: "0s".
     pub(super) spread: Text,
-    /// False: never due. Default: true.
+    /// `false` disables the schedule. Default: true.
     pub(super) enabled: Option<At<bool>>,
 }

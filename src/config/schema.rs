@@ -1,12 +1,12 @@
-//! The JSON schema of the config file, for editors and for our own check of keys and types.
+//! The JSON schema of the config file, for editors and for the check of keys and types in `shape`.
 //!
-//! Owns turning the written types into a schema. `config/config.schema.json` is this text; a test keeps it so.
+//! Owns the conversion of the types in `raw` to a schema. A test compares the result with `config/config.schema.json`.
 
 use crate::config::raw::Raw;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-/// The schema as a value.
+/// For `shape`: JSON Schema draft 7, without references.
 pub fn value() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
@@ -14,12 +14,12 @@ pub fn value() -> Value {
     schema
 }
 
-/// The schema as `config/config.schema.json` holds it and the `schema` command prints it.
+/// The text of `config/config.schema.json`, printed by the `schema` command.
 pub fn text() -> String {
     format!("{:#}\n", value())
 }
 
-/// TOML has no null: an optional key is left out.
+/// Removes `null` from the schema: TOML has no null, an optional key is omitted.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Object(map) => {

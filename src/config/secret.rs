@@ -1,6 +1,6 @@
-//! Credential files: where they are, who else could read them, and their text.
+//! Credential files: directories, permissions and content.
 //!
-//! Owns every rule about secrets on disk. Must not print, log or put a secret into an error.
+//! Owns every rule about secrets on disk (rule I11). Must not print or log a secret, or put one into an error.
 
 pub use crate::domain::Secret;
 use std::fs;
@@ -8,47 +8,47 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A secret longer than this is a mistake.
+/// Maximum size of a credential file in bytes.
 const SIZE_LIMIT: u64 = 64 * 1024;
-/// Files of one directory that are looked at.
+/// Maximum number of files of a directory whose permissions are checked.
 const FILE_LIMIT: usize = 1_000;
 const GROUP_OR_WORLD_READ: u32 = 0o044;
 const WORLD_READ: u32 = 0o004;
 
-/// What systemd fills `$CREDENTIALS_DIRECTORY` from; nobody can put anything into that itself.
+/// Source of `$CREDENTIALS_DIRECTORY`, named in remedies because users cannot write to `$CREDENTIALS_DIRECTORY` itself.
 const SYSTEMD: &str =
     "the directory that LoadCredential names, `/etc/camunda-backupd/credentials` as shipped";
 
-/// Where credentials are looked for.
+/// Directories of credential files, in search order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// `$CREDENTIALS_DIRECTORY`, which systemd fills.
+    /// `$CREDENTIALS_DIRECTORY`, filled by systemd.
     pub systemd: Option<PathBuf>,
     /// `[daemon] credentials_dir`.
     pub configured: Option<PathBuf>,
 }
 
 impl Credentials {
-    /// Where a credential of any name would be, and whether there is any such place.
-    pub(super) fn places(&self) -> Vec<String> {
+    /// Names of the directories for a remedy; empty without any directory.
+    pub(super) fn directories(&self) -> Vec<String> {
         let systemd = self.systemd.iter().map(|_| SYSTEMD.to_owned());
         systemd.chain(self.configured.iter().map(|dir| format!("`{}`", dir.display()))).collect()
     }
 
-    /// Whether it can be the name of a credential.
+    /// Whether `name` is a valid name of a credential.
     pub fn is_name(name: &str) -> bool {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         !name.is_empty() && name.chars().all(plain) && !name.starts_with('.') && name.len() <= 255
     }
 
-    /// Whether something of that name is there, whatever it is.
+    /// Whether a directory entry of that name exists, of any kind.
     pub(super) fn has(&self, name: &str) -> bool {
         let at = |dir: &PathBuf, name: &str| dir.join(name).symlink_metadata().is_ok();
         self.systemd.iter().any(|dir| at(dir, name) || at(dir, &format!("secret_{name}")))
             || self.configured.iter().any(|dir| at(dir, name))
     }
 
-    /// The secret of that name; an error names file and remedy, never the text.
+    /// Reads a credential. An error contains file and remedy, never the content.
     pub fn read(&self, name: &str) -> Result<Secret, String> {
         if !Self::is_name(name) {
             let shown: String = name.escape_debug().take(80).collect();
@@ -56,40 +56,40 @@ impl Credentials {
                 "`{shown}` is not the name of a credential: use letters, digits, `.`, `_` and `-`"
             ));
         }
-        let mut places = vec![];
+        let mut remedies = vec![];
         if let Some(dir) = &self.systemd {
             for name in [name.to_owned(), format!("secret_{name}")] {
                 if let Some(secret) = read_in(dir, &name, WORLD_READ)? {
                     return Ok(secret);
                 }
             }
-            places.push(format!("put it with mode 0600 into {SYSTEMD}, and restart"));
+            remedies.push(format!("put it with mode 0600 into {SYSTEMD}, and restart"));
         }
         if let Some(dir) = &self.configured {
             match read_in(dir, name, GROUP_OR_WORLD_READ)? {
                 Some(secret) => return Ok(secret),
                 None => {
-                    places.push(format!("create `{}` with mode 0600", dir.join(name).display()));
+                    remedies.push(format!("create `{}` with mode 0600", dir.join(name).display()));
                 }
             }
         }
-        if places.is_empty() {
+        if remedies.is_empty() {
             return Err(format!(
-                "credential `{name}` cannot be looked for, because there is no directory of credentials: run under systemd with LoadCredential, or write credentials_dir under [daemon]"
+                "credential `{name}` cannot be read without a credentials directory: run under systemd with LoadCredential, or set credentials_dir under [daemon]"
             ));
         }
-        Err(format!("credential `{name}` does not exist: {}", places.join(", or ")))
+        Err(format!("credential `{name}` does not exist: {}", remedies.join(", or ")))
     }
 }
 
-/// What is wrong with the files of a configured directory, and what to do about it.
+/// Problems with the files of a configured directory, each with its remedy.
 pub(super) fn refused_in(dir: &Path) -> Vec<(String, String)> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) => {
             let why = e.to_string();
             let why = why.split(" (os error").next().unwrap_or_default();
-            let message = format!("the directory of credentials `{}` cannot be listed: {why}", dir.display());
+            let message = format!("the credentials directory `{}` cannot be listed: {why}", dir.display());
             return vec![(message, "create it with mode 0700, owned by the daemon's user".into())];
         }
     };
@@ -106,12 +106,12 @@ pub(super) fn refused_in(dir: &Path) -> Vec<(String, String)> {
 }
 
 fn readable_by_others(path: &Path, mode: u32, refused: u32) -> Option<(String, String)> {
-    let who = match mode & refused {
+    let readers = match mode & refused {
         0 => return None,
         bits if bits & WORLD_READ != 0 => "every user",
         _ => "its group",
     };
-    let message = format!("the credential `{}` can be read by {who} of this machine", path.display());
+    let message = format!("the credential `{}` can be read by {readers} of this machine", path.display());
     Some((
         message,
         format!("run `chmod 0600 {}`, and change the secret if others had access", path.display()),
@@ -135,13 +135,13 @@ fn read_in(dir: &Path, name: &str, refused: u32) -> Result<Option<Secret>, Strin
     };
     if !real.starts_with(dir.canonicalize().map_err(failed)?) {
         return Err(format!(
-            "the credential `{shown}` is a link that leads out of its directory: put the file itself there"
+            "the credential `{shown}` is a link to a file outside its directory: put the file itself there"
         ));
     }
-    // Before it is opened: to open a pipe is to wait for whoever writes into it.
+    // Checked before opening: opening a pipe waits for a writer.
     if !fs::metadata(&real).map_err(failed)?.is_file() {
         return Err(format!(
-            "the credential `{shown}` is not a file: put the secret's text into a file of that name"
+            "the credential `{shown}` is not a file: put the secret into a file of that name"
         ));
     }
     let mut file = fs::File::open(&real).map_err(failed)?;

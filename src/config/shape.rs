@@ -1,7 +1,7 @@
-//! Keys and types: what no key is called, what a value is not, and what is not supported yet.
+//! Check of keys and types against the schema: unknown keys, wrong types, keys that are not supported yet.
 //!
-//! Owns the check that needs no meaning. What is wrong is reported and taken out of the tree, so that the rest can
-//! still be read and every error is shown at once. Must not know more of a key than the schema says.
+//! Owns the errors that need no interpretation of a value. Removes invalid entries from the tree, so that the rest is
+//! still readable and every error is reported at once. Must not know more about a key than the schema.
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::nearest::nearest;
@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
-/// Keys that the surface has and this version does not, by the table they stand in.
+/// Planned keys that this version does not support, by table.
 const LATER: [(&str, &[&str]); 1] = [("http", &["tokens", "clients"])];
-/// Tables in which people write what belongs under `access`.
+/// Tables in which users put keys that belong under `access`.
 const BESIDE_ACCESS: [&str; 3] = ["clusters.*", "clusters.*.self_managed", "clusters.*.self_managed.search"];
-/// What belongs there.
+/// Keys that belong under `access`.
 const AUTHENTICATION: &[&str] = &[
     "auth",
     "username",
@@ -31,12 +31,12 @@ const AUTHENTICATION: &[&str] = &[
     "proxy",
 ];
 
-/// Tables whose text values are names of credentials, or beside them.
+/// Prefix of the tables whose values may be secrets written by mistake.
 const ACCESS: &str = "clusters.*.self_managed.access.";
 
 const BELOW_ACCESS: &str = "write it under [clusters.NAME.self_managed.access.COMPONENT]";
 
-/// Takes out of the tree what cannot be used; the paths of what was taken, or was meant, are returned.
+/// Removes invalid entries from the tree. Returns their paths, and the paths of keys that were probably meant.
 pub(super) fn check(
     tree: &mut DeTable<'_>,
     schema: &Value,
@@ -55,7 +55,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `path` is as written, `pattern` has `*` for names that the operator chose.
+    /// `path` as in the file; `pattern` has `*` in place of user-defined names.
     fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, path: &str, pattern: &str) {
         let known = schema.get("properties").and_then(Value::as_object);
         let any = schema.get("additionalProperties").filter(|any| any.is_object());
@@ -87,8 +87,8 @@ impl Walk<'_> {
         pattern: &str,
         at: Range<usize>,
     ) -> bool {
-        let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
-        match (wanted, value) {
+        let expected = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+        match (expected, value) {
             ("object", DeValue::Table(table)) => self.table(table, schema, path, pattern),
             ("array", DeValue::Array(items)) => {
                 let item = schema.get("items").unwrap_or(&Value::Null);
@@ -102,13 +102,9 @@ impl Walk<'_> {
             ("integer", DeValue::Integer(number))
                 if i64::from_str_radix(number.as_str(), number.radix()).is_ok() => {}
             (_, value) => {
-                let message = format!(
-                    "`{}` must be {}, and this is {}",
-                    shown(path),
-                    wanted_name(wanted),
-                    given(value)
-                );
-                let help = remedy(wanted, value, pattern);
+                let message =
+                    format!("`{}` must be {}, but is {}", shown(path), type_name(expected), given(value));
+                let help = remedy(expected, value, pattern);
                 self.report(Diagnostic::error(message).help(help), at);
                 self.taken.insert(path.to_owned());
                 return false;
@@ -134,16 +130,16 @@ impl Walk<'_> {
         self.taken.insert(path.to_owned());
         let diagnostic = if misplaced && secret {
             Diagnostic::error(format!(
-                "`{shown}` does not stand here, and a secret must not stand in this file"
+                "`{shown}` does not belong here, and this file must not contain secrets"
             ))
-            .help(format!("{BELOW_ACCESS} with the name of a credential; if this was the secret itself, change it: whoever could read this file knows it"))
+            .help(format!("{BELOW_ACCESS} with the name of a credential; if this was the secret itself, change it, because readers of this file know it"))
         } else if misplaced {
-            Diagnostic::error(format!("`{shown}` does not stand here")).help(BELOW_ACCESS)
+            Diagnostic::error(format!("`{shown}` does not belong here")).help(BELOW_ACCESS)
         } else if secret {
             Diagnostic::error(format!(
-                "`{shown}` looks like a secret, and a secret must not stand in this file"
+                "`{shown}` looks like a secret, and this file must not contain secrets"
             ))
-            .help("remove it, and change that secret: whoever could read this file knows it")
+            .help("remove it, and change the secret, because readers of this file know it")
         } else if later {
             Diagnostic::error(format!("`{shown}` is not supported yet")).help(later_help(name))
         } else {
@@ -158,7 +154,7 @@ impl Walk<'_> {
         };
         let label = self.sources.label(at, "").map(|mut label| {
             if in_access {
-                // Whatever it was called, it may be the secret itself.
+                // Under any key, the value may be the secret itself.
                 label.excerpt.truncate(label.span.end);
             }
             label
@@ -175,7 +171,7 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// A path as it may be printed: without control characters, and not endless.
+/// A path for output: without control characters, at most 200 characters.
 fn shown(path: &str) -> String {
     path.escape_debug().to_string().chars().take(200).collect()
 }
@@ -183,14 +179,14 @@ fn shown(path: &str) -> String {
 fn later_help(name: &str) -> &'static str {
     match name {
         "tokens" | "clients" => {
-            "remove it: HTTP answers on loopback and Unix sockets only, where reading needs no token"
+            "remove it: HTTP listens on loopback addresses and Unix sockets only, and reading needs no token there"
         }
         _ => "remove it",
     }
 }
 
-fn wanted_name(wanted: &str) -> &'static str {
-    match wanted {
+fn type_name(expected: &str) -> &'static str {
+    match expected {
         "object" => "a table",
         "array" => "a list",
         "integer" => "a whole number",
@@ -214,11 +210,11 @@ fn given(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn remedy(wanted: &str, value: &DeValue<'_>, pattern: &str) -> &'static str {
-    match (wanted, value) {
+fn remedy(expected: &str, value: &DeValue<'_>, pattern: &str) -> &'static str {
+    match (expected, value) {
         ("string", _) if pattern.starts_with(ACCESS) => "write one text in quotes",
         ("string", DeValue::Table(_)) if pattern.starts_with("clusters.*.self_managed") => {
-            "write the URL alone, and what it wants under [clusters.NAME.self_managed.access.COMPONENT]"
+            "write only the URL, and put its login under [clusters.NAME.self_managed.access.COMPONENT]"
         }
         ("string", DeValue::Datetime(_)) => "put it in quotes, as in \"02:00\"",
         ("string", DeValue::Integer(_)) => "put it in quotes, and give durations a unit, as in \"90s\"",

@@ -1,18 +1,18 @@
-//! The texts a config was read from, as one range of bytes, so that a span alone names file and place.
+//! The texts of all config files as one range of bytes, so that a span alone identifies file and position.
 //!
-//! Owns turning spans into places. Must not show a secret: passwords are blotted out of every excerpt.
+//! Owns the conversion of spans to positions. Must not show a secret: excerpts contain stars instead.
 
 use crate::config::diagnostic::Label;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Lines longer than this are cut in excerpts.
+/// Maximum length of an excerpt in bytes; longer lines are cut.
 const EXCERPT_LIMIT: usize = 400;
-/// Words in a key that make its value look like a secret.
+/// Words in a key that indicate a secret value.
 const SECRET_WORDS: [&str; 9] =
     ["pass", "pwd", "secret", "token", "api_key", "apikey", "client_key", "bearer", "authorization"];
 
-/// Every file read, one behind the other.
+/// All files, concatenated.
 #[derive(Default)]
 pub(super) struct Sources {
     files: Vec<File>,
@@ -26,28 +26,28 @@ struct File {
 }
 
 impl Sources {
-    /// Adds a file and returns where its bytes begin.
+    /// Adds a file and returns the offset of its first byte.
     pub(super) fn add(&mut self, path: &Path, text: &str) -> usize {
-        // One byte between two files, so that the end of one is not the start of the next.
+        // One byte between two files separates the end of one from the start of the next.
         let base = self.files.last().map_or(0, |last| last.base + last.text.len() + 1);
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        self.files.push(File { path: path.to_owned(), base, text: blot(text), line_starts });
+        self.files.push(File { path: path.to_owned(), base, text: mask(text), line_starts });
         base
     }
 
-    /// The files in the order in which they were read.
+    /// Paths in reading order.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         self.files.iter().map(|file| file.path.clone()).collect()
     }
 
-    /// The place of a span; `None` for a span of no file.
+    /// The position of a span; `None` for a span outside every file.
     pub(super) fn label(&self, span: Range<usize>, text: impl Into<String>) -> Option<Label> {
         let file = self.files.iter().rev().find(|file| file.base <= span.start)?;
         let clip = |at: usize| floor_char(&file.text, (at - file.base).min(file.text.len()));
         let (start, end) = (clip(span.start), clip(span.end.max(span.start)));
         let line = file.line_starts.partition_point(|line_start| *line_start <= start);
         let line_start = line.checked_sub(1).and_then(|at| file.line_starts.get(at)).copied()?;
-        // Only the first line is shown: a caret under a whole table helps nobody.
+        // Only the first line: carets under a whole table would not help.
         let line_end = file.text[start..].find('\n').map_or(file.text.len(), |newline| start + newline);
         let line_end = floor_char(&file.text, line_end.min(line_start + EXCERPT_LIMIT)).max(start);
         let excerpt = file.text[line_start..line_end].trim_end_matches('\r').to_owned();
@@ -70,22 +70,22 @@ fn floor_char(text: &str, mut at: usize) -> usize {
     at
 }
 
-/// True when a key of this name usually holds a secret.
+/// Whether a key of this name usually holds a secret.
 pub(super) fn is_secret_like(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
-/// The same text, byte for byte as long, with what looks like a secret replaced by stars. It works on plain text,
-/// not on parsed values, because a file that cannot be parsed is quoted too.
-fn blot(text: &str) -> String {
+/// Replaces every likely secret by stars and keeps the length in bytes. Works on plain text, not on parsed values,
+/// because excerpts also come from files that cannot be parsed.
+fn mask(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    blot_values(text, &mut bytes);
-    blot_user_info(text, &mut bytes);
+    mask_values(text, &mut bytes);
+    mask_user_info(text, &mut bytes);
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-fn blot_values(text: &str, bytes: &mut [u8]) {
+fn mask_values(text: &str, bytes: &mut [u8]) {
     let lower = text.to_ascii_lowercase();
     for word in SECRET_WORDS.iter().chain(&["api-key", "username"]) {
         for (at, _) in lower.match_indices(word) {
@@ -103,7 +103,7 @@ fn blot_values(text: &str, bytes: &mut [u8]) {
     }
 }
 
-/// Where a TOML value ends, generously: at its closing quotes, else at the end of the line.
+/// End of a TOML value: its closing quotes, or the end of the line without any.
 fn value_end(value: &str) -> usize {
     for quotes in ["\"\"\"", "'''", "\"", "'"] {
         if let Some(inner) = value.strip_prefix(quotes) {
@@ -125,14 +125,14 @@ fn value_end(value: &str) -> usize {
     value.find('\n').unwrap_or(value.len())
 }
 
-fn blot_user_info(text: &str, bytes: &mut [u8]) {
+fn mask_user_info(text: &str, bytes: &mut [u8]) {
     let mut start = 0;
     for word in text.split(['"', '\'', '\n', ' ']) {
         let scheme = word.find("://").map(|at| at + 3);
         let rest = &word[scheme.unwrap_or(0)..];
         let from = start + scheme.unwrap_or(0);
         start += word.len() + 1;
-        // Before the `@` of a URL that is one, and of a text that was perhaps meant to be one.
+        // User info before the `@`, of a URL and of a text that resembles one.
         let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         if let Some(at) = rest.rfind('@')
             && ((scheme.is_some() && at < authority) || rest[..at].contains(':'))
@@ -147,7 +147,7 @@ fn blot_user_info(text: &str, bytes: &mut [u8]) {
 
 fn stars(bytes: &mut [u8]) {
     for byte in bytes {
-        // Line ends stay, so that line numbers do.
+        // Line ends stay, so that line numbers stay correct.
         if *byte != b'\n' && *byte != b'\r' {
             *byte = b'*';
         }
@@ -179,13 +179,13 @@ mod tests {
     #[case("url = \"http://host/a@b\"", "url = \"http://host/a@b\"")]
     #[case("password = \"geheimß\"", "password = **********")]
     #[case("[http.tokens.grafana]", "[http.tokens.grafana]")]
-    fn secrets_are_blotted_out_and_nothing_moves(#[case] text: &str, #[case] shown: &str) {
-        assert_eq!(blot(text), shown);
-        assert_eq!(blot(text).len(), text.len());
+    fn secrets_are_masked_and_offsets_stay(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(mask(text), shown);
+        assert_eq!(mask(text).len(), text.len());
     }
 
     #[test]
-    fn a_span_names_file_line_and_column() {
+    fn span_has_file_line_and_column() {
         let mut sources = Sources::default();
         sources.add(Path::new("a.toml"), "x = 1\n");
         let base = sources.add(Path::new("b.toml"), "y = 1\nß = 2\r\n");

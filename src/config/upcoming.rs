@@ -1,6 +1,6 @@
-//! What is due when, from the config alone: the `next` command and the list that `check` prints.
+//! Upcoming occurrences, from the config alone: for `next` and `check`.
 //!
-//! Must not read a clock: the caller says from when.
+//! Must not read a clock: the caller passes the start.
 
 use crate::config::Config;
 use crate::domain::Instant;
@@ -12,25 +12,25 @@ use std::collections::BinaryHeap;
 /// One due instant of one schedule for one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Upcoming {
-    /// Schedule name.
+    /// Key of the schedule.
     pub schedule: String,
-    /// Cluster name.
+    /// Key of the cluster.
     pub cluster: String,
-    /// When, before spread.
+    /// Due time, before spread.
     #[serde(serialize_with = "in_utc")]
     pub due_at: Instant,
-    /// The same on the wall clock of the schedule's zone, with its offset.
+    /// `due_at` in the time zone of the schedule, with its offset.
     pub local: String,
 }
 
-/// The first `count` occurrences after `from` in time order, of one schedule or of all enabled ones. A schedule
-/// asked for by name is shown even where it is disabled.
+/// The first `count` occurrences after `from` in time order, of one schedule or of all enabled
+/// schedules. With a name, also of a disabled schedule.
 pub fn occurrences(config: &Config, schedule: Option<&str>, from: Instant, count: usize) -> Vec<Upcoming> {
-    let wanted = config.schedules.values().filter(|one| match schedule {
+    let selected = config.schedules.values().filter(|one| match schedule {
         Some(name) => one.name == name,
         None => one.enabled,
     });
-    let served: Vec<_> = wanted.filter(|one| !one.clusters.is_empty()).collect();
+    let served: Vec<_> = selected.filter(|one| !one.clusters.is_empty()).collect();
     let next = |at: usize, from: Instant| {
         let one = served[at];
         next_after(&one.timing, one.timezone, from).map(|due| Reverse((due, at)))

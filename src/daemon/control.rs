@@ -8,6 +8,7 @@ use crate::clock::within;
 use crate::domain::{BackupId, BackupState, Family, RunId};
 use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
+use crate::pause::OperatorResume;
 use crate::queue::ManualError;
 use crate::store::{
     BackupFilter, ClustersToResume, PendingResume, StoreError, UnconfirmedResumes, retried_by_daemon,
@@ -272,7 +273,7 @@ impl Control for Daemon {
                 self.context.store.pending_resumes().await?.into_iter().map(|d| d.cluster).collect();
             self.queue.stop_indebted(
                 &still_pending,
-                "`resume-exporting --if-ours` was asked for while the run had paused exporting",
+                "`resume-exporting --pending` was asked for while the run had paused exporting",
             );
             self.sweeper.sweep("command").await?;
             self.context.attempts.hurry();
@@ -297,7 +298,8 @@ impl Control for Daemon {
             }
             let spec = apply::spec(&settings);
             let zeebe = Zeebe::new(&spec.addresses, &self.context.transport);
-            let requested = within(&*self.context.clock, wait, zeebe.resume()).await;
+            let requested =
+                within(&*self.context.clock, wait, OperatorResume::confirmed().send(&zeebe)).await;
             let requested = requested.ok_or_else(|| {
                 refusal(
                     RefusalKind::Unreachable,

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// How long a daemon that cannot come up goes on paying debts.
 const PAY: Duration = Duration::from_secs(45);
 /// What is left to do where that did not pay all of them.
-const NEXT: &str = "mend that, then run `resume-exporting --if-ours`, or start the daemon again";
+const NEXT: &str = "mend that, then run `resume-exporting --pending`, or start the daemon again";
 /// The dispatch loop ticks twice a second; when it has not for so long, the watchdog is not fed.
 const STALLED: Duration = Duration::from_secs(10);
 
@@ -184,7 +184,7 @@ fn left_owing(owed: Result<Vec<PendingResume>, String>, now: Instant) -> Result<
     let owed = owed.map_err(|error| Refused {
         transient: true,
         ..refused(format!(
-            "whether a resume is owed cannot be told ({error}): run `resume-exporting --if-ours`"
+            "whether a resume is owed cannot be told ({error}): run `resume-exporting --pending`"
         ))
     })?;
     for PendingResume { cluster, run_id, intended_at, .. } in
@@ -367,9 +367,9 @@ mod tests {
         );
         let expected = [
             "the resume of orders is not settled yet, so that exporting may be paused there: zeebe answered 503; mend \
-             that, then run `resume-exporting --if-ours`, or start the daemon again",
+             that, then run `resume-exporting --pending`, or start the daemon again",
             "the resume of shop is not settled yet, so that exporting may be paused there: nobody listens; mend that, \
-             then run `resume-exporting --if-ours`, or start the daemon again",
+             then run `resume-exporting --pending`, or start the daemon again",
         ];
         assert_eq!(said, expected);
         assert_eq!(still_pending_text(Ok(OfflineResult::default()), ""), Vec::<String>::new());

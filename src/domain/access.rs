@@ -1,72 +1,72 @@
-//! How one component is reached: who we say we are, whose certificates are believed, through which proxy.
+//! Access to one component: login, trusted certificates, proxy.
 //!
-//! Holds names of credentials, never their values (rule I11), because it is stored with runs and debts.
+//! Contains names of credentials, never their values (rule I11), because it is stored with runs and pending resumes.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-/// What one component wants of those who reach it.
+/// Access settings of one component.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Access {
-    /// Who we say we are.
+    /// Authentication.
     #[serde(default)]
     pub login: Login,
-    /// File of PEM certificates that are believed beside the machine's own.
+    /// Path of PEM certificates, trusted in addition to the system CAs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
-    /// Certificate and key that we show.
+    /// Client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// URL of the proxy that all requests go through.
+    /// URL of the HTTP proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
-/// Who we say we are.
+/// Authentication method.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Login {
-    /// Nobody.
+    /// No authentication.
     #[default]
     None,
-    /// User name and password.
+    /// HTTP Basic.
     Basic {
-        /// User name.
+        /// Sent as configured.
         username: String,
         /// Name of the credential that holds the password.
         password: String,
     },
-    /// A token that somebody renews in its file.
+    /// A token from a file that an external process renews.
     Bearer {
-        /// Name of the credential that holds it.
+        /// Name of the credential that holds the token.
         token: String,
     },
-    /// OAuth 2.0 client credentials: a token is fetched and renewed by us.
+    /// OAuth 2.0 client credentials; the daemon requests and renews the token.
     Oauth(Oauth),
     /// An API key of Elasticsearch, already encoded.
     ApiKey {
-        /// Name of the credential that holds it.
+        /// Name of the credential that holds the key.
         key: String,
     },
 }
 
-/// Where tokens come from.
+/// A token endpoint with its client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Oauth {
-    /// The token endpoint.
+    /// URL of the token endpoint.
     pub token_url: String,
-    /// Who asks.
+    /// Client ID.
     pub client_id: String,
-    /// Name of the credential that holds the client's secret.
+    /// Name of the credential that holds the client secret.
     pub client_secret: String,
-    /// For whom the token is, where the endpoint wants it said.
+    /// `audience` parameter, if the endpoint requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// What the token is for, where the endpoint wants it said.
+    /// `scope` parameter, if the endpoint requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// Asked with JSON instead of a form, as Camunda's own cloud documents it.
+    /// Sends JSON instead of a form, as documented for Camunda 8 SaaS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub json: bool,
 }
@@ -74,14 +74,14 @@ pub struct Oauth {
 /// A client certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
-    /// Name of the credential that holds the certificate and those that vouch for it.
+    /// Name of the credential that holds the certificate and its intermediate certificates.
     pub cert: String,
-    /// Name of the credential that holds the key; may be the same one.
+    /// Name of the credential that holds the key; may equal `cert`.
     pub key: String,
 }
 
 impl Login {
-    /// The credential it needs.
+    /// Name of the required credential.
     pub fn credential(&self) -> Option<&str> {
         match self {
             Self::None => None,
@@ -94,24 +94,24 @@ impl Login {
 }
 
 impl Access {
-    /// Every credential it needs.
+    /// Names of all required credentials.
     pub fn credentials(&self) -> impl Iterator<Item = &str> {
         let identity = self.identity.iter().flat_map(|identity| [identity.cert.as_str(), &identity.key]);
         self.login.credential().into_iter().chain(identity)
     }
 }
 
-/// A secret's text, which no format shows.
+/// Text of a secret; its Debug output hides the text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret of this text.
+    /// Wraps the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the request that needs it.
+    /// The text, only for requests that need it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,60 +1,58 @@
-//! Camunda versions: parsing, and which of them are supported how.
+//! Camunda versions: parsing and support.
 //!
-//! Owns what a version number implies. Must not ask anybody.
+//! Owns the features implied by a version number. Must not contact a cluster.
 
 use super::{Family, PauseMode};
 use std::fmt;
 use std::str::FromStr;
 
-/// A Camunda version, as operators write it and clusters report it.
+/// A Camunda version, from the config or from a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     /// `8` in 8.6.3.
     pub major: u32,
     /// `6` in 8.6.3.
     pub minor: u32,
-    /// `3` in 8.6.3; `None` where it was not given.
+    /// `3` in 8.6.3; `None` in 8.6.
     pub patch: Option<u32>,
     /// `alpha2`, `SNAPSHOT`.
     pub pre: Option<String>,
 }
 
-/// Why a version cannot be backed up.
+/// A version without a supported backup procedure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}: {help}")]
 pub struct Unsupported {
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub help: &'static str,
 }
 
 impl Version {
-    /// True when it is surely that version or a later one: an unknown patch counts as zero.
+    /// Whether the version is certainly at least this one; an unknown patch counts as zero.
     fn at_least(&self, major: u32, minor: u32, patch: u32) -> bool {
         (self.major, self.minor, self.patch.unwrap_or(0)) >= (major, minor, patch)
     }
 
-    /// The procedure of this version, or why there is none. `rdbms`: Camunda keeps its data in a relational database.
+    /// The backup procedure of this version. `rdbms`: the secondary storage is a relational database.
     pub fn family(&self, rdbms: bool) -> Result<Family, Unsupported> {
         let (message, help) = if (self.major, self.minor, self.patch) == (8, 2, None) {
             (
-                format!(
-                    "Camunda before 8.2.4 cannot be backed up, and `{self}` does not say which patch it is"
-                ),
+                format!("Camunda before 8.2.4 is not supported, and `{self}` has no patch number"),
                 "write all three numbers, as in \"8.2.12\"",
             )
         } else if !self.at_least(8, 2, 4) {
-            (format!("Camunda {self} is too old"), "backups need 8.2.4 or later, upgrade the cluster")
+            (format!("Camunda {self} is too old"), "upgrade the cluster to 8.2.4 or later")
         } else if self.at_least(8, 11, 0) {
             (
                 format!("Camunda {self} is not yet supported"),
-                "this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd",
+                "this release supports 8.2.4 to 8.10, use a newer camunda-backupd",
             )
         } else if rdbms && !self.at_least(8, 9, 0) {
             (
-                format!("Camunda {self} keeps no data in a relational database"),
-                "leave out storage = \"rdbms\" and write `search`",
+                format!("Camunda {self} does not support a relational database"),
+                "remove storage = \"rdbms\" and add `search`",
             )
         } else if rdbms {
             return Ok(Family::V89OnRdbms);
@@ -66,17 +64,17 @@ impl Version {
         Err(Unsupported { message, help })
     }
 
-    /// How exporting is paused: the backports of soft pause to 8.2 and 8.3 are not documented, so hard there.
+    /// Pause mode. 8.2 and 8.3 use the hard pause, because backports of the soft pause to them are not documented.
     pub fn pause(&self) -> PauseMode {
         if self.at_least(8, 4, 7) { PauseMode::Soft } else { PauseMode::Hard }
     }
 
-    /// Whether the brokers tell their checkpoints and may generate ids themselves.
+    /// Whether the brokers report checkpoints and may generate backup ids.
     pub fn has_checkpoint_state(&self) -> bool {
         self.at_least(8, 9, 0)
     }
 
-    /// Whether backups and exporting are reached by the REST API too.
+    /// Whether the REST API also has backups and exporting.
     pub fn has_rest_backups(&self) -> bool {
         self.at_least(8, 10, 0)
     }
@@ -85,9 +83,9 @@ impl Version {
 impl FromStr for Version {
     type Err = String;
 
-    /// Reads `8.6`, `8.6.0` and what builds append, as in `8.7.0-alpha3` or `8.6.0-SNAPSHOT`.
+    /// Parses `8.6`, `8.6.0` and suffixes of builds, as in `8.7.0-alpha3` or `8.6.0-SNAPSHOT`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a Camunda version: write it like 8.6 or 8.6.3");
+        let bad = || format!("`{text}` is not a Camunda version: write a version such as 8.6 or 8.6.3");
         let trimmed = text.trim();
         let (plain, _build) = trimmed.split_once('+').unwrap_or((trimmed, ""));
         let (numbers, pre) = match plain.split_once('-') {
@@ -145,7 +143,7 @@ mod tests {
     #[case("8.7.0-alpha2", "8.7.0-alpha2")]
     #[case("8.5.8-SNAPSHOT", "8.5.8-SNAPSHOT")]
     #[case("8.6.3+build7", "8.6.3")]
-    fn is_read(#[case] text: &str, #[case] shown: &str) {
+    fn valid_versions_are_parsed(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(version(text).to_string(), shown);
     }
 
@@ -159,27 +157,27 @@ mod tests {
     #[case("+8.6")]
     #[case("8.99999999999")]
     #[case("8.6.0-a b")]
-    fn is_refused(#[case] text: &str) {
+    fn invalid_versions_are_rejected(#[case] text: &str) {
         let error = text.parse::<Version>().unwrap_err();
-        assert_eq!(error, format!("`{text}` is not a Camunda version: write it like 8.6 or 8.6.3"));
+        assert_eq!(error, format!("`{text}` is not a Camunda version: write a version such as 8.6 or 8.6.3"));
     }
 
     #[rstest]
-    #[case("8.2.3", "Camunda 8.2.3 is too old: backups need 8.2.4 or later, upgrade the cluster")]
+    #[case("8.2.3", "Camunda 8.2.3 is too old: upgrade the cluster to 8.2.4 or later")]
     #[case(
         "8.2",
-        "Camunda before 8.2.4 cannot be backed up, and `8.2` does not say which patch it is: write all three numbers, as in \"8.2.12\""
+        "Camunda before 8.2.4 is not supported, and `8.2` has no patch number: write all three numbers, as in \"8.2.12\""
     )]
-    #[case("7.22.0", "Camunda 7.22.0 is too old: backups need 8.2.4 or later, upgrade the cluster")]
+    #[case("7.22.0", "Camunda 7.22.0 is too old: upgrade the cluster to 8.2.4 or later")]
     #[case(
         "8.11.0",
-        "Camunda 8.11.0 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
+        "Camunda 8.11.0 is not yet supported: this release supports 8.2.4 to 8.10, use a newer camunda-backupd"
     )]
     #[case(
         "9.0.0-alpha1",
-        "Camunda 9.0.0-alpha1 is not yet supported: this version knows 8.2.4 to 8.10, wait for a newer camunda-backupd"
+        "Camunda 9.0.0-alpha1 is not yet supported: this release supports 8.2.4 to 8.10, use a newer camunda-backupd"
     )]
-    fn outside_the_family_is_refused_with_what_to_do(#[case] text: &str, #[case] error: &str) {
+    fn unsupported_versions_are_rejected_with_remedy(#[case] text: &str, #[case] error: &str) {
         assert_eq!(version(text).family(false).unwrap_err().to_string(), error);
     }
 
@@ -192,7 +190,7 @@ mod tests {
     #[case("8.5", PauseMode::Soft)]
     #[case("8.5.0", PauseMode::Soft)]
     #[case("8.7.12", PauseMode::Soft)]
-    fn soft_pause_only_where_it_is_documented(#[case] text: &str, #[case] pause: PauseMode) {
+    fn soft_pause_only_from_the_documented_version(#[case] text: &str, #[case] pause: PauseMode) {
         assert_eq!(version(text).family(false), Ok(Family::V82To87));
         assert_eq!(version(text).pause(), pause);
     }
@@ -208,7 +206,7 @@ mod tests {
         "8.8.4",
         true,
         Err(
-            "Camunda 8.8.4 keeps no data in a relational database: leave out storage = \"rdbms\" and write `search`"
+            "Camunda 8.8.4 does not support a relational database: remove storage = \"rdbms\" and add `search`"
         )
     )]
     fn each_version_has_one_procedure(

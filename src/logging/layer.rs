@@ -1,6 +1,6 @@
 //! The layer between `tracing` and the queue.
 //!
-//! Owns how an event and its spans become one record. Must not write anything itself.
+//! Owns the conversion of an event and its spans to one record. Must not write anything itself.
 
 use super::record::{Fields, Record};
 use super::writer::Queue;
@@ -27,7 +27,7 @@ impl<S> Layer<S> for Output
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    /// Below `info`, HTTP crates log requests with their headers: that is never written, whatever the level.
+    /// Drops events of other crates below `info` at any level: HTTP crates log requests with their headers there.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         *metadata.level() <= Level::INFO || is_ours(metadata.target())
     }

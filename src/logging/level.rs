@@ -1,8 +1,8 @@
 //! `[log] level`: a level, or a list of `target=level`.
 //!
-//! Owns its grammar, which is narrower than tracing-subscriber's: that crate takes an unknown word for a target and
-//! logs everything of it. A level alone applies to this program; other crates then log only warnings and errors.
-//! Must not know where lines go.
+//! Owns the syntax, which is stricter than that of tracing-subscriber: that crate accepts an unknown word as a target
+//! and logs all its events. A level alone applies to this program; other crates then log only warnings and errors. Must
+//! not know the sink.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -16,25 +16,25 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 ];
 const PROGRAM: &str = "camunda_backupd";
 
-/// Checks `level` without using it.
+/// Whether `level` is valid; the error names the invalid part and the valid forms.
 pub fn check_level(level: &str) -> Result<(), String> {
     filter(level).map(|_| ())
 }
 
-/// The filter for `level`.
+/// Parses `level`.
 pub(super) fn filter(level: &str) -> Result<Targets, String> {
     level.split(',').map(str::trim).try_fold(Targets::new(), |filter, part| {
         with(filter, part).ok_or_else(|| {
             format!(
-                "log level `{}` is not one: write off, error, warn, info, debug or trace, \
-                 or a list such as `info,camunda_backupd::run=debug`",
+                "invalid log level `{}`: write off, error, warn, info, debug or trace, \
+                 or a list such as `info,camunda_backupd::queue=debug`",
                 part.escape_debug()
             )
         })
     })
 }
 
-/// Adds one `level` or `target=level`; the last one of a target counts.
+/// Adds one `level` or `target=level`; the last entry of a target counts.
 fn with(filter: Targets, part: &str) -> Option<Targets> {
     let Some((target, word)) = part.rsplit_once('=') else {
         return Some(match level_of(part)? {
@@ -66,7 +66,7 @@ mod tests {
     #[case("trace, hyper=info", "camunda_backupd=trace,hyper=info,warn")]
     #[case("info, camunda_backupd::run=debug", "camunda_backupd::run=debug,camunda_backupd=info,warn")]
     #[case("camunda_backupd=trace,hyper-util=error", "camunda_backupd=trace,hyper-util=error")]
-    fn levels_and_targets_are_taken(#[case] level: &str, #[case] means: &str) {
+    fn levels_and_targets_are_parsed(#[case] level: &str, #[case] means: &str) {
         assert_eq!(filter(level).unwrap().to_string(), means);
     }
 
@@ -83,7 +83,7 @@ mod tests {
     #[case("info,debug", "camunda_backupd", Level::DEBUG, true)]
     #[case("debug,info", "camunda_backupd", Level::DEBUG, false)]
     #[case("hyper= debug", "hyper", Level::DEBUG, true)]
-    fn most_specific_target_decides(
+    fn most_specific_target_wins(
         #[case] level: &str,
         #[case] target: &str,
         #[case] event: Level,
@@ -99,12 +99,12 @@ mod tests {
     #[case("info,run=loud", "run=loud")]
     #[case("[span{secret=1}]=trace", "[span{secret=1}]=trace")]
     #[case("in\nfo", "in\\nfo")]
-    fn anything_else_is_refused_in_one_sentence(#[case] level: &str, #[case] named: &str) {
+    fn invalid_levels_are_rejected_with_remedy(#[case] level: &str, #[case] named: &str) {
         assert_eq!(
             filter(level).unwrap_err(),
             format!(
-                "log level `{named}` is not one: write off, error, warn, info, debug or trace, \
-                 or a list such as `info,camunda_backupd::run=debug`"
+                "invalid log level `{named}`: write off, error, warn, info, debug or trace, \
+                 or a list such as `info,camunda_backupd::queue=debug`"
             )
         );
     }

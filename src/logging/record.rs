@@ -1,21 +1,21 @@
-//! One log line as data: what was emitted, made safe to write anywhere.
+//! One log line as data, safe for every output.
 //!
-//! Owns the cut at 1 KiB per field and the escaping, so that no answer of a cluster can flood the log,
-//! forge a line or drive the terminal of whoever reads it. Must not know any output format.
+//! Owns the limit of 1 KiB per field and the escaping: no response of a cluster can flood the log, forge a line or
+//! control a terminal. Must not know any output format.
 
 use crate::domain::Instant;
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 
-/// The most bytes of text one field may hold.
+/// Maximum size of the text of one field, in bytes.
 pub(super) const FIELD_LIMIT: usize = 1024;
-/// The most fields one line may hold, those of its spans included.
+/// Maximum number of fields of one line, fields of its spans included.
 const FIELDS_LIMIT: usize = 64;
 const ELLIPSIS: &str = "…";
-/// Names every line has by itself, in any format.
+/// Names that every format adds itself.
 const RESERVED: [&str; 5] = ["timestamp", "level", "target", "priority", "syslog_identifier"];
 
-/// One line.
+/// One event with its time, level and fields.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) at: Instant,
@@ -25,7 +25,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// About how much memory the line holds, for the bound of the queue.
+    /// Approximate memory in bytes, for the limit of the queue.
     pub(super) fn size(&self) -> usize {
         let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
         let named: usize = self.fields.others.iter().map(|(_, value)| 64 + text(value)).sum();
@@ -35,17 +35,17 @@ impl Record {
     }
 }
 
-/// The fields of an event or a span, in the order in which they were given.
+/// The fields of an event or a span, in the order of the call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     pub(super) event: Option<String>,
     pub(super) message: Option<String>,
     pub(super) others: Vec<(&'static str, Value)>,
-    /// Where a line of the `log` crate came from.
+    /// Target of an event from the `log` crate.
     pub(super) log_target: Option<String>,
 }
 
-/// What a field holds.
+/// Typed value of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(String),
@@ -56,7 +56,7 @@ pub(super) enum Value {
 }
 
 impl Fields {
-    /// Takes over the named fields of `outer`, the span around; what is already here wins.
+    /// Adds the named fields of `outer`, an enclosing span; existing fields win.
     pub(super) fn inherit(&mut self, outer: &Fields) {
         for (name, value) in &outer.others {
             if !self.others.iter().any(|(known, _)| known == name) {
@@ -87,7 +87,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut cut = Cut::default();
-        // A Debug that fails has said what it could; the line matters more.
+        // A failing Debug loses the rest of its text, not the line.
         let _ = write!(cut, "{value:?}");
         self.put_text(field.name(), cut.text);
     }
@@ -101,7 +101,7 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        // The `log` bridge gives the source line this way.
+        // The `log` bridge passes the source line in this field.
         if field.name() != "log.line" {
             self.put(free_name(field.name()), Value::Unsigned(value));
         }
@@ -116,7 +116,7 @@ impl Visit for Fields {
     }
 }
 
-/// The name, unless every line has it by itself.
+/// The name, with a prefix for reserved names.
 fn free_name(name: &'static str) -> &'static str {
     match RESERVED.iter().position(|reserved| *reserved == name) {
         Some(0) => "field_timestamp",
@@ -128,19 +128,19 @@ fn free_name(name: &'static str) -> &'static str {
     }
 }
 
-/// `text` escaped and cut.
+/// Escapes and truncates `text`.
 pub(super) fn clean(text: &str) -> String {
     let mut cut = Cut::default();
     let _ = cut.write_str(text);
     cut.text
 }
 
-/// Collects text, escaped, until it is full; what comes later is dropped, not an error,
-/// because some `Debug` implementations take a failed write for impossible.
+/// Collects escaped text up to the limit and drops the rest. A full buffer is not an error, because some `Debug`
+/// implementations panic on a failed write.
 #[derive(Default)]
 struct Cut {
     text: String,
-    /// Where the text can be cut so that the ellipsis still fits.
+    /// Longest prefix that leaves space for the ellipsis.
     fits: usize,
     full: bool,
 }
@@ -169,7 +169,7 @@ impl Write for Cut {
     }
 }
 
-/// Characters that end a line, drive a terminal, or change the order in which text is shown.
+/// Characters that end a line, control a terminal, or change the display order of text.
 fn hostile(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -187,12 +187,12 @@ mod tests {
     #[case("\u{1b}[31mred\u{7}", "\\u{1b}[31mred\\u{7}")]
     #[case("safe\u{202e}txt.exe", "safe\\u{202e}txt.exe")]
     #[case("nul\0", "nul\\u{0}")]
-    fn what_could_do_harm_is_shown_instead(#[case] text: &str, #[case] shown: &str) {
+    fn hostile_characters_are_escaped(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(clean(text), shown);
     }
 
     #[test]
-    fn a_kibibyte_is_kept_and_one_more_byte_is_cut() {
+    fn text_of_one_kibibyte_is_kept_and_longer_text_is_cut() {
         let fits = "x".repeat(FIELD_LIMIT);
         assert_eq!(clean(&fits), fits);
 
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_longer_than_the_limit_or_harmful(text in r"(\PC|[\x00-\x1f]|\u{202e}|日){0,1400}") {
+        fn cleaned_text_is_within_the_limit_and_harmless(text in r"(\PC|[\x00-\x1f]|\u{202e}|日){0,1400}") {
             let shown = clean(&text);
             prop_assert!(shown.len() <= FIELD_LIMIT);
             prop_assert!(!shown.chars().any(hostile));

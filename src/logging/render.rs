@@ -1,18 +1,18 @@
-//! A record as bytes: JSON, text, or the journal's native protocol.
+//! A record as bytes: JSON, text, or the native protocol of the journal.
 //!
-//! Owns the three formats. Must not cut or escape content (`record` has done it) and must not write.
+//! Owns the three formats. Must not truncate or escape content (`record` does) and must not write.
 
 use super::record::{Fields, Record, Value, clean};
 use chrono::SecondsFormat;
 use std::fmt::Write;
 use tracing::Level;
 
-/// What the journal files our lines under.
+/// SYSLOG_IDENTIFIER of every line.
 pub(super) const IDENTIFIER: &str = "camunda-backupd";
-/// The journal refuses longer field names.
+/// Maximum length of a field name in the journal.
 const JOURNAL_NAME_LIMIT: usize = 64;
 
-/// One JSON object and a line end.
+/// One JSON object, followed by a line feed.
 pub(super) fn json(record: &Record) -> String {
     let mut line = String::with_capacity(256);
     let mut put = |name: &str, value: String| {
@@ -35,12 +35,12 @@ pub(super) fn json(record: &Record) -> String {
     line
 }
 
-/// One readable line.
+/// Timestamp, level and summary in one line.
 pub(super) fn text(record: &Record) -> String {
     format!("{} {:5} {}\n", timestamp(record), level(record.level).to_uppercase(), summary(record))
 }
 
-/// One datagram for the journal: every field with its length, so that no content can end it.
+/// One datagram for the journal. Every field has its length, so that content cannot end a field.
 pub(super) fn journal(record: &Record) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(512);
     let mut put = |name: &str, value: &str| {
@@ -80,7 +80,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// syslog's numbers.
+/// Severity numbers of syslog.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",
@@ -90,7 +90,7 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
-/// `run.failed: message cluster=orders reason="two words"`: what a reader without fields needs.
+/// `run.failed: message cluster=orders reason="two words"`: the text for readers without structured fields.
 fn summary(record: &Record) -> String {
     let Fields { event, message, others, .. } = &record.fields;
     let mut line = event.as_ref().unwrap_or(&record.target).clone();
@@ -121,7 +121,7 @@ fn plain(value: &Value) -> String {
 fn json_value(value: &Value) -> String {
     match value {
         Value::Text(text) => quoted(text),
-        // JSON has no words for infinite and not-a-number.
+        // JSON has no numbers for infinity and NaN.
         Value::Float(number) if !number.is_finite() => quoted(&number.to_string()),
         number_or_flag => plain(number_or_flag),
     }
@@ -131,7 +131,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Upper case, digits and underscores; the journal keeps names that begin with an underscore for itself.
+/// Upper case, digits and underscores; names with a leading underscore are reserved by the journal.
 fn journal_name(name: &str) -> String {
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();

@@ -1,7 +1,7 @@
 //! The queue of lines and the thread that writes them.
 //!
-//! Owns the bound on what waits to be written. A reader that hangs (a full pipe, a stuck journal) costs
-//! log lines, counted, and never holds up a resume. Must not know `tracing`.
+//! Owns the limit of the queue. With a hanging reader (a full pipe, a stuck journal) lines are dropped and counted; a
+//! resume never waits for the log. Must not use `tracing`.
 
 use super::record::{Fields, Record, Value};
 use super::render;
@@ -16,10 +16,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
-/// What may wait to be written: some ten thousand lines.
+/// Maximum size of the queue in bytes: approximately ten thousand lines.
 const QUEUE_BYTES: usize = 4 << 20;
 
-/// Where lines go.
+/// Destination of lines.
 pub struct Sink(Kind);
 
 enum Kind {
@@ -29,34 +29,34 @@ enum Kind {
 }
 
 impl Sink {
-    /// JSON lines into `to`.
+    /// Writes JSON lines to `to`.
     pub fn json(to: Box<dyn Write + Send>) -> Self {
         Self(Kind::Json(to))
     }
 
-    /// Readable lines into `to`.
+    /// Writes readable lines to `to`.
     pub fn text(to: Box<dyn Write + Send>) -> Self {
         Self(Kind::Text(to))
     }
 
-    /// The journal that listens on `socket`.
+    /// Writes to the journal at `socket`.
     pub fn journal(socket: &Path) -> Result<Self, String> {
         let reach = || {
             let ours = UnixDatagram::unbound()?;
-            // Only a trial: sending by path later survives a restart of the journal.
+            // Only a test: sending by path later survives a restart of the journal.
             UnixDatagram::unbound()?.connect(socket)?;
             Ok(ours)
         };
         let ours = reach().map_err(|e: std::io::Error| {
             format!(
-                "the journal does not listen on {} ({e}): write `format = \"json\"` under [log]",
+                "cannot connect to the journal at {} ({e}): write `format = \"json\"` under [log]",
                 socket.display()
             )
         })?;
         Ok(Self(Kind::Journal(ours, socket.to_owned())))
     }
 
-    /// There is nobody to tell that the log cannot be written, so a failure is only not repeated.
+    /// Ignores errors, because a broken log has no place to report them. Lines for a broken journal go to stderr.
     fn write(&mut self, record: &Record) {
         let written = match &mut self.0 {
             Kind::Json(to) => to.write_all(render::json(record).as_bytes()).and_then(|()| to.flush()),
@@ -69,7 +69,7 @@ impl Sink {
     }
 }
 
-/// The daemon's end of the queue; when it is dropped the thread writes what is left and ends.
+/// Sender of the queue. After its drop the thread writes the remaining lines and ends.
 pub(super) struct Queue {
     clock: SharedClock,
     shared: Arc<Shared>,
@@ -106,18 +106,16 @@ impl Queue {
                     writers.written();
                 }
             })
-            .map_err(|e| {
-                format!("the thread that writes the log cannot be started ({e}): allow more tasks")
-            })?;
+            .map_err(|e| format!("cannot start the log thread ({e}): allow more tasks"))?;
         Ok(Arc::new(Self { clock, shared }))
     }
 
-    /// The clock that dates the lines.
+    /// Clock of the timestamps.
     pub(super) fn clock(&self) -> &SharedClock {
         &self.clock
     }
 
-    /// Adds a line, or counts it where too much is waiting already.
+    /// Adds a line, or counts it as dropped if the queue is full.
     pub(super) fn push(&self, record: Record) {
         let mut state = self.shared.lock();
         let size = record.size();
@@ -131,7 +129,7 @@ impl Queue {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until nothing waits, at most `limit`; says whether it came to that.
+    /// Waits for at most `limit` until the queue is empty; returns whether it is.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         let busy = |state: &mut State| !state.waiting.is_empty() || state.dropped > 0 || state.writing;
         let (state, waited) = self
@@ -157,7 +155,7 @@ enum Next {
 }
 
 impl Shared {
-    /// What to write next; `None` when all is written and nothing can come.
+    /// Next line to write; `None` after the last line of a closed queue.
     fn next(&self) -> Option<Next> {
         let idle = |state: &mut State| state.waiting.is_empty() && state.dropped == 0 && !state.closed;
         let mut state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +184,7 @@ impl Shared {
 fn loss(lines: u64, at: Instant) -> Record {
     let fields = Fields {
         event: Some("log.dropped".to_owned()),
-        message: Some("lines were lost because the reader of the log did not keep up".to_owned()),
+        message: Some("log lines dropped: the reader of the log is too slow".to_owned()),
         others: vec![("lines", Value::Unsigned(lines))],
         log_target: None,
     };

@@ -1,12 +1,12 @@
-//! The steps of a cluster that the provider runs: it is asked for a backup, and keeps the order of everything itself.
+//! Steps for Camunda 8 SaaS: one backup request; Camunda keeps the order of its components itself.
 //!
-//! Must not know how a step is carried out.
+//! Must not execute a step.
 
 use super::{PlanInput, PlannedStep};
 use crate::domain::Component;
 use crate::journal::Step;
 
-/// One request, and the wait for its end. Nothing of it is undone: what the provider has begun it ends itself.
+/// One request, and the wait for its end. Without compensation: a started backup cannot be cancelled.
 pub(super) fn steps(input: &PlanInput<'_>) -> Vec<PlannedStep> {
     let (start, wait) = (Step::Start(Component::Saas), Step::Wait(Component::Saas));
     let step = |step, after, deadline| PlannedStep {

@@ -1,16 +1,16 @@
-//! Which steps each family has; those of self-managed clusters are here.
+//! Steps of self-managed clusters, by family.
 //!
-//! Must not know how a step is carried out.
+//! Owns the documented order of each family (rule I2). Must not execute a step.
 
 use super::{Compensation, Plan, PlanInput, PlannedStep, START_DEADLINE, saas};
 use crate::domain::{Component, Family};
 use crate::journal::Step;
 use std::time::Duration;
 
-/// A pause is one request and looks until every partition reads paused.
+/// For the pause request and the polls until every partition is paused.
 const PAUSE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The plan for a cluster of that family.
+/// The plan of a backup.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let (steps, pause) = match input.family {
         Family::V82To87 => (web_apps_then_pause(input), Some(input.pause)),
@@ -28,7 +28,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 }
 
 /// 8.2 to 8.7. The web apps import from the exported records, so they are captured first and in parallel; Zeebe is
-/// captured last, because its log must still hold everything that the records snapshot lacks. The pause keeps the
+/// captured last, because its log must still contain everything that the records snapshot lacks. The pause keeps the
 /// log from being compacted in between.
 fn web_apps_then_pause(input: &PlanInput<'_>) -> Vec<PlannedStep> {
     let mut steps = vec![step(Step::Guard, vec![], START_DEADLINE, None, false)];
@@ -39,8 +39,8 @@ fn web_apps_then_pause(input: &PlanInput<'_>) -> Vec<PlannedStep> {
     steps
 }
 
-/// 8.8 and later on a search engine. The brokers' exporter writes straight into the web apps' indices, so these too
-/// must not run ahead of what the log still holds: the pause comes first and is around everything.
+/// 8.8 and later on a search engine. The exporter of the brokers writes directly into the indices of the web apps, so their
+/// snapshots must not be ahead of the log either: the pause comes first and covers everything.
 fn pause_around_everything(input: &PlanInput<'_>) -> Vec<PlannedStep> {
     let mut steps = vec![step(Step::Guard, vec![], START_DEADLINE, None, false)];
     pause(&mut steps, vec![Step::Guard]);
@@ -62,7 +62,7 @@ fn zeebe_alone(input: &PlanInput<'_>) -> Vec<PlannedStep> {
     ]
 }
 
-/// All web apps side by side after `after`; returns what must be done before the next step.
+/// Adds the steps of all web apps, in parallel after `after`. Returns the steps that the next step depends on.
 fn web_apps(
     steps: &mut Vec<PlannedStep>,
     input: &PlanInput<'_>,
@@ -86,7 +86,7 @@ fn pause(steps: &mut Vec<PlannedStep>, after: Vec<Step>) {
     steps.push(step(Step::Pause, after, PAUSE_DEADLINE, Some(Compensation::ResumeExporting), true));
 }
 
-/// Inside the pause, one after the other: first the exported records, then Zeebe.
+/// Inside the pause, sequentially: first the exported records, then Zeebe.
 fn records_and_zeebe(steps: &mut Vec<PlannedStep>, input: &PlanInput<'_>, mut after: Vec<Step>) {
     for component in [Component::Records, Component::Zeebe] {
         if !input.components.contains(&component) {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_8_7_web_apps_run_side_by_side_and_everything_else_in_camundas_order() {
+    fn up_to_8_7_web_apps_run_in_parallel_and_other_steps_in_documented_order() {
         use Component::{Operate, Optimize, Records, Tasklist, Zeebe};
         assert_eq!(
             order(Family::V82To87, &[Operate, Tasklist, Optimize, Records, Zeebe]),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn from_8_8_the_pause_is_around_everything() {
+    fn from_8_8_the_pause_covers_every_component() {
         use Component::{History, Optimize, Records, Zeebe};
         assert_eq!(
             order(Family::V88OnSearch, &[History, Optimize, Records, Zeebe]),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_database_zeebe_is_taken_alone_and_nothing_is_paused() {
+    fn with_rdbms_only_zeebe_is_backed_up_without_a_pause() {
         let plan = plan(&input(Family::V89OnRdbms, &[Component::Zeebe]));
         assert_eq!(plan.pause, None);
         let order = order(Family::V89OnRdbms, &[Component::Zeebe]);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_provider_runs_the_cluster_it_is_asked_and_waited_for() {
+    fn saas_backup_is_one_request_and_one_wait() {
         let plan = plan(&input(Family::Saas, &[Component::Saas]));
         assert_eq!(plan.pause, None);
         assert!(plan.steps.iter().all(|step| step.compensation.is_none()));
@@ -214,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_without_web_apps_pauses_after_the_guard() {
+    fn without_web_apps_the_pause_follows_the_guard() {
         let order = order(Family::V82To87, &[Component::Records, Component::Zeebe]);
         assert_eq!(order[1], "pause <- guard (paused)");
     }
 
     #[test]
-    fn only_the_resume_has_no_deadline_and_only_the_pause_is_undone_by_it() {
+    fn only_the_resume_has_no_deadline_and_only_the_pause_is_compensated_by_it() {
         use Component::{Operate, Records, Zeebe};
         let input = input(Family::V82To87, &[Operate, Records, Zeebe]);
         for step in plan(&input).steps {

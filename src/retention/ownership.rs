@@ -1,82 +1,89 @@
-//! The proof that a backup is ours, without which nothing is deleted.
+//! The proof that a backup is ours, required for every deletion (rule I8).
 //!
-//! Owns the rules of evidence. Must not ask anybody: what the components show is handed in.
+//! Owns the rules of evidence. Pure: callers pass the findings of a probe.
 
-use crate::context::OwnershipTag;
-use crate::domain::{BackupId, Component, Instant, OwnershipProof, RetentionGroup, RunId};
+use crate::domain::{BackupId, Component, Instant, OwnershipProof, OwnershipTag, RetentionGroup, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
 use chrono::{SecondsFormat, TimeDelta};
 
-/// How far a component's clock may be off.
+/// Maximum difference between the clock of a component and ours.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// What the cluster shows now of one backup.
+/// Findings of a probe about one backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// The records snapshot, where it exists.
+    /// The records snapshot, if it exists.
     pub records: Option<RecordsShown>,
-    /// Every other component that shows the id, and when its first part was begun, if it says so.
+    /// Every other component that lists the id, with the start of its first part if reported.
     pub parts: Vec<(Component, Option<Instant>)>,
 }
 
-/// The records snapshot of a backup, as the search engine shows it now.
+/// The records snapshot of a backup, from the search engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordsShown {
-    /// Its name.
+    /// Name of the snapshot.
     pub name: String,
-    /// What its metadata says about who took it.
+    /// Ownership tag in its metadata.
     pub tag: Option<OwnershipTag>,
 }
 
-/// Why a backup is not proven ours, each as one sentence without its full stop.
+/// Missing or contradicting evidence; each text is one sentence without its full stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotProven {
-    /// The look before the run is missing.
-    #[error("id {0} was not seen free in every component before the run, so its parts may be another's")]
+    /// No probe before the run.
+    #[error(
+        "no probe before the run found id {0} unused in every component, so its parts may belong to another backup"
+    )]
     NotSeenFree(BackupId),
-    /// A component that shows the id has never answered that it takes our request for it.
-    #[error("{1} shows id {0} and never said that it takes our request for it, so its part may be another's")]
+    /// A component lists the id but never accepted our request for it.
+    #[error(
+        "{1} lists id {0} but never accepted our request for it, so its part may belong to another backup"
+    )]
     Conflict(BackupId, Component),
-    /// The snapshot says nothing.
-    #[error("snapshot {0} carries no mark in its metadata, so another took it")]
-    Unmarked(String),
-    /// The snapshot says that another took it.
-    #[error("snapshot {name} carries the mark of instance {}, cluster {}, run {}", tag.instance, tag.cluster, tag.run_id)]
+    /// No ownership tag.
+    #[error("snapshot {0} has no ownership tag, so it was not taken by this daemon")]
+    Untagged(String),
+    /// The ownership tag of another daemon, cluster or run.
+    #[error("snapshot {name} has the ownership tag of instance {}, cluster {}, run {}", tag.instance, tag.cluster, tag.run_id)]
     OtherTag {
-        /// The snapshot.
+        /// Name of the snapshot.
         name: String,
-        /// Its mark.
+        /// Its ownership tag.
         tag: OwnershipTag,
     },
-    /// An adopted one whose snapshot has gone.
-    #[error("the records snapshot of adopted backup {0} is gone, and only its mark proved the backup ours")]
-    TagGone(BackupId),
-    /// Nothing to compare with.
-    #[error("no component shows when its part of backup {0} was begun, so it cannot be told from another's")]
-    NoTime(BackupId),
-    /// The run has no span.
-    #[error("run {0} has no beginning and end to compare the components' times with")]
-    NoSpan(RunId),
-    /// Begun at another time.
+    /// An adopted backup without its snapshot.
     #[error(
-        "{component} shows {} as the beginning of its part, outside of the run ({} to {})",
+        "the records snapshot of adopted backup {0} is gone, and only its ownership tag proved the backup ours"
+    )]
+    TagGone(BackupId),
+    /// No start time to compare.
+    #[error(
+        "no component reports the start time of its part of backup {0}, so the part may belong to another backup"
+    )]
+    NoTime(BackupId),
+    /// The journal has no start or no end.
+    #[error("run {0} has no start and end to compare with the times of the components")]
+    NoSpan(RunId),
+    /// Started outside the run.
+    #[error(
+        "{component} reports {} as the start of its part, outside the run ({} to {})",
         time(at),
         time(from),
         time(until)
     )]
     OtherTime {
-        /// Whose.
+        /// Component that reported the time.
         component: Component,
-        /// As shown.
+        /// Reported start.
         at: Instant,
-        /// The run's beginning.
+        /// Start of the run.
         from: Instant,
-        /// The run's end.
+        /// End of the run.
         until: Instant,
     },
 }
 
-/// Proves that the backup of `run` is ours; that the row with the id is ours holds by construction.
+/// Proves that the backup of `run` is ours. The row itself is ours by construction.
 pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<OwnershipProof, NotProven> {
     let id = run.backup_id;
     let adopted = run.retention_groups.contains(&RetentionGroup::Adopted);
@@ -97,7 +104,7 @@ pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<OwnershipProof,
 
 fn by_tag(instance: &str, run: &Run, records: &RecordsShown) -> Result<OwnershipProof, NotProven> {
     let name = &records.name;
-    let Some(tag) = &records.tag else { return Err(NotProven::Unmarked(name.clone())) };
+    let Some(tag) = &records.tag else { return Err(NotProven::Untagged(name.clone())) };
     if tag.instance == instance && tag.cluster == run.cluster && tag.run_id == run.run_id {
         return Ok(OwnershipProof::Tag { snapshot: name.clone(), run_id: run.run_id });
     }

@@ -1,6 +1,7 @@
-//! The one dialect of schedules: what `daily`, `weekly` and `cron` may say, and what it means.
+//! Syntax and meaning of `daily`, `weekly` and `cron`.
 //!
-//! Owns parsing and the house rules. Must not read a clock, know a zone (`next` does) or a config file.
+//! Owns parsing and the restrictions of the cron dialect. Must not read a clock or a config file, or use a time zone
+//! (`next` does).
 
 use crate::domain::Instant;
 use ::cron::{Schedule, TimeUnitSpec};
@@ -10,28 +11,28 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// When a schedule is due, on the wall clock of a zone that is given elsewhere.
+/// Due times of a schedule on a wall clock; the caller supplies the time zone.
 #[derive(Clone)]
 pub struct Timing {
-    /// Shared by the config and the timetable: ten thousand of them are several MiB.
+    /// Shared by config and timetable: ten thousand schedules take several MiB.
     schedule: Arc<Schedule>,
     canonical: Arc<str>,
     text: Arc<str>,
     interval: bool,
 }
 
-/// Why a text is not a timing: one sentence, what to write instead, and which part of the text it is about.
+/// A text that is not a timing: the problem, the remedy and the position in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to write instead.
+    /// The remedy.
     pub help: String,
-    /// Bytes of the text it is about; `None` when it is about all of it.
+    /// Byte range of the problem; `None` for the whole text.
     pub at: Option<Range<usize>>,
 }
 
-/// Letters of a refusal; what is left out is in the middle of what was written.
+/// Maximum length of a message in characters; longer ones lose their middle.
 const LONGEST: usize = 240;
 const FIELDS: [&str; 7] = ["seconds", "minutes", "hours", "day of month", "month", "day of week", "year"];
 const DAYS: [(&str, &str); 7] = [
@@ -55,7 +56,7 @@ const SHORTHANDS: [(&str, &str); 8] = [
 ];
 
 impl Timing {
-    /// `"02:00"` or `"02:00:30"`.
+    /// Parses `"02:00"` or `"02:00:30"`.
     pub fn daily(text: &str) -> Result<Self, Refusal> {
         let time = time_of_day(text).ok_or_else(|| {
             refuse(
@@ -67,7 +68,7 @@ impl Timing {
         Self::compile(canonical, format!("daily {}", clock_text(time)))
     }
 
-    /// `"sunday 03:30"`; the day may be shortened to three letters.
+    /// Parses `"sunday 03:30"`; the day may be shortened to three letters.
     pub fn weekly(text: &str) -> Result<Self, Refusal> {
         const HELP: &str = "write a day and a time, as in weekly = \"sunday 03:30\"";
         let mut words = text.split_whitespace();
@@ -87,7 +88,7 @@ impl Timing {
         Self::compile(canonical, format!("weekly {long} {}", clock_text(at)))
     }
 
-    /// A cron expression of five fields, or six with seconds, or seven with years; it must fire after `now`.
+    /// Parses a cron expression of five fields, six with seconds, or seven with years. It must be due after `now`.
     pub fn cron(text: &str, now: Instant) -> Result<Self, Refusal> {
         let trimmed = text.trim();
         let timing = if trimmed.starts_with('@') {
@@ -117,18 +118,18 @@ impl Timing {
         Ok(Self { schedule: Arc::new(schedule), canonical: canonical.into(), text: text.into(), interval })
     }
 
-    /// The same for every way of writing the same fields; changes when its times are edited.
+    /// Normalised text: equal for equal due times, different after an edit of the times.
     pub fn canonical(&self) -> &str {
         &self.canonical
     }
 
-    /// True when it means "every so often" rather than "at this hour": such a schedule skips hours that a zone
-    /// skips and repeats hours that a zone repeats.
+    /// Whether the timing matches every hour, so that it follows real time: it skips hours that the time zone skips, and
+    /// repeats hours that the time zone repeats.
     pub fn is_interval(&self) -> bool {
         self.interval
     }
 
-    /// True when both days are restricted: then both must match, unlike in some other cron dialects.
+    /// Whether day of month and day of week are both restricted. Both must match then, unlike in other cron dialects.
     pub fn restricts_both_days(&self) -> bool {
         !self.schedule.days_of_month().is_all() && !self.schedule.days_of_week().is_all()
     }
@@ -152,7 +153,7 @@ impl fmt::Debug for Timing {
     }
 }
 
-/// As a person would say it: `daily 02:00`, `weekly sunday 03:30`, `cron 15 1 1 */3 *`.
+/// Readable form: `daily 02:00`, `weekly sunday 03:30`, `cron 15 1 1 */3 *`.
 impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -160,7 +161,7 @@ impl fmt::Display for Timing {
 }
 
 impl Refusal {
-    /// Points at `part`, which must be a slice of `whole`.
+    /// Sets the position to `part`, which must be a slice of `whole`.
     fn within(mut self, whole: &str, part: &str) -> Self {
         let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize);
         self.at = start.map(|start| start..start + part.len()).filter(|range| range.end <= whole.len());
@@ -177,7 +178,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 fn refuse(message: String, help: &str) -> Refusal {
-    // It repeats what was written, which may be anything; what is said of it stands at the end.
+    // The message quotes arbitrary text first and has the problem at its end, so the middle is cut.
     let shown = message.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");
     let letters: Vec<char> = shown.chars().collect();
     let message = if letters.len() <= LONGEST {
@@ -218,7 +219,7 @@ fn expand(text: &str) -> Result<&'static str, Refusal> {
     }
 }
 
-/// Six or seven fields, single spaces, upper case; or the first field that cannot be read and why.
+/// Six or seven fields in upper case, separated by single spaces. The error names the first invalid field.
 fn normalise(text: &str) -> Result<String, Refusal> {
     let mut fields: Vec<&str> = text.split_whitespace().collect();
     let seconds_given = match fields.len() {
@@ -227,7 +228,7 @@ fn normalise(text: &str) -> Result<String, Refusal> {
         found => {
             return Err(refuse(
                 format!(
-                    "a cron expression has five fields, or six with seconds, or seven with years, and this one has {found}"
+                    "a cron expression has five fields, six with seconds, or seven with years, but this one has {found}"
                 ),
                 "write minutes, hours, day of month, month, day of week, as in cron = \"0 2 * * MON-FRI\"",
             ));
@@ -239,7 +240,7 @@ fn normalise(text: &str) -> Result<String, Refusal> {
     for (at, (field, name)) in fields.iter().zip(FIELDS).enumerate() {
         let refusal = check_field(at, name, field);
         if let Some(refusal) = refusal {
-            // An inserted seconds field is always right, so `field` is a slice of `text` here.
+            // The inserted seconds field is valid, so an invalid `field` is a slice of `text`.
             return Err(refusal.within(text, field));
         }
     }
@@ -250,7 +251,7 @@ fn check_field(at: usize, name: &str, field: &str) -> Option<Refusal> {
     if at == 5 && field.bytes().any(|b| b.is_ascii_digit()) {
         return Some(refuse(
             format!(
-                "`{field}` uses digits for days of the week, and 1 means Sunday in some tools and Monday in others"
+                "`{field}` uses digits for days of the week, but 1 means Sunday in some tools and Monday in others"
             ),
             "write names, as in MON-FRI or MON,WED,SUN",
         ));
@@ -271,7 +272,7 @@ fn check_field(at: usize, name: &str, field: &str) -> Option<Refusal> {
     Some(refuse(message, help))
 }
 
-/// The parser's own limits, reworded: it says "less than 59" where 59 is allowed.
+/// Limits from an error of the parser, reworded: its text has "less than 59" although 59 is allowed.
 fn bounds(detail: &str) -> Option<String> {
     let number = |after: &str| {
         let rest = detail.split_once(after)?.1;

@@ -1,15 +1,15 @@
-//! Dispatch: the only file that names tokio-cron-scheduler, which ticks over our own timetable as its storage.
+//! Dispatch: claims due occurrences and submits them. tokio-cron-scheduler is only the timer.
 //!
-//! Owns the tick: claim what is due up to `AHEAD` before its instant, in one store transaction, and hand it over.
-//! tokio-cron-scheduler polls `list_next_ticks` twice a second on the monotonic clock and runs one job per schedule;
-//! its opinion about times is ignored. Its channels may drop an activation, so what is not fetched within `FETCH`
-//! is handed over directly; the store's unique key makes that exactly once.
+//! Owns the tick: it claims occurrences up to `AHEAD` before they are due, in one store transaction, and submits them.
+//! The only file that uses tokio-cron-scheduler. That crate polls `list_next_ticks` twice a second on the monotonic clock
+//! and runs one job per schedule; the due times come from our timetable. Its channels may drop an activation, so an
+//! occurrence that is not fetched within `FETCH` is submitted directly. The unique key in the store prevents duplicates.
 
 use super::Timetable;
 use crate::clock::{SharedClock, within};
-use crate::config::Config;
 use crate::domain::{Instant, Occurrence, instant_text};
 use crate::lock::lock;
+use crate::schedule::PairTimes;
 use crate::store::{OccurrenceOutcome, OccurrenceRow, SharedStore, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,34 +26,34 @@ use tokio_cron_scheduler::{
 };
 use uuid::Uuid;
 
-/// Occurrences are claimed so long before their instant; each waits for the exact instant itself, so that the
-/// poll costs no lateness.
+/// Occurrences are claimed this long before they are due. Each waits for its exact instant, so the poll interval adds
+/// no lateness.
 const AHEAD: TimeDelta = TimeDelta::seconds(2);
-/// Pairs in one claim, and about as many schedules in one tick; a burst of more takes a second one.
+/// Maximum number of pairs in one claim, and approximately of schedules in one tick.
 const PER_TICK: usize = 5000;
-/// Claims remembered without an answer. A store that fails for hours is asked for the same pairs again and again; what
-/// falls out is still in the timetable, unless a reload comes in between.
+/// Maximum number of unconfirmed claims to remember. A store that fails for hours gets the same claims repeatedly. A
+/// dropped claim is still in the timetable, unless a reload intervenes.
 const MAX_REQUESTED: usize = 4 * PER_TICK;
-/// A claimed occurrence that the scheduler has not delivered within this time is handed over directly.
+/// Timeout of the delivery by the scheduler; then a claimed occurrence is submitted directly.
 const FETCH: Duration = Duration::from_secs(5);
-/// The longest that one claim is waited for; a tick that has claimed for so long claims no more.
+/// Timeout of one claim, and of all claims of a tick.
 const CLAIM: Duration = Duration::from_secs(10);
-/// A wall clock that departs this much from the monotonic one has jumped.
+/// Minimum difference between wall clock and monotonic clock that counts as a jump.
 const JUMP: TimeDelta = TimeDelta::seconds(5);
-/// tokio-cron-scheduler wants an expression; it never decides anything.
+/// tokio-cron-scheduler requires an expression; it has no effect.
 const PLACEHOLDER: &str = "0 0 0 1 1 *";
 const NAMESPACE: Uuid = Uuid::from_u128(0x6b1d_66d1_94c8_4c4a_8f0b_3c0d_5e5f_2a61);
 
-/// Takes claimed occurrences over.
+/// Receives claimed occurrences.
 pub type Submit = Arc<dyn Fn(Vec<OccurrenceRow>) + Send + Sync>;
 
-/// What the tick and its readers share.
+/// State shared by the tick and its readers.
 pub struct Shared {
     clock: SharedClock,
     store: SharedStore,
     timetable: Mutex<Timetable>,
     claimed: Mutex<BTreeMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
-    /// Asked for, and not answered yet or never: only the store knows whether they were written.
+    /// Claims without a response of the store, so it is unknown whether they were written.
     requested: Mutex<BTreeSet<Occurrence>>,
     claiming: tokio::sync::Mutex<()>,
     submit: Submit,
@@ -64,7 +64,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing scheduled yet.
+    /// Starts with an empty timetable.
     pub fn new(clock: SharedClock, store: SharedStore, submit: Submit) -> Arc<Self> {
         Arc::new(Self {
             ticked_ms: AtomicU64::new(clock.monotonic().as_millis() as u64),
@@ -81,18 +81,18 @@ impl Shared {
         })
     }
 
-    /// One tick: what is due is claimed. Returns the schedules that have something to deliver.
+    /// Claims due occurrences. Returns the schedules with occurrences to deliver.
     pub async fn tick(&self) -> BTreeSet<String> {
         let now = self.clock.now();
         self.watch_clock(now);
         let schedules = self.claim_all(now).await;
         self.ticked();
-        self.hand_over_forgotten();
+        self.submit_undelivered();
         schedules
     }
 
-    /// One claim takes one occurrence of each pair; after a while without ticks more are due, and whoever dies before the
-    /// next tick must not have kept quiet about them.
+    /// One claim covers one occurrence of each pair. After a period without ticks more are due, and a crash before the
+    /// next tick must not lose them.
     async fn claim_all(&self, now: Instant) -> BTreeSet<String> {
         let began = self.clock.monotonic();
         let mut schedules = BTreeSet::new();
@@ -121,20 +121,19 @@ impl Shared {
         self.ticked_ms.store(self.clock.monotonic().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Claims whatever has come due by now, all of it: what a reload takes out of the timetable next has its fate first
-    /// (rule I13).
+    /// Claims every due occurrence, so that each has an outcome before a reload removes it from the timetable (rule I13).
     pub async fn settle(&self) -> Result<(), StoreError> {
         while self.claim_due(self.clock.now(), TimeDelta::zero()).await?.is_some() {}
         Ok(())
     }
 
-    /// Claims what is due by `now` and so much later, and returns its schedules; nothing if there was nothing to ask.
+    /// Claims occurrences due until `now + ahead` and returns their schedules; `None` without anything to claim.
     async fn claim_due(
         &self,
         now: Instant,
         ahead: TimeDelta,
     ) -> Result<Option<BTreeSet<String>>, StoreError> {
-        // A tick and a reload at once would both find the other's claim unanswered, and hand it over twice.
+        // One at a time: a concurrent tick and reload would submit each other's unconfirmed claims twice.
         let _one = self.claiming.lock().await;
         let rows = lock(&self.timetable).due(now, ahead, PER_TICK);
         if rows.is_empty() && lock(&self.requested).is_empty() {
@@ -145,10 +144,9 @@ impl Shared {
         Ok(Some(self.keep(new)))
     }
 
-    /// Claims, and returns what is to be handed over: what was new, and what an earlier claim wrote whose answer was
-    /// lost or came too late. The earlier ones are asked about even if their schedule is gone meanwhile: nobody else
-    /// would give them a fate. The store writes in order, so that after this answer every earlier claim is written or
-    /// never will be.
+    /// Claims rows and returns the occurrences to submit: new ones, and those written by an earlier claim without a
+    /// response. Earlier claims are checked even after the removal of their schedule, because nothing else gives them an
+    /// outcome. The store writes in order: after this response every earlier claim is either written or never will be.
     async fn claim(&self, rows: &[OccurrenceRow]) -> Result<Vec<OccurrenceRow>, StoreError> {
         let mut known = {
             let mut requested = lock(&self.requested);
@@ -191,21 +189,21 @@ impl Shared {
         schedules
     }
 
-    /// The scheduler delivers a schedule.
+    /// Called by the scheduler: submits the claimed occurrences of a schedule.
     fn deliver(&self, job: Uuid) {
         if let Some((_, rows)) = lock(&self.claimed).remove(&job) {
             (self.submit)(rows);
         }
     }
 
-    fn hand_over_forgotten(&self) {
+    fn submit_undelivered(&self) {
         let now = self.clock.monotonic();
-        let forgotten: Vec<Uuid> = lock(&self.claimed)
+        let undelivered: Vec<Uuid> = lock(&self.claimed)
             .iter()
             .filter(|(_, (at, _))| now.saturating_sub(*at) >= FETCH)
             .map(|(id, _)| *id)
             .collect();
-        for job in forgotten {
+        for job in undelivered {
             self.deliver(job);
         }
     }
@@ -231,13 +229,13 @@ impl Shared {
         *lock(&self.store_error) = Some(reason.to_owned());
     }
 
-    /// Time since the last tick ended; health and the watchdog live by it.
+    /// Time since the end of the last tick; for health and the watchdog.
     pub fn since_tick(&self) -> Duration {
         let now = self.clock.monotonic().as_millis() as u64;
         Duration::from_millis(now.saturating_sub(self.ticked_ms.load(Ordering::Relaxed)))
     }
 
-    /// A jump of the wall clock within the last hour.
+    /// Description of a jump of the wall clock within the last hour.
     pub fn clock_jump(&self) -> Option<String> {
         let now = self.clock.now();
         lock(&self.clock_jump)
@@ -246,22 +244,22 @@ impl Shared {
             .map(|(_, text)| text)
     }
 
-    /// The last claim that failed, until one succeeds.
+    /// Error of the last claim; `None` after a successful one.
     pub fn store_error(&self) -> Option<String> {
         lock(&self.store_error).clone()
     }
 
-    /// The next due instant of every pair.
+    /// See `Timetable::next_due`.
     pub fn next_due(&self) -> BTreeMap<super::Pair, Instant> {
         lock(&self.timetable).next_due()
     }
 
-    /// The timetable of a config; nothing changes until it is taken over.
-    pub fn planned(&self, config: &Config, known: &[TimetableRow]) -> Timetable {
-        lock(&self.timetable).planned(config, known, self.clock.now())
+    /// The timetable of a new config; takes effect with `take_over`.
+    pub fn planned(&self, pairs: &[PairTimes], known: &[TimetableRow]) -> Timetable {
+        lock(&self.timetable).planned(pairs, known, self.clock.now())
     }
 
-    /// Takes over what was planned and whose rows the store holds.
+    /// Activates a planned timetable after the store has its rows.
     pub fn take_over(&self, planned: Timetable) {
         lock(&self.timetable).take_over(planned);
     }
@@ -271,32 +269,33 @@ impl Shared {
     }
 }
 
-/// The scheduler and the jobs it has.
+/// The scheduler with one job per schedule.
 pub struct Dispatch {
     shared: Arc<Shared>,
-    /// From `start` on: its channels take megabytes, which nobody needs who only asks.
+    /// Set by `start`, because its channels take megabytes.
     scheduler: Option<JobScheduler>,
     jobs: BTreeMap<String, Uuid>,
 }
 
 impl Dispatch {
-    /// A scheduler over `shared`; ticks after `start`.
+    /// Without ticks until `start`.
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared, scheduler: None, jobs: BTreeMap::new() }
     }
 
-    /// Adds and removes jobs until there is one for every schedule of the timetable; one at a time, since
-    /// concurrent additions are lost. Before `start` there is nothing to do.
+    /// Adds and removes jobs until every schedule of the timetable has one; sequentially, because the scheduler loses
+    /// concurrent additions. Without effect before `start`.
     pub async fn sync(&mut self) -> Result<(), DispatchError> {
         let Some(scheduler) = &self.scheduler else { return Ok(()) };
-        let wanted: BTreeSet<String> = self.shared.schedules().into_iter().collect();
-        let gone: Vec<String> = self.jobs.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
-        for name in gone {
+        let expected: BTreeSet<String> = self.shared.schedules().into_iter().collect();
+        let removed: Vec<String> =
+            self.jobs.keys().filter(|name| !expected.contains(*name)).cloned().collect();
+        for name in removed {
             if let Some(id) = self.jobs.remove(&name) {
                 scheduler.remove(&id).await?;
             }
         }
-        for name in wanted {
+        for name in expected {
             if self.jobs.contains_key(&name) {
                 continue;
             }
@@ -317,7 +316,7 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Starts ticking.
+    /// Starts the ticks.
     pub async fn start(&mut self) -> Result<(), DispatchError> {
         let storage = Adapter { shared: self.shared.clone(), jobs: Arc::default() };
         let scheduler = JobScheduler::new_with_storage_and_code(
@@ -333,7 +332,7 @@ impl Dispatch {
         Ok(scheduler.start().await?)
     }
 
-    /// Stops ticking; what was claimed and not delivered waits in the store for the next start.
+    /// Stops the ticks. Claimed occurrences that were not delivered wait in the store for the next start.
     pub async fn stop(&mut self) {
         if let Some(mut scheduler) = self.scheduler.take() {
             let _ = scheduler.shutdown().await;
@@ -341,7 +340,7 @@ impl Dispatch {
     }
 }
 
-/// tokio-cron-scheduler failed.
+/// An error of tokio-cron-scheduler, or of the store during its start.
 #[derive(Debug, thiserror::Error)]
 #[error("the dispatch loop failed ({0:?}); restart the daemon and report it")]
 pub struct DispatchError(#[from] JobSchedulerError);
@@ -358,7 +357,7 @@ fn job_id(schedule: &str) -> Uuid {
 
 type Done<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Send>>;
 
-/// Our timetable in the shape of tokio-cron-scheduler's storage.
+/// Presents the timetable as the storage of tokio-cron-scheduler.
 struct Adapter {
     shared: Arc<Shared>,
     jobs: Arc<Mutex<HashMap<Uuid, JobStoredData>>>,
@@ -403,7 +402,7 @@ impl MetaDataStorage for Adapter {
                 .iter()
                 .map(|name| job_id(name))
                 .filter(|id| known.contains_key(id))
-                // An instant long past and never run: due, whatever the wall clock says.
+                // An instant in the past without a run: due under any wall clock.
                 .map(|id| JobAndNextTick {
                     id: Some(id.into()),
                     job_type: JobType::Cron as i32,

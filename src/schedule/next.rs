@@ -1,11 +1,11 @@
-//! When a timing is due in a zone: civil time, gaps and overlaps.
+//! Due instants of a timing in a time zone: civil time, gaps and overlaps.
 //!
-//! Owns the map from wall clock to instants. The set of due instants depends on timing and zone alone, never on
-//! where the question starts. Must not read a clock or take unbounded time. Its story is `tests/schedule_time.rs`.
+//! Owns the conversion from wall clock to instants. Due instants depend on timing and time zone alone, never on the
+//! start of the search. Must not read a clock or take unbounded time. Tests: `tests/it/schedule/timetable.rs`.
 //!
-//! A timing at fixed hours is due once per date: at the end of a gap that swallows it (a second before the gap
-//! where the date ends with it), at the first pass of an overlap. An interval (every hour) follows real time:
-//! nothing in a gap, both passes of an overlap.
+//! A timing at fixed hours is due once per date: at the end of a gap that contains it (one second before the gap if the
+//! date ends there), and at the first pass of an overlap. An interval (every hour) follows real time: no occurrence in a
+//! gap, occurrences in both passes of an overlap.
 
 use crate::domain::Instant;
 use crate::schedule::cron::Timing;
@@ -14,16 +14,16 @@ use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Offset, TimeDelta, Ti
 use chrono_tz::Tz;
 use std::time::Duration;
 
-/// Wider than any change of any zone's offset.
+/// More than the largest change of any UTC offset.
 const NEAR: TimeDelta = TimeDelta::hours(26);
-/// Two changes of one zone are never this close.
+/// Less than the smallest time between two offset changes of a time zone.
 const STRIDE: TimeDelta = TimeDelta::hours(3);
-/// Missed occurrences are counted up to here, so that an every-second schedule missed for years costs nothing.
+/// Maximum count of missed occurrences, so that a schedule due every second stays cheap after years.
 const COUNT_LIMIT: u64 = 10_000;
-/// Due dates looked at for the longest gap: two years of a weekly schedule.
+/// Number of due dates examined for the longest gap: two years of a weekly schedule.
 const GAP_DATES: usize = 104;
 
-/// The first instant strictly after `after` at which `timing` is due in `tz`; `None` once its years are over.
+/// The first due instant strictly after `after`; `None` if the years of the timing are over.
 pub fn next_after(timing: &Timing, tz: Tz, after: Instant) -> Option<Instant> {
     let start = within_years(after)?;
     let schedule = timing.schedule();
@@ -54,17 +54,17 @@ pub fn next_after(timing: &Timing, tz: Tz, after: Instant) -> Option<Instant> {
                 None => from = change,
             }
         } else {
-            // Nothing is due until shortly before `civil`, whatever the zone does in between.
+            // No occurrence until shortly before `civil`, under any offset.
             from = (from + NEAR).max(civil.and_utc() - NEAR - NEAR);
         }
     }
 }
 
-/// The last instant after `since`, and not after `until`, at which `timing` was due.
+/// The last due instant after `since`, up to and including `until`.
 pub fn latest(timing: &Timing, tz: Tz, since: Instant, until: Instant) -> Option<Instant> {
     let due_by = |from: Instant| next_after(timing, tz, from).filter(|due| *due <= until);
     let mut found = due_by(since)?;
-    // `next_after` never decreases with its argument, so the last start that still finds something is bisected.
+    // `next_after` is monotonic, so the last start with a result is found by bisection.
     let (mut low, mut high) = (found, until);
     while high - low > TimeDelta::zero() {
         match due_by(low) {
@@ -80,20 +80,20 @@ pub fn latest(timing: &Timing, tz: Tz, since: Instant, until: Instant) -> Option
     Some(found)
 }
 
-/// What fell into a time in which nobody looked.
+/// Occurrences missed in one period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// The first one.
+    /// The first missed occurrence.
     pub first: Instant,
-    /// The one that may be caught up.
+    /// The last missed occurrence, a candidate for catch-up.
     pub latest: Instant,
-    /// How many lie before it.
+    /// Number of occurrences before `latest`.
     pub earlier: u64,
-    /// True when there are more than `earlier` says.
+    /// Counting stopped at `COUNT_LIMIT`: there are more than `earlier`.
     pub more: bool,
 }
 
-/// The occurrences after `since`, and not after `until`; `None` when there are none.
+/// Occurrences after `since`, up to and including `until`; `None` without any.
 pub fn missed(timing: &Timing, tz: Tz, since: Instant, until: Instant) -> Option<Missed> {
     let latest = latest(timing, tz, since, until)?;
     let first = next_after(timing, tz, since)?;
@@ -105,8 +105,8 @@ pub fn missed(timing: &Timing, tz: Tz, since: Instant, until: Instant) -> Option
     Some(Missed { first, latest, earlier, more: at < latest })
 }
 
-/// The longest time from one occurrence to the next, never less than the real one and at most one change of the
-/// zone's offset more; `None` when it is due no more than once.
+/// Upper bound of the time between two occurrences: at most one offset change above the real maximum. `None` if the
+/// timing is due at most once more.
 pub fn longest_gap(timing: &Timing, tz: Tz, from: Instant) -> Option<Duration> {
     const DAY: i64 = 86_400;
     let schedule = timing.schedule();
@@ -156,17 +156,16 @@ fn values(unit: &impl TimeUnitSpec) -> Vec<i64> {
     unit.iter().map(i64::from).collect()
 }
 
-/// A whole second inside the years that `cron` knows; `None` after them.
+/// A whole second within the years supported by the `cron` crate; `None` after them.
 fn within_years(at: Instant) -> Option<Instant> {
     if at.year() < 1970 {
         return DateTime::from_timestamp(-1, 0);
     }
-    // Occurrences are whole seconds, so those after `at` are those after its second.
+    // Occurrences are whole seconds, so fractions of a second do not matter.
     if at.year() > 2100 { None } else { at.with_nanosecond(0) }
 }
 
-/// What is due at the very `change`, or the second before it, given that `civil` is the first match that the old
-/// offset does not reach.
+/// The occurrence at `change` or one second before it. `civil`: first match that the old offset does not reach.
 fn across(timing: &Timing, tz: Tz, from: Instant, change: Instant, civil: NaiveDateTime) -> Option<Instant> {
     let eve = change - TimeDelta::seconds(1);
     let reached = (change + offset(tz, eve)).naive_utc();
@@ -176,7 +175,7 @@ fn across(timing: &Timing, tz: Tz, from: Instant, change: Instant, civil: NaiveD
         if civil.date() != old_date || resumed.date() == old_date {
             return Some(change);
         }
-        // The gap takes the end of a date away: what it swallows there is due while the date still lasts.
+        // The gap contains the end of a date: occurrences in it are due before the date ends.
         if eve > from {
             return Some(eve);
         }
@@ -188,7 +187,7 @@ fn across(timing: &Timing, tz: Tz, from: Instant, change: Instant, civil: NaiveD
     (timing.schedule().includes(resumed.and_utc()) && !repeated).then_some(change)
 }
 
-/// The first instant after `from`, and not after `to`, at which the zone's offset changes; `to` is near.
+/// The first offset change after `from`, up to and including `to`, which is at most `NEAR` away.
 fn first_change(tz: Tz, from: Instant, to: Instant) -> Option<Instant> {
     let old = offset(tz, from);
     let mut low = from;
@@ -207,14 +206,14 @@ fn first_change(tz: Tz, from: Instant, to: Instant) -> Option<Instant> {
     None
 }
 
-/// When the wall clock shows `at`'s time for the second time: the last instant of the whole repetition.
+/// If `at` is in the second pass of an overlap: the last instant of that pass.
 fn repeat_end(tz: Tz, at: Instant) -> Option<Instant> {
     let first = tz.from_local_datetime(&(at + offset(tz, at)).naive_utc()).earliest()?.to_utc();
     let change = (first < at).then(|| first_change(tz, first, at))??;
     Some(change + (at - first) - TimeDelta::seconds(1))
 }
 
-/// How far the zone's offset moves within the next year.
+/// Difference between the largest and the smallest offset within the next year.
 fn offset_range(tz: Tz, from: Instant) -> TimeDelta {
     let offsets = (0..=12).map(|month| offset(tz, from + TimeDelta::days(month * 30)));
     let (least, most) = offsets.fold((TimeDelta::MAX, TimeDelta::MIN), |(a, b), o| (a.min(o), b.max(o)));

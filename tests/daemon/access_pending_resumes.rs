@@ -7,7 +7,7 @@ use camunda_backupd::domain::{Access, BackupState, RunId};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::pause::credentials::Keyring;
 use camunda_backupd::pause::offline::resume_from;
-use camunda_backupd::pause::resume::Sweeper;
+use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::Queue;
 use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
@@ -67,7 +67,7 @@ fn still_pending() -> (Location, PathBuf, RunId) {
 }
 
 #[rstest]
-#[case::command(&["resume-exporting", "--if-ours", "--for", "10s"], 0)]
+#[case::command(&["resume-exporting", "--pending", "--for", "10s"], 0)]
 #[case::a_start_that_is_refused(&["serve"], 2)]
 fn a_copy_pays_where_config_and_credentials_are_gone(#[case] words: &[&str], #[case] code: i32) {
     let (location, config, run) = still_pending();
@@ -125,7 +125,7 @@ async fn copies_are_gone_before_the_payment_is_told() {
 fn a_proxy_of_the_environment_does_not_come_between() {
     let (location, config, run) = still_pending();
     put(&location.path("run").join("owed").join(run.to_string()).join("key"), 0o600);
-    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]);
+    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--pending", "--for", "10s"]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         resume_until_confirmed.env(name, "http://127.0.0.1:1");
     }
@@ -140,7 +140,7 @@ fn a_refused_config_still_tells_where_credentials_are() {
     let text = std::fs::read_to_string(&config).unwrap();
     let told = format!("[daemon]\ncredentials_dir = \"{}\"\n", location.path("credentials").display());
     std::fs::write(&config, text.replace("[daemon]\n", &told)).unwrap();
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "10s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(owed(&location.path("state")), 0);
 }
@@ -148,7 +148,7 @@ fn a_refused_config_still_tells_where_credentials_are() {
 #[test]
 fn without_a_credential_the_debt_stays_and_is_told() {
     let (location, config, _) = still_pending();
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(owed(&location.path("state")), 1);
 }
@@ -322,15 +322,15 @@ async fn a_pause_whose_resume_could_not_be_sent_is_not_asked_for() {
 #[rstest]
 #[case(
     "exporting/pause",
-    "exporting could not be paused: zeebe refused the credential `zeebe` with 401 to POST /zeebe/actuator/exporting/pause?soft=true: put one there that is valid, which counts at once, under systemd after a restart"
+    "exporting could not be paused: zeebe rejected the credential `zeebe` with 401 to POST /zeebe/actuator/exporting/pause?soft=true: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     "Post http://sim-orders/operate/actuator/backups",
-    "operate did not start the backup: operate refused the credential `operate` with 401 to POST /operate/actuator/backups: put one there that is valid, which counts at once, under systemd after a restart"
+    "operate did not start the backup: operate rejected the credential `operate` with 401 to POST /operate/actuator/backups: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     "search/_cat",
-    "the indices of zeebe-record* could not be listed: search refused the credential `search` with 401 to GET /search/_cat/indices/zeebe-record*?format=json&h=index,status&expand_wildcards=open: put one there that is valid, which counts at once, under systemd after a restart"
+    "the indices of zeebe-record* could not be listed: search rejected the credential `search` with 401 to GET /search/_cat/indices/zeebe-record*?format=json&h=index,status&expand_wildcards=open: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[tokio::test(start_paused = true)]
 async fn a_refused_login_has_its_own_class_in_the_record(#[case] denies: &'static str, #[case] reason: &str) {

@@ -86,7 +86,8 @@ fn health_in_all_its_shapes() {
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
     let checks: Vec<&str> =
         health["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    let expected = "store dispatch config clock debts schedules exporting probes credentials retention";
+    let expected =
+        "store dispatch config clock pending_resumes schedules exporting probes credentials retention";
     assert_eq!(checks.join(" "), expected);
     let mut cluster = health["clusters"][0].clone();
     assert!(cluster["next_due"].take().as_str().unwrap().ends_with("T02:00:00.000Z"));
@@ -147,10 +148,7 @@ fn refusals_over_tcp() {
     assert!(wrong.json()["message"].as_str().unwrap().contains("does not know that method"));
 
     let unknown = bed.get("/v1/nothing");
-    assert_eq!(
-        (unknown.status, unknown.json()),
-        (404, json!({ "message": "there is nothing at this path" }))
-    );
+    assert_eq!((unknown.status, unknown.json()), (404, json!({ "message": "unknown path" })));
     let missing = bed.get("/v1/backups/7");
     assert_eq!(missing.status, 404);
     assert!(missing.json()["message"].as_str().unwrap().starts_with("there is no backup or run 7"));
@@ -168,7 +166,9 @@ fn refusals_over_tcp() {
     for path in ["/v1/backups?token=abc", "/v1/backups?all=true&access_token=abc", "/health?token=abc"] {
         let bad = bed.get(path);
         assert_eq!(bad.status, 400, "{path}");
-        assert!(bad.json()["detail"].as_str().unwrap().starts_with("a token in a query string is refused"));
+        assert!(bad.json()["detail"].as_str().unwrap().starts_with(
+            "a token in a query string is not accepted, because it ends up in logs. Send it as a header"
+        ));
         assert!(!bad.body.contains("abc"));
     }
     bed.up.stop();
@@ -183,7 +183,7 @@ fn refusals_over_tcp() {
 #[case::another_machine("Host: 10.0.0.1\r\n")]
 fn who_is_not_from_this_machine_reads_nothing(#[case] headers: &str) {
     let bed = Bed::new();
-    for path in ["/v1/backups", "/v1/schedules", "/v1/debts", "/clusters", "/api/clusters"] {
+    for path in ["/v1/backups", "/v1/schedules", "/v1/pending-resumes", "/clusters", "/api/clusters"] {
         let response = bed.tcp("GET", path, headers, "");
         assert_eq!(response.status, 403, "{path}");
         assert!(!response.body.contains("orders"), "{path}: {}", response.body);
@@ -202,8 +202,8 @@ fn no_act_answers_over_tcp() {
         ("POST", "/v1/clusters/orders/cancel".to_owned()),
         ("POST", "/v1/clusters/orders/resume-exporting".to_owned()),
         ("POST", "/v1/clusters/orders/adopt".to_owned()),
-        ("POST", "/v1/clusters/orders/forgive".to_owned()),
-        ("POST", "/v1/debts/pay".to_owned()),
+        ("POST", "/v1/pending-resumes/orders/abandon".to_owned()),
+        ("POST", "/v1/pending-resumes/resume".to_owned()),
         ("POST", "/v1/backups".to_owned()),
         ("PUT", "/v1/schedules".to_owned()),
         ("POST", format!("/clusters/{uuid}/backups")),
@@ -273,7 +273,7 @@ fn every_answer_has_an_id_of_its_own() {
         "/health/live",
         "/health/ready",
         "/health/backups",
-        "/v1/debts",
+        "/v1/pending-resumes",
         "/nothing",
         "/v1/backups/x",
     ];
@@ -326,7 +326,7 @@ fn http_may_listen_on_a_unix_socket_and_acts_do_not_answer_there_either() {
         request(UnixStream::connect(&socket).unwrap(), method, path, "Host: localhost\r\n", "")
     };
     assert_eq!(request("GET", "/v1/backups").status, 200);
-    assert_eq!(request("POST", "/v1/debts/pay").status, 404);
+    assert_eq!(request("POST", "/v1/pending-resumes/resume").status, 404);
     up.stop();
 }
 

@@ -35,7 +35,7 @@ fn check_of_a_good_config_tells_what_is_due() {
     let config = location.config("127.0.0.1:0", NIGHTLY);
     let said = say(&config, &["check"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(said.out.contains("config.toml is in order: 1 cluster, 1 schedule\n"), "{}", said.out);
+    assert!(said.out.contains("config.toml is valid: 1 cluster, 1 schedule\n"), "{}", said.out);
     let due: Vec<&str> =
         said.out.lines().filter(|line| line.contains("next: nightly of orders at")).collect();
     assert_eq!(due.len(), 5, "{}", said.out);
@@ -73,7 +73,7 @@ fn check_online_tells_that_nobody_answers_and_ends_with_one() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(
         said.out.starts_with(
-            "orders: a backup would fail now, for one reason\n  FAIL zeebe: zeebe cannot be reached at"
+            "orders: a backup would fail now: 1 problem\n  FAIL zeebe: cannot connect to zeebe at"
         ),
         "{}",
         said.out
@@ -170,7 +170,7 @@ fn the_plan_pauses_around_records_and_zeebe_alone() {
     let table = say(&config, &["plan", "orders"]);
     assert!(
         table.out.starts_with(
-            "orders: 8.2-8.7 procedure, soft pause (assumed; the version is asked of the cluster"
+            "orders: 8.2-8.7 procedure, soft pause (assumed; the probe before a run reads the version)\n"
         ),
         "{}",
         table.out
@@ -199,17 +199,17 @@ fn the_schema_is_the_one_that_is_shipped() {
 #[rstest]
 #[case::no_command(&[], "Usage")]
 #[case::unknown_command(&["frobnicate"], "unrecognized subcommand 'frobnicate'")]
-#[case::no_instant(&["next", "--from", "yesterday"], "write an instant as RFC 3339, like 2026-10-25T00:00:00Z")]
-#[case::no_span(&["resume-exporting", "--if-ours", "--for", "abc"], "write a number with its unit, like 45s or 2m")]
-#[case::no_url(&["status", "--url", "ftp://x"], "--url ftp://x is no address of a daemon: write it with http:// or https://")]
+#[case::no_instant(&["next", "--from", "yesterday"], "invalid instant: write RFC 3339, for example 2026-10-25T00:00:00Z")]
+#[case::no_span(&["resume-exporting", "--pending", "--for", "abc"], "invalid duration: write a number with a unit, for example 45s or 2m")]
+#[case::no_url(&["status", "--url", "ftp://x"], "error: --url ftp://x is not a URL: write http:// or https://, a host and a port")]
 #[case::no_number(&["delete", "orders", "zero"], "`zero` is not a backup id: write a positive number")]
-#[case::no_name(&["backup", "../x"], "write letters, digits, `.`, `_` and `-`")]
-#[case::no_query(&["list", "a&all=true"], "write letters, digits, `.`, `_` and `-`")]
+#[case::no_name(&["backup", "../x"], "invalid name: use letters, digits, `.`, `_` and `-`, and start with a letter or digit")]
+#[case::no_query(&["list", "a&all=true"], "invalid name: use letters, digits, `.`, `_` and `-`, and start with a letter or digit")]
 #[case::no_why(&["cancel", "orders"], "--why")]
-#[case::no_cluster(&["plan", "nobody"], "error: cluster nobody is not in the config: `check` lists")]
-#[case::no_schedule(&["next", "nobody"], "error: schedule nobody is not in the config: `next` without a name")]
-#[case::no_aim(&["resume-exporting"], "error: say which: `resume-exporting --if-ours`, or `resume-exporting CLUSTER`")]
-#[case::two_aims(&["resume-exporting", "orders", "--if-ours"], "cannot be used with")]
+#[case::no_cluster(&["plan", "nobody"], "error: cluster nobody is not in the config. `status` lists the configured clusters")]
+#[case::no_schedule(&["next", "nobody"], "error: schedule nobody is not in the config. `next` without a name lists all schedules")]
+#[case::no_aim(&["resume-exporting"], "error: name a cluster (`resume-exporting CLUSTER`) or write `resume-exporting --pending`")]
+#[case::two_aims(&["resume-exporting", "orders", "--pending"], "cannot be used with")]
 fn what_cannot_be_meant_ends_with_2(#[case] words: &[&str], #[case] why: &str) {
     let location = Location::new();
     let said = say(&location.good(), words);
@@ -227,8 +227,8 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
         "cancel orders --why x",
         "delete orders 7 --yes",
         "schedules",
-        "debts",
-        "debts forgive orders --why x",
+        "pending-resumes",
+        "pending-resumes abandon orders --why x",
         "adopt orders",
         "resume-exporting orders --yes"
     )]
@@ -238,7 +238,7 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
     let said = say(&location.good(), &words.split(' ').collect::<Vec<_>>());
     let socket = location.path("run").join("control.sock");
     let sentence = format!(
-        "error: the daemon cannot be reached at {}: no daemon answers there; start it, or name its config with --config\n",
+        "error: cannot connect to the daemon at {}: no daemon listens there. Start it, or name its config with --config\n",
         socket.display()
     );
     assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()));
@@ -247,14 +247,14 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
 /// Stopped, as by a debugger or a frozen control group: whoever asks learns it soon, whatever time the act may take.
 #[test]
 fn a_daemon_that_hangs_keeps_nobody_waiting() {
-    const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "debts"];
+    const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "pending-resumes"];
     const ACTING: [&str; 8] = [
         "backup orders",
         "backup orders --wait",
         "cancel orders --why x --for 1h",
         "delete orders 7 --yes",
         "restore orders 7 --yes",
-        "debts forgive orders --why x",
+        "pending-resumes abandon orders --why x",
         "adopt orders",
         "resume-exporting orders --yes --for 1h",
     ];
@@ -268,9 +268,9 @@ fn a_daemon_that_hangs_keeps_nobody_waiting() {
         let config = config.clone();
         std::thread::spawn(move || {
             let said = say(&config, &words.split(' ').collect::<Vec<_>>());
-            let more = if acts { "; what it was asked may still be done" } else { "" };
+            let more = if acts { ". The request may still be carried out" } else { "" };
             let sentence = format!(
-                "error: the daemon at {at} does not answer: see its log, and restart it if it stays silent{more}\n"
+                "error: no response from the daemon at {at}. See its log, and restart it if it stays silent{more}\n"
             );
             assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()), "{words}");
         })
@@ -293,29 +293,29 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
     assert_eq!(status.json()["clusters"][0]["name"], "orders");
     assert!(say(&config, &["status"]).out.contains("orders"));
     assert_eq!(say(&config, &["list", "--json"]).json(), json!([]));
-    assert_eq!(say(&config, &["list", "orders"]).out, "there are no backups yet\n");
-    assert_eq!(say(&config, &["debts", "--json"]).json(), json!([]));
-    assert_eq!(say(&config, &["debts"]).out, "no cluster is owed a resume\n");
+    assert_eq!(say(&config, &["list", "orders"]).out, "no backups\n");
+    assert_eq!(say(&config, &["pending-resumes", "--json"]).json(), json!([]));
+    assert_eq!(say(&config, &["pending-resumes"]).out, "no resume is pending\n");
     let schedules = say(&config, &["schedules", "--json"]).json();
     assert_eq!((&schedules[0]["name"], &schedules[0]["enabled"]), (&json!("daily"), &json!(true)));
     assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
     assert_eq!(
-        say(&config, &["resume-exporting", "--if-ours", "--json"]).json(),
-        json!({ "owing": [], "resumed": [], "reasons": {} })
+        say(&config, &["resume-exporting", "--pending", "--json"]).json(),
+        json!({ "still_pending": [], "resumed": [], "reasons": {} })
     );
     up.stop();
 }
 
 #[rstest]
 #[case::backup_unknown(&["backup", "unknown"], 1, "cluster unknown is not in the config")]
-#[case::list_unknown(&["list", "unknown"], 1, "cluster unknown is not in the config and has no backups")]
+#[case::list_unknown(&["list", "unknown"], 1, "cluster unknown is not in the config and has no backups. `status` lists the configured clusters")]
 #[case::cancel_unknown(&["cancel", "unknown", "--why", "x"], 1, "cluster unknown is not in the config")]
 #[case::cancel_idle(&["cancel", "orders", "--why", "x"], 4, "cluster orders has no run to cancel")]
-#[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7: `list` shows what there is")]
+#[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7. `list` shows the backups")]
 #[case::show_nonsense(&["show", "x"], 2, "`x` is neither a backup id nor a run id")]
-#[case::delete_without_a_terminal(&["delete", "orders", "7"], 4, "this needs a confirmation: say --yes")]
+#[case::delete_without_a_terminal(&["delete", "orders", "7"], 4, "confirmation required: add --yes if there is no terminal")]
 #[case::delete_nothing(&["delete", "orders", "7", "--yes"], 1, "cluster orders has no backup 7 of ours")]
-#[case::resume_without_a_terminal(&["resume-exporting", "orders"], 4, "this needs a confirmation: say --yes")]
+#[case::resume_without_a_terminal(&["resume-exporting", "orders"], 4, "confirmation required: add --yes if there is no terminal")]
 #[case::resume_unreachable(&["resume-exporting", "orders", "--yes"], 3, "exporting of orders could not be resumed")]
 #[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot be reached")]
 fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
@@ -328,16 +328,16 @@ fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why:
     up.stop();
 }
 
-/// Perhaps the wrong place was looked at: that must not sound like an all-clear.
+/// The directory may be the wrong one: the error must not read like an all-clear.
 #[rstest]
-#[case::no_config(&["resume-exporting", "--if-ours"])]
-#[case::no_such_dir(&["resume-exporting", "--if-ours", "--state-dir", "/nonexistent"])]
-fn without_a_state_file_nothing_is_told_of_debts(#[case] words: &[&str]) {
+#[case::no_config(&["resume-exporting", "--pending"])]
+#[case::no_such_dir(&["resume-exporting", "--pending", "--state-dir", "/nonexistent"])]
+fn without_a_state_file_pending_resumes_are_unknown(#[case] words: &[&str]) {
     let location = Location::new();
     let said = say(&location.path("nothing.toml"), words);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
-    assert!(said.err.contains("there is no state file in "), "{}", said.err);
-    assert!(said.err.contains("name its directory with --state-dir"), "{}", said.err);
+    assert!(said.err.contains("error: no state file in "), "{}", said.err);
+    assert!(said.err.contains(": pending resumes are unknown. Name its directory with --state-dir, or the config of the daemon with --config"), "{}", said.err);
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn over_a_url_is_read_and_nothing_is_done() {
         let words = [&["--url", url.as_str()], words].concat();
         let said = say(&elsewhere, &words);
         assert_eq!(said.code, Some(4), "{words:?}: {}", said.err);
-        assert!(said.err.contains("run the command on the daemon's host, without --url"), "{}", said.err);
+        assert!(said.err.contains("commands that change something are not allowed over --url. Run the command on the daemon's host, without --url"), "{}", said.err);
     }
     up.stop();
 }
@@ -371,8 +371,12 @@ fn status_of_a_failing_daemon_ends_with_1() {
     let said = say(&location.path("config.toml"), &["status", "--json"]);
     assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
     let said = say(&location.path("config.toml"), &["status"]);
-    assert!(said.out.contains("failing debts: exporting of orders was paused by us"), "{}", said.out);
-    let pending_resumes = say(&location.path("config.toml"), &["debts", "--json"]).json();
+    assert!(
+        said.out.contains("failing pending_resumes: exporting of orders was paused by us"),
+        "{}",
+        said.out
+    );
+    let pending_resumes = say(&location.path("config.toml"), &["pending-resumes", "--json"]).json();
     assert_eq!(
         (&pending_resumes[0]["cluster"], &pending_resumes[0]["zeebe"]),
         (&json!("orders"), &json!("http://127.0.0.1:1"))

@@ -99,7 +99,7 @@ fn any_request() -> impl Strategy<Value = Vec<u8>> {
             "/v1/clusters/orders/backups",
             "/v1/clusters/orders/backups/7/restore",
             "/v1/clusters/orders/cancel",
-            "/v1/debts/pay",
+            "/v1/pending-resumes/resume",
             "/v1/schedules",
             "/clusters/00000000-0000-0000-0000-000000000000/backups",
             "*",

@@ -105,12 +105,12 @@ fn spoil_a_page_of(state: &Path, table: &str) {
 
 /// What can be read is paid; that there may be more is told, by the command and by a start.
 fn is_no_all_clear(location: &Location, paid: impl Fn() -> bool) {
-    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(1), "{said}{error}");
     assert!(paid(), "{said}{error}");
-    assert!(!said.contains("owes nothing"), "{said}");
+    assert!(!said.contains("no cluster needs to be resumed"), "{said}");
     let file = location.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
     let after = "), so that more may be owed than is known: stop the daemon, restore the newest copy of the file, or move \
@@ -152,7 +152,7 @@ fn a_debt_whose_run_is_spoilt_is_paid() {
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
     sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE pending_resumes SET run_id = 'spoilt'");
-    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(3), "{said}{error}");
@@ -206,18 +206,21 @@ fn killed(location: &Location, zeebe: &str, files: &[&str]) {
 const ALL: [&str; 3] = ["state.db", "state.db-wal", "state.lock"];
 
 /// Exit code, standard output, standard error.
-fn if_ours(location: &Location) -> (Option<i32>, String, String) {
-    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+fn resume_pending(location: &Location) -> (Option<i32>, String, String) {
+    let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 fn is_all_clear(location: &Location) {
-    let (code, said, error) = if_ours(location);
+    let (code, said, error) = resume_pending(location);
     let file = location.path("state").join("state.db").display().to_string();
     assert_eq!((code, error.as_str()), (Some(0), ""), "{said}");
-    assert!(said.starts_with(&format!("the state file {file}, last written at 20")), "{said}");
-    assert!(said.ends_with("Z, owes nothing\n"), "{said}");
+    assert!(
+        said.starts_with(&format!("no cluster needs to be resumed (state file {file}, last written 20")),
+        "{said}"
+    );
+    assert!(said.ends_with("Z)\n"), "{said}");
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn a_lost_log_is_no_all_clear() {
     };
     // Looking changes nothing about it.
     for _ in 0..2 {
-        let (code, said, error) = if_ours(&location);
+        let (code, said, error) = resume_pending(&location);
         assert_eq!((code, said.as_str()), (Some(1), ""), "{error}");
         lost(&error);
     }
@@ -259,7 +262,7 @@ fn a_log_that_somebody_has_folded_into_the_file_is_not_missed() {
     killed(&location, &zeebe, &ALL);
     sql(&location.path("state"), "SELECT * FROM v_pending_resumes");
     assert!(!location.path("state").join("state.db-wal").exists());
-    let (code, said, error) = if_ours(&location);
+    let (code, said, error) = resume_pending(&location);
     assert_eq!((code, said.as_str(), error.as_str()), (Some(0), "exporting of orders is resumed\n", ""));
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
     is_all_clear(&location);
@@ -273,7 +276,7 @@ fn a_log_that_is_there_is_not_missed() {
     let location = Location::new();
     let (zeebe, _) = broker();
     killed(&location, &zeebe, &ALL);
-    assert_eq!(if_ours(&location).0, Some(0));
+    assert_eq!(resume_pending(&location).0, Some(0));
     is_all_clear(&location);
     assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
     is_all_clear(&location);
@@ -284,7 +287,7 @@ fn a_file_that_is_gone_from_beside_its_lock_is_no_all_clear() {
     let location = Location::new();
     killed(&location, "http://127.0.0.1:1", &["state.lock"]);
     let mut resume_until_confirmed =
-        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+        command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]);
     // There the first start has no state yet, which is no failure.
     resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
     let output = ends(resume_until_confirmed);
@@ -302,20 +305,20 @@ fn without_a_state_nothing_is_said_to_be_paid() {
     let location = Location::new();
     std::fs::create_dir(location.path("state")).unwrap();
     let mut resume_until_confirmed =
-        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+        command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]);
     resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
     let output = ends(resume_until_confirmed);
     let directory = location.path("state").display().to_string();
-    let expected = format!("there is no state file in {directory}, so that nothing is known of debts\n");
+    let expected = format!("no state file in {directory}: pending resumes are unknown\n");
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
-    // One that a daemon has only just made, or was killed at making, owes nothing, and stays as it is.
+    // An empty file, as left by a daemon killed at its first start, has no pending resume and stays unchanged.
     let file = location.path("state/state.db");
     std::fs::write(&file, "").unwrap();
     let mut resume_until_confirmed =
-        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]);
+        command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]);
     resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
     let output = ends(resume_until_confirmed);
-    let expected = format!("the state file {} owes nothing\n", file.display());
+    let expected = format!("no cluster needs to be resumed (state file {})\n", file.display());
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
     assert_eq!(file.metadata().unwrap().len(), 0, "it was written to");
 }
@@ -339,7 +342,7 @@ fn an_older_copy_is_told_of() {
         let _ = std::fs::remove_file(location.path("state").join(side_file));
     }
     std::fs::write(location.path("state").join("state.db"), old).unwrap();
-    assert_eq!(if_ours(&location).0, Some(1));
+    assert_eq!(resume_pending(&location).0, Some(1));
     assert_eq!(told(&says_at_its_start(&location.good()), "store.behind").len(), 1);
 }
 
@@ -353,7 +356,7 @@ fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
     std::fs::remove_file(&lock).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&lock).status().unwrap().success());
     let mut resume_until_confirmed =
-        command(&location.good(), &["resume-exporting", "--if-ours", "--for", "3s"]);
+        command(&location.good(), &["resume-exporting", "--pending", "--for", "3s"]);
     let mut resume_until_confirmed =
         resume_until_confirmed.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = std::time::Instant::now();
@@ -385,7 +388,7 @@ fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
     sql(&location.path("state"), "UPDATE pending_resumes SET confirmed_at = 'spoilt' WHERE cluster = 'c07'");
     let file = location.path("state").join("state.db");
     let before = std::fs::read(&file).unwrap();
-    let (code, said, error) = if_ours(&location);
+    let (code, said, error) = resume_pending(&location);
     assert_eq!((code, resumes.load(Ordering::SeqCst)), (Some(1), CLUSTERS), "{said}{error}");
     assert!(error.contains("cannot be read in full ("), "{error}");
     assert!(said.contains("c07"), "{said}");
@@ -417,7 +420,7 @@ fn what_is_paid_from_a_sound_file_is_folded_into_it() {
     let location = Location::new();
     let (zeebe, _) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    assert_eq!(if_ours(&location).0, Some(0));
+    assert_eq!(resume_pending(&location).0, Some(0));
     assert!(!location.path("state").join("state.db-wal").exists());
 }
 
@@ -429,13 +432,13 @@ fn a_daemon_whose_state_has_lost_commits_gives_no_all_clear() {
     killed(&location, &zeebe, &["state.db", "state.lock"]);
     let up = harness::process::Up::new(&location.good());
     for as_json in [false, true] {
-        let words = ["resume-exporting", "--if-ours", "--for", "10s", "--json"];
+        let words = ["resume-exporting", "--pending", "--for", "10s", "--json"];
         let output = ends(command(&location.good(), &words[..if as_json { 5 } else { 4 }]));
         let (said, error) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(1), "{said}{error}");
         assert!(error.contains(", but a daemon wrote to it until 20"), "{error}");
-        assert!(!said.contains("nothing is owed"), "{said}");
+        assert!(!said.contains("no cluster needs to be resumed"), "{said}");
     }
     up.stop();
 }

@@ -68,11 +68,7 @@ fn an_operator_backs_up_restores_and_deletes() {
             4,
             "error: orders is run by the provider, which keeps its backups and tells nobody's apart: there is nothing to adopt, Console shows them all",
         ),
-        (
-            &["restore", "orders", &id],
-            4,
-            "error: this needs a confirmation: say --yes where there is no terminal to ask on",
-        ),
+        (&["restore", "orders", &id], 4, "error: confirmation required: add --yes if there is no terminal"),
         (
             &["restore", "orders", "7", "--yes"],
             1,
@@ -91,7 +87,7 @@ fn an_operator_backs_up_restores_and_deletes() {
     assert_eq!(
         text,
         format!(
-            "orders to backup {id}: the provider says PENDING; Console shows how far it is, `--wait` waits for its end"
+            "restore of orders to backup {id}: Camunda reports PENDING; Console shows the progress, `--wait` waits for completion"
         )
     );
     up.event("restore.started");

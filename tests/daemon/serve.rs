@@ -27,8 +27,7 @@ fn a_taken_port_is_refused_and_debts_are_paid_before() {
     let address = taken.local_addr().unwrap().to_string();
     let text = refused(command(&location.config(&address, ""), &["serve"]));
     assert!(
-        text.contains(&format!("{address} cannot be listened on"))
-            && text.contains("set another [http] listen"),
+        text.contains(&format!("cannot listen on {address}: ")) && text.contains("set another [http] listen"),
         "{text}"
     );
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
@@ -53,7 +52,7 @@ fn resume_exporting_needs_neither_daemon_nor_config_nor_ca_certificates() {
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
     let config = location.config("127.0.0.1:0", "nonsense = 1\n");
-    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--if-ours", "--for", "10s"]);
+    let mut resume_until_confirmed = command(&config, &["resume-exporting", "--pending", "--for", "10s"]);
     resume_until_confirmed.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
     let output = ends(resume_until_confirmed);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -64,11 +63,11 @@ fn resume_exporting_needs_neither_daemon_nor_config_nor_ca_certificates() {
 fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
     let location = Location::new();
     record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
-    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    let why = "the resume of orders is not settled yet, so that exporting may be paused there: zeebe cannot be reached at \
-               http://127.0.0.1:1: Connection refused (os error 111); mend that, then run this command again, or start \
-               the daemon, which tries on\n";
+    let why = "the resume of orders is not settled yet, so that exporting may be paused there: cannot connect to zeebe at \
+               http://127.0.0.1:1: Connection refused (os error 111); fix this, then run the command again, or start \
+               the daemon, which continues to send the resume\n";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
     assert_eq!(owed(&location.path("state")), 1);
 }
@@ -81,21 +80,22 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
     let up = Up::new(&location.good());
     up.event("exporting.resume_failed");
     let config = location.path("config.toml");
-    let met = "zeebe cannot be reached at http://127.0.0.1:1: Connection refused (os error 111)";
+    let met = "cannot connect to zeebe at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
         "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
          least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
          orders --why TEXT`\n"
     );
     // Longer than a daemon is waited for that gives no sign of life.
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "17s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "17s"]));
     assert_eq!(
         (output.status.code(), String::from_utf8(output.stdout).unwrap()),
         (Some(3), sentence.clone())
     );
-    let output = ends(command(&config, &["--json", "resume-exporting", "--if-ours", "--for", "1s"]));
+    let output = ends(command(&config, &["--json", "resume-exporting", "--pending", "--for", "1s"]));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let expected = serde_json::json!({ "owing": ["orders"], "resumed": [], "reasons": { "orders": met } });
+    let expected =
+        serde_json::json!({ "still_pending": ["orders"], "resumed": [], "reasons": { "orders": met } });
     assert_eq!((output.status.code(), said), (Some(3), expected));
     let output = ends(command(&config, &["resume-exporting", "orders", "--yes", "--for", "1s"]));
     let text = String::from_utf8(output.stderr).unwrap();
@@ -110,13 +110,16 @@ fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
     record_pending_resume(&location.path("state"), &zeebe);
     let config = location.config("127.0.0.1:0", "nonsense = 1\n");
     let began = std::time::Instant::now();
-    let output = ends(command(&config, &["--json", "resume-exporting", "--if-ours", "--for", "2s"]));
+    let output = ends(command(&config, &["--json", "resume-exporting", "--pending", "--for", "2s"]));
     let took = began.elapsed().as_secs();
     assert_eq!(output.status.code(), Some(3));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&said["owing"], &said["resumed"]), (&serde_json::json!(["orders"]), &serde_json::json!([])));
+    assert_eq!(
+        (&said["still_pending"], &said["resumed"]),
+        (&serde_json::json!(["orders"]), &serde_json::json!([]))
+    );
     let why = said["reasons"]["orders"].as_str().unwrap();
-    assert!(why.starts_with("zeebe answered 500 to POST /actuator/exporting/resume"), "{why}");
+    assert!(why.starts_with("zeebe returned 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
     assert_eq!(owed(&location.path("state")), 1);
@@ -148,7 +151,7 @@ fn a_state_file_of_a_newer_schema_is_refused_untouched_and_its_debts_are_paid_be
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
     assert_eq!(std::fs::read(&file).unwrap(), before, "nothing of it is changed");
 
-    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "5s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "5s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("every resume is confirmed, but that could not be recorded"), "{text}");
@@ -208,7 +211,7 @@ fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() 
     let run = |location: &Location| format!("runtime_dir = \"{}\"", location.path("run").display());
     std::fs::write(&config, text.replace(&run(&location), &run(&first))).unwrap();
     let text = refused(command(&config, &["serve"]));
-    assert!(text.contains("another daemon answers on") && text.contains("[daemon] runtime_dir"), "{text}");
+    assert!(text.contains("another daemon listens on") && text.contains("[daemon] runtime_dir"), "{text}");
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
     let output = ends(command(&first.good(), &["status"]));
     assert_eq!(output.status.code(), Some(0), "the first one answers as before");
@@ -254,12 +257,12 @@ fn a_living_daemon_is_found_although_its_config_was_broken_meanwhile() {
     let location = Location::new();
     let up = Up::new(&location.good());
     let config = location.config("127.0.0.1:0", "nonsense = 1\n");
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "5s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "5s"]));
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(output.stdout, b"nothing is owed: the daemon knows of no pause of ours\n");
+    assert_eq!(output.stdout, b"no cluster needs to be resumed\n");
     up.signal("STOP");
     let began = std::time::Instant::now();
-    let output = ends(command(&config, &["resume-exporting", "--if-ours", "--for", "1s"]));
+    let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(
         output.status.code(),
         Some(0),
@@ -298,11 +301,11 @@ fn a_daemon_that_fails_is_as_good_as_none(
         .unwrap();
         String::from_utf8_lossy(&request[..length]).into_owned()
     });
-    let output = ends(command(&location.good(), &["resume-exporting", "--if-ours", "--for", "10s"]));
+    let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
-    assert!(daemon.join().unwrap().starts_with("POST /v1/debts/pay "));
+    assert!(daemon.join().unwrap().starts_with("POST /v1/pending-resumes/resume "));
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (paid, 1 - paid));
 }
 

@@ -94,7 +94,7 @@ fn an_idle_daemon_stops_at_once() {
     let up = Up::new(scene.config());
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
-    assert_eq!((&stopping["under_way"], &stopping["debts"]), (&0.into(), &0.into()));
+    assert_eq!((&stopping["under_way"], &stopping["pending_resumes"]), (&0.into(), &0.into()));
     assert_eq!(end_of(up), (Some(0), vec![]));
 }
 
@@ -105,7 +105,7 @@ fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daem
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
     let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start";
-    assert_eq!((&stopping["debts"], &stopping["reason"]), (&1.into(), &reason.into()));
+    assert_eq!((&stopping["pending_resumes"], &stopping["reason"]), (&1.into(), &reason.into()));
     assert_eq!(end_of(up), (Some(0), vec![]));
     assert!(!scene.paused(), "it stopped and left exporting paused");
     assert_eq!(scene.next_daemon_makes_it("completed"), "");
@@ -142,7 +142,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
     assert!(scene.paused());
 
     locked(scene.cluster()).arm("now.heal").unwrap();
-    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
@@ -161,7 +161,7 @@ fn a_second_signal_ends_it_at_once_and_exec_stop_post_resumes() {
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
     assert!(scene.paused(), "it had time to resume: nothing was tried here");
 
-    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "20s"]);
+    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
@@ -174,7 +174,7 @@ fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
     let scene = Scene::new("20s", Duration::from_secs(6));
     let up = scene.inside_the_pause();
     up.signal("STOP");
-    let paid = scene.reports(&["resume-exporting", "--if-ours", "--for", "2s"]);
+    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "2s"]);
     let said = String::from_utf8_lossy(&paid.stderr);
     // It may have been stopped in the middle of a write, so that nobody else can write.
     let unrecorded = said.contains("every resume is confirmed, but that could not be recorded");

@@ -96,14 +96,16 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
     rig.until("a pause that the run has seen", || rig.has_seen_its_pause());
     rig.disk.fill(rig.pid());
     let pending_resumes = || -> serde_json::Value {
-        serde_json::from_slice(&rig.cli(&["debts", "--json"]).stdout).unwrap_or_default()
+        serde_json::from_slice(&rig.cli(&["pending-resumes", "--json"]).stdout).unwrap_or_default()
     };
     let told = |pending_resume: &serde_json::Value| {
         let why = pending_resume["last_error"].as_str().unwrap_or_default();
         why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
     };
     let met = |pending_resume: &serde_json::Value| {
-        pending_resume["last_error"].as_str().is_some_and(|why| why.starts_with("zeebe gave no whole answer"))
+        pending_resume["last_error"]
+            .as_str()
+            .is_some_and(|why| why.starts_with("no complete response from zeebe"))
     };
     rig.until("the debt tells what the resume met", || met(&pending_resumes()[0]));
     locked(&rig.cluster).arm("now.heal").unwrap();
@@ -115,9 +117,9 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
         "{pending_resume}"
     );
     assert!(pending_resume["confirmed_at"].is_string(), "{pending_resume}");
-    let table = String::from_utf8(rig.cli(&["debts"]).stdout).unwrap();
+    let table = String::from_utf8(rig.cli(&["pending-resumes"]).stdout).unwrap();
     assert!(table.contains("confirmed"), "{table}");
-    let (status, detail) = rig.check("debts");
+    let (status, detail) = rig.check("pending_resumes");
     let still = "the debt of orders is still open: the resume was confirmed at 2";
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");

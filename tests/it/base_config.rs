@@ -1,16 +1,16 @@
-//! The one cluster and the one schedule that stories of configs begin with, and the environment they are read in.
+//! Fixture of the config tests: one cluster, one schedule and the environment.
 
 use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Config, Environment};
 use std::fs;
 use std::path::Path;
 
-/// What `@orders` stands for in a story.
+/// Text of `@orders` in a test config.
 pub const ORDERS: &str = "[clusters.orders.self_managed]
 zeebe = 'http://h:9600'
 search = { url = 'http://h:9200', repository = 'camunda' }
 ";
-/// What `@daily` stands for.
+/// Text of `@daily` in a test config.
 pub const DAILY: &str = "[schedules.daily]
 clusters = ['orders']
 daily = '02:00'
@@ -26,7 +26,7 @@ pub fn environment() -> Environment {
     }
 }
 
-/// A directory with this as its config, and the text that it has become.
+/// A directory with `text` as its config, and the expanded text.
 pub fn written(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let text = text.replace("@orders\n", ORDERS).replace("@daily\n", DAILY);
@@ -34,15 +34,15 @@ pub fn written(text: &str) -> (tempfile::TempDir, String) {
     (dir, text)
 }
 
-/// Everything said about a path, warnings of a config that loads included.
-pub fn said(path: &Path) -> Vec<Diagnostic> {
+/// All diagnostics of a config, including the warnings of a valid one.
+pub fn diagnostics(path: &Path) -> Vec<Diagnostic> {
     match config::load(path, &environment()) {
         Ok(loaded) => loaded.warnings,
         Err(found) => found,
     }
 }
 
-/// The config at a path, which loads.
+/// Loads a valid config.
 pub fn load(path: &Path) -> Config {
     match config::load(path, &environment()) {
         Ok(loaded) => loaded.config,
@@ -50,7 +50,7 @@ pub fn load(path: &Path) -> Config {
     }
 }
 
-/// This text as a config, which loads.
+/// Loads a valid config from its text.
 pub fn load_text(text: &str) -> Config {
     let (dir, _) = written(text);
     load(&dir.path().join("config.toml"))

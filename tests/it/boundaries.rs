@@ -1,4 +1,4 @@
-//! Keeps the invariants of ARCHITECTURE.md: each is about something that must not be there.
+//! Structure rules of ARCHITECTURE.md: forbidden dependencies, file sizes, file names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     for (path, _) in &mut found {
         *path = path.strip_prefix(root).unwrap().to_owned();
     }
-    assert!(!found.is_empty(), "the sources of {folder} are not where this test looks");
+    assert!(!found.is_empty(), "no source files in {folder}");
     found
 }
 
-/// Lines of code that are neither comments nor inside `#[cfg(test)]` modules at the end of a file.
+/// Lines of code with their numbers, without comments and without the `#[cfg(test)]` module at the end of a file.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
@@ -35,13 +35,13 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(|(n, line)| (n + 1, line))
 }
 
-/// No line of these files holds any of the words, except in the rooms named.
-fn only_in(words: &[&str], disk_space_of_brokers: &[&str]) {
+/// Asserts that no line contains any of the words, except in these modules.
+fn only_in(words: &[&str], modules: &[&str]) {
     let mut broken = Vec::new();
     for (path, text) in sources("src") {
         let name = path.to_string_lossy().replace('\\', "/");
-        // Files of unit tests are held to clippy's rules alone.
-        if disk_space_of_brokers.iter().any(|room| name.starts_with(room)) || name.ends_with("/tests.rs") {
+        // Only clippy checks files of unit tests.
+        if modules.iter().any(|module| name.starts_with(module)) || name.ends_with("/tests.rs") {
             continue;
         }
         for (n, line) in code(&text) {
@@ -50,20 +50,16 @@ fn only_in(words: &[&str], disk_space_of_brokers: &[&str]) {
             }
         }
     }
-    assert!(
-        broken.is_empty(),
-        "{words:?} may stand only in {disk_space_of_brokers:?}:\n{}",
-        broken.join("\n")
-    );
+    assert!(broken.is_empty(), "{words:?} are allowed in {modules:?} only:\n{}", broken.join("\n"));
 }
 
-/// No file of the rooms holds any of the words.
-fn never_in(disk_space_of_brokers: &[&str], words: &[&str]) {
+/// Asserts that no file of these modules contains any of the words.
+fn never_in(modules: &[&str], words: &[&str]) {
     let mut broken = Vec::new();
     let mut read = 0;
     for (path, text) in sources("src") {
         let name = path.to_string_lossy().replace('\\', "/");
-        if !disk_space_of_brokers.iter().any(|room| name.starts_with(room)) {
+        if !modules.iter().any(|module| name.starts_with(module)) {
             continue;
         }
         read += 1;
@@ -73,27 +69,27 @@ fn never_in(disk_space_of_brokers: &[&str], words: &[&str]) {
             }
         }
     }
-    assert!(read > 0, "no file of {disk_space_of_brokers:?} was read");
-    assert!(broken.is_empty(), "{disk_space_of_brokers:?} must not hold {words:?}:\n{}", broken.join("\n"));
+    assert!(read > 0, "no file of {modules:?} was read");
+    assert!(broken.is_empty(), "{modules:?} must not contain {words:?}:\n{}", broken.join("\n"));
 }
 
 #[test]
-fn only_the_dispatch_names_tokio_cron_scheduler() {
+fn only_dispatch_uses_tokio_cron_scheduler() {
     only_in(&["tokio_cron_scheduler"], &["src/schedule/dispatch.rs"]);
 }
 
 #[test]
-fn only_the_sqlite_store_knows_sql() {
+fn only_the_sqlite_store_contains_sql() {
     only_in(&["rusqlite", "SELECT ", "INSERT INTO", "UPDATE "], &["src/store/sqlite"]);
 }
 
 #[test]
-fn only_the_http_client_and_the_command_line_know_reqwest() {
+fn only_the_http_client_and_the_command_line_use_reqwest() {
     only_in(&["reqwest"], &["src/clients/http", "src/cli/", "src/cli.rs"]);
 }
 
 #[test]
-fn the_simulated_cluster_knows_nothing_of_our_plan() {
+fn the_simulated_cluster_does_not_use_the_plan() {
     never_in(
         &["src/sim"],
         &[
@@ -108,8 +104,8 @@ fn the_simulated_cluster_knows_nothing_of_our_plan() {
 }
 
 #[test]
-fn vocabulary_and_clock_know_nobody() {
-    let disk_space_of_brokers = [
+fn vocabulary_and_clock_use_no_other_module() {
+    let modules = [
         "api",
         "cli",
         "clients",
@@ -124,13 +120,13 @@ fn vocabulary_and_clock_know_nobody() {
         "sim",
         "store",
     ];
-    let words: Vec<String> = disk_space_of_brokers.iter().map(|room| format!("crate::{room}")).collect();
+    let words: Vec<String> = modules.iter().map(|module| format!("crate::{module}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     never_in(&["src/domain", "src/clock.rs", "src/lock.rs"], &words);
 }
 
 #[test]
-fn what_decides_does_no_io_and_reads_no_clock() {
+fn decisions_do_no_io_and_read_no_clock() {
     let io =
         ["async fn", ".await", "std::fs", "Utc::now", "monotonic()", "clock.now", "SharedStore", "Transport"];
     never_in(
@@ -148,7 +144,7 @@ fn what_decides_does_no_io_and_reads_no_clock() {
 }
 
 #[test]
-fn arrows_go_one_way() {
+fn dependencies_have_one_direction() {
     never_in(
         &["src/clients"],
         &["crate::plan", "crate::run", "crate::store", "crate::config", "crate::journal"],
@@ -159,12 +155,12 @@ fn arrows_go_one_way() {
 }
 
 #[test]
-fn only_the_guardian_and_the_operators_own_act_resume_exporting() {
+fn only_pause_and_the_resume_command_resume_exporting() {
     only_in(&[".resume().await"], &["src/run/guardian.rs", "src/daemon/control.rs"]);
 }
 
 #[test]
-fn only_the_clock_reads_time_or_spawns() {
+fn only_the_clock_reads_time_or_spawns_tasks() {
     only_in(
         &["Utc::now()", "Instant::now()", "SystemTime::now()", "tokio::spawn", "tokio::time::sleep"],
         &["src/clock.rs"],
@@ -172,7 +168,7 @@ fn only_the_clock_reads_time_or_spawns() {
 }
 
 #[test]
-fn files_have_one_role_and_rooms_have_names() {
+fn files_are_short_and_have_meaningful_names_and_headers() {
     let mut broken = Vec::new();
     for folder in ["src", "tests"] {
         for (path, text) in sources(folder) {
@@ -186,10 +182,10 @@ fn files_have_one_role_and_rooms_have_names() {
                     "mod" | "utils" | "util" | "common" | "helpers" | "misc"
                 )
             }) {
-                broken.push(format!("{} is a room without a name", path.display()));
+                broken.push(format!("{} is a name without a meaning", path.display()));
             }
             if !text.trim_start_matches('\u{feff}').starts_with("//!") {
-                broken.push(format!("{} does not begin by saying what it owns", path.display()));
+                broken.push(format!("{} does not start with a module header", path.display()));
             }
         }
     }

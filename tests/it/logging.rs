@@ -1,4 +1,4 @@
-//! What a reader of the log gets: JSON lines, text lines, journal fields.
+//! The log: JSON lines, text lines, journal fields.
 
 use camunda_backupd::clock::ManualClock;
 use camunda_backupd::logging::{LogHandle, Sink, build};
@@ -11,11 +11,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// This program is a crate of its own, so that it has to be asked for.
+/// Includes this test program, which is a separate crate.
 const INFO: &str = "info,it=info";
 const SOON: Duration = Duration::from_secs(20);
 
-/// What was written.
+/// Collects written bytes.
 #[derive(Clone, Default)]
 struct Capture(Arc<Mutex<Vec<u8>>>);
 
@@ -40,7 +40,7 @@ impl Capture {
     }
 }
 
-/// Everything `emit` emits at `level` into `sink`.
+/// Runs `emit` with a subscriber at `level` that writes to `sink`.
 fn log(level: &str, sink: Sink, emit: impl FnOnce(&LogHandle)) {
     let clock = ManualClock::at("2026-11-23T02:00:00.25Z".parse().unwrap());
     let (subscriber, handle) = build(level, clock, sink).unwrap();
@@ -89,7 +89,7 @@ fn an_event_is_one_flat_json_object() {
 }
 
 #[test]
-fn spans_lend_their_fields_and_the_event_wins() {
+fn event_inherits_span_fields_and_keeps_its_own() {
     let lines = json_lines(INFO, |_| {
         let run =
             tracing::info_span!("run", run_id = "r1", cluster = "orders", component = tracing::field::Empty);
@@ -106,7 +106,7 @@ fn spans_lend_their_fields_and_the_event_wins() {
 }
 
 #[test]
-fn text_from_elsewhere_can_neither_flood_nor_forge() {
+fn foreign_text_is_cut_and_escaped() {
     let response = format!("first\n{{\"event\":\"run.succeeded\"}}\u{1b}[2J{}", "x".repeat(100_000));
     let capture = Capture::default();
     log(INFO, Sink::json(Box::new(capture.clone())), |_| {
@@ -127,7 +127,7 @@ fn text_from_elsewhere_can_neither_flood_nor_forge() {
 }
 
 #[test]
-fn a_field_cannot_take_the_place_of_what_every_line_has() {
+fn reserved_field_names_get_a_prefix() {
     let lines = json_lines(INFO, |_| tracing::info!(event = "x", level = "fake", timestamp = 1_u64, "hello"));
 
     assert_eq!((&lines[0]["level"], &lines[0]["field_level"]), (&json!("info"), &json!("fake")));
@@ -135,7 +135,7 @@ fn a_field_cannot_take_the_place_of_what_every_line_has() {
 }
 
 #[test]
-fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
+fn level_changes_at_runtime_and_an_invalid_level_changes_nothing() {
     let lines = json_lines(INFO, |handle| {
         let emit = |event| tracing::debug!(target: "camunda_backupd", event);
         emit("unheard");
@@ -143,8 +143,8 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
         emit("heard");
         assert_eq!(
             handle.set_level("loud").unwrap_err(),
-            "log level `loud` is not one: write off, error, warn, info, debug or trace, \
-             or a list such as `info,camunda_backupd::context=debug`"
+            "invalid log level `loud`: write off, error, warn, info, debug or trace, \
+             or a list such as `info,camunda_backupd::queue=debug`"
         );
         emit("still heard");
         handle.set_level("warn").unwrap();
@@ -156,7 +156,7 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
     assert_eq!(events, ["heard", "still heard", "warned"]);
 }
 
-/// What a crate other than ours says on every level, and what of it is written.
+/// Events of another crate at every level, and those that are written.
 #[rstest]
 #[case("info", &["error", "warn"])]
 #[case("trace", &["error", "warn"])]
@@ -168,7 +168,10 @@ fn the_level_changes_while_running_and_a_bad_one_changes_nothing() {
 #[case("camunda_backupd=info", &[])]
 // Below `info`, HTTP crates log requests with their headers.
 #[case("trace,hyper=trace", &["error", "warn", "info"])]
-fn other_crates_are_written_from_warn_on_and_below_info_never(#[case] level: &str, #[case] written: &[&str]) {
+fn events_of_other_crates_are_logged_from_warn_and_never_below_info(
+    #[case] level: &str,
+    #[case] written: &[&str],
+) {
     let lines = json_lines(level, |_| {
         tracing::error!(target: "hyper::proto", "broken");
         tracing::warn!(target: "hyper::proto", "strange");
@@ -181,7 +184,7 @@ fn other_crates_are_written_from_warn_on_and_below_info_never(#[case] level: &st
 }
 
 #[test]
-fn who_only_begins_with_our_name_is_another() {
+fn target_with_our_name_as_prefix_is_another_crate() {
     let lines = json_lines("trace", |_| {
         tracing::debug!(target: "camunda_backupd_other", "not ours");
         tracing::trace!(target: "camunda_backupd::context", event = "poll");
@@ -191,7 +194,7 @@ fn who_only_begins_with_our_name_is_another() {
 }
 
 #[test]
-fn text_is_one_line_for_people() {
+fn text_format_is_one_readable_line() {
     let capture = Capture::default();
     log(INFO, Sink::text(Box::new(capture.clone())), |_| {
         tracing::warn!(event = "backup.missing", cluster = "orders", reason = "it said \"gone\"", "look");
@@ -203,7 +206,7 @@ fn text_is_one_line_for_people() {
     assert_eq!(rest, "WARN  backup.missing: look cluster=orders reason=\"it said \\\"gone\\\"\"\n");
 }
 
-/// The fields of one datagram of the journal's native protocol.
+/// Fields of one datagram in the native protocol of the journal.
 fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     while !datagram.is_empty() {
@@ -220,7 +223,7 @@ fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_journal_gets_fields_that_can_be_searched_for() {
+fn journal_gets_searchable_fields() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
     let journal = UnixDatagram::bind(&path).unwrap();
@@ -264,15 +267,15 @@ fn the_journal_gets_fields_that_can_be_searched_for() {
 }
 
 #[test]
-fn a_journal_that_is_not_there_is_named() {
+fn missing_journal_is_reported_with_remedy() {
     assert_eq!(
         Sink::journal("/nowhere/socket".as_ref()).err().unwrap(),
-        "the journal does not listen on /nowhere/socket (No such file or directory (os error 2)): \
+        "cannot connect to the journal at /nowhere/socket (No such file or directory (os error 2)): \
          write `format = \"json\"` under [log]"
     );
 }
 
-/// A reader that takes one line, says so, and hangs until it is told to go on.
+/// A sink that accepts one line, signals `took`, and blocks until `go_on`.
 struct Hanging {
     took: Sender<()>,
     go_on: Receiver<()>,
@@ -292,7 +295,7 @@ impl Write for Hanging {
 }
 
 #[test]
-fn a_reader_that_hangs_costs_counted_lines_and_never_the_daemon() {
+fn hanging_log_reader_costs_counted_lines_and_never_blocks() {
     let capture = Capture::default();
     let (took, taken) = channel();
     let (let_go, go_on) = channel();

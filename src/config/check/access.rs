@@ -1,7 +1,7 @@
-//! `[clusters.*.self_managed.access.*]`: what each component wants of those who reach it.
+//! `[clusters.*.self_managed.access.*]`: logins, certificates and proxies of each component.
 //!
-//! Owns which keys belong together, and that every credential and certificate named is there. Must not repeat the
-//! value of a key that names a credential before it is known to be a name: people write the secret itself there.
+//! Owns the valid combinations of keys, and the check that every named credential and certificate exists. Must not print
+//! the value of a credential key unless it is a valid name: users write the secret itself there.
 
 use super::url::Kind as UrlKind;
 use super::{Checker, quoted};
@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use url::{Host, Url};
 
-/// A file of certificates longer than this is a mistake.
+/// Maximum size of a certificate file in bytes.
 const CA_LIMIT: u64 = 4 * 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// The keys of a login: name, whose it is, what was written.
+/// The keys of a login: name, method that uses the key, value.
 fn keys(raw: &raw::Access) -> [(&'static str, Kind, Option<&At<String>>); 9] {
     [
         ("username", Kind::Basic, raw.username.as_ref()),
@@ -57,8 +57,8 @@ fn keys(raw: &raw::Access) -> [(&'static str, Kind, Option<&At<String>>); 9] {
 }
 
 impl Checker<'_> {
-    /// The access of each component that wants something; `reached` are the components and their URLs. With
-    /// `only_rest` the brokers are reached at the REST URL.
+    /// Access by component. `reached`: components and their URLs. `only_rest`: the brokers have no management URL, and
+    /// requests to them go to the REST URL.
     pub(super) fn access(
         &mut self,
         raw: &raw::AccessTables,
@@ -80,26 +80,22 @@ impl Checker<'_> {
             && let Some(all) = self.one_access(at, &format!("{path}.all"))
         {
             let others = own.iter().filter(|(_, own)| own.is_none()).map(|(name, _)| *name);
-            let meant: Vec<&str> = others.filter(|name| url_of(reached, name).is_some()).collect();
-            self.in_plain_text(at, &format!("{path}.all"), &all, &meant, reached);
-            access.extend(meant.iter().map(|name| ((*name).to_owned(), all.clone())));
+            let applies: Vec<&str> = others.filter(|name| url_of(reached, name).is_some()).collect();
+            self.in_plain_text(at, &format!("{path}.all"), &all, &applies, reached);
+            access.extend(applies.iter().map(|name| ((*name).to_owned(), all.clone())));
         }
         for (name, at) in own {
             let Some(at) = at else { continue };
             let path = format!("{path}.{name}");
             let Some(one) = self.one_access(at, &path) else { continue };
             if name != "history" && url_of(reached, name).is_none() {
-                let message = format!("`{path}` is of no use, because the cluster has no `{name}`");
-                self.warning(
-                    place(at),
-                    message,
-                    format!("write the URL of `{name}` too, or remove this table"),
-                );
+                let message = format!("`{path}` has no effect, because the cluster has no `{name}`");
+                self.warning(position(at), message, format!("add the URL of `{name}`, or remove this table"));
             }
             self.in_plain_text(at, &path, &one, &[name], reached);
             access.insert(name.to_owned(), one);
         }
-        // Those who have no address of their own are let in like the one whose address they share.
+        // Components without an address of their own use the login of the component whose address they share.
         for (name, host, shared) in [("zeebe", "rest", only_rest), ("history", "zeebe", true)] {
             let own = own.iter().any(|(own, written)| *own == name && written.is_some());
             if let (true, false, Some(host)) = (shared, own, access.get(host).cloned()) {
@@ -114,14 +110,14 @@ impl Checker<'_> {
         let raw = at.value();
         let before = self.errors();
         let kind = self.kind(at, path)?;
-        for (name, whose, written) in keys(raw) {
-            if let (Some(written), true) = (written, whose != kind) {
-                let message = format!("`{path}.{name}` has no meaning where `kind` is \"{}\"", kind.name());
-                let help = format!("remove it, or write kind = \"{}\"", whose.name());
+        for (name, method, written) in keys(raw) {
+            if let (Some(written), true) = (written, method != kind) {
+                let message = format!("`{path}.{name}` has no effect with `kind` \"{}\"", kind.name());
+                let help = format!("remove it, or write kind = \"{}\"", method.name());
                 self.error(written.span(), message, help);
             }
         }
-        let login = self.login(kind, raw, path, place(at));
+        let login = self.login(kind, raw, path, position(at));
         let ca = raw.ca.as_ref().and_then(|at| self.ca(at, &format!("{path}.ca")));
         let identity = self.identity(raw, path);
         let proxy = raw.proxy.as_ref().and_then(|at| self.proxy(at, &format!("{path}.proxy")));
@@ -141,8 +137,8 @@ impl Checker<'_> {
             else {
                 return Some(Kind::None);
             };
-            let place = written.map_or_else(|| place(at), At::span);
-            self.missing(&path, place, "", &format!("write kind = \"{}\"", kind.name()));
+            let span = written.map_or_else(|| position(at), At::span);
+            self.missing(&path, span, "", &format!("write kind = \"{}\"", kind.name()));
             return None;
         }
         let known = Kind::ALL.map(|(name, kind)| (name, Some(kind)));
@@ -152,14 +148,14 @@ impl Checker<'_> {
     fn login(&mut self, kind: Kind, raw: &raw::Access, path: &str, at: Range<usize>) -> Option<Login> {
         let mut needed = |written: Option<&At<String>>, name: &str, help: &str| {
             if written.is_none() {
-                let why = format!(", and \"{}\" needs it", kind.name());
-                self.missing(&format!("{path}.{name}"), at.clone(), &why, help);
+                let reason = format!(", and \"{}\" needs it", kind.name());
+                self.missing(&format!("{path}.{name}"), at.clone(), &reason, help);
             }
         };
         match kind {
             Kind::None => Some(Login::None),
             Kind::Basic => {
-                needed(raw.username.as_ref(), "username", "write the user's name");
+                needed(raw.username.as_ref(), "username", "write the user name");
                 needed(raw.password.as_ref(), "password", CREDENTIAL);
                 let username =
                     raw.username.as_ref().and_then(|at| self.username(at, &format!("{path}.username")));
@@ -178,10 +174,12 @@ impl Checker<'_> {
             }
             Kind::Oauth => {
                 needed(raw.token_url.as_ref(), "token_url", "write the URL of the token endpoint");
-                needed(raw.client_id.as_ref(), "client_id", "write the client's id");
+                needed(raw.client_id.as_ref(), "client_id", "write the client ID");
                 needed(raw.client_secret.as_ref(), "client_secret", CREDENTIAL);
                 let mut text = |at: Option<&At<String>>, key: &str| {
-                    at.map(|at| self.text(at, &format!("{path}.{key}"), "what the token endpoint expects"))
+                    at.map(|at| {
+                        self.text(at, &format!("{path}.{key}"), "the value that the token endpoint expects")
+                    })
                 };
                 let client_id = text(raw.client_id.as_ref(), "client_id");
                 let audience = text(raw.audience.as_ref(), "audience");
@@ -204,30 +202,31 @@ impl Checker<'_> {
     }
 
     fn username(&mut self, at: &At<String>, path: &str) -> Option<String> {
-        let name = self.text(at, path, "the user's name")?;
+        let name = self.text(at, path, "the user name")?;
         if name.contains(':') {
-            let message = format!("`{path}` has a `:` in it, and what follows would be read as the password");
+            let message =
+                format!("`{path}` contains a `:`, and the text after it would be sent as the password");
             self.error(
                 at.span(),
                 message,
-                "write the user's name alone, and the password into a credential named by `password`",
+                "write only the user name, and put the password into the credential named by `password`",
             );
             return None;
         }
         Some(name)
     }
 
-    pub(super) fn text(&mut self, at: &At<String>, path: &str, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, at: &At<String>, path: &str, expected: &str) -> Option<String> {
         let text = at.value();
         if text.is_empty() || text.contains(char::is_control) {
-            let message = format!("`{path}` is empty, or has control characters in it");
-            self.error(at.span(), message, format!("write {what}"));
+            let message = format!("`{path}` is empty or contains control characters");
+            self.error(at.span(), message, format!("write {expected}"));
             return None;
         }
         Some(text.clone())
     }
 
-    /// The name of a credential that can be read, and its text where there is any place to look.
+    /// Name and content of a readable credential; no content without a credentials directory.
     pub(super) fn credential(
         &mut self,
         raw: Option<&At<String>>,
@@ -241,13 +240,12 @@ impl Checker<'_> {
             self.error(at.span(), message, help);
             return None;
         }
-        let places = self.credentials.places();
-        if places.is_empty() {
-            // Whoever only talks to the daemon may not see its credentials; `serve` itself is refused without.
-            if !std::mem::replace(&mut self.unseen, true) {
-                let message = "credentials are not checked, because there is no directory of them here";
-                let help =
-                    "the daemon needs one: credentials_dir under [daemon], or LoadCredential under systemd";
+        let directories = self.credentials.directories();
+        if directories.is_empty() {
+            // A user of the command line may not have access to the credentials; `serve` fails without them.
+            if !std::mem::replace(&mut self.warned_unchecked, true) {
+                let message = "credentials are not checked: no credentials directory is known here";
+                let help = "set credentials_dir under [daemon], or use LoadCredential under systemd";
                 self.warning(at.span(), message, help);
             }
             return Some((name.clone(), None));
@@ -255,8 +253,8 @@ impl Checker<'_> {
         if !self.credentials.has(name) {
             let message = format!("`{path}` names a credential that does not exist");
             let help = format!(
-                "create a file of that name with mode 0600 in {}; under systemd a new one needs a restart",
-                places.join(" or ")
+                "create a file of that name with mode 0600 in {}; under systemd, restart the daemon after that",
+                directories.join(" or ")
             );
             self.error(at.span(), message, help);
             return None;
@@ -265,7 +263,7 @@ impl Checker<'_> {
             Ok(secret) => Some((name.clone(), Some(secret))),
             Err(why) => {
                 let (message, help) = why.split_once(": ").unwrap_or((&why, "put the secret there"));
-                // Files of a configured directory that others can read were found there already.
+                // The check of the configured directory already reported files that others can read.
                 if !self.found.iter().any(|d| d.message == message) {
                     self.error(at.span(), message, help);
                 }
@@ -277,12 +275,12 @@ impl Checker<'_> {
     fn identity(&mut self, raw: &raw::Access, path: &str) -> Option<Identity> {
         let (cert, key) = (raw.client_cert.as_ref(), raw.client_key.as_ref());
         if let (Some(at), None) = (cert, key) {
-            let help = "write the name of the credential that holds the key, which may be the same one";
+            let help = "write the name of the credential that holds the key; it can be the same credential";
             self.missing(&format!("{path}.client_key"), at.span(), ", and a certificate needs its key", help);
         }
         if let (None, Some(at)) = (cert, key) {
             let help =
-                "write the name of the credential that holds the certificate, which may be the same one";
+                "write the name of the credential that holds the certificate; it can be the same credential";
             self.missing(
                 &format!("{path}.client_cert"),
                 at.span(),
@@ -297,7 +295,7 @@ impl Checker<'_> {
             && !has_certificate(text.expose().as_bytes())
         {
             let message = format!("the credential of `{path}.client_cert` holds no PEM certificate");
-            let help = "put the certificate there, from `-----BEGIN CERTIFICATE-----` on, and those that vouch for it";
+            let help = "put the certificate there, starting with `-----BEGIN CERTIFICATE-----`, followed by its intermediate certificates";
             self.error(at.span(), message, help);
         }
         if let (Some(at), Some((_, Some(text)))) = (key_at, &key) {
@@ -307,10 +305,14 @@ impl Checker<'_> {
                 .any(|line| ends(line, "ENCRYPTED PRIVATE KEY-----") || line == "Proc-Type: 4,ENCRYPTED")
             {
                 let message = format!("the key in the credential of `{path}.client_key` has a passphrase");
-                self.error(at.span(), message, "put it there without one, as `openssl pkey` writes it");
+                self.error(at.span(), message, "remove the passphrase, for example with `openssl pkey`");
             } else if !lines().any(|line| ends(line, "PRIVATE KEY-----")) {
                 let message = format!("the credential of `{path}.client_key` holds no PEM key");
-                self.error(at.span(), message, "put the key there, from `-----BEGIN PRIVATE KEY-----` on");
+                self.error(
+                    at.span(),
+                    message,
+                    "put the key there, starting with `-----BEGIN PRIVATE KEY-----`",
+                );
             }
         }
         Some(Identity { cert: cert?.0, key: key?.0 })
@@ -319,8 +321,8 @@ impl Checker<'_> {
     pub(super) fn ca(&mut self, at: &At<String>, path: &str) -> Option<PathBuf> {
         let file = Path::new(at.value());
         if !file.is_absolute() || at.value().contains(char::is_control) {
-            let message = format!("`{path}` is {}, which is not an absolute path", quoted(at.value()));
-            self.error(at.span(), message, "write the whole path of a file, from `/` on");
+            let message = format!("`{path}` is {}, not an absolute path", quoted(at.value()));
+            self.error(at.span(), message, "write the absolute path of a file");
             return None;
         }
         let mut pem = Vec::new();
@@ -333,13 +335,17 @@ impl Checker<'_> {
         if let Err(error) = read {
             let why = error.to_string();
             let why = why.split(" (os error").next().unwrap_or_default();
-            let message = format!("`{path}` is {}, which cannot be read: {why}", quoted(at.value()));
-            self.error(at.span(), message, "put the CA's certificate there, readable for the daemon's user");
+            let message = format!("`{path}` is {}, and the file cannot be read: {why}", quoted(at.value()));
+            self.error(
+                at.span(),
+                message,
+                "put the CA certificate there, readable for the user of the daemon",
+            );
             return None;
         }
         if !has_certificate(&pem) {
-            let message = format!("`{path}` is {}, which holds no PEM certificate", quoted(at.value()));
-            let help = "put the CA's certificate there as PEM, from `-----BEGIN CERTIFICATE-----` on; `openssl x509 -inform der` turns a binary one into it";
+            let message = format!("`{path}` is {}, a file without a PEM certificate", quoted(at.value()));
+            let help = "put the CA certificate there as PEM, starting with `-----BEGIN CERTIFICATE-----`; `openssl x509 -inform der` converts a binary certificate";
             self.error(at.span(), message, help);
             return None;
         }
@@ -353,24 +359,23 @@ impl Checker<'_> {
         let login =
             url.as_ref().map_or(text.contains('@'), |u| !u.username().is_empty() || u.password().is_some());
         if login {
-            let message = format!(
-                "`{path}` has a user name or password in it, and a secret must not stand in this file"
-            );
-            let help = "use a proxy that lets this machine through without a login, and change that password: whoever could read this file knows it";
+            let message =
+                format!("`{path}` contains a user name or password, and this file must not contain secrets");
+            let help = "use a proxy without authentication, and change the password, because readers of this file know it";
             self.error(at.span(), message, help);
             return None;
         }
         let Some(url) =
             url.filter(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none())
         else {
-            let message = format!("`{path}` is {}, which is not the URL of a proxy", quoted(text));
-            self.error(at.span(), message, "write http:// or https://, a host and a port, and nothing else");
+            let message = format!("`{path}` is {}, not the URL of a proxy", quoted(text));
+            self.error(at.span(), message, "write only http:// or https://, a host and a port");
             return None;
         };
         Some(url.as_str().trim_end_matches('/').to_owned())
     }
 
-    /// Credentials on a wire that others may read are the operator's decision, and said.
+    /// Warns about credentials over plain http: the operator decides.
     fn in_plain_text(
         &mut self,
         at: &At<raw::Access>,
@@ -382,33 +387,27 @@ impl Checker<'_> {
         if access.login == Login::None {
             return;
         }
-        let open: Vec<&str> = components
+        let unencrypted: Vec<&str> = components
             .iter()
             .copied()
             .filter(|name| {
                 let mut urls = reached.iter().filter(|(component, _)| component == name);
-                urls.any(|(_, url)| url.is_some_and(readable_on_the_way))
+                urls.any(|(_, url)| url.is_some_and(is_unencrypted))
             })
             .collect();
-        if !open.is_empty() && !matches!(access.login, Login::Oauth(_)) {
-            let message = format!(
-                "`{path}` sends its credential to {} over http, where others may read it",
-                open.join(", ")
-            );
-            self.warning(place(at), message, "reach them over https, or over loopback");
-        } else if !open.is_empty() {
-            let message = format!(
-                "`{path}` sends its token to {} over http, where others may read it",
-                open.join(", ")
-            );
-            self.warning(place(at), message, "reach them over https, or over loopback");
+        if !unencrypted.is_empty() && !matches!(access.login, Login::Oauth(_)) {
+            let message =
+                format!("`{path}` sends its credential to {} over unencrypted http", unencrypted.join(", "));
+            self.warning(position(at), message, "use https, or a loopback address");
+        } else if !unencrypted.is_empty() {
+            let message =
+                format!("`{path}` sends its token to {} over unencrypted http", unencrypted.join(", "));
+            self.warning(position(at), message, "use https, or a loopback address");
         }
         if let (Login::Oauth(oauth), Some(url)) = (&access.login, &at.value().token_url)
-            && readable_on_the_way(&oauth.token_url)
+            && is_unencrypted(&oauth.token_url)
         {
-            let message = format!(
-                "`{path}` sends its secret to the token endpoint over http, where others may read it"
-            );
+            let message = format!("`{path}` sends its secret to the token endpoint over unencrypted http");
             self.warning(url.span(), message, "write an https URL");
         }
     }
@@ -416,8 +415,8 @@ impl Checker<'_> {
 
 pub(super) const CREDENTIAL: &str = "write the name of the credential that holds it";
 
-/// The table's `kind`, or its first key, or the table.
-fn place(at: &At<raw::Access>) -> Range<usize> {
+/// Span of `kind`, else of the first key, else of the table.
+fn position(at: &At<raw::Access>) -> Range<usize> {
     let raw = at.value();
     let first = keys(raw).into_iter().find_map(|(_, _, written)| written);
     raw.kind.as_ref().or(first).map_or_else(|| at.span(), At::span)
@@ -427,19 +426,19 @@ fn url_of<'u>(reached: &[(&'static str, Option<&'u str>)], name: &str) -> Option
     reached.iter().find(|(component, _)| *component == name).and_then(|(_, url)| *url)
 }
 
-/// Plain http to another machine.
-pub(super) fn readable_on_the_way(url: &str) -> bool {
+/// Whether the URL is http to another machine.
+pub(super) fn is_unencrypted(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
-    let here = match url.host() {
+    let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
         None => false,
     };
-    url.scheme() == "http" && !here
+    url.scheme() == "http" && !loopback
 }
 
-/// At least one block that is a certificate's; whether it is a good one is seen where it is used.
+/// Whether the text contains a certificate block; the TLS library validates it later.
 fn has_certificate(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);

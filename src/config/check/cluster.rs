@@ -1,4 +1,6 @@
-//! `[clusters.*]`: where components are, which version they have, when runs are given up.
+//! `[clusters.*]`: addresses, version and limits.
+//!
+//! Owns the checks of one cluster and of two clusters with one address. Must not contact a cluster.
 
 use super::schedule::Defaults;
 use super::url::Kind;
@@ -13,7 +15,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const RECORDS: &str = "zeebe-record*";
 
-/// The provider tells no progress but of whole components, so that only the end of the run is a limit.
+/// Camunda 8 SaaS reports the progress of whole components only, so `stall_after` defaults to the whole run.
 fn saas_limits(limits: Limits) -> Limits {
     Limits { stall_after: limits.run_deadline, ..limits }
 }
@@ -21,7 +23,7 @@ fn saas_limits(limits: Limits) -> Limits {
 impl Checker<'_> {
     pub(super) fn clusters(&mut self, raw: &Raw, defaults: &Defaults) -> BTreeMap<String, ClusterConfig> {
         if raw.clusters.is_empty() && !self.taken.iter().any(|path| path.starts_with("clusters")) {
-            let help = "write at least [clusters.NAME.self_managed] with `zeebe` and `search`";
+            let help = "add at least [clusters.NAME.self_managed] with `zeebe` and `search`";
             self.found.push(
                 super::Diagnostic::error("no cluster is configured")
                     .help(help)
@@ -72,7 +74,7 @@ impl Checker<'_> {
                     &path,
                     name.span(),
                     "",
-                    "write where its components are, as in [clusters.orders.self_managed], or which cluster of Camunda's cloud it is, as in [clusters.orders.saas]",
+                    "write [clusters.NAME.self_managed] with the addresses of its components, or [clusters.NAME.saas] for a Camunda 8 SaaS cluster",
                 );
             }
             return None;
@@ -83,9 +85,9 @@ impl Checker<'_> {
         }
         let rdbms = self.rdbms(ours.storage.as_ref(), &path);
         if rdbms {
-            let nothing = "beside a relational database nothing is paused";
+            let nothing = "with a relational database, exporting is not paused";
             let path = path_of("clusters", name);
-            self.without_pause(&raw.limits, &path, nothing, &format!("it guards a pause, and {nothing}"));
+            self.without_pause(&raw.limits, &path, nothing, &format!("it limits a pause, and {nothing}"));
         }
         let version = self.version(ours.version.as_ref(), rdbms);
         let addresses = self.addresses(ours, &path, name.span(), rdbms, version.as_ref())?;
@@ -93,13 +95,13 @@ impl Checker<'_> {
         Some((name.clone(), ClusterConfig { name, addresses, version, limits, manual, probe_interval }))
     }
 
-    /// Limits that are written where nothing of ours is ever paused, and why each means nothing.
+    /// Warns about limits of a pause for a cluster that is never paused. `pauses`, `disks`: reason for each limit.
     pub(super) fn without_pause(&mut self, limits: &raw::Limits, path: &str, pauses: &str, disks: &str) {
         let written =
             [("pause_budget", &limits.pause_budget, pauses), ("min_free_disk", &limits.min_free_disk, disks)];
         for (key, raw, why) in written {
             if let Some(raw) = raw {
-                let message = format!("`{path}.limits.{key}` has no meaning here: {why}");
+                let message = format!("`{path}.limits.{key}` has no effect: {why}");
                 self.warning(raw.span(), message, "remove it");
             }
         }
@@ -111,7 +113,7 @@ impl Checker<'_> {
             None | Some("search") => false,
             Some("rdbms") => true,
             Some(other) => {
-                let message = format!("`{path}.storage` is {}, which is no storage", quoted(other));
+                let message = format!("`{path}.storage` is {}, an unknown storage", quoted(other));
                 let help = "write \"search\" for Elasticsearch and OpenSearch, or \"rdbms\" for a relational database";
                 self.error(raw.map(At::span).unwrap_or_default(), message, help);
                 false
@@ -163,10 +165,8 @@ impl Checker<'_> {
         }
         let search = match &raw.search {
             Some(search) if rdbms => {
-                let message = format!(
-                    "`{path}.search` is written, and storage is \"rdbms\", which needs no search engine"
-                );
-                self.error(search.span(), message, "leave out one of the two");
+                let message = format!("`{path}.search` is set, but storage \"rdbms\" needs no search engine");
+                self.error(search.span(), message, "remove one of the two");
                 Some(None)
             }
             Some(search) => {
@@ -175,20 +175,20 @@ impl Checker<'_> {
             }
             None if rdbms => Some(None),
             None => {
-                let why = ", and Camunda keeps its exported data in a search engine";
+                let reason = ", and Camunda stores exported data in a search engine";
                 let help = "write search = { url = \"http://127.0.0.1:9200\", repository = \"camunda\" }, or from 8.9 on storage = \"rdbms\"";
-                self.missing(&format!("{path}.search"), at, why, help);
+                self.missing(&format!("{path}.search"), at, reason, help);
                 None
             }
         };
         if let (Some(optimize), true) = (&raw.optimize, rdbms) {
             let message = format!(
-                "`{path}.optimize` is written, and Optimize beside a relational database is not supported yet"
+                "`{path}.optimize` is set, but Optimize with a relational database is not supported yet"
             );
             self.error(
                 optimize.span(),
                 message,
-                "leave it out, and back up Optimize's search engine by itself",
+                "remove it, and back up the search engine of Optimize separately",
             );
         }
         let reached = [
@@ -223,7 +223,7 @@ impl Checker<'_> {
         })
     }
 
-    /// `older`: the version is known to be one whose web apps import from the records.
+    /// `older`: the configured version has web apps that import from the records.
     fn search(&mut self, at: &At<Search>, path: &str, older: bool) -> Option<SearchAddress> {
         let raw = at.value();
         let url = if let Some(url) = &raw.url {
@@ -235,7 +235,7 @@ impl Checker<'_> {
         let repository = if let Some(name) = &raw.repository {
             self.repository(name, &format!("{path}.repository"))
         } else {
-            let help = "write the snapshot repository that Camunda was given, as in repository = \"camunda\"";
+            let help = "write the snapshot repository configured in Camunda, as in repository = \"camunda\"";
             self.missing(&format!("{path}.repository"), at.span(), "", help);
             None
         };
@@ -243,7 +243,7 @@ impl Checker<'_> {
         let webapps = webapps.map(|name| self.repository(name, &format!("{path}.webapps_repository")));
         let records = match &raw.records {
             None => Some(Some(RECORDS.to_owned())),
-            // Where the version is asked of the cluster, it is judged then.
+            // Without a configured version, the probe before a run checks this.
             Some(at) if at.value() == "none" && !older => Some(None),
             Some(at) => self.records(at, path).map(Some),
         };
@@ -260,9 +260,8 @@ impl Checker<'_> {
         let name = at.value();
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.starts_with(['.', '_', '-']) || !name.chars().all(plain) {
-            let message =
-                format!("`{path}` is {}, which is not the name of a snapshot repository", quoted(name));
-            self.error(at.span(), message, "write its name alone: letters, digits, `.`, `_` and `-`");
+            let message = format!("`{path}` is {}, not a valid name of a snapshot repository", quoted(name));
+            self.error(at.span(), message, "write only its name: letters, digits, `.`, `_` and `-`");
             return None;
         }
         Some(name.clone())
@@ -272,19 +271,15 @@ impl Checker<'_> {
         let pattern = at.value();
         if pattern == "none" {
             let message =
-                format!("`{path}.records` is \"none\", and Camunda 8.2 to 8.7 always exports records");
-            self.error(
-                at.span(),
-                message,
-                format!("leave it out, or write the pattern, as in \"{RECORDS}\""),
-            );
+                format!("`{path}.records` is \"none\", but Camunda 8.2 to 8.7 always exports records");
+            self.error(at.span(), message, format!("remove it, or write the pattern, as in \"{RECORDS}\""));
             return None;
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c);
         if !pattern.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             || !pattern.chars().all(plain)
         {
-            let message = format!("`{path}.records` is {}, which is not one index pattern", quoted(pattern));
+            let message = format!("`{path}.records` is {}, not a valid index pattern", quoted(pattern));
             self.error(
                 at.span(),
                 message,
@@ -308,12 +303,11 @@ impl Checker<'_> {
             let limit = self.duration(raw, &path, default.min(run_deadline), SECOND..=YEAR);
             if let (Some(at), true) = (raw, limit > run_deadline) {
                 let (limit, deadline) = (in_text(limit), in_text(run_deadline));
-                let message =
-                    format!("`{path}` is {limit}, which is longer than the run_deadline of {deadline}");
+                let message = format!("`{path}` is {limit}, longer than the run_deadline of {deadline}");
                 self.error(
                     at.span(),
                     message,
-                    format!("write at most \"{deadline}\", or a longer run_deadline"),
+                    format!("write at most \"{deadline}\", or increase run_deadline"),
                 );
             }
             limit
@@ -323,39 +317,39 @@ impl Checker<'_> {
             pause_budget: within(raw.pause_budget.as_ref(), "pause_budget", default.pause_budget),
             stall_after: within(raw.stall_after.as_ref(), "stall_after", default.stall_after),
             min_free_disk: raw.min_free_disk.as_ref().and_then(|raw| {
-                let least = crate::config::check::disk_space::least(raw.value());
-                if let Err(message) = &least {
+                let minimum = crate::config::check::disk_space::parse(raw.value());
+                if let Err(message) = &minimum {
                     self.error(
                         raw.span(),
                         format!("`{path}.min_free_disk` is {}, {message}", quoted(raw.value())),
                         "write a number and a unit, as in \"500MiB\", \"10GiB\" or \"15%\"",
                     );
                 }
-                least.ok()
+                minimum.ok()
             }),
         }
     }
 
-    /// Two names for one Camunda would pause it twice, and each would end the other's pause.
+    /// Two names for one cluster are an error: a run of one would end the pause of the other.
     fn shared(&mut self, raw: &Raw, clusters: &BTreeMap<String, ClusterConfig>) {
         let spans = spans(&raw.clusters);
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, cluster) in clusters {
-            let (same, what) = match &cluster.addresses.saas {
+            let (same, key) = match &cluster.addresses.saas {
                 Some(saas) => (&saas.cluster_id, "`cluster_id`"),
                 None => (&cluster.addresses.zeebe, "`zeebe` URL"),
             };
             let Some(first) = seen.insert(same, name) else { continue };
             let message = format!(
-                "clusters {} and {} have the same {what}, so they are one cluster",
+                "clusters {} and {} have the same {key}, so they are one cluster",
                 quoted(first),
                 quoted(name)
             );
-            let place = |name: &str| spans.get(name).cloned().unwrap_or_default();
+            let span = |name: &str| spans.get(name).cloned().unwrap_or_default();
             let diagnostic = super::Diagnostic::error(message)
-                .help("keep one of them, and name it in all schedules")
-                .at_location(self.label(place(name), "this one"))
-                .at_location(self.label(place(first), "and this one"));
+                .help("keep one of them, and use it in all schedules")
+                .at_location(self.label(span(name), "this one"))
+                .at_location(self.label(span(first), "and this one"));
             self.found.push(diagnostic);
         }
     }

@@ -1,6 +1,6 @@
-//! What two parts of the config do to one another: clusters nobody backs up, schedules too close together.
+//! Checks across tables: clusters without a schedule, schedules too close together.
 //!
-//! Must stay bounded: ten thousand schedules are checked in the time of a reload.
+//! Owns warnings only. Must stay bounded: a reload checks ten thousand schedules.
 
 use super::{Checker, quoted, spans};
 use crate::config::ScheduleConfig;
@@ -11,47 +11,46 @@ use crate::schedule::next::next_after;
 use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A run takes about so long, as far as nothing is known of the cluster.
+/// Assumed duration of a run.
 const RUN: TimeDelta = TimeDelta::minutes(10);
-/// How far ahead schedules are compared.
+/// Period in which due times are compared.
 const AHEAD: TimeDelta = TimeDelta::days(35);
-/// Occurrences of one schedule that are compared with another's.
+/// Maximum number of occurrences of one schedule that are compared with another schedule.
 const COMPARED: usize = 64;
-/// Times of one schedule that are compared with one another.
+/// Maximum number of occurrences of one schedule that are compared with each other.
 const OWN: usize = 10;
-/// Pairs of schedules that are compared at all.
+/// Maximum number of pairs of schedules.
 const PAIRS: usize = 500;
 
 impl Checker<'_> {
     pub(super) fn neighbours(&mut self, raw: &Raw, schedules: &BTreeMap<String, ScheduleConfig>) {
         let enabled: Vec<&ScheduleConfig> = schedules.values().filter(|schedule| schedule.enabled).collect();
         self.unserved(raw, &enabled);
-        let places = spans(&raw.schedules);
-        let place =
-            |schedule: &ScheduleConfig| places.get(schedule.name.as_str()).cloned().unwrap_or_default();
+        let spans = spans(&raw.schedules);
+        let span = |schedule: &ScheduleConfig| spans.get(schedule.name.as_str()).cloned().unwrap_or_default();
         for schedule in &enabled {
             let Some((at, gap)) = too_often(schedule, self.env.now) else { continue };
             let message = format!(
-                "schedule {} is due again after {}, as on {}, which is sooner than a run may take",
+                "schedule {} is due again after {}, for example on {}: a backup can take longer",
                 quoted(&schedule.name),
                 super::in_text(gap.to_std().unwrap_or_default()),
                 at.with_timezone(&schedule.timezone).format("%Y-%m-%d at %H:%M:%S"),
             );
-            let help = "leave at least 10 minutes between its times: what comes due while its cluster is busy waits, and is skipped when the next comes";
-            self.warning(place(schedule), message, help);
+            let help = "leave at least 10 minutes between due times; an occurrence waits while its cluster is busy, and is skipped once the next is due";
+            self.warning(span(schedule), message, help);
         }
         for (first, second, at, gap) in too_close(&enabled, self.env.now) {
             let message = format!(
-                "schedules {} and {} of one cluster are due {} apart, as on {}, which is closer than a run may take",
+                "schedules {} and {} of one cluster are due {} apart, for example on {}: a backup can take longer",
                 quoted(&first.name),
                 quoted(&second.name),
                 super::in_text(gap.to_std().unwrap_or_default()),
                 at.with_timezone(&first.timezone).format("%Y-%m-%d at %H:%M"),
             );
             let diagnostic = Diagnostic::warning(message)
-                .help("make them due at the same time, which one backup serves, or at least 10 minutes apart")
-                .at_location(self.label(place(second), ""))
-                .at_location(self.label(place(first), ""));
+                .help("make them due at the same time, so that they share one backup, or at least 10 minutes apart")
+                .at_location(self.label(span(second), ""))
+                .at_location(self.label(span(first), ""));
             self.found.push(diagnostic);
         }
     }
@@ -60,14 +59,14 @@ impl Checker<'_> {
         let served: BTreeSet<&str> =
             enabled.iter().flat_map(|schedule| schedule.clusters.iter().map(String::as_str)).collect();
         for name in raw.clusters.keys().filter(|name| !served.contains(name.value().as_str())) {
-            let message = format!("no enabled schedule takes backups of cluster {}", quoted(name.value()));
-            self.warning(name.span(), message, "name it in a schedule, unless backups by hand are enough");
+            let message = format!("no enabled schedule backs up cluster {}", quoted(name.value()));
+            self.warning(name.span(), message, "add it to a schedule, unless manual backups are enough");
         }
     }
 }
 
-/// Where a schedule's own times follow one another too soon. Within an hour at most six are ten minutes apart, so that
-/// two that are not come early.
+/// First gap between occurrences of one schedule that is shorter than `RUN`. Ten occurrences suffice: at most six fit
+/// into an hour with ten minutes between them.
 fn too_often(schedule: &ScheduleConfig, now: Instant) -> Option<(Instant, TimeDelta)> {
     let next = |from: Instant| next_after(&schedule.timing, schedule.timezone, from);
     let times = std::iter::successors(next(now), |due| next(*due)).take(OWN);
@@ -81,7 +80,7 @@ fn too_often(schedule: &ScheduleConfig, now: Instant) -> Option<(Instant, TimeDe
 
 type Close<'a> = (&'a ScheduleConfig, &'a ScheduleConfig, Instant, TimeDelta);
 
-/// Pairs of schedules of one cluster that are due shortly after one another, but not at the same instant.
+/// Pairs of schedules of one cluster that are due shortly after each other, but not at the same instant.
 fn too_close<'a>(schedules: &[&'a ScheduleConfig], now: Instant) -> Vec<Close<'a>> {
     let mut by_cluster: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, schedule) in schedules.iter().enumerate() {

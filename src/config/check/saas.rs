@@ -1,8 +1,8 @@
-//! `[clusters.*.saas]`: a cluster of Camunda's own cloud, and whether schedules fit what the provider allows.
+//! `[clusters.*.saas]`: Camunda 8 SaaS clusters, and their schedules compared with the limits of Camunda 8 SaaS.
 //!
-//! Must not repeat the value of a key that names a credential before it is known to be a name.
+//! Owns the check of these limits. Must not print the value of a credential key unless it is a valid name.
 
-use super::access::{CREDENTIAL, readable_on_the_way};
+use super::access::{CREDENTIAL, is_unencrypted};
 use super::url::Kind;
 use super::{Checker, YEAR, in_text, quoted, spans};
 use crate::config::raw::{At, Limits, Raw, Saas};
@@ -17,31 +17,31 @@ use uuid::Uuid;
 const API: &str = "https://api.cloud.camunda.io";
 const TOKEN_URL: &str = "https://login.cloud.camunda.io/oauth/token";
 const AUDIENCE: &str = "api.cloud.camunda.io";
-/// What the provider's documents say today; they have said five hours and one hour before.
+/// From Camunda's documentation; earlier versions of it had five hours and one hour.
 const MIN_INTERVAL: Duration = Duration::from_mins(15);
 const MAX_BACKUPS: u32 = 3;
-/// Occurrences of one schedule that are looked at.
+/// Maximum number of occurrences of one schedule that are compared.
 const PROBED: usize = 400;
-/// The same of all schedules of a cluster together.
+/// Maximum number of occurrences of all schedules of a cluster.
 const PROBED_TOGETHER: usize = 20_000;
-/// How far ahead.
+/// Period in which due times are compared.
 const AHEAD: TimeDelta = TimeDelta::days(35);
 
 impl Checker<'_> {
-    /// The addresses of `[clusters.NAME.saas]`; `path` is that of the cluster.
+    /// The addresses of `[clusters.NAME.saas]`; `path`: path of the cluster.
     pub(super) fn saas(&mut self, at: &At<Saas>, limits: &Limits, path: &str) -> Option<Addresses> {
         let raw = at.value();
         let before = self.errors();
         let (pauses, disks) =
-            ("the provider pauses what it must itself", "the provider looks after the brokers' disks itself");
+            ("Camunda 8 SaaS pauses exporting itself", "Camunda 8 SaaS manages the disks of its brokers");
         self.without_pause(limits, path, pauses, disks);
         let path = format!("{path}.saas");
         for (key, written, help) in [
-            ("cluster_id", &raw.cluster_id, "write the cluster's UUID, as Console shows it"),
+            ("cluster_id", &raw.cluster_id, "write the UUID of the cluster, as shown in Console"),
             (
                 "client_id",
                 &raw.client_id,
-                "write the id of an Administration API client with the permission for backups",
+                "write the client ID of an Administration API client with the permission for backups",
             ),
             ("client_secret", &raw.client_secret, CREDENTIAL),
         ] {
@@ -50,21 +50,20 @@ impl Checker<'_> {
             }
         }
         let cluster_id = raw.cluster_id.as_ref().and_then(|at| self.cluster_id(at, &path));
-        let what = "what Console shows";
+        let shown = "the value shown in Console";
         let client_id =
-            raw.client_id.as_ref().and_then(|at| self.text(at, &format!("{path}.client_id"), what));
+            raw.client_id.as_ref().and_then(|at| self.text(at, &format!("{path}.client_id"), shown));
         let secret = self.credential(raw.client_secret.as_ref(), &format!("{path}.client_secret"));
         let audience = match &raw.audience {
-            Some(at) => self.text(at, &format!("{path}.audience"), what),
+            Some(at) => self.text(at, &format!("{path}.audience"), shown),
             None => Some(AUDIENCE.to_owned()),
         };
         let mut url = |at: Option<&At<String>>, key: &str, kind, default: &str| match at {
             None => Some(default.to_owned()),
             Some(at) => {
                 let url = self.url(at, &format!("{path}.{key}"), kind)?;
-                if readable_on_the_way(&url) {
-                    let message =
-                        format!("`{path}.{key}` sends credentials over http, where others may read them");
+                if is_unencrypted(&url) {
+                    let message = format!("`{path}.{key}` sends credentials over unencrypted http");
                     self.warning(at.span(), message, "write an https URL");
                 }
                 Some(url)
@@ -110,61 +109,60 @@ impl Checker<'_> {
         let text = at.value().trim();
         let parsed = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
         if parsed.is_none() {
-            let message =
-                format!("`{path}.cluster_id` is {}, which is not the UUID of a cluster", quoted(text));
-            let help = "write what Console shows as the cluster's id: 36 characters, as in 5cd2e4e1-6a0c-4d2a-9a5a-1f2f3c4d5e6f";
+            let message = format!("`{path}.cluster_id` is {}, not the UUID of a cluster", quoted(text));
+            let help = "write the cluster ID from Console: 36 characters, as in 5cd2e4e1-6a0c-4d2a-9a5a-1f2f3c4d5e6f";
             self.error(at.span(), message, help);
         }
         parsed.map(|uuid| uuid.to_string())
     }
 
-    /// Schedules ask for no more than the provider takes, and expect no more than it keeps.
+    /// Error: schedules that require more backups than Camunda 8 SaaS accepts. Warning: more than it keeps.
     pub(super) fn saas_limits(
         &mut self,
         raw: &Raw,
         clusters: &BTreeMap<String, ClusterConfig>,
         schedules: &BTreeMap<String, ScheduleConfig>,
     ) {
-        let places = spans(&raw.schedules);
+        let spans = spans(&raw.schedules);
         for cluster in clusters.values() {
             let Some(saas) = &cluster.addresses.saas else { continue };
             let ours =
                 |schedule: &&ScheduleConfig| schedule.enabled && schedule.clusters.contains(&cluster.name);
             let schedules: Vec<&ScheduleConfig> = schedules.values().filter(ours).collect();
-            if let Some((at, gap, which)) = closest(&schedules, saas.min_interval, self.env.now) {
+            if let Some((at, gap, names)) = closest(&schedules, saas.min_interval, self.env.now) {
                 let message = format!(
-                    "backups of {} are due {} apart, as on {} (UTC), and the provider takes one in {}",
+                    "backups of {} are due {} apart, for example on {} (UTC), but Camunda 8 SaaS accepts one backup in {}",
                     quoted(&cluster.name),
                     in_text(gap.to_std().unwrap_or_default()),
                     at.format("%Y-%m-%d at %H:%M"),
                     in_text(saas.min_interval),
                 );
                 let mut diagnostic = Diagnostic::error(message)
-                    .help("make them rarer or due at the same time, which one backup serves; where the provider takes more, say so by `min_interval`");
-                for name in which {
-                    let place = places.get(name.as_str()).cloned().unwrap_or_default();
-                    diagnostic = diagnostic.at_location(self.label(place, ""));
+                    .help("make them less frequent, or due at the same time, so that they share one backup; if Camunda 8 SaaS accepts more backups of this cluster, set `min_interval`");
+                for name in names {
+                    let span = spans.get(name.as_str()).cloned().unwrap_or_default();
+                    diagnostic = diagnostic.at_location(self.label(span, ""));
                 }
                 self.found.push(diagnostic);
             }
             for schedule in schedules.iter().filter(|schedule| schedule.keep.successful > saas.max_backups) {
                 let message = format!(
-                    "schedule {} keeps {} backups, and of {} the provider keeps {}",
+                    "schedule {} keeps {} backups, but Camunda 8 SaaS keeps {} of {}",
                     quoted(&schedule.name),
                     schedule.keep.successful,
-                    quoted(&cluster.name),
                     saas.max_backups,
+                    quoted(&cluster.name),
                 );
-                let place = places.get(schedule.name.as_str()).cloned().unwrap_or_default();
-                let help = "it prunes on its own, and nothing here can keep it from that; where it keeps more, say so by `max_backups`";
-                self.warning(place, message, help);
+                let span = spans.get(schedule.name.as_str()).cloned().unwrap_or_default();
+                let help = "Camunda 8 SaaS deletes older backups itself; if it keeps more backups of this cluster, set `max_backups`";
+                self.warning(span, message, help);
             }
         }
     }
 }
 
-/// Two occurrences of a cluster that are closer than the provider allows, and the schedules they are of. Those at the
-/// same instant are one backup.
+/// The two closest occurrences of a cluster with a gap below `allowed`, and their schedules. Occurrences at the same
+/// instant share one backup.
 fn closest(
     schedules: &[&ScheduleConfig],
     allowed: Duration,

@@ -1,4 +1,6 @@
-//! `[defaults]` and `[schedules.*]`: which clusters, when, and what to keep.
+//! `[defaults]` and `[schedules.*]`: clusters, due times and retention.
+//!
+//! Owns the checks of one schedule; `neighbours` compares schedules. Must not read a clock.
 
 use super::{Checker, YEAR, path_of, quoted};
 use crate::config::diagnostic::Diagnostic;
@@ -11,7 +13,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What clusters and schedules use where they say nothing else.
+/// Values of `[defaults]`, for clusters and schedules without values of their own.
 pub(super) struct Defaults {
     timezone: Tz,
     keep: Keep,
@@ -23,7 +25,7 @@ pub(super) struct Defaults {
 }
 
 const CATCH_UP: [(&str, CatchUp); 2] = [("once", CatchUp::Once), ("skip", CatchUp::Skip)];
-/// Each pair of schedule and cluster is a pool and a timetable row of its own.
+/// Maximum number of pairs of schedule and cluster: each is a retention group and a timetable entry.
 const PAIR_LIMIT: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -115,9 +117,9 @@ impl Checker<'_> {
         };
         let help = match nearest(name, names()).or_else(city) {
             Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => "write a name of the IANA list, as in \"Europe/Berlin\" or \"UTC\"".into(),
+            None => "write an IANA name, as in \"Europe/Berlin\" or \"UTC\"".into(),
         };
-        self.error(at.span(), format!("there is no time zone {}", quoted(name)), help);
+        self.error(at.span(), format!("unknown time zone {}", quoted(name)), help);
         default
     }
 
@@ -132,7 +134,7 @@ impl Checker<'_> {
         match given.as_slice() {
             [] if ["daily", "weekly", "cron"].into_iter().any(refused) => None,
             [] => {
-                let message = format!("schedule {} does not say when it is due", quoted(name.value()));
+                let message = format!("schedule {} has no due time", quoted(name.value()));
                 self.error(name.span(), message, HELP);
                 None
             }
@@ -163,9 +165,9 @@ impl Checker<'_> {
 
     fn refused_timing(&mut self, at: &At<String>, refusal: Refusal) {
         let mut span = at.span();
-        let written = span.len() == at.value().len() + 2;
-        // Without escapes the text stands in the file as it is, behind one quote.
-        if let (Some(part), true) = (refusal.at, written) {
+        let verbatim = span.len() == at.value().len() + 2;
+        // A string without escapes is in the file verbatim, after one quote.
+        if let (Some(part), true) = (refusal.at, verbatim) {
             span = span.start + 1 + part.start..span.start + 1 + part.end;
         }
         self.error(span, refusal.message, refusal.help);
@@ -174,13 +176,13 @@ impl Checker<'_> {
     fn both_days(&mut self, at: &At<String>, timing: &Timing) {
         if timing.restricts_both_days() {
             let message =
-                format!("{} is due only where day of month and day of week both match", quoted(at.value()));
-            let help = "some other tools take either; write two schedules if that is meant";
+                format!("{} is due only if day of month and day of week both match", quoted(at.value()));
+            let help = "some other tools accept either; write two schedules for that";
             self.warning(at.span(), message, help);
         }
     }
 
-    /// The clusters a schedule serves: exact names first, then patterns.
+    /// The clusters of a schedule: exact names first, then patterns.
     fn served(
         &mut self,
         name: &At<String>,
@@ -194,42 +196,42 @@ impl Checker<'_> {
             return vec![];
         };
         if list.value().is_empty() {
-            self.error(list.span(), format!("schedule {} serves no cluster", quoted(name.value())), HELP);
+            self.error(list.span(), format!("schedule {} has no cluster", quoted(name.value())), HELP);
         }
         if self.pairs > PAIR_LIMIT {
             return vec![];
         }
         let mut served = BTreeSet::new();
         for at in list.value() {
-            let wanted = at.value().as_str();
-            if known.contains(wanted) {
-                served.insert(wanted.to_owned());
-            } else if wanted.contains(['*', '?']) {
+            let entry = at.value().as_str();
+            if known.contains(entry) {
+                served.insert(entry.to_owned());
+            } else if entry.contains(['*', '?']) {
                 let before = served.len();
-                let mut matching = known.iter().filter(|name| matches(wanted, name)).peekable();
+                let mut matching = known.iter().filter(|name| matches(entry, name)).peekable();
                 let none = matching.peek().is_none();
                 served.extend(matching.map(|name| (*name).to_owned()));
                 if none && before == served.len() && !known.is_empty() {
-                    let message = format!("{} matches no cluster", quoted(wanted));
+                    let message = format!("{} matches no cluster", quoted(entry));
                     let help = format!("the clusters are {}", listed(known));
                     self.warning(at.span(), message, help);
                 }
             } else if !known.is_empty() {
-                let help = match nearest(wanted, known.iter().copied()) {
+                let help = match nearest(entry, known.iter().copied()) {
                     Some(meant) => format!("did you mean \"{meant}\"?"),
                     None => format!("the clusters are {}", listed(known)),
                 };
-                let diagnostic =
-                    Diagnostic::error(format!("there is no cluster {}", quoted(wanted))).help(help);
+                let diagnostic = Diagnostic::error(format!("unknown cluster {}", quoted(entry))).help(help);
                 self.found.push(diagnostic.at_location(self.label(at.span(), "")));
             }
         }
         self.pairs += served.len();
         if self.pairs > PAIR_LIMIT {
             let upto = quoted(name.value());
-            let message =
-                format!("the schedules up to {upto} serve clusters more than {PAIR_LIMIT} times in all");
-            self.error(list.span(), message, "let fewer schedules serve all clusters");
+            let message = format!(
+                "the schedules up to {upto} have more than {PAIR_LIMIT} pairs of schedule and cluster"
+            );
+            self.error(list.span(), message, "use fewer schedules with all clusters");
         }
         served.into_iter().collect()
     }
@@ -242,7 +244,7 @@ fn listed(names: &BTreeSet<&str>) -> String {
     if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
 }
 
-/// `*` is any text, `?` is one character; without backtracking beyond the last star.
+/// `*` matches any text, `?` one character. Backtracks to the last star only, so the time is bounded.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
@@ -279,7 +281,7 @@ mod tests {
     #[case("**", "a", true)]
     #[case("a*b*c", "aabbcc", true)]
     #[case("prod", "prod-eu", false)]
-    fn patterns_match_as_in_a_shell(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
+    fn patterns_match_like_shell_globs(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
         assert_eq!(matches(pattern, name), expected);
     }
 }

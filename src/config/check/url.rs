@@ -1,31 +1,33 @@
-//! Addresses of components: what they may look like, and what people write instead.
+//! URLs of components.
+//!
+//! Owns the accepted forms, and remedies for common mistakes. Must not print a password from a URL.
 
 use super::{Checker, quoted};
 use crate::config::raw::At;
 use url::Url;
 
-/// Which URL it is: each is cut before what our clients add.
+/// Kind of URL, by the path that the clients append.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Everything before `/actuator`.
     Management,
     /// Everything before `/v1` or `/v2`.
     Rest,
-    /// The search engine's own.
+    /// Base URL of the search engine.
     Search,
-    /// The provider's Administration API: everything before `/clusters`.
+    /// Administration API of Camunda 8 SaaS: everything before `/clusters`.
     Administration,
-    /// A token endpoint, whole.
+    /// A token endpoint: the whole URL.
     Token,
 }
 
 impl Checker<'_> {
-    /// The URL without a trailing slash, if it is one that can be used.
+    /// The URL without a trailing slash; `None` if invalid.
     pub(super) fn url(&mut self, at: &At<String>, path: &str, kind: Kind) -> Option<String> {
         let text = at.value().trim();
         let url = match Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-            // A password in it must not be repeated in the message.
+            // The text may contain a password, so the message must not repeat it.
             Ok(_) | Err(_) if text.contains('@') => {
                 self.error(
                     at.span(),
@@ -38,23 +40,21 @@ impl Checker<'_> {
                 let help = if text.contains("://") {
                     "write http:// or https://, a host and a port".to_owned()
                 } else {
-                    format!("write the scheme too, as in \"http://{}\"", text.escape_debug())
+                    format!("add the scheme, as in \"http://{}\"", text.escape_debug())
                 };
                 self.error(
                     at.span(),
-                    format!("`{path}` is {}, which is not an http or https URL", quoted(text)),
+                    format!("`{path}` is {}, not an http or https URL", quoted(text)),
                     help,
                 );
                 return None;
             }
         };
         if !url.username().is_empty() || url.password().is_some() || url.path().contains('@') {
-            let help = "write it without `user:password@`, and change that password: whoever could read this file knows it; name a credential under [clusters.NAME.self_managed.access.COMPONENT]";
+            let help = "remove `user:password@`, change the password, because readers of this file know it, and name a credential under [clusters.NAME.self_managed.access.COMPONENT]";
             self.error(
                 at.span(),
-                format!(
-                    "`{path}` has a user name or password in it, and a secret must not stand in this file"
-                ),
+                format!("`{path}` contains a user name or password, and this file must not contain secrets"),
                 help,
             );
             return None;
@@ -62,23 +62,23 @@ impl Checker<'_> {
         if url.query().is_some() || url.fragment().is_some() {
             self.error(
                 at.span(),
-                format!("`{path}` has a query or fragment in it"),
-                "write it only up to the `?` or `#`",
+                format!("`{path}` contains a query or a fragment"),
+                "remove everything from the `?` or `#` on",
             );
             return None;
         }
         let mut base = url.clone();
         let segments: Vec<&str> = url.path().split('/').filter(|segment| !segment.is_empty()).collect();
-        let (cut_before, why): (&[&str], _) = match kind {
-            Kind::Management => (&["actuator"], "`/actuator` is added by us"),
-            Kind::Rest => (&["v1", "v2", "actuator"], "`/v1` or `/v2` is added by us"),
-            Kind::Search => (&["_snapshot", "_cat", "_cluster"], "the path of each request is added by us"),
-            Kind::Administration => (&["clusters"], "`/clusters` is added by us"),
+        let (cut_before, reason): (&[&str], _) = match kind {
+            Kind::Management => (&["actuator"], "the daemon adds `/actuator`"),
+            Kind::Rest => (&["v1", "v2", "actuator"], "the daemon adds `/v1` or `/v2`"),
+            Kind::Search => (&["_snapshot", "_cat", "_cluster"], "the daemon adds the path of each request"),
+            Kind::Administration => (&["clusters"], "the daemon adds `/clusters`"),
             Kind::Token => return Some(url.as_str().to_owned()),
         };
         if let Some(cut) = segments.iter().position(|segment| cut_before.contains(segment)) {
             base.set_path(&segments[..cut].join("/"));
-            let message = format!("`{path}` ends in `/{}`, and {why}", segments[cut..].join("/"));
+            let message = format!("`{path}` ends in `/{}`, but {reason}", segments[cut..].join("/"));
             self.error(at.span(), message, format!("write \"{}\"", base.as_str().trim_end_matches('/')));
             return None;
         }

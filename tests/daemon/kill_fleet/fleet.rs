@@ -120,7 +120,7 @@ impl Fleet {
 
     /// As systemd's `ExecStopPost` does; what it cannot pay the next daemon pays.
     pub fn pay_outside(&self, patience: &str) {
-        self.command(&["resume-exporting", "--if-ours", "--for", patience]).status().unwrap();
+        self.command(&["resume-exporting", "--pending", "--for", patience]).status().unwrap();
     }
 
     pub async fn ended(&self, child: &mut Child) -> Option<String> {

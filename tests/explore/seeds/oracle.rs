@@ -232,7 +232,7 @@ impl Oracle {
                     let why = backup.deletion.as_ref().and_then(|d| d.last_error.clone()).unwrap_or_default();
                     // Zeebe deletes nothing that a stalled partition still takes; that it is said will do.
                     // A request that was delivered twice looks like another's: that is reported, and left to people.
-                    if !why.contains("in progress") && !why.contains("never said that it takes our request") {
+                    if !why.contains("in progress") && !why.contains("never accepted our request") {
                         self.say(format!("the deletion of backup {id} does not end: {why}"));
                     }
                 }

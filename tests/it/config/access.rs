@@ -1,4 +1,4 @@
-//! `[clusters.*.self_managed.access.*]`: what each component wants of those who reach it; the mistakes are in `tests/data/ui`.
+//! `[clusters.*.self_managed.access.*]`: valid settings; the errors are cases of `tests/data/ui`.
 
 use crate::base_config::environment;
 use camunda_backupd::config;
@@ -24,7 +24,7 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A place with a credential of every kind, and the case as its config.
+/// A directory with credentials of every kind and the config `text`.
 fn written(text: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("credentials")).unwrap();
@@ -50,7 +50,7 @@ fn addresses(text: &str) -> Addresses {
 }
 
 #[test]
-fn each_kind_is_read_and_only_names_of_credentials_are_kept() {
+fn access_of_each_kind_is_parsed_and_has_only_credential_names() {
     let addresses = addresses(
         "operate = 'https://h:9621'
 tasklist = 'https://h:9641'
@@ -82,7 +82,7 @@ proxy = 'http://proxy:3128/'",
     let name = || "good".to_owned();
     let expected = [
         ("zeebe", of(Login::Basic { username: "operator".into(), password: name() })),
-        // It is reached at the address of Zeebe.
+        // It has the address of Zeebe.
         ("history", of(Login::Basic { username: "operator".into(), password: name() })),
         (
             "operate",
@@ -109,14 +109,14 @@ proxy = 'http://proxy:3128/'",
     ];
     let expected = expected.map(|(name, access)| (name.to_owned(), access)).into();
     assert_eq!(addresses.access, expected);
-    // As it is stored with runs and debts.
+    // The stored form in runs and pending resumes.
     let stored = serde_json::to_string(&addresses).unwrap();
     assert!(!stored.contains("geheim"), "{stored}");
     assert_eq!(serde_json::from_str::<Addresses>(&stored).unwrap(), addresses);
 }
 
 #[test]
-fn all_stands_for_every_component_that_has_no_table_of_its_own() {
+fn access_all_applies_to_components_without_a_table() {
     let addresses = addresses(
         "optimize = 'https://h:8092'
 [clusters.orders.self_managed.access.all]
@@ -130,7 +130,7 @@ kind = 'none'",
 }
 
 #[test]
-fn brokers_reached_over_the_rest_api_want_what_it_wants() {
+fn brokers_without_management_url_use_access_of_the_rest_api() {
     let dir = written(
         "[clusters.only-rest.self_managed]
 version = '8.10'
@@ -147,7 +147,7 @@ token = 'good'",
 }
 
 #[test]
-fn what_was_stored_before_there_was_any_access_is_read() {
+fn addresses_stored_without_access_are_readable() {
     let old = r#"{"zeebe":"http://z","operate":null,"tasklist":null,"optimize":null,"rest":null,"brokers":[],"search":null}"#;
     let addresses: Addresses = serde_json::from_str(old).unwrap();
     assert!(addresses.access.is_empty());

@@ -1,4 +1,4 @@
-//! Credentials: found by name, never outside their directory, never where others can read them, never shown.
+//! Credentials: found by name, never outside their directory, never readable by others, never printed.
 
 use camunda_backupd::config::secret::Credentials;
 use rstest::rstest;
@@ -11,7 +11,7 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) {
     fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The secret or the error, with the directory taken out.
+/// The secret or the error, without the path of the directory.
 fn read(credentials: &Credentials, name: &str) -> String {
     let text = match credentials.read(name) {
         Ok(secret) => {
@@ -35,7 +35,7 @@ fn read(credentials: &Credentials, name: &str) -> String {
     0o604,
     "the credential `DIR/a` can be read by every user of this machine: run `chmod 0600 DIR/a`, and change the secret if others had access"
 )]
-fn outside_systemd_only_the_owner_may_read(#[case] mode: u32, #[case] expected: &str) {
+fn outside_systemd_credentials_must_be_readable_by_the_owner_only(#[case] mode: u32, #[case] expected: &str) {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "a", "geheim\n", mode);
     let credentials = Credentials { systemd: None, configured: Some(dir.path().into()) };
@@ -55,7 +55,7 @@ fn outside_systemd_only_the_owner_may_read(#[case] mode: u32, #[case] expected: 
     0o400,
     "credential `a` does not exist: put it with mode 0600 into the directory that LoadCredential names, `/etc/camunda-backupd/credentials` as shipped, and restart"
 )]
-fn systemd_may_grant_by_acl_and_prefix_the_name(
+fn under_systemd_group_read_and_prefixed_names_are_accepted(
     #[case] file: &str,
     #[case] mode: u32,
     #[case] expected: &str,
@@ -67,7 +67,7 @@ fn systemd_may_grant_by_acl_and_prefix_the_name(
 }
 
 #[test]
-fn a_link_may_stay_in_its_directory_and_not_leave_it() {
+fn links_out_of_the_credentials_directory_are_rejected() {
     let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     put(outside.path(), "x", "geheim", 0o600);
     put(dir.path(), "y", "geheim", 0o600);
@@ -77,7 +77,7 @@ fn a_link_may_stay_in_its_directory_and_not_leave_it() {
     assert_eq!(read(&credentials, "in"), "geheim");
     assert_eq!(
         read(&credentials, "out"),
-        "the credential `DIR/out` is a link that leads out of its directory: put the file itself there"
+        "the credential `DIR/out` is a link to a file outside its directory: put the file itself there"
     );
 }
 
@@ -87,7 +87,7 @@ fn a_link_may_stay_in_its_directory_and_not_leave_it() {
 #[case("a/b")]
 #[case("..")]
 #[case("a b")]
-fn a_name_is_only_a_name(#[case] name: &str) {
+fn invalid_credential_names_are_rejected(#[case] name: &str) {
     let dir = tempfile::tempdir().unwrap();
     let credentials = Credentials { systemd: None, configured: Some(dir.path().into()) };
     assert_eq!(
@@ -97,23 +97,22 @@ fn a_name_is_only_a_name(#[case] name: &str) {
 }
 
 #[test]
-fn nothing_to_read_is_said_plainly() {
+fn unreadable_credentials_are_reported_with_remedy() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "empty", "\n", 0o600);
     fs::create_dir(dir.path().join("dir")).unwrap();
-    // Opened, it would be waited for for ever.
+    // Opening a pipe would block forever.
     let pipe = dir.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").args(["-m", "0600"]).arg(pipe).status().unwrap().success());
     let credentials = Credentials { systemd: None, configured: Some(dir.path().into()) };
     assert_eq!(read(&credentials, "empty"), "the credential `DIR/empty` is empty: put the secret there");
     for name in ["dir", "pipe"] {
-        let expected = format!(
-            "the credential `DIR/{name}` is not a file: put the secret's text into a file of that name"
-        );
+        let expected =
+            format!("the credential `DIR/{name}` is not a file: put the secret into a file of that name");
         assert_eq!(read(&credentials, name), expected);
     }
     assert_eq!(
         read(&Credentials::default(), "a"),
-        "credential `a` cannot be looked for, because there is no directory of credentials: run under systemd with LoadCredential, or write credentials_dir under [daemon]"
+        "credential `a` cannot be read without a credentials directory: run under systemd with LoadCredential, or set credentials_dir under [daemon]"
     );
 }

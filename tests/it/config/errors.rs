@@ -1,16 +1,16 @@
-//! Bad input that is no file of its own: what a mistake is as JSON, paths that are no config, too much of everything.
+//! Errors beside the cases of `tests/data/ui`: diagnostics as JSON, invalid paths, limits.
 
-use crate::base_config::{environment, said, written};
+use crate::base_config::{diagnostics, environment, written};
 use camunda_backupd::config::diagnostic::Diagnostic;
 use camunda_backupd::config::{self, Environment};
 use std::fs;
 use std::path::Path;
 
 #[test]
-fn the_json_of_a_mistake_names_file_line_and_column() {
+fn json_of_a_diagnostic_has_file_line_and_column() {
     let (dir, _) = written("@orders\n@daily\n[log]\nlevel = 'inof'\n");
     let path = dir.path().join("config.toml");
-    let json: Vec<_> = said(&path).iter().map(Diagnostic::to_json).collect();
+    let json: Vec<_> = diagnostics(&path).iter().map(Diagnostic::to_json).collect();
     assert_eq!(
         json,
         [serde_json::json!({
@@ -18,16 +18,16 @@ fn the_json_of_a_mistake_names_file_line_and_column() {
             "file": path.display().to_string(),
             "line": 8,
             "column": 9,
-            "message": "`log.level` is `inof`, which it cannot be",
+            "message": "invalid value `inof` for `log.level`",
             "help": "did you mean \"info\"?",
         })]
     );
 }
 
 #[test]
-fn a_file_that_is_not_there_not_a_file_or_not_text_is_refused() {
+fn missing_special_or_binary_config_files_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
-    let one = |path: &Path| said(path).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let one = |path: &Path| diagnostics(path).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let none = dir.path().join("none.toml");
     let name = none.display();
     assert_eq!(
@@ -59,7 +59,7 @@ fn a_file_that_is_not_there_not_a_file_or_not_text_is_refused() {
 }
 
 #[test]
-fn a_config_that_would_need_more_memory_than_there_is_is_refused() {
+fn too_many_pairs_of_schedule_and_cluster_are_rejected() {
     let entry = |at: usize| {
         format!(
             "[clusters.c{at}.self_managed]\nzeebe = 'http://h/{at}'\nsearch = {{ url = 'http://s', repository = 'r' }}\n\
@@ -67,18 +67,18 @@ fn a_config_that_would_need_more_memory_than_there_is_is_refused() {
         )
     };
     let (dir, _) = written(&(0..1_010).map(entry).collect::<Vec<_>>().concat());
-    let found = said(&dir.path().join("config.toml"));
+    let found = diagnostics(&dir.path().join("config.toml"));
     let messages: Vec<_> = found.iter().map(|d| d.message.as_str()).collect();
-    assert_eq!(messages, ["the schedules up to `s981` serve clusters more than 1000000 times in all"]);
+    assert_eq!(messages, ["the schedules up to `s981` have more than 1000000 pairs of schedule and cluster"]);
 }
 
 #[test]
-fn a_machine_without_a_name_needs_an_instance() {
+fn without_a_host_name_instance_is_required() {
     let (dir, _) = written("@orders\n@daily\n");
     let nameless = Environment { hostname: String::new(), ..environment() };
     let found = config::load(&dir.path().join("config.toml"), &nameless).unwrap_err();
     assert_eq!(
         found[0].message,
-        "`daemon.instance` is missing, and this machine has no host name to stand for it"
+        "`daemon.instance` is missing, and this machine has no host name as its default"
     );
 }

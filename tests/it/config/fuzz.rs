@@ -1,21 +1,21 @@
-//! Config files that nobody would write: each loads, or is refused with its places, and the check never stumbles.
+//! Generated config files: each loads or is rejected with positions; validation never panics.
 
-use crate::base_config::{environment, said, written};
+use crate::base_config::{diagnostics, environment, written};
 use camunda_backupd::config;
 use harness::corpus;
 use proptest::prelude::*;
 use std::path::Path;
 
-/// Files that load, by name.
+/// Valid files, by name.
 fn good() -> Vec<(String, String)> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.toml");
     let files = corpus::files("config/good").into_iter().chain([example]);
     files.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Each is what it is kept as.
+/// Every file of the corpus has the expected result.
 #[test]
-fn files_that_are_kept_load_or_are_refused_with_their_places() {
+fn corpus_files_load_or_are_rejected_with_positions() {
     for (name, text) in good() {
         let (dir, _) = written(&text);
         if let Err(found) = config::load(&dir.path().join("config.toml"), &environment()) {
@@ -38,9 +38,9 @@ fn files_that_are_kept_load_or_are_refused_with_their_places() {
 proptest! {
     #![proptest_config(corpus::cases(300, "tests/data/corpus/regressions/config.txt"))]
 
-    /// Whatever is typed into a good file, the answer is a config or places that can be shown.
+    /// Any edit of a valid file gives a config, or diagnostics with valid positions.
     #[test]
-    fn no_file_makes_the_check_stumble(
+    fn edited_files_load_or_are_rejected_with_positions(
         (_, text) in prop::sample::select(good()),
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12_usize, "[a-zß=\\[\\]{}.,'\"#\n 0-9:@/*-]{0,6}"), 1..6)
     ) {
@@ -52,21 +52,21 @@ proptest! {
             text.replace_range(boundaries[first]..boundaries[last], &typed);
         }
         let (dir, _) = written(&text);
-        let found = said(&dir.path().join("config.toml"));
+        let found = diagnostics(&dir.path().join("config.toml"));
         prop_assert!(found.iter().all(|d| !d.message.is_empty() && (!d.labels.is_empty() || d.file.is_some())));
         prop_assert!(found.iter().all(|d| !d.render(true).is_empty()));
     }
 
-    /// Whatever is written as any setting, refusals name the file and a place in it that exists.
+    /// Any value of any setting is accepted, or rejected with a valid position in the file.
     #[test]
-    fn no_value_makes_the_check_stumble(
+    fn any_value_is_accepted_or_rejected_with_position(
         table in prop::sample::select(&TABLES[..]),
         settings in proptest::collection::vec((prop::sample::select(&KEYS[..]), any_value()), 1..4),
     ) {
         let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         let (dir, text) = written(&format!("@orders\n@daily\n[{table}]\n{}\n", settings.join("\n")));
         let file = dir.path().join("config.toml");
-        for found in said(&file) {
+        for found in diagnostics(&file) {
             prop_assert!(!found.message.is_empty() && !found.render(true).is_empty());
             prop_assert!(!found.labels.is_empty() || found.file.is_some(), "{}", found.message);
             for label in found.labels {
@@ -163,7 +163,7 @@ const VALUES: [&str; 22] = [
     "{ env = 'HOME' }",
 ];
 
-/// TOML of any kind, right or wrong.
+/// TOML values of any kind, valid or invalid.
 fn any_value() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<i64>().prop_map(|number| number.to_string()),

@@ -1,4 +1,4 @@
-//! What a config that loads means: defaults, the example, several files, what is due next.
+//! Valid configs: defaults, the example, several files, upcoming occurrences.
 
 use crate::base_config::{ORDERS, environment, load, load_text};
 use camunda_backupd::config::upcoming::occurrences;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[test]
-fn the_example_loads_as_it_stands_without_a_warning() {
+fn example_config_loads_without_a_warning() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.toml");
     let loaded = config::load(&path, &environment()).unwrap();
     assert_eq!(loaded.warnings, vec![]);
@@ -20,7 +20,7 @@ fn the_example_loads_as_it_stands_without_a_warning() {
 }
 
 #[test]
-fn the_example_says_what_the_defaults_are() {
+fn comments_of_the_example_config_match_the_defaults() {
     let mut example = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.toml"));
     let mut bare = load_text(ORDERS);
     assert_eq!(example.daemon, bare.daemon);
@@ -33,7 +33,7 @@ fn the_example_says_what_the_defaults_are() {
 }
 
 #[test]
-fn the_schema_file_is_current() {
+fn schema_file_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.schema.json");
     let text = config::schema::text();
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
@@ -44,7 +44,7 @@ fn the_schema_file_is_current() {
 }
 
 #[test]
-fn what_is_left_out_has_the_documented_default() {
+fn omitted_keys_have_documented_defaults() {
     let slash = ORDERS.replace("'http://h:9600'", "'http://h:9600/'");
     let config = load_text(&format!("{slash}[schedules.d]\nclusters = ['*']\ndaily = '02:00'\n"));
     assert_eq!(config.daemon.state_dir, PathBuf::from("./state"));
@@ -71,7 +71,7 @@ fn what_is_left_out_has_the_documented_default() {
 }
 
 #[test]
-fn directories_come_from_the_file_then_from_systemd_then_from_where_we_are() {
+fn directories_come_from_file_then_systemd_then_defaults() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.toml");
     fs::write(&path, ORDERS).unwrap();
@@ -93,7 +93,7 @@ fn directories_come_from_the_file_then_from_systemd_then_from_where_we_are() {
 }
 
 #[test]
-fn defaults_are_overridden_per_cluster_and_schedule() {
+fn clusters_and_schedules_override_defaults() {
     let config = load_text(&format!(
         "[defaults]
 timezone = 'Europe/Berlin'
@@ -126,7 +126,7 @@ spread = '10m'
     let orders = &config.clusters["orders"];
     assert_eq!(orders.manual, Manual { keep: 7, failed: 1, min_interval: Duration::ZERO });
     assert_eq!(orders.probe_interval, Duration::from_mins(1));
-    // What was not written shrinks to the deadline that was.
+    // Defaults are limited by the configured run_deadline.
     let minutes = |n| Duration::from_mins(n);
     let limits = Limits {
         run_deadline: minutes(20),
@@ -138,7 +138,7 @@ spread = '10m'
 }
 
 #[test]
-fn the_times_key_changes_with_the_times_and_with_nothing_else() {
+fn times_key_changes_only_with_the_due_times() {
     let key = |lines: &str| {
         let text = format!("{ORDERS}[schedules.d]\nclusters = ['*']\n{lines}\n");
         load_text(&text).schedules["d"].times_key.clone()
@@ -151,7 +151,7 @@ fn the_times_key_changes_with_the_times_and_with_nothing_else() {
 }
 
 #[test]
-fn files_of_conf_d_are_merged_in_name_order_and_a_directory_will_do() {
+fn conf_d_files_are_merged_in_name_order() {
     let dir = tempfile::tempdir().unwrap();
     let main = dir.path().join("config.toml");
     fs::create_dir(dir.path().join("conf.d")).unwrap();
@@ -171,7 +171,7 @@ fn files_of_conf_d_are_merged_in_name_order_and_a_directory_will_do() {
 }
 
 #[test]
-fn what_is_due_next_is_listed_in_time_order_with_the_wall_clock_of_its_zone() {
+fn upcoming_occurrences_are_in_time_order_with_local_time() {
     let config = load_text(
         "[clusters.a.self_managed]
 zeebe = 'http://a:9600'

@@ -1,4 +1,4 @@
-//! `[clusters.*.saas]`: a cluster of Camunda's cloud; the mistakes are in `tests/data/ui`.
+//! `[clusters.*.saas]`: Camunda 8 SaaS clusters; the errors are cases of `tests/data/ui`.
 
 use crate::base_config::environment;
 use camunda_backupd::config;
@@ -38,7 +38,7 @@ fn load(text: &str) -> config::ClusterConfig {
 }
 
 #[test]
-fn three_keys_are_enough() {
+fn saas_cluster_needs_three_keys() {
     let cluster = load(&format!("{WHOLE}{DAILY}"));
     let saas = SaasAddress {
         api: "https://api.cloud.camunda.io".into(),
@@ -57,12 +57,12 @@ fn three_keys_are_enough() {
     };
     let access = Access { login: Login::Oauth(oauth), ..Access::default() };
     assert_eq!(cluster.addresses.access["saas"], access);
-    // Whole components are all the progress there is, so that no stall comes before the end.
+    // Progress is per component only, so stall_after equals run_deadline.
     assert_eq!(cluster.limits.stall_after, cluster.limits.run_deadline);
 }
 
 #[test]
-fn other_figures_and_another_place_can_be_written() {
+fn saas_limits_and_urls_are_configurable() {
     let more =
         "api = 'https://api.example/'\nmin_interval = '5h'\nmax_backups = 5\nproxy = 'http://proxy:3128'\n";
     let cluster = load(&format!("{WHOLE}{more}[clusters.trial.limits]\nstall_after = '1h'\n{DAILY}"));

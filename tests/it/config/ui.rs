@@ -1,9 +1,9 @@
-//! What an operator reads about a config: every case under `tests/data/ui`, compared with the whole text beside it.
+//! Diagnostics of configs: every case under `tests/data/ui`, compared with the whole expected text.
 //!
-//! A case is `NAME.toml`, or a folder `NAME` with a `config.toml`; `NAME.stderr` has the text, and is empty where a
-//! config loads without a warning. `BLESS=1 cargo test --test it config::ui` writes the texts anew, for `git diff`.
+//! A case is `NAME.toml`, or a folder `NAME` with a `config.toml`; `NAME.stderr` has the text, and is empty for a
+//! config that loads without a warning. `BLESS=1 cargo test --test it config::ui` rewrites the texts, for `git diff`.
 
-use crate::base_config::said;
+use crate::base_config::diagnostics;
 use camunda_backupd::config::diagnostic::render;
 use harness::tls;
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// So many cases there are at least.
+/// Minimum number of cases.
 const CASES: usize = 116;
-/// What stands for the scratch directory in cases and texts; as long, so that carets are where they belong.
+/// Placeholder of the scratch directory in cases and texts; of equal length, so that carets stay aligned.
 const DIRECTORY: &str = "/tmp/ui-directory";
 
-/// Files and folders that are one case each, in the order of their names.
+/// Files and folders of one case each, in name order.
 fn cases(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -44,7 +44,7 @@ fn put(directory: &Path, name: &str, text: &str, mode: u32) {
     fs::set_permissions(directory.join(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A place with everything that cases name: credentials of every kind, and files that are certificates and that are not.
+/// A directory with all files of the cases: credentials of every kind, and files with and without certificates.
 fn scratch() -> tempfile::TempDir {
     let random = DIRECTORY.len() - "/tmp/ui-".len();
     let scratch = tempfile::Builder::new().prefix("ui-").rand_bytes(random).tempdir_in("/tmp").unwrap();
@@ -65,7 +65,7 @@ fn scratch() -> tempfile::TempDir {
     scratch
 }
 
-/// Puts the files of a case into the scratch directory.
+/// Copies the files of a case into the scratch directory.
 fn copy(from: &Path, to: &Path, scratch: &str) {
     if from.is_dir() {
         fs::create_dir_all(to).unwrap();
@@ -78,15 +78,15 @@ fn copy(from: &Path, to: &Path, scratch: &str) {
     }
 }
 
-/// Everything that is said about a case, as a terminal without colours shows it.
+/// All diagnostics of a case, without colours.
 fn shown(case: &Path, scratch: &Path) -> String {
     let location = scratch.display().to_string();
     let config = scratch.join("config.toml");
     let _ = fs::remove_dir_all(scratch.join("conf.d"));
     copy(case, if case.is_dir() { scratch } else { &config }, &location);
-    let diagnostics = said(&config);
+    let diagnostics = diagnostics(&config);
     for diagnostic in &diagnostics {
-        one_line_has_all_of_it(diagnostic);
+        log_line_is_complete(diagnostic);
     }
     let text = render(&diagnostics, false);
     let relative = ["-->", ":::"]
@@ -95,8 +95,8 @@ fn shown(case: &Path, scratch: &Path) -> String {
     relative.replace(&location, DIRECTORY)
 }
 
-/// The line of the log has the same place, sentence and remedy as the text.
-fn one_line_has_all_of_it(diagnostic: &camunda_backupd::config::diagnostic::Diagnostic) {
+/// The line for the log has the same position, message and remedy as the text.
+fn log_line_is_complete(diagnostic: &camunda_backupd::config::diagnostic::Diagnostic) {
     let json = diagnostic.to_json();
     let mut line = String::new();
     if let Some(file) = json["file"].as_str() {
@@ -115,7 +115,7 @@ fn one_line_has_all_of_it(diagnostic: &camunda_backupd::config::diagnostic::Diag
     assert_eq!(diagnostic.to_string(), line);
 }
 
-/// Lines that differ, between those that both begin and end with.
+/// The differing lines, without the common beginning and end.
 fn difference(expected: &str, found: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
     let same = |pairs: &mut dyn Iterator<Item = (&&str, &&str)>| pairs.take_while(|(a, b)| a == b).count();
@@ -131,7 +131,7 @@ fn difference(expected: &str, found: &str) -> String {
 }
 
 #[test]
-fn every_config_is_answered_in_the_words_beside_it() {
+fn every_config_case_has_the_expected_text() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ui");
     let bless = std::env::var_os("BLESS").is_some();
     let scratch = scratch();

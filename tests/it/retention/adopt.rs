@@ -1,9 +1,9 @@
-//! After the state was lost: what is ours by its mark is taken over, everything else is listed and left alone.
+//! `adopt` after the state was lost: registers backups with our ownership tag, lists all others and leaves them alone.
 
 use super::cluster;
 use super::scenario::{ALL, Scenario};
-use camunda_backupd::context::{OwnershipTag, id_scope};
 use camunda_backupd::domain::{BackupId, BackupState, Component, Keep, RetentionGroup, Trigger};
+use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::retention::RetentionRule;
 use camunda_backupd::store::{NewRun, Store as _};
 use camunda_backupd::upkeep::adopt::{adopt, detect_behind};
@@ -20,8 +20,8 @@ fn id(number: i64) -> BackupId {
     BackupId::new(number).unwrap()
 }
 
-/// Ours are 101, 102 and the broken 103; 104 is another instance's, 105 another cluster's, 106 has no mark, 107 is
-/// half a backup of somebody.
+/// Ours are 101, 102 and the broken 103. Others: 104 of another instance, 105 of another cluster, 106 without an ownership
+/// tag, 107 an incomplete foreign backup.
 async fn after_the_loss() -> Scenario {
     let scenario = Scenario::begin().await;
     for (number, tag) in [
@@ -41,7 +41,7 @@ async fn after_the_loss() -> Scenario {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_carries_our_mark_is_taken_over_as_it_is() {
+async fn adopt_registers_backups_with_our_ownership_tag() {
     let scenario = after_the_loss().await;
     let report = adopt(&scenario.context, "orders", &scenario.spec).await.unwrap();
     assert_eq!(report.adopted, [id(101), id(102), id(103)]);
@@ -58,16 +58,16 @@ async fn what_carries_our_mark_is_taken_over_as_it_is() {
     assert_eq!(states, [(101, good), (102, good), (103, bad)]);
     let broken = scenario.reload(id(103)).await.run;
     assert_eq!(broken.view.reason(), Some("adopted, and not whole: operate incomplete, 2 of 2 parts"));
-    let whole = scenario.reload(id(101)).await.run;
-    assert_eq!(whole.retention_groups, [RetentionGroup::Adopted]);
-    assert_eq!(whole.run_id, Uuid::from_u128(1));
-    assert_eq!(whole.view.components.keys().copied().collect::<Vec<_>>().len(), ALL.len());
-    assert_eq!(whole.view.components[&Component::Operate].names.len(), 3);
-    assert_eq!(whole.view.components[&Component::Records].names, ["camunda_zeebe_records_backup_101"]);
+    let complete = scenario.reload(id(101)).await.run;
+    assert_eq!(complete.retention_groups, [RetentionGroup::Adopted]);
+    assert_eq!(complete.run_id, Uuid::from_u128(1));
+    assert_eq!(complete.view.components.keys().copied().collect::<Vec<_>>().len(), ALL.len());
+    assert_eq!(complete.view.components[&Component::Operate].names.len(), 3);
+    assert_eq!(complete.view.components[&Component::Records].names, ["camunda_zeebe_records_backup_101"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn adopting_twice_is_adopting_once() {
+async fn adopt_is_idempotent() {
     let scenario = after_the_loss().await;
     adopt(&scenario.context, "orders", &scenario.spec).await.unwrap();
     let before = scenario.states().await;
@@ -77,7 +77,7 @@ async fn adopting_twice_is_adopting_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_id_is_above_everything_seen_and_retention_goes_on() {
+async fn after_adopt_the_next_id_is_larger_and_retention_continues() {
     let scenario = after_the_loss().await;
     scenario.cluster.put("zeebe", "4000000000", "COMPLETED");
     scenario.store.set_state_behind("orders".into(), Some("lost".into())).await.unwrap();
@@ -105,7 +105,7 @@ async fn the_next_id_is_above_everything_seen_and_retention_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_adopted_one_is_deleted_like_our_own_and_a_good_one_stands_in_for_none() {
+async fn failed_adopted_backup_is_deleted_and_complete_one_replaces_no_other() {
     let scenario = after_the_loss().await;
     adopt(&scenario.context, "orders", &scenario.spec).await.unwrap();
     let keep = Keep { successful: 1, failed: 0 };
@@ -121,7 +121,7 @@ async fn a_failed_adopted_one_is_deleted_like_our_own_and_a_good_one_stands_in_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_told_adopts_nothing_and_leaves_retention_stopped() {
+async fn unreachable_component_prevents_adopt_and_keeps_retention_stopped() {
     let scenario = after_the_loss().await;
     scenario.store.set_state_behind("orders".into(), Some("lost".into())).await.unwrap();
     scenario.cluster.inside().down.insert("search".into());
@@ -139,7 +139,7 @@ async fn what_cannot_be_told_adopts_nothing_and_leaves_retention_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_is_behind_is_noticed() {
+async fn state_behind_the_cluster_is_detected() {
     let scenario = Scenario::begin().await;
     let ours = scenario.good("daily").await.run.backup_id.get();
     let behind = || detect_behind(&scenario.context, "orders", &scenario.spec);
@@ -156,5 +156,5 @@ async fn a_state_that_is_behind_is_noticed() {
         )
     );
     scenario.cluster.inside().down.insert("zeebe".into());
-    assert!(behind().await.is_err(), "what cannot be listed is not empty");
+    assert!(behind().await.is_err(), "a failed listing is not an empty list");
 }

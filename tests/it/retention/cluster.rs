@@ -1,10 +1,10 @@
-//! A small cluster that holds backups: brokers, Operate, Tasklist and a snapshot repository, as seen through the
-//! requests that look, list and delete. Everything that takes time takes the clock's time.
+//! A minimal cluster with backups: brokers, Operate, Tasklist and a snapshot repository. It responds to the requests that
+//! probe, list and delete. Durations follow the clock of the test.
 
 use camunda_backupd::camunda::{Method, Request, Response, Transport, TransportError};
 use camunda_backupd::clock::SharedClock;
-use camunda_backupd::context::OwnershipTag;
 use camunda_backupd::domain::Instant;
+use camunda_backupd::domain::OwnershipTag;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -18,16 +18,16 @@ pub const PARTS: u32 = 3;
 pub struct Thing {
     /// `zeebe` or the repository.
     pub home: String,
-    /// Id of a Zeebe backup, name of a snapshot.
+    /// Id of a Zeebe backup, or name of a snapshot.
     pub name: String,
-    /// What it says once it has ended.
+    /// Final state.
     pub state: String,
     pub created: Instant,
     pub metadata: Value,
     pub appears_at: Duration,
     pub ends_at: Duration,
     pub gone_at: Option<Duration>,
-    /// DELETE is accepted and does nothing.
+    /// DELETE is accepted without effect.
     pub stuck: bool,
 }
 
@@ -38,12 +38,13 @@ pub struct Inside {
     pub requests: Vec<String>,
     /// Hosts that refuse connections.
     pub down: BTreeSet<String>,
-    /// After so many requests the asker dies: the last one is acted upon if `dies_after_acting`, none is answered.
+    /// The client is killed after this number of requests. The last request takes effect only with `dies_after_acting`, and
+    /// gets no response.
     pub dies_at: Option<usize>,
     pub dies_after_acting: bool,
-    /// Hosts whose answers never come.
+    /// Hosts that never respond.
     pub silent: BTreeSet<String>,
-    /// Operate answers 400 while any of its parts is being taken.
+    /// Operate responds 400 during a part.
     pub operate_on_opensearch: bool,
 }
 
@@ -61,7 +62,7 @@ impl Cluster {
         self.inside.lock().unwrap()
     }
 
-    /// A thing that exists and has ended.
+    /// Adds a backup or snapshot that exists and has ended.
     pub fn put(&self, home: &str, name: &str, state: &str) -> usize {
         let now = self.clock.monotonic();
         let mut inside = self.inside();
@@ -79,7 +80,7 @@ impl Cluster {
         inside.things.len() - 1
     }
 
-    /// A whole backup; `app` and records parts are snapshots in repository `camunda`.
+    /// Adds a complete backup; parts of apps and records are snapshots in repository `camunda`.
     pub fn put_backup(&self, id: i64, tag: Option<OwnershipTag>) {
         self.put("zeebe", &id.to_string(), "COMPLETED");
         for app in ["operate", "tasklist"] {
@@ -91,7 +92,7 @@ impl Cluster {
         self.inside().things[records].metadata = tag.map_or(Value::Null, |tag| tag.metadata());
     }
 
-    /// Changes every thing whose name has `id` among its numbers and begins with `beginning`.
+    /// Applies `change` to every entry with `id` in its name and the prefix `beginning`.
     pub fn change(&self, id: i64, beginning: &str, change: impl Fn(&mut Thing)) {
         let mut changed = 0;
         for thing in &mut self.inside().things {
@@ -108,7 +109,7 @@ impl Cluster {
         self.change(id, beginning, |thing| thing.gone_at = Some(now));
     }
 
-    /// Names of everything of this id that exists now or still will.
+    /// Names of all entries of this id that exist or will exist.
     pub fn left(&self, id: i64) -> Vec<String> {
         let now = self.clock.monotonic();
         let inside = self.inside();

@@ -1,10 +1,9 @@
-//! Deleting one backup: in order, only what is proven ours, again and again until every place says that it is gone.
+//! Deletion of one backup: in order, only with a proof of ownership, repeated until every component reports it absent.
 
 use super::cluster;
 use super::scenario::{ALL, Log, SECOND, Scenario, addresses};
 use camunda_backupd::clock::Clock as _;
-use camunda_backupd::context::OwnershipTag;
-use camunda_backupd::domain::{BackupState, Component, OwnershipProof};
+use camunda_backupd::domain::{BackupState, Component, OwnershipProof, OwnershipTag};
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::upkeep::delete::{DeletionPass, LOCATION_LIMIT, PASS_LIMIT, delete_backup};
 use chrono::TimeDelta;
@@ -28,7 +27,7 @@ fn not_ours(pass: DeletionPass) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn zeebe_goes_first_and_the_records_that_carry_the_proof_last() {
+async fn zeebe_is_deleted_first_and_records_with_the_proof_last() {
     let scenario = Scenario::begin().await;
     let (old, new) = (scenario.good("daily").await, scenario.good("daily").await);
     let (log, _listening) = Log::listen();
@@ -48,13 +47,13 @@ async fn zeebe_goes_first_and_the_records_that_carry_the_proof_last() {
     );
     assert_eq!(scenario.state(&old).await, BackupState::Deleted);
     assert_eq!(scenario.cluster.left(id.get()), [] as [String; 0]);
-    assert_eq!(scenario.cluster.left(new.run.backup_id.get()).len(), 8, "the other backup is whole");
+    assert_eq!(scenario.cluster.left(new.run.backup_id.get()).len(), 8, "the other backup is complete");
     assert_eq!(log.count("INFO", "backup.deleted"), 1);
     assert!(log.lines()[0].contains("by=\"retention\" reason=\"too many\""), "{:?}", log.lines());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_everywhere_is_done_without_a_delete() {
+async fn backup_absent_everywhere_needs_no_delete_request() {
     let scenario = Scenario::begin().await;
     let backup = scenario.journal("daily", &ALL, None).await;
     scenario.request(&backup).await;
@@ -64,7 +63,7 @@ async fn what_is_gone_everywhere_is_done_without_a_delete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_asked_for_nothing_left_nothing() {
+async fn run_without_start_requests_needs_no_deletion() {
     let scenario = Scenario::begin().await;
     let backup = scenario.journal("daily", &[], Some(FailureClass::Unreachable)).await;
     scenario.cluster.put_backup(backup.run.backup_id.get(), None);
@@ -79,7 +78,7 @@ async fn a_run_that_asked_for_nothing_left_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_accepted_delete_is_not_believed() {
+async fn accepted_delete_is_verified() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let id = backup.run.backup_id.get();
@@ -108,7 +107,7 @@ async fn an_accepted_delete_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_zeebe_backup_that_still_runs_is_deleted_again_after_its_end() {
+async fn running_zeebe_backup_is_deleted_again_after_its_end() {
     let scenario = Scenario::begin().await;
     let backup = scenario.journal("daily", &ALL, Some(FailureClass::Stalled)).await;
     let id = backup.run.backup_id.get();
@@ -123,7 +122,7 @@ async fn a_zeebe_backup_that_still_runs_is_deleted_again_after_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_zeebe_backup_that_runs_on_is_left_to_the_next_pass() {
+async fn zeebe_backup_that_keeps_running_is_left_to_the_next_pass() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let id = backup.run.backup_id.get();
@@ -138,7 +137,7 @@ async fn a_zeebe_backup_that_runs_on_is_left_to_the_next_pass() {
 
 #[rstest]
 #[tokio::test(start_paused = true)]
-async fn parts_taken_after_the_delete_are_deleted_too(#[values(false, true)] on_opensearch: bool) {
+async fn parts_created_after_the_delete_are_deleted(#[values(false, true)] on_opensearch: bool) {
     let scenario = Scenario::begin().await;
     scenario.cluster.inside().operate_on_opensearch = on_opensearch;
     let backup = scenario.journal("daily", &[Component::Operate], Some(FailureClass::Cancelled)).await;
@@ -166,7 +165,7 @@ async fn parts_taken_after_the_delete_are_deleted_too(#[values(false, true)] on_
 }
 
 #[tokio::test(start_paused = true)]
-async fn operate_that_cannot_be_read_while_a_part_runs_is_asked_again() {
+async fn operate_unreadable_during_a_part_is_polled_again() {
     let scenario = Scenario::begin().await;
     scenario.cluster.inside().operate_on_opensearch = true;
     let backup = scenario.good("daily").await;
@@ -185,7 +184,7 @@ async fn operate_that_cannot_be_read_while_a_part_runs_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn snapshots_that_the_app_no_longer_shows_go_by_their_recorded_names() {
+async fn snapshots_not_listed_by_the_app_are_deleted_by_recorded_name() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let mut without = addresses();
@@ -197,7 +196,7 @@ async fn snapshots_that_the_app_no_longer_shows_go_by_their_recorded_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_component_without_address_or_answer_keeps_the_backup_deleting() {
+async fn component_without_address_or_response_keeps_the_backup_deleting() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let mut without = addresses();
@@ -219,7 +218,7 @@ async fn a_component_without_address_or_answer_keeps_the_backup_deleting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_of_the_same_name_with_anothers_mark_is_not_touched() {
+async fn snapshot_with_a_foreign_ownership_tag_is_not_deleted() {
     let scenario = Scenario::begin().await;
     let backup = scenario.journal("daily", &ALL, None).await;
     let id = backup.run.backup_id.get();
@@ -231,7 +230,7 @@ async fn a_snapshot_of_the_same_name_with_anothers_mark_is_not_touched() {
     assert_eq!(
         not_ours(scenario.pass(&backup).await),
         format!(
-            "snapshot camunda_zeebe_records_backup_{id} carries the mark of instance ops-2, cluster orders, run {}",
+            "snapshot camunda_zeebe_records_backup_{id} has the ownership tag of instance ops-2, cluster orders, run {}",
             Uuid::from_u128(9)
         )
     );
@@ -241,7 +240,7 @@ async fn a_snapshot_of_the_same_name_with_anothers_mark_is_not_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_records_snapshot_the_time_of_the_parts_is_the_proof() {
+async fn without_records_snapshot_part_times_are_the_proof() {
     let scenario = Scenario::begin().await;
     let (ours, theirs) =
         (scenario.failed_before_records("daily").await, scenario.failed_before_records("daily").await);
@@ -262,10 +261,10 @@ async fn without_a_records_snapshot_the_time_of_the_parts_is_the_proof() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_was_there_before_our_request_is_anothers() {
+async fn part_present_before_our_request_is_not_deleted() {
     let scenario = Scenario::begin().await;
     let backup = scenario.journal("daily", &[Component::Operate], None).await;
-    // The journal as a conflict leaves it: the start of Tasklist was intended and refused.
+    // The journal after a conflict: the start of Tasklist was intended and rejected.
     let id = backup.run.backup_id.get();
     let mut run = backup.run.clone();
     run.view.outcome = Some(camunda_backupd::journal::Outcome::Failed {
@@ -282,14 +281,14 @@ async fn a_part_that_was_there_before_our_request_is_anothers() {
     assert_eq!(
         not_ours(pass),
         format!(
-            "tasklist shows id {id} and never said that it takes our request for it, so its part may be another's"
+            "tasklist lists id {id} but never accepted our request for it, so its part may belong to another backup"
         )
     );
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_any_request_the_next_pass_ends_what_the_first_began() {
+async fn next_pass_completes_a_deletion_killed_at_any_request() {
     let mut killed = 0;
     for acting in [false, true] {
         for at in 1.. {
@@ -320,14 +319,14 @@ async fn killed_at_any_request_the_next_pass_ends_what_the_first_began() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_that_had_begun_keeps_its_proof_when_the_evidence_is_gone() {
+async fn started_deletion_keeps_its_proof_after_loss_of_the_evidence() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let id = backup.run.backup_id.get();
     scenario.cluster.change(id, "camunda_tasklist", |t| t.stuck = true);
     scenario.request(&backup).await;
     left(scenario.pass(&backup).await);
-    // Somebody removes the snapshot that carried the proof; what is left shows another time.
+    // The snapshot with the proof is removed externally; the remaining parts have another time.
     scenario.cluster.remove(id, "camunda_zeebe");
     scenario.cluster.change(id, "camunda_tasklist", |t| {
         t.stuck = false;
@@ -338,7 +337,7 @@ async fn a_deletion_that_had_begun_keeps_its_proof_when_the_evidence_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_deleted_while_the_proof_cannot_be_noted() {
+async fn without_a_stored_proof_nothing_is_deleted() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     scenario.request(&backup).await;
@@ -352,7 +351,7 @@ async fn nothing_is_deleted_while_the_proof_cannot_be_noted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_gives_way_to_a_due_run_between_requests_and_goes_on_later() {
+async fn deletion_yields_to_a_due_run_and_continues_later() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     scenario.cluster.change(backup.run.backup_id.get(), "camunda_operate", |t| t.stuck = true);
@@ -374,7 +373,7 @@ async fn it_gives_way_to_a_due_run_between_requests_and_goes_on_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pass_ends_although_no_answer_comes() {
+async fn deletion_pass_ends_without_responses() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     scenario.request(&backup).await;
@@ -385,7 +384,7 @@ async fn a_pass_ends_although_no_answer_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_was_asked_to_be_deleted_is_deleted() {
+async fn only_the_requested_backup_is_deleted() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let what = left(scenario.pass(&backup).await);
@@ -394,7 +393,7 @@ async fn only_what_was_asked_to_be_deleted_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_whose_answer_was_lost_may_surface_after_the_look() {
+async fn start_with_lost_response_may_appear_after_the_probe() {
     let scenario = Scenario::begin().await;
     let backup = scenario
         .journal("daily", &[Component::Operate, Component::Zeebe], Some(FailureClass::Unreachable))

@@ -1,7 +1,7 @@
-//! A pass of retention: it looks where a look decides, deletes what is too much, and stops when the state is behind.
+//! A pass of retention: probes only for possible deletions, deletes surplus backups, stops if the state is behind.
 
 use super::scenario::{ALL, Log, Scenario};
-use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupState, Keep, RetentionGroup};
 use camunda_backupd::retention::{RetentionRule, Verdict};
 use camunda_backupd::store::Store as _;
@@ -42,7 +42,7 @@ async fn states(scenario: &Scenario) -> Vec<BackupState> {
 const GOOD: BackupState = BackupState::Completed;
 
 #[tokio::test(start_paused = true)]
-async fn the_two_oldest_of_five_go_after_a_look_at_the_three_newest() {
+async fn two_oldest_of_five_are_deleted_after_probing_the_three_newest() {
     let scenario = Scenario::begin().await;
     let all = five(&scenario).await;
     let report = pass(&scenario, 3).await;
@@ -56,21 +56,14 @@ async fn the_two_oldest_of_five_go_after_a_look_at_the_three_newest() {
     }
     let requested = scenario.reload(oldest).await.deletion.unwrap();
     assert_eq!(requested.by, "retention");
-    assert_eq!(
-        requested.reason,
-        "deleted: 3 newer good ones of schedule:daily were seen complete, and it keeps 3"
-    );
+    assert_eq!(requested.reason, "retention: schedule daily keeps 3 and has 3 newer complete backups");
     let calm = pass(&scenario, 3).await;
     assert_eq!(calm.deletions, []);
-    assert_eq!(
-        scenario.cluster.inside().requests.len(),
-        0,
-        "with nothing to delete nobody is asked anything"
-    );
+    assert_eq!(scenario.cluster.inside().requests.len(), 0, "without a deletion no request is sent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_go_without_a_look_at_good_ones() {
+async fn failed_runs_are_deleted_without_a_probe() {
     let scenario = Scenario::begin().await;
     let good = scenario.good("daily").await;
     for _ in 0..3 {
@@ -83,24 +76,24 @@ async fn failures_go_without_a_look_at_good_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_lost_a_part_stands_in_for_nobody() {
+async fn backup_with_a_lost_part_replaces_no_other() {
     let scenario = Scenario::begin().await;
     let all = five(&scenario).await;
     scenario.cluster.remove(all[4].run.backup_id.get(), "camunda_operate");
     let report = pass(&scenario, 4).await;
-    assert_eq!(states(&scenario).await, [GOOD; 5], "of four newer ones only three are whole");
+    assert_eq!(states(&scenario).await, [GOOD; 5], "only three of the four newer backups are complete");
     let why = "it is no longer complete in every component".to_owned();
     assert_eq!(report.doubtful, [(all[4].run.backup_id, why)]);
     pass(&scenario, 3).await;
     assert_eq!(
         states(&scenario).await,
         [BackupState::Deleted, GOOD, GOOD, GOOD, GOOD],
-        "three whole newer ones"
+        "three newer complete backups"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_gone_everywhere_is_missing_and_counts_no_more() {
+async fn backup_absent_everywhere_is_missing_and_not_counted() {
     let scenario = Scenario::begin().await;
     let all = five(&scenario).await;
     let id = all[3].run.backup_id.get();
@@ -113,19 +106,19 @@ async fn one_that_is_gone_everywhere_is_missing_and_counts_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_component_that_cannot_be_asked_keeps_every_good_one() {
+async fn unreachable_component_keeps_every_completed_backup() {
     let scenario = Scenario::begin().await;
     five(&scenario).await;
     scenario.cluster.inside().down.insert("operate".into());
     let report = pass(&scenario, 3).await;
     assert_eq!(states(&scenario).await, [GOOD; 5]);
-    assert_eq!(report.doubtful.len(), 1, "what does not answer for one is not asked for the others");
+    assert_eq!(report.doubtful.len(), 1, "a component without a response gets no further requests");
     assert!(report.doubtful[0].1.starts_with("operate could not be looked at: "), "{:?}", report.doubtful);
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_one_stays() {
+async fn held_backup_stays() {
     let scenario = Scenario::begin().await;
     let all = five(&scenario).await;
     scenario.store.hold(all[0].run.run_id, true).await.unwrap();
@@ -134,7 +127,7 @@ async fn a_held_one_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_of_ours_that_the_state_does_not_know_stops_retention() {
+async fn own_backup_unknown_to_the_state_stops_retention() {
     let scenario = Scenario::begin().await;
     let all = five(&scenario).await;
     let lost = OwnershipTag { run_id: Uuid::from_u128(77), ..scenario.tag(&all[0]) };
@@ -148,7 +141,7 @@ async fn a_backup_of_ours_that_the_state_does_not_know_stops_retention() {
     assert_eq!(scenario.store.clusters().await.unwrap()[0].state_behind.as_deref(), Some(why));
     assert!(report.decisions.iter().all(|d| d.reason.ends_with(why)));
 
-    // What an operator asks for is done all the same.
+    // Deletions requested by an operator are still executed.
     let at = scenario.context.clock.now();
     scenario.store.request_deletion(all[0].run.run_id, "command".into(), "by hand".into(), at).await.unwrap();
     pass(&scenario, 3).await;
@@ -156,7 +149,7 @@ async fn a_backup_of_ours_that_the_state_does_not_know_stops_retention() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_due_run_is_let_through_and_the_rest_done_later() {
+async fn retention_yields_to_a_due_run_and_continues_later() {
     let scenario = Scenario::begin().await;
     five(&scenario).await;
     let due = CancellationToken::new();
@@ -169,7 +162,7 @@ async fn a_due_run_is_let_through_and_the_rest_done_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_cannot_be_written_is_said_and_deletes_nothing() {
+async fn unwritable_state_is_reported_and_nothing_is_deleted() {
     let scenario = Scenario::begin().await;
     five(&scenario).await;
     scenario.store.fail_all_writes(true);
@@ -181,7 +174,7 @@ async fn a_state_that_cannot_be_written_is_said_and_deletes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_is_neither_complete_nor_gone() {
+async fn unknown_part_is_neither_complete_nor_absent() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     assert_eq!(still_complete(&scenario.context, &backup).await, Ok(true));

@@ -1,13 +1,14 @@
-//! What the stories about retention stand on: a cluster, an empty state, and backups that runs of ours left.
+//! Fixture of the retention tests: a cluster, an empty state, and backups of earlier runs.
 
 use super::cluster::{Cluster, PARTS, part_name, records_name};
 use camunda_backupd::camunda::SharedTransport;
 use camunda_backupd::clock::{ManualClock, Tasks};
-use camunda_backupd::context::{Context, OwnershipTag, Spec, id_scope};
+use camunda_backupd::context::{Context, Spec};
 use camunda_backupd::domain::{
     Addresses, BackupId, BackupState, Component, Family, Limits, PauseMode, RetentionGroup, RunId,
     SearchAddress, Trigger,
 };
+use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Step};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};
@@ -83,7 +84,8 @@ impl Scenario {
         self.store.set_clusters(vec![row]).await.unwrap();
     }
 
-    /// The journal of a run that asked all of `requested` and ended as told; the cluster is left alone.
+    /// Stores the journal of a run that sent start requests to all of `requested` and ended with `end`. The cluster stays
+    /// unchanged.
     pub async fn journal(&self, group: &str, requested: &[Component], end: Option<FailureClass>) -> Backup {
         let run_id = Uuid::from_u128(u128::from(self.clock_ms()) << 64 | u128::from(rank(&self.store).await));
         let new = NewRun {
@@ -135,7 +137,7 @@ impl Scenario {
         events.push(Event::Ended(match end {
             None => Outcome::Completed { attestation: json!({}) },
             Some(class) => {
-                Outcome::Failed { class, reason: "it was told to".into(), failure_report: json!({}) }
+                Outcome::Failed { class, reason: "injected failure".into(), failure_report: json!({}) }
             }
         }));
         self.append(run_id, events).await;
@@ -148,7 +150,7 @@ impl Scenario {
         self.store.append(run_id, entries).await.unwrap();
     }
 
-    /// A whole backup of ours, in the state and in the cluster. The next one is an hour younger.
+    /// A complete backup in state and cluster. Each call is one hour later.
     pub async fn good(&self, group: &str) -> Backup {
         let backup = self.journal(group, &ALL, None).await;
         self.cluster.put_backup(backup.run.backup_id.get(), Some(self.tag(&backup)));
@@ -156,7 +158,7 @@ impl Scenario {
         backup
     }
 
-    /// A run that failed before the records: two web apps are there.
+    /// A run that failed before the records, with the parts of two web apps.
     pub async fn failed_before_records(&self, group: &str) -> Backup {
         let requested = [Component::Operate, Component::Tasklist];
         let backup = self.journal(group, &requested, Some(FailureClass::Component)).await;
@@ -194,12 +196,12 @@ impl Scenario {
         self.reload(backup.run.backup_id).await.state
     }
 
-    /// What the store says about the last pass.
+    /// Note of the last deletion pass.
     pub async fn note(&self, backup: &Backup) -> String {
         self.reload(backup.run.backup_id).await.deletion.unwrap().last_error.unwrap_or_default()
     }
 
-    /// One pass over a backup as the store knows it now.
+    /// One deletion pass over the stored backup.
     pub async fn pass(&self, backup: &Backup) -> DeletionPass {
         let backup = self.reload(backup.run.backup_id).await;
         delete_backup(&self.context, &backup, CancellationToken::new()).await
@@ -219,16 +221,16 @@ async fn rank(store: &Arc<MemoryStore>) -> u64 {
     store.backups(BackupFilter::default()).await.unwrap().len() as u64
 }
 
-/// Events logged while it lives, as `event=backup.deleted`.
+/// Collects logged events, for example `event=backup.deleted`.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 thread_local! {
-    /// Where the log of this thread's story goes; a story lives on one thread.
+    /// Log buffer of the scenario on this thread; each scenario has one thread.
     static LISTENING: RefCell<Option<Log>> = const { RefCell::new(None) };
 }
 
-/// Ends the listening.
+/// Stops the collection when dropped.
 pub struct Listening;
 
 impl Drop for Listening {
@@ -238,8 +240,8 @@ impl Drop for Listening {
 }
 
 impl Log {
-    /// One subscriber for all stories, before the first event: with one each, an event that another thread meets for
-    /// the first time just then may be lost.
+    /// Installs one subscriber for all scenarios before the first event. With one subscriber each, an event could be lost
+    /// that another thread registers at the same moment.
     fn install() {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
@@ -256,7 +258,7 @@ impl Log {
 
     pub fn listen() -> (Self, Listening) {
         let log = Self::default();
-        // Another thread may have met an event for the first time while the subscriber was being installed.
+        // Another thread may have registered an event during the installation of the subscriber.
         tracing::callsite::rebuild_interest_cache();
         LISTENING.set(Some(log.clone()));
         (log, Listening)

@@ -19,7 +19,7 @@ fn two(fault: &str) -> (Lab, Lab) {
     second.context.instance = "other".into();
     second.queue = camunda_backupd::queue::Queue::new(
         second.context.clone(),
-        camunda_backupd::pause::resume::Sweeper::new(second.context.clone()),
+        camunda_backupd::pause::sweep::Sweeper::new(second.context.clone()),
         8,
     );
     second.queue.configure(BTreeMap::from([("orders".to_owned(), second.settings.clone())]));
@@ -54,7 +54,7 @@ async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
     assert!(
         why.contains("mark of instance lab")
             || why.contains("mark of instance other")
-            || why.contains("never said that it takes our request"),
+            || why.contains("never accepted our request"),
         "{why}"
     );
 }

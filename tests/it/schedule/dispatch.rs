@@ -1,4 +1,4 @@
-//! The tick's story: what was claimed is handed over exactly once, also when the store's answer is lost or late.
+//! The tick: every claimed occurrence is submitted exactly once, also after a lost or late response of the store.
 
 use camunda_backupd::clock::ManualClock;
 use camunda_backupd::config::{Config, Environment, load};
@@ -41,7 +41,7 @@ daily = "02:00"
 "#;
 
 impl Bed {
-    /// A second and a half before the schedule is due.
+    /// Starts 1.5 s before the schedule is due.
     fn new() -> Self {
         let store = MemoryStore::shared();
         Self::on(store.clone(), store)
@@ -53,12 +53,12 @@ impl Bed {
         let submit = handed.clone();
         let shared =
             Shared::new(clock.clone(), state, Arc::new(move |rows| submit.lock().unwrap().extend(rows)));
-        shared.take_over(shared.planned(&config(CONFIG), &[]));
+        shared.take_over(shared.planned(&config(CONFIG).pair_times(), &[]));
         clock.jump(TimeDelta::hours(1));
         Self { clock, store, shared, handed }
     }
 
-    /// Ticks for so long, twice a second, and counts what was handed over meanwhile.
+    /// Ticks twice a second for `seconds`; returns the number of submitted occurrences.
     async fn tick_for(&self, seconds: u64) -> usize {
         let before = self.handed.lock().unwrap().len();
         for _ in 0..seconds * 2 {
@@ -75,16 +75,16 @@ impl Bed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_scheduler_does_not_deliver_is_handed_over_once() {
+async fn undelivered_occurrence_is_submitted_once() {
     let bed = Bed::new();
     assert_eq!(bed.tick_for(4).await, 0, "the scheduler has its time");
     assert_eq!(bed.tick_for(20).await, 1);
     assert_eq!(bed.handed.lock().unwrap()[0].outcome, OccurrenceOutcome::Waiting);
 }
 
-/// The claim is on disk, but nobody was told: the occurrence must not wait for the next restart.
+/// The claim is stored but its response was lost: the occurrence must not wait for the next restart.
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_answer_was_lost_is_handed_over_once() {
+async fn claim_with_lost_response_is_submitted_once() {
     let bed = Bed::new();
     bed.store.lose_next_responses(1);
     assert_eq!(bed.tick_for(1).await, 0);
@@ -92,33 +92,34 @@ async fn a_claim_whose_answer_was_lost_is_handed_over_once() {
     assert_eq!(bed.tick_for(20).await, 1);
 }
 
-/// Nobody ticked for a while, as on a disk that is slow: whoever dies before the next tick has said what became of all.
+/// After a period without ticks, as with a slow disk, every due occurrence has an outcome before a crash can lose it.
 #[tokio::test(start_paused = true)]
-async fn one_tick_claims_everything_that_is_due() {
+async fn one_tick_claims_every_due_occurrence() {
     let bed = Bed::new();
     let often = CONFIG.replace("daily = \"02:00\"", "cron = \"*/20 * * * * *\"");
-    bed.shared.take_over(bed.shared.planned(&config(&often), &[]));
+    bed.shared.take_over(bed.shared.planned(&config(&often).pair_times(), &[]));
     tokio::time::advance(Duration::from_secs(45)).await;
     bed.shared.tick().await;
     assert_eq!(bed.waiting().await, 3, "02:00:00, 02:00:20 and 02:00:40");
     assert_eq!(bed.tick_for(6).await, 3);
 }
 
-/// Claimed ahead, the answer lost, and then the schedule is switched off: nobody but the tick would give it a fate (I13).
+/// Claimed ahead, response lost, then the schedule disabled: only the tick can give the occurrence an outcome (I13).
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_answer_was_lost_is_handed_over_though_its_schedule_is_gone() {
+async fn claim_with_lost_response_is_submitted_after_removal_of_its_schedule() {
     let bed = Bed::new();
     bed.store.lose_next_responses(1);
     bed.shared.tick().await;
     assert_eq!(bed.waiting().await, 1);
     bed.shared.settle().await.unwrap();
-    bed.shared.take_over(bed.shared.planned(&config(&format!("{CONFIG}enabled = false\n")), &[]));
+    bed.shared
+        .take_over(bed.shared.planned(&config(&format!("{CONFIG}enabled = false\n")).pair_times(), &[]));
     assert_eq!(bed.tick_for(20).await, 1);
 }
 
-/// Both find it due while the other's claim is on its way to the disk.
+/// Tick and reload find the same occurrence due while a claim is being written.
 #[tokio::test]
-async fn a_tick_and_a_reload_at_once_hand_over_once() {
+async fn concurrent_tick_and_reload_submit_once() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _lock) = SqliteStore::open(dir.path()).unwrap();
     let bed = Bed::on(state, MemoryStore::shared());
@@ -131,7 +132,7 @@ async fn a_tick_and_a_reload_at_once_hand_over_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_failed_is_made_again() {
+async fn failed_claim_is_retried() {
     let bed = Bed::new();
     bed.store.fail_next_writes(3);
     assert_eq!(bed.tick_for(1).await, 0);
@@ -140,9 +141,9 @@ async fn a_claim_that_failed_is_made_again() {
     assert_eq!(bed.shared.store_error(), None);
 }
 
-/// What has had its run is not handed over when the clock is set back over its instant.
+/// An occurrence with a run is not submitted again after the clock was set back.
 #[tokio::test(start_paused = true)]
-async fn what_no_longer_waits_is_not_handed_over_again() {
+async fn occurrence_with_a_run_is_not_submitted_after_clock_set_back() {
     use camunda_backupd::store::Store;
     let bed = Bed::new();
     assert_eq!(bed.tick_for(10).await, 1);
@@ -152,9 +153,9 @@ async fn what_no_longer_waits_is_not_handed_over_again() {
     assert_eq!(bed.tick_for(600).await, 0);
 }
 
-/// A refused reload changes nothing (rule I12), also when it is the state that cannot be written.
+/// A rejected reload changes nothing (rule I12), also if the state cannot be written.
 #[tokio::test(start_paused = true)]
-async fn a_reload_that_cannot_be_written_leaves_the_timetable_as_it_was() {
+async fn reload_that_cannot_be_stored_keeps_the_timetable() {
     use camunda_backupd::api::Control;
     let (clock, store) = (ManualClock::at(now()), MemoryStore::shared());
     let nowhere = Arc::new(camunda_backupd::sim::SimTransport::to([], clock.clone()));

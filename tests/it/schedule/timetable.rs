@@ -1,4 +1,4 @@
-//! The timetable's story: what is due, what was missed, and what a changed clock or config does.
+//! The timetable: due and missed occurrences, changes of clock and config.
 
 use camunda_backupd::config::{
     CatchUp, ClusterConfig, Config, Daemon, Http, Listen, Log, Manual, ScheduleConfig,
@@ -66,20 +66,20 @@ fn daily() -> ScheduleConfig {
 
 const AHEAD: TimeDelta = TimeDelta::seconds(2);
 
-/// Takes a config over and returns what the store shall hold.
+/// Applies a config; returns the rows for the store.
 fn apply(
     timetable: &mut Timetable,
     config: &Config,
     known: &[TimetableRow],
     now: Instant,
 ) -> Vec<TimetableRow> {
-    let planned = timetable.planned(config, known, now);
+    let planned = timetable.planned(&config.pair_times(), known, now);
     let rows = planned.rows();
     timetable.take_over(planned);
     rows
 }
 
-/// Claims what is due, as the dispatch loop does, and tells it in short lines.
+/// Claims due occurrences like the dispatch loop; returns one short line for each.
 fn claim(timetable: &mut Timetable, now: &str) -> Vec<String> {
     let rows = timetable.due(at(now), AHEAD, 5000);
     timetable.claimed(&rows);
@@ -96,7 +96,7 @@ fn line(row: &OccurrenceRow) -> String {
 }
 
 #[test]
-fn an_occurrence_is_claimed_once_and_just_before_its_instant() {
+fn occurrence_is_claimed_once_shortly_before_it_is_due() {
     let mut timetable = Timetable::default();
     apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     assert!(claim(&mut timetable, "2026-03-01T01:59:57Z").is_empty());
@@ -106,7 +106,7 @@ fn an_occurrence_is_claimed_once_and_just_before_its_instant() {
 }
 
 #[test]
-fn only_the_latest_missed_one_is_caught_up_and_the_others_are_one_row() {
+fn only_latest_missed_occurrence_is_caught_up_others_are_one_row() {
     let mut timetable = Timetable::default();
     let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let mut after_restart = Timetable::default();
@@ -119,7 +119,7 @@ fn only_the_latest_missed_one_is_caught_up_and_the_others_are_one_row() {
 }
 
 #[test]
-fn a_missed_one_is_skipped_when_the_next_is_nearer_than_a_run_may_take() {
+fn missed_occurrence_is_skipped_if_next_is_within_run_deadline() {
     let mut timetable = Timetable::default();
     let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let mut after_restart = Timetable::default();
@@ -129,12 +129,12 @@ fn a_missed_one_is_skipped_when_the_next_is_nearer_than_a_run_may_take() {
     let reason = rows[0].reason.as_deref().unwrap();
     assert_eq!(
         reason,
-        "1 missed while the daemon was down or could not write its state, or the clock jumped; the next one is nearer than run_deadline"
+        "1 missed while the daemon was down or could not write its state, or because the clock jumped; the next occurrence is due before a run could reach its run_deadline"
     );
 }
 
 #[test]
-fn catch_up_skip_skips_all_of_them() {
+fn catch_up_skip_skips_every_missed_occurrence() {
     let mut schedule = daily();
     schedule.catch_up = CatchUp::Skip;
     let mut timetable = Timetable::default();
@@ -145,7 +145,7 @@ fn catch_up_skip_skips_all_of_them() {
 }
 
 #[test]
-fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
+fn added_edited_or_enabled_schedule_starts_without_missed_occurrences() {
     let mut timetable = Timetable::default();
     let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let edited = schedule("daily", Timing::daily("03:00").unwrap());
@@ -159,7 +159,7 @@ fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
     disabled.enabled = false;
     let mut off = Timetable::default();
     assert!(apply(&mut off, &config(vec![disabled]), &known, at("2026-03-02T00:00:00Z")).is_empty());
-    // The store has marked the pair inactive meanwhile.
+    // The store has marked the pair inactive since.
     let inactive: Vec<_> = known
         .into_iter()
         .map(|mut row| {
@@ -173,7 +173,7 @@ fn nothing_from_before_a_schedule_was_added_edited_or_enabled_is_missed() {
 }
 
 #[test]
-fn a_reload_with_the_same_times_changes_nothing() {
+fn reload_with_equal_times_changes_nothing() {
     let mut timetable = Timetable::default();
     let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     assert_eq!(claim(&mut timetable, "2026-03-01T01:59:59Z"), ["wait for 03-01 02:00:00"]);
@@ -184,9 +184,9 @@ fn a_reload_with_the_same_times_changes_nothing() {
     assert_eq!(claim(&mut timetable, "2026-03-02T01:59:59Z"), ["wait for 03-02 02:00:00"]);
 }
 
-/// The machine slept over the whole window: what is caught up has its window from now on.
+/// The machine was suspended during the whole window: start_within of a caught-up occurrence counts from now.
 #[test]
-fn what_is_caught_up_waits_from_now_on() {
+fn start_within_of_a_caught_up_occurrence_counts_from_now() {
     let mut timetable = Timetable::default();
     apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     let now = at("2026-03-01T12:00:00Z");
@@ -196,17 +196,17 @@ fn what_is_caught_up_waits_from_now_on() {
 }
 
 #[test]
-fn what_was_claimed_while_a_reload_was_written_stays_claimed() {
+fn occurrence_claimed_during_a_reload_stays_claimed() {
     let mut timetable = Timetable::default();
     let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
-    let planned = timetable.planned(&config(vec![daily()]), &known, at("2026-03-01T01:59:58Z"));
+    let planned = timetable.planned(&config(vec![daily()]).pair_times(), &known, at("2026-03-01T01:59:58Z"));
     assert_eq!(claim(&mut timetable, "2026-03-01T01:59:59Z"), ["wait for 03-01 02:00:00"]);
     timetable.take_over(planned);
     assert!(claim(&mut timetable, "2026-03-01T02:00:00Z").is_empty());
 }
 
 #[test]
-fn a_clock_set_forward_catches_up_at_most_once_and_set_back_asks_again() {
+fn clock_set_forward_catches_up_once_and_set_back_repeats_due_times() {
     let mut timetable = Timetable::default();
     apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     assert_eq!(
@@ -218,7 +218,7 @@ fn a_clock_set_forward_catches_up_at_most_once_and_set_back_asks_again() {
 }
 
 #[test]
-fn a_last_run_in_the_future_is_clamped_to_now() {
+fn last_occurrence_in_the_future_is_clamped_to_now() {
     let mut timetable = Timetable::default();
     let mut known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
     known[0].last_due = Some(at("2027-01-01T02:00:00Z"));
@@ -229,7 +229,7 @@ fn a_last_run_in_the_future_is_clamped_to_now() {
 }
 
 #[test]
-fn spread_is_stable_and_keeps_the_schedules_of_a_cluster_together() {
+fn spread_is_stable_and_equal_for_schedules_of_a_cluster() {
     let spread = |name: &str, timing: Timing| {
         let mut s = schedule(name, timing);
         s.spread = Duration::from_secs(600);
@@ -257,7 +257,7 @@ fn spread_is_stable_and_keeps_the_schedules_of_a_cluster_together() {
 }
 
 #[test]
-fn a_burst_is_claimed_in_order_and_at_most_so_many_at_once() {
+fn burst_is_claimed_in_order_with_a_limit_per_claim() {
     let many = (0..20).map(|n| schedule(&format!("s{n:02}"), Timing::daily("02:00").unwrap())).collect();
     let mut timetable = Timetable::default();
     apply(&mut timetable, &config(many), &[], at("2026-03-01T00:00:00Z"));

@@ -244,7 +244,7 @@ def killed_inside_the_pause(config, daemon, zeebe):
     took = time.time() - began
     recovered = daemon.next("run.recovered", 0, 10, lambda e: e["run_id"] == run)
     ended = daemon.ended(run, limit)
-    must(until(10, lambda: daemon.run("debts") == [], 0.5), "a resume is still pending after the restart")
+    must(until(10, lambda: daemon.run("pending-resumes") == [], 0.5), "a resume is still pending after the restart")
     say(f"killed inside the pause: the run {recovered['outcome']}, {ended['event']}; exporting again {took:.2f} s after the restart")
     return took
 

@@ -1,6 +1,6 @@
 //! From the daemon's start to the last resume: 1,000 debts, 100 of them of clusters that cannot be reached.
 //!
-//! `cargo bench --bench debts`. The real binary, a state file on this disk, real sockets; 50 of the unreachable refuse
+//! `cargo bench --bench pending_resumes`. The real binary, a state file on this disk, real sockets; 50 of the unreachable refuse
 //! the connection, 50 take it and never answer. The time is from the start of the process until the last of the 900
 //! others was asked to resume for the first time. Median of five.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-const DEBTS: usize = 1000;
+const PENDING: usize = 1000;
 const REFUSING: usize = 50;
 const SILENT: usize = 50;
 const RUNS: usize = 5;
@@ -73,10 +73,10 @@ async fn record_pending_resume(state: &Path, bases: &[String]) {
 
 async fn once() -> Duration {
     let location = tempfile::tempdir().unwrap();
-    let (seen, reachable) = (PartState::default(), DEBTS - REFUSING - SILENT);
+    let (seen, reachable) = (PartState::default(), PENDING - REFUSING - SILENT);
     let (base, silent) = (brokers(seen.clone()).await, silence().await);
     // The unreachable stand between the others, not after them.
-    let bases: Vec<String> = (0..DEBTS)
+    let bases: Vec<String> = (0..PENDING)
         .map(|number| match number % 20 {
             0 => format!("http://127.0.0.1:1/c{number}"),
             1 => format!("{silent}/c{number}"),
@@ -113,7 +113,7 @@ fn main() {
     times.sort();
     let seconds = |time: Duration| time.as_secs_f64();
     println!(
-        "{DEBTS} debts, {} of them unreachable: last reachable resume sent {:.2} s after the start (median of {RUNS}; {:.2} to {:.2}; goal 2 s)",
+        "{PENDING} pending resumes, {} of them on unreachable clusters: last reachable resume sent {:.2} s after the start (median of {RUNS}; {:.2} to {:.2}; goal 2 s)",
         REFUSING + SILENT,
         seconds(times[RUNS / 2]),
         seconds(times[0]),
