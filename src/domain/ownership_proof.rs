@@ -1,3 +1,7 @@
+//! Proof of ownership, as it is stored with a deletion.
+//!
+//! Owns the two kinds of evidence and their text. Must not decide whether evidence is enough: that is `retention::ownership`.
+
 use super::{Component, Instant, RunId};
 use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
