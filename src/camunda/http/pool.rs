@@ -3,7 +3,7 @@
 //! Owns TLS and proxies. File contents are compared at each use, so that a renewed certificate takes effect
 //! at once.
 
-use crate::camunda::http::reasons::causes;
+use crate::camunda::http::reasons::{CONNECT, causes};
 use crate::camunda::{Secrets, TransportError};
 use crate::domain::{Access, Identity, Secret};
 use crate::lock::lock;
@@ -11,8 +11,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Timeout of a connection, TLS included.
-pub const CONNECT: Duration = Duration::from_secs(5);
 /// Lifetime of an idle connection: shorter than the servers' own limit, so that no connection is used while
 /// it closes.
 const IDLE: Duration = Duration::from_secs(10);
