@@ -83,7 +83,7 @@ impl Caller {
             Err(error) => {
                 let told = self.without_response(&call, &error);
                 if matches!(error, TransportError::NoAccess { .. }) {
-                    self.note(&call, Outcome::KeptOut(&told.message));
+                    self.note(&call, Outcome::AuthRejected(&told.message));
                 }
                 Err(told)
             }
@@ -94,11 +94,11 @@ impl Caller {
         if !matches!(response.status(), 401 | 403 | 407) {
             return self.note(&response.call, Outcome::AuthAccepted);
         }
-        let why = response.denied(response.complaint().as_deref());
+        let why = response.authentication_error(response.complaint().as_deref());
         let shows = self.access.as_ref().is_some_and(|access| access.login.credential().is_some());
         // Some calls are public even if the component requires authentication elsewhere.
         let of_this_call = response.status() == 403 || !shows;
-        let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::KeptOut(&why) };
+        let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::AuthRejected(&why) };
         self.note(&response.call, outcome);
     }
 
@@ -207,17 +207,17 @@ impl ParsedResponse {
 
     /// Whether this 404 is the component's own statement that backup `id` does not exist. Gateways and wrong
     /// paths also return 404, some with a `message`, but none names the id.
-    pub fn says_no_such_backup(&self, id: i64) -> bool {
+    pub fn reports_no_such_backup(&self, id: i64) -> bool {
         let names_it = |complaint: String| {
             let mut numbers = complaint.split(|c: char| !c.is_ascii_digit());
             complaint.to_ascii_lowercase().contains("backup") && numbers.any(|n| n.parse() == Ok(id))
         };
-        self.status() == 404 && !self.is_springs_own() && self.complaint().is_some_and(names_it)
+        self.status() == 404 && !self.is_spring_error_page() && self.complaint().is_some_and(names_it)
     }
 
     /// Whether the body is Spring's own error page, which names the path: either no controller was reached,
     /// or an old controller leaves its 404 to Spring.
-    pub fn is_springs_own(&self) -> bool {
+    pub fn is_spring_error_page(&self) -> bool {
         self.lenient().is_some_and(|body| body["timestamp"].is_string() && body["path"].is_string())
     }
 
@@ -256,7 +256,9 @@ impl ParsedResponse {
             {
                 (ErrorKind::Conflict { highest: None }, None)
             }
-            401 | 403 | 407 => return self.error(ErrorKind::AuthRejected, self.denied(complaint.as_deref())),
+            401 | 403 | 407 => {
+                return self.error(ErrorKind::AuthRejected, self.authentication_error(complaint.as_deref()));
+            }
             400..500 => (ErrorKind::Refused, None),
             500.. => (ErrorKind::Server, None),
             _ => return self.unusable("which is unexpected for this call"),
@@ -288,7 +290,7 @@ impl ParsedResponse {
     }
 
     /// Sentence for a 401, 403 or 407: the credentials sent, and the remedy.
-    fn denied(&self, complaint: Option<&str>) -> String {
+    fn authentication_error(&self, complaint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
         let status = self.status();
         let said = complaint.map(|c| format!(" ({})", c.trim_end_matches(['.', ' ']))).unwrap_or_default();
@@ -352,7 +354,7 @@ impl ParsedResponse {
     }
 
     /// The error for a response to another request, for example from a cache or gateway that mixes them up.
-    pub fn of_another_backup(&self, name: &str) -> ClientError {
+    pub fn another_backup_error(&self, name: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
             "{component} responded to {call} with a part of another backup, {name}: check for a cache or a gateway between"

@@ -209,7 +209,9 @@ impl Hosting {
         match self.status.to_ascii_lowercase().as_str() {
             "in progress" => PartState::Running(progress),
             "complete" | "completed" => match progress.parts.iter().find(|part| !part.is_done()) {
-                Some(part) => unclear(format!("saas reports Complete, but its {} is {}", part.name, part.state)),
+                Some(part) => {
+                    unclear(format!("saas reports Complete, but its {} is {}", part.name, part.state))
+                }
                 None => PartState::Completed(progress),
             },
             "failed" => {
@@ -358,10 +360,7 @@ mod tests {
         }
         let saas = saas(&canned);
         let PartState::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
-        assert_eq!(
-            reason,
-            "Camunda reports that its backup of zeebe, operate, tasklist failed: see Console"
-        );
+        assert_eq!(reason, "Camunda reports that its backup of zeebe, operate, tasklist failed: see Console");
         for (uuid, said) in [
             ("b", "saas reports Shelved, an unknown state"),
             ("c", "saas reports `-`, which is neither progress nor an end"),

@@ -154,7 +154,7 @@ fn listed(response: &ParsedResponse, pattern: &str) -> Result<Vec<Snapshot>, Cli
         200 => {
             let all = snapshots(response)?;
             match all.iter().find(|snapshot| !fits(&snapshot.name)) {
-                Some(other) => Err(response.of_another_backup(&other.name)),
+                Some(other) => Err(response.another_backup_error(&other.name)),
                 None => Ok(all),
             }
         }
@@ -335,7 +335,9 @@ mod tests {
         for error in [exactly, listed] {
             assert_eq!(error.kind, ErrorKind::Unusable);
             assert!(
-                error.to_string().contains("with a part of another backup, n: check for a cache or a gateway between"),
+                error
+                    .to_string()
+                    .contains("with a part of another backup, n: check for a cache or a gateway between"),
                 "{error}"
             );
         }

@@ -108,7 +108,7 @@ impl Zeebe {
         let response = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
         match response.status() {
             200 => one_backup(&response, id),
-            404 if response.says_no_such_backup(id.get()) => Ok(PartState::Absent),
+            404 if response.reports_no_such_backup(id.get()) => Ok(PartState::Absent),
             _ => Err(response.failure()),
         }
     }
@@ -124,7 +124,7 @@ impl Zeebe {
         let response = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match response.status() {
             204 => Ok(()),
-            404 if response.says_no_such_backup(id.get()) => Ok(()),
+            404 if response.reports_no_such_backup(id.get()) => Ok(()),
             _ => Err(response.failure()),
         }
     }
@@ -441,7 +441,10 @@ mod tests {
 
     #[rstest]
     #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe reports HALF_DONE, an unknown state")]
-    #[case(r#"{"backupId":5,"state":"COMPLETED","details":null}"#, "zeebe reports COMPLETED, but lists no part")]
+    #[case(
+        r#"{"backupId":5,"state":"COMPLETED","details":null}"#,
+        "zeebe reports COMPLETED, but lists no part"
+    )]
     #[case(
         r#"{"backupId":5,"state":"COMPLETED","details":[{"partitionId":1,"state":"FAILED"}]}"#,
         "zeebe reports COMPLETED, but its part partition-1 is FAILED"

@@ -142,8 +142,7 @@ async fn the_operator_sees_it_and_that_it_is_mended() {
         "{detail}"
     );
     assert!(
-        detail
-            .ends_with(": store a valid one there; it takes effect at once, under systemd after a restart"),
+        detail.ends_with(": store a valid one there; it takes effect at once, under systemd after a restart"),
         "{detail}"
     );
     keys.put("key", SECRET);

@@ -47,8 +47,7 @@ pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Acces
 
 fn by_proxy(cause: &str, proxy: &str) -> TransportError {
     if cause.contains("proxy authorization required") {
-        let reason =
-            format!("the proxy {proxy} requires a login (407): use a proxy without one");
+        let reason = format!("the proxy {proxy} requires a login (407): use a proxy without one");
         return TransportError::NoAccess { reason, transient: false };
     }
     if cause.contains("tunnel error: unsuccessful") {
@@ -72,10 +71,9 @@ fn certificate(cause: &str) -> Option<String> {
         "AccessDenied",
     ];
     let (what, remedy) = match cause.strip_prefix("received fatal alert: ") {
-        Some("CertificateRequired") => (
-            "it requires a client certificate",
-            "configure `client_cert` and `client_key` under access",
-        ),
+        Some("CertificateRequired") => {
+            ("it requires a client certificate", "configure `client_cert` and `client_key` under access")
+        }
         Some(alert) if ALERTS.contains(&alert) => (
             "it rejects the client certificate",
             "store one that it trusts in the credentials of `client_cert` and `client_key`",

@@ -254,8 +254,9 @@ mod tests {
         assert!("8.4.7".parse::<Version>().is_ok_and(Version::has_soft_pause));
         assert!("8.4.6".parse::<Version>().is_ok_and(|v| !v.has_soft_pause()));
         for wrong in ["8.2.3", "8.1", "8.11", "9.0", "8.6.0.1", "8"] {
-            let error =
-                format!("`{wrong}` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0");
+            let error = format!(
+                "`{wrong}` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0"
+            );
             assert_eq!(wrong.parse::<Version>(), Err(error));
         }
     }
@@ -271,8 +272,10 @@ mod tests {
         assert_eq!(Config { version: Version { minor: 9, patch: 0 }, ..config }.check(), Ok(()));
         assert_eq!(
             "oracle".parse::<Storage>(),
-            Err("`oracle` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
-                .into())
+            Err(
+                "`oracle` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
+                    .into()
+            )
         );
     }
 

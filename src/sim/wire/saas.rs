@@ -5,7 +5,7 @@
 
 use crate::camunda::{Method, Response};
 use crate::domain::{Instant, instant_text};
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::cluster::Cluster;
 use crate::sim::model::config::{SAAS_CLIENT, SAAS_SECRET};
 use crate::sim::model::saas::{Hosted, SaasRefusal};
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 impl Cluster {
     /// Handles a request below `/saas`.
-    pub(crate) fn administration(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn administration(&mut self, request: &WireRequest, rest: &str, effects: &[Effect]) -> Acted {
         if rest == "/oauth/token" {
             return self.token(request).into();
         }
         let token = request.authorization.as_deref().and_then(|header| header.strip_prefix("Bearer "));
         if request.authorization.as_deref() != Some(IN_MEMORY)
-            && !token.is_some_and(|t| self.provider_knows(t))
+            && !token.is_some_and(|t| self.saas_accepts_token(t))
         {
             return said(401, "Unauthorized").into();
         }
@@ -36,10 +36,10 @@ impl Cluster {
         if segments.get(1) != Some(&cluster.as_str()) {
             return said(404, "Cluster not found").into();
         }
-        self.of_cluster(request, segments.get(2..).unwrap_or_default(), struck).into()
+        self.of_cluster(request, segments.get(2..).unwrap_or_default(), effects).into()
     }
 
-    fn of_cluster(&mut self, request: &WireRequest, path: &[&str], struck: &[What]) -> Response {
+    fn of_cluster(&mut self, request: &WireRequest, path: &[&str], effects: &[Effect]) -> Response {
         match (request.method, path) {
             (Method::Get, []) => json_response(200, JSON, &self.cluster_body()),
             (Method::Get, ["backups"]) => {
@@ -47,15 +47,15 @@ impl Cluster {
                 json_response(200, JSON, &all.into())
             }
             (Method::Post, ["backups"]) => {
-                let begun = self.provider_begins(true, struck);
+                let begun = self.saas_start_backup(true, effects);
                 self.response(begun)
             }
             (method, ["backups", "schedule"]) => self.schedule(method, request),
             (Method::Delete, ["backups", uuid]) => {
-                let deleted = self.provider_deletes(uuid);
+                let deleted = self.saas_delete_backup(uuid);
                 self.response(deleted)
             }
-            (Method::Post, ["backups", uuid, "restore"]) => match self.provider_restores(uuid) {
+            (Method::Post, ["backups", uuid, "restore"]) => match self.saas_start_restore(uuid) {
                 Ok(()) => json_response(200, JSON, &json!({"state": "PENDING", "backupId": uuid})),
                 Err(refusal) => refused(&refusal),
             },
@@ -90,7 +90,7 @@ impl Cluster {
     fn token(&mut self, request: &WireRequest) -> Response {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         // Every request counts, including failed ones.
-        let token = self.provider_token();
+        let token = self.saas_issue_token();
         if request.method != Method::Post || !request.is_json() || body["grant_type"] != "client_credentials"
         {
             return json_response(400, JSON, &json!({"error": "invalid_request"}));

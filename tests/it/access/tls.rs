@@ -172,9 +172,14 @@ async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first
     };
     transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
     let rejections = transport.rejections(&addresses);
-    assert!(rejections[0].why.starts_with("the credentials for zeebe are not available: `"), "{rejections:?}");
     assert!(
-        rejections[0].why.ends_with("/ca.pem` contains no certificate: store the CA certificate there as PEM"),
+        rejections[0].why.starts_with("the credentials for zeebe are not available: `"),
+        "{rejections:?}"
+    );
+    assert!(
+        rejections[0]
+            .why
+            .ends_with("/ca.pem` contains no certificate: store the CA certificate there as PEM"),
         "{rejections:?}"
     );
     keys.put("ca.pem", &ca.pem());
@@ -199,10 +204,7 @@ async fn files_that_are_no_certificates_are_told_by_name(#[case] broken: &str, #
     keys.put(broken, keys::SECRET);
     let error = keys.zeebe("https://localhost:1", &with_identity(&access)).resume().await.unwrap_err();
     let reason = reason.replace("FILE", &keys.file("ca.pem").display().to_string());
-    assert_eq!(
-        error.to_string(),
-        format!("POST /actuator/exporting/resume was not sent to zeebe: {reason}")
-    );
+    assert_eq!(error.to_string(), format!("POST /actuator/exporting/resume was not sent to zeebe: {reason}"));
 }
 
 #[tokio::test]

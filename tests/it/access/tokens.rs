@@ -218,12 +218,7 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
     ErrorKind::AuthRejected,
     "the token endpoint URL rejected client `backup` with 403: check `client_id`, `audience`, `scope` and the credential `key`"
 )]
-#[case(
-    404,
-    "",
-    ErrorKind::AuthRejected,
-    "no token endpoint at URL (404): correct `token_url`"
-)]
+#[case(404, "", ErrorKind::AuthRejected, "no token endpoint at URL (404): correct `token_url`")]
 #[case(
     200,
     "<html>Log in</html>",
@@ -317,7 +312,10 @@ async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry
     zeebe.resume().await.unwrap_err();
     let began = Instant::now();
     let error = zeebe.resume().await.unwrap_err();
-    assert!(error.to_string().contains("returned 429 (too many requests): the request is sent again after 11"), "{error}");
+    assert!(
+        error.to_string().contains("returned 429 (too many requests): the request is sent again after 11"),
+        "{error}"
+    );
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

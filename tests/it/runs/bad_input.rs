@@ -84,8 +84,7 @@ async fn a_wrong_base_path_is_not_taken_for_a_backup_that_is_not_there(#[case] c
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
     let reason = reason_of(&run);
     assert!(
-        reason.contains(component)
-            && reason.contains("no API at that path, check the component's address"),
+        reason.contains(component) && reason.contains("no API at that path, check the component's address"),
         "{reason}"
     );
     assert_eq!(lab.requested("pause"), 0);

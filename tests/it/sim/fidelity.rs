@@ -66,18 +66,18 @@ fn meanwhile(cluster: &mut Cluster, scenario: &str, nth: usize) {
     let hour = Duration::from_hours(1);
     match (scenario, nth) {
         ("two operate backups at once", 0) => {
-            cluster.spoil_part(App::Operate, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
-            cluster.spoil_part(App::Tasklist, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
+            cluster.break_part(App::Operate, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
+            cluster.break_part(App::Tasklist, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
         }
         ("s3 down during zeebe backup", 0) => cluster.arm("now.store-down").unwrap(),
         ("broker killed during soft pause", 2) => cluster.restart_broker(hour),
         ("broker with backup store NONE", 0) => cluster.arm("now.store-none").unwrap(),
         ("snapshot repository missing", 0) => cluster.pass(Duration::from_secs(10)),
         ("tasklist killed mid-backup", 0) => {
-            cluster.spoil_part(App::Tasklist, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
+            cluster.break_part(App::Tasklist, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
         }
         ("operate killed mid-backup", 0) => {
-            cluster.spoil_part(App::Operate, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
+            cluster.break_part(App::Operate, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
         }
         // The search engine was busy deleting during the recording, so this request waited.
         ("reuse of a deleted id", 2) => cluster.pass(Duration::from_secs(1)),
