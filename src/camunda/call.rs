@@ -81,11 +81,11 @@ impl Caller {
                 }
             }
             Err(error) => {
-                let told = self.without_response(&call, &error);
+                let error = self.without_response(&call, &error);
                 if matches!(error, TransportError::NoAccess { .. }) {
-                    self.note(&call, Outcome::AuthRejected(&told.message));
+                    self.note(&call, Outcome::AuthRejected(&error.message));
                 }
-                Err(told)
+                Err(error)
             }
         }
     }
@@ -190,14 +190,14 @@ impl ParsedResponse {
         let body: Value = self.lenient()?;
         let error = &body["error"];
         // Spring's placeholder carries no information.
-        let said = |value: &Value| text(value).filter(|t| t != "No message available");
-        said(&body["message"])
-            .or_else(|| said(&body["detailedMessage"]))
-            .or_else(|| said(&body["detail"]))
-            .or_else(|| said(&body["errorMessage"]))
-            .or_else(|| said(&error["reason"]))
-            .or_else(|| said(error))
-            .or_else(|| said(&body["title"]))
+        let message = |value: &Value| text(value).filter(|t| t != "No message available");
+        message(&body["message"])
+            .or_else(|| message(&body["detailedMessage"]))
+            .or_else(|| message(&body["detail"]))
+            .or_else(|| message(&body["errorMessage"]))
+            .or_else(|| message(&error["reason"]))
+            .or_else(|| message(error))
+            .or_else(|| message(&body["title"]))
     }
 
     /// `error.type` of a search engine.
@@ -293,13 +293,13 @@ impl ParsedResponse {
     fn authentication_error(&self, complaint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
         let status = self.status();
-        let said = complaint.map(|c| format!(" ({})", c.trim_end_matches(['.', ' ']))).unwrap_or_default();
+        let detail = complaint.map(|c| format!(" ({})", c.trim_end_matches(['.', ' ']))).unwrap_or_default();
         let login = self.access.as_ref().map(|access| &access.login);
         let proxy = self.access.as_ref().and_then(|access| access.proxy.as_ref());
         if let (407, Some(proxy)) = (status, proxy) {
             let proxy = one_line(proxy, 200);
             return format!(
-                "the proxy {proxy} rejected {call} to {component} with 407{said}: it requires a login, use a proxy without one"
+                "the proxy {proxy} rejected {call} to {component} with 407{detail}: it requires a login, use a proxy without one"
             );
         }
         let through = proxy
@@ -308,17 +308,17 @@ impl ParsedResponse {
         let Some((login, credential)) = login.and_then(|login| Some((login, login.credential()?))) else {
             let problem = if status == 403 { "access denied" } else { "authentication rejected" };
             return format!(
-                "{component}{through} returned {status} to {call}{said}: {problem}, configure access.{component}"
+                "{component}{through} returned {status} to {call}{detail}: {problem}, configure access.{component}"
             );
         };
         if status == 403 {
-            let who = match login {
+            let login_name = match login {
                 Login::Basic { username, .. } => format!("user `{}`", one_line(username, 80)),
                 Login::Oauth(Oauth { client_id, .. }) => format!("client `{}`", one_line(client_id, 80)),
                 _ => format!("the credential `{credential}`"),
             };
             return format!(
-                "{component}{through} returned 403 to {call}{said}: {who} lacks the permission for this call, grant it"
+                "{component}{through} returned 403 to {call}{detail}: {login_name} lacks the permission for this call, grant it"
             );
         }
         let (what, remedy) = match login {
@@ -341,7 +341,7 @@ impl ParsedResponse {
                 "store a valid one there; it takes effect at once, under systemd after a restart".to_owned(),
             ),
         };
-        format!("{component}{through} rejected {what} with {status} to {call}{said}: {remedy}")
+        format!("{component}{through} rejected {what} with {status} to {call}{detail}: {remedy}")
     }
 
     /// The error for JSON of an unknown shape.

@@ -165,10 +165,10 @@ impl Zeebe {
             Some(204) => Ok(()),
             Some(status) => {
                 let call = response.call();
-                let said = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
-                let said = said.unwrap_or_else(|| "no reason given, see the broker's log".to_owned());
+                let reason = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
+                let reason = reason.unwrap_or_else(|| "no reason given, see the broker's log".to_owned());
                 let message = format!(
-                    "zeebe responded to {call} with status {status} inside a 200, so some partitions may not follow: {said}"
+                    "zeebe responded to {call} with status {status} inside a 200, so some partitions may not follow: {reason}"
                 );
                 let mut error = response.error(ErrorKind::Server, message);
                 error.status = u16::try_from(status).ok();

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 /// Effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the table above tells each
+#[allow(missing_docs)] // the table above describes each effect
 pub enum Effect {
     Refuse,
     DropRequest,

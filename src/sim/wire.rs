@@ -6,6 +6,7 @@
 
 pub(crate) mod broker;
 mod clients;
+mod condition;
 mod control;
 mod history;
 mod indices;

@@ -107,7 +107,7 @@ impl Tokens {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // `token`, where no token is kept
+    #[allow(clippy::too_many_arguments)] // the rest of `token`, without a cached token
     async fn renew<F>(
         &self,
         slot: &mut Slot,
@@ -329,8 +329,8 @@ fn issued(response: &Value) -> Option<(Secret, Duration)> {
 
 /// Error text as specified in RFC 6749 section 5.2.
 fn complaint(response: &Value) -> String {
-    let said = |key: &str| response[key].as_str().map(|text| one_line(text, 200));
-    match (said("error"), said("error_description").or_else(|| said("message"))) {
+    let field = |key: &str| response[key].as_str().map(|text| one_line(text, 200));
+    match (field("error"), field("error_description").or_else(|| field("message"))) {
         (Some(error), Some(more)) => format!(" ({error}: {})", more.trim_end_matches(['.', ' '])),
         (Some(error), None) => format!(" ({error})"),
         (None, Some(more)) => format!(" ({})", more.trim_end_matches(['.', ' '])),

@@ -109,11 +109,11 @@ impl Zeebe {
             for (broker, response) in some.iter().zip(futures::future::join_all(calls).await) {
                 match response {
                     Ok(response) if response.status() == 200 => {
-                        let told = read_disk_space(&broker.base(), &response);
-                        if told.is_empty() {
+                        let disks = read_disk_space(&broker.base(), &response);
+                        if disks.is_empty() {
                             disk_space_of_brokers.silent.push(broker.base());
                         }
-                        disk_space_of_brokers.told.extend(told);
+                        disk_space_of_brokers.told.extend(disks);
                     }
                     Ok(response) if matches!(response.status(), 401 | 403 | 404) => {
                         disk_space_of_brokers.silent.push(broker.base());
@@ -200,9 +200,9 @@ mod tests {
     #[case("<html>disk_free_bytes{</html>")]
     #[case("")]
     #[tokio::test]
-    async fn implausible_disk_metrics_are_ignored(#[case] told: &str) {
+    async fn implausible_disk_metrics_are_ignored(#[case] metrics: &str) {
         let canned = Canned::new();
-        canned.of_type(200, TEXT, told);
+        canned.of_type(200, TEXT, metrics);
         let disk_space_of_brokers = zeebe(&canned, &["http://a:9600"]).disk_space_of_brokers().await;
         assert_eq!(
             (disk_space_of_brokers.told, disk_space_of_brokers.silent),

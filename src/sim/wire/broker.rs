@@ -9,6 +9,7 @@ use crate::sim::model::broker::Phase;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::Storage;
 use crate::sim::model::importer::App;
+use crate::sim::wire::condition::pending_change;
 use crate::sim::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_response, json_response};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -137,7 +138,7 @@ impl Cluster {
         }]});
         if self.condition.changing {
             topology["version"] = 2.into();
-            topology["pendingChange"] = crate::sim::model::condition::pending_change();
+            topology["pendingChange"] = pending_change();
         }
         topology
     }

@@ -23,18 +23,18 @@ impl Cluster {
         if request.authorization.as_deref() != Some(IN_MEMORY)
             && !token.is_some_and(|t| self.saas_accepts_token(t))
         {
-            return said(401, "Unauthorized").into();
+            return text(401, "Unauthorized").into();
         }
         let cluster = self.config.cluster_uuid();
         let segments: Vec<&str> = rest.split('/').skip(1).collect();
         if segments.first() != Some(&"clusters") {
-            return said(404, "Not Found").into();
+            return text(404, "Not Found").into();
         }
         if segments.len() == 1 {
             return json_response(200, JSON, &json!([self.cluster_body()])).into();
         }
         if segments.get(1) != Some(&cluster.as_str()) {
-            return said(404, "Cluster not found").into();
+            return text(404, "Cluster not found").into();
         }
         self.of_cluster(request, segments.get(2..).unwrap_or_default(), effects).into()
     }
@@ -61,9 +61,9 @@ impl Cluster {
             },
             (Method::Get, ["backups", uuid, "restore"]) => match self.saas.restores.get(*uuid) {
                 Some(state) => json_response(200, JSON, &json!({"state": state, "backupId": uuid})),
-                None => said(404, "No restore of this backup"),
+                None => text(404, "No restore of this backup"),
             },
-            _ => said(404, "Not Found"),
+            _ => text(404, "Not Found"),
         }
     }
 
@@ -72,7 +72,7 @@ impl Cluster {
             Method::Put => {
                 let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
                 let cron = body["schedule"].as_str().filter(|cron| cron.split_whitespace().count() == 5);
-                let Some(cron) = cron else { return said(400, "Invalid cron expression") };
+                let Some(cron) = cron else { return text(400, "Invalid cron expression") };
                 self.saas.schedule = Some(cron.to_owned());
             }
             Method::Delete => {
@@ -83,7 +83,7 @@ impl Cluster {
         }
         match &self.saas.schedule {
             Some(cron) => json_response(200, JSON, &json!({"name": "nightly", "schedule": cron})),
-            None => said(404, "No schedule"),
+            None => text(404, "No schedule"),
         }
     }
 
@@ -160,7 +160,7 @@ impl Cluster {
     }
 }
 
-fn said(status: u16, message: &str) -> Response {
+fn text(status: u16, message: &str) -> Response {
     json_response(status, JSON, &json!({"message": message}))
 }
 
@@ -169,9 +169,9 @@ fn refused(refusal: &SaasRefusal) -> Response {
         SaasRefusal::TooOften(left) => {
             // Whole seconds, rounded up.
             let left = Duration::from_secs(left.as_secs() + 1);
-            Response { retry_after: Some(left), ..said(429, "Too many requests") }
+            Response { retry_after: Some(left), ..text(429, "Too many requests") }
         }
-        SaasRefusal::Unknown => said(404, "Backup not found"),
-        SaasRefusal::Conflict(message) => said(409, message),
+        SaasRefusal::Unknown => text(404, "Backup not found"),
+        SaasRefusal::Conflict(message) => text(409, message),
     }
 }
