@@ -80,9 +80,9 @@ impl Caller {
                     Err(response.unusable("which no component returns"))
                 }
             }
-            Err(error) => {
-                let error = self.without_response(&call, &error);
-                if matches!(error, TransportError::NoAccess { .. }) {
+            Err(failure) => {
+                let error = self.without_response(&call, &failure);
+                if matches!(failure, TransportError::NoAccess { .. }) {
                     self.note(&call, Outcome::AuthRejected(&error.message));
                 }
                 Err(error)
