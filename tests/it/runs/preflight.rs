@@ -54,7 +54,7 @@ async fn a_healthy_cluster_fails_nothing(
 #[case(
     "partitions.no-leader=1h",
     "exporting",
-    "no leader of partition 1 is visible",
+    "no leader of partition 1 was seen",
     "list every broker's management URL"
 )]
 #[case("now.clock=-10m", "clock", "are 600 s apart", "NTP")]
