@@ -293,7 +293,7 @@ mod tests {
         let error = zeebe.resume().await.unwrap_err();
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(
-            error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no answer"),
+            error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no response"),
             "{}",
             error.evidence
         );
