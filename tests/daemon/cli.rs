@@ -317,7 +317,7 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
 #[case::delete_nothing(&["delete", "orders", "7", "--yes"], 1, "cluster orders has no backup 7 of ours")]
 #[case::resume_without_a_terminal(&["resume-exporting", "orders"], 4, "confirmation required: add --yes if there is no terminal")]
 #[case::resume_unreachable(&["resume-exporting", "orders", "--yes"], 3, "exporting of orders could not be resumed")]
-#[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot be reached")]
+#[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot connect to zeebe at")]
 fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
     let location = Location::new();
     let up = Up::new(&location.good());

@@ -183,7 +183,7 @@ async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it
     let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume(&harness::TestResume).await.unwrap();
     let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
-    assert!(error.to_string().contains("answered 503: see its log"), "{error}");
+    assert!(error.to_string().contains("returned 503: see its log"), "{error}");
     assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
@@ -305,7 +305,7 @@ async fn those_who_waited_for_a_fetch_that_failed_do_not_fetch_again() {
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
     let all = futures::future::join_all((0..4).map(|_| zeebe.resume(&harness::TestResume))).await;
-    assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("answered 500")), "{all:?}");
+    assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("returned 500")), "{all:?}");
 }
 
 #[rstest]

@@ -108,7 +108,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case(
     "saas-post.refuse",
     FailureClass::Unreachable,
-    "saas did not start the backup: saas cannot be reached"
+    "saas did not start the backup: cannot connect to saas"
 )]
 #[case("saas-post.unauthorized", FailureClass::Access, "saas did not start the backup")]
 #[case("saas-post.forbidden", FailureClass::Access, "saas did not start the backup")]
