@@ -125,7 +125,7 @@ async fn scenario(
         let rows = store.occurrences(None, None, 0).await.unwrap();
         fired = rows
             .iter()
-            .filter(|r| r.outcome == OccurrenceOutcome::Fired)
+            .filter(|r| r.outcome == OccurrenceOutcome::Started)
             .filter_map(|r| Some((r.occurrence.due_at, r.run_id?)))
             .collect();
         let late = Utc::now() > end + TimeDelta::seconds(120);

@@ -1,9 +1,10 @@
-//! Clients of the components of a Camunda cluster, and the one border they talk through: `Transport`.
+//! Clients of the components of a Camunda cluster, and the single interface for all requests: `Transport`.
 //!
-//! Owns every fact about the wire (paths, bodies, states). Must not know plans, runs or the store.
-//! A `Transport` carries bytes: over HTTP in the daemon, or straight into the simulated cluster in tests, so
-//! the same parsing is exercised by both. Sources: the Camunda API documents, and answers recorded from real
-//! 8.6.0 and 8.5.8 clusters.
+//! Owns every fact about the wire: paths, bodies, states. Must not know plans, runs or the store.
+//!
+//! A `Transport` carries bytes: over HTTP in the daemon, directly into the simulated cluster in tests. Both
+//! use the same parsers. Sources: the Camunda API documents, and responses recorded from real 8.6.0 and 8.5.8
+//! clusters.
 
 pub mod authenticated;
 mod call;
@@ -46,35 +47,35 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// HTTP verb.
+/// HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Reads.
+    /// `GET`: read-only.
     Get,
-    /// Starts an operation.
+    /// `POST`: starts an operation.
     Post,
-    /// Creates a snapshot.
+    /// `PUT`: creates a snapshot.
     Put,
-    /// Deletes.
+    /// `DELETE`: deletes a backup or snapshot.
     Delete,
 }
 
-/// A request to a component. `deadline` bounds connect, send and the whole answer.
+/// A request to a component. `deadline` is the timeout for connect, send and the complete response.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Verb.
+    /// HTTP method.
     pub method: Method,
     /// Absolute URL with query.
     pub url: String,
     /// JSON body, sent with `Content-Type: application/json`; `None` sends neither body nor type.
     pub json: Option<serde_json::Value>,
-    /// What the component wants of those who reach it.
+    /// Credentials, TLS and proxy settings that the component requires.
     pub access: Option<Arc<Access>>,
-    /// Longest time until the whole answer is there, a token for it included.
+    /// Timeout for the complete response; fetching a token counts towards it.
     pub deadline: Duration,
 }
 
-/// An answer, whatever its status.
+/// A response of any status.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     /// HTTP status.
@@ -83,28 +84,28 @@ pub struct Response {
     pub content_type: String,
     /// Body, at most `MAX_BODY` bytes.
     pub body: Vec<u8>,
-    /// How long it wants to be left alone (`Retry-After`), where it says so.
+    /// `Retry-After` of the response, if the header was sent.
     pub retry_after: Option<Duration>,
 }
 
-/// Longest body that is read; a longer one is an error, not a truncation.
+/// Maximum length of a body, in bytes. A longer body is an error; it is never truncated.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// Why there is no answer.
+/// Reason for a missing response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportError {
-    /// Certainly not delivered: refused, no route, name unknown.
+    /// Certainly not delivered: connection refused, no route, unknown host name.
     NotSent(String),
-    /// Perhaps delivered and acted upon: timeout, reset, body cut off. Look before acting again.
+    /// Possibly delivered and executed: timeout, reset, truncated body. Probe before the request is sent
+    /// again.
     Lost(String),
-    /// Answered with something no component answers: too long, a redirect.
+    /// The response cannot come from a component: too long, or a redirect.
     Unusable(String),
-    /// Certainly not delivered, because what the component wants of us was not to be had: a credential, a token, a
-    /// certificate it believes.
+    /// Certainly not delivered: a credential, a token or a trusted certificate was not available.
     NoAccess {
-        /// What was not to be had, and what to do.
+        /// The missing item and its remedy.
         reason: String,
-        /// Whether it may be had later without anybody changing anything.
+        /// Whether a retry may succeed without any change by an operator.
         transient: bool,
     },
 }
@@ -120,59 +121,60 @@ impl fmt::Display for TransportError {
     }
 }
 
-/// Carries one request to a component and its answer back. Never follows redirects, and repeats a request only where
-/// the first was refused for a token that had run out.
+/// Carries one request to a component and returns its response. Never follows redirects. Repeats a request
+/// only after a 401 for an expired token.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends `request` and returns the answer of any status, or why there is none.
+    /// Sends `request`. Returns the response of any status, or the reason for its absence.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>>;
 
-    /// What `component` wants of those who reach it, where this transport is one cluster's.
+    /// Access settings of `component`, if this transport belongs to one cluster.
     fn access(&self, _component: &str) -> Option<Arc<Access>> {
         None
     }
 
-    /// Keeps what `access` needs for as long as `run` owes a resume, whatever becomes of where it came from.
+    /// Keeps copies of the credentials that `access` needs while `run` has a pending resume. The originals
+    /// may disappear meanwhile.
     fn keep(&self, _run: RunId, _access: Arc<Access>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Ends what `keep` began for every run but these.
+    /// Deletes the copies of all runs except these.
     fn keep_only(&self, _runs: BTreeSet<RunId>) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
-    /// Ends what `keep` began for this run.
+    /// Deletes the copies of this run.
     fn release(&self, _run: RunId) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
-    /// Remembers whether a call was let in.
+    /// Records whether authentication of a call succeeded.
     fn note(&self, _attempt: Attempt<'_>) {}
 
-    /// Who of these addresses did not let us in when last asked.
+    /// Components at these addresses that rejected our latest authentication.
     fn rejections(&self, _addresses: &Addresses) -> Vec<Rejection> {
         Vec::new()
     }
 
-    /// Looks whether what `access` needs can be read, and remembers it.
+    /// Checks that the credentials of `access` are readable, and records the result.
     fn examine(&self, _component: &str, _access: Arc<Access>) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 }
 
-/// A transport to pass around.
+/// Shared handle of a transport.
 pub type SharedTransport = Arc<dyn Transport>;
 
-/// Where credentials and certificates are. Read anew for each request, so that a changed file counts at once. Every
-/// call may block, and is made off the runtime.
+/// Source of credentials and certificates. Read for each request, so that a changed file takes effect at
+/// once. Every method may block and is called off the runtime.
 pub trait Secrets: Send + Sync + 'static {
-    /// The text of a credential; an error names file and remedy, never the text.
+    /// Text of a credential. An error names file and remedy, never the text.
     fn read(&self, name: &str) -> Result<Secret, String>;
-    /// A file of certificates.
+    /// Content of a file of certificates.
     fn certificates(&self, path: &Path) -> Result<Vec<u8>, String>;
-    /// Keeps copies of what `access` needs until the run is released.
+    /// Keeps copies of the credentials that `access` needs until the run is released.
     fn keep(&self, run: RunId, access: &Access) -> Result<(), String>;
-    /// Removes the copies of every run but these.
+    /// Removes the copies of all runs except these.
     fn keep_only(&self, runs: &BTreeSet<RunId>);
     /// Removes the copies of this run.
     fn release(&self, run: RunId);

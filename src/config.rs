@@ -16,6 +16,8 @@ pub mod upcoming;
 
 use crate::domain::{Addresses, Instant, Keep, Limits, Version};
 use crate::logging::LogFormat;
+pub use crate::schedule::CatchUp;
+use crate::schedule::PairTimes;
 use crate::schedule::cron::Timing;
 pub use check::RUN_DIR;
 pub use diagnostic::{Diagnostic, Level};
@@ -142,6 +144,29 @@ pub struct ClusterConfig {
     pub probe_interval: Duration,
 }
 
+impl Config {
+    /// One entry for each enabled schedule and each configured cluster that it serves.
+    pub fn pair_times(&self) -> Vec<PairTimes> {
+        let enabled = self.schedules.values().filter(|schedule| schedule.enabled);
+        let pairs =
+            enabled.flat_map(|schedule| schedule.clusters.iter().map(move |cluster| (schedule, cluster)));
+        pairs
+            .filter_map(|(schedule, cluster)| {
+                Some(PairTimes {
+                    pair: (schedule.name.clone(), cluster.clone()),
+                    timing: schedule.timing.clone(),
+                    timezone: schedule.timezone,
+                    times_key: schedule.times_key.clone(),
+                    spread: schedule.spread,
+                    start_within: schedule.start_within,
+                    catch_up: schedule.catch_up,
+                    run_deadline: self.clusters.get(cluster)?.limits.run_deadline,
+                })
+            })
+            .collect()
+    }
+}
+
 /// `[schedules.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleConfig {
@@ -165,15 +190,6 @@ pub struct ScheduleConfig {
     pub spread: Duration,
     /// `false`: never due.
     pub enabled: bool,
-}
-
-/// Handling of occurrences missed while the daemon was down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatchUp {
-    /// The latest occurrence runs.
-    Once,
-    /// No occurrence runs.
-    Skip,
 }
 
 /// Process environment that the config depends on.

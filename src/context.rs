@@ -3,8 +3,12 @@
 //! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
 //! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
 
+pub mod error;
 pub(crate) mod evidence;
+pub mod execution;
+pub mod pause_clock;
 pub mod resume_attempts;
+pub(crate) mod retry;
 
 use crate::camunda::{Saas, Search, SharedTransport, WebApp, Zeebe, authenticated};
 use crate::clock::{SharedClock, Tasks};
@@ -47,42 +51,6 @@ pub struct Spec {
     pub version: Option<String>,
     /// Limits of the cluster.
     pub limits: Limits,
-}
-
-/// The `metadata` of our records snapshots: the proof that a backup is ours (design 6).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnershipTag {
-    /// `[daemon] instance`.
-    pub instance: String,
-    /// Cluster name.
-    pub cluster: String,
-    /// The run.
-    pub run_id: uuid::Uuid,
-}
-
-impl OwnershipTag {
-    /// The key under which the mark lies in the snapshot's metadata.
-    pub const KEY: &'static str = "camunda_backupd";
-
-    /// The mark in a snapshot's metadata, if there is one.
-    pub fn read(metadata: &serde_json::Value) -> Option<Self> {
-        serde_json::from_value(metadata.get(Self::KEY)?.clone()).ok()
-    }
-
-    /// The metadata to send with a snapshot.
-    pub fn metadata(&self) -> serde_json::Value {
-        serde_json::json!({ Self::KEY: self })
-    }
-}
-
-/// Clusters that share a search engine share ids (rule I3), since any repository of it may be one's for records and
-/// another's for web apps, and the parts of two backups under one id could not be told apart there. A cluster without
-/// a search engine has its own scope.
-pub fn id_scope(cluster: &str, addresses: &Addresses) -> String {
-    match &addresses.search {
-        Some(search) => search.url.trim_end_matches('/').to_owned(),
-        None => format!("cluster:{cluster}"),
-    }
 }
 
 /// The clients of one cluster's components.

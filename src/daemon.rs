@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::instant_text;
 use crate::lock::lock;
-use crate::pause::resume::Sweeper;
+use crate::pause::sweep::Sweeper;
 use crate::queue::Queue;
 use crate::schedule::dispatch::{Dispatch, DispatchError, Shared};
 use crate::store::{PendingResume, SharedStore, StoreError};

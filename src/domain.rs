@@ -3,10 +3,14 @@
 //! Owns the types used by every module. Must not do IO, read a clock or use any other module.
 
 mod access;
+mod exporting;
+mod identity;
 mod version;
 
 pub use access::{Access, Identity, Login, Oauth, Secret};
 use chrono::{DateTime, Utc};
+pub use exporting::{Exporting, ExportingProbe};
+pub use identity::{OwnershipTag, id_scope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;

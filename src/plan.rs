@@ -13,6 +13,9 @@ use std::time::Duration;
 
 pub use self_managed::plan;
 
+/// What a backup beside a relational database does not hold.
+pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
+
 /// For one probe and one start request.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 

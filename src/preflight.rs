@@ -8,12 +8,12 @@ mod engine;
 mod hosted;
 mod pause;
 
-use crate::backup::finish::DATABASE;
 use crate::camunda::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, authenticated, probe};
 use crate::clock::Clock;
 use crate::context::{Clients, Spec};
 use crate::domain::{Addresses, Component, Family};
 use crate::pause::forecast::Forecast;
+use crate::plan::DATABASE;
 use serde::Serialize;
 
 /// One thing that was looked at.
@@ -50,12 +50,11 @@ impl Check {
         let address = format!("its address, which stands as {key} of this cluster in the config");
         let under_access = "what it wants stands under `access` of this cluster in the config".to_owned();
         let help = match error.kind {
-            ErrorKind::NotSent if error.message.contains("through the proxy") => {
+            ErrorKind::NotSent | ErrorKind::NoAccess if error.message.contains("through the proxy") => {
                 "start that proxy, or correct `proxy` under `access` of this cluster in the config".to_owned()
             }
-            ErrorKind::AuthRejected => under_access,
-            // A token that was not to be had, a proxy that refused: the sentence has its remedy.
-            ErrorKind::NotSent if error.message.contains(" was not asked ") => under_access,
+            // A token that is not available, a proxy that refuses: the error text has its remedy.
+            ErrorKind::AuthRejected | ErrorKind::NoAccess => under_access,
             ErrorKind::NotSent => format!("start it, or correct {address}"),
             ErrorKind::Missing if error.message.contains("repository") => {
                 "the line of that repository below tells more".to_owned()
@@ -162,34 +161,34 @@ mod tests {
     #[case(
         "zeebe",
         ErrorKind::Missing,
-        "zeebe answered 404 to GET /wrong/actuator/backups without a reason; nothing answers at that path, check the component's address",
+        "zeebe returned 404 to GET /wrong/actuator/backups without a reason; no API at that path, check the component's address",
         "correct its address, which stands as `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or see what else answers there"
     )]
     #[case(
         "operate",
         ErrorKind::Unusable,
-        "operate answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address",
+        "operate responded to GET /actuator/backups with 200, with an HTML page instead of JSON; check its address",
         "correct its address, which stands as `operate` of this cluster in the config, or see what else answers there"
     )]
     #[case(
         "search",
         ErrorKind::NotSent,
-        "search cannot be reached at http://h:9200: Connection refused",
+        "cannot connect to search at http://h:9200: Connection refused",
         "start it, or correct its address, which stands as `search.url` of this cluster in the config"
     )]
     #[case(
         "zeebe",
-        ErrorKind::NotSent,
-        "zeebe was not asked GET /actuator/backups, because the token endpoint http://h/token answered 503: see its log",
+        ErrorKind::NoAccess,
+        "GET /actuator/backups was not sent to zeebe: the token endpoint http://h/token returned 503: see its log",
         "what it wants stands under `access` of this cluster in the config"
     )]
     #[case(
         "zeebe",
         ErrorKind::NotSent,
-        "zeebe cannot be reached at http://h: through the proxy http://p:3128: Connection refused",
+        "cannot connect to zeebe at http://h: through the proxy http://p:3128: Connection refused",
         "start that proxy, or correct `proxy` under `access` of this cluster in the config"
     )]
-    #[case("zeebe", ErrorKind::Server, "zeebe answered 500 to GET /actuator/backups without a reason", OWN)]
+    #[case("zeebe", ErrorKind::Server, "zeebe returned 500 to GET /actuator/backups without a reason", OWN)]
     fn each_failure_has_the_remedy_of_its_own(
         #[case] component: &str,
         #[case] kind: ErrorKind,

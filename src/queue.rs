@@ -11,12 +11,12 @@ mod waiting;
 
 pub use start::ManualError;
 
-use crate::backup::executor::Stop;
+use crate::context::error::Stop;
 use crate::context::{Context, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;
-use crate::pause::resume::Sweeper;
+use crate::pause::sweep::Sweeper;
 use crate::retention::RetentionRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;

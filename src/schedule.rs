@@ -7,7 +7,6 @@ pub mod cron;
 pub mod dispatch;
 pub mod next;
 
-use crate::config::{CatchUp, Config};
 use crate::domain::{Instant, Occurrence};
 use crate::schedule::cron::Timing;
 use crate::store::{OccurrenceOutcome, OccurrenceRow, TimetableRow};
@@ -21,6 +20,36 @@ const LATE: TimeDelta = TimeDelta::seconds(60);
 
 /// Names of a schedule and a cluster.
 pub type Pair = (String, String);
+
+/// Handling of occurrences that were missed while the daemon was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// The latest missed occurrence runs.
+    Once,
+    /// No missed occurrence runs.
+    Skip,
+}
+
+/// Times of one (schedule, cluster) pair, as configured.
+#[derive(Clone, Debug)]
+pub struct PairTimes {
+    /// Schedule name and cluster name.
+    pub pair: Pair,
+    /// Due times.
+    pub timing: Timing,
+    /// Zone of the due times.
+    pub timezone: Tz,
+    /// Timing and zone as text; changes when the times are edited.
+    pub times_key: String,
+    /// Largest delay that spreads the clusters of a schedule.
+    pub spread: Duration,
+    /// Longest wait after the due instant plus the spread.
+    pub start_within: Duration,
+    /// Handling of missed occurrences.
+    pub catch_up: CatchUp,
+    /// Deadline of one run of this cluster.
+    pub run_deadline: Duration,
+}
 
 /// Due times of one pair.
 #[derive(Clone, Debug)]
@@ -46,38 +75,35 @@ pub struct Timetable {
 }
 
 impl Timetable {
-    /// The timetable of a config. A new pair, a pair enabled again, and a pair with edited times start now: earlier
+    /// The timetable of configured pairs. A new pair, a pair enabled again, and a pair with edited times start now: earlier
     /// occurrences are not missed. `known`: rows of the store, the only memory after a restart.
-    pub fn planned(&self, config: &Config, known: &[TimetableRow], now: Instant) -> Self {
+    pub fn planned(&self, pairs: &[PairTimes], known: &[TimetableRow], now: Instant) -> Self {
         let mut entries = BTreeMap::new();
         let known: BTreeMap<(&str, &str), &TimetableRow> =
             known.iter().map(|row| ((row.schedule.as_str(), row.cluster.as_str()), row)).collect();
-        for schedule in config.schedules.values().filter(|s| s.enabled) {
-            for cluster in &schedule.clusters {
-                let Some(settings) = config.clusters.get(cluster) else { continue };
-                let pair = (schedule.name.clone(), cluster.clone());
-                let kept = known
-                    .get(&(pair.0.as_str(), pair.1.as_str()))
-                    .filter(|row| row.active && row.times_key == schedule.times_key);
-                let since = kept.map_or(now, |row| row.since);
-                let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
-                let running = self.entries.get(&pair).filter(|e| e.times_key == schedule.times_key);
-                let mut entry = Entry {
-                    timing: schedule.timing.clone(),
-                    timezone: schedule.timezone,
-                    times_key: schedule.times_key.clone(),
-                    spread: spread(cluster, schedule.spread),
-                    start_within: delta(schedule.start_within),
-                    catch_up: schedule.catch_up,
-                    run_deadline: delta(settings.limits.run_deadline),
-                    since,
-                    last_due: running.map_or(last_due, |e| e.last_due),
-                    next: None,
-                    fresh_from: running.map_or(now, |e| e.fresh_from),
-                };
-                entry.next = entry.after_last();
-                entries.insert(pair, entry);
-            }
+        for times in pairs {
+            let pair = times.pair.clone();
+            let kept = known
+                .get(&(pair.0.as_str(), pair.1.as_str()))
+                .filter(|row| row.active && row.times_key == times.times_key);
+            let since = kept.map_or(now, |row| row.since);
+            let last_due = kept.and_then(|row| row.last_due).map(|last| clamp(&pair, last, now));
+            let running = self.entries.get(&pair).filter(|e| e.times_key == times.times_key);
+            let mut entry = Entry {
+                timing: times.timing.clone(),
+                timezone: times.timezone,
+                times_key: times.times_key.clone(),
+                spread: spread(&pair.1, times.spread),
+                start_within: delta(times.start_within),
+                catch_up: times.catch_up,
+                run_deadline: delta(times.run_deadline),
+                since,
+                last_due: running.map_or(last_due, |e| e.last_due),
+                next: None,
+                fresh_from: running.map_or(now, |e| e.fresh_from),
+            };
+            entry.next = entry.after_last();
+            entries.insert(pair, entry);
         }
         Self { entries }
     }

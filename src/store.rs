@@ -137,7 +137,7 @@ pub enum OccurrenceOutcome {
     /// Claimed, waiting for its instant, its cluster or calm.
     Waiting,
     /// Served by a run of its own.
-    Fired,
+    Started,
     /// Served by a run although it was missed.
     CaughtUp,
     /// Served by a run together with other occurrences.

@@ -1,7 +1,7 @@
-//! Acts: the routes that change something, on the control socket alone.
+//! Routes that change something, on the control socket only.
 //!
-//! Who may what follows from the peer's credentials: root and the daemon's own user are admin, everybody else who can
-//! open the socket (its group) may back up, cancel and pay.
+//! Owns the permission check: root and the daemon's own user are admin; other members of the socket's group may back
+//! up, cancel and resume. Must not decide the result of a command: `Control` does.
 
 use crate::api::routes::ApiState;
 use crate::api::{Refusal, RefusalKind, refuse, shapes};
@@ -15,16 +15,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What the peer of a control-socket connection may do.
+/// Permissions of the peer of a control-socket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Take and cancel backups, pay debts.
+    /// Take and cancel backups, resume exporting for pending resumes.
     Operate,
-    /// Everything.
+    /// All commands.
     Admin,
 }
 
-/// The acting routes.
+/// Routes of the commands; merged into the router of the control socket.
 pub fn acting() -> Router<ApiState> {
     Router::new()
         .route("/v1/clusters/{name}/backups", post(backup))
@@ -41,8 +41,8 @@ fn admin(role: Role) -> Result<(), Response> {
     if role == Role::Admin {
         return Ok(());
     }
-    tracing::warn!(event = "auth.failed", reason = "an act needs admin");
-    let message = "this act needs admin: run it as root or as the daemon's own user";
+    tracing::warn!(event = "auth.failed", reason = "the command needs admin");
+    let message = "this command needs admin. Run it as root or as the user of the daemon";
     Err((StatusCode::FORBIDDEN, Json(json!({ "message": message }))).into_response())
 }
 
@@ -63,7 +63,7 @@ async fn backup(
     let run_id = state.control.backup(name, note.note).await?;
     let run = state.store.run(run_id).await?.ok_or_else(|| Refusal {
         kind: RefusalKind::Failed,
-        message: format!("run {run_id} vanished right after it began"),
+        message: format!("run {run_id} disappeared from the state right after its start"),
         retry_after_seconds: None,
     })?;
     Ok(Json(

@@ -1,6 +1,6 @@
-//! Connections: how many may be open, how long a request may take to arrive, and how all of them end.
+//! Connections: limits on their number and on the time a request may take to arrive, and their shutdown.
 //!
-//! Owns the bounds against clients that are many, slow or silent. Must not know what is asked.
+//! Owns the protection against many, slow or silent clients. Must not know routes.
 
 use super::refuse;
 use crate::clock::{SharedClock, Tasks, within};
@@ -24,32 +24,32 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Longest request body.
+/// Longest request body, in bytes.
 const BODY: usize = 64 * 1024;
-/// Longest request head, and what is read ahead.
+/// Longest request head and read-ahead buffer, in bytes.
 const HEAD: usize = 32 * 1024;
-/// How long a head may take to arrive, counted from the connection or from the answer before.
+/// Timeout of a request head, from the connection or from the previous response.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long a body may take to arrive.
+/// Timeout of a request body.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long a connection that should end may take to finish its answer.
+/// Timeout of the last response on a connection that is being closed.
 const LAST_RESPONSE: Duration = Duration::from_secs(10);
-/// A listener that stays full says so this often.
-const TOLD_AGAIN: Duration = Duration::from_secs(600);
+/// Interval of the log line of a listener that stays full.
+const REPEAT_LOG: Duration = Duration::from_secs(600);
 
-/// What a listener puts up with.
+/// Limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// How the log calls it.
+    /// Name in the log.
     pub listener: &'static str,
-    /// Open connections.
+    /// Maximum of open connections.
     pub open: usize,
-    /// How long a connection may stay, where no answer takes long.
+    /// Maximum age of a connection; `None` if a response may take any time.
     pub stay: Option<Duration>,
 }
 
-/// Accepts and answers until `stop`. `peer` says who is there; handlers find that as an extension.
-pub(super) async fn response<L, P>(
+/// Accepts connections until `stop`. `peer` identifies the client; handlers find it as a request extension.
+pub(super) async fn accept<L, P>(
     mut listener: L,
     routes: Router,
     bounds: Bounds,
@@ -67,7 +67,7 @@ pub(super) async fn response<L, P>(
             () = stop.cancelled() => return,
             (io, _) = listener.accept() => io,
         };
-        // Without a seat the connection is closed by dropping it.
+        // Without a free slot the connection is closed by dropping it.
         let Some(slot) = slots.take() else { continue };
         let peer = peer(&io);
         let (routes, slots, clock, stop) = (routes.clone(), slots.clone(), clock.clone(), stop.clone());
@@ -111,7 +111,7 @@ async fn converse<I, P>(
             None => std::future::pending().await,
         }
     };
-    // A client that hangs up or sends no HTTP is its own affair.
+    // A client that hangs up or sends no HTTP is not an error.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
@@ -124,7 +124,7 @@ async fn converse<I, P>(
     }
 }
 
-/// Reads the body before anything is done, within its time and its length.
+/// Reads the whole body before the handler runs, within its timeout and maximum length.
 pub(super) async fn whole_body(State(clock): State<SharedClock>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let body = match within(&*clock, BODY_TIME, read(body)).await {
@@ -141,8 +141,10 @@ pub(super) async fn whole_body(State(clock): State<SharedClock>, request: Reques
         None => None,
         Some(slot) => match slot.work() {
             Some(working) => Some(working),
-            // The connection is being closed: nobody reads this, and nothing may begin.
-            None => return refuse::problem(StatusCode::SERVICE_UNAVAILABLE, "the connection was given up"),
+            // The connection is being closed: no command may start, and no client reads this response.
+            None => {
+                return refuse::problem(StatusCode::SERVICE_UNAVAILABLE, "the connection is being closed");
+            }
         },
     };
     let response = next.run(Request::from_parts(head, Body::from(body))).await;
@@ -154,7 +156,7 @@ async fn read(body: Body) -> Result<Bytes, Response> {
     let mut whole = Vec::new();
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
-        let part = part.map_err(|_| refuse::bad_input("the body ended before all of it was there"))?;
+        let part = part.map_err(|_| refuse::bad_input("the body ended early"))?;
         if whole.len() + part.len() > BODY {
             return Err(refuse::problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB"));
         }
@@ -163,7 +165,7 @@ async fn read(body: Body) -> Result<Bytes, Response> {
     Ok(whole.into())
 }
 
-/// The open connections of one listener, oldest first.
+/// Connection slots of one listener, oldest first.
 struct Slots {
     bounds: Bounds,
     clock: SharedClock,
@@ -173,10 +175,10 @@ struct Slots {
 #[derive(Default)]
 struct Row {
     taken: VecDeque<Slot>,
-    told: Option<Duration>,
+    logged_at: Option<Duration>,
 }
 
-/// One open connection.
+/// Slot of one open connection.
 #[derive(Clone)]
 struct Slot {
     use_of: Arc<Mutex<Use>>,
@@ -185,19 +187,19 @@ struct Slot {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// Waits for a request or for its answer to be read.
+    /// Waiting for a request, or for the client to read the response.
     Idle,
     Working,
     GivenUp,
 }
 
 impl Slots {
-    /// Whoever comes gets a seat as long as one is idle: the oldest of those is closed, so that silent clients cannot
-    /// keep others from asking for health.
+    /// Takes a slot. If all are taken, the oldest idle connection is closed, so that silent clients cannot block health
+    /// checks. `None` if every connection is working.
     fn take(&self) -> Option<Slot> {
         let mut row = lock(&self.row);
         if row.taken.len() >= self.bounds.open {
-            self.tell(&mut row.told);
+            self.log_crowded(&mut row.logged_at);
             let idle = row.taken.iter().position(Slot::give_up)?;
             row.taken.remove(idle);
         }
@@ -210,22 +212,22 @@ impl Slots {
         lock(&self.row).taken.retain(|other| !Arc::ptr_eq(&other.use_of, &slot.use_of));
     }
 
-    fn tell(&self, told: &mut Option<Duration>) {
+    fn log_crowded(&self, logged_at: &mut Option<Duration>) {
         let now = self.clock.monotonic();
-        if told.is_none_or(|before| now.saturating_sub(before) >= TOLD_AGAIN) {
-            *told = Some(now);
+        if logged_at.is_none_or(|before| now.saturating_sub(before) >= REPEAT_LOG) {
+            *logged_at = Some(now);
             tracing::warn!(
                 event = "http.crowded",
                 listener = self.bounds.listener,
                 connections = self.bounds.open,
-                "all connections are taken: the oldest idle ones are closed for new ones"
+                "all connection slots are taken: the oldest idle connections are closed for new ones"
             );
         }
     }
 }
 
 impl Slot {
-    /// Closes the connection unless something is being done for it.
+    /// Closes the connection unless a request of it is in progress. Returns whether it was closed.
     fn give_up(&self) -> bool {
         let mut use_of = lock(&self.use_of);
         if *use_of == Use::Working {
@@ -246,7 +248,7 @@ impl Slot {
     }
 }
 
-/// Something is being done for a connection until this is dropped.
+/// Guard of a request in progress; dropping it makes the connection idle.
 struct Working(Arc<Mutex<Use>>);
 
 impl Drop for Working {

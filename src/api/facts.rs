@@ -1,12 +1,12 @@
-//! Gathers what health is judged from.
+//! Reads the input of health from the store.
 //!
-//! Owns the reading only: routes and the daemon's own watch ask the same way. Must not judge (`health` does).
+//! Owns the reading for routes and for the daemon's health watch. Must not judge: `health` does.
 
 use super::Live;
 use super::health::{self, Facts, Health};
 use crate::store::{BackupFilter, SharedStore};
 
-/// Health, as of now.
+/// Current health. A store that cannot be read becomes a finding of its own.
 pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
     let filter = BackupFilter { existing: true, ..Default::default() };
     let (backups, pending_resumes, timetable, clusters, unfinished, failures) = futures::join!(
@@ -17,7 +17,7 @@ pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
         store.unfinished(),
         store.failures_in_a_row(),
     );
-    // A store that cannot be read must not hide what else is wrong: its own check says so.
+    // A store that cannot be read must not hide other findings: the `store` check reports it.
     let errors = [
         backups.as_ref().err(),
         pending_resumes.as_ref().err(),

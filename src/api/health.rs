@@ -1,9 +1,10 @@
-//! Health: the truth about everything, derived from the store and from what is true right now.
+//! Health: all findings, derived from the store and from the current state of the daemon.
 //!
-//! Pure: `judge` gets all it needs. Contract section 4 says which finding is `degraded` and which `failing`.
+//! Owns the severity of each finding: `degraded` or `failing`. Pure: `judge` gets all its input. Must not read the
+//! store or the clock.
 
-use super::{Live, shapes};
-use crate::domain::{BackupState, Instant, Trigger};
+use super::{Live, ProbeError, shapes};
+use crate::domain::{BackupState, Exporting, Instant, Trigger};
 use crate::journal::Run;
 use crate::schedule::next::{longest_gap, next_after};
 use crate::store::{Backup, ClusterRow, ClustersToResume, PendingResume, TimetableRow};
@@ -12,27 +13,27 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// A debt that is unpaid for longer is an emergency.
+/// A resume that is pending for longer makes health `failing`.
 const RESUME_FAILING: TimeDelta = TimeDelta::minutes(5);
-/// Refusals of one cluster that are told one by one.
-const DENIALS_TOLD: usize = 3;
-/// The dispatch loop ticks twice a second.
+/// Rejections of one cluster that are listed one by one.
+const REJECTIONS_LISTED: usize = 3;
+/// Time without a tick after which dispatch counts as stalled; the loop ticks twice a second.
 const DISPATCH_STALLED: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Somebody should look.
+    /// Needs attention; backups are still taken.
     Degraded,
-    /// Backups are not being taken, or exporting is in danger.
+    /// Backups are not taken, or exporting may be paused.
     Failing,
 }
 
 impl Status {
-    /// As in the JSON.
+    /// Name in JSON and log.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -42,32 +43,32 @@ impl Status {
     }
 }
 
-/// One finding.
+/// One finding, an `ok` one included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// `store dispatch config clock pending_resumes exporting schedules retention credentials probes copy`.
     pub name: &'static str,
-    /// Whose, if it is about one cluster.
+    /// Cluster, for a finding about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// How bad.
+    /// Severity.
     pub status: Status,
-    /// One sentence.
+    /// Cause in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// Everything health is judged from.
+/// Input of `judge`.
 pub struct Facts<'a> {
-    /// What is true right now.
+    /// Current state of the daemon.
     pub live: &'a Live,
     /// Existing backups, oldest first.
     pub backups: &'a [Backup],
-    /// Open debts.
+    /// Pending resumes.
     pub pending_resumes: &'a [PendingResume],
-    /// Known pairs.
+    /// Known pairs of schedule and cluster.
     pub timetable: &'a [TimetableRow],
-    /// Known clusters.
+    /// Known clusters, configured or not.
     pub clusters: &'a [ClusterRow],
     /// Runs that have not ended.
     pub unfinished: &'a [Run],
@@ -75,23 +76,23 @@ pub struct Facts<'a> {
     pub failures: &'a BTreeMap<String, u32>,
 }
 
-/// The body of `/health`, and what `/health/backups` needs beside it.
+/// Result of `judge`: the body of `/health` and the findings of `/health/backups`.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// The worst of all checks.
+    /// Highest severity of all checks.
     pub status: Status,
-    /// All findings, good ones included.
+    /// All findings, `ok` ones included.
     pub checks: Vec<Check>,
-    /// Per cluster, as contract section 4 shapes it.
+    /// Element of `clusters` in `GET /health`, one per configured cluster.
     pub clusters: Vec<Value>,
-    /// Why `/health/backups` is 503; empty if it is not.
+    /// Reasons for a 503 of `/health/backups`; empty for a 200.
     pub backups: Vec<String>,
-    /// Pairs of schedule and cluster that are overdue, with the sentence.
+    /// Overdue pairs of schedule and cluster, each with its finding.
     pub overdue: BTreeMap<(String, String), String>,
 }
 
 impl Health {
-    /// The JSON body.
+    /// JSON body of `GET /health`.
     pub fn body(&self) -> Value {
         json!({
             "status": self.status,
@@ -102,7 +103,7 @@ impl Health {
     }
 }
 
-/// What is good and what is not.
+/// Judges health from `facts` alone.
 pub fn judge(facts: &Facts<'_>) -> Health {
     let mut checks = process(facts.live);
     checks.push(pending_resumes(facts));
@@ -119,7 +120,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     for ((_, cluster), due) in &facts.live.next_due {
         next_due.entry(cluster).and_modify(|first| *first = (*first).min(*due)).or_insert(*due);
     }
-    let owed = ClustersToResume::by(
+    let to_resume = ClustersToResume::by(
         facts.pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()),
     );
     for (name, settings) in &facts.live.config.clusters {
@@ -128,7 +129,7 @@ pub fn judge(facts: &Facts<'_>) -> Health {
         clusters.push(cluster(
             facts,
             name,
-            owed.to(name, &settings.addresses).is_some_and(|owner| !seen_running(facts, name, owner)),
+            to_resume.to(name, &settings.addresses).is_some_and(|owner| !seen_running(facts, name, owner)),
             &backups,
             next,
             late_clusters.contains(name.as_str()),
@@ -141,20 +142,18 @@ pub fn judge(facts: &Facts<'_>) -> Health {
     Health { status, checks, clusters, backups, overdue }
 }
 
-/// Whether the partitions were seen exporting after the resume of `owner` had been sent: it acted, although nobody has
-/// confirmed it yet. A look from before it would tell of the time before the pause.
+/// Whether the last probe of cluster `name` shows that every resume of `owner` took effect, although no server has
+/// confirmed one yet.
 fn seen_running(facts: &Facts<'_>, name: &str, owner: &str) -> bool {
-    let Some(probe) = facts.live.clusters.get(name).filter(|probe| probe.exporting == "running") else {
-        return false;
-    };
+    let Some(probe) = facts.live.clusters.get(name) else { return false };
     let Some(settings) = facts.live.config.clusters.get(name) else { return false };
-    let mut owed = facts
+    let mut pending = facts
         .pending_resumes
         .iter()
         .filter(|pending_resume| pending_resume.cluster == owner && pending_resume.may_be_paused());
-    owed.all(|pending_resume| {
-        let there = pending_resume.addresses.zeebe == settings.addresses.zeebe;
-        there && pending_resume.resume_intended_at.is_some_and(|sent| probe.exporting_checked_at > Some(sent))
+    let zeebe = &settings.addresses.zeebe;
+    pending.all(|pending_resume| {
+        pending_resume.is_seen_resumed(probe.exporting, probe.exporting_checked_at, zeebe)
     })
 }
 
@@ -169,8 +168,8 @@ fn process(live: &Live) -> Vec<Check> {
         (None, None) => check("store", Status::Ok, None),
     };
     let dispatch = if live.stopping {
-        let what = "the daemon is stopping: nothing is begun, and what has paused exporting resumes it";
-        check("dispatch", Status::Degraded, what.to_owned())
+        let detail = "the daemon is stopping: no run starts, and paused clusters are resumed";
+        check("dispatch", Status::Degraded, detail.to_owned())
     } else if live.since_tick >= DISPATCH_STALLED {
         check(
             "dispatch",
@@ -184,12 +183,12 @@ fn process(live: &Live) -> Vec<Check> {
         Some(why) => check(
             "config",
             Status::Degraded,
-            format!("the last reload was refused and the old config runs: {why}"),
+            format!("the last reload was refused and the old config is active: {why}"),
         ),
         None => check("config", Status::Ok, None),
     };
     let clock = match &live.clock_jump {
-        Some(what) => check("clock", Status::Degraded, what.clone()),
+        Some(jump) => check("clock", Status::Degraded, jump.clone()),
         None => check("clock", Status::Ok, None),
     };
     vec![store, dispatch, config, clock]
@@ -200,8 +199,8 @@ fn pending_resumes(facts: &Facts<'_>) -> Check {
         !facts.unfinished.iter().any(|r| r.run_id == pending_resume.run_id)
             || pending_resume.resume_intended_at.is_some()
     };
-    let owed: Vec<&PendingResume> = facts.pending_resumes.iter().filter(due).collect();
-    // A pause of this process is owed from the first resume on; one that an earlier process left, since it was intended.
+    let pending: Vec<&PendingResume> = facts.pending_resumes.iter().filter(due).collect();
+    // A pause of this process counts from the first resume on; one of an earlier process counts from its start.
     let since = |pending_resume: &PendingResume| match pending_resume.resume_intended_at {
         Some(at) if pending_resume.intended_at >= facts.live.started_at => at,
         _ => pending_resume.intended_at,
@@ -213,30 +212,31 @@ fn pending_resumes(facts: &Facts<'_>) -> Check {
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         (names.into_iter().collect::<Vec<_>>().join(", "), why)
     };
-    // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
-    let (confirmed, owed): (Vec<&PendingResume>, Vec<&PendingResume>) =
-        owed.into_iter().partition(|pending_resume| !pending_resume.may_be_paused());
-    let Some(since) = owed.iter().map(|pending_resume| since(pending_resume)).min() else {
+    // Of a confirmed resume only the record is missing: exporting is not paused for it.
+    let (confirmed, pending): (Vec<&PendingResume>, Vec<&PendingResume>) =
+        pending.into_iter().partition(|pending_resume| !pending_resume.may_be_paused());
+    let Some(since) = pending.iter().map(|pending_resume| since(pending_resume)).min() else {
         if confirmed.is_empty() {
             return check("pending_resumes", Status::Ok, None);
         }
         let (names, why) = named(&confirmed);
-        return check("pending_resumes", Status::Degraded, format!("the debt of {names} is still open{why}"));
+        return check(
+            "pending_resumes",
+            Status::Degraded,
+            format!("the resume of {names} is confirmed but still pending in the state file{why}"),
+        );
     };
     let age = facts.live.now - since;
     let status = if age > RESUME_FAILING { Status::Failing } else { Status::Degraded };
-    let (names, why) = named(&owed);
+    let (names, why) = named(&pending);
     check(
         "pending_resumes",
         status,
-        format!(
-            "exporting of {names} was paused by us and its resume is not settled, for {} s{why}",
-            age.num_seconds()
-        ),
+        format!("exporting of {names} has a pending resume for {} s{why}", age.num_seconds()),
     )
 }
 
-/// Pairs that have no success for their schedule's longest gap plus `run_deadline`, and the findings.
+/// Pairs without a completed backup for the longest gap of their schedule plus `run_deadline`, and the findings.
 fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, String), String>, Vec<Check>) {
     let (mut late, mut checks) = (BTreeMap::new(), Vec::new());
     let live = facts.live;
@@ -272,7 +272,7 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, S
             let first_due = next_after(&schedule.timing, schedule.timezone, since);
             if last_success.is_none() && first_due.is_some_and(|due| live.now > due + deadline) {
                 backups.push(format!(
-                    "{name}: schedule {} has not succeeded since its first due time",
+                    "{name}: schedule {} has no completed backup since its first due time",
                     schedule.name
                 ));
             }
@@ -282,10 +282,14 @@ fn overdue(facts: &Facts<'_>, backups: &mut Vec<String>) -> (BTreeMap<(String, S
             if live.now - from > allowed {
                 let detail = match last_success {
                     Some(at) => {
-                        format!("schedule {} has had no success since {}", schedule.name, shapes::instant(at))
+                        format!(
+                            "schedule {} has no completed backup since {}",
+                            schedule.name,
+                            shapes::instant(at)
+                        )
                     }
                     None => format!(
-                        "schedule {} has never succeeded since {}",
+                        "schedule {} has had no completed backup since it was added at {}",
                         schedule.name,
                         shapes::instant(since)
                     ),
@@ -351,16 +355,16 @@ fn cluster(
     };
     let running = facts.unfinished.iter().find(|r| r.cluster == name);
     let probe = live.clusters.get(name);
-    let seen = probe.map_or("unknown", |l| if l.exporting.is_empty() { "unknown" } else { &l.exporting });
-    // A look from before our own pause or resume would contradict what we know.
-    let exporting = match (still_pending, seen) {
-        (true, _) => "paused_by_us",
-        (false, "paused_by_us") => "unknown",
-        (false, seen) => seen,
+    // A probe from before our own pause or resume would contradict the pending resumes.
+    let exporting = match (still_pending, probe.map(|l| l.exporting).unwrap_or_default()) {
+        (true, _) => Exporting::PausedByUs,
+        (false, Exporting::PausedByUs) => Exporting::Unknown,
+        (false, probed) => probed,
     };
-    let (status, since) = match exporting {
-        "paused_by_other" | "mixed" => (Status::Degraded, probe.and_then(|l| l.exporting_since)),
-        _ => (Status::Ok, None),
+    let (status, since) = if exporting.is_foreign_pause() {
+        (Status::Degraded, probe.and_then(|l| l.exporting_since))
+    } else {
+        (Status::Ok, None)
     };
     let since = since.map(|at| format!(" since {}", shapes::instant(at))).unwrap_or_default();
     checks.push(Check {
@@ -369,21 +373,19 @@ fn cluster(
         status,
         detail: Some(format!("{exporting}{since}")),
     });
-    // Of scheduled ones each schedule tells its own.
+    // Failures of scheduled runs are findings of their schedules.
     let newest = backups.iter().filter(|b| b.run.view.ended()).max_by_key(|b| b.run.view.finished_at);
-    let by_hand = newest.filter(|b| b.run.trigger == Trigger::Manual);
-    if let Some(why) = by_hand.and_then(|b| b.run.view.reason()) {
+    let manual = newest.filter(|b| b.run.trigger == Trigger::Manual);
+    if let Some(why) = manual.and_then(|b| b.run.view.reason()) {
         checks.push(Check {
             name: "schedules",
             cluster: Some(name.to_owned()),
             status: Status::Degraded,
-            detail: Some(format!("the last backup was asked for by hand and failed: {why}")),
+            detail: Some(format!("the last manual backup failed: {why}")),
         });
     }
-    // Whoever does not let us in is told under `credentials`.
-    let denied =
-        |reason: &String| probe.is_some_and(|l| l.denied.iter().any(|rejection| rejection.why == *reason));
-    if let Some(reason) = probe.and_then(|l| l.unreachable.clone()).filter(|reason| !denied(reason)) {
+    // `credentials` reports authentication failures.
+    if let Some(ProbeError::Unreachable(reason)) = probe.and_then(|l| l.unreachable.clone()) {
         checks.push(Check {
             name: "probes",
             cluster: Some(name.to_owned()),
@@ -405,24 +407,24 @@ fn cluster(
     })
 }
 
-/// Clusters that did not let us in when last asked, or whose credentials cannot be read.
+/// Clusters that rejected our authentication, or whose credentials cannot be read.
 fn credentials(live: &Live) -> Vec<Check> {
     let denied = live.clusters.iter().filter(|(_, probe)| !probe.denied.is_empty());
     let mut checks: Vec<Check> = denied
         .filter(|(name, _)| live.config.clusters.contains_key(*name))
         .map(|(name, probe)| {
-            let told = probe.denied.iter().take(DENIALS_TOLD);
-            let mut told: Vec<String> = told
+            let listed = probe.denied.iter().take(REJECTIONS_LISTED);
+            let mut listed: Vec<String> = listed
                 .map(|rejection| format!("since {}: {}", shapes::instant(rejection.since), rejection.why))
                 .collect();
-            if probe.denied.len() > DENIALS_TOLD {
-                told.push(format!("and {} more", probe.denied.len() - DENIALS_TOLD));
+            if probe.denied.len() > REJECTIONS_LISTED {
+                listed.push(format!("and {} more", probe.denied.len() - REJECTIONS_LISTED));
             }
             Check {
                 name: "credentials",
                 cluster: Some(name.clone()),
                 status: Status::Degraded,
-                detail: Some(told.join("; ")),
+                detail: Some(listed.join("; ")),
             }
         })
         .collect();
@@ -439,11 +441,11 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
         if let Some(deletion) =
             backup.deletion.as_ref().filter(|d| backup.state == BackupState::Deleting && d.attempts > 3)
         {
-            let error = deletion.last_error.as_deref().unwrap_or("it is not gone yet");
+            let error = deletion.last_error.as_deref().unwrap_or("the backup still exists");
             behind
                 .entry(&backup.run.cluster)
                 .or_default()
-                .push(format!("deletion of {} is behind: {error}", backup.run.backup_id));
+                .push(format!("deletion of backup {} is behind: {error}", backup.run.backup_id));
         }
         if backup.state == BackupState::Failed && !backup.run.view.cleanup_unfinished.is_empty() {
             behind
@@ -457,11 +459,11 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
             behind
                 .entry(&row.name)
                 .or_default()
-                .push(format!("state_behind: {reason}; `adopt {}` mends it", row.name));
+                .push(format!("state_behind: {reason}. Run `adopt {}`", row.name));
         }
     }
-    for (cluster, what) in behind {
-        let detail = Some(what.join("; "));
+    for (cluster, reasons) in behind {
+        let detail = Some(reasons.join("; "));
         checks.push(Check {
             name: "retention",
             cluster: Some(cluster.to_owned()),
@@ -476,8 +478,9 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
         .map(|b| b.run.cluster.as_str())
         .collect();
     for cluster in orphans {
-        let detail =
-            Some("the cluster left the config; its backups stay until they are deleted by hand".to_owned());
+        let detail = Some(
+            "the cluster was removed from the config; its backups stay until you delete them".to_owned(),
+        );
         checks.push(Check {
             name: "retention",
             cluster: Some(cluster.to_owned()),
@@ -501,7 +504,9 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
         checks.push(check(
             "retention",
             Status::Degraded,
-            format!("pools without a schedule are frozen: {names}"),
+            format!(
+                "no schedule has these retention groups, so that retention keeps their backups: {names}. Delete them with `delete CLUSTER ID`"
+            ),
         ));
     }
     if checks.is_empty() {

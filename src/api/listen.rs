@@ -1,6 +1,7 @@
-//! Listeners: HTTP on loopback or a Unix socket, and the control socket with its peers' credentials.
+//! Listeners: HTTP on loopback or a Unix socket, and the control socket with peer credentials.
 //!
-//! Opens before the daemon starts, so that a taken port is known before anything runs.
+//! Owns the sockets and their routers. Opens before the daemon starts, so that a port in use is reported before a run
+//! can start. Must not handle requests.
 
 use super::connections::{self, Bounds};
 use super::routes::{self, ApiState};
@@ -20,12 +21,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-/// Where everybody may ask, every answer is quick.
+/// Open to many clients, and every response is quick.
 const OUTSIDE: Bounds = Bounds { listener: "http", open: 256, stay: Some(Duration::from_secs(60)) };
-/// An act may take as long as its caller waits.
+/// A command may take as long as its caller waits.
 const INSIDE: Bounds = Bounds { listener: "control", open: 64, stay: None };
 
-/// Open listeners.
+/// Opened sockets, before they accept connections.
 pub struct Listeners {
     http: Http,
     control: UnixListener,
@@ -38,27 +39,29 @@ enum Http {
     Unix(UnixListener),
 }
 
-/// Why a listener does not open.
+/// Failure to open a listener.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The port.
-    #[error("{address} cannot be listened on: {reason}; stop what uses it or set another [http] listen")]
+    /// The address is in use or not available.
+    #[error(
+        "cannot listen on {address}: {reason}. Stop the process that uses it, or set another [http] listen"
+    )]
     Tcp {
-        /// Address.
+        /// `[http] listen`.
         address: String,
-        /// The system's word.
+        /// Error of the operating system.
         reason: String,
     },
-    /// A socket file.
-    #[error("the socket {} cannot be opened: {reason}; name a directory that exists and that the daemon may write", path.display())]
+    /// The socket file cannot be created.
+    #[error("cannot open the socket {}: {reason}. Name a directory that exists and that the daemon may write", path.display())]
     Unix {
-        /// File.
+        /// Socket file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the operating system.
         reason: String,
     },
-    /// Another daemon answers.
-    #[error("another daemon answers on {}: stop it or set another [daemon] runtime_dir", .0.display())]
+    /// Another daemon accepts connections on the socket.
+    #[error("another daemon listens on {}. Stop it, or set another [daemon] runtime_dir", .0.display())]
     Taken(PathBuf),
 }
 
@@ -80,7 +83,7 @@ pub async fn open(config: &Config) -> Result<Listeners, ListenError> {
     Ok(Listeners { http, control, hosts: config.http.public_hosts.clone(), owner })
 }
 
-/// A stale socket file is replaced only when nobody answers on it. Owner and group may connect.
+/// Binds a Unix socket. Replaces a stale socket file only if no process accepts connections on it. Mode 0660.
 async fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     let refused =
         |error: std::io::Error| ListenError::Unix { path: path.to_owned(), reason: error.to_string() };
@@ -105,7 +108,7 @@ impl Listeners {
         }
     }
 
-    /// Answers until the token is cancelled.
+    /// Serves requests until the returned token is cancelled.
     pub fn serve(
         self,
         store: SharedStore,
@@ -120,7 +123,7 @@ impl Listeners {
             .fallback(refuse::no_such_path)
             .layer(whole_body.clone())
             .layer(middleware::from_fn_with_state(hosts, refuse::local_only))
-            .layer(middleware::from_fn(refuse::in_our_words))
+            .layer(middleware::from_fn(refuse::as_json))
             .layer(middleware::from_fn(refuse::with_request_id))
             .with_state(state.clone());
         let owner = self.owner;
@@ -129,29 +132,27 @@ impl Listeners {
             .fallback(refuse::no_such_path)
             .layer(whole_body)
             .layer(middleware::from_fn(move |request, next| with_role(owner, request, next)))
-            .layer(middleware::from_fn(refuse::in_our_words))
+            .layer(middleware::from_fn(refuse::as_json))
             .layer(middleware::from_fn(refuse::with_request_id))
             .with_state(state);
         let stop = CancellationToken::new();
         let means = || (clock.clone(), tasks.clone());
         match self.http {
             Http::Tcp(listener) => {
-                let response =
-                    connections::response(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
-                tasks.spawn(response);
+                let accept = connections::accept(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
+                tasks.spawn(accept);
             }
             Http::Unix(listener) => {
-                let response =
-                    connections::response(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
-                tasks.spawn(response);
+                let accept = connections::accept(listener, outside, OUTSIDE, |_| (), means(), stop.clone());
+                tasks.spawn(accept);
             }
         }
-        tasks.spawn(connections::response(self.control, inside, INSIDE, Peer::of, means(), stop.clone()));
+        tasks.spawn(connections::accept(self.control, inside, INSIDE, Peer::of, means(), stop.clone()));
         stop
     }
 }
 
-/// The user at the other end of the control socket.
+/// Peer of a control-socket connection.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     uid: Option<u32>,

@@ -1,4 +1,6 @@
-//! Refusals over HTTP: problem+json for bad input, `{"message"}` for the rest, and who counts as loopback.
+//! Rejections over HTTP: problem+json for bad input, `{"message"}` for the rest.
+//!
+//! Owns the status of each rejection, request ids and the check for requests of this machine. Must not know routes.
 
 use super::{Refusal, RefusalKind};
 use axum::Json;
@@ -9,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Where an answer says its id.
+/// Response header with the request id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl IntoResponse for Refusal {
@@ -44,7 +46,7 @@ fn name(response: &mut Response, id: uuid::Uuid) {
     }
 }
 
-/// Every answer has an id; that of a failure is in the log.
+/// Adds a request id to every response, and logs it for a 5xx.
 pub async fn with_request_id(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
@@ -54,7 +56,7 @@ pub async fn with_request_id(request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7();
     let status = response.status();
     if status.is_server_error() {
-        // A failing health is an answer, not an error of its own: what fails stands in its body.
+        // A failing health check is logged as a warning: its body has the findings.
         tracing::warn!(event = "request.failed", request_id = %id, status = status.as_u16(), path);
     }
     name(&mut response, id);
@@ -81,11 +83,11 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
 
 /// 404 for a path that does not exist.
 pub async fn no_such_path() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({ "message": "there is nothing at this path" }))).into_response()
+    (StatusCode::NOT_FOUND, Json(json!({ "message": "unknown path" }))).into_response()
 }
 
-/// What axum refuses by itself, in our own words: problem+json for input that cannot be read, a message with 405.
-pub async fn in_our_words(request: Request, next: Next) -> Response {
+/// Replaces plain-text errors of axum: problem+json for unreadable input, `{"message"}` for 405.
+pub async fn as_json(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let plain = response
         .headers()
@@ -98,8 +100,7 @@ pub async fn in_our_words(request: Request, next: Next) -> Response {
         StatusCode::METHOD_NOT_ALLOWED => {
             let (mut head, _) = response.into_parts();
             head.headers.remove(header::CONTENT_LENGTH);
-            let body =
-                json!({ "message": "this path does not know that method: `Allow` lists those it knows" });
+            let body = json!({ "message": "method not allowed for this path. `Allow` lists the methods" });
             (head.status, head.headers, Json(body)).into_response()
         }
         StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
@@ -110,7 +111,7 @@ pub async fn in_our_words(request: Request, next: Next) -> Response {
     }
 }
 
-/// Lets through what comes from this machine. `/health*` answers everybody.
+/// Rejects requests of other machines, except for `/health*`.
 pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
     if let Some(query) = request.uri().query()
         && query
@@ -118,7 +119,7 @@ pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request,
             .any(|pair| matches!(pair.split('=').next(), Some("token" | "access_token" | "bearer")))
     {
         return bad_input(
-            "a token in a query string is refused, since it ends up in logs: send it as a header",
+            "a token in a query string is not accepted, because it ends up in logs. Send it as a header",
         );
     }
     if request.uri().path().starts_with("/health") {
@@ -128,13 +129,13 @@ pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request,
         None => next.run(request).await,
         Some(why) => {
             tracing::warn!(event = "auth.failed", reason = why);
-            let message = format!("{why}: without tokens only requests from this machine are answered");
+            let message = format!("{why}. Without tokens, only requests from this machine are accepted");
             (StatusCode::FORBIDDEN, Json(json!({ "message": message }))).into_response()
         }
     }
 }
 
-/// Why a request is not from this machine, as far as its headers tell.
+/// Reason why the headers do not look like a request from this machine.
 fn foreign(headers: &HeaderMap, public_hosts: &[String]) -> Option<&'static str> {
     if headers.keys().any(|name| name == "forwarded" || name.as_str().starts_with("x-forwarded-")) {
         return Some("the request was forwarded");

@@ -1,6 +1,6 @@
-//! Reading routes: health, the SaaS-shaped ones, and what the command line reads.
+//! Read-only routes: health, the routes shaped like Camunda 8 SaaS, and the routes of the command line.
 //!
-//! Must not change anything.
+//! Owns paths and queries. Must not change anything; `shapes` builds the JSON.
 
 use super::facts;
 use super::health::{Health, Status};
@@ -16,16 +16,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What every route stands on.
+/// State of every route handler.
 #[derive(Clone)]
 pub struct ApiState {
-    /// Durable state, to read.
+    /// Durable state, read only here.
     pub store: SharedStore,
-    /// What is true right now, and the acts.
+    /// Current state and commands.
     pub control: Arc<dyn Control>,
 }
 
-/// The reading routes, the SaaS-shaped ones also below `/api`.
+/// Read-only routes; those shaped like Camunda 8 SaaS also below `/api`.
 pub fn reading() -> Router<ApiState> {
     let saas = Router::new()
         .route("/clusters", get(saas_clusters))
@@ -60,13 +60,13 @@ async fn whole_health(State(state): State<ApiState>) -> Response {
 
 async fn live(State(state): State<ApiState>) -> Response {
     let Live { since_tick, stopping, .. } = state.control.live();
-    // A loop that was stopped has not stalled.
+    // A stopping daemon has no dispatch loop that could stall.
     let alive = stopping || since_tick < std::time::Duration::from_secs(10);
     response(alive, json!({ "since_tick_ms": since_tick.as_millis() as u64, "stopping": stopping }))
 }
 
 async fn ready(State(state): State<ApiState>) -> Response {
-    // The listeners open after the config is applied; what is left is the store.
+    // The listeners accept connections after the config is applied, so that only the store is checked.
     match state.store.pending_resumes().await {
         Ok(_) => response(true, json!({ "status": "ready" })),
         Err(error) => response(false, json!({ "status": "not ready", "reason": error.to_string() })),
@@ -81,7 +81,7 @@ async fn health_of_backups(State(state): State<ApiState>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct WhichBackups {
+struct BackupQuery {
     cluster: Option<String>,
     #[serde(default)]
     all: bool,
@@ -89,9 +89,9 @@ struct WhichBackups {
 
 async fn backups(
     State(state): State<ApiState>,
-    Query(which): Query<WhichBackups>,
+    Query(query): Query<BackupQuery>,
 ) -> Result<Json<Value>, Refusal> {
-    let filter = BackupFilter { cluster: which.cluster, existing: !which.all, limit: 0 };
+    let filter = BackupFilter { cluster: query.cluster, existing: !query.all, limit: 0 };
     let found = state.store.backups(filter).await?;
     Ok(Json(found.iter().map(shapes::backup).collect()))
 }
@@ -110,7 +110,7 @@ async fn one_backup(State(state): State<ApiState>, Path(id): Path<String>) -> Re
             .find(|b| Some(b.run.run_id) == wanted_run || Some(b.run.backup_id.get()) == wanted_backup)
             .ok_or_else(|| Refusal {
                 kind: RefusalKind::NotFound,
-                message: format!("there is no backup or run {id}: `list` shows what there is"),
+                message: format!("there is no backup or run {id}. `list` shows the backups"),
                 retry_after_seconds: None,
             })?;
         let journal = state.store.journal(found.run.run_id).await?;
@@ -175,7 +175,7 @@ async fn by_uuid(state: &ApiState, uuid: &str) -> Result<crate::store::ClusterRo
     let wanted: Option<uuid::Uuid> = uuid.parse().ok();
     state.store.clusters().await?.into_iter().find(|row| Some(row.uuid) == wanted).ok_or_else(|| Refusal {
         kind: RefusalKind::NotFound,
-        message: format!("there is no cluster {uuid}: GET /clusters lists them"),
+        message: format!("there is no cluster {uuid}. GET /clusters lists the clusters"),
         retry_after_seconds: None,
     })
 }

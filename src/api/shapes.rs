@@ -1,6 +1,6 @@
-//! The shapes of contract sections 3 and 4: backups, runs, clusters, as JSON.
+//! JSON shapes of backups, runs, pending resumes and clusters.
 //!
-//! Pure; every shape is made from rows of the store.
+//! Pure: builds each shape from rows of the store. Must not read the store or the clock.
 
 pub use crate::domain::instant_text as instant;
 use crate::domain::{BackupState, Instant};
@@ -12,16 +12,19 @@ fn maybe(at: Option<Instant>) -> Value {
     at.map_or(Value::Null, |at| Value::String(instant(at)))
 }
 
-/// Why it is what it is: of a failed run its own reason, of a missing one at a provider's who took it.
+/// Reason for the state: the failure of the run, or for a missing Camunda 8 SaaS backup that Camunda no longer lists it.
 fn reason(backup: &Backup) -> Option<String> {
     let hosted = backup.run.view.components.contains_key(&crate::domain::Component::Saas);
     if backup.state == BackupState::Missing && hosted {
-        return Some("provider: its list has it no more, and we did not delete it".to_owned());
+        return Some(
+            "provider: the backup is no longer in Camunda's list and was not deleted by this daemon"
+                .to_owned(),
+        );
     }
     backup.run.view.reason().map(str::to_owned)
 }
 
-/// `backup` of contract section 3.
+/// Element of `GET /v1/backups`.
 pub fn backup(backup: &Backup) -> Value {
     let run = &backup.run;
     let view = &run.view;
@@ -56,7 +59,7 @@ pub fn backup(backup: &Backup) -> Value {
     })
 }
 
-/// A backup with everything that is known of its run: steps, parts, pause, certificate or dossier, deletion.
+/// `GET /v1/backups/{id}`: the backup with steps, parts, pause, attestation or failure report, deletion and journal.
 pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
     let mut shape = backup(found);
     let view = &found.run.view;
@@ -114,7 +117,7 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
     shape
 }
 
-/// A debt, without credentials (there are none in it).
+/// Element of `GET /v1/pending-resumes`.
 pub fn pending_resume(pending_resume: &PendingResume) -> Value {
     json!({
         "cluster": pending_resume.cluster,
@@ -128,7 +131,7 @@ pub fn pending_resume(pending_resume: &PendingResume) -> Value {
     })
 }
 
-/// `running` of a cluster in `/health`.
+/// `running` of a cluster in `GET /health`.
 pub fn running(run: &Run) -> Value {
     let view = &run.view;
     json!({
@@ -145,7 +148,7 @@ pub fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> V
     let by = if row.addresses.saas.is_some() { "saas" } else { "self-managed" };
     let generation = match version {
         None => "Camunda 8".to_owned(),
-        // A provider names it whole.
+        // Camunda 8 SaaS reports the whole generation name.
         Some(version) if !version.starts_with(|c: char| c.is_ascii_digit()) => version.to_owned(),
         Some(version) => format!("Camunda {version}"),
     };
@@ -175,7 +178,7 @@ pub fn saas_backup(backup: &Backup) -> Value {
         BackupState::Deleting | BackupState::Deleted | BackupState::Missing => "-",
     };
     let whole = view.components.get(&crate::domain::Component::Saas);
-    // A provider's backup is one whole, of which Optimize may be a part or not.
+    // A Camunda 8 SaaS backup is one unit; its list does not tell whether Optimize is part of it.
     let of = |component: crate::domain::Component| match view.components.get(&component).or(whole) {
         None => "-",
         Some(part) if part.finished_at.is_some() => "Complete",

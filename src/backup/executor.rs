@@ -5,82 +5,18 @@
 
 use crate::backup::finish::{GIVEN_UP, ResumeEnd};
 use crate::backup::steps;
-use crate::camunda::ClientError;
 use crate::clock::within;
-use crate::context::evidence::Evidence;
-use crate::context::{Clients, Context, Spec};
-use crate::domain::{BackupId, Instant};
-use crate::journal::{Entry, Event, FailureClass, Outcome, Run, RunView, Step};
+use crate::context::error::{Left, StepError, Stop};
+use crate::context::execution::Execution;
+use crate::journal::{Event, FailureClass, Outcome, Step};
 use crate::lock::lock;
 use crate::pause::disk_space;
-use crate::pause::start::PauseClock;
-use crate::plan::{Plan, PlannedStep};
-use crate::store::{PendingResume, StoreError};
+use crate::plan::PlannedStep;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Why a run must end, or pause, before its plan is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Nothing asks it to.
-    None,
-    /// The daemon goes down: outside the pause window the run is left to re-entry, inside it has until then
-    /// (monotonic time of the clock) to leave the window.
-    Shutdown {
-        /// Monotonic time at which the grace is over.
-        until: Duration,
-    },
-    /// Abort with this reason.
-    Abort {
-        /// Countable reason.
-        class: FailureClass,
-        /// One sentence.
-        reason: String,
-    },
-}
-
-/// How the executor left the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// The journal has its last entry.
-    Ended,
-    /// The daemon goes down; the run is re-entered after the restart.
-    Suspended,
-}
-
-/// A step that went wrong.
-#[derive(Clone, Debug)]
-pub struct StepError {
-    /// Countable reason.
-    pub class: FailureClass,
-    /// One sentence for the operator.
-    pub reason: String,
-    /// Before a run: it may be over soon, so that an occurrence waits for it as long as it may.
-    pub transient: bool,
-}
-
-impl StepError {
-    /// A step error.
-    pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into(), transient: false }
-    }
-
-    /// The cluster is not calm enough to begin.
-    pub fn not_ready(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { transient: true, ..Self::new(class, reason) }
-    }
-}
-
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
-        Self::new(FailureClass::Store, error.to_string())
-    }
-}
 
 /// Why the walk stopped short.
 enum Halt {
@@ -88,57 +24,7 @@ enum Halt {
     Suspended,
 }
 
-/// One run under way.
-pub struct Execution {
-    pub(crate) context: Context,
-    pub(crate) run: Run,
-    pub(crate) spec: Spec,
-    pub(crate) plan: Plan,
-    pub(crate) clients: Clients,
-    pub(crate) pause_clock: Mutex<Option<PauseClock>>,
-    view: Mutex<Arc<RunView>>,
-    pub(crate) evidence: Evidence,
-    /// Resumes that earlier processes have sent for it.
-    pub(crate) attempts_before: u32,
-    /// Monotonic time at which this process took it up.
-    began: Duration,
-    pub(crate) stop: watch::Receiver<Stop>,
-}
-
 impl Execution {
-    /// A run whose `Started` entry is written; its plan is the one that entry names. `pending_resume` is what an earlier process
-    /// left of it.
-    pub fn new(
-        context: Context,
-        run: Run,
-        spec: Spec,
-        plan: Plan,
-        pending_resume: Option<&PendingResume>,
-        stop: watch::Receiver<Stop>,
-    ) -> Self {
-        let mut spec = spec;
-        spec.addresses.routes =
-            if run.view.version.is_some() { run.view.routes } else { spec.addresses.routes };
-        let clients = Clients::new(&spec.addresses, &context.transport);
-        let since_boot = pending_resume.and_then(|pending_resume| pending_resume.intended_since_boot_ms);
-        // A pause whose resume was confirmed is over: another resume could end somebody else's.
-        let unfinished = run.view.pause.intended_at.filter(|_| run.view.needs_resume());
-        let pause_clock = unfinished.map(|at| PauseClock::after_restart(at, since_boot, &*context.clock));
-        Self {
-            view: Mutex::new(Arc::new(run.view.clone())),
-            pause_clock: Mutex::new(pause_clock),
-            evidence: Evidence::default(),
-            attempts_before: pending_resume.map_or(0, |pending_resume| pending_resume.attempts),
-            began: context.clock.monotonic(),
-            context,
-            run,
-            spec,
-            plan,
-            clients,
-            stop,
-        }
-    }
-
     /// Walks the plan to its end, or aborts; returns when the journal has its last entry or the daemon goes down.
     pub async fn execute(self) -> Left {
         let started = self.context.clock.monotonic();
@@ -349,109 +235,5 @@ impl Execution {
         }
         self.persist(events).await;
         Ok(())
-    }
-
-    /// The view as of the last successful write.
-    pub(crate) fn view(&self) -> Arc<RunView> {
-        lock(&self.view).clone()
-    }
-
-    /// Appends entries; an error means that nothing was written.
-    pub(crate) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
-        match self.append(events).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.overtaken(error).await),
-        }
-    }
-
-    /// An entry is refused where somebody else has resumed meanwhile, as `resume-exporting` beside a daemon that hung.
-    async fn overtaken(&self, error: StoreError) -> StepError {
-        if matches!(error, StoreError::Illegal(_)) {
-            self.refresh().await;
-            if self.view().pause.resume_intended_at.is_some() {
-                return StepError::new(
-                    FailureClass::PauseBroken,
-                    "the pause was broken: a resume was sent from outside before the backup had all its parts",
-                );
-            }
-        }
-        error.into()
-    }
-
-    pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let at = self.context.clock.now();
-        let entries = events.into_iter().map(|event| Entry { at, event }).collect();
-        let view = self.context.store.append(self.run.run_id, entries).await?;
-        *lock(&self.view) = Arc::new(view);
-        Ok(())
-    }
-
-    /// Writes what must be written, for as long as it takes, unless the daemon goes down.
-    pub(crate) async fn persist(&self, events: Vec<Event>) {
-        let mut pause = Duration::from_millis(200);
-        let mut stop = self.stop.clone();
-        loop {
-            let Err(error) = self.append(events.clone()).await else { return };
-            if let StoreError::Illegal(illegal) = &error {
-                tracing::error!(event = "store.unwritable", run_id = %self.run.run_id, cluster = %self.run.cluster,
-                    reason = %illegal);
-                return;
-            }
-            tracing::error!(event = "store.unwritable", run_id = %self.run.run_id, cluster = %self.run.cluster,
-                reason = %error);
-            if matches!(*stop.borrow(), Stop::Shutdown { .. }) {
-                return;
-            }
-            tokio::select! {
-                biased;
-                () = self.context.clock.sleep(pause) => {}
-                _ = stop.changed() => {}
-            }
-            pause = (pause * 2).min(Duration::from_secs(60));
-        }
-    }
-
-    /// Reads the run again after somebody else wrote into its journal.
-    pub(crate) async fn refresh(&self) {
-        if let Ok(Some(run)) = self.context.store.run(self.run.run_id).await {
-            *lock(&self.view) = Arc::new(run.view);
-        }
-    }
-
-    /// Sets the pause clock and takes over what the debt's entry did to the view.
-    pub(crate) async fn pause_begins(&self, intended_at: Instant) {
-        *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.context.clock));
-        self.refresh().await;
-    }
-
-    /// The backup's id: ours, or the one that the cluster gave.
-    pub(crate) fn id(&self) -> BackupId {
-        lock(&self.view).identified.unwrap_or(self.run.backup_id)
-    }
-
-    /// Whether exporting stays paused while this step is done.
-    pub(crate) fn is_paused_in(&self, step: Step) -> bool {
-        self.plan.step(step).is_some_and(|planned| planned.needs_pause)
-    }
-
-    /// Keeps an answer for the dossier.
-    pub(crate) fn remember(&self, error: &ClientError) {
-        self.evidence.remember(error, self.context.clock.now());
-    }
-
-    /// Keeps a fact for certificate and dossier.
-    pub(crate) fn prove(&self, name: &str, fact: Value) {
-        self.evidence.prove(name, fact);
-    }
-
-    /// All facts, an earlier process's as well.
-    pub(crate) fn proof(&self) -> Value {
-        let mut proof = self.view().proof.clone();
-        proof.extend(self.evidence.proof());
-        json!(proof)
-    }
-
-    pub(crate) fn since(&self, began: Duration) -> u64 {
-        self.context.clock.monotonic().saturating_sub(began).as_millis() as u64
     }
 }

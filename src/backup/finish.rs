@@ -2,14 +2,16 @@
 //!
 //! Owns the order of those and what they may take. Must not walk the plan (`executor`).
 
-use crate::backup::executor::{Execution, Left, StepError, Stop};
 use crate::backup::steps;
 use crate::clock::within;
 use crate::context::Context;
+use crate::context::error::{Left, StepError, Stop};
+use crate::context::execution::Execution;
 use crate::domain::Family;
 use crate::journal::{Event, FailureClass, Outcome, RunStatus, Step};
 use crate::lock::lock;
 use crate::pause::resume;
+use crate::plan::DATABASE;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,9 +21,6 @@ const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A run that begins to resume when the grace is over tries so long; `Daemon::stop` waits a little longer.
 const LAST_RESUME: Duration = Duration::from_secs(5);
-
-/// What a backup beside a relational database does not hold.
-pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
 
 /// What became of a debt that the run was paying.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,26 +3,23 @@
 //! While waiting, a transient answer and a final one look the same (404, INCOMPLETE, Operate's 400 on OpenSearch,
 //! 5xx, a lost answer): only progress and `stall_after` tell them apart.
 
-use crate::backup::executor::{Execution, StepError};
 use crate::backup::steps;
-use crate::backup::steps::word;
-use crate::camunda::{ClientError, ErrorKind, Part, PartState, Progress, Snapshot, SnapshotState};
-use crate::clock::Clock;
-use crate::context::OwnershipTag;
+use crate::camunda::snapshot::part_of;
+use crate::camunda::{ErrorKind, Part, PartState, Progress, SnapshotState};
+use crate::context::error::StepError;
+use crate::context::execution::Execution;
+use crate::context::retry::{RetryTransient, quiet_of};
+use crate::domain::OwnershipTag;
 use crate::domain::{Component, Version};
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::saas;
 use serde_json::json;
-use std::future::Future;
 use std::time::Duration;
 
 /// Where the clocks of components may differ from ours.
 const OTHER_CLOCK: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// A start whose answer was lost shows within this time, or was never acted upon.
 const LOST_START: Duration = Duration::from_secs(10);
-
-/// The longest time between two looks that an answer can ask for.
-const QUIET: Duration = Duration::from_mins(5);
 
 /// Who is let in no more for so long will not be let in soon.
 const DENIED: Duration = Duration::from_secs(60);
@@ -40,65 +37,6 @@ const SPARING_PAUSED: u32 = 1;
 pub(crate) fn pace(waited: Duration, response_took: Duration, sparing: u32) -> Duration {
     let two_percent = waited / 50;
     two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(response_took * sparing)
-}
-
-/// Repeats a look while its answer is transient.
-pub(crate) struct RetryTransient<'a> {
-    clock: &'a dyn Clock,
-    limit: Duration,
-}
-
-impl<'a> RetryTransient<'a> {
-    /// Looks for at most `limit`.
-    pub(crate) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
-        Self { clock, limit }
-    }
-
-    /// The same for a look at a backup: an answer that tells nothing is transient too, and after the limit it stands.
-    pub(crate) async fn probe_backup<F>(
-        &self,
-        mut once: impl FnMut() -> F,
-        mut remember: impl FnMut(&ClientError),
-    ) -> Result<PartState, ClientError>
-    where
-        F: Future<Output = Result<PartState, ClientError>>,
-    {
-        let began = self.clock.monotonic();
-        loop {
-            let seen = self.probe(&mut once, &mut remember).await?;
-            if !matches!(seen, PartState::Unclear { .. })
-                || self.clock.monotonic().saturating_sub(began) >= self.limit
-            {
-                return Ok(seen);
-            }
-            self.clock.sleep(Duration::from_millis(250)).await;
-        }
-    }
-
-    /// The first answer that is not transient, or the last error.
-    pub(crate) async fn probe<T, F>(
-        &self,
-        mut once: impl FnMut() -> F,
-        mut remember: impl FnMut(&ClientError),
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let began = self.clock.monotonic();
-        loop {
-            let error = match once().await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            remember(&error);
-            let pause = quiet_of(&error).max(Duration::from_millis(250));
-            let over = self.clock.monotonic().saturating_sub(began);
-            if !error.is_transient() || over >= self.limit || pause >= self.limit {
-                return Err(error);
-            }
-            self.clock.sleep(pause).await;
-        }
-    }
 }
 
 /// Waits until the component has completed its part and the part is believed.
@@ -157,7 +95,7 @@ pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<
                         if matches!(seen, PartState::Incomplete(_)) { "INCOMPLETE" } else { "IN_PROGRESS" };
                     report(execution, component, state, progress).await?;
                 }
-                word(&seen)
+                seen.describe()
             }
             Err(error) => {
                 execution.remember(&error);
@@ -201,11 +139,6 @@ pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<
     }
 }
 
-/// How long whoever answered so wants to be left alone.
-fn quiet_of(error: &ClientError) -> Duration {
-    error.retry_after.map_or(Duration::ZERO, Duration::from_secs).min(QUIET)
-}
-
 /// Whether this differs from the last of its kind.
 fn news(progress: &Progress, last: &mut Option<u64>) -> bool {
     let now = Some(progress.fingerprint());
@@ -234,24 +167,6 @@ async fn parts_in_repository(execution: &Execution, component: Component) -> Opt
     }
     let parts: Vec<Part> = snapshots.iter().map(part_of).collect();
     (!parts.is_empty()).then_some(Progress { parts })
-}
-
-/// A snapshot as a part; while it runs, how far it is is in its state, so that progress shows.
-fn part_of(snapshot: &Snapshot) -> Part {
-    let state = match snapshot.state {
-        SnapshotState::InProgress => format!(
-            "IN_PROGRESS, {} of {} shards, {} bytes",
-            snapshot.shards_successful, snapshot.shards_total, snapshot.bytes_done
-        ),
-        _ => snapshot.state.to_string(),
-    };
-    Part {
-        name: snapshot.name.clone(),
-        state,
-        started_at: snapshot.started_at,
-        reason: snapshot.reason.clone(),
-        ..Default::default()
-    }
 }
 
 async fn report(
@@ -385,30 +300,6 @@ async fn believe_records(execution: &Execution) -> Result<(), StepError> {
         json!({ "indices": snapshot.indices, "shards_total": snapshot.shards_total, "shards_failed": snapshot.shards_failed }),
     );
     Ok(())
-}
-
-/// A snapshot in the words of a component's backup.
-pub(crate) fn state_of(snapshot: Option<&Snapshot>) -> PartState {
-    let Some(snapshot) = snapshot else { return PartState::Absent };
-    let progress = Progress { parts: vec![part_of(snapshot)] };
-    match &snapshot.state {
-        SnapshotState::InProgress => PartState::Running(progress),
-        SnapshotState::Success => PartState::Completed(progress),
-        SnapshotState::Partial | SnapshotState::Failed => PartState::Failed {
-            reason: format!(
-                "snapshot {} is {}, {} of {} shards failed{}",
-                snapshot.name,
-                snapshot.state,
-                snapshot.shards_failed,
-                snapshot.shards_total,
-                snapshot.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default()
-            ),
-            progress,
-        },
-        SnapshotState::Other(state) => PartState::Unclear {
-            reason: format!("snapshot {} is in the unknown state {state}", snapshot.name),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 //!
 //! Only judges what was seen, and looks for running snapshots. Must not wait: the queue does.
 
-use crate::backup::executor::StepError;
+use crate::camunda::exporters::unprocessed;
 use crate::camunda::{Capabilities, Exporters, Search};
+use crate::context::error::StepError;
 use crate::journal::FailureClass;
-
-/// Words of `streamProcessorPhase` with which no command is processed.
-const UNPROCESSED: [&str; 4] = ["PAUSED", "FAILED", "INITIAL", "REPLAY"];
 
 /// Another snapshot makes ours slow, and so the pause long; one of a backup is somebody else's, or left by a failed run.
 pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
@@ -76,15 +74,4 @@ pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError>
             format!("{what}: see whether its broker's disk is full, or who paused processing"),
         )),
     }
-}
-
-/// The first partition that processes nothing, in half a sentence.
-pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
-    exporters.partitions.iter().filter(|(_, row)| row.is_leader()).find_map(|(partition, row)| {
-        let phase = row.processing.as_deref()?;
-        let stands = UNPROCESSED.iter().any(|word| phase.eq_ignore_ascii_case(word));
-        stands.then(|| {
-            format!("partition {partition} processes nothing ({phase}), so that no backup of it would end")
-        })
-    })
 }

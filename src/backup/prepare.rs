@@ -2,25 +2,22 @@
 //!
 //! Only looks; changes nothing in the cluster.
 
-use crate::backup::executor::StepError;
 use crate::backup::preconditions::{
     refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unled, refuse_unprocessed,
 };
-use crate::backup::steps::OWN_IDS;
+use crate::camunda::checkpoints::OWN_IDS;
+use crate::camunda::checkpoints::OWN_LATELY;
 use crate::camunda::id_in_name;
-use crate::camunda::probe::routes;
 use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, probe};
+use crate::context::error::StepError;
+use crate::context::error::refused;
 use crate::context::{Clients, Context, Spec};
 use crate::domain::{Addresses, Component, Family, PauseMode, Routes, instant_text};
 use crate::journal::FailureClass;
 use crate::parts::saas;
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
-use chrono::TimeDelta;
 use std::sync::Arc;
-
-/// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
-pub(crate) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// What a look at the cluster showed.
 pub struct Prepared {
@@ -166,15 +163,6 @@ fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Res
     }
 }
 
-/// The same addresses with the routes by which the cluster takes backups today.
-pub async fn located(context: &Context, addresses: &Addresses) -> Result<Addresses, ClientError> {
-    if addresses.saas.is_some() {
-        return Ok(addresses.clone());
-    }
-    let routes = routes(addresses, &context.transport).await?;
-    Ok(Addresses { routes, ..addresses.clone() })
-}
-
 /// What the partitions say, if they can be read at all.
 pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, ClientError> {
     Clients::new(&spec.addresses, &context.transport).zeebe.exporters().await
@@ -201,15 +189,4 @@ pub async fn knock(context: &Context, spec: &Spec) {
         let _ = search.red().await;
         let _ = search.repository_exists(&address.repository).await;
     }
-}
-
-pub(crate) fn refused(what: &str, error: &ClientError) -> StepError {
-    let class = match error.kind {
-        ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable => {
-            FailureClass::Unreachable
-        }
-        ErrorKind::AuthRejected => FailureClass::Access,
-        _ => FailureClass::Component,
-    };
-    StepError::new(class, format!("{what}: {error}"))
 }

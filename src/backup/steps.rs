@@ -2,16 +2,18 @@
 //!
 //! Must not know the order of steps (that is the plan's) or write intents (the executor does).
 
-use crate::backup::executor::{Execution, StepError};
 use crate::backup::poll;
-use crate::backup::poll::RetryTransient;
-use crate::backup::prepare::refused;
+use crate::camunda::checkpoints::OWN_IDS;
 use crate::camunda::{ClientError, ErrorKind, PartState, Scheduled, Search};
-use crate::context::{OwnershipTag, id_scope};
+use crate::context::error::StepError;
+use crate::context::error::refused;
+use crate::context::execution::Execution;
+use crate::context::retry::RetryTransient;
 use crate::domain::Component;
+use crate::domain::{OwnershipTag, id_scope};
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::saas;
-use crate::pause::start;
+use crate::pause::{start, verify};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ pub(crate) async fn act(execution: &Execution, step: Step, begun_before: bool) -
         Step::Start(component) => start(execution, component).await,
         Step::Wait(component) => poll::wait(execution, component).await,
         Step::Pause => start::pause(execution).await,
-        Step::CheckPause => start::check(execution).await,
+        Step::CheckPause => verify::check(execution).await,
         // The executor resumes itself: nothing may stand between it and the request.
         Step::Resume => Ok(()),
     }
@@ -60,7 +62,7 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
             format!(
                 "{component} already answers for backup id {} ({}): the id is burnt, the next run takes a higher one",
                 execution.id(),
-                word(&other)
+                other.describe()
             ),
         )),
     }
@@ -78,7 +80,7 @@ pub(crate) async fn probe(execution: &Execution, component: Component) -> Result
         Component::Records => {
             let Some((search, repository)) = records(execution) else { return Ok(PartState::Absent) };
             let snapshot = search.see_snapshot(&repository, &Search::records_name(id)).await?;
-            Ok(poll::state_of(snapshot.as_ref()))
+            Ok(crate::camunda::snapshot::state_of(snapshot.as_ref()))
         }
         app => match execution.clients.apps.get(&app) {
             Some(client) => client.see(id).await,
@@ -161,9 +163,6 @@ async fn start_zeebe(execution: &Execution) -> Result<(), StepError> {
     }
 }
 
-/// What to change where a cluster on a search engine gives ids itself.
-pub(crate) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
-
 /// Whether a broker refuses an id because it gives them itself.
 fn says_generated(error: &ClientError) -> bool {
     let text = error.message.to_ascii_lowercase();
@@ -194,7 +193,7 @@ pub(crate) async fn refused_or_unknown(
         return execution.write(vec![Event::StartUncertain { component }]).await;
     }
     let class = match error.kind {
-        ErrorKind::NotSent => FailureClass::Unreachable,
+        ErrorKind::NotSent | ErrorKind::NoAccess => FailureClass::Unreachable,
         ErrorKind::AuthRejected => FailureClass::Access,
         _ => FailureClass::Component,
     };
@@ -292,7 +291,7 @@ pub(crate) async fn probe_all(execution: &Execution) -> Result<Value, StepError>
                     FailureClass::Component,
                     format!(
                         "{component} was complete and is not any more ({}): someone changed the backup",
-                        word(&other)
+                        other.describe()
                     ),
                 ));
             }
@@ -415,17 +414,5 @@ async fn delete(execution: &Execution, component: Component) -> Result<(), Clien
             Some(client) => client.delete(id).await,
             None => Ok(()),
         },
-    }
-}
-
-/// A look in a few words, for a sentence.
-pub(crate) fn word(seen: &PartState) -> String {
-    match seen {
-        PartState::Absent => "does not exist".into(),
-        PartState::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),
-        PartState::Incomplete(p) => format!("incomplete, {} of {} parts", p.done(), p.parts.len()),
-        PartState::Completed(_) => "completed".into(),
-        PartState::Failed { reason, .. } => format!("failed: {reason}"),
-        PartState::Unclear { reason } => reason.clone(),
     }
 }

@@ -1,6 +1,6 @@
-//! One cluster's way to its components: the same transport, and what each of them wants of those who reach it.
+//! The transport of one cluster: the shared transport plus the access settings of each component.
 //!
-//! Must not know how any of it is done.
+//! Must not know how authentication is done.
 
 use crate::camunda::{Attempt, Rejection, Request, Response, SharedTransport, Transport, TransportError};
 use crate::domain::{Access, Addresses, RunId};
@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The transport for clients of the cluster at `addresses`. Every client of a cluster is made with it, since one made
-/// with the bare transport would come without credentials.
+/// Returns the transport for clients of the cluster at `addresses`. Every client of a cluster uses this
+/// transport; the bare one sends no credentials.
 pub fn authenticated(addresses: &Addresses, transport: &SharedTransport) -> SharedTransport {
     if addresses.access.is_empty() {
         return transport.clone();

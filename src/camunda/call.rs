@@ -1,6 +1,6 @@
-//! One call to one component, and what an answer that is not the wanted one means.
+//! One call to one component, and the meaning of an error response.
 //!
-//! Owns the reading of error answers in all their shapes. Must not know what a successful answer looks like.
+//! Owns the parsing of error responses in all their shapes. Must not know the shape of a successful response.
 
 use crate::camunda::error::{ClientError, DISGUISED_FAILURE, ErrorKind, body_excerpt, one_line};
 use crate::camunda::reading::{int, text};
@@ -12,15 +12,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait for an answer that only reads; a broker whose store hangs answers 504 after 15 s.
+/// Timeout of read-only calls. A broker with a hanging backup store responds 504 after 15 s.
 pub(crate) const READ: Duration = Duration::from_secs(30);
-/// Longest wait for the start of a backup: none of them waits for it to end.
+/// Timeout of the request that starts a backup; no component delays its response until the backup ends.
 pub(crate) const START: Duration = Duration::from_secs(30);
-/// Longest wait for a deletion: search engines and brokers delete before they answer.
+/// Timeout of a deletion: search engines and brokers delete before they respond.
 pub(crate) const DELETE: Duration = Duration::from_mins(1);
-/// Longest wait for a pause or a resume.
+/// Timeout of a pause or a resume.
 pub(crate) const SWITCH: Duration = Duration::from_secs(10);
-/// Longest wait for one broker's exporter phases.
+/// Timeout for the exporter phases of one broker.
 pub(crate) const EXPORTERS: Duration = Duration::from_secs(5);
 
 /// Calls one component at one address.
@@ -32,7 +32,7 @@ pub(crate) struct Caller {
     transport: SharedTransport,
 }
 
-/// An answer of any status but a redirect.
+/// A response of any status except a redirect.
 #[derive(Clone)]
 pub(crate) struct ParsedResponse {
     component: String,
@@ -42,7 +42,7 @@ pub(crate) struct ParsedResponse {
 }
 
 impl Caller {
-    /// Calls `component` below `base`.
+    /// Creates a caller of `component`; paths are relative to `base`.
     pub fn new(component: &str, base: &str, transport: SharedTransport) -> Self {
         let access = transport.access(component);
         Self {
@@ -53,12 +53,12 @@ impl Caller {
         }
     }
 
-    /// The address, without user info.
+    /// Base address without user info.
     pub fn base(&self) -> String {
         one_line(&self.base, 200)
     }
 
-    /// Sends one request; `path` begins with a slash and is already encoded.
+    /// Sends one request. `path` begins with a slash and is already encoded.
     pub async fn call(
         &self,
         method: Method,
@@ -77,7 +77,7 @@ impl Caller {
                 if (200..300).contains(&response.status()) || (400..600).contains(&response.status()) {
                     Ok(response)
                 } else {
-                    Err(response.unusable("which no component answers"))
+                    Err(response.unusable("which no component returns"))
                 }
             }
             Err(error) => {
@@ -96,7 +96,7 @@ impl Caller {
         }
         let why = response.denied(response.complaint().as_deref());
         let shows = self.access.as_ref().is_some_and(|access| access.login.credential().is_some());
-        // Some calls are open to everybody, also where others want a login.
+        // Some calls are public even if the component requires authentication elsewhere.
         let of_this_call = response.status() == 403 || !shows;
         let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::KeptOut(&why) };
         self.note(&response.call, outcome);
@@ -112,30 +112,30 @@ impl Caller {
         let reason = one_line(&error.to_string(), 300);
         let (kind, message) = match error {
             TransportError::NotSent(_) => {
-                (ErrorKind::NotSent, format!("{component} cannot be reached at {}: {reason}", self.base()))
+                (ErrorKind::NotSent, format!("cannot connect to {component} at {}: {reason}", self.base()))
             }
             TransportError::Lost(_) => {
-                (ErrorKind::Lost, format!("{component} gave no whole answer to {call}: {reason}"))
+                (ErrorKind::Lost, format!("no complete response from {component} to {call}: {reason}"))
             }
             TransportError::Unusable(_) => {
-                // Who is not logged in is most often sent to where one logs in.
+                // An unauthenticated request is usually redirected to a login page.
                 let login = if reason.starts_with("a redirect") {
-                    format!(", or name what a login in front of it wants under access.{component}")
+                    format!(", or configure the login in front of it under access.{component}")
                 } else {
                     String::new()
                 };
-                let what = "with something no component answers";
+                let what = "with a response that no component sends";
                 (
                     ErrorKind::Unusable,
-                    format!("{component} answered {call} {what}: {reason}; check its address{login}"),
+                    format!("{component} responded to {call} {what}: {reason}; check its address{login}"),
                 )
             }
             TransportError::NoAccess { transient, .. } => (
-                if *transient { ErrorKind::NotSent } else { ErrorKind::AuthRejected },
-                format!("{component} was not asked {call}, because {reason}"),
+                if *transient { ErrorKind::NoAccess } else { ErrorKind::AuthRejected },
+                format!("{call} was not sent to {component}: {reason}"),
             ),
         };
-        let evidence = format!("{call} -> no answer, {reason}");
+        let evidence = format!("{call} -> no response, {reason}");
         ClientError { component: component.clone(), kind, status: None, message, evidence, retry_after: None }
     }
 }
@@ -146,17 +146,17 @@ impl ParsedResponse {
         self.response.status
     }
 
-    /// Whether there is no body.
+    /// Whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.response.body.is_empty()
     }
 
-    /// The body as text, whatever it says it is.
+    /// Body as text, regardless of its content type.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.response.body).into_owned()
     }
 
-    /// The body as JSON, if it is JSON and says so.
+    /// Body as JSON; an error unless both content type and body are JSON.
     pub fn json(&self) -> Result<Value, ClientError> {
         if self.is_empty() {
             return Err(self.unusable("with an empty body instead of JSON"));
@@ -171,12 +171,12 @@ impl ParsedResponse {
         serde_json::from_slice(&self.response.body).map_err(|_| self.unusable("with a body that is not JSON"))
     }
 
-    /// The body as a JSON object.
+    /// Body as a JSON object.
     pub fn object(&self) -> Result<Value, ClientError> {
         self.json().and_then(|value| if value.is_object() { Ok(value) } else { Err(self.unknown_shape()) })
     }
 
-    /// The body as a JSON array.
+    /// Body as a JSON array.
     pub fn array(&self) -> Result<Vec<Value>, ClientError> {
         match self.json()? {
             Value::Array(all) => Ok(all),
@@ -184,12 +184,12 @@ impl ParsedResponse {
         }
     }
 
-    /// What the component says went wrong, in any of the shapes seen: `message`, problem+json, Optimize's
+    /// Error text of the component, in any of the recorded shapes: `message`, problem+json, Optimize's
     /// `detailedMessage`, a search engine's `error.reason`.
     pub fn complaint(&self) -> Option<String> {
         let body: Value = self.lenient()?;
         let error = &body["error"];
-        // Spring's placeholder says less than nothing.
+        // Spring's placeholder carries no information.
         let said = |value: &Value| text(value).filter(|t| t != "No message available");
         said(&body["message"])
             .or_else(|| said(&body["detailedMessage"]))
@@ -205,8 +205,8 @@ impl ParsedResponse {
         text(&self.lenient()?["error"]["type"])
     }
 
-    /// Whether this 404 is the component's own word that backup `id` does not exist. Gateways and wrong paths
-    /// answer 404 as well, some of them with a `message`, but none names the id.
+    /// Whether this 404 is the component's own statement that backup `id` does not exist. Gateways and wrong
+    /// paths also return 404, some with a `message`, but none names the id.
     pub fn says_no_such_backup(&self, id: i64) -> bool {
         let names_it = |complaint: String| {
             let mut numbers = complaint.split(|c: char| !c.is_ascii_digit());
@@ -215,13 +215,13 @@ impl ParsedResponse {
         self.status() == 404 && !self.is_springs_own() && self.complaint().is_some_and(names_it)
     }
 
-    /// Whether the body is Spring's own error page, which names the path: no controller was reached, or an old one
-    /// that leaves its 404 to Spring.
+    /// Whether the body is Spring's own error page, which names the path: either no controller was reached,
+    /// or an old controller leaves its 404 to Spring.
     pub fn is_springs_own(&self) -> bool {
         self.lenient().is_some_and(|body| body["timestamp"].is_string() && body["path"].is_string())
     }
 
-    /// The error this answer is, where no success was expected of its status.
+    /// The error for this response; the caller expected no success with its status.
     pub fn failure(&self) -> ClientError {
         let complaint = self.complaint();
         let reports = |part: &str| complaint.as_ref().is_some_and(|c| c.contains(part));
@@ -233,17 +233,18 @@ impl ParsedResponse {
             return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
         }
         let (kind, hint) = match self.status() {
-            // A search engine's own word, about an index or a snapshot.
+            // The search engine's own error about an index or a snapshot.
             404 if self.error_type().is_some() => (ErrorKind::Refused, None),
             404 | 405 => {
-                let hint = "nothing answers at that path, check the component's address";
+                let hint = "no API at that path, check the component's address";
                 return self.error(ErrorKind::Missing, self.sentence(complaint.as_deref(), Some(hint)));
             }
             409 if reports("scaling") => {
                 (ErrorKind::Refused, Some("wait until the partitions are scaled, then back up"))
             }
             409 => (ErrorKind::Conflict { highest: complaint.as_deref().and_then(latest_id) }, None),
-            // Another's may have our id, taken in the same second; while that one runs, Operate cannot even tell.
+            // Another client may have taken our id in the same second. Operate cannot report it while that
+            // backup runs.
             400 if reports("validating whether backup") => (
                 ErrorKind::Conflict { highest: None },
                 Some("another backup with this id runs there, or its search engine failed: see its log"),
@@ -258,35 +259,35 @@ impl ParsedResponse {
             401 | 403 | 407 => return self.error(ErrorKind::AuthRejected, self.denied(complaint.as_deref())),
             400..500 => (ErrorKind::Refused, None),
             500.. => (ErrorKind::Server, None),
-            _ => return self.unusable("which does not fit the call"),
+            _ => return self.unusable("which is unexpected for this call"),
         };
         self.error(kind, self.sentence(complaint.as_deref(), hint))
     }
 
-    /// The error that this answer is nothing a component gives; `what` follows "answered".
+    /// The error for a response that no component sends. `what` follows the status in the sentence.
     pub fn unusable(&self, what: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message =
-            format!("{component} answered {call} with {}, {what}; check its address", self.status());
+            format!("{component} responded to {call} with {}, {what}; check its address", self.status());
         self.error(ErrorKind::Unusable, message)
     }
 
-    /// Whether it is a page for people.
+    /// Whether the body is HTML.
     fn is_page(&self) -> bool {
         self.response.content_type.to_ascii_lowercase().contains("html")
     }
 
-    /// The error that this answer is a page for people.
+    /// The error for an HTML response.
     fn page(&self) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with {}, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.{component}",
+            "{component} responded to {call} with {}, with an HTML page instead of JSON; check its address, or configure the login in front of it under access.{component}",
             self.status()
         );
         self.error(ErrorKind::Unusable, message)
     }
 
-    /// The sentence of a 401, 403 or 407: what we showed, and what to do about it.
+    /// Sentence for a 401, 403 or 407: the credentials sent, and the remedy.
     fn denied(&self, complaint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
         let status = self.status();
@@ -296,15 +297,16 @@ impl ParsedResponse {
         if let (407, Some(proxy)) = (status, proxy) {
             let proxy = one_line(proxy, 200);
             return format!(
-                "the proxy {proxy} refused {call} to {component} with 407{said}: it wants a login, use a proxy that lets this machine through without one"
+                "the proxy {proxy} rejected {call} to {component} with 407{said}: it requires a login, use a proxy without one"
             );
         }
         let through = proxy
             .map(|proxy| format!(", or the proxy {} before it,", one_line(proxy, 200)))
             .unwrap_or_default();
         let Some((login, credential)) = login.and_then(|login| Some((login, login.credential()?))) else {
+            let problem = if status == 403 { "access denied" } else { "authentication rejected" };
             return format!(
-                "{component}{through} answered {status} to {call}{said}: it wants credentials, name them under access.{component}"
+                "{component}{through} returned {status} to {call}{said}: {problem}, configure access.{component}"
             );
         };
         if status == 403 {
@@ -314,14 +316,14 @@ impl ParsedResponse {
                 _ => format!("the credential `{credential}`"),
             };
             return format!(
-                "{component}{through} knows {who} and forbade {call} with 403{said}: give it the permission for this call"
+                "{component}{through} returned 403 to {call}{said}: {who} lacks the permission for this call, grant it"
             );
         }
         let (what, remedy) = match login {
             Login::Basic { username, .. } => (
                 format!("the credential `{credential}`"),
                 format!(
-                    "put the password of user `{}` there, which counts at once, under systemd after a restart",
+                    "store the password of user `{}` there; it takes effect at once, under systemd after a restart",
                     one_line(username, 80)
                 ),
             ),
@@ -334,31 +336,31 @@ impl ParsedResponse {
             ),
             _ => (
                 format!("the credential `{credential}`"),
-                "put one there that is valid, which counts at once, under systemd after a restart".to_owned(),
+                "store a valid one there; it takes effect at once, under systemd after a restart".to_owned(),
             ),
         };
-        format!("{component}{through} refused {what} with {status} to {call}{said}: {remedy}")
+        format!("{component}{through} rejected {what} with {status} to {call}{said}: {remedy}")
     }
 
-    /// The error that this answer is JSON of a shape not known.
+    /// The error for JSON of an unknown shape.
     pub fn unknown_shape(&self) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with JSON of an unknown shape; check its address and version"
+            "{component} responded to {call} with JSON of an unknown shape; check its address and version"
         );
         self.error(ErrorKind::Unusable, message)
     }
 
-    /// An answer that was meant for another question: a cache or a gateway that mixes them up.
+    /// The error for a response to another request, for example from a cache or gateway that mixes them up.
     pub fn of_another_backup(&self, name: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
-            "{component} answered {call} with a part of another backup, {name}: see what stands between, as a cache or a gateway"
+            "{component} responded to {call} with a part of another backup, {name}: check for a cache or a gateway between"
         );
         self.error(ErrorKind::Unusable, message)
     }
 
-    /// An error of this answer, its evidence included.
+    /// Builds an error from this response, evidence included.
     pub fn error(&self, kind: ErrorKind, message: String) -> ClientError {
         ClientError {
             component: self.component.clone(),
@@ -370,10 +372,10 @@ impl ParsedResponse {
         }
     }
 
-    /// `component answered 400 to CALL: reason; hint`.
+    /// `component returned 400 to CALL: reason; hint`.
     pub fn sentence(&self, complaint: Option<&str>, hint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
-        let mut sentence = format!("{component} answered {} to {call}", self.status());
+        let mut sentence = format!("{component} returned {} to {call}", self.status());
         match complaint {
             Some(complaint) => {
                 sentence.push_str(": ");
@@ -388,12 +390,12 @@ impl ParsedResponse {
         sentence
     }
 
-    /// Component whose answer it is.
+    /// Component that returned this response.
     pub fn component(&self) -> &str {
         &self.component
     }
 
-    /// Method and path that were asked.
+    /// Method and path of the request.
     pub fn call(&self) -> &str {
         &self.call
     }
@@ -419,14 +421,15 @@ impl ParsedResponse {
     }
 }
 
-/// The highest id a broker knows, from its 409; every wording since 8.2 has these words before the number.
+/// The highest id known to a broker, parsed from its 409. Every wording since 8.2 has these words before the
+/// number.
 fn latest_id(complaint: &str) -> Option<i64> {
     let lower = complaint.to_ascii_lowercase();
     let (_, after) = lower.split_once("latest backup has id ")?;
     int(&Value::String(after.chars().take_while(char::is_ascii_digit).collect()))
 }
 
-/// One segment of a path, encoded; `*` stays, because repositories take patterns.
+/// Encodes one path segment; `*` stays, because repositories accept patterns.
 pub(crate) fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -448,7 +451,7 @@ fn verb(method: Method) -> &'static str {
     }
 }
 
-/// The path part of a base URL, which a Helm context path puts before `/actuator`.
+/// Path of a base URL: a Helm context path precedes `/actuator`.
 fn prefix(base: &str) -> String {
     url::Url::parse(base).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
 }

@@ -1,13 +1,13 @@
-//! A transport for unit tests: answers given beforehand, in order, and the requests that were made.
+//! A transport for unit tests: returns prepared responses in order and records the requests.
 //!
-//! Owns nothing but what a test puts in. Must not know what any answer means.
+//! Must not interpret a response.
 
 use crate::camunda::{Method, Request, Response, SharedTransport, Transport, TransportError};
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// Content type of the brokers' own answers.
+/// Content type of the brokers' own responses.
 pub(crate) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
 
 #[derive(Default)]
@@ -21,12 +21,12 @@ impl Canned {
         Arc::default()
     }
 
-    /// The next answer: status and JSON text.
+    /// Adds the next response: status and JSON text.
     pub fn json(self: &Arc<Self>, status: u16, body: &str) -> &Arc<Self> {
         self.of_type(status, ACTUATOR, body)
     }
 
-    /// The next answer: status, content type and body.
+    /// Adds the next response: status, content type and body.
     pub fn of_type(self: &Arc<Self>, status: u16, content_type: &str, body: &str) -> &Arc<Self> {
         let response = Response {
             status,
@@ -38,7 +38,7 @@ impl Canned {
         self
     }
 
-    /// The next answer is none.
+    /// Makes the next request fail with `error`.
     pub fn fails(self: &Arc<Self>, error: TransportError) -> &Arc<Self> {
         self.responses.lock().unwrap().push_back(Err(error));
         self
@@ -48,7 +48,7 @@ impl Canned {
         self.clone()
     }
 
-    /// What was asked, as `METHOD url body`.
+    /// The requests sent so far, as `METHOD url body`.
     pub fn requested(&self) -> Vec<String> {
         let line = |request: &Request| {
             let method = match request.method {

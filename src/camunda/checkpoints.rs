@@ -1,23 +1,30 @@
-//! What the brokers of 8.9 and later tell of their checkpoints.
+//! Checkpoints as reported by the brokers of 8.9 and later.
 //!
-//! Owns the reading of `backupRuntime/state`. Must not ask anybody.
+//! Owns the parsing of `backupRuntime/state`. Must not send requests.
 
 use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, word};
 use crate::domain::Instant;
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
+pub(crate) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
+
+/// What to change where a cluster on a search engine gives ids itself.
+pub(crate) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
+
 /// The checkpoints of all partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoints {
-    /// When the cluster itself last made a checkpoint or a backup, by its scheduler or its continuous mode.
+    /// Time of the last checkpoint or backup that the cluster's own scheduler or continuous mode made.
     pub own_at: Option<Instant>,
     /// The largest id of all checkpoints.
     pub largest: i64,
-    /// Per partition the first and the last checkpoint of each range that can be restored without a gap.
+    /// For each partition, the first and last checkpoint of each range that can be restored without a gap.
     pub ranges: BTreeMap<u32, Vec<(i64, i64)>>,
 }
 
@@ -46,13 +53,13 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// Partitions with more than one range: nothing can be restored across the gap between them.
+    /// Partitions with more than one range. A restore across the gap between ranges is impossible.
     pub fn gaps(&self) -> Vec<u32> {
         self.ranges.iter().filter(|(_, ranges)| ranges.len() > 1).map(|(partition, _)| *partition).collect()
     }
 }
 
-/// A section may be empty, or left out where a tenant does not answer.
+/// Rows of one section. A section may be empty, or absent if a tenant does not respond.
 fn rows(response: &ParsedResponse, section: &Value) -> Result<Vec<Value>, ClientError> {
     match section {
         Value::Null => Ok(Vec::new()),
@@ -79,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn own_checkpoints_ranges_and_gaps_are_told() {
+    async fn own_checkpoints_ranges_and_gaps_are_parsed() {
         let state = read(
             r#"{"checkpointStates":[{"checkpointId":1772011199310,"checkpointType":"MARKER","partitionId":1,"checkpointPosition":77,"checkpointTimestamp":"2026-02-25T09:19:59.310Z"}],
                 "backupStates":[{"checkpointId":1772011199000,"checkpointType":"MANUAL_BACKUP","partitionId":1,"checkpointPosition":70,"firstLogPosition":1,"checkpointTimestamp":"2026-02-25T09:19:59.000Z"}],
@@ -93,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cluster_without_checkpoints_tells_nothing() {
+    async fn cluster_without_checkpoints_has_empty_state() {
         assert_eq!(read("{}").await.unwrap(), Checkpoints::default());
         assert!(read(r#"{"ranges":{"1":[]}}"#).await.is_err());
         assert!(read(r#"{"ranges":[{"partitionId":1}]}"#).await.is_err());

@@ -1,72 +1,75 @@
-//! Why a call to a component failed, in one sentence an operator can act on.
+//! Failures of calls to components, each as one sentence with its remedy.
 //!
-//! Owns `ClientError` and how foreign text is made fit for a log line. Must not decide what a run does about it.
+//! Owns `ClientError` and the sanitizing of foreign text for log lines. Must not decide how a run reacts.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write as _};
 
-/// Longest piece of a body that is kept as evidence.
+/// Maximum length of a body excerpt kept as evidence, in bytes.
 const EVIDENCE_BODY: usize = 1024;
-/// How much of that is taken from the end: the `status` of an exporting answer comes after a stack trace.
+/// Length of the part of the excerpt that is taken from the end: the `status` of an exporting response
+/// follows a stack trace.
 const EVIDENCE_TAIL: usize = 160;
 
-/// How Operate's 400 begins where the failure is its own or the search engine's, and not the caller's: nothing was
-/// done, and it may be over later.
+/// Prefix of a 400 that Operate returns for a failure of its own or of the search engine. The operation was
+/// not started, and a retry may succeed.
 pub(crate) const DISGUISED_FAILURE: &str = "Exception occurred";
 
-/// Why a call to a component failed. Display is one sentence; it never holds secrets or user info.
+/// Failure of a call to a component. Display is one sentence without secrets and user info.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientError {
-    /// Who was asked: `zeebe`, `operate`, `tasklist`, `optimize`, `search` or `rest`.
+    /// Component: `zeebe`, `operate`, `tasklist`, `optimize`, `search` or `rest`.
     pub component: String,
-    /// What sort of failure it is.
+    /// Category of the failure.
     pub kind: ErrorKind,
-    /// Status of the answer, or the one inside its body where that is the true one; `None` without an answer.
+    /// HTTP status, or the status inside the body where that is the true one; `None` without a response.
     pub status: Option<u16>,
-    /// The whole sentence.
+    /// The complete sentence.
     pub message: String,
-    /// `METHOD path -> status, body`, the body cut and with control characters escaped.
+    /// `METHOD path -> status, body`; the body is cut and its control characters are escaped.
     pub evidence: String,
-    /// For how many seconds it wants to be left alone, where it says so.
+    /// `Retry-After` in seconds, if the component sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
 
-/// What sort of failure it is.
+/// Category of a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// Never reached the component.
     NotSent,
-    /// No answer, or only half of one; the component may have acted.
+    /// Not sent, because a credential, a token or a trusted certificate was not available; may be available later.
+    NoAccess,
+    /// No response, or a truncated one; the component may have acted.
     Lost,
-    /// The id or name is taken, or may be: another backup is being taken.
+    /// The id or name is in use, or may be: another backup is running.
     Conflict {
-        /// Highest id the component knows, where it says so.
+        /// Highest id known to the component, if reported.
         highest: Option<i64>,
     },
-    /// The repository or the endpoint itself does not exist.
+    /// The repository or the endpoint does not exist.
     Missing,
-    /// A definite no.
+    /// The component definitely rejected the request.
     Refused,
-    /// A definite no to whoever we say we are: credentials, permissions, certificates.
+    /// Authentication rejected: credentials, permissions or certificates.
     AuthRejected,
-    /// The component failed; some of it may have acted.
+    /// Server error; the component may have acted.
     Server,
-    /// An answer that no component gives: not JSON, HTML, a redirect, too long, an unknown shape.
+    /// A response that no component sends: not JSON, HTML, a redirect, too long, an unknown shape.
     Unusable,
 }
 
 impl ClientError {
-    /// Whether the component may have done what was asked: look before acting again.
+    /// Whether the component may have acted on the request. If so, probe before the request is sent again.
     pub fn may_have_acted(&self) -> bool {
         matches!(self.kind, ErrorKind::Lost | ErrorKind::Server | ErrorKind::Unusable)
     }
 
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether a retry may succeed without any change by an operator.
     pub fn is_transient(&self) -> bool {
         match self.kind {
-            ErrorKind::NotSent | ErrorKind::Lost | ErrorKind::Server => true,
+            ErrorKind::NotSent | ErrorKind::NoAccess | ErrorKind::Lost | ErrorKind::Server => true,
             ErrorKind::Refused => {
                 matches!(self.status, Some(408 | 425 | 429)) || self.message.contains(DISGUISED_FAILURE)
             }
@@ -86,7 +89,8 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// Foreign text as one line: control characters escaped, user info in URLs masked, cut after `limit` characters.
+/// Foreign text on one line: control characters escaped, user info in URLs masked, cut after `limit`
+/// characters.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     let masked = without_user_info(text);
     let mut line = String::new();
@@ -99,9 +103,9 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
     line
 }
 
-/// A body as evidence: its beginning and its end, on one line.
+/// Excerpt of a body as evidence: beginning and end, on one line.
 pub(crate) fn body_excerpt(body: &[u8]) -> String {
-    // Masked as a whole: of a URL that is cut, the rest would no longer look like one.
+    // User info is masked before the cut: a URL without its beginning would not be recognized.
     let body = without_user_info(&String::from_utf8_lossy(body));
     let (head, tail) = if body.len() <= EVIDENCE_BODY {
         (&body[..], None)
@@ -127,7 +131,7 @@ fn push_escaped(line: &mut String, c: char) {
         '\n' => line.push_str("\\n"),
         '\t' => line.push_str("\\t"),
         '\r' => line.push_str("\\r"),
-        // Bidirectional overrides would let a body reorder the line it is shown in.
+        // Bidirectional overrides would let a body reorder the line that shows it.
         c if c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
         {
@@ -163,7 +167,7 @@ fn without_user_info(text: &str) -> String {
     out
 }
 
-/// Where the next authority of a URL begins: behind two slashes or more, each as it stands in text or escaped as in JSON.
+/// Start of the next authority of a URL: after two or more slashes, plain or escaped as in JSON.
 fn authority(text: &str) -> Option<usize> {
     text.match_indices('/').find_map(|(at, _)| {
         let (mut rest, mut slashes) = (&text[at..], 0);
@@ -179,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_info_is_masked_wherever_a_url_stands() {
+    fn user_info_is_masked_in_every_url() {
         let text = "cannot reach http://bob:s3cret@es:9200/x, nor https://a@b nor s3://plain";
         assert_eq!(
             one_line(text, 200),
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn user_info_is_masked_where_the_text_is_cut_inside_a_url() {
+    fn user_info_is_masked_in_a_truncated_url() {
         assert_eq!(one_line("see http://bob:s3cret@es:9200", 15), "see http://***@…");
         for from in 0..40 {
             let filler = "x".repeat(from);
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_keeps_the_end_of_a_long_body_and_stays_on_one_line() {
+    fn evidence_keeps_the_end_of_a_long_body_on_one_line() {
         let mut body = b"{\"body\":{\"stackTrace\":[".to_vec();
         body.extend(std::iter::repeat_n(b'\n', 8000));
         body.extend_from_slice(b"]},\"status\":500,\"contentType\":null}");
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_would_move_the_cursor_is_escaped() {
+    fn control_and_bidi_characters_are_escaped() {
         assert_eq!(one_line("a\u{1b}[2Jb\u{202e}c", 99), "a\\u{1b}[2Jb\\u{202e}c");
         assert_eq!(one_line("abcdef", 3), "abc…");
     }

@@ -1,6 +1,6 @@
-//! Whether exporting runs, is softly paused or paused, as the brokers show it.
+//! Exporting state (running, soft-paused or paused) as the brokers report it.
 //!
-//! Owns the reading of `/actuator/partitions`. Must not pause or resume anything.
+//! Owns the parsing of `/actuator/partitions`. Must not pause or resume exporting.
 
 use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
@@ -10,15 +10,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The exporter of every partition whose leader, or at least a follower, was seen.
+/// Words of `streamProcessorPhase` with which no command is processed.
+const UNPROCESSED: [&str; 4] = ["PAUSED", "FAILED", "INITIAL", "REPLAY"];
+
+/// Exporter of every partition with a visible leader or follower.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exporters {
-    /// By partition id; a row of a follower stands only where no leader was seen.
+    /// By partition id. A follower's row is kept only while no leader's row was seen.
     pub partitions: BTreeMap<u32, ExporterOf>,
-    /// What the brokers' clocks said, from 8.6.
+    /// Time on the brokers' clocks, from 8.6.
     pub clock: Option<Instant>,
-    /// False when nobody who was asked has such an endpoint, as a standalone gateway has not. One among others hides
-    /// nothing: it has no partitions.
+    /// False if no address has the endpoint, for example only a standalone gateway. A gateway among brokers
+    /// hides nothing: it has no partitions.
     pub readable: bool,
 }
 
@@ -27,13 +30,13 @@ pub struct Exporters {
 pub struct ExporterOf {
     /// `exporterPhase`.
     pub phase: Phase,
-    /// Stands still in a soft pause, although records go on being exported.
+    /// Position of the last exported record. Does not advance in a soft pause, although records are exported.
     pub exported_position: Option<i64>,
-    /// `LEADER`, or another role where no leader was seen.
+    /// `LEADER`, or another role if no leader was seen.
     pub role: String,
-    /// `streamProcessorPhase`, `PROCESSING` when all is well.
+    /// `streamProcessorPhase`; `PROCESSING` in a healthy partition.
     pub processing: Option<String>,
-    /// How far the log is processed.
+    /// Position of the last processed record.
     pub processed_position: Option<i64>,
     /// The broker's clock, from 8.6.
     pub clock: Option<Instant>,
@@ -43,34 +46,34 @@ pub struct ExporterOf {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Running.
+    /// Exports records and advances its position.
     Exporting,
-    /// Records go out, the position stands still.
+    /// Exports records without advancing its position.
     SoftPaused,
-    /// Nothing goes out.
+    /// Exports nothing.
     Paused,
-    /// A word this version does not know, or no leader to ask.
+    /// A phase unknown to this version, or a partition without a leader.
     Other(String),
 }
 
-/// Exporting of a whole cluster.
+/// Exporting state of a whole cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportingState {
-    /// Every partition seen exports.
+    /// Every visible partition exports.
     Running,
-    /// Every partition seen is softly paused.
+    /// Every visible partition is soft-paused.
     SoftPaused,
-    /// Every partition seen is paused.
+    /// Every visible partition is paused.
     Paused,
-    /// They differ, or some partition's phase could not be seen although its broker was asked.
+    /// Phases differ, or a partition was not visible although its broker responded.
     Mixed,
-    /// There is no way to read it.
+    /// The state cannot be read.
     Unknown,
 }
 
 impl Exporters {
-    /// Adds what one broker shows of its own partitions.
+    /// Adds the partitions that one broker reports.
     pub(crate) fn add(&mut self, response: &ParsedResponse) -> Result<(), ClientError> {
         for (partition, row) in partitions(response)? {
             self.clock = row.clock.or(self.clock);
@@ -79,9 +82,9 @@ impl Exporters {
                     self.partitions.insert(partition, row);
                 }
                 Some(known) if !known.is_leader() && row.is_leader() => *known = row,
-                // A change of leader is going on: neither can be believed.
+                // A leader change is in progress: neither row is reliable.
                 Some(known) if known.is_leader() && row.is_leader() && known.phase != row.phase => {
-                    known.phase = Phase::Other("two leaders that disagree".to_owned());
+                    known.phase = Phase::Other("two leaders with different phases".to_owned());
                 }
                 Some(_) => {}
             }
@@ -89,16 +92,16 @@ impl Exporters {
         Ok(())
     }
 
-    /// Partitions of which only followers were seen: their leaders' brokers were not asked, or there is no leader.
+    /// Partitions with only followers visible: the leader's broker was not queried, or there is no leader.
     pub fn leaders_not_seen(&self) -> Vec<u32> {
         self.partitions.iter().filter(|(_, row)| !row.is_leader()).map(|(partition, _)| *partition).collect()
     }
 
-    /// Which partitions do not show themselves, of so many; a sentence without its full stop.
+    /// Names the partitions, of `expected`, that are not visible; a sentence without its full stop.
     pub fn unseen(&self, expected: Option<u32>) -> Option<String> {
         let without: Vec<String> = self.leaders_not_seen().iter().map(ToString::to_string).collect();
         if !without.is_empty() {
-            return Some(format!("no leader of partition {} was seen", without.join(", ")));
+            return Some(format!("no leader of partition {} is visible", without.join(", ")));
         }
         let count = self.partitions.len();
         match expected {
@@ -109,12 +112,13 @@ impl Exporters {
         }
     }
 
-    /// Whether some partition reads paused, softly or not.
+    /// Whether a partition is paused or soft-paused.
     pub fn any_paused(&self) -> bool {
         self.partitions.values().any(|row| matches!(row.phase, Phase::SoftPaused | Phase::Paused))
     }
 
-    /// What all partitions seen have in common. How many there should be is for the caller to compare.
+    /// Common state of all visible partitions. The caller compares the number of partitions with the expected
+    /// one.
     pub fn state(&self) -> ExportingState {
         let mut phases = self.partitions.values().map(|p| &p.phase);
         let Some(first) = phases.next().filter(|_| self.readable) else { return ExportingState::Unknown };
@@ -148,11 +152,12 @@ impl ExporterOf {
     }
 }
 
-/// Partition ids of the second physical tenant begin here, those of the third at twice that: each tenant counts its
-/// own from 1.
+/// First partition id of the second physical tenant; the third starts at twice this number. Each tenant
+/// numbers its partitions from 1.
 const TENANT: u32 = 100_000;
 
-/// The rows of one broker. From 8.10 on they lie one level deeper, by physical tenant; `default` is the first.
+/// Rows of one broker. From 8.10 on the rows are one level deeper, by physical tenant; `default` is the
+/// first.
 fn partitions(response: &ParsedResponse) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
     let body = response.object()?;
     let object = body.as_object().ok_or_else(|| response.unknown_shape())?;
@@ -180,7 +185,7 @@ fn one(response: &ParsedResponse, partition: &str, row: &Value) -> Result<(u32, 
 fn exporter(row: &Value) -> ExporterOf {
     let role = word(&row["role"]).unwrap_or_else(|| "UNKNOWN".to_owned());
     let phase = match word(&row["exporterPhase"]).as_deref() {
-        _ if role != "LEADER" => Phase::Other("no leader seen".to_owned()),
+        _ if role != "LEADER" => Phase::Other("no leader visible".to_owned()),
         Some("EXPORTING") => Phase::Exporting,
         Some("SOFT_PAUSED") => Phase::SoftPaused,
         Some("PAUSED") => Phase::Paused,
@@ -194,5 +199,33 @@ fn exporter(row: &Value) -> ExporterOf {
         processing: text(&row["streamProcessorPhase"]),
         processed_position: int(&row["processedPosition"]),
         clock: instant(&row["clock"]["instant"]),
+    }
+}
+
+/// The first partition that processes nothing, in half a sentence.
+pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
+    exporters.partitions.iter().filter(|(_, row)| row.is_leader()).find_map(|(partition, row)| {
+        let phase = row.processing.as_deref()?;
+        let stands = UNPROCESSED.iter().any(|word| phase.eq_ignore_ascii_case(word));
+        stands.then(|| {
+            format!("partition {partition} processes nothing ({phase}), so that no backup of it would end")
+        })
+    })
+}
+
+impl Exporters {
+    /// The exported position of each partition that shows one.
+    pub fn positions(&self) -> BTreeMap<u32, i64> {
+        self.partitions.iter().filter_map(|(id, p)| Some((*id, p.exported_position?))).collect()
+    }
+
+    /// The partitions and their phases, for a sentence.
+    pub(crate) fn describe(&self) -> String {
+        if self.partitions.is_empty() {
+            return format!("{:?}", self.state()).to_lowercase();
+        }
+        let phases: Vec<String> =
+            self.partitions.iter().map(|(id, p)| format!("partition {id} reads {}", p.phase)).collect();
+        phases.join(", ")
     }
 }

@@ -1,7 +1,7 @@
-//! The transport of the daemon: HTTP over reqwest.
+//! The daemon's transport: HTTP over reqwest.
 //!
-//! Owns connections, deadlines, the limit on bodies, and what is shown to be let in. Must not know what is sent or
-//! what an answer means.
+//! Owns connections, deadlines, the limit on bodies, and authentication. Must not know the meaning of a
+//! request or a response.
 
 mod login;
 mod pool;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
 
-/// Carries requests over HTTP/1.1; follows no redirect, uses no proxy but the one named, and repeats a
-/// request only after a 401 for a token that had been kept.
+/// Carries requests over HTTP/1.1. Follows no redirect and uses only the configured proxy. Repeats a request
+/// only after a 401 for a cached token.
 pub struct HttpTransport {
     pool: Arc<Pool>,
     tokens: Tokens,
@@ -35,18 +35,18 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A transport with its own pool of connections, for components that want no credentials.
+    /// Creates a transport with its own connection pool, for components without authentication.
     pub fn new() -> Result<Self, TransportError> {
         Self::with(Arc::new(NoSecrets), SystemClock::shared())
     }
 
-    /// A transport that finds credentials in `secrets`.
+    /// Creates a transport that reads credentials from `secrets`.
     pub fn with(secrets: Arc<dyn Secrets>, clock: SharedClock) -> Result<Self, TransportError> {
         let (pool, tokens) = (Arc::new(Pool::new()?), Tokens::new(clock.clone()));
         Ok(Self { pool, tokens, secrets, clock, rejections: Arc::default() })
     }
 
-    /// The same as `new`, to pass around.
+    /// Same as `new`, as a shared handle.
     pub fn shared() -> Result<SharedTransport, TransportError> {
         Ok(Arc::new(Self::new()?))
     }
@@ -76,7 +76,7 @@ impl HttpTransport {
         if response.status != 401 || !token.kept {
             return Ok(response);
         }
-        // Whoever refuses a token has not acted: it is asked once more, with a new one.
+        // A component that rejects a token has not acted: retry once with a new token.
         let token = get(Some(token.text)).await?;
         let header = login::bearer(&token.text, &oauth.client_secret)?;
         once(&client, &request, Some(&header), left(), &*self.clock).await
@@ -105,7 +105,7 @@ impl HttpTransport {
         .await
     }
 
-    /// What comes before the request must leave time for it.
+    /// Limits preparation by the request's deadline, so that time is left for the request.
     async fn in_time<T>(
         &self,
         left: Duration,
@@ -113,7 +113,7 @@ impl HttpTransport {
     ) -> Result<T, TransportError> {
         within(&*self.clock, left, work).await.unwrap_or_else(|| {
             let reason = format!(
-                "credentials or a token for it were not to be had within {} s: see whether the token endpoint answers",
+                "no credentials or token within {} s: check that the token endpoint responds",
                 left.as_secs_f32()
             );
             Err(TransportError::NoAccess { reason, transient: true })
@@ -161,7 +161,9 @@ impl Transport for HttpTransport {
         });
         Box::pin(async move {
             let why = match read.await {
-                Ok(read) => read.err().map(|why| format!("what {component} wants is not to be had: {why}")),
+                Ok(read) => {
+                    read.err().map(|why| format!("the credentials for {component} are not available: {why}"))
+                }
                 Err(_) => return,
             };
             let outcome = why.as_deref().map_or(Outcome::AuthAccepted, Outcome::KeptOut);
@@ -170,7 +172,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Sends the request as it is, once.
+/// Sends the request once, unchanged.
 async fn once(
     client: &reqwest::Client,
     request: &Request,
@@ -188,7 +190,7 @@ async fn once(
     if let Some(json) = &request.json {
         builder = builder.json(json);
     } else if request.method == Method::Post {
-        // Some proxies answer 411 to a POST that does not say how long it is.
+        // Some proxies respond 411 to a POST without `Content-Length`.
         builder = builder.header(reqwest::header::CONTENT_LENGTH, 0);
     }
     if let Some(login) = login {
@@ -210,7 +212,7 @@ async fn once(
     Ok(Response { status: status.as_u16(), content_type, body, retry_after })
 }
 
-/// The whole body, unless it is longer than `limit`.
+/// Reads the whole body; an error if the body is longer than `limit` bytes.
 async fn body(
     mut response: reqwest::Response,
     limit: usize,
@@ -231,19 +233,19 @@ async fn body(
     Ok(body)
 }
 
-/// Files are read where they may block.
+/// Runs blocking file access off the runtime.
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
 ) -> Result<T, TransportError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(TransportError::NoAccess {
-            reason: format!("reading credentials ended: {error}"),
+            reason: format!("reading credentials failed: {error}"),
             transient: true,
         })
     })
 }
 
-/// Where nobody has said where credentials are.
+/// Fails every read: no source of credentials is configured.
 struct NoSecrets;
 
 impl Secrets for NoSecrets {

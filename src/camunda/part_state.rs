@@ -1,6 +1,6 @@
-//! What a look at one backup id of one component shows.
+//! State of one backup id in one component, as its API reports it.
 //!
-//! Owns the states of a component's backup and the parts it consists of. Must not decide how long to wait for it.
+//! Owns the states of a component's backup and the list of its parts. Must not decide how long to wait.
 
 use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
@@ -11,28 +11,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// What a look at one backup id of one component showed.
+/// State of one backup id in one component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
-    /// The component says there is no such backup.
+    /// The component reports that there is no such backup.
     Absent,
-    /// Being taken.
+    /// In progress.
     Running(Progress),
-    /// Parts are missing: passed through on the way, or for ever.
+    /// Parts are missing, either temporarily during the backup or permanently.
     Incomplete(Progress),
-    /// Every part was taken.
+    /// Every part is complete.
     Completed(Progress),
-    /// It says itself that it failed.
+    /// The component reports a failure.
     Failed {
-        /// In the component's words.
+        /// Reason given by the component.
         reason: String,
-        /// How far it had come.
+        /// Parts completed before the failure.
         progress: Progress,
     },
-    /// An answer that tells neither progress nor an end.
+    /// A response that shows neither progress nor an end.
     Unclear {
-        /// What was answered.
+        /// Text of the response.
         reason: String,
     },
 }
@@ -62,7 +62,7 @@ pub struct Progress {
 pub struct Part {
     /// Snapshot name, or `partition-1`.
     pub name: String,
-    /// The component's word, in upper case.
+    /// State as the component names it, in upper case.
     pub state: String,
     /// `createdAt` or `startTime`.
     pub started_at: Option<Instant>,
@@ -70,14 +70,14 @@ pub struct Part {
     pub updated_at: Option<Instant>,
     /// Position of the checkpoint, Zeebe only.
     pub checkpoint_position: Option<i64>,
-    /// Why it failed.
+    /// Reason of a failure.
     pub reason: Option<String>,
-    /// Version of the broker that took it, Zeebe only.
+    /// Version of the broker that took the part, Zeebe only.
     pub broker_version: Option<String>,
 }
 
 impl Progress {
-    /// Changes whenever anything moved.
+    /// Hash that changes with any progress.
     pub fn fingerprint(&self) -> u64 {
         let mut parts: Vec<_> =
             self.parts.iter().map(|p| (&p.name, &p.state, p.started_at, p.updated_at)).collect();
@@ -87,36 +87,36 @@ impl Progress {
         hasher.finish()
     }
 
-    /// When the first part was started.
+    /// Start of the earliest part.
     pub fn earliest_start(&self) -> Option<Instant> {
         self.parts.iter().filter_map(|p| p.started_at).min()
     }
 
-    /// How many parts are taken.
+    /// Number of completed parts.
     pub fn done(&self) -> usize {
         self.parts.iter().filter(|p| p.is_done()).count()
     }
 }
 
 impl Part {
-    /// Whether this part is taken and whole.
+    /// Whether this part is complete.
     pub fn is_done(&self) -> bool {
         matches!(self.state.as_str(), "SUCCESS" | "COMPLETED" | "COMPLETE")
     }
 }
 
-/// One line of a component's list of backups.
+/// One entry of a component's list of backups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Its id; web apps may hold `0`.
+    /// Backup id; web apps may report `0`.
     pub id: i64,
-    /// The component's word, in upper case.
+    /// State as the component names it, in upper case.
     pub state: String,
-    /// When its first part was started.
+    /// Start of the first part.
     pub started_at: Option<Instant>,
 }
 
-/// What a 200 to the question for backup `id` says; web apps and brokers answer alike.
+/// Parses the 200 for one backup id; web apps and brokers use the same format.
 pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<PartState, ClientError> {
     let body = response.object()?;
     if int(&body["backupId"]) != Some(id.get()) {
@@ -132,13 +132,13 @@ pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<Part
     Ok(match state.as_str() {
         "IN_PROGRESS" => PartState::Running(progress),
         "INCOMPLETE" => PartState::Incomplete(progress),
-        // Optimize's reference page says COMPLETE, its walkthrough COMPLETED.
+        // Optimize's reference page has COMPLETE, its walkthrough has COMPLETED.
         "COMPLETED" | "COMPLETE" => match progress.parts.iter().find(|part| !part.is_done()) {
             Some(part) => PartState::Unclear {
-                reason: format!("{component} says {state}, but its part {} is {}", part.name, part.state),
+                reason: format!("{component} reports {state}, but its part {} is {}", part.name, part.state),
             },
             None if progress.parts.is_empty() => {
-                PartState::Unclear { reason: format!("{component} says {state}, but names no part") }
+                PartState::Unclear { reason: format!("{component} reports {state}, but lists no part") }
             }
             None => PartState::Completed(progress),
         },
@@ -146,15 +146,15 @@ pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<Part
             let part = || progress.parts.iter().find_map(|part| part.reason.clone());
             let reason = text(&body["failureReason"])
                 .or_else(part)
-                .unwrap_or_else(|| format!("{component} says {state} and gives no reason"));
+                .unwrap_or_else(|| format!("{component} reports {state} and gives no reason"));
             PartState::Failed { reason, progress }
         }
         "DOES_NOT_EXIST" | "DELETED" => PartState::Absent,
-        _ => PartState::Unclear { reason: format!("{component} says {state}, a state not known") },
+        _ => PartState::Unclear { reason: format!("{component} reports {state}, an unknown state") },
     })
 }
 
-/// What a 200 to the question for all backups says.
+/// Parses the 200 for the list of backups.
 pub(crate) fn all_backups(response: &ParsedResponse) -> Result<Vec<Listed>, ClientError> {
     let row = |row: &Value| {
         let id = int(&row["backupId"]).ok_or_else(|| response.unknown_shape())?;
@@ -185,5 +185,19 @@ fn parts(response: &ParsedResponse, details: &Value) -> Result<Vec<Part>, Client
         Value::Null => Ok(Vec::new()),
         Value::Array(all) => all.iter().map(part).collect(),
         _ => Err(response.unknown_shape()),
+    }
+}
+
+impl PartState {
+    /// The state in a few words, for a sentence.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            PartState::Absent => "does not exist".into(),
+            PartState::Running(p) => format!("in progress, {} of {} parts", p.done(), p.parts.len()),
+            PartState::Incomplete(p) => format!("incomplete, {} of {} parts", p.done(), p.parts.len()),
+            PartState::Completed(_) => "completed".into(),
+            PartState::Failed { reason, .. } => format!("failed: {reason}"),
+            PartState::Unclear { reason } => reason.clone(),
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! What a cluster is: its version, partitions and components.
+//! The probe: version, partitions and components of a cluster.
 //!
-//! Owns the ways to find that out. Must not change anything in the cluster.
+//! Owns the ways to find these facts. Must not change anything in the cluster.
 
 use crate::camunda::call::{Caller, READ};
 use crate::camunda::error::{ClientError, ErrorKind};
@@ -11,41 +11,41 @@ use crate::domain::{Addresses, Component, Family, HistoryRoute, PauseMode, Route
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What a cluster is and can do.
+/// Facts about a cluster: version, procedure, APIs and health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Version from the config, else of the brokers, else of the gateway.
     pub version: Version,
-    /// Which procedure it takes.
+    /// Procedure for a backup of this version.
     pub family: Family,
-    /// By which APIs.
+    /// APIs used by the procedure.
     pub routes: Routes,
-    /// How exporting is paused, where the procedure pauses it.
+    /// Mode of the exporting pause, if the procedure pauses exporting.
     pub pause: PauseMode,
-    /// How many partitions it has, where that can be read.
+    /// Number of partitions, if known.
     pub partitions: Option<u32>,
-    /// What is backed up, in the order in which reports name it.
+    /// Components to back up, in the order of reports.
     pub components: Vec<Component>,
-    /// What the brokers tell of their checkpoints, from 8.9.
+    /// The brokers' checkpoints, from 8.9.
     pub checkpoints: Option<Checkpoints>,
-    /// Every broker's version, where that can be read.
+    /// Version of each broker, if known.
     pub brokers: Vec<String>,
-    /// A change of brokers or partitions that is under way, in a few words.
+    /// Short description of a change of brokers or partitions that is in progress.
     pub change: Option<String>,
-    /// Partitions without a healthy leader; `None` where that cannot be read.
+    /// Partitions without a healthy leader; `None` if unknown.
     pub leaderless: Option<Vec<u32>>,
-    /// What could not be read although an address for it is configured, one sentence each.
+    /// Facts that could not be read although an address is configured, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Capabilities {
-    /// Whether every partition has a healthy leader; `None` where that cannot be read.
+    /// Whether every partition has a healthy leader; `None` if unknown.
     pub fn healthy(&self) -> Option<bool> {
         self.leaderless.as_ref().map(Vec::is_empty)
     }
 }
 
-/// Asks a cluster what it is; `version_override` wins over what it says.
+/// Probes a cluster. `version_override` takes precedence over the reported version.
 pub async fn probe(
     addresses: &Addresses,
     version_override: Option<&str>,
@@ -138,7 +138,7 @@ pub async fn probe(
     })
 }
 
-/// By which APIs the cluster at these addresses takes backups today, whatever its version.
+/// APIs for backups that the cluster at these addresses offers now, independent of its version.
 pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Result<Routes, ClientError> {
     if addresses.routes.runtime == RuntimeRoute::Rest {
         let history = if addresses.search.is_some() { HistoryRoute::Rest } else { HistoryRoute::None };
@@ -157,15 +157,15 @@ pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Resul
     Ok(Routes { runtime, history })
 }
 
-/// Whether a list of backups lies at that endpoint; where the index of endpoints is not exposed.
+/// Whether the endpoint lists backups. Used if the index of endpoints is not exposed.
 async fn exists(zeebe: &Caller, endpoint: &str) -> Result<bool, ClientError> {
     let response = zeebe.call(Method::Get, &format!("/actuator/{endpoint}"), None, READ).await?;
     match response.status() {
-        // 400: no store or no repository is configured, which only an endpoint that is there can say.
+        // 400: no store or no repository is configured. Only an existing endpoint reports this.
         200 | 400 => Ok(true),
-        // A missing repository is answered with 404 as well, by an endpoint that is there.
+        // An existing endpoint also responds 404 if the repository is missing.
         404 | 405 => Ok(response.complaint().is_some_and(|complaint| complaint.contains("epository"))),
-        // Whoever lets nobody in, or cannot answer now, tells nothing of it.
+        // A response that rejects authentication, or an outage, does not show whether the endpoint exists.
         _ => Err(response.failure()),
     }
 }
@@ -174,12 +174,12 @@ fn no_rest_backups(version: &Version) -> ClientError {
     refused(
         "zeebe",
         format!(
-            "Camunda {version} takes no backups by its REST API: write the management URL of a broker or gateway as `zeebe`"
+            "Camunda {version} has no backup calls in its REST API: set the management URL of a broker or gateway as `zeebe`"
         ),
     )
 }
 
-/// What there is to back up, where the addresses and what answers there fit together.
+/// Components to back up; an error if the addresses contradict the responses.
 fn components(
     addresses: &Addresses,
     family: Family,
@@ -191,7 +191,7 @@ fn components(
     let alone = family != Family::V89OnRdbms && !history;
     let has = |component: &Component| match component {
         Component::Zeebe => true,
-        // Beside the common history they are addresses of before the upgrade.
+        // Next to the common history these are addresses from before the upgrade.
         Component::Operate => alone && addresses.operate.is_some(),
         Component::Tasklist => alone && addresses.tasklist.is_some(),
         Component::Optimize => addresses.optimize.is_some(),
@@ -215,7 +215,8 @@ fn components(
                 ),
             ))
         }
-        // A records snapshot is left out only where nothing needs it: without it the backup would not be whole.
+        // The records snapshot may be missing only if no component needs it: otherwise the backup would be
+        // incomplete.
         Family::V82To87 if records.is_none() => Err(refused(
             "search",
             "search.records is \"none\", and up to 8.7 the exported records are part of every backup: leave it out, or write the pattern".to_owned(),
@@ -228,7 +229,7 @@ fn components(
     }
 }
 
-/// `build.version` of `/actuator/info`; `None` where the endpoint is not exposed or says nothing of it.
+/// `build.version` of `/actuator/info`; `None` if the endpoint is not exposed or has no version.
 async fn info(caller: &Caller) -> Result<Option<String>, ClientError> {
     let response = caller.call(Method::Get, "/actuator/info", None, READ).await?;
     match response.status() {
@@ -266,7 +267,7 @@ async fn topology(rest: &Caller) -> Result<Topology, ClientError> {
     })
 }
 
-/// More partitions than this are a mistake, not a cluster.
+/// Maximum plausible number of partitions; a larger figure is a wrong response.
 const MOST_PARTITIONS: u32 = 8192;
 
 fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
@@ -282,9 +283,9 @@ fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
 fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     let advice = "set `version` for this cluster in the config";
     match unread {
-        // Whoever cannot be reached cannot tell: that is what has to be mended.
+        // Report the unreachable address: fixing it is the remedy.
         Some(error) if error.kind != ErrorKind::Missing => error,
-        _ => refused("zeebe", format!("nothing at {} tells the Camunda version: {advice}", zeebe.base())),
+        _ => refused("zeebe", format!("the Camunda version at {} is unknown: {advice}", zeebe.base())),
     }
 }
 
@@ -297,6 +298,15 @@ pub(crate) fn refused(component: &str, message: String) -> ClientError {
         message,
         retry_after: None,
     }
+}
+
+/// The same addresses with the routes by which the cluster takes backups today; unchanged for Camunda 8 SaaS.
+pub async fn located(addresses: &Addresses, transport: &SharedTransport) -> Result<Addresses, ClientError> {
+    if addresses.saas.is_some() {
+        return Ok(addresses.clone());
+    }
+    let routes = routes(addresses, transport).await?;
+    Ok(Addresses { routes, ..addresses.clone() })
 }
 
 #[cfg(test)]
@@ -347,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_healthy_8_6_is_told_by_info_and_topology() {
+    async fn healthy_8_6_is_recognized_by_info_and_topology() {
         let canned = Canned::new();
         canned.json(200, INFO);
         canned.json(200, &topology_of(["8.6.0", "8.6.0"], r#""role":"leader","health":"healthy""#));
@@ -365,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_8_5_has_its_topology_at_v1() {
+    async fn topology_of_8_5_is_at_v1() {
         let canned = Canned::new();
         canned.of_type(404, "", "");
         canned.of_type(404, "application/problem+json", ABSENT);
@@ -377,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_rest_address_the_management_port_tells_the_partitions() {
+    async fn management_port_provides_the_partitions_without_a_rest_address() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, CLUSTER);
         let addresses = Addresses { rest: None, ..addresses() };
@@ -389,7 +399,7 @@ mod tests {
     #[case(r#""role":"follower","health":"healthy""#)]
     #[case(r#""role":"leader","health":"unhealthy""#)]
     #[tokio::test]
-    async fn a_partition_without_a_healthy_leader_is_named(#[case] second: &str) {
+    async fn partition_without_healthy_leader_is_named(#[case] second: &str) {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.0"], second)).json(200, CLUSTER);
         let found = request(&canned, &addresses(), None).await.unwrap();
@@ -397,7 +407,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn brokers_of_two_versions_are_refused() {
+    async fn brokers_of_two_versions_are_rejected() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, &topology_of(["8.6.0", "8.6.1"], r#""role":"leader""#));
         let error = request(&canned, &addresses(), None).await.unwrap_err();
@@ -410,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_topology_the_brokers_themselves_are_compared() {
+    async fn broker_versions_are_compared_without_a_topology() {
         let canned = Canned::new();
         canned.json(200, INFO).json(200, INFO).json(200, &INFO.replace("8.6.0", "8.5.8"));
         let brokers = vec!["http://b0:9600".to_owned(), "http://b1:9600".to_owned()];
@@ -426,7 +436,7 @@ mod tests {
         "Camunda 8.11.0 is not yet supported: this release supports 8.2.4 to 8.10, use a newer camunda-backupd"
     )]
     #[tokio::test]
-    async fn a_version_outside_the_family_is_refused(#[case] version: &str, #[case] sentence: &str) {
+    async fn version_outside_the_family_is_rejected(#[case] version: &str, #[case] sentence: &str) {
         let canned = Canned::new();
         canned.json(200, &INFO.replace("8.6.0", version));
         let addresses = Addresses { rest: None, ..addresses() };
@@ -434,13 +444,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nothing_tells_the_version_the_config_must() {
+    async fn unknown_version_must_be_set_in_the_config() {
         let canned = Canned::new();
         canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT);
         let error = request(&canned, &addresses(), None).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "nothing at http://zeebe:9600 tells the Camunda version: set `version` for this cluster in the config"
+            "the Camunda version at http://zeebe:9600 is unknown: set `version` for this cluster in the config"
         );
         let canned = Canned::new();
         canned.json(200, "{}").json(404, ABSENT).json(404, ABSENT).json(404, "");
@@ -450,21 +460,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_zeebe_that_cannot_be_reached_is_the_error() {
+    async fn unreachable_zeebe_is_reported_as_the_error() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("Connection refused".into()));
         let addresses = Addresses { rest: None, ..addresses() };
         let error = request(&canned, &addresses, None).await.unwrap_err();
-        assert_eq!(error.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+        assert_eq!(error.to_string(), "cannot connect to zeebe at http://zeebe:9600: Connection refused");
     }
 
     #[tokio::test]
-    async fn an_unreachable_rest_address_is_noted_and_does_not_stop_a_backup() {
+    async fn unreachable_rest_address_is_noted_without_blocking_a_backup() {
         let canned = Canned::new();
         canned.json(200, INFO).fails(TransportError::NotSent("Connection refused".into())).json(200, CLUSTER);
         let found = request(&canned, &addresses(), None).await.unwrap();
         assert_eq!(found.partitions, Some(2));
-        assert_eq!(found.notes, ["rest cannot be reached at http://zeebe:8080: Connection refused"]);
+        assert_eq!(found.notes, ["cannot connect to rest at http://zeebe:8080: Connection refused"]);
     }
 
     const LATER: &str = r#"{"build":{"version":"8.9.1"}}"#;
@@ -479,7 +489,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn from_8_8_the_endpoints_tell_the_routes_and_old_addresses_are_left_aside() {
+    async fn endpoints_select_the_routes_since_8_8_and_old_addresses_are_ignored() {
         let canned = Canned::new();
         canned.json(200, LATER).json(200, &links(&["backupRuntime", "backupHistory", "info"]));
         canned.json(200, "{}").json(200, CLUSTER);
@@ -492,7 +502,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_the_index_is_hidden_the_lists_tell_the_routes() {
+    async fn backup_lists_select_the_routes_if_the_index_is_hidden() {
         let canned = Canned::new();
         let absent =
             r#"{"timestamp":"2026-11-23T06:00:29.528+00:00","status":404,"error":"Not Found","path":"/x"}"#;
@@ -521,7 +531,7 @@ mod tests {
     )]
     #[case(&["backups"], Addresses { rest: None, ..addresses() }, Ok(Family::V88OnSearch))]
     #[tokio::test]
-    async fn what_is_written_and_what_is_found_must_agree(
+    async fn config_and_cluster_must_agree(
         #[case] endpoints: &[&str],
         #[case] addresses: Addresses,
         #[case] family: Result<Family, &str>,
@@ -533,7 +543,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn records_are_left_out_only_where_nothing_needs_them() {
+    async fn records_may_be_omitted_only_if_no_component_needs_them() {
         let mut without = addresses();
         without.rest = None;
         without.search.as_mut().unwrap().records = None;

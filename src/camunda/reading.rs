@@ -1,16 +1,16 @@
-//! Lenient readers for single JSON values: numbers as text, three spellings of a time, words of any case.
+//! Lenient readers for single JSON values: numbers as text, three spellings of a time, states in any case.
 //!
-//! Owns what is forgiven in a value. Must not know any whole answer.
+//! Owns the leniency for single values. Must not know a complete response.
 
 use crate::camunda::error::one_line;
 use crate::domain::Instant;
 use chrono::DateTime;
 use serde_json::Value;
 
-/// Longest text taken from an answer.
+/// Maximum length of a text taken from a response, in characters.
 const TEXT: usize = 500;
 
-/// A whole number, also one written as text; Tasklist once sent ids as strings.
+/// A whole number, also one written as text: Tasklist has sent ids as strings.
 pub(crate) fn int(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
@@ -24,12 +24,12 @@ pub(crate) fn count(value: &Value) -> u32 {
     int(value).and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
 }
 
-/// Text on one line and of bounded length; `None` for null, empty text and everything that is not text.
+/// Text on one line and of limited length; `None` for null, empty text and other types.
 pub(crate) fn text(value: &Value) -> Option<String> {
     value.as_str().map(|t| one_line(t, TEXT)).filter(|t| !t.is_empty())
 }
 
-/// A state: text in upper case.
+/// A state: text converted to upper case.
 pub(crate) fn word(value: &Value) -> Option<String> {
     text(value).map(|t| t.to_ascii_uppercase())
 }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_may_be_text_but_not_fractions() {
+    fn id_may_be_text_but_not_a_fraction() {
         assert_eq!(int(&json!("1679431820")), Some(1_679_431_820));
         assert_eq!(int(&json!(1.5)), None);
         assert_eq!(int(&json!("abc")), None);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_may_be_null_or_empty_and_then_mean_none() {
+    fn null_or_empty_failures_mean_no_failure() {
         assert_eq!(reasons(&json!(null)), None);
         assert_eq!(reasons(&json!([])), None);
         assert_eq!(reasons(&json!(["one", {"reason": "two"}, 3])), Some("one; two".to_owned()));

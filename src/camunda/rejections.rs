@@ -1,62 +1,62 @@
-//! Who did not let us in when last asked, and since when.
+//! Components that reject our authentication, and since when.
 //!
-//! Owns when a refusal is over: no sooner than the same call, or for a login any call, is answered. Must not judge how
-//! bad it is (`api::health`).
+//! Owns the end of a rejection: the rejected call (or, for a rejected login, any call) must succeed first.
+//! Must not judge the severity (`api::health`).
 
 use crate::domain::{Access, Addresses, Instant};
 use crate::lock::lock;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
-/// Those who refuse that are remembered; the oldest goes where there are more.
+/// Maximum number of components with rejections; the oldest is dropped.
 const REMEMBERED: usize = 10_000;
-/// Forbidden calls of one of them.
+/// Maximum number of forbidden calls per component.
 const CALLS: usize = 64;
-/// A part of a path with so many digits in a row has an id in it.
+/// Minimum number of consecutive digits that mark a path segment as an id.
 const ID: usize = 8;
 
-/// One call, and whether whoever made it was let in.
+/// One call, and the result of its authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
-    /// Who was asked; the name under `access`.
+    /// Component name, as under `access` in the config.
     pub component: &'a str,
-    /// Where; empty for a look at the credentials alone.
+    /// Base address; empty for a check of the credentials alone.
     pub base: &'a str,
-    /// What we show there.
+    /// Access settings used for the call.
     pub access: Option<&'a Access>,
-    /// Verb and path.
+    /// Method and path.
     pub call: &'a str,
-    /// What came of it.
+    /// Result of the authentication.
     pub outcome: Outcome<'a>,
 }
 
-/// What came of a call.
+/// Result of the authentication of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// Whoever asked was let in.
+    /// Authenticated.
     AuthAccepted,
-    /// Nobody was let in, with the sentence that says why.
+    /// Authentication rejected (401 or no valid credential), with the sentence that explains it.
     KeptOut(&'a str),
-    /// They know who asks and forbid this call, with the sentence.
+    /// Authenticated, but not permitted to make this call, with the sentence.
     Forbidden(&'a str),
 }
 
-/// Somebody who did not let us in when last asked.
+/// A rejection that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Since when, without a break.
+    /// Start of the uninterrupted rejection.
     pub since: Instant,
     /// One sentence with its remedy.
     pub why: String,
 }
 
-/// Everybody who did not.
+/// All current rejections.
 #[derive(Default)]
 pub struct Rejections {
     standing: Mutex<HashMap<Whom, Standing>>,
 }
 
-/// By the call that is forbidden, since another may be allowed; by none where nobody is let in at all.
+/// Key: the forbidden call, since others may be permitted; `None` if the login itself is rejected.
 type Standing = BTreeMap<Option<String>, Rejection>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -67,11 +67,11 @@ struct Whom {
 }
 
 impl Rejections {
-    /// Remembers what came of a call.
+    /// Records the result of a call.
     pub fn note(&self, attempt: &Attempt<'_>, now: Instant) {
         let Attempt { component, base, access, call, outcome } = *attempt;
         let mut all = lock(&self.standing);
-        // Most of the time nobody is kept out.
+        // The usual case: no rejections.
         if all.is_empty() && outcome == Outcome::AuthAccepted {
             return;
         }
@@ -103,7 +103,7 @@ impl Rejections {
         standing.entry(call).or_insert(Rejection { since: now, why: String::new() }).why = why;
     }
 
-    /// Those that stand of a cluster at these addresses, the oldest first.
+    /// Current rejections for a cluster at these addresses, oldest first.
     pub fn of(&self, addresses: &Addresses) -> Vec<Rejection> {
         let all = lock(&self.standing);
         if all.is_empty() {
@@ -141,13 +141,14 @@ impl Rejections {
     }
 }
 
-/// A provider's API is one for all clusters, and each is in the path.
+/// Whether a rejection concerns this cluster. The SaaS API is shared by all clusters; the path contains the
+/// cluster id.
 fn is_about(addresses: &Addresses, call: Option<&String>) -> bool {
     let id = addresses.saas.as_ref().map(|saas| &saas.cluster_id);
     id.zip(call).is_none_or(|(id, call)| call.contains(id.as_str()))
 }
 
-/// The call without its query, and with a star for each part that has a backup's id in it.
+/// The call without its query, and with `*` for each path segment that contains a backup id.
 fn route(call: &str) -> String {
     let path = call.split('?').next().unwrap_or_default();
     let parts = path.split('/').map(|part| {
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_refused_since_the_first_time_and_until_any_call_is_answered() {
+    fn rejected_login_lasts_from_its_first_time_until_any_call_succeeds() {
         let rejections = Rejections::default();
         rejections.note(&attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("first")), at(1));
         rejections.note(&attempt("zeebe", "http://z", "POST /b", Outcome::KeptOut("second")), at(2));
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forbidden_stays_so_until_that_call_is_answered() {
+    fn forbidden_call_stays_rejected_until_that_call_succeeds() {
         let rejections = Rejections::default();
         let call = "POST /actuator/exporting/pause?soft=true";
         rejections.note(&attempt("zeebe", "http://z", call, Outcome::Forbidden("no pause")), at(1));
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn another_login_at_the_same_place_is_another_matter() {
+    fn rejections_are_separate_for_each_login_at_one_address() {
         let rejections = Rejections::default();
         let theirs = Access { ca: Some("/ca.pem".into()), ..Access::default() };
         let one = attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("theirs"));
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_provider_forbids_is_of_one_cluster_and_a_refused_client_of_all() {
+    fn saas_forbidden_call_concerns_one_cluster_and_rejected_client_concerns_all() {
         let hosted = |cluster_id: &str| Addresses {
             saas: Some(SaasAddress {
                 api: "https://api".into(),
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_there_are_they_do_not_fill_the_memory() {
+    fn number_of_remembered_rejections_is_limited() {
         let rejections = Rejections::default();
         for n in 0..REMEMBERED + 100 {
             let base = format!("http://{n}");

@@ -1,7 +1,8 @@
-//! The Administration API of Camunda's own cloud ("Camunda Management API" 1.3.3), as far as backups need it.
+//! The Administration API of Camunda 8 SaaS ("Camunda Management API" 1.3.3), as far as backups need it.
 //!
-//! Owns its paths, states and the leniency with which its answers are read: fields come and go without notice there,
-//! so that only what a backup cannot do without is demanded. Must not know tokens (`http`), nor when to ask again.
+//! Owns its paths, its states and the lenient parsing of its responses. Fields come and go there without
+//! notice, so that only fields essential for a backup are required. Must not know tokens (`http`) or poll
+//! intervals.
 
 use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START, segment};
 use crate::camunda::error::{ClientError, ErrorKind};
@@ -12,82 +13,83 @@ use crate::domain::{Component, Instant, SaasAddress, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One cluster of the provider's.
+/// One cluster in Camunda 8 SaaS.
 #[derive(Clone)]
 pub struct Saas {
     caller: Caller,
     path: String,
 }
 
-/// What the provider says of a cluster.
+/// Cluster details as reported by the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosted {
-    /// Its name in Console.
+    /// Name in Console.
     pub name: String,
-    /// What it runs, as `Camunda 8.6+gen2`.
+    /// Generation, for example `Camunda 8.6+gen2`.
     pub generation: String,
-    /// The version in it, where one can be read.
+    /// Version in the generation's name, if one is recognized.
     pub version: Option<Version>,
     /// `Healthy`, `Suspended`, `Updating`, ...: the list grows.
     pub status: Option<String>,
 }
 
 impl Hosted {
-    /// What keeps the provider from taking a backup of it now; a status not known keeps it from nothing.
+    /// Status that prevents a backup now. An unknown status does not prevent a backup.
     pub fn not_ready(&self) -> Option<&str> {
         let waits = ["Creating", "Updating", "Resuming", "Suspended", "WaitingForInput", "Maintenance"];
         self.status.as_deref().filter(|status| waits.iter().any(|known| known.eq_ignore_ascii_case(status)))
     }
 }
 
-/// One backup in the provider's list.
+/// One backup in the API's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosting {
-    /// By which it is deleted and restored.
+    /// Id used to delete and restore the backup.
     pub uuid: String,
-    /// Its name in Console.
+    /// Name in Console.
     pub name: String,
-    /// When it was begun.
+    /// Time of creation.
     pub created: Option<Instant>,
-    /// `In progress`, `Failed`, `Complete`, `-`, or a word to come.
+    /// `In progress`, `Failed`, `Complete`, `-`, or a future value.
     pub status: String,
-    /// The same of each component.
+    /// Status of each component.
     parts: Vec<(Component, String)>,
 }
 
-/// A schedule of the provider's own.
+/// Camunda's own backup schedule of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnSchedule {
-    /// Its name.
+    /// Name of the schedule.
     pub name: String,
     /// Five cron fields, in UTC.
     pub cron: String,
 }
 
-/// How far a restore is.
+/// State of a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restoring {
-    /// `PENDING`, `VALIDATING`, `IN_PROGRESS`, `COMPLETED`, `FAILED`, `ABORTED`, or a word to come.
+    /// `PENDING`, `VALIDATING`, `IN_PROGRESS`, `COMPLETED`, `FAILED`, `ABORTED`, or a future value.
     pub state: String,
-    /// Why it failed, where it says so.
+    /// Reason of a failure, if reported.
     pub reason: Option<String>,
 }
 
 impl Restoring {
-    /// Whether it surely still goes on; a word not known keeps nobody from anything, because the provider refuses itself.
+    /// Whether the restore certainly continues. An unknown state blocks nothing, because the API rejects
+    /// conflicting requests itself.
     pub fn goes_on(&self) -> bool {
         matches!(self.state.as_str(), "PENDING" | "VALIDATING" | "IN_PROGRESS")
     }
 }
 
 impl Saas {
-    /// The cluster at that address.
+    /// Client for the cluster at that address.
     pub fn new(address: &SaasAddress, transport: SharedTransport) -> Self {
         let path = format!("/clusters/{}", segment(&address.cluster_id));
         Self { caller: Caller::new(Component::Saas.name(), &address.api, transport), path }
     }
 
-    /// What the provider says of the cluster.
+    /// Fetches the cluster details.
     pub async fn cluster(&self) -> Result<Hosted, ClientError> {
         let response = self.caller.call(Method::Get, &self.path, None, READ).await?;
         if response.status() == 404 {
@@ -103,7 +105,7 @@ impl Saas {
         })
     }
 
-    /// Every backup of the cluster, whoever asked for it: the list does not tell.
+    /// Lists every backup of the cluster; the list does not identify the requester.
     pub async fn list(&self) -> Result<Vec<Hosting>, ClientError> {
         let response = self.caller.call(Method::Get, &self.below("backups"), None, READ).await?;
         if response.status() == 404 {
@@ -115,7 +117,7 @@ impl Saas {
         response.array()?.iter().map(|row| hosting(&response, row)).collect()
     }
 
-    /// Asks for a backup. Every 4xx is a refusal, whatever it is for: that the limit is reached has no documented answer.
+    /// Requests a backup. Every 4xx is a rejection: the response for a reached limit is undocumented.
     pub async fn start(&self) -> Result<Hosting, ClientError> {
         let response = self.caller.call(Method::Post, &self.below("backups"), None, START).await?;
         match response.status() {
@@ -129,23 +131,23 @@ impl Saas {
         }
     }
 
-    /// Looks at one backup; there is no call for one alone.
+    /// Fetches the state of one backup, from the list; the API has no call for a single backup.
     pub async fn see(&self, uuid: &str) -> Result<PartState, ClientError> {
         let listed = self.list().await?;
         Ok(listed.iter().find(|backup| backup.uuid == uuid).map_or(PartState::Absent, Hosting::seen))
     }
 
-    /// Asks for deletion.
+    /// Requests the deletion of a backup.
     pub async fn delete(&self, uuid: &str) -> Result<(), ClientError> {
         let response = self.caller.call(Method::Delete, &self.one(uuid), None, DELETE).await?;
         match response.status() {
-            // The list tells whether it is gone.
+            // The list shows whether the backup is gone.
             200..300 | 404 => Ok(()),
             _ => Err(response.failure()),
         }
     }
 
-    /// The schedule by which the provider takes backups itself, if there is one.
+    /// Camunda's own backup schedule of the cluster, if there is one.
     pub async fn schedule(&self) -> Result<Option<OwnSchedule>, ClientError> {
         let response = self.caller.call(Method::Get, &self.below("backups/schedule"), None, READ).await?;
         if matches!(response.status(), 404 | 405) {
@@ -156,7 +158,7 @@ impl Saas {
         Ok(text(&body["schedule"]).map(|cron| OwnSchedule { name, cron }))
     }
 
-    /// Asks the provider to bring the cluster back to that backup.
+    /// Requests a restore of the cluster to that backup.
     pub async fn restore(&self, uuid: &str) -> Result<Restoring, ClientError> {
         let response = self.caller.call(Method::Post, &self.restore_of(uuid), None, START).await?;
         match response.status() {
@@ -164,13 +166,13 @@ impl Saas {
                 Err(response
                     .error(ErrorKind::Refused, response.sentence(response.complaint().as_deref(), None)))
             }
-            // What was taken up may be told without a body.
+            // An accepted request may have a response without a body.
             200..300 if response.is_empty() => Ok(Restoring { state: "PENDING".to_owned(), reason: None }),
             _ => restoring(&response),
         }
     }
 
-    /// How far that restore is.
+    /// Fetches the state of a restore.
     pub async fn restore_state(&self, uuid: &str) -> Result<Restoring, ClientError> {
         restoring(&self.caller.call(Method::Get, &self.restore_of(uuid), None, READ).await?)
     }
@@ -189,12 +191,12 @@ impl Saas {
 }
 
 impl Hosting {
-    /// Whether the provider is still taking it.
+    /// Whether the backup is still running.
     pub fn in_progress(&self) -> bool {
         self.status.eq_ignore_ascii_case("in progress")
     }
 
-    /// The provider's word in ours.
+    /// State of the backup in our terms.
     pub fn seen(&self) -> PartState {
         let parts = self.parts.iter().filter(|(_, status)| status != "-").map(|(component, status)| Part {
             name: component.name().to_owned(),
@@ -207,18 +209,20 @@ impl Hosting {
         match self.status.to_ascii_lowercase().as_str() {
             "in progress" => PartState::Running(progress),
             "complete" | "completed" => match progress.parts.iter().find(|part| !part.is_done()) {
-                Some(part) => unclear(format!("saas says Complete, but its {} is {}", part.name, part.state)),
+                Some(part) => {
+                    unclear(format!("saas reports Complete, but its {} is {}", part.name, part.state))
+                }
                 None => PartState::Completed(progress),
             },
             "failed" => {
                 let failed = progress.parts.iter().filter(|part| part.state == "FAILED");
                 let names: Vec<&str> = failed.map(|part| part.name.as_str()).collect();
                 let of = if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) };
-                let reason = format!("the provider says that its backup{of} failed: Console tells more");
+                let reason = format!("Camunda reports that its backup{of} failed: see Console");
                 PartState::Failed { reason, progress }
             }
-            "-" | "" => unclear("saas says `-`, which is neither progress nor an end".to_owned()),
-            _ => unclear(format!("saas says {}, a state not known", self.status)),
+            "-" | "" => unclear("saas reports `-`, which is neither progress nor an end".to_owned()),
+            _ => unclear(format!("saas reports {}, an unknown state", self.status)),
         }
     }
 }
@@ -249,7 +253,7 @@ fn hosting(response: &ParsedResponse, row: &Value) -> Result<Hosting, ClientErro
 
 fn restoring(response: &ParsedResponse) -> Result<Restoring, ClientError> {
     match response.status() {
-        // The API differs between organizations, and not every one has it.
+        // The API differs between organizations, and some do not have this call.
         404 | 405 | 501 => {
             let hint = "this backup cannot be restored by the API: see it in Console";
             Err(response
@@ -270,19 +274,20 @@ fn expect(response: &ParsedResponse) -> Result<Value, ClientError> {
     if response.status() == 200 { response.object() } else { Err(response.failure()) }
 }
 
-/// The first `8.x` or `8.x.y` in a generation's name.
+/// First `8.x` or `8.x.y` in a generation's name.
 fn version_in(generation: &str) -> Option<Version> {
     let words = generation.split(|c: char| !(c.is_ascii_digit() || c == '.'));
     words.map(|word| word.trim_matches('.')).find_map(|word| word.parse().ok())
 }
 
-/// Why the provider takes no backups of a cluster of that generation; one without a number is left to its judgement.
+/// Error for a generation without support for backups. A generation without a number is left to the API to
+/// judge.
 pub fn too_old(hosted: &Hosted) -> Option<ClientError> {
     let version = hosted.version.as_ref()?;
     let old = (version.major, version.minor, version.patch.unwrap_or(u32::MAX)) < (8, 2, 4);
     old.then(|| {
         let generation = &hosted.generation;
-        refused("saas", format!("the cluster runs {generation}, and the provider takes backups from 8.2.4 on: update it in Console"))
+        refused("saas", format!("the cluster runs {generation}, and Camunda 8 SaaS supports backups from 8.2.4 on: update it in Console"))
     })
 }
 
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backup_is_asked_for_without_a_body_and_seen_in_the_list() {
+    async fn backup_is_requested_without_body_and_found_in_the_list() {
         let canned = Canned::new();
         canned.of_type(200, JSON, &row("u-1", "In progress", "-"));
         canned.of_type(
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_words_of_the_provider_are_an_open_list() {
+    async fn unknown_saas_states_are_accepted() {
         let canned = Canned::new();
         let rows = [
             row("a", "Failed", "-"),
@@ -355,21 +360,18 @@ mod tests {
         }
         let saas = saas(&canned);
         let PartState::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
-        assert_eq!(
-            reason,
-            "the provider says that its backup of zeebe, operate, tasklist failed: Console tells more"
-        );
+        assert_eq!(reason, "Camunda reports that its backup of zeebe, operate, tasklist failed: see Console");
         for (uuid, said) in [
-            ("b", "saas says Shelved, a state not known"),
-            ("c", "saas says `-`, which is neither progress nor an end"),
-            ("d", "saas says Complete, but its optimize is IN PROGRESS"),
+            ("b", "saas reports Shelved, an unknown state"),
+            ("c", "saas reports `-`, which is neither progress nor an end"),
+            ("d", "saas reports Complete, but its optimize is IN PROGRESS"),
         ] {
             assert_eq!(saas.see(uuid).await.unwrap(), PartState::Unclear { reason: said.into() });
         }
     }
 
     #[tokio::test]
-    async fn fields_may_be_missing_but_not_the_uuid() {
+    async fn only_the_uuid_is_a_required_field() {
         let canned = Canned::new();
         canned.of_type(200, JSON, r#"[{"uuid":"u-1","status":"Complete"}]"#).of_type(
             200,
@@ -381,7 +383,7 @@ mod tests {
         assert_eq!(
             saas.list().await.unwrap_err().to_string(),
             format!(
-                "saas answered GET /clusters/{ID}/backups with JSON of an unknown shape; check its address and version"
+                "saas responded to GET /clusters/{ID}/backups with JSON of an unknown shape; check its address and version"
             )
         );
     }
@@ -394,7 +396,7 @@ mod tests {
     #[case("Camunda 9.1+gen7", Some("9.1"), false)]
     #[case("Zeebe SNAPSHOT", None, false)]
     #[tokio::test]
-    async fn a_generation_is_read_leniently_and_refused_when_too_old(
+    async fn generation_is_parsed_leniently_and_rejected_if_too_old(
         #[case] name: &str,
         #[case] version: Option<&str>,
         #[case] old: bool,
@@ -406,13 +408,13 @@ mod tests {
         assert_eq!(hosted.not_ready(), None);
         let error = too_old(&hosted).map(|error| error.to_string());
         let expected = format!(
-            "the cluster runs {name}, and the provider takes backups from 8.2.4 on: update it in Console"
+            "the cluster runs {name}, and Camunda 8 SaaS supports backups from 8.2.4 on: update it in Console"
         );
         assert_eq!(error, old.then_some(expected));
     }
 
     #[tokio::test]
-    async fn refusals_name_what_to_change() {
+    async fn rejections_name_the_remedy() {
         let canned = Canned::new();
         canned.of_type(404, JSON, r#"{"message":"Cluster not found"}"#);
         canned.of_type(409, JSON, r#"{"message":"A restore is in progress"}"#);
@@ -422,7 +424,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "saas answered 404 to POST /clusters/{ID}/backups: Cluster not found; this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster"
+                "saas returned 404 to POST /clusters/{ID}/backups: Cluster not found; this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster"
             )
         );
         let error = saas.start().await.unwrap_err();
@@ -430,14 +432,14 @@ mod tests {
             (error.kind.clone(), error.to_string()),
             (
                 ErrorKind::Refused,
-                format!("saas answered 409 to POST /clusters/{ID}/backups: A restore is in progress")
+                format!("saas returned 409 to POST /clusters/{ID}/backups: A restore is in progress")
             )
         );
         assert_eq!(saas.schedule().await.unwrap(), None);
     }
 
     #[tokio::test]
-    async fn a_restore_tells_how_far_it_is() {
+    async fn restore_reports_its_state() {
         let canned = Canned::new();
         canned.of_type(200, JSON, r#"{"state":"VALIDATING"}"#).of_type(202, "", "").of_type(
             501,
@@ -450,7 +452,7 @@ mod tests {
         assert_eq!(
             saas.restore("u-1").await.unwrap_err().to_string(),
             format!(
-                "saas answered 501 to POST /clusters/{ID}/backups/u-1/restore: not available; this backup cannot be restored by the API: see it in Console"
+                "saas returned 501 to POST /clusters/{ID}/backups/u-1/restore: not available; this backup cannot be restored by the API: see it in Console"
             )
         );
         assert_eq!(

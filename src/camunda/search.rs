@@ -14,14 +14,14 @@ use crate::camunda::{Method, SharedTransport, Snapshot, SnapshotState};
 use crate::domain::{BackupId, SearchAddress};
 use serde_json::{Value, json};
 
-/// The search engine's API.
+/// Client of the search engine's API.
 #[derive(Clone)]
 pub struct Search {
     caller: Caller,
 }
 
 impl Search {
-    /// The engine at `address`.
+    /// Client for the engine at `address`.
     pub fn new(address: &SearchAddress, transport: SharedTransport) -> Self {
         Self { caller: Caller::new("search", &address.url, transport) }
     }
@@ -53,7 +53,8 @@ impl Search {
         Ok(indices)
     }
 
-    /// Starts a snapshot of the indices matching `pattern` and returns at once; `see_snapshot` tells the rest.
+    /// Starts a snapshot of the indices matching `pattern` and returns at once; poll `see_snapshot` for its
+    /// progress.
     pub async fn start_snapshot(
         &self,
         repository: &str,
@@ -62,7 +63,7 @@ impl Search {
         metadata: Value,
     ) -> Result<(), ClientError> {
         let path = exact(repository, name)? + "?wait_for_completion=false";
-        // `indices`, not `indexes`: the engines take the latter and snapshot everything.
+        // `indices`, not `indexes`: the engines accept the latter and snapshot everything.
         let mut body = json!({ "indices": pattern, "feature_states": ["none"] });
         if !metadata.is_null() {
             body["metadata"] = metadata;
@@ -74,7 +75,7 @@ impl Search {
                 let taken = body["accepted"] == json!(true) || body["snapshot"].is_object();
                 if taken { Ok(()) } else { Err(response.unknown_shape()) }
             }
-            // Answered as a failure of the engine, but certainly no snapshot was begun.
+            // The engine returns 500, but certainly no snapshot was started.
             500 if is(&response, "snapshot_exception") && reports(&response, "primary shard") => {
                 let hint = "bring the cluster back from red, or take the index out of the pattern";
                 Err(response.error(
@@ -86,7 +87,7 @@ impl Search {
         }
     }
 
-    /// Looks at one snapshot; `None` when it does not exist.
+    /// Fetches the state of one snapshot; `None` if it does not exist.
     pub async fn see_snapshot(&self, repository: &str, name: &str) -> Result<Option<Snapshot>, ClientError> {
         let path = exact(repository, name)?;
         let response = self.get(&path).await?;
@@ -106,7 +107,7 @@ impl Search {
         listed(&self.get(&path).await?, pattern)
     }
 
-    /// Deletes one snapshot, aborting it if it runs; `false` when it was not there.
+    /// Deletes one snapshot and aborts a running one; `false` if it did not exist.
     pub async fn delete_snapshot(&self, repository: &str, name: &str) -> Result<bool, ClientError> {
         let path = exact(repository, name)?;
         let response = self.caller.call(Method::Delete, &path, None, DELETE).await?;
@@ -122,13 +123,13 @@ impl Search {
     }
 }
 
-/// Path of one snapshot. A pattern where a name belongs would delete every snapshot it matches.
+/// Path of one snapshot. Rejects patterns: a pattern would delete every matching snapshot.
 fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
     let is_pattern = |text: &str| text.is_empty() || text.starts_with('_') || text.contains(['*', ',', '?']);
     if is_pattern(repository) || is_pattern(name) {
         let (repository, name) = (one_line(repository, 100), one_line(name, 100));
         let message = format!(
-            "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+            "no request was sent about the snapshot `{name}` in `{repository}`: one of the names contains a pattern or separator"
         );
         return Err(ClientError {
             component: "search".to_owned(),
@@ -142,8 +143,8 @@ fn exact(repository: &str, name: &str) -> Result<String, ClientError> {
     Ok(format!("/_snapshot/{}/{}", segment(repository), segment(name)))
 }
 
-/// The snapshots an answer names: OpenSearch has 404 where nothing matches, Elasticsearch an empty list. An answer about
-/// others was meant for another question, and does not show that what was asked for is gone.
+/// Snapshots in a response. If nothing matches, OpenSearch returns 404 and Elasticsearch an empty list. A
+/// response about other snapshots belongs to another request and is no proof of absence.
 fn listed(response: &ParsedResponse, pattern: &str) -> Result<Vec<Snapshot>, ClientError> {
     let fits = |name: &str| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_is_started_without_waiting_for_it() {
+    async fn snapshot_start_does_not_wait_for_completion() {
         let canned = Canned::new();
         canned.json(200, r#"{"accepted":true}"#);
         let name = Search::records_name(BackupId::new(223).unwrap());
@@ -228,7 +229,7 @@ mod tests {
     )]
     #[case(200, r#"{"hello":"world"}"#, ErrorKind::Unusable, true)]
     #[tokio::test]
-    async fn a_snapshot_that_is_not_started(
+    async fn rejected_snapshot_returns_a_definite_error(
         #[case] status: u16,
         #[case] body: &str,
         #[case] kind: ErrorKind,
@@ -242,22 +243,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_red_index_is_named_with_what_to_do() {
+    async fn red_index_is_named_with_a_remedy() {
         let canned = Canned::new();
         canned.json(500, r#"{"error":{"type":"snapshot_exception","reason":"[camunda:n/D4] Indices don't have primary shards [zeebe-record-unassigned]"},"status":500}"#);
         let error =
             search(&canned).start_snapshot("camunda", "n", "zeebe-record*", Value::Null).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "search answered 500 to PUT /_snapshot/camunda/n?wait_for_completion=false: [camunda:n/D4] Indices don't \
+            "search returned 500 to PUT /_snapshot/camunda/n?wait_for_completion=false: [camunda:n/D4] Indices don't \
              have primary shards [zeebe-record-unassigned]; bring the cluster back from red, or take the index out of \
              the pattern"
         );
     }
 
-    /// OpenSearch shows no shards of a running snapshot; `_status` does.
+    /// OpenSearch lists no shards of a running snapshot; `_status` does.
     #[tokio::test]
-    async fn a_running_snapshot_shows_how_far_it_is() {
+    async fn running_snapshot_reports_progress() {
         let canned = Canned::new();
         let running =
             snapshot("IN_PROGRESS", r#""failures":[],"shards":{"total":0,"failed":0,"successful":0}"#);
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_whole_and_a_partial_snapshot_are_told_apart() {
+    async fn complete_and_partial_snapshots_are_distinguished() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -313,7 +314,7 @@ mod tests {
     #[case(200, r#"{"snapshots":[]}"#)]
     #[case(200, r#"{"snapshots":[],"total":0,"remaining":0}"#)]
     #[tokio::test]
-    async fn both_engines_ways_of_saying_there_is_none(#[case] status: u16, #[case] body: &str) {
+    async fn absent_snapshot_is_recognized_on_both_engines(#[case] status: u16, #[case] body: &str) {
         let canned = Canned::new();
         canned.json(status, body).json(status, body);
         let search = search(&canned);
@@ -322,9 +323,9 @@ mod tests {
         assert_eq!(canned.requested()[1], "GET http://es:9200/_snapshot/camunda/n*");
     }
 
-    /// A cache or gateway that mixes answers up must not make a snapshot look gone.
+    /// A cache or gateway that mixes responses up must not make a snapshot appear deleted.
     #[tokio::test]
-    async fn an_answer_about_other_snapshots_does_not_show_that_this_one_is_gone() {
+    async fn response_about_other_snapshots_is_no_proof_of_absence() {
         let canned = Canned::new();
         let other = snapshot("SUCCESS", r#""shards":{"total":1,"failed":0,"successful":1}"#);
         canned.json(200, &other).json(200, &other);
@@ -334,14 +335,16 @@ mod tests {
         for error in [exactly, listed] {
             assert_eq!(error.kind, ErrorKind::Unusable);
             assert!(
-                error.to_string().contains("with a part of another backup, n: see what stands between"),
+                error
+                    .to_string()
+                    .contains("with a part of another backup, n: check for a cache or a gateway between"),
                 "{error}"
             );
         }
     }
 
     #[tokio::test]
-    async fn deleting_tells_whether_it_was_there() {
+    async fn delete_returns_whether_the_snapshot_existed() {
         let canned = Canned::new();
         canned.json(200, r#"{"acknowledged":true}"#).json(404, NO_SNAPSHOT).json(404, NO_REPOSITORY);
         canned.of_type(404, "text/html", "<html>nginx</html>");
@@ -360,20 +363,20 @@ mod tests {
     #[case("*", "n")]
     #[case("camunda", "_all")]
     #[tokio::test]
-    async fn a_pattern_never_reaches_a_deletion(#[case] repository: &str, #[case] name: &str) {
+    async fn delete_rejects_patterns(#[case] repository: &str, #[case] name: &str) {
         let canned = Canned::new();
         let error = search(&canned).delete_snapshot(repository, name).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
-                "search was not asked about the snapshot `{name}` in `{repository}`: one of them is not a plain name"
+                "no request was sent about the snapshot `{name}` in `{repository}`: one of the names contains a pattern or separator"
             )
         );
         assert!(canned.requested().is_empty());
     }
 
     #[tokio::test]
-    async fn names_are_encoded_into_the_path() {
+    async fn names_are_encoded_in_the_path() {
         let canned = Canned::new();
         canned.json(404, NO_SNAPSHOT);
         search(&canned).see_snapshot("my repo/x", "a%b").await.unwrap();
@@ -381,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn open_indices_are_listed_in_order() {
+    async fn open_indices_are_listed_sorted() {
         let canned = Canned::new();
         canned.json(200, r#"[{"index":"zeebe-record_process","status":"open"},{"index":"zeebe-record_old","status":"close"},{"index":"zeebe-record_job"}]"#);
         canned.json(200, "[]");
@@ -405,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn red_and_the_repository() {
+    async fn red_health_and_missing_repository_are_reported() {
         let canned = Canned::new();
         canned.json(200, r#"{"cluster_name":"search","status":"red"}"#).json(200, r#"{"status":"yellow"}"#);
         canned.json(200, r#"{"status":"purple"}"#);

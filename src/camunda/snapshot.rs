@@ -1,10 +1,11 @@
 //! One snapshot in the search engine's repository.
 //!
-//! Owns the reading of a snapshot's description. Must not talk to anybody.
+//! Owns the parsing of a snapshot's description. Must not send requests.
 
 use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, reasons, text, word};
+use crate::camunda::{Part, PartState, Progress};
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,23 +16,23 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 pub struct Snapshot {
     /// Its name.
     pub name: String,
-    /// How it stands.
+    /// State of the snapshot.
     pub state: SnapshotState,
     /// Indices in it, sorted.
     pub indices: Vec<String>,
-    /// Shards to copy; `0` where a running snapshot does not say.
+    /// Number of shards; `0` if a running snapshot does not report it.
     pub shards_total: u32,
     /// Shards that could not be copied.
     pub shards_failed: u32,
     /// Shards copied.
     pub shards_successful: u32,
-    /// Bytes copied so far, while it runs and the engine says so.
+    /// Bytes copied so far, if a running snapshot reports them.
     pub bytes_done: u64,
-    /// When it was started.
+    /// Start time.
     pub started_at: Option<Instant>,
-    /// What was sent with it.
+    /// Metadata that was sent with the request.
     pub metadata: Option<serde_json::Value>,
-    /// Why it is not whole.
+    /// Reason of a failed or partial snapshot.
     pub reason: Option<String>,
 }
 
@@ -45,19 +46,19 @@ pub fn id_in_name(name: &str) -> Option<i64> {
     id.parse().ok().filter(|id| *id > 0)
 }
 
-/// How a snapshot stands.
+/// State of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotState {
-    /// Being taken.
+    /// In progress.
     InProgress,
-    /// Whole, of the indices it names.
+    /// Complete for the indices that it names.
     Success,
-    /// Shards are missing: a failure, although it was answered with 200.
+    /// Shards are missing: a failure, although the response was 200.
     Partial,
     /// Failed.
     Failed,
-    /// Another word.
+    /// Any other state.
     Other(String),
 }
 
@@ -74,7 +75,7 @@ impl std::fmt::Display for SnapshotState {
 }
 
 impl Snapshot {
-    /// Changes whenever anything moved.
+    /// Hash that changes with any progress.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let shards = (self.shards_total, self.shards_failed, self.shards_successful);
@@ -82,7 +83,7 @@ impl Snapshot {
         hasher.finish()
     }
 
-    /// Takes over the finer figures of `_status`, which only a running snapshot needs.
+    /// Adds the more precise figures of `_status`, needed only for a running snapshot.
     pub(crate) fn refine(&mut self, response: &ParsedResponse) {
         let Ok(body) = response.object() else { return };
         let status = &body["snapshots"][0];
@@ -98,7 +99,7 @@ impl Snapshot {
     }
 }
 
-/// The snapshots a 200 names.
+/// The snapshots listed in a 200.
 pub(crate) fn snapshots(response: &ParsedResponse) -> Result<Vec<Snapshot>, ClientError> {
     let body = response.object()?;
     let all = body["snapshots"].as_array().ok_or_else(|| response.unknown_shape())?;
@@ -132,6 +133,48 @@ fn snapshot(body: &Value) -> Option<Snapshot> {
         metadata: Some(body["metadata"].clone()).filter(|m| !m.is_null()),
         reason: reasons(&body["failures"]).or_else(|| text(&body["reason"])),
     })
+}
+
+/// A snapshot as a part; while it runs, how far it is is in its state, so that progress shows.
+pub(crate) fn part_of(snapshot: &Snapshot) -> Part {
+    let state = match snapshot.state {
+        SnapshotState::InProgress => format!(
+            "IN_PROGRESS, {} of {} shards, {} bytes",
+            snapshot.shards_successful, snapshot.shards_total, snapshot.bytes_done
+        ),
+        _ => snapshot.state.to_string(),
+    };
+    Part {
+        name: snapshot.name.clone(),
+        state,
+        started_at: snapshot.started_at,
+        reason: snapshot.reason.clone(),
+        ..Default::default()
+    }
+}
+
+/// A snapshot in the words of a component's backup.
+pub(crate) fn state_of(snapshot: Option<&Snapshot>) -> PartState {
+    let Some(snapshot) = snapshot else { return PartState::Absent };
+    let progress = Progress { parts: vec![part_of(snapshot)] };
+    match &snapshot.state {
+        SnapshotState::InProgress => PartState::Running(progress),
+        SnapshotState::Success => PartState::Completed(progress),
+        SnapshotState::Partial | SnapshotState::Failed => PartState::Failed {
+            reason: format!(
+                "snapshot {} is {}, {} of {} shards failed{}",
+                snapshot.name,
+                snapshot.state,
+                snapshot.shards_failed,
+                snapshot.shards_total,
+                snapshot.reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default()
+            ),
+            progress,
+        },
+        SnapshotState::Other(state) => PartState::Unclear {
+            reason: format!("snapshot {} is in the unknown state {state}", snapshot.name),
+        },
+    }
 }
 
 #[cfg(test)]

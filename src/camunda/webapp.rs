@@ -1,6 +1,7 @@
 //! Operate, Tasklist and Optimize: their backups in the search engine.
 //!
-//! Owns `/actuator/backups` of a web app and how the three differ. Must not know the search engine.
+//! Owns `/actuator/backups` of a web app and the differences between the three. Must not know the search
+//! engine.
 
 use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START};
 use crate::camunda::error::ClientError;
@@ -10,7 +11,7 @@ use crate::camunda::{Listed, Method, PartState, SharedTransport, authenticated, 
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};
 
-/// A web app's management API, or the one of all of them since 8.8.
+/// Client of a web app's management API, or of the common API since 8.8.
 #[derive(Clone)]
 pub struct WebApp {
     component: Component,
@@ -19,7 +20,7 @@ pub struct WebApp {
 }
 
 impl WebApp {
-    /// The API of `component` at `base`.
+    /// Client for `component` at `base`.
     pub fn new(component: Component, base: &str, transport: SharedTransport) -> Self {
         Self {
             component,
@@ -28,9 +29,9 @@ impl WebApp {
         }
     }
 
-    /// The API of Operate and Tasklist together, from 8.8, where the cluster has one.
+    /// Client for the common API of Operate and Tasklist (8.8 and later), if the cluster has it.
     pub fn history(addresses: &Addresses, transport: &SharedTransport) -> Option<Self> {
-        // With the REST route alone, the address of Zeebe is that of the REST API.
+        // If only the REST route exists, the address of Zeebe is that of the REST API.
         let (base, backups) = match addresses.routes.history {
             HistoryRoute::None => return None,
             HistoryRoute::Actuator => (&addresses.zeebe, "/actuator/backupHistory"),
@@ -41,7 +42,7 @@ impl WebApp {
         Some(Self { component, caller, backups })
     }
 
-    /// Asks for a backup; returns the names of the snapshots to come, none where the app does not tell.
+    /// Requests a backup. Returns the names of its snapshots; none if the app does not report them.
     pub async fn start(&self, id: BackupId) -> Result<Vec<String>, ClientError> {
         let body = json!({ "backupId": id.get() });
         let response = self.caller.call(Method::Post, self.backups, Some(body), START).await?;
@@ -51,7 +52,8 @@ impl WebApp {
         }
     }
 
-    /// Looks at one backup. Absent right after the start is not yet final, and incomplete may never be.
+    /// Fetches the state of one backup. Absent right after the start is not final; incomplete may be
+    /// permanent.
     pub async fn see(&self, id: BackupId) -> Result<PartState, ClientError> {
         let response = self.caller.call(Method::Get, &self.one(id), None, READ).await?;
         match response.status() {
@@ -59,7 +61,7 @@ impl WebApp {
             404 => self.missing(&response, id).await.map(|()| PartState::Absent),
             400 => {
                 let error = response.failure();
-                // Operate on OpenSearch cannot read IN_PROGRESS and says so with 400.
+                // Operate on OpenSearch cannot parse IN_PROGRESS and responds 400.
                 if error.is_transient() {
                     Ok(PartState::Unclear { reason: error.message })
                 } else {
@@ -70,13 +72,13 @@ impl WebApp {
         }
     }
 
-    /// Every backup of this app in its repository. Operate on OpenSearch cannot list while one is running.
+    /// Lists every backup of this app in its repository. Operate on OpenSearch cannot list during a backup.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
         let response = self.caller.call(Method::Get, self.backups, None, READ).await?;
         if response.status() == 200 { all_backups(&response) } else { Err(response.failure()) }
     }
 
-    /// Asks for deletion; it works later, and only on the parts there are now.
+    /// Requests deletion. The deletion happens later, and covers only the parts that exist now.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
         let response = self.caller.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match response.status() {
@@ -86,8 +88,8 @@ impl WebApp {
         }
     }
 
-    /// `Ok` when this 404 means that there is no such backup. Early 8.2 leaves it to Spring, whose page says the same
-    /// for a wrong path; whether the list answers tells the two apart.
+    /// `Ok` if this 404 means that there is no such backup. Early 8.2 leaves the 404 to Spring, and Spring's
+    /// page is the same for a wrong path. A successful list call shows that the path is right.
     async fn missing(&self, response: &ParsedResponse, id: BackupId) -> Result<(), ClientError> {
         if response.says_no_such_backup(id.get()) {
             return Ok(());
@@ -111,13 +113,13 @@ impl WebApp {
             Value::Array(names) => {
                 let names: Option<Vec<String>> = names.iter().map(text).collect();
                 let names = names.ok_or_else(|| response.unknown_shape())?;
-                // By these names it is deleted one day.
+                // The snapshot names are needed for the later deletion.
                 match names.iter().find(|name| id_in_name(name).is_some_and(|other| other != id.get())) {
                     Some(other) => Err(response.of_another_backup(other)),
                     None => Ok(names),
                 }
             }
-            // Optimize says only that it was scheduled, and the REST API may.
+            // Optimize reports only that the backup was scheduled, and the REST API may do the same.
             Value::Null if self.component == Component::Optimize || self.backups.starts_with("/v2") => {
                 Ok(Vec::new())
             }
@@ -144,9 +146,9 @@ mod tests {
         BackupId::new(value).unwrap()
     }
 
-    /// A cache, or a gateway that mixes answers up: what was asked for may have begun all the same.
+    /// A cache or gateway may mix responses up: the requested backup may have started nevertheless.
     #[tokio::test]
-    async fn an_answer_about_another_backup_is_believed_by_nobody() {
+    async fn response_about_another_backup_is_rejected() {
         let canned = Canned::new();
         canned.json(200, r#"{"scheduledSnapshots":["camunda_operate_6_8.6.0_part_1_of_6"]}"#);
         canned.json(200, r#"{"backupId":7,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_6_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}]}"#);
@@ -155,14 +157,14 @@ mod tests {
         assert!(error.may_have_acted(), "{error:?}");
         assert_eq!(
             error.to_string(),
-            "operate answered POST /actuator/backups with a part of another backup, camunda_operate_6_8.6.0_part_1_of_6: see what stands between, as a cache or a gateway"
+            "operate responded to POST /actuator/backups with a part of another backup, camunda_operate_6_8.6.0_part_1_of_6: check for a cache or a gateway between"
         );
         let error = operate.see(id(7)).await.unwrap_err();
         assert!(error.to_string().contains("with a part of another backup"), "{error}");
     }
 
     #[tokio::test]
-    async fn the_snapshots_to_come_are_named() {
+    async fn start_returns_the_snapshot_names() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_optimize_may_keep_the_names_to_itself() {
+    async fn only_optimize_may_omit_the_snapshot_names() {
         let canned = Canned::new();
         let body = r#"{"message":"Backup creation for ID 200 has been scheduled."}"#;
         canned.json(202, body).json(202, body);
@@ -185,14 +187,14 @@ mod tests {
         let error = app(Component::Operate, &canned).start(id(200)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "operate answered POST /actuator/backups with JSON of an unknown shape; check its address and version"
+            "operate responded to POST /actuator/backups with JSON of an unknown shape; check its address and version"
         );
         assert!(error.may_have_acted());
     }
 
-    /// Operate 8.6.0 on OpenSearch, from its start to its end.
+    /// Operate 8.6.0 on OpenSearch, from the start of a backup to its end.
     #[tokio::test]
-    async fn operate_goes_through_404_400_and_incomplete_to_completed() {
+    async fn operate_proceeds_from_404_400_and_incomplete_to_completed() {
         let canned = Canned::new();
         canned.of_type(404, PROBLEM, r#"{"status":404,"message":"No backup with id [200] found.","instance":"d4b7abbc-7385-4a74-a445-892730a63308","type":"Requested resource not found"}"#);
         canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backup with ID [200].","instance":"0dfb8a12-bdf0-4b66-9bf0-d118759f4518","type":"Invalid request"}"#);
@@ -200,7 +202,7 @@ mod tests {
         canned.json(200, r#"{"backupId":200,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_200_8.6.0_part_1_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:36.678+0000","failures":null},{"snapshotName":"camunda_operate_200_8.6.0_part_2_of_6","state":"SUCCESS","startTime":"2026-11-23T05:59:38.547+0000","failures":null}]}"#);
         let operate = app(Component::Operate, &canned);
         assert_eq!(operate.see(id(200)).await.unwrap(), PartState::Absent);
-        let reason = "operate answered 400 to GET /actuator/backups/200: Exception occurred when searching for \
+        let reason = "operate returned 400 to GET /actuator/backups/200: Exception occurred when searching for \
                       backup with ID [200]";
         assert_eq!(operate.see(id(200)).await.unwrap(), PartState::Unclear { reason: reason.to_owned() });
         let PartState::Incomplete(part) = operate.see(id(200)).await.unwrap() else {
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tasklist_swings_between_running_and_incomplete() {
+    async fn tasklist_alternates_between_running_and_incomplete() {
         let canned = Canned::new();
         let part = |state: &str, part: &str| {
             format!(
@@ -238,7 +240,7 @@ mod tests {
     #[case("COMPLETED")]
     #[case("completed")]
     #[tokio::test]
-    async fn optimize_spells_its_end_in_two_ways(#[case] state: &str) {
+    async fn optimize_complete_and_completed_are_the_same(#[case] state: &str) {
         let canned = Canned::new();
         canned.json(200, &format!(r#"{{"backupId":7,"state":"{state}","failureReason":"","details":[{{"snapshotName":"camunda_optimize_7_8.6.0_part_1_of_2","state":"SUCCESS","startTime":"2026-11-23T05:59:36.475+0000","failures":[]}}]}}"#));
         let seen = app(Component::Optimize, &canned).see(id(7)).await.unwrap();
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_part_gives_the_reason() {
+    async fn failed_part_reports_its_reason() {
         let canned = Canned::new();
         canned.json(200, r#"{"backupId":7,"state":"FAILED","failureReason":null,"details":[{"snapshotName":"camunda_operate_7_8.6.0_part_1_of_6","state":"PARTIAL","startTime":"2026-11-23T05:59:36.475+0000","failures":["operate-variable-8.3.0_ primary shard is not allocated"]}]}"#);
         canned.json(200, r#"{"backupId":7,"state":"INCOMPATIBLE","failureReason":null,"details":[]}"#);
@@ -258,7 +260,7 @@ mod tests {
         let PartState::Failed { reason, .. } = operate.see(id(7)).await.unwrap() else {
             panic!("not failed")
         };
-        assert_eq!(reason, "operate says INCOMPATIBLE and gives no reason");
+        assert_eq!(reason, "operate reports INCOMPATIBLE and gives no reason");
     }
 
     #[rstest]
@@ -270,7 +272,7 @@ mod tests {
     )]
     #[case(Component::Optimize, 404, r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No repository with name [camunda] could be found.","reportDefinition":null}"#)]
     #[tokio::test]
-    async fn a_missing_repository_is_the_same_whatever_the_status(
+    async fn missing_repository_is_recognized_for_every_status(
         #[case] component: Component,
         #[case] status: u16,
         #[case] body: &str,
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn optimize_tells_of_an_absent_backup_in_its_own_words() {
+    async fn absent_backup_of_optimize_is_recognized_by_its_own_text() {
         let canned = Canned::new();
         let body = r#"{"errorCode":"notFoundError","errorMessage":"The server could not find the requested resource.","detailedMessage":"No Optimize backup with ID [1679426843] could be found.","reportDefinition":null}"#;
         canned.json(404, body).json(404, body);
@@ -305,9 +307,10 @@ mod tests {
         optimize.delete(id(1_679_426_843)).await.unwrap();
     }
 
-    /// Spring's page for a controller's bare 404 is the one for a wrong path; the list tells which it is.
+    /// Spring's page for a bare 404 of a controller equals the page for a wrong path; the list call
+    /// distinguishes the two.
     #[tokio::test]
-    async fn where_spring_answers_404_the_list_decides() {
+    async fn list_decides_about_a_404_from_spring() {
         let canned = Canned::new();
         let page = r#"{"timestamp":"2023-03-21T20:50:28.707+00:00","status":404,"error":"Not Found","message":"No message available","path":"/actuator/backups/5"}"#;
         canned.json(404, page).json(200, "[]");
@@ -318,7 +321,7 @@ mod tests {
         let error = operate.see(id(5)).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "operate answered 404 to GET /actuator/backups/5: Not Found; nothing answers at that path, check the \
+            "operate returned 404 to GET /actuator/backups/5: Not Found; no API at that path, check the \
              component's address"
         );
         assert_eq!(operate.see(id(5)).await.unwrap_err().kind, ErrorKind::Missing);
@@ -339,7 +342,7 @@ mod tests {
     #[case("A backup with ID [200] already exists. Found snapshots: [jxqevvX-QXmr45zF1PP-bg]", ErrorKind::Conflict { highest: None }, false)]
     #[case("BackupId must be a non-negative Integer. Received value: -1", ErrorKind::Refused, false)]
     #[tokio::test]
-    async fn a_400_has_many_meanings(
+    async fn status_400_is_classified_by_its_text(
         #[case] message: &str,
         #[case] kind: ErrorKind,
         #[case] transient: bool,
@@ -356,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operate_cannot_list_while_one_is_running() {
+    async fn operate_cannot_list_during_a_backup() {
         let canned = Canned::new();
         canned.of_type(400, PROBLEM, r#"{"status":400,"message":"Exception occurred when searching for backups: No enum constant io.camunda.operate.store.opensearch.response.SnapshotState.IN_PROGRESS","instance":"b8ef43fb-0abd-4fd2-b30b-11a331e0df42","type":"Invalid request"}"#);
         canned.json(200, r#"[{"backupId":0,"state":"COMPLETED","failureReason":null,"details":[{"snapshotName":"camunda_operate_0_8.6.0_part_6_of_6","state":"SUCCESS","startTime":"2026-11-23T05:52:17.432+0000","failures":null}]}]"#);

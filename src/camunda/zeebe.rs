@@ -1,4 +1,4 @@
-//! The brokers: pausing and resuming exporting, and their own backups.
+//! The brokers: pause and resume of exporting, and the brokers' own backups.
 //!
 //! Owns the paths below `/actuator` of a broker or gateway. Must not know the order of a backup's steps.
 
@@ -12,34 +12,39 @@ use crate::camunda::{Checkpoints, Exporters, Listed, Method, PartState, SharedTr
 use crate::domain::{Addresses, BackupId, PauseMode, RuntimeRoute};
 use serde_json::json;
 
-/// How many brokers are asked at once.
+/// Number of brokers queried concurrently.
 const AT_ONCE: usize = 8;
 
-/// A broker or gateway's management API, or the REST API where that is the route.
+/// Client of a broker's or gateway's management API, or of the REST API if that is the route.
 #[derive(Clone)]
 pub struct Zeebe {
     gateway: Caller,
     brokers: Vec<Caller>,
-    /// No broker is listed: the one address may be a gateway's.
+    /// The config lists no brokers: the one address may be a gateway's.
     unlisted: bool,
     route: RuntimeRoute,
 }
 
-/// What became of the request for a backup.
+/// Result of the request for a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheduled {
-    /// The id, where the answer names it: 8.9 and later.
+    /// Backup id, if the response contains it: 8.9 and later.
     pub id: Option<BackupId>,
 }
 
+/// Permission to resume exporting. `pause` has the only implementation, so that nothing else can resume by mistake;
+/// the boundaries test keeps it so.
+pub trait ResumeAuthority {}
+
 impl Zeebe {
-    /// The API at `addresses.zeebe`; exporter phases are read from its brokers, or from itself where none are named.
+    /// Client for `addresses.zeebe`. Exporter phases are read from the configured brokers, or from that
+    /// address if none is configured.
     pub fn new(addresses: &Addresses, transport: &SharedTransport) -> Self {
         let transport = authenticated(addresses, transport);
         let caller = |base: &String| Caller::new("zeebe", base, transport.clone());
         let gateway = caller(&addresses.zeebe);
         let brokers = match addresses.routes.runtime {
-            // The REST API does not show phases.
+            // The REST API does not report phases.
             RuntimeRoute::Rest => addresses.brokers.iter().map(caller).collect(),
             _ if addresses.brokers.is_empty() => vec![gateway.clone()],
             _ => addresses.brokers.iter().map(caller).collect(),
@@ -48,21 +53,24 @@ impl Zeebe {
         Self { gateway, brokers, unlisted, route: addresses.routes.runtime }
     }
 
-    /// Pauses exporting on every partition. An error may leave some of them paused.
+    /// Pauses exporting on every partition. After an error some partitions may be paused.
     pub async fn pause(&self, mode: PauseMode) -> Result<(), ClientError> {
-        // Only the query makes it soft; a body would be ignored and the pause be hard.
+        // Only the query parameter makes the pause soft; the broker ignores a body and pauses completely.
         match mode {
             PauseMode::Soft => self.switch("pause?soft=true").await,
             PauseMode::Hard => self.switch("pause").await,
         }
     }
 
-    /// Resumes exporting on every partition; ends every pause, whoever made it.
-    pub async fn resume(&self) -> Result<(), ClientError> {
+    /// Resumes exporting on every partition and thereby ends every pause, including foreign pauses.
+    ///
+    /// # Errors
+    /// The response that did not confirm the resume.
+    pub async fn resume(&self, _authority: &impl ResumeAuthority) -> Result<(), ClientError> {
         self.switch("resume").await
     }
 
-    /// The exporter of every partition, as its leader shows it.
+    /// Exporter of every partition, as reported by its leader.
     pub async fn exporters(&self) -> Result<Exporters, ClientError> {
         let mut exporters = Exporters::default();
         for some in self.brokers.chunks(AT_ONCE) {
@@ -83,9 +91,10 @@ impl Zeebe {
         Ok(exporters)
     }
 
-    /// Asks for a backup under `id`, or under one that the cluster chooses; `Ok` only means that it was scheduled.
+    /// Requests a backup under `id`, or under an id that the cluster chooses. `Ok` only means scheduled.
     pub async fn start(&self, id: Option<BackupId>) -> Result<Scheduled, ClientError> {
-        // Without an id there must be neither body nor type, or another operation is reached.
+        // Without an id, body and content type must be absent; otherwise the request reaches another
+        // operation.
         let body = id.map(|id| json!({ "backupId": id.get() }));
         let response = self.gateway.call(Method::Post, self.backups(), body, START).await?;
         match response.status() {
@@ -101,7 +110,7 @@ impl Zeebe {
         }
     }
 
-    /// Looks at one backup. Absent right after the start is not yet final.
+    /// Fetches the state of one backup. Absent right after the start is not final.
     pub async fn see(&self, id: BackupId) -> Result<PartState, ClientError> {
         let response = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
         match response.status() {
@@ -111,13 +120,13 @@ impl Zeebe {
         }
     }
 
-    /// Every backup in the store.
+    /// Lists every backup in the store.
     pub async fn list(&self) -> Result<Vec<Listed>, ClientError> {
         let response = self.gateway.call(Method::Get, self.backups(), None, READ).await?;
         if response.status() == 200 { all_backups(&response) } else { Err(response.failure()) }
     }
 
-    /// Asks for deletion; `Ok` does not mean it is gone, and a running backup goes on.
+    /// Requests deletion. `Ok` does not mean that the backup is gone; a running backup continues.
     pub async fn delete(&self, id: BackupId) -> Result<(), ClientError> {
         let response = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match response.status() {
@@ -157,16 +166,16 @@ impl Zeebe {
             200 => {}
             _ => return Err(response.failure()),
         }
-        // 200 says nothing: the truth is the status inside the body.
+        // The HTTP status 200 is meaningless here: the true status is inside the body.
         let body = response.object()?;
         match int(&body["status"]) {
             Some(204) => Ok(()),
             Some(status) => {
                 let call = response.call();
                 let said = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
-                let said = said.unwrap_or_else(|| "it gives no reason, see the broker's log".to_owned());
+                let said = said.unwrap_or_else(|| "no reason given, see the broker's log".to_owned());
                 let message = format!(
-                    "zeebe answered {call} with status {status} inside a 200, so some partitions may not follow: {said}"
+                    "zeebe responded to {call} with status {status} inside a 200, so some partitions may not follow: {said}"
                 );
                 let mut error = response.error(ErrorKind::Server, message);
                 error.status = u16::try_from(status).ok();
@@ -180,6 +189,10 @@ impl Zeebe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Test;
+    impl ResumeAuthority for Test {}
+
     use crate::camunda::canned::Canned;
     use crate::camunda::{ExportingState, Phase, TransportError};
     use rstest::rstest;
@@ -198,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_switch_believes_the_status_inside_the_body() {
+    async fn switch_uses_the_status_inside_the_body() {
         let canned = Canned::new();
         canned.of_type(200, "application/json", r#"{"body":null,"status":204,"contentType":null}"#);
         canned.of_type(204, "", "");
@@ -206,7 +219,7 @@ mod tests {
         let zeebe = zeebe(&canned);
         zeebe.pause(PauseMode::Soft).await.unwrap();
         zeebe.pause(PauseMode::Hard).await.unwrap();
-        zeebe.resume().await.unwrap();
+        zeebe.resume(&Test).await.unwrap();
         assert_eq!(
             canned.requested(),
             [
@@ -218,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_200_with_500_inside_is_a_failure_of_the_server_and_its_body_is_kept() {
+    async fn status_500_inside_a_200_is_a_server_error_with_its_body_as_evidence() {
         let canned = Canned::new();
         let trace =
             r#"{"methodName":"post","fileName":"ExportingEndpoint.java","lineNumber":46},"#.repeat(100);
@@ -228,13 +241,13 @@ mod tests {
                 r#"{{"body":{{"cause":null,"stackTrace":[{trace}{{}}],"message":null}},"status":500,"contentType":null}}"#
             ),
         );
-        let error = zeebe(&canned).resume().await.unwrap_err();
+        let error = zeebe(&canned).resume(&Test).await.unwrap_err();
         assert_eq!((error.kind.clone(), error.status), (ErrorKind::Server, Some(500)));
         assert!(error.may_have_acted() && error.is_transient());
         assert_eq!(
             error.to_string(),
-            "zeebe answered POST /actuator/exporting/resume with status 500 inside a 200, so some partitions may not \
-             follow: it gives no reason, see the broker's log"
+            "zeebe responded to POST /actuator/exporting/resume with status 500 inside a 200, so some partitions may not \
+             follow: no reason given, see the broker's log"
         );
         assert!(
             error.evidence.starts_with("POST /actuator/exporting/resume -> 200, {\"body\":{\"cause\":null")
@@ -254,7 +267,7 @@ mod tests {
     #[case(400, "application/problem+json", r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"Type mismatch.","instance":"/actuator/exporting/pause"}"#, ErrorKind::Refused)]
     #[case(503, "text/html", "<html><h1>503 Service Temporarily Unavailable</h1></html>", ErrorKind::Server)]
     #[tokio::test]
-    async fn nothing_else_is_a_pause(
+    async fn pause_fails_on_every_other_response(
         #[case] status: u16,
         #[case] content_type: &str,
         #[case] body: &str,
@@ -267,28 +280,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_was_not_reached_did_nothing_and_who_did_not_answer_may_have() {
+    async fn unreached_component_did_not_act_and_silent_component_may_have_acted() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("Connection refused".into()));
-        canned.fails(TransportError::Lost("no whole answer within 10 s".into()));
+        canned.fails(TransportError::Lost("timeout after 10 s".into()));
         let zeebe = zeebe(&canned);
-        let refused = zeebe.resume().await.unwrap_err();
-        assert_eq!(refused.to_string(), "zeebe cannot be reached at http://zeebe:9600: Connection refused");
+        let refused = zeebe.resume(&Test).await.unwrap_err();
+        assert_eq!(refused.to_string(), "cannot connect to zeebe at http://zeebe:9600: Connection refused");
         assert!(!refused.may_have_acted() && refused.is_transient());
-        let lost = zeebe.resume().await.unwrap_err();
+        let lost = zeebe.resume(&Test).await.unwrap_err();
         assert_eq!(
             lost.to_string(),
-            "zeebe gave no whole answer to POST /actuator/exporting/resume: no whole answer within 10 s"
+            "no complete response from zeebe to POST /actuator/exporting/resume: timeout after 10 s"
         );
         assert!(lost.may_have_acted() && lost.is_transient());
     }
 
     #[tokio::test]
-    async fn user_info_of_an_address_is_in_no_error() {
+    async fn errors_never_show_user_info_of_an_address() {
         let canned = Canned::new();
         canned.fails(TransportError::NotSent("http://bob:s3cret@zeebe:9600/x refused".into()));
         let zeebe = Zeebe::new(&at("http://bob:s3cret@zeebe:9600/ctx/"), &canned.shared());
-        let error = zeebe.resume().await.unwrap_err();
+        let error = zeebe.resume(&Test).await.unwrap_err();
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(
             error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no answer"),
@@ -306,7 +319,7 @@ mod tests {
     #[case("EXPORTING", "CLOSED", ExportingState::Mixed)]
     #[case("CLOSED", "CLOSED", ExportingState::Mixed)]
     #[tokio::test]
-    async fn phases_of_all_partitions_make_one_state(
+    async fn phases_of_all_partitions_combine_into_one_state(
         #[case] one: &str,
         #[case] two: &str,
         #[case] state: ExportingState,
@@ -325,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn leaders_of_all_brokers_are_merged_and_followers_do_not_count() {
+    async fn leaders_of_all_brokers_are_merged_and_followers_are_ignored() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -350,16 +363,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_without_a_leader_is_not_paused_and_is_named() {
+    async fn partition_without_leader_is_named_and_not_paused() {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"},"2":{"role":"FOLLOWER"}}"#);
         let exporters = zeebe(&canned).exporters().await.unwrap();
-        assert_eq!(exporters.partitions[&2].phase, Phase::Other("no leader seen".to_owned()));
+        assert_eq!(exporters.partitions[&2].phase, Phase::Other("no leader visible".to_owned()));
         assert_eq!((exporters.state(), exporters.leaders_not_seen()), (ExportingState::Mixed, vec![2]));
     }
 
     #[tokio::test]
-    async fn two_leaders_that_disagree_are_not_believed() {
+    async fn contradicting_leaders_result_in_mixed_state() {
         let canned = Canned::new();
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"PAUSED"}}"#);
         canned.json(200, r#"{"1":{"role":"LEADER","exporterPhase":"EXPORTING"}}"#);
@@ -373,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_standalone_gateway_has_no_phases_to_read() {
+    async fn standalone_gateway_has_no_exporter_phases() {
         let canned = Canned::new();
         canned.of_type(
             404,
@@ -386,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backup_is_seen_on_its_way_from_404_to_completed() {
+    async fn backup_proceeds_from_404_to_completed() {
         let canned = Canned::new();
         canned.json(
             202,
@@ -424,7 +437,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_backup_tells_why() {
+    async fn failed_backup_reports_its_reason() {
         let canned = Canned::new();
         canned.json(
             200,
@@ -438,14 +451,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe says HALF_DONE, a state not known")]
-    #[case(r#"{"backupId":5,"state":"COMPLETED","details":null}"#, "zeebe says COMPLETED, but names no part")]
+    #[case(r#"{"backupId":5,"state":"HALF_DONE"}"#, "zeebe reports HALF_DONE, an unknown state")]
+    #[case(
+        r#"{"backupId":5,"state":"COMPLETED","details":null}"#,
+        "zeebe reports COMPLETED, but lists no part"
+    )]
     #[case(
         r#"{"backupId":5,"state":"COMPLETED","details":[{"partitionId":1,"state":"FAILED"}]}"#,
-        "zeebe says COMPLETED, but its part partition-1 is FAILED"
+        "zeebe reports COMPLETED, but its part partition-1 is FAILED"
     )]
     #[tokio::test]
-    async fn what_cannot_be_believed_is_unclear(#[case] body: &str, #[case] expected: &str) {
+    async fn implausible_response_is_unclear(#[case] body: &str, #[case] expected: &str) {
         let canned = Canned::new();
         canned.json(200, body);
         assert_eq!(
@@ -463,7 +479,7 @@ mod tests {
     #[case(200, "null")]
     #[case(204, "")]
     #[tokio::test]
-    async fn another_shape_is_unusable(#[case] status: u16, #[case] body: &str) {
+    async fn unknown_shape_is_unusable(#[case] status: u16, #[case] body: &str) {
         let canned = Canned::new();
         canned.json(status, body);
         let error = zeebe(&canned).see(id(5)).await.unwrap_err();
@@ -482,7 +498,7 @@ mod tests {
     )]
     #[case("The latest backup has id 99999999999999999999.", None)]
     #[tokio::test]
-    async fn a_taken_id_tells_the_highest(#[case] message: &str, #[case] highest: Option<i64>) {
+    async fn conflict_reports_the_highest_id(#[case] message: &str, #[case] highest: Option<i64>) {
         let canned = Canned::new();
         canned.json(409, &json!({ "message": message }).to_string());
         let error = zeebe(&canned).start(Some(id(150))).await.unwrap_err();
@@ -492,25 +508,25 @@ mod tests {
 
     #[rstest]
     #[case(400, r#"{"message":"Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration."}"#, ErrorKind::Refused,
-        "zeebe answered 400 to POST /actuator/backups: Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration")]
+        "zeebe returned 400 to POST /actuator/backups: Cannot process backup requests. No backup store is configured. To use this feature, configure backup in broker configuration")]
     #[case(415, r#"{"timestamp":"2026-11-23T06:00:28.989+00:00","status":415,"error":"Unsupported Media Type","path":"/actuator/backups"}"#, ErrorKind::Refused,
-        "zeebe answered 415 to POST /actuator/backups: Unsupported Media Type")]
+        "zeebe returned 415 to POST /actuator/backups: Unsupported Media Type")]
     #[case(504, r#"{"message":"Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S"}"#, ErrorKind::Server,
-        "zeebe answered 504 to POST /actuator/backups: Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S")]
+        "zeebe returned 504 to POST /actuator/backups: Request from gateway to broker timed out. Request backup-api-1 to 127.0.0.1:26501 timed out in PT15S")]
     #[case(
         409,
         r#"{"message":"Cannot take a backup while partition scaling is in progress"}"#,
         ErrorKind::Refused,
-        "zeebe answered 409 to POST /actuator/backups: Cannot take a backup while partition scaling is in progress; wait until the partitions are scaled, then back up"
+        "zeebe returned 409 to POST /actuator/backups: Cannot take a backup while partition scaling is in progress; wait until the partitions are scaled, then back up"
     )]
     #[case(
         401,
         "",
         ErrorKind::AuthRejected,
-        "zeebe answered 401 to POST /actuator/backups: it wants credentials, name them under access.zeebe"
+        "zeebe returned 401 to POST /actuator/backups: authentication rejected, configure access.zeebe"
     )]
     #[tokio::test]
-    async fn a_refusal_is_told_in_one_sentence(
+    async fn rejection_is_explained_in_one_sentence(
         #[case] status: u16,
         #[case] body: &str,
         #[case] kind: ErrorKind,
@@ -522,7 +538,8 @@ mod tests {
         assert_eq!((error.kind.clone(), error.to_string().as_str()), (kind, sentence));
     }
 
-    /// Answers of a wrong path, of Spring, of gateways in between: none of them says that the backup is not there.
+    /// Responses of a wrong path, of Spring and of gateways: none of them is proof that the backup does not
+    /// exist.
     #[rstest]
     #[case("", "")]
     #[case("text/html", "<html><body>404 Not Found</body></html>")]
@@ -534,7 +551,7 @@ mod tests {
     #[case("application/json", r#"{"message":"no Route matched with those values"}"#)]
     #[case("application/json", r#"{"message":"Backup with id 57 does not exist"}"#)]
     #[tokio::test]
-    async fn a_404_that_does_not_name_the_backup_is_a_missing_endpoint(
+    async fn status_404_without_the_backup_id_is_a_missing_endpoint(
         #[case] content_type: &str,
         #[case] body: &str,
     ) {
@@ -557,7 +574,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deleting_what_is_gone_is_done() {
+    async fn delete_of_an_absent_backup_succeeds() {
         let canned = Canned::new();
         canned.of_type(204, "", "");
         canned.json(404, r#"{"message":"Backup with id 5 does not exist"}"#);
@@ -569,7 +586,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_list_names_failed_backups_too() {
+    async fn list_includes_failed_backups() {
         let canned = Canned::new();
         canned.json(
             200,

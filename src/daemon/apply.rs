@@ -32,7 +32,7 @@ impl Daemon {
         self.timetable.settle().await?;
         let known = store.timetable().await?;
         // Nothing is taken over before all of it is written: a reload that fails changes nothing (rule I12).
-        let timetable = self.timetable.planned(&new, &known);
+        let timetable = self.timetable.planned(&new.pair_times(), &known);
         store.set_timetable(timetable.rows()).await?;
         store.set_clusters(rows).await?;
         self.forget_probes(&new);

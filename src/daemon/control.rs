@@ -8,6 +8,7 @@ use crate::clock::within;
 use crate::domain::{BackupId, BackupState, Family, RunId};
 use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
+use crate::pause::OperatorResume;
 use crate::queue::ManualError;
 use crate::store::{
     BackupFilter, ClustersToResume, PendingResume, StoreError, UnconfirmedResumes, retried_by_daemon,
@@ -297,7 +298,8 @@ impl Control for Daemon {
             }
             let spec = apply::spec(&settings);
             let zeebe = Zeebe::new(&spec.addresses, &self.context.transport);
-            let requested = within(&*self.context.clock, wait, zeebe.resume()).await;
+            let requested =
+                within(&*self.context.clock, wait, OperatorResume::confirmed().send(&zeebe)).await;
             let requested = requested.ok_or_else(|| {
                 refusal(
                     RefusalKind::Unreachable,

@@ -5,12 +5,12 @@
 
 use super::Daemon;
 use super::watch::Change;
-use crate::api::{Control, LiveCluster, facts, shapes};
+use crate::api::{Control, LiveCluster, ProbeError, facts, shapes};
 use crate::backup::prepare;
 use crate::camunda::ExportingState;
 use crate::clock::within;
 use crate::config::{ClusterConfig, Config};
-use crate::domain::BackupState;
+use crate::domain::{BackupState, Exporting};
 use crate::lock::lock;
 use crate::parts::saas;
 use crate::pause::reminders::{Reminder, reminders};
@@ -39,7 +39,7 @@ const PROBE_INTERVALS: usize = 32;
 
 /// Whether it shows exporting stopped, in part at least, by somebody else.
 fn is_foreign(probe: &LiveCluster) -> bool {
-    matches!(probe.exporting.as_str(), "paused_by_other" | "mixed")
+    probe.exporting.is_foreign_pause()
 }
 
 impl Daemon {
@@ -148,33 +148,30 @@ impl Daemon {
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
         prepare::knock(&self.context, &spec).await;
-        let seen = match saas::ready(&self.context, &spec).await {
-            // Whether the provider exports cannot be read, and is no business of ours.
-            Some(ready) => ready.map(|()| ExportingState::Unknown),
+        let probed = match saas::not_ready_reason(&self.context, &spec).await {
+            // Camunda 8 SaaS does not report the state of exporting.
+            Some(Ok(None)) => Ok(ExportingState::Unknown),
+            Some(Ok(Some(reason))) => Err(ProbeError::Unreachable(reason)),
+            Some(Err(error)) => Err(error.into()),
             None => prepare::exporters(&self.context, &spec)
                 .await
                 .map(|exporters| exporters.state())
-                .map_err(|error| error.to_string()),
+                .map_err(ProbeError::from),
         };
         let ours = owed || before || self.queue.running(name).is_some();
         let at = Some(self.context.clock.now());
-        let mut probe = match seen {
+        let mut probe = match probed {
             Ok(state) => LiveCluster {
-                exporting: word(state, ours).to_owned(),
+                exporting: exporting(state, ours),
                 exporting_checked_at: at,
                 ..Default::default()
             },
             Err(error) => {
                 tracing::warn!(event = "cluster.unreachable", cluster = name, reason = %error);
-                LiveCluster {
-                    exporting: "unknown".into(),
-                    exporting_checked_at: at,
-                    unreachable: Some(error),
-                    ..Default::default()
-                }
+                LiveCluster { exporting_checked_at: at, unreachable: Some(error), ..Default::default() }
             }
         };
-        if probe.exporting == "paused_by_other" {
+        if probe.exporting == Exporting::PausedByOther {
             tracing::error!(
                 event = "exporting.paused_by_other",
                 cluster = name,
@@ -192,7 +189,7 @@ impl Daemon {
             probes.insert(name.clone(), probe.clone());
         }
         // While a pause of ours may be open, nobody can tell another's, nor its end.
-        if !probe.noted && (!ours || probe.exporting == "running") {
+        if !probe.noted && (!ours || probe.exporting == Exporting::Running) {
             self.note(name, &probe).await;
         }
     }
@@ -207,7 +204,7 @@ impl Daemon {
                     _ => return,
                 }
             }
-            since if probe.exporting == "running" => {
+            since if probe.exporting == Exporting::Running => {
                 let Some(Ok(())) = within(clock, STORE, store.foreign_pause_over(name)).await else { return };
                 since
             }
@@ -274,9 +271,10 @@ impl Daemon {
         let now = self.context.clock.now();
         let configured = |name: &str| Some(&config.clusters.get(name)?.addresses);
         let is_whole = lock(&self.state_lost).is_none();
+        let probes = probes.iter().map(|(name, probe)| (name.clone(), probe.exporting_probe())).collect();
         reminders(pending_resumes.as_deref(), is_whole, &probes, configured, now)
             .iter()
-            .for_each(Reminder::say);
+            .for_each(Reminder::log);
     }
 
     async fn heartbeat(&self) {
@@ -319,13 +317,13 @@ enum Round {
     Health,
 }
 
-/// Contract section 4: `running | paused_by_us | paused_by_other | mixed | unknown`.
-fn word(state: ExportingState, ours: bool) -> &'static str {
+/// The state with the owner of a pause; `ours` if a pending resume or a run of this daemon explains one.
+fn exporting(state: ExportingState, ours: bool) -> Exporting {
     match state {
-        ExportingState::Running => "running",
-        ExportingState::Mixed => "mixed",
-        ExportingState::Unknown => "unknown",
-        ExportingState::SoftPaused | ExportingState::Paused if ours => "paused_by_us",
-        ExportingState::SoftPaused | ExportingState::Paused => "paused_by_other",
+        ExportingState::Running => Exporting::Running,
+        ExportingState::Mixed => Exporting::Mixed,
+        ExportingState::Unknown => Exporting::Unknown,
+        ExportingState::SoftPaused | ExportingState::Paused if ours => Exporting::PausedByUs,
+        ExportingState::SoftPaused | ExportingState::Paused => Exporting::PausedByOther,
     }
 }

@@ -7,11 +7,13 @@ mod lost_start;
 
 pub(crate) use lost_start::{may_have, may_have_been_sent, probe_for_lost_start};
 
-use crate::backup::executor::{Execution, StepError};
-use crate::backup::prepare::{Prepared, refused};
+use crate::backup::prepare::Prepared;
 use crate::camunda::saas::{Hosting, too_old};
 use crate::camunda::{ClientError, ErrorKind, PartState, Saas, authenticated};
 use crate::clock::within;
+use crate::context::error::StepError;
+use crate::context::error::refused;
+use crate::context::execution::Execution;
 use crate::context::{Context, Spec};
 use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
 use crate::journal::{Event, FailureClass, Run, RunStatus};
@@ -63,13 +65,13 @@ pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
     })
 }
 
-/// Whether the provider answers for the cluster and calls it ready; `None` where it is not the provider's.
-pub(crate) async fn ready(context: &Context, spec: &Spec) -> Option<Result<(), String>> {
+/// Why Camunda 8 SaaS does not report the cluster as ready, or `Ok(None)`; `None` for a self-managed cluster.
+pub(crate) async fn not_ready_reason(
+    context: &Context,
+    spec: &Spec,
+) -> Option<Result<Option<String>, ClientError>> {
     let hosted = client(context, spec)?.cluster().await;
-    Some(match hosted {
-        Ok(hosted) => hosted.not_ready().map_or(Ok(()), |status| Err(not_ready(status))),
-        Err(error) => Err(error.to_string()),
-    })
+    Some(hosted.map(|hosted| hosted.not_ready().map(not_ready)))
 }
 
 fn not_ready(status: &str) -> String {
@@ -94,7 +96,8 @@ fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
 
 /// What the list holds; nobody else's backup may be under way.
 pub(crate) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Hosting>, StepError> {
-    let retry = crate::backup::poll::RetryTransient::new(&*execution.context.clock, Duration::from_secs(60));
+    let retry =
+        crate::context::retry::RetryTransient::new(&*execution.context.clock, Duration::from_secs(60));
     let listed = retry.probe(|| saas.list(), |error| execution.remember(error)).await;
     let listed = listed.map_err(|error| refused("the provider's backups could not be listed", &error))?;
     refuse_beside_others(&listed)?;

@@ -2,10 +2,11 @@
 //!
 //! Owns `limits.min_free_disk`, before the pause and inside it. Must not resume: that a run has to end is all it says.
 
-use crate::backup::executor::{Execution, StepError};
-use crate::backup::prepare::refused;
 use crate::camunda::{BrokersDiskSpace, DiskSpace, Zeebe};
 use crate::clock::Clock;
+use crate::context::error::StepError;
+use crate::context::error::refused;
+use crate::context::execution::Execution;
 use crate::domain::{MinDiskSpace, bytes_text, instant_text};
 use crate::journal::FailureClass;
 use crate::lock::lock;

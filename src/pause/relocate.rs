@@ -7,7 +7,6 @@ use crate::clock::within;
 use crate::context::Context;
 use crate::domain::{Access, Addresses};
 use crate::pause::resume::{RECORD, ResumeTask};
-use crate::pause::start;
 
 /// The brokers at the address that the config has for this name today, where that is another one than the debt's and every
 /// partition stands at the position at which our run saw it paused. The debt keeps that address from now on, written before
@@ -22,7 +21,7 @@ pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe
     let ours = run.view.pause.positions;
     let zeebe = Zeebe::new(&configured, &context.transport);
     let shown = zeebe.exporters().await.ok()?;
-    if ours.is_empty() || !shown.any_paused() || start::positions(&shown) != ours {
+    if ours.is_empty() || !shown.any_paused() || shown.positions() != ours {
         return None;
     }
     let reason =

@@ -1,23 +1,22 @@
-//! What is said each minute while exporting is paused for long: whose pause it is, and since when.
+//! Reminders in the log, once a minute, while exporting stays paused: owner and duration of the pause.
 //!
-//! Owns when a pause is worth a word. Must not resume anything.
+//! Owns the decision which pauses are reported. Must not resume anything.
 
-use crate::api::LiveCluster;
-use crate::domain::{Addresses, Instant, RunId};
+use crate::domain::{Addresses, Exporting, ExportingProbe, Instant, RunId};
 use crate::store::{ClustersToResume, PendingResume};
 use std::collections::BTreeMap;
 
-/// A pause of a minute is none of the short ones any more.
+/// Shortest pause that is reported, in seconds.
 const LONG: i64 = 60;
 
-/// Said of a pause that no debt is known for.
-const LOST: &str = "the state file has lost commits, so that this pause may be ours: where nobody else paused exporting, `resume-exporting CLUSTER --yes` ends it";
+/// Reason of a pause without a pending resume after the state file lost commits.
+const LOST: &str = "the state file has lost commits, so this pause may be ours: if nobody else paused exporting, `resume-exporting CLUSTER --yes` ends it";
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reminder {
     cluster: String,
-    /// `us`, `other`, or `unknown` where partitions differ and nobody of ours has paused them, or a debt may be lost.
+    /// `us`, `other`, or `unknown` if partitions differ without a pause of ours, or a pending resume may be lost.
     owner: &'static str,
     seconds: i64,
     run_id: Option<RunId>,
@@ -25,49 +24,53 @@ pub(crate) struct Reminder {
     reason: Option<String>,
 }
 
-/// Everything that is paused for long: by our debts, and on configured clusters by what was last seen there. Where the
-/// debts cannot be read, what was seen is all there is; where the state is not whole, a debt may be missing.
+/// All long pauses: those with a pending resume, and foreign pauses found by the last probe of a configured cluster.
+/// `pending_resumes` is `None` if they cannot be read; `is_whole` is false if the state file lost commits.
 pub(crate) fn reminders<'a>(
     pending_resumes: Option<&[PendingResume]>,
     is_whole: bool,
-    probes: &BTreeMap<String, LiveCluster>,
+    probes: &BTreeMap<String, ExportingProbe>,
     configured: impl Fn(&str) -> Option<&'a Addresses>,
     now: Instant,
 ) -> Vec<Reminder> {
     let unread = pending_resumes.is_none();
     let pending_resumes = pending_resumes.unwrap_or_default();
-    // A resume that was confirmed and could not be written down leaves its debt open, and nothing paused.
-    let runs = |pending_resume: &&PendingResume| {
+    // A confirmed resume that could not be stored leaves its pending resume open although nothing is paused.
+    let is_resumed = |pending_resume: &&PendingResume| {
         !pending_resume.may_be_paused()
-            || probes.get(&pending_resume.cluster).is_some_and(|probe| {
-                probe.exporting == "running" && probe.exporting_checked_at > pending_resume.resume_intended_at
-            }) && pending_resume.resume_intended_at.is_some()
+            || probes.iter().any(|(name, probe)| {
+                configured(name).is_some_and(|addresses| {
+                    let (exporting, checked_at) = (probe.exporting, probe.checked_at);
+                    pending_resume.is_seen_resumed(exporting, checked_at, &addresses.zeebe)
+                })
+            })
     };
-    let ours = pending_resumes.iter().filter(|pending_resume| !runs(pending_resume)).map(|pending_resume| {
-        Reminder {
-            cluster: pending_resume.cluster.clone(),
-            owner: "us",
-            seconds: (now - pending_resume.intended_at).num_seconds(),
-            run_id: Some(pending_resume.run_id),
-            attempts: Some(pending_resume.attempts),
-            reason: pending_resume.last_error.clone(),
-        }
-    });
-    let owed =
+    let ours =
+        pending_resumes.iter().filter(|pending_resume| !is_resumed(pending_resume)).map(|pending_resume| {
+            Reminder {
+                cluster: pending_resume.cluster.clone(),
+                owner: "us",
+                seconds: (now - pending_resume.intended_at).num_seconds(),
+                run_id: Some(pending_resume.run_id),
+                attempts: Some(pending_resume.attempts),
+                reason: pending_resume.last_error.clone(),
+            }
+        });
+    let to_resume =
         ClustersToResume::by(pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()));
-    let free = |name: &str| configured(name).is_some_and(|addresses| owed.to(name, addresses).is_none());
+    let free = |name: &str| configured(name).is_some_and(|addresses| to_resume.to(name, addresses).is_none());
     let others = probes.iter().filter(|(name, _)| free(name)).filter_map(|(name, probe)| {
-        let (owner, reason) = match probe.exporting.as_str() {
-            "paused_by_other" | "mixed" if !is_whole => ("unknown", LOST),
-            "paused_by_other" => ("other", "whoever paused exporting must resume it: we owe no resume"),
-            "paused_by_us" if unread => ("us", "its debt cannot be read: see whether the state file can be"),
-            "mixed" => ("unknown", "the partitions do not export alike, and no pause of ours is open: see who paused some of them, and whether each has a leader"),
+        let (owner, reason) = match probe.exporting {
+            Exporting::PausedByOther | Exporting::Mixed if !is_whole => ("unknown", LOST),
+            Exporting::PausedByOther => ("other", "exporting was paused by someone else, who must resume it: no resume of ours is pending"),
+            Exporting::PausedByUs if unread => ("us", "the pending resume cannot be read: check the state file"),
+            Exporting::Mixed => ("unknown", "partitions differ in their exporting state, and no pause of ours is open: check whether each partition has a leader, and whether somebody paused some of them"),
             _ => return None,
         };
         Some(Reminder {
             cluster: name.clone(),
             owner,
-            seconds: (now - probe.exporting_since?).num_seconds(),
+            seconds: (now - probe.since?).num_seconds(),
             run_id: None,
             attempts: None,
             reason: Some(reason.to_owned()),
@@ -77,8 +80,8 @@ pub(crate) fn reminders<'a>(
 }
 
 impl Reminder {
-    /// Into the log.
-    pub(crate) fn say(&self) {
+    /// Writes the reminder to the log.
+    pub(crate) fn log(&self) {
         let Self { cluster, owner, seconds, run_id, attempts, reason } = self;
         tracing::error!(
             event = "exporting.still_paused",
@@ -100,7 +103,7 @@ mod tests {
     use rstest::rstest;
     use std::sync::LazyLock;
 
-    static PLACE: LazyLock<Addresses> =
+    static ADDRESSES: LazyLock<Addresses> =
         LazyLock::new(|| Addresses { zeebe: "http://h:9600".into(), ..Addresses::default() });
 
     fn now() -> Instant {
@@ -111,103 +114,128 @@ mod tests {
         PendingResume {
             run_id: RunId::nil(),
             cluster: "orders".into(),
-            addresses: PLACE.clone(),
+            addresses: ADDRESSES.clone(),
             intended_at: now() - TimeDelta::seconds(seconds),
             intended_since_boot_ms: None,
             resume_intended_at: None,
             attempts: 7,
-            last_error: Some("nobody listens".into()),
+            last_error: Some("connection refused".into()),
             confirmed_at: None,
             abandoned: None,
         }
     }
 
-    fn probes(exporting: &str, seconds: i64) -> BTreeMap<String, LiveCluster> {
-        let exporting_since = Some(now() - TimeDelta::seconds(seconds));
-        let probe = LiveCluster { exporting: exporting.into(), exporting_since, ..LiveCluster::default() };
+    fn probes(exporting: Exporting, seconds: i64) -> BTreeMap<String, ExportingProbe> {
+        let since = Some(now() - TimeDelta::seconds(seconds));
+        let probe = ExportingProbe { exporting, checked_at: None, since };
         [("orders".to_owned(), probe)].into()
     }
 
-    fn told(
+    fn reported(
         pending_resumes: &[PendingResume],
-        probes: &BTreeMap<String, LiveCluster>,
+        probes: &BTreeMap<String, ExportingProbe>,
     ) -> Vec<(&'static str, i64, Option<u32>)> {
         let all = reminders(
             Some(pending_resumes),
             true,
             probes,
-            |name| (name == "orders").then_some(&PLACE),
+            |name| (name == "orders").then_some(&ADDRESSES),
             now(),
         );
         all.iter().map(|reminder| (reminder.owner, reminder.seconds, reminder.attempts)).collect()
     }
 
     #[rstest]
-    #[case::a_foreign_pause("paused_by_other", 600, &[("other", 600, None)])]
-    #[case::half_a_pause("mixed", 600, &[("unknown", 600, None)])]
-    #[case::a_short_one("paused_by_other", 59, &[])]
-    #[case::none("running", 600, &[])]
-    #[case::nobody_can_tell("unknown", 600, &[])]
-    fn a_pause_that_is_not_ours_is_told_with_since_when(
-        #[case] exporting: &str,
+    #[case::foreign_pause(Exporting::PausedByOther, 600, &[("other", 600, None)])]
+    #[case::mixed(Exporting::Mixed, 600, &[("unknown", 600, None)])]
+    #[case::short_pause(Exporting::PausedByOther, 59, &[])]
+    #[case::none(Exporting::Running, 600, &[])]
+    #[case::unknown(Exporting::Unknown, 600, &[])]
+    fn foreign_pause_is_reported_with_its_duration(
+        #[case] exporting: Exporting,
         #[case] seconds: i64,
         #[case] expected: &[(&'static str, i64, Option<u32>)],
     ) {
-        assert_eq!(told(&[], &probes(exporting, seconds)), expected);
+        assert_eq!(reported(&[], &probes(exporting, seconds)), expected);
     }
 
-    /// The look is from before the pause, or from inside it: a debt is ours whatever was seen.
+    /// The probe may be older than the pause; the pending resume decides the owner.
     #[test]
-    fn a_debt_is_told_once_and_as_ours() {
-        assert_eq!(told(&[pending_resume(61)], &probes("paused_by_other", 600)), [("us", 61, Some(7))]);
-        assert_eq!(told(&[pending_resume(59)], &probes("mixed", 600)), []);
+    fn pause_with_pending_resume_is_reported_once_as_ours() {
+        assert_eq!(
+            reported(&[pending_resume(61)], &probes(Exporting::PausedByOther, 600)),
+            [("us", 61, Some(7))]
+        );
+        assert_eq!(reported(&[pending_resume(59)], &probes(Exporting::Mixed, 600)), []);
     }
 
     #[test]
-    fn a_pause_of_ours_is_told_once_under_the_name_of_its_debt() {
-        let mut owed = pending_resume(61);
-        owed.cluster = "old-name".into();
-        for seen in ["paused_by_other", "mixed"] {
-            assert_eq!(told(std::slice::from_ref(&owed), &probes(seen, 600)), [("us", 61, Some(7))]);
+    fn pause_of_a_renamed_cluster_is_reported_once() {
+        let mut renamed = pending_resume(61);
+        renamed.cluster = "old-name".into();
+        for seen in [Exporting::PausedByOther, Exporting::Mixed] {
+            assert_eq!(reported(std::slice::from_ref(&renamed), &probes(seen, 600)), [("us", 61, Some(7))]);
         }
     }
 
-    /// The server confirmed the resume, and a full disk keeps that from being written down.
+    /// The name now refers to another cluster, whose exporting state is no evidence for the paused one.
     #[test]
-    fn a_debt_whose_cluster_was_seen_to_export_since_is_no_pause() {
+    fn probe_at_another_address_does_not_silence_the_reminder() {
         let mut pending_resume = pending_resume(600);
-        let mut probes = probes("running", 300);
-        probes.get_mut("orders").unwrap().exporting_checked_at = Some(now());
-        assert_eq!(told(std::slice::from_ref(&pending_resume), &probes).len(), 1, "no resume was sent yet");
+        pending_resume.addresses.zeebe = "http://old:9600".into();
         pending_resume.resume_intended_at = Some(now() - TimeDelta::seconds(20));
-        assert_eq!(told(std::slice::from_ref(&pending_resume), &probes), []);
-        // Who sent it knows that it was confirmed, whatever the last look says.
+        let mut probes = probes(Exporting::Running, 300);
+        probes.get_mut("orders").unwrap().checked_at = Some(now());
+        assert_eq!(reported(&[pending_resume], &probes), [("us", 600, Some(7))]);
+    }
+
+    /// The server confirmed the resume, and a full disk prevents storing that.
+    #[test]
+    fn pending_resume_of_a_cluster_that_exports_again_is_not_reported() {
+        let mut pending_resume = pending_resume(600);
+        let mut probes = probes(Exporting::Running, 300);
+        probes.get_mut("orders").unwrap().checked_at = Some(now());
+        assert_eq!(
+            reported(std::slice::from_ref(&pending_resume), &probes).len(),
+            1,
+            "no resume was sent yet"
+        );
+        pending_resume.resume_intended_at = Some(now() - TimeDelta::seconds(20));
+        assert_eq!(reported(std::slice::from_ref(&pending_resume), &probes), []);
+        // The process that sent the resume knows that it was confirmed, whatever the last probe shows.
         pending_resume.confirmed_at = Some(now() - TimeDelta::seconds(19));
-        assert_eq!(told(std::slice::from_ref(&pending_resume), &self::probes("paused_by_us", 600)), []);
-        assert_eq!(told(&[pending_resume], &self::probes("paused_by_other", 600)), [("other", 600, None)]);
+        assert_eq!(
+            reported(std::slice::from_ref(&pending_resume), &self::probes(Exporting::PausedByUs, 600)),
+            []
+        );
+        assert_eq!(
+            reported(&[pending_resume], &self::probes(Exporting::PausedByOther, 600)),
+            [("other", 600, None)]
+        );
     }
 
     #[test]
-    fn where_the_debts_cannot_be_read_what_was_seen_is_told() {
-        let all = reminders(None, true, &probes("paused_by_us", 600), |_| Some(&PLACE), now());
+    fn where_the_debts_cannot_be_read_what_was_seen_is_reported() {
+        let all = reminders(None, true, &probes(Exporting::PausedByUs, 600), |_| Some(&ADDRESSES), now());
         assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
     }
 
     #[rstest]
-    #[case("paused_by_other")]
-    #[case("mixed")]
-    fn where_commits_were_lost_a_pause_without_a_debt_may_be_ours(#[case] exporting: &str) {
-        let all = reminders(Some(&[]), false, &probes(exporting, 600), |_| Some(&PLACE), now());
-        let told = all.iter().map(|reminder| (reminder.owner, reminder.reason.as_deref().unwrap()));
-        let expected = "the state file has lost commits, so that this pause may be ours: where nobody else paused \
+    #[case(Exporting::PausedByOther)]
+    #[case(Exporting::Mixed)]
+    fn pause_after_lost_commits_may_be_ours(#[case] exporting: Exporting) {
+        let all = reminders(Some(&[]), false, &probes(exporting, 600), |_| Some(&ADDRESSES), now());
+        let reported = all.iter().map(|reminder| (reminder.owner, reminder.reason.as_deref().unwrap()));
+        let expected = "the state file has lost commits, so this pause may be ours: if nobody else paused \
                         exporting, `resume-exporting CLUSTER --yes` ends it";
-        assert_eq!(told.collect::<Vec<_>>(), [("unknown", expected)]);
+        assert_eq!(reported.collect::<Vec<_>>(), [("unknown", expected)]);
     }
 
     #[test]
-    fn a_cluster_that_left_the_configuration_is_told_of_only_while_it_is_owed() {
+    fn removed_cluster_is_reported_only_while_its_resume_is_pending() {
         let gone = |pending_resumes: &[PendingResume]| {
-            reminders(Some(pending_resumes), true, &probes("paused_by_other", 600), |_| None, now()).len()
+            reminders(Some(pending_resumes), true, &probes(Exporting::PausedByOther, 600), |_| None, now())
+                .len()
         };
         assert_eq!((gone(&[]), gone(&[pending_resume(61)])), (0, 1));
     }

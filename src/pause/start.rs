@@ -2,18 +2,18 @@
 //!
 //! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
 
-use crate::backup::executor::{Execution, StepError};
-use crate::backup::poll::RetryTransient;
-use crate::backup::prepare::refused;
-use crate::camunda::{Exporters, ExportingState, Phase};
-use crate::clock::Clock;
-use crate::domain::{Instant, PauseMode};
+use crate::camunda::{Exporters, ExportingState};
+use crate::context::error::StepError;
+use crate::context::error::refused;
+use crate::context::execution::Execution;
+use crate::context::retry::RetryTransient;
+use crate::domain::PauseMode;
 use crate::journal::{Entry, Event, FailureClass, Step};
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
+use crate::pause::verify::moved;
 use crate::store::{PendingResume, StoreError};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,45 +26,6 @@ const CONFIRM: Duration = Duration::from_secs(15);
 const DRAIN: Duration = Duration::from_secs(6);
 /// A position that still moves so long after the hard pause shows that somebody exports.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long to try to read the partitions before the resume; the resume must not wait long for evidence.
-const READ: Duration = Duration::from_secs(5);
-
-/// How long exporting has been paused: the larger of wall-clock and monotonic time, so that neither a clock set
-/// back nor a suspended machine hides a part of it.
-#[derive(Clone, Copy, Debug)]
-pub struct PauseClock {
-    intended_at: Instant,
-    since_boot: Option<Duration>,
-    monotonic: Duration,
-}
-
-impl PauseClock {
-    /// A pause that is intended now.
-    pub fn now(intended_at: Instant, clock: &dyn Clock) -> Self {
-        Self { intended_at, since_boot: clock.since_boot(), monotonic: clock.monotonic() }
-    }
-
-    /// A pause that an earlier process intended, when the machine had been up for `since_boot_ms`. After a reboot the
-    /// uptime is smaller than what has passed, so that it never makes the pause look longer than it was.
-    pub fn after_restart(intended_at: Instant, since_boot_ms: Option<u64>, clock: &dyn Clock) -> Self {
-        Self {
-            intended_at,
-            since_boot: since_boot_ms.map(Duration::from_millis),
-            monotonic: clock.monotonic(),
-        }
-    }
-
-    /// Time since the pause was intended.
-    pub fn elapsed(&self, clock: &dyn Clock) -> Duration {
-        let wall = (clock.now() - self.intended_at).to_std().unwrap_or_default();
-        let mono = clock.monotonic().saturating_sub(self.monotonic);
-        let boot = match (self.since_boot, clock.since_boot()) {
-            (Some(then), Some(now)) => now.saturating_sub(then),
-            _ => Duration::ZERO,
-        };
-        wall.max(mono).max(boot)
-    }
-}
 
 /// Pauses exporting and sees it paused. The debt is durable before the request leaves (rule I1).
 pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
@@ -76,21 +37,21 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
             all_seen(execution, &before)?;
             match before.state() {
                 ExportingState::Running | ExportingState::Unknown => before,
-                other if !before.any_paused() => {
+                _ if !before.any_paused() => {
                     return Err(StepError::new(
                         FailureClass::PauseBroken,
                         format!(
                             "exporting was not paused, because its state could not be judged ({}): see the broker's log",
-                            describe(&before, other)
+                            before.describe()
                         ),
                     ));
                 }
-                other => {
+                _ => {
                     return Err(StepError::new(
                         FailureClass::PauseBroken,
                         format!(
                             "exporting is already paused by someone else ({}): resume it or wait, then take the backup",
-                            describe(&before, other)
+                            before.describe()
                         ),
                     ));
                 }
@@ -171,7 +132,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
                     }
                     return confirmed(execution, mode, exporters, &forecast).await;
                 }
-                other => describe(exporters, other),
+                _ => exporters.describe(),
             },
             Err(error) => {
                 execution.remember(error);
@@ -205,12 +166,12 @@ async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, 
                     FailureClass::PauseBroken,
                     format!(
                         "the pause was broken while the exporters flushed what they had read ({})",
-                        describe(&seen, seen.state())
+                        seen.describe()
                     ),
                 ));
             }
             Ok(seen) => {
-                if moved(&positions(&last), &positions(&seen)).is_some() {
+                if moved(&last.positions(), &seen.positions()).is_some() {
                     still_since = now;
                 }
                 last = seen;
@@ -247,7 +208,7 @@ async fn confirmed(
     exporters: &Exporters,
     forecast: &Forecast,
 ) -> Result<(), StepError> {
-    let positions = positions(exporters);
+    let positions = exporters.positions();
     execution.prove("pause_seen", json!({ "readable": exporters.readable, "positions": positions }));
     execution.write(vec![Event::PauseConfirmed { mode, positions }]).await?;
     tracing::info!(
@@ -256,151 +217,4 @@ async fn confirmed(
         expected_ms = forecast.usual().map(|usual| usual.as_millis() as u64)
     );
     Ok(())
-}
-
-/// Sees every partition still paused right before our resume, at the positions it was paused at.
-pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
-    let clock = &execution.context.clock;
-    let view = execution.view();
-    if view.pause.resume_intended_at.is_some() {
-        return Err(StepError::new(
-            FailureClass::PauseBroken,
-            "the pause was broken: a resume was sent before the backup had all its parts",
-        ));
-    }
-    let began = clock.monotonic();
-    let exporters = loop {
-        match execution.clients.zeebe.exporters().await {
-            Ok(exporters) => break exporters,
-            Err(error) if clock.monotonic().saturating_sub(began) >= READ => {
-                execution.remember(&error);
-                return Err(StepError::new(
-                    FailureClass::PauseBroken,
-                    format!(
-                        "the pause cannot be shown to have held: the exporter phases could not be read before the resume: {error}"
-                    ),
-                ));
-            }
-            Err(error) => execution.remember(&error),
-        }
-        clock.sleep(Duration::from_millis(100)).await;
-    };
-    let state = exporters.state();
-    let held = match (state, view.pause.mode) {
-        (ExportingState::SoftPaused, Some(PauseMode::Soft))
-        | (ExportingState::Paused, Some(PauseMode::Hard)) => true,
-        // Never readable: the pause's confirmation is all the evidence there can be.
-        (ExportingState::Unknown, _) => view.pause.positions.is_empty(),
-        _ => false,
-    };
-    if !held {
-        let phases = describe(&exporters, state);
-        if let Some(how) = view.pause.mode.and_then(|mode| replaced(mode, &exporters)) {
-            let reason = format!(
-                "the pause was broken: someone else paused exporting {how} inside it ({phases}), and a cluster has one pause only, so that our resume ends theirs: keep whatever else pauses exporting apart from the backups"
-            );
-            tracing::error!(event = "exporting.paused_by_other", run_id = %execution.run.run_id,
-                cluster = %execution.run.cluster, reason);
-            return Err(StepError::new(FailureClass::PauseBroken, reason));
-        }
-        return Err(StepError::new(
-            FailureClass::PauseBroken,
-            format!(
-                "the pause was broken: someone resumed exporting before the backup had all its parts ({phases})"
-            ),
-        ));
-    }
-    if let Some(what) = exporters.unseen(view.partitions).filter(|_| exporters.readable) {
-        return Err(StepError::new(
-            FailureClass::PauseBroken,
-            format!("the pause cannot be shown to have held: {what}"),
-        ));
-    }
-    let now = positions(&exporters);
-    if let Some(how) = moved(&view.pause.positions, &now) {
-        return Err(StepError::new(FailureClass::PauseBroken, format!("the pause was broken: {how}")));
-    }
-    execution.prove("pause_held", json!({ "readable": exporters.readable, "positions": now }));
-    Ok(())
-}
-
-/// In which way somebody else has paused a partition that was paused by us: brokers never turn one into the other by
-/// themselves.
-fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
-    let (theirs, how) = match ours {
-        PauseMode::Soft => (Phase::Paused, "hard"),
-        PauseMode::Hard => (Phase::SoftPaused, "softly"),
-    };
-    seen.partitions.values().any(|partition| partition.phase == theirs).then_some(how)
-}
-
-/// How the first partition whose acknowledged position is not what it was at the confirmation has moved. A lower one
-/// comes from a restarted broker: a resume that followed could hide below the old position.
-pub(crate) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<String> {
-    before.iter().find_map(|(partition, before)| match now.get(partition) {
-        Some(after) if after > before => Some(format!(
-            "partition {partition} acknowledged exported records up to {after}, {before} when it was paused, so exporting ran in between"
-        )),
-        Some(after) if after < before => Some(format!(
-            "the exported position of partition {partition} went back from {before} to {after}: its broker restarted or its leader changed, and whether exporting ran in between cannot be told"
-        )),
-        Some(_) => None,
-        None => Some(format!("the exported position of partition {partition} can no longer be read")),
-    })
-}
-
-pub(crate) fn positions(exporters: &Exporters) -> BTreeMap<u32, i64> {
-    exporters.partitions.iter().filter_map(|(id, p)| Some((*id, p.exported_position?))).collect()
-}
-
-/// The partitions and their phases, for a sentence.
-pub(crate) fn describe(exporters: &Exporters, state: ExportingState) -> String {
-    if exporters.partitions.is_empty() {
-        return format!("{state:?}").to_lowercase();
-    }
-    let phases: Vec<String> =
-        exporters.partitions.iter().map(|(id, p)| format!("partition {id} reads {}", p.phase)).collect();
-    phases.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_restart_the_uptime_tells_what_a_clock_set_back_hides() {
-        let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
-        let intended_at = clock.now();
-        tokio::time::advance(Duration::from_secs(600)).await;
-        clock.jump(chrono::TimeDelta::hours(-1));
-        let known = PauseClock::after_restart(intended_at, Some(0), &*clock);
-        assert_eq!(known.elapsed(&*clock), Duration::from_secs(600));
-        let rebooted = PauseClock::after_restart(intended_at, Some(9_000_000), &*clock);
-        assert_eq!(rebooted.elapsed(&*clock), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_position_that_is_not_what_it_was_is_noticed() {
-        let before = BTreeMap::from([(1, 10), (2, 20)]);
-        let how = |now: &[(u32, i64)]| moved(&before, &now.iter().copied().collect());
-        assert_eq!(how(&[(1, 10), (2, 20)]), None);
-        assert!(
-            how(&[(1, 10), (2, 21)])
-                .unwrap()
-                .contains("partition 2 acknowledged exported records up to 21, 20 when")
-        );
-        assert!(how(&[(1, 9), (2, 20)]).unwrap().contains("partition 1 went back from 10 to 9"));
-        assert!(how(&[(1, 10)]).unwrap().contains("partition 2 can no longer be read"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_pause_clock_takes_the_larger_of_both_clocks() {
-        let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
-        let pause = PauseClock::now(clock.now(), &*clock);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        clock.jump(chrono::TimeDelta::hours(-1));
-        assert_eq!(pause.elapsed(&*clock), Duration::from_secs(10), "a clock set back does not shorten it");
-        clock.jump(chrono::TimeDelta::hours(2));
-        assert_eq!(pause.elapsed(&*clock), Duration::from_secs(3610), "a clock set forward lengthens it");
-    }
 }

@@ -1,12 +1,11 @@
 //! What the brokers show before a backup: leaders, exporting, their store, ids, clocks.
 
-use crate::backup::preconditions::unprocessed;
-use crate::backup::prepare::OWN_LATELY;
-use crate::backup::steps::OWN_IDS;
+use crate::camunda::checkpoints::OWN_IDS;
+use crate::camunda::checkpoints::OWN_LATELY;
+use crate::camunda::exporters::unprocessed;
 use crate::camunda::{Capabilities, Exporters};
 use crate::context::Clients;
 use crate::domain::{Component, Family, Instant, instant_text};
-use crate::pause::start::describe;
 use crate::preflight::{Check, taking};
 use chrono::TimeDelta;
 
@@ -74,7 +73,7 @@ pub(crate) fn change(found: &Capabilities) -> Option<Check> {
 
 fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pauses: bool) -> Check {
     let advice = "list every broker's management URL in `brokers`";
-    let described = describe(exporters, exporters.state());
+    let described = exporters.describe();
     if exporters.any_paused() {
         return match owes {
             Some(true) => Check::bad(

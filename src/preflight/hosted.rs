@@ -48,7 +48,7 @@ fn without_response(check: &'static str, error: &ClientError) -> Check {
     match error.kind {
         ErrorKind::Lost => Check::of_error(check, error, HELP),
         // Nobody here can start it.
-        ErrorKind::NotSent => {
+        ErrorKind::NotSent | ErrorKind::NoAccess => {
             Check::bad(check, error.to_string(), format!("let this machine connect to it: {HELP}"))
         }
         // There is no `access` of a cluster there.

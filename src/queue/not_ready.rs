@@ -7,7 +7,6 @@ use crate::backup::prepare;
 use crate::context::Spec;
 use crate::domain::{Addresses, Instant};
 use crate::parts::saas;
-use crate::pause::start;
 use crate::queue::waiting::Waiting;
 use crate::queue::{Busy, PAUSED_BY_OTHER, Queue, RESUME_PENDING};
 use crate::store::{ClustersToResume, OccurrenceRow, StoreError, is_same_cluster};
@@ -78,7 +77,7 @@ impl Queue {
         if !exporters.any_paused() {
             return Ok(None);
         }
-        let phases = start::describe(&exporters, exporters.state());
+        let phases = exporters.describe();
         tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
     }

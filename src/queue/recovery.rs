@@ -1,17 +1,18 @@
 //! After a restart: every unfinished run is started, goes on, or ends; debts without a live run go to the guardian.
 
-use crate::backup::executor::{Execution, Left, StepError, Stop};
-use crate::backup::poll::RetryTransient;
 use crate::backup::prepare;
 use crate::backup::recover::{Known, Recovery, decide};
 use crate::camunda::{Exporters, ExportingState};
 use crate::clock::within;
+use crate::context::error::{Left, StepError, Stop};
+use crate::context::execution::Execution;
+use crate::context::pause_clock::PauseClock;
+use crate::context::retry::RetryTransient;
 use crate::context::{Clients, Spec};
 use crate::domain::Limits;
 use crate::domain::{PauseMode, RunId};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
-use crate::pause::start;
-use crate::pause::start::PauseClock;
+use crate::pause::verify;
 use crate::plan::{Plan, PlanInput, plan};
 use crate::queue::start::spec_of;
 use crate::queue::{Busy, Queue};
@@ -181,7 +182,7 @@ impl Queue {
         };
         let positions_moved = exporters
             .as_ref()
-            .is_some_and(|seen| start::moved(&run.view.pause.positions, &start::positions(seen)).is_some());
+            .is_some_and(|seen| verify::moved(&run.view.pause.positions, &seen.positions()).is_some());
         let since_boot = pending_resume.and_then(|pending_resume| pending_resume.intended_since_boot_ms);
         let paused_for = run
             .view

@@ -1,10 +1,12 @@
 //! Beginning a run: the id, the first journal entry, then the executor.
 
-use crate::backup::executor::{Execution, Left, StepError, Stop};
 use crate::backup::prepare;
 use crate::backup::prepare::Prepared;
 use crate::clock::within;
-use crate::context::{Spec, id_scope};
+use crate::context::Spec;
+use crate::context::error::{Left, StepError, Stop};
+use crate::context::execution::Execution;
+use crate::domain::id_scope;
 use crate::domain::{Family, RetentionGroup, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};
 use crate::plan::{Plan, PlanInput, plan};
@@ -60,7 +62,7 @@ impl Queue {
         }
         let outcome_of = |row: &OccurrenceRow, alone: bool| match (row.missed, alone) {
             (true, _) => OccurrenceOutcome::CaughtUp,
-            (false, true) => OccurrenceOutcome::Fired,
+            (false, true) => OccurrenceOutcome::Started,
             (false, false) => OccurrenceOutcome::Coalesced,
         };
         let mut retention_groups: Vec<RetentionGroup> =

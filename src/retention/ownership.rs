@@ -2,7 +2,7 @@
 //!
 //! Owns the rules of evidence and the stored form of a proof. Pure: callers pass the findings of a probe.
 
-use crate::context::OwnershipTag;
+use crate::domain::OwnershipTag;
 use crate::domain::{BackupId, Component, Instant, RetentionGroup, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
 use chrono::{SecondsFormat, TimeDelta};

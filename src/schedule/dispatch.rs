@@ -7,9 +7,9 @@
 
 use super::Timetable;
 use crate::clock::{SharedClock, within};
-use crate::config::Config;
 use crate::domain::{Instant, Occurrence, instant_text};
 use crate::lock::lock;
+use crate::schedule::PairTimes;
 use crate::store::{OccurrenceOutcome, OccurrenceRow, SharedStore, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -255,8 +255,8 @@ impl Shared {
     }
 
     /// The timetable of a new config; takes effect with `take_over`.
-    pub fn planned(&self, config: &Config, known: &[TimetableRow]) -> Timetable {
-        lock(&self.timetable).planned(config, known, self.clock.now())
+    pub fn planned(&self, pairs: &[PairTimes], known: &[TimetableRow]) -> Timetable {
+        lock(&self.timetable).planned(pairs, known, self.clock.now())
     }
 
     /// Activates a planned timetable after the store has its rows.

@@ -1,43 +1,52 @@
-//! What is to go wrong, and when.
+//! Injected faults: kind and trigger.
 //!
-//! Owns the language of faults: `WHEN.WHAT[=VALUE][@TIMES][+SKIP]`, several separated by commas. A fault waits for
-//! a request that matches WHEN and then breaks something in the model or on the way; it never replaces an answer by
-//! one the product would not give in that state. Must not act itself: `strike.rs` does.
+//! Owns the language of faults: `TRIGGER.EFFECT[=VALUE][@TIMES][+SKIP]`, several separated by commas. A fault
+//! waits for a request that matches TRIGGER, then changes the model or the delivery of the response. A fault
+//! never fakes a response that the product would not return in that state. Must not apply effects:
+//! `model/strike.rs` and `wire.rs` do.
 //!
-//! WHEN is `now`, `*` for every request, a part (`zeebe operate tasklist optimize history search rest saas`), or one kind of request: `pause resume
-//! partitions info health cluster prometheus topology status zeebe-post zeebe-get zeebe-list zeebe-delete zeebe-state`
-//! (`operate-`, `history-`, `saas-` and so on likewise; `saas-token saas-cluster saas-schedule saas-restore`), by whatever path it comes, `search-put search-get search-status search-delete search-indices search-repository`. `records` stands
-//! for `search-put` and the other requests about snapshots. TIMES is how often it happens, 1 unless told, `*` for
-//! always; SKIP lets that many matching requests pass first.
+//! TRIGGER is one of:
 //!
-//! | WHAT | effect |
+//! - `now`;
+//! - `*` for every request;
+//! - a part: `zeebe operate tasklist optimize history search rest saas`;
+//! - a kind of request, independent of its path: `pause resume partitions info health cluster prometheus
+//!   topology status zeebe-post zeebe-get zeebe-list zeebe-delete zeebe-state` (`operate-`, `history-`,
+//!   `saas-` and so on likewise; `saas-token saas-cluster saas-schedule saas-restore`), `search-put
+//!   search-get search-status search-delete search-indices search-repository`;
+//! - `records`: `search-put` and the other requests about snapshots.
+//!
+//! TIMES is the number of occurrences: default 1, `*` for unlimited. SKIP is the number of matching requests
+//! that pass first.
+//!
+//! | EFFECT | result |
 //! |---|---|
-//! | `refuse` `drop-request` `drop-answer` | nobody listens; lost before it was read; lost after it was acted upon |
-//! | `acted-502` `acted-503` `acted-504` | acted upon, and then an answer that says otherwise |
-//! | `unauthorized` `forbidden` | 401 or 403, and nothing was done |
-//! | `numbers-as-text` | every number in the answer is a text |
-//! | `delay=2s` `not-json` `endless` `redirect` `content-type` `unknown-state` | what becomes of the answer on its way |
-//! | `fail` `partial` `partial-silent` | pause, resume: no or only one partition switches, and the body says so or not |
-//! | `act-late=30s` | pause, resume: acted upon and answered that much later, as by a gateway that hangs |
-//! | `fail` `stall[=10s]` `conflict` `missing-partition` `scaling` | a Zeebe backup fails, hangs, a stranger takes a higher id before, one partition never gets any, or 409 because partitions are being added |
-//! | `stranger-backup` | somebody else's backup, of the history or of Zeebe, is running when the request comes |
+//! | `refuse` `drop-request` `drop-answer` | connection refused; request lost before it is read; response lost after the request was executed |
+//! | `acted-502` `acted-503` `acted-504` | executed, but the response has this status |
+//! | `unauthorized` `forbidden` | 401 or 403, not executed |
+//! | `numbers-as-text` | every number in the response is a text |
+//! | `delay=2s` `not-json` `endless` `redirect` `content-type` `unknown-state` | change of the response during delivery |
+//! | `fail` `partial` `partial-silent` | pause, resume: no partition or only one switches; with `partial-silent` the body reports success |
+//! | `act-late=30s` | pause, resume: executed and answered after this delay, as by a hanging gateway |
+//! | `fail` `stall[=10s]` `conflict` `missing-partition` `scaling` | a Zeebe backup fails; hangs; a foreign backup takes a higher id first; one partition is never backed up; or 409 because partitions are being added |
+//! | `stranger-backup` | a foreign backup, of the history or of Zeebe, is running when the request arrives |
 //! | `range-gap` | brokers drop log that is in no backup |
 //! | `stall[=10s]` `failed-shard` `unassigned` `empty` | a web app's part or the records: hangs, lacks a shard, has an index without primary, matches no index |
-//! | `broker-restart[=1s]` `leader-change` `no-leader[=5s]` `compact` | the broker after, or for the last two before, the request; without a leader the first partition's exporter is shown by a follower |
-//! | `kill[=1s]` | the web app restarts and forgets its queue |
-//! | `store-down[=5s]` `store-hung[=5s]` `store-none` `search-down[=5s]` | what backups are written to |
-//! | `stranger-resume[=1s]` `stranger-pause[=1s]` `stranger-hard-pause[=1s]` | somebody else, that much later |
-//! | `suspend` | the provider calls the cluster suspended |
-//! | `change[=10s]` `stop-processing[=10s]` | the cluster is being scaled, its partitions process nothing |
-//! | `disk=500` | from then on the brokers' disk has so many MiB left, less what their log grows |
-//! | `clock=-10m` | the cluster's timestamps are off from then on |
-//! | `heal` | everything but running backups is well again |
+//! | `broker-restart[=1s]` `leader-change` `no-leader[=5s]` `compact` | applied to the broker after the request, the last two before the request; without a leader a follower reports the first partition's exporter |
+//! | `kill[=1s]` | the web app restarts and loses its queue |
+//! | `store-down[=5s]` `store-hung[=5s]` `store-none` `search-down[=5s]` | failure of the backup store or the search engine |
+//! | `stranger-resume[=1s]` `stranger-pause[=1s]` `stranger-hard-pause[=1s]` | foreign resume or pause after this delay |
+//! | `suspend` | Camunda 8 SaaS reports the cluster as suspended |
+//! | `change[=10s]` `stop-processing[=10s]` | the cluster is being scaled; its partitions do not process |
+//! | `disk=500` | from now on the brokers' disk has this many MiB available, minus the growth of the log |
+//! | `clock=-10m` | offset of the cluster's timestamps from now on |
+//! | `heal` | ends every fault except those of running backups |
 
 use chrono::TimeDelta;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What goes wrong.
+/// Effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the table above tells each
 pub enum What {
@@ -87,11 +96,11 @@ pub enum What {
     Heal,
 }
 
-/// The parts of a cluster: path prefixes, and the history, which lies under that of the broker.
+/// Parts of a cluster: the path prefixes, and the history, which is below the broker's prefix.
 pub const PARTS: [&str; 8] =
     ["zeebe", "operate", "tasklist", "optimize", "history", "search", "rest", "saas"];
 
-/// Every kind of request, as the counters name them.
+/// Every kind of request, as the counters name it.
 pub const ENDPOINTS: [&str; 52] = [
     "pause",
     "resume",
@@ -147,26 +156,26 @@ pub const ENDPOINTS: [&str; 52] = [
     "unknown",
 ];
 
-/// A fault that waits.
+/// A fault that waits for its trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Part, kind of request, `records` or `now`.
+    /// Trigger: part, kind of request, `records`, `*` or `now`.
     pub when: String,
-    /// What happens then.
+    /// Effect.
     pub what: What,
-    /// How often it still happens; `None` is always.
+    /// Remaining occurrences; `None` is unlimited.
     pub times: Option<u64>,
-    /// Matching requests to let pass first.
+    /// Matching requests that pass first.
     pub skip: u64,
 }
 
 impl Fault {
-    /// A fault that happens once, at the next matching request.
+    /// A fault with one occurrence, at the next matching request.
     pub fn once(when: &str, what: What) -> Self {
         Self { when: when.to_owned(), what, times: Some(1), skip: 0 }
     }
 
-    /// Whether it waits for this kind of request to one of these parts.
+    /// Whether this kind of request to one of these parts matches the trigger.
     fn awaits(&self, parts: &[&str], endpoint: &str) -> bool {
         let begins = matches!(
             self.what,
@@ -190,11 +199,11 @@ impl Fault {
     }
 }
 
-/// The faults that wait, and those that happened.
+/// Waiting faults, and the number of triggered ones.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     armed: Vec<Fault>,
-    /// How many have happened.
+    /// Number of faults triggered so far.
     pub happened: u64,
 }
 
@@ -204,7 +213,7 @@ impl Faults {
         self.armed.push(fault);
     }
 
-    /// What happens at this request to a part that goes by these names.
+    /// Takes the effects that this request triggers; `parts` are the names of the requested part.
     pub fn strike(&mut self, parts: &[&str], endpoint: &str) -> Vec<What> {
         let mut struck = Vec::new();
         for fault in self.armed.iter_mut().filter(|f| f.awaits(parts, endpoint)) {
@@ -222,18 +231,18 @@ impl Faults {
         struck
     }
 
-    /// How many still wait.
+    /// Number of waiting faults.
     pub fn waiting(&self) -> usize {
         self.armed.len()
     }
 
-    /// Forgets those that still wait.
+    /// Removes the waiting faults.
     pub fn disarm(&mut self) {
         self.armed.clear();
     }
 }
 
-/// Reads a list of faults.
+/// Parses a list of faults.
 pub fn parse(spec: &str) -> Result<Vec<Fault>, String> {
     spec.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::parse).collect()
 }
@@ -258,12 +267,14 @@ impl FromStr for Fault {
         };
         let (name, value) = rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value)));
         let Some((when, what)) = name.split_once('.') else {
-            return Err(format!("`{text}` is not a fault: write WHEN.WHAT, as in zeebe.drop-answer"));
+            return Err(format!(
+                "`{text}` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"
+            ));
         };
         if !matches!(when, "now" | "records" | "*") && !PARTS.contains(&when) && !ENDPOINTS.contains(&when) {
             let known = PARTS.join(", ");
             return Err(format!(
-                "`{when}` in the fault `{text}` is no part or kind of request: write one of {known}"
+                "`{when}` in the fault `{text}` is not a part or kind of request: write one of {known}"
             ));
         }
         Ok(Self { when: when.to_owned(), what: read_what(text, what, value)?, times, skip })
@@ -273,7 +284,7 @@ impl FromStr for Fault {
 fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String> {
     let duration = |value: &str| {
         humantime::parse_duration(value)
-            .map_err(|_| format!("`{value}` in the fault `{text}` is not a duration: write it as in 2s"))
+            .map_err(|_| format!("`{value}` in the fault `{text}` is not a duration: write for example 2s"))
     };
     let length = value.filter(|_| !matches!(what, "clock" | "disk")).map(duration).transpose()?;
     let or = |default: u64| length.unwrap_or(Duration::from_secs(default));
@@ -324,7 +335,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         "disk" => {
             let value = value.unwrap_or("500");
             let wrong =
-                || format!("`{value}` in the fault `{text}` is not a number of MiB: write it as in 500");
+                || format!("`{value}` in the fault `{text}` is not a number of MiB: write for example 500");
             What::Disk(value.parse().map_err(|_| wrong())?)
         }
         "clock" => {
@@ -334,9 +345,7 @@ fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String
         }
         "heal" => What::Heal,
         _ => {
-            return Err(format!(
-                "`{what}` in the fault `{text}` is nothing that can go wrong: see the list of faults"
-            ));
+            return Err(format!("`{what}` in the fault `{text}` is not an effect: see the list of faults"));
         }
     })
 }
@@ -346,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spec_is_read_and_strikes_as_often_as_it_says() {
+    fn fault_list_is_parsed_and_triggers_the_given_number_of_times() {
         let mut faults = Faults::default();
         for fault in parse("zeebe.drop-answer@2+1, operate.stall=3s").unwrap() {
             faults.arm(fault);
@@ -366,32 +375,29 @@ mod tests {
     }
 
     #[test]
-    fn always_and_negative_clocks_are_understood() {
+    fn unlimited_faults_and_negative_clock_offsets_are_parsed() {
         let faults = parse("resume.refuse@*,now.clock=-10m").unwrap();
         assert_eq!(faults[0].times, None);
         assert_eq!(faults[1].what, What::Clock(TimeDelta::minutes(-10)));
     }
 
     #[test]
-    fn what_is_wrong_with_a_spec_is_said_in_one_sentence() {
+    fn invalid_fault_list_is_explained_in_one_sentence() {
         for (spec, error) in [
-            ("stall", "`stall` is not a fault: write WHEN.WHAT, as in zeebe.drop-answer"),
+            ("stall", "`stall` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"),
             (
                 "zebra.stall",
-                "`zebra` in the fault `zebra.stall` is no part or kind of request: write one of zeebe, operate, \
+                "`zebra` in the fault `zebra.stall` is not a part or kind of request: write one of zeebe, operate, \
                  tasklist, optimize, history, search, rest, saas",
             ),
-            (
-                "zeebe.sulk",
-                "`sulk` in the fault `zeebe.sulk` is nothing that can go wrong: see the list of faults",
-            ),
+            ("zeebe.sulk", "`sulk` in the fault `zeebe.sulk` is not an effect: see the list of faults"),
             (
                 "zeebe.delay=long",
-                "`long` in the fault `zeebe.delay=long` is not a duration: write it as in 2s",
+                "`long` in the fault `zeebe.delay=long` is not a duration: write for example 2s",
             ),
             (
                 "now.disk=full",
-                "`full` in the fault `now.disk=full` is not a number of MiB: write it as in 500",
+                "`full` in the fault `now.disk=full` is not a number of MiB: write for example 500",
             ),
             ("zeebe.refuse@0", "`0` in the fault `zeebe.refuse@0` is not a count: write a number"),
         ] {

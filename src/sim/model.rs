@@ -1,4 +1,6 @@
-//! The data of a simulated cluster, and how that data changes as time passes.
+//! Data and time of a simulated cluster.
+//!
+//! Owns the stored data and its change over time. Must not know requests or responses (`wire`).
 
 pub mod backups;
 pub mod broker;

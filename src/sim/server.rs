@@ -1,8 +1,8 @@
 //! One simulated cluster on a socket.
 //!
-//! Owns the HTTP around it. A dropped answer must reach the client as what it is, a connection that ends without a
-//! byte, so each connection carries a switch that makes it break before anything more is written. A refused request
-//! looks the same here, since all parts share one port; only in memory is it certainly not sent.
+//! Owns the HTTP server. A dropped response must appear to the client as a connection that ends without a
+//! byte. Each connection therefore has a switch that closes it before any further write. A refused request
+//! looks the same, because all parts share one port; only in memory is such a request certainly not sent.
 
 use super::transport::{SharedCluster, SimClock, locked};
 use super::wire::{Carried, WireRequest};
@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Serves one cluster until `shutdown`; answers still owed then are dropped.
+/// Serves one cluster until `shutdown`; pending responses are dropped then.
 pub async fn serve(
     listener: TcpListener,
     cluster: SharedCluster,
@@ -132,7 +132,7 @@ impl Connected<IncomingStream<'_, Breakable>> for Switch {
     }
 }
 
-/// A listener whose connections can be broken from within.
+/// A listener with breakable connections.
 struct Breakable(TcpListener);
 
 impl axum::serve::Listener for Breakable {
@@ -141,7 +141,7 @@ impl axum::serve::Listener for Breakable {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
-        // Answers are small; waiting to fill a packet would only add to their time.
+        // Responses are small; waiting for a full packet would only add latency.
         let _ = stream.set_nodelay(true);
         (BreakableStream { stream, switch: Switch::default() }, address)
     }
@@ -151,7 +151,7 @@ impl axum::serve::Listener for Breakable {
     }
 }
 
-/// A connection that writes nothing once its switch is thrown.
+/// A connection that writes nothing once its switch is set.
 struct BreakableStream {
     stream: TcpStream,
     switch: Switch,

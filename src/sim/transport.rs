@@ -1,7 +1,8 @@
 //! The simulated clusters in memory, without sockets.
 //!
-//! Owns `SimTransport`, which carries requests to clusters by host name (`http://sim-NAME/zeebe/...`), and the
-//! clusters' own clock: it follows monotonic time, so that a daemon's wall clock may jump without them noticing.
+//! Owns `SimTransport`, which carries requests to clusters by host name (`http://sim-NAME/zeebe/...`), and
+//! the clusters' own clock. That clock follows monotonic time, so that jumps of a daemon's wall clock do not
+//! affect the clusters.
 
 use super::wire::{Carried, IN_MEMORY, Reply, WireRequest};
 use crate::camunda::{MAX_BODY, Request, Response, Transport, TransportError};
@@ -15,20 +16,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// A cluster to pass around.
+/// Shared handle of a cluster.
 pub type SharedCluster = Arc<Mutex<Cluster>>;
 
-/// A cluster to pass around, just begun.
+/// Wraps a new cluster in a shared handle.
 pub fn shared(cluster: Cluster) -> SharedCluster {
     Arc::new(Mutex::new(cluster))
 }
 
-/// The cluster behind the lock; never held across a wait.
+/// Locks the cluster; the lock is never held across an await.
 pub fn locked(cluster: &SharedCluster) -> MutexGuard<'_, Cluster> {
     lock(cluster)
 }
 
-/// The simulation's wall clock: begins at another clock's wall time and goes on with its monotonic time.
+/// The simulation's wall clock: starts at another clock's wall time and advances with its monotonic time.
 #[derive(Clone)]
 pub struct SimClock {
     clock: SharedClock,
@@ -37,12 +38,12 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// A clock that agrees with `clock` now and does not follow its jumps.
+    /// A clock that equals `clock` now and does not follow its jumps.
     pub fn beside(clock: SharedClock) -> Self {
         Self { start: clock.now(), from: clock.monotonic(), clock }
     }
 
-    /// The simulation's time.
+    /// Current time of the simulation.
     pub fn now(&self) -> Instant {
         let passed = self.clock.monotonic().saturating_sub(self.from);
         self.start + TimeDelta::from_std(passed).unwrap_or_default()
@@ -55,7 +56,7 @@ impl SimClock {
         }
     }
 
-    /// Lets a cluster act on a request and waits for what comes back.
+    /// Passes a request to a cluster and waits for its response.
     pub(super) async fn exchange(&self, cluster: &SharedCluster, request: &WireRequest) -> Carried {
         let _owed = ClustersToResume::by(cluster);
         let mut reply = locked(cluster).handle(self.now(), request);
@@ -70,7 +71,7 @@ impl SimClock {
     }
 }
 
-/// Counts an answer as outstanding until it is given, or its asker has gone.
+/// Counts a request as outstanding until its response is delivered or its client disconnects.
 struct ClustersToResume<'a>(&'a SharedCluster);
 
 impl<'a> ClustersToResume<'a> {
@@ -121,16 +122,16 @@ impl SimTransport {
         };
         match self.clock.exchange(cluster, &wire).await {
             Carried::Response(response) if response.body.len() > MAX_BODY => {
-                Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
+                Err(TransportError::Unusable(format!("{host} returned more than {MAX_BODY} bytes")))
             }
             Carried::Response(response) => Ok(response),
             Carried::Redirect(to) => Err(TransportError::Unusable(format!("{host} redirects to {to}"))),
             Carried::Endless => {
-                Err(TransportError::Unusable(format!("{host} answered with more than {MAX_BODY} bytes")))
+                Err(TransportError::Unusable(format!("{host} returned more than {MAX_BODY} bytes")))
             }
             Carried::Refused => Err(TransportError::NotSent(format!("{host}: connection refused"))),
             Carried::Lost | Carried::Waiting(_) => {
-                Err(TransportError::Lost(format!("{host} closed the connection without an answer")))
+                Err(TransportError::Lost(format!("{host} closed the connection without a response")))
             }
         }
     }
@@ -140,7 +141,7 @@ impl Transport for SimTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         Box::pin(async move {
             let deadline = request.deadline;
-            let late = format!("no answer from {} within {deadline:?}", request.url);
+            let late = format!("no response from {} within {deadline:?}", request.url);
             let clock = Arc::clone(&self.clock.clock);
             within(&*clock, deadline, self.carry(request)).await.unwrap_or(Err(TransportError::Lost(late)))
         })

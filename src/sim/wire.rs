@@ -1,8 +1,8 @@
-//! Requests and answers, whatever carries them.
+//! Requests and responses, independent of their transport.
 //!
-//! Owns the way from a request to the part it is for, the counters, and what faults do to the answer on its way
-//! back. The parts lie under path prefixes of one address: `/zeebe /operate /tasklist /optimize /search /rest`.
-//! Must not open sockets.
+//! Owns the routing of a request to its part, the counters, and the effects of faults on a response. The
+//! parts have path prefixes below one address: `/zeebe /operate /tasklist /optimize /search /rest`. Uses
+//! `model`. Must not open sockets.
 
 pub(crate) mod broker;
 mod clients;
@@ -29,13 +29,13 @@ use std::time::Duration;
 pub(super) const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
 /// Plain JSON.
 pub(super) const JSON: &str = "application/json";
-/// Errors as RFC 9457 has them, more or less.
+/// Error format similar to RFC 9457.
 pub(super) const PROBLEM: &str = "application/problem+json";
 
-/// A request as it arrives.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct WireRequest {
-    /// Verb.
+    /// HTTP method.
     pub method: Method,
     /// Path, beginning with the part's prefix.
     pub path: String,
@@ -43,68 +43,68 @@ pub struct WireRequest {
     pub query: String,
     /// `Content-Type`, if it was sent.
     pub content_type: Option<String>,
-    /// `Authorization`, if it was sent; `IN_MEMORY` where no socket is between.
+    /// `Authorization`, if it was sent; `IN_MEMORY` without a socket.
     pub authorization: Option<String>,
-    /// Body, perhaps empty.
+    /// Body, possibly empty.
     pub body: Vec<u8>,
 }
 
-/// Who is let in without a token, because tokens are a matter of HTTP.
+/// Authorization of in-memory requests, accepted without a token: tokens belong to HTTP.
 pub const IN_MEMORY: &str = "in memory";
 
 impl WireRequest {
-    /// A parameter of the query.
+    /// A query parameter.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         let pairs = url::form_urlencoded::parse(self.query.as_bytes());
         pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
-    /// Whether the body is said to be JSON.
+    /// Whether the content type is JSON.
     pub(super) fn is_json(&self) -> bool {
         self.content_type.as_deref().is_some_and(|t| t.split(';').next().is_some_and(|t| t.trim() == JSON))
     }
 }
 
-/// What comes back, and how long it takes.
+/// Result of a request, and its delay.
 #[derive(Debug)]
 pub struct Reply {
-    /// Time until it comes.
+    /// Delay of the result.
     pub after: Duration,
-    /// What comes.
+    /// The result.
     pub carried: Carried,
 }
 
-/// What comes back.
+/// Result of a request.
 #[derive(Debug)]
 pub enum Carried {
-    /// An answer.
+    /// A response.
     Response(Response),
-    /// The way to another place.
+    /// A redirect to this address.
     Redirect(String),
     /// A body that never ends.
     Endless,
-    /// Nobody listens.
+    /// Connection refused.
     Refused,
-    /// Nothing; the connection ends.
+    /// Connection closed without a response.
     Lost,
-    /// Nothing yet: ask `Cluster::probe_once_more`.
+    /// Not ready yet: call `Cluster::probe_once_more`.
     Waiting(Waiting),
 }
 
-/// An answer that waits for a snapshot.
+/// A response that waits for a snapshot.
 #[derive(Debug)]
 pub struct Waiting {
     key: u64,
     struck: Vec<What>,
 }
 
-/// What a part made of a request.
+/// Result of a request in its part.
 pub(crate) enum Acted {
-    /// An answer.
+    /// A response.
     Done(Response),
-    /// An answer that takes that much longer.
+    /// A response with an additional delay.
     Slow(Duration, Response),
-    /// The answer comes when the snapshot ends.
+    /// The response follows at the end of the snapshot.
     Waits(u64),
 }
 
@@ -114,7 +114,7 @@ impl From<Response> for Acted {
     }
 }
 
-/// An answer with a JSON body.
+/// A response with a JSON body.
 pub(super) fn json_response(status: u16, content_type: &str, body: &Value) -> Response {
     Response {
         status,
@@ -124,19 +124,19 @@ pub(super) fn json_response(status: u16, content_type: &str, body: &Value) -> Re
     }
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub(super) fn empty_response(status: u16) -> Response {
     Response { status, ..Response::default() }
 }
 
 impl Cluster {
-    /// Takes a request at `now`, acts on it, and says what comes back.
+    /// Executes a request at `now` and returns its result.
     pub fn handle(&mut self, now: Instant, request: &WireRequest) -> Reply {
         self.advance(now);
         let (part, rest) = split_part(&request.path);
         let endpoint = endpoint_of(part, request.method, rest);
         *self.seen.entry(endpoint).or_default() += 1;
-        // The history answers at the broker's addresses, and backups and exporting at its REST port as well.
+        // The broker's addresses also serve the history; its REST port also serves backups and exporting.
         let served = match endpoint {
             endpoint if endpoint.starts_with("history-") => App::History.name(),
             endpoint if endpoint.starts_with("zeebe-") => "zeebe",
@@ -185,7 +185,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a waiting answer is there by now.
+    /// Polls a waiting response.
     pub fn probe_once_more(&mut self, now: Instant, waiting: Waiting) -> Reply {
         self.advance(now);
         if self.search_down {
@@ -213,7 +213,7 @@ impl Cluster {
         }
     }
 
-    /// An error as Spring itself writes it, without the component having seen the request.
+    /// An error in Spring's own format; the component never received the request.
     pub(super) fn spring_error(&self, status: u16, detail: Option<&str>, path: &str) -> Response {
         let title = match status {
             400 => "Bad Request",
@@ -237,13 +237,13 @@ impl Cluster {
     }
 }
 
-/// The part a path is for, and the path within it.
+/// The part that a path belongs to, and the remaining path.
 fn split_part(path: &str) -> (&str, &str) {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.find('/').map_or((path, ""), |at| path.split_at(at))
 }
 
-/// What kind of request it is, as counters and faults name it.
+/// Kind of request, as counters and faults name it.
 fn endpoint_of(part: &str, method: Method, rest: &str) -> &'static str {
     let actuator = rest.strip_prefix("/actuator").unwrap_or("");
     match part {
@@ -323,7 +323,7 @@ fn backups_endpoint(part: &str, method: Method, actuator: &str) -> &'static str 
     super::faults::ENDPOINTS.into_iter().find(|known| *known == name).unwrap_or("unknown")
 }
 
-/// An answer on its way back.
+/// Applies the delivery faults to a response.
 fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
     let mut reply = Reply { after, carried: Carried::Response(response) };
     for what in struck {
@@ -344,7 +344,7 @@ fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
     reply
 }
 
-/// What somebody without the right to ask is told.
+/// The response to a request that fails authentication or permission.
 fn keep_out(part: &str, what: What, path: &str) -> Option<Response> {
     let (status, title, detail) = match what {
         What::Unauthorized => {
@@ -360,7 +360,7 @@ fn keep_out(part: &str, what: What, path: &str) -> Option<Response> {
     Some(problem(status, title, detail, path))
 }
 
-/// What a gateway says whose broker acted all the same.
+/// The error of a gateway after the broker executed the request.
 fn gateway_trouble(part: &str, status: u16, path: &str) -> Response {
     let text = match status {
         502 => "Failed to send request to broker",
@@ -373,14 +373,14 @@ fn gateway_trouble(part: &str, status: u16, path: &str) -> Response {
     json_response(status, ACTUATOR, &json!({"message": text}))
 }
 
-/// An error as the REST API writes it.
+/// An error in the format of the REST API.
 pub(super) fn problem(status: u16, title: &str, detail: &str, path: &str) -> Response {
     let body =
         json!({"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path});
     json_response(status, PROBLEM, &body)
 }
 
-/// Writes every number in an answer as a text.
+/// Writes every number in a response as a text.
 fn numbers_as_text(response: &mut Response) {
     fn walk(value: &mut Value) {
         match value {
@@ -396,7 +396,7 @@ fn numbers_as_text(response: &mut Response) {
     }
 }
 
-/// Replaces every state in an answer by a word that no version knows.
+/// Replaces every state in a response by one unknown to all versions.
 fn strange_states(response: &mut Response) {
     fn walk(value: &mut Value) {
         match value {
@@ -419,7 +419,7 @@ fn strange_states(response: &mut Response) {
     }
 }
 
-/// A path segment without percent signs.
+/// Decodes a percent-encoded path segment.
 pub(super) fn decoded(segment: &str) -> String {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -444,7 +444,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_request_has_a_name() {
+    fn every_endpoint_has_a_name() {
         for (method, path, expected) in [
             (Method::Post, "/zeebe/actuator/exporting/pause", "pause"),
             (Method::Get, "/zeebe/actuator/backups/7", "zeebe-get"),
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_are_decoded() {
+    fn percent_encoding_is_decoded() {
         assert_eq!(decoded("a%20b%2A"), "a b*");
         assert_eq!(decoded("100%"), "100%");
     }

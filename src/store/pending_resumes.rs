@@ -2,7 +2,7 @@
 //!
 //! Pure. A debt's cluster may be configured under another name by now, or no more.
 
-use crate::domain::Addresses;
+use crate::domain::{Addresses, Exporting, Instant};
 use crate::store::PendingResume;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -56,6 +56,19 @@ impl PendingResume {
     /// Whether exporting may still be paused for it: of one that is open although it was paid, only the record is missing.
     pub fn may_be_paused(&self) -> bool {
         self.confirmed_at.is_none()
+    }
+
+    /// Whether a probe shows that a resume took effect before a server confirmed it. The probe must be later than the
+    /// first resume, and made at the address of this pause: another cluster under the same name proves nothing.
+    pub fn is_seen_resumed(
+        &self,
+        exporting: Exporting,
+        checked_at: Option<Instant>,
+        probed_zeebe: &str,
+    ) -> bool {
+        exporting == Exporting::Running
+            && probed_zeebe == self.addresses.zeebe
+            && self.resume_intended_at.is_some_and(|sent| checked_at > Some(sent))
     }
 
     /// What keeps it open, in words.

@@ -93,7 +93,7 @@ pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
     let fits = match row.outcome {
         OccurrenceOutcome::Waiting => row.reason.is_none() && row.until.is_none() && row.count == 1,
         OccurrenceOutcome::Skipped => row.reason.is_some() && row.count >= 1,
-        OccurrenceOutcome::Fired | OccurrenceOutcome::CaughtUp | OccurrenceOutcome::Coalesced => false,
+        OccurrenceOutcome::Started | OccurrenceOutcome::CaughtUp | OccurrenceOutcome::Coalesced => false,
     };
     if fits && row.run_id.is_none() {
         return Ok(());

@@ -6,13 +6,27 @@
 mod found;
 mod survey;
 
-use crate::api::AdoptReport;
-use crate::backup::prepare;
-use crate::context::{Clients, Context, OwnershipTag, Spec, id_scope};
+use crate::camunda;
+use crate::context::{Clients, Context, Spec};
 use crate::domain::{BackupId, Component, RunId};
+use crate::domain::{OwnershipTag, id_scope};
 use crate::store::{Adopted, Backup, BackupFilter};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use survey::{Survey, survey};
+
+/// Result of `adopt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptReport {
+    /// Ids that were registered.
+    pub adopted: Vec<BackupId>,
+    /// Ids that the state already has.
+    pub known: Vec<BackupId>,
+    /// Ids that are not ours, each with the reason.
+    pub not_ours: Vec<(i64, String)>,
+    /// Other instances whose ownership tag is on snapshots of this cluster.
+    pub other_instances: Vec<String>,
+}
 
 /// Takes over every backup of `cluster` whose records snapshot carries our instance and cluster, raises the id mark to
 /// the largest id seen and lets retention go on. Twice is once. `Err` names what could not be told; what was
@@ -124,7 +138,7 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
 
 /// The same settings with the routes of today.
 async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
-    let addresses = prepare::located(context, &spec.addresses)
+    let addresses = camunda::probe::located(&spec.addresses, &context.transport)
         .await
         .map_err(|error| format!("the cluster could not be asked by which APIs it takes backups: {error}"))?;
     Ok(Spec { addresses, ..spec.clone() })

@@ -8,7 +8,7 @@ pub(crate) mod pass;
 
 pub use pass::{LOCATION_LIMIT, PASS_LIMIT, SETTLE};
 
-use crate::backup::prepare;
+use crate::camunda;
 use crate::camunda::PartState;
 use crate::clock::within;
 use crate::context::{Clients, Context, Spec};
@@ -172,7 +172,7 @@ async fn look_everywhere(
 /// The same with the routes of today, which after an upgrade are others than those of the run; and those where the
 /// cluster cannot tell.
 async fn located(context: &Context, backup: &Backup, addresses: Addresses) -> Addresses {
-    let located = prepare::located(context, &addresses).await;
+    let located = camunda::probe::located(&addresses, &context.transport).await;
     located.unwrap_or(Addresses { routes: backup.run.view.routes, ..addresses })
 }
 

@@ -159,7 +159,9 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
     puts(dir.path(), whole);
     let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
     let mut statement = connection
-        .prepare("SELECT rootpage FROM sqlite_schema WHERE name IN ('debts', 'debts_open')")
+        .prepare(
+            "SELECT rootpage FROM sqlite_schema WHERE name IN ('pending_resumes', 'pending_resumes_open')",
+        )
         .unwrap();
     let pages: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let (mut seed, mut flips) = (11, Vec::new());

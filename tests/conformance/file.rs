@@ -30,8 +30,8 @@ async fn everything(store: &SharedStore) -> String {
     format!("{backups:#?}{journals:#?}{occurrences:#?}{pending_resumes:#?}{clusters:#?}")
 }
 
-/// What a power cut would leave behind: the files as they are, without the shared memory.
-fn as_after_a_crash(dir: &Path) -> TempDir {
+/// A copy of the files as a power loss leaves them, without the shared memory.
+pub fn as_after_a_crash(dir: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in [FILE.to_owned(), format!("{FILE}-wal")] {
         std::fs::copy(dir.join(&name), copy.path().join(&name)).unwrap();
@@ -42,7 +42,7 @@ fn as_after_a_crash(dir: &Path) -> TempDir {
 async fn a_busy_night(store: &SharedStore) {
     let due = occurrence("daily", "prod", NOW);
     store.claim(vec![waiting(&due), waiting(&occurrence("daily", "test", NOW))]).await.unwrap();
-    let new = NewRun { occurrences: vec![(due, OccurrenceOutcome::Fired)], ..scheduled("prod", NOW) };
+    let new = NewRun { occurrences: vec![(due, OccurrenceOutcome::Started)], ..scheduled("prod", NOW) };
     let run = store.begin_run(new).await.unwrap();
     store.append(run.run_id, vec![entry(NOW, started())]).await.unwrap();
     store.record_pending_resume(pending_resume(&run, NOW), entry(NOW, pause_intended())).await.unwrap();

@@ -147,7 +147,7 @@ async fn a_run_settles_its_occurrences(#[values(Kind::Memory, Kind::Sqlite)] kin
     let weekly = occurrence("weekly", "prod", "2025-03-02T02:00:00Z");
     bed.claim(vec![waiting(&daily), waiting(&weekly)]).await.unwrap();
     let occurrences =
-        vec![(daily.clone(), OccurrenceOutcome::Fired), (weekly.clone(), OccurrenceOutcome::Coalesced)];
+        vec![(daily.clone(), OccurrenceOutcome::Started), (weekly.clone(), OccurrenceOutcome::Coalesced)];
     let run =
         bed.begin_run(NewRun { occurrences, ..scheduled("prod", "2025-03-02T02:00:00Z") }).await.unwrap();
 
@@ -158,13 +158,13 @@ async fn a_run_settles_its_occurrences(#[values(Kind::Memory, Kind::Sqlite)] kin
         bed.occurrences(None, None, 0).await.unwrap().into_iter().map(|r| (r.outcome, r.run_id)).collect();
     assert_eq!(
         fates,
-        [(OccurrenceOutcome::Coalesced, Some(run.run_id)), (OccurrenceOutcome::Fired, Some(run.run_id))]
+        [(OccurrenceOutcome::Coalesced, Some(run.run_id)), (OccurrenceOutcome::Started, Some(run.run_id))]
     );
 
     bed.skip(vec![daily], "too late".into()).await.unwrap();
     assert_eq!(
         bed.occurrences(Some("daily".into()), None, 0).await.unwrap()[0].outcome,
-        OccurrenceOutcome::Fired
+        OccurrenceOutcome::Started
     );
 }
 
@@ -182,10 +182,10 @@ async fn no_second_run_serves_an_occurrence(#[values(Kind::Memory, Kind::Sqlite)
         occurrences: vec![(Clone::clone(o), becomes)],
         ..scheduled(cluster, "2025-03-02T02:00:00Z")
     };
-    bed.begin_run(serving("prod", &served, OccurrenceOutcome::Fired)).await.unwrap();
+    bed.begin_run(serving("prod", &served, OccurrenceOutcome::Started)).await.unwrap();
 
     for taken in [&served, &skipped] {
-        let sentence = refused(bed.begin_run(serving("other", taken, OccurrenceOutcome::Fired)).await);
+        let sentence = refused(bed.begin_run(serving("other", taken, OccurrenceOutcome::Started)).await);
         assert!(
             sentence.ends_with("does not wait any more: an occurrence leads to at most one run"),
             "{sentence}"
@@ -193,7 +193,7 @@ async fn no_second_run_serves_an_occurrence(#[values(Kind::Memory, Kind::Sqlite)
     }
     let unknown = occurrence("daily", "prod", "2025-03-09T02:00:00Z");
     assert_eq!(
-        bed.begin_run(serving("other", &unknown, OccurrenceOutcome::Fired)).await.unwrap_err().to_string(),
+        bed.begin_run(serving("other", &unknown, OccurrenceOutcome::Started)).await.unwrap_err().to_string(),
         "the state knows no occurrence 2025-03-09T02:00:00Z of schedule daily for cluster prod"
     );
     assert_eq!(bed.unfinished().await.unwrap().len(), 1, "a refusal leaves no run behind");

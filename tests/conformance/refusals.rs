@@ -66,12 +66,12 @@ async fn a_newer_schema_is_left_alone() {
     let sql = |text: &str| Connection::open(dir.path().join(FILE)).unwrap().execute_batch(text).unwrap();
     sql("CREATE TABLE news (id INTEGER); PRAGMA user_version = 7");
     let sentence = "the state file DIR/state.db cannot be used: it was written by a newer camunda-backupd (schema 7, \
-                    this one knows 2): install that version again or restore the older state file";
+                    this one knows 1): install that version again or restore the older state file";
     assert_eq!(refusal(dir.path()), sentence);
     let read_only = SqliteStore::open_without_lock(dir.path()).err().unwrap().to_string();
     assert_eq!(read_only.replace(&dir.path().display().to_string(), "DIR"), sentence);
 
-    sql("DROP TABLE news; PRAGMA user_version = 2");
+    sql("DROP TABLE news; PRAGMA user_version = 1");
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     assert_eq!(store.backups(BackupFilter::default()).await.unwrap().len(), 50);
 }

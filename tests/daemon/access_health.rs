@@ -41,11 +41,11 @@ async fn a_login_that_is_refused_is_remembered_until_it_is_not() {
     keys.put("key", "an old one");
     zeebe.list().await.unwrap_err();
     let first = transport.rejections(&addresses)[0].since;
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     let standing = transport.rejections(&addresses);
     assert_eq!((standing.len(), standing[0].since), (1, first));
     assert!(
-        standing[0].why.starts_with("zeebe refused the credential `key` with 401 to POST "),
+        standing[0].why.starts_with("zeebe rejected the credential `key` with 401 to POST "),
         "{standing:?}"
     );
     keys.put("key", SECRET);
@@ -75,7 +75,7 @@ async fn a_call_that_wants_a_login_is_not_forgotten_for_one_that_does_not() {
     search.red().await.unwrap_err();
     search.indices("*").await.unwrap_err();
     let expected =
-        "search answered 401 to GET /_cluster/health: it wants credentials, name them under access.search";
+        "search returned 401 to GET /_cluster/health: authentication rejected, configure access.search";
     assert_eq!(denied(&transport, &addresses), [expected]);
 }
 
@@ -90,7 +90,7 @@ async fn a_credential_that_cannot_be_read_is_seen_before_it_is_needed() {
     std::fs::remove_file(keys.file("key")).unwrap();
     examine().await;
     let expected = format!(
-        "what zeebe wants is not to be had: credential `key` does not exist: create `{}` with mode 0600",
+        "the credentials for zeebe are not available: credential `key` does not exist: create `{}` with mode 0600",
         keys.file("key").display()
     );
     assert_eq!(denied(&transport, &addresses), [expected]);
@@ -138,12 +138,11 @@ async fn the_operator_sees_it_and_that_it_is_mended() {
     assert_eq!(check["cluster"], "orders");
     assert!(
         detail.starts_with("since 20")
-            && detail.contains("Z: zeebe refused the credential `key` with 401 to GET "),
+            && detail.contains("Z: zeebe rejected the credential `key` with 401 to GET "),
         "{detail}"
     );
     assert!(
-        detail
-            .ends_with(": put one there that is valid, which counts at once, under systemd after a restart"),
+        detail.ends_with(": store a valid one there; it takes effect at once, under systemd after a restart"),
         "{detail}"
     );
     keys.put("key", SECRET);

@@ -7,7 +7,7 @@ use camunda_backupd::domain::{Access, BackupState, RunId};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::pause::credentials::Keyring;
 use camunda_backupd::pause::offline::resume_from;
-use camunda_backupd::pause::resume::Sweeper;
+use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::Queue;
 use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
@@ -322,15 +322,15 @@ async fn a_pause_whose_resume_could_not_be_sent_is_not_asked_for() {
 #[rstest]
 #[case(
     "exporting/pause",
-    "exporting could not be paused: zeebe refused the credential `zeebe` with 401 to POST /zeebe/actuator/exporting/pause?soft=true: put one there that is valid, which counts at once, under systemd after a restart"
+    "exporting could not be paused: zeebe rejected the credential `zeebe` with 401 to POST /zeebe/actuator/exporting/pause?soft=true: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     "Post http://sim-orders/operate/actuator/backups",
-    "operate did not start the backup: operate refused the credential `operate` with 401 to POST /operate/actuator/backups: put one there that is valid, which counts at once, under systemd after a restart"
+    "operate did not start the backup: operate rejected the credential `operate` with 401 to POST /operate/actuator/backups: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     "search/_cat",
-    "the indices of zeebe-record* could not be listed: search refused the credential `search` with 401 to GET /search/_cat/indices/zeebe-record*?format=json&h=index,status&expand_wildcards=open: put one there that is valid, which counts at once, under systemd after a restart"
+    "the indices of zeebe-record* could not be listed: search rejected the credential `search` with 401 to GET /search/_cat/indices/zeebe-record*?format=json&h=index,status&expand_wildcards=open: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[tokio::test(start_paused = true)]
 async fn a_refused_login_has_its_own_class_in_the_record(#[case] denies: &'static str, #[case] reason: &str) {

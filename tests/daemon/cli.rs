@@ -73,7 +73,7 @@ fn check_online_tells_that_nobody_answers_and_ends_with_one() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(
         said.out.starts_with(
-            "orders: a backup would fail now: 1 problem\n  FAIL zeebe: zeebe cannot be reached at"
+            "orders: a backup would fail now: 1 problem\n  FAIL zeebe: cannot connect to zeebe at"
         ),
         "{}",
         said.out
@@ -311,7 +311,7 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
 #[case::list_unknown(&["list", "unknown"], 1, "cluster unknown is not in the config and has no backups. `status` lists the configured clusters")]
 #[case::cancel_unknown(&["cancel", "unknown", "--why", "x"], 1, "cluster unknown is not in the config")]
 #[case::cancel_idle(&["cancel", "orders", "--why", "x"], 4, "cluster orders has no run to cancel")]
-#[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7: `list` shows what there is")]
+#[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7. `list` shows the backups")]
 #[case::show_nonsense(&["show", "x"], 2, "`x` is neither a backup id nor a run id")]
 #[case::delete_without_a_terminal(&["delete", "orders", "7"], 4, "confirmation required: add --yes if there is no terminal")]
 #[case::delete_nothing(&["delete", "orders", "7", "--yes"], 1, "cluster orders has no backup 7 of ours")]

@@ -206,7 +206,7 @@ fn report(
     );
     println!(
         "occurrences: {} fired, {} caught up, {} coalesced, {} skipped with a reason, {} waiting; each due instant of {} pairs on record once",
-        outcome(OccurrenceOutcome::Fired),
+        outcome(OccurrenceOutcome::Started),
         outcome(OccurrenceOutcome::CaughtUp),
         outcome(OccurrenceOutcome::Coalesced),
         outcome(OccurrenceOutcome::Skipped),
@@ -298,7 +298,7 @@ mod red {
     #[case(|h: &mut History| h.occurrences.push(row(50)), "often of orders at 1700000050 is on record 2 times")]
     #[case(|h: &mut History| h.occurrences[0].reason = None, "was skipped without a reason")]
     #[case(|h: &mut History| h.occurrences[0].outcome = OccurrenceOutcome::Waiting, "often of orders at 1700000010 waits for nobody")]
-    #[case(|h: &mut History| h.occurrences[0].outcome = OccurrenceOutcome::Fired, "was served by no run")]
+    #[case(|h: &mut History| h.occurrences[0].outcome = OccurrenceOutcome::Started, "was served by no run")]
     #[case(|h: &mut History| h.occurrences[3].count = 2, "a range of often orders stands for 2, not 3")]
     #[case(|h: &mut History| h.occurrences[0].run_id = Some(uuid::Uuid::nil()), "names run 00000000-0000-0000-0000-000000000000, which does not serve it")]
     #[case(|h: &mut History| h.timetable.clear(), "often of orders is not in the timetable")]

@@ -333,7 +333,7 @@ impl Loop {
             "{} runs: {} completed (all restore whole), {failed} failed; occurrences: {} fired, {} coalesced, {} skipped with reason, {} waiting",
             backups.len(),
             backups.iter().filter(|b| b.run.view.ended() && b.run.view.reason().is_none()).count(),
-            fates(OccurrenceOutcome::Fired) + fates(OccurrenceOutcome::CaughtUp),
+            fates(OccurrenceOutcome::Started) + fates(OccurrenceOutcome::CaughtUp),
             fates(OccurrenceOutcome::Coalesced),
             fates(OccurrenceOutcome::Skipped),
             fates(OccurrenceOutcome::Waiting)

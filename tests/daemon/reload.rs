@@ -5,7 +5,7 @@ use camunda_backupd::api::{Control, RefusalKind, facts};
 use camunda_backupd::clock::{Clock, ManualClock};
 use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::daemon::Daemon;
-use camunda_backupd::domain::{BackupState, Instant};
+use camunda_backupd::domain::{BackupState, Exporting, Instant};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{BackupFilter, OccurrenceOutcome, SharedStore, Store};
@@ -179,7 +179,7 @@ async fn a_pause_of_ours_is_ours_under_the_new_name_of_its_cluster() {
     bed.owes(&before).await;
     bed.daemon.apply(renamed(OFTEN)).await.unwrap();
     bed.clock.sleep(Duration::from_secs(320)).await;
-    assert_eq!(bed.daemon.live().clusters["shop"].exporting, "paused_by_us");
+    assert_eq!(bed.daemon.live().clusters["shop"].exporting, Exporting::PausedByUs);
     assert_eq!(bed.exporting().await, "paused_by_us");
     let owed =
         "resume_pending: the resume of cluster orders, which is at the same address, is not settled yet";

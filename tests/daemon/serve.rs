@@ -27,8 +27,7 @@ fn a_taken_port_is_refused_and_debts_are_paid_before() {
     let address = taken.local_addr().unwrap().to_string();
     let text = refused(command(&location.config(&address, ""), &["serve"]));
     assert!(
-        text.contains(&format!("{address} cannot be listened on"))
-            && text.contains("set another [http] listen"),
+        text.contains(&format!("cannot listen on {address}: ")) && text.contains("set another [http] listen"),
         "{text}"
     );
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
@@ -66,7 +65,7 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
     record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    let why = "the resume of orders is not settled yet, so that exporting may be paused there: zeebe cannot be reached at \
+    let why = "the resume of orders is not settled yet, so that exporting may be paused there: cannot connect to zeebe at \
                http://127.0.0.1:1: Connection refused (os error 111); fix this, then run the command again, or start \
                the daemon, which continues to send the resume\n";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
@@ -81,7 +80,7 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
     let up = Up::new(&location.good());
     up.event("exporting.resume_failed");
     let config = location.path("config.toml");
-    let met = "zeebe cannot be reached at http://127.0.0.1:1: Connection refused (os error 111)";
+    let met = "cannot connect to zeebe at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
         "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
          least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
@@ -120,7 +119,7 @@ fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
         (&serde_json::json!(["orders"]), &serde_json::json!([]))
     );
     let why = said["reasons"]["orders"].as_str().unwrap();
-    assert!(why.starts_with("zeebe answered 500 to POST /actuator/exporting/resume"), "{why}");
+    assert!(why.starts_with("zeebe returned 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
     assert_eq!(owed(&location.path("state")), 1);
@@ -212,7 +211,7 @@ fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() 
     let run = |location: &Location| format!("runtime_dir = \"{}\"", location.path("run").display());
     std::fs::write(&config, text.replace(&run(&location), &run(&first))).unwrap();
     let text = refused(command(&config, &["serve"]));
-    assert!(text.contains("another daemon answers on") && text.contains("[daemon] runtime_dir"), "{text}");
+    assert!(text.contains("another daemon listens on") && text.contains("[daemon] runtime_dir"), "{text}");
     assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
     let output = ends(command(&first.good(), &["status"]));
     assert_eq!(output.status.code(), Some(0), "the first one answers as before");

@@ -74,22 +74,22 @@ async fn each_family_serves_and_prints_a_config_that_the_daemon_takes(
 #[case(
     "8.8",
     "rdbms",
-    "Camunda 8.8.0 has no rdbms storage, which came with 8.9: write elasticsearch or opensearch"
+    "Camunda 8.8.0 has no rdbms storage (8.9 and later): write elasticsearch or opensearch"
 )]
 #[case(
     "8.11",
     "opensearch",
-    "`8.11` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0"
+    "`8.11` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0"
 )]
 #[case(
     "8.2.3",
     "opensearch",
-    "`8.2.3` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0"
+    "`8.2.3` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0"
 )]
 #[case(
     "8.9",
     "oracle",
-    "`oracle` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
+    "`oracle` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
 )]
 fn what_there_is_not_is_refused_in_one_sentence(
     #[case] version: &str,

@@ -103,7 +103,9 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
         why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
     };
     let met = |pending_resume: &serde_json::Value| {
-        pending_resume["last_error"].as_str().is_some_and(|why| why.starts_with("zeebe gave no whole answer"))
+        pending_resume["last_error"]
+            .as_str()
+            .is_some_and(|why| why.starts_with("no complete response from zeebe"))
     };
     rig.until("the debt tells what the resume met", || met(&pending_resumes()[0]));
     locked(&rig.cluster).arm("now.heal").unwrap();

@@ -6,7 +6,7 @@ use camunda_backupd::context::Context;
 use camunda_backupd::context::resume_attempts::ResumeAttempts;
 use camunda_backupd::domain::Instant;
 use camunda_backupd::journal::{Outcome, Run, RunView};
-use camunda_backupd::pause::resume::Sweeper;
+use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;

@@ -244,7 +244,7 @@ impl Wire {
             self.script.lock().resumes.push(now);
         }
         let inject = self.script.touch(what.clone()).await;
-        let lost = || TransportError::Lost("the connection broke".into());
+        let lost = || TransportError::Lost("connection lost".into());
         match inject {
             Some(Harm::Fail) => return Err(TransportError::NotSent("connection refused".into())),
             Some(Harm::LoseRequest) => return Err(lost()),

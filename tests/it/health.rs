@@ -1,11 +1,11 @@
-//! What `/health` says of every state a daemon can be in: the truth table of `health::judge`.
+//! Findings of `/health` for every state of a daemon: the truth table of `health::judge`.
 
 use crate::base_config::{DAILY, ORDERS, load_text};
 use camunda_backupd::api::health::{Facts, Health, Status, judge};
-use camunda_backupd::api::{Live, LiveCluster};
+use camunda_backupd::api::{Live, LiveCluster, ProbeError};
 use camunda_backupd::camunda::Rejection;
 use camunda_backupd::config::Config;
-use camunda_backupd::domain::{BackupState, Instant, Occurrence, RetentionGroup, Trigger};
+use camunda_backupd::domain::{BackupState, Exporting, Instant, Occurrence, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, PauseView, Run, RunStatus, RunView};
 use camunda_backupd::store::{Backup, ClusterRow, Deletion, PendingResume, TimetableRow};
 use chrono::TimeDelta;
@@ -23,7 +23,7 @@ fn config(text: &str) -> Arc<Config> {
     Arc::new(load_text(text))
 }
 
-/// Everything that is judged, all of it good: a daily schedule whose run of 02:00 this morning succeeded.
+/// Input of `judge` without a problem: a daily schedule whose run of 02:00 this morning succeeded.
 struct Scene {
     live: Live,
     backups: Vec<Backup>,
@@ -37,7 +37,7 @@ struct Scene {
 impl Scene {
     fn good() -> Self {
         let seen = LiveCluster {
-            exporting: "running".into(),
+            exporting: Exporting::Running,
             exporting_checked_at: Some(at("2026-11-23T11:58:00Z")),
             ..LiveCluster::default()
         };
@@ -177,7 +177,7 @@ fn rejection(since: &str, why: &str) -> Rejection {
     Rejection { since: at(since), why: why.into() }
 }
 
-/// All findings that are not good, as `status name: detail`.
+/// All findings that are not `ok`, as `status name: detail`.
 fn findings(health: &Health) -> Vec<String> {
     let bad = health.checks.iter().filter(|c| c.status != Status::Ok);
     bad.map(|c| {
@@ -188,7 +188,7 @@ fn findings(health: &Health) -> Vec<String> {
 }
 
 #[test]
-fn all_is_well() {
+fn healthy_daemon_has_no_findings() {
     let health = Scene::good().judged();
     assert_eq!(findings(&health), Vec::<String>::new());
     assert_eq!((health.status, health.backups.len()), (Status::Ok, 0));
@@ -203,58 +203,58 @@ fn all_is_well() {
 }
 
 #[rstest]
-#[case::a_store_that_lost(|s: &mut Scene| s.live.state_lost = Some("commits are lost".into()), "degraded store: commits are lost")]
-#[case::no_store(|s: &mut Scene| s.live.store_error = Some("disk full".into()), "failing store: disk full")]
+#[case::commits_lost(|s: &mut Scene| s.live.state_lost = Some("commits are lost".into()), "degraded store: commits are lost")]
+#[case::store_error(|s: &mut Scene| s.live.store_error = Some("disk full".into()), "failing store: disk full")]
 #[case::stalled(
     |s: &mut Scene| s.live.since_tick = Duration::from_secs(11),
     "failing dispatch: the dispatch loop has not ticked for 11 s"
 )]
 #[case::stopping(
     |s: &mut Scene| (s.live.since_tick, s.live.stopping) = (Duration::from_secs(60), true),
-    "degraded dispatch: the daemon is stopping: nothing is begun, and what has paused exporting resumes it"
+    "degraded dispatch: the daemon is stopping: no run starts, and paused clusters are resumed"
 )]
 #[case::refused_reload(
     |s: &mut Scene| s.live.config_refused = Some("no such zone".into()),
-    "degraded config: the last reload was refused and the old config runs: no such zone"
+    "degraded config: the last reload was refused and the old config is active: no such zone"
 )]
 #[case::clock(|s: &mut Scene| s.live.clock_jump = Some("back by 1 h".into()), "degraded clock: back by 1 h")]
-#[case::young_debt(
+#[case::young_pending_resume(
     |s: &mut Scene| record_pending_resume(s, "2026-11-23T11:56:00Z"),
-    "degraded pending_resumes: exporting of orders was paused by us and its resume is not settled, for 240 s: connection refused"
+    "degraded pending_resumes: exporting of orders has a pending resume for 240 s: connection refused"
 )]
-#[case::old_debt(
+#[case::old_pending_resume(
     |s: &mut Scene| record_pending_resume(s, "2026-11-23T11:54:00Z"),
-    "failing pending_resumes: exporting of orders was paused by us and its resume is not settled, for 360 s: connection refused"
+    "failing pending_resumes: exporting of orders has a pending resume for 360 s: connection refused"
 )]
 #[case::paused_by_other_since(
     |s: &mut Scene| {
-        s.probe().exporting = "paused_by_other".into();
+        s.probe().exporting = Exporting::PausedByOther;
         s.probe().exporting_since = Some(at("2026-11-23T09:30:00Z"));
     },
     "degraded exporting: paused_by_other since 2026-11-23T09:30:00.000Z"
 )]
 #[case::paused_by_other(
-    |s: &mut Scene| s.probe().exporting = "paused_by_other".into(), "degraded exporting: paused_by_other"
+    |s: &mut Scene| s.probe().exporting = Exporting::PausedByOther, "degraded exporting: paused_by_other"
 )]
-#[case::mixed(|s: &mut Scene| s.probe().exporting = "mixed".into(), "degraded exporting: mixed")]
+#[case::mixed(|s: &mut Scene| s.probe().exporting = Exporting::Mixed, "degraded exporting: mixed")]
 #[case::unreachable(
-    |s: &mut Scene| s.probe().unreachable = Some("operate cannot be reached".into()),
+    |s: &mut Scene| s.probe().unreachable = Some(ProbeError::Unreachable("operate cannot be reached".into())),
     "degraded probes: operate cannot be reached"
 )]
-#[case::kept_out(
+#[case::authentication_rejected(
     |s: &mut Scene| {
-        s.probe().denied = vec![rejection("2026-11-23T02:00:00Z", "operate refused the credential `key`: renew it")];
-        s.probe().unreachable = Some("operate refused the credential `key`: renew it".into());
+        s.probe().denied = vec![rejection("2026-11-23T02:00:00Z", "operate rejected the credential `key`: renew it")];
+        s.probe().unreachable = Some(ProbeError::Auth("operate rejected the credential `key`: renew it".into()));
     },
-    "degraded credentials: since 2026-11-23T02:00:00.000Z: operate refused the credential `key`: renew it"
+    "degraded credentials: since 2026-11-23T02:00:00.000Z: operate rejected the credential `key`: renew it"
 )]
-#[case::kept_out_in_many_places(
+#[case::authentication_rejected_by_many(
     |s: &mut Scene| s.probe().denied = ["a", "b", "c", "d", "e"].map(|why| rejection("2026-11-23T02:00:00Z", why)).into(),
     "degraded credentials: since 2026-11-23T02:00:00.000Z: a; since 2026-11-23T02:00:00.000Z: b; since 2026-11-23T02:00:00.000Z: c; and 2 more"
 )]
 #[case::state_behind(
     |s: &mut Scene| s.clusters[0].state_behind = Some("id 7 is not known".into()),
-    "degraded retention: state_behind: id 7 is not known; `adopt orders` mends it"
+    "degraded retention: state_behind: id 7 is not known. Run `adopt orders`"
 )]
 #[case::no_schedule(
     |s: &mut Scene| { s.live.config = config(ORDERS); s.backups.clear(); },
@@ -274,7 +274,7 @@ fn all_is_well() {
         });
         s.backups.insert(0, old);
     },
-    "degraded retention: deletion of 1795140000 is behind: operate says 500"
+    "degraded retention: deletion of backup 1795140000 is behind: operate says 500"
 )]
 #[case::cleanup_unfinished(
     |s: &mut Scene| {
@@ -284,13 +284,13 @@ fn all_is_well() {
     },
     "degraded retention: the snapshot of records"
 )]
-#[case::by_hand_failed(
+#[case::manual_run_failed(
     |s: &mut Scene| {
-        let mut by_hand = failed("2026-11-23T09:05:00Z");
-        (by_hand.run.trigger, by_hand.run.occurrences) = (Trigger::Manual, vec![]);
-        s.backups.push(by_hand);
+        let mut manual = failed("2026-11-23T09:05:00Z");
+        (manual.run.trigger, manual.run.occurrences) = (Trigger::Manual, vec![]);
+        s.backups.push(manual);
     },
-    "degraded schedules: the last backup was asked for by hand and failed: operate made no progress"
+    "degraded schedules: the last manual backup failed: operate made no progress"
 )]
 #[case::last_run_failed(
     |s: &mut Scene| s.backups.push(failed("2026-11-23T03:05:00Z")),
@@ -298,32 +298,32 @@ fn all_is_well() {
 )]
 #[case::overdue(
     |s: &mut Scene| s.backups = vec![completed("2026-11-22T07:55:00Z")],
-    "failing schedules: schedule daily has had no success since 2026-11-22T07:55:00.000Z"
+    "failing schedules: schedule daily has no completed backup since 2026-11-22T07:55:00.000Z"
 )]
 #[case::overdue_and_failed(
     |s: &mut Scene| s.backups = vec![completed("2026-11-22T02:05:00Z"), failed("2026-11-23T02:05:00Z")],
-    "failing schedules: schedule daily has had no success since 2026-11-22T02:05:00.000Z"
+    "failing schedules: schedule daily has no completed backup since 2026-11-22T02:05:00.000Z"
 )]
 #[case::never(
     |s: &mut Scene| s.backups.clear(),
-    "failing schedules: schedule daily has never succeeded since 2026-11-20T00:00:00.000Z"
+    "failing schedules: schedule daily has had no completed backup since it was added at 2026-11-20T00:00:00.000Z"
 )]
-fn one_thing_is_wrong(#[case] spoil: fn(&mut Scene), #[case] said: &str) {
+fn each_problem_is_one_finding(#[case] spoil: fn(&mut Scene), #[case] expected: &str) {
     let mut scene = Scene::good();
     spoil(&mut scene);
     let health = scene.judged();
-    assert_eq!(findings(&health), [said]);
-    let worst = if said.starts_with("failing") { Status::Failing } else { Status::Degraded };
+    assert_eq!(findings(&health), [expected]);
+    let worst = if expected.starts_with("failing") { Status::Failing } else { Status::Degraded };
     assert_eq!(health.status, worst);
     // `/health/backups` is about backups alone: a store or a cluster in trouble does not make it 503.
-    let of_backups = said.contains(": schedule daily") || said.contains("the last run of schedule");
+    let of_backups = expected.contains(": schedule daily") || expected.contains("the last run of schedule");
     assert_eq!(!health.backups.is_empty(), of_backups, "{:?}", health.backups);
 }
 
 #[rstest]
 #[case::just_in_time("2026-11-22T08:00:00Z", false)]
 #[case::a_second_late("2026-11-22T07:59:59Z", true)]
-fn overdue_is_the_longest_gap_and_the_run_deadline(#[case] last: &str, #[case] overdue: bool) {
+fn overdue_after_longest_gap_plus_run_deadline(#[case] last: &str, #[case] overdue: bool) {
     let mut scene = Scene::good();
     scene.backups = vec![completed(last)];
     let health = scene.judged();
@@ -331,12 +331,12 @@ fn overdue_is_the_longest_gap_and_the_run_deadline(#[case] last: &str, #[case] o
     assert_eq!(health.backups.is_empty(), !overdue);
 }
 
-/// Monday noon a weekly schedule is made for Tuesdays at 02:00, and its first run is skipped.
+/// A weekly schedule for Tuesdays at 02:00 is added on Monday noon, and its first run is skipped.
 #[rstest]
 #[case::before_it_is_due("2026-11-24T01:59:00Z", true)]
 #[case::while_it_may_run("2026-11-24T06:00:00Z", true)]
 #[case::past_due_and_deadline("2026-11-24T06:00:01Z", false)]
-fn a_schedule_that_never_succeeded_past_its_first_due_time_has_no_backup(
+fn health_backups_fails_after_first_due_time_without_a_completed_backup(
     #[case] now: &str,
     #[case] good: bool,
 ) {
@@ -352,7 +352,7 @@ fn a_schedule_that_never_succeeded_past_its_first_due_time_has_no_backup(
 }
 
 #[test]
-fn a_failure_that_was_made_good_is_history() {
+fn failed_run_before_a_completed_backup_is_no_finding() {
     let mut scene = Scene::good();
     scene.backups.insert(0, failed("2026-11-22T02:05:00Z"));
     let health = scene.judged();
@@ -362,14 +362,14 @@ fn a_failure_that_was_made_good_is_history() {
 }
 
 #[test]
-fn failures_in_a_row_are_shown() {
+fn consecutive_failures_are_listed() {
     let mut scene = Scene::good();
     scene.failures = BTreeMap::from([("orders".into(), 2)]);
     assert_eq!(scene.judged().clusters[0]["consecutive_failures"], 2);
 }
 
 #[test]
-fn a_run_inside_its_pause_window_is_no_emergency() {
+fn run_inside_its_pause_window_is_no_finding() {
     let mut scene = Scene::good();
     let live = pausing("2026-11-23T11:30:00Z");
     scene.pending_resumes = vec![pending_resume(&live, "2026-11-23T11:30:00Z", None)];
@@ -381,18 +381,19 @@ fn a_run_inside_its_pause_window_is_no_emergency() {
 }
 
 #[test]
-fn a_live_run_whose_resume_is_not_confirmed_is_one() {
+fn unconfirmed_resume_of_a_live_run_is_a_finding() {
     let mut scene = Scene::good();
     let live = pausing("2026-11-23T11:00:00Z");
     scene.pending_resumes = vec![pending_resume(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
     scene.unfinished = vec![live];
-    let said = "failing pending_resumes: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
-    assert_eq!(findings(&scene.judged()), [said]);
+    let expected =
+        "failing pending_resumes: exporting of orders has a pending resume for 600 s: connection refused";
+    assert_eq!(findings(&scene.judged()), [expected]);
 }
 
-/// A full disk keeps it from being written down, which `store` tells; nothing is paused by us any more.
+/// A full disk prevents the record, which is a finding of `store`; exporting runs.
 #[test]
-fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
+fn confirmed_resume_that_could_not_be_stored_is_a_finding() {
     let mut scene = Scene::good();
     let live = pausing("2026-11-23T11:00:00Z");
     scene.pending_resumes = vec![pending_resume(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
@@ -403,67 +404,75 @@ fn a_resume_that_was_confirmed_and_is_not_written_down_is_told() {
     let health = scene.judged();
     assert_eq!(
         findings(&health),
-        [format!("degraded pending_resumes: the debt of orders is still open: {why}")]
+        [format!(
+            "degraded pending_resumes: the resume of orders is confirmed but still pending in the state file: {why}"
+        )]
     );
     assert_eq!(health.clusters[0]["exporting"], "running");
 }
 
-/// A resume that acted and whose answer never came stays owed, and exporting is what the partitions show since.
+/// A resume that took effect without a response stays pending; `exporting` follows the probes after it.
 #[rstest]
 #[case::since("2026-11-23T11:55:00Z", "running")]
 #[case::before("2026-11-23T11:45:00Z", "paused_by_us")]
-fn what_partitions_show_after_a_resume_that_nobody_confirmed_is_told(
-    #[case] probed: &str,
-    #[case] said: &str,
-) {
+fn exporting_follows_probes_made_after_an_unconfirmed_resume(#[case] probed: &str, #[case] expected: &str) {
     let mut scene = Scene::good();
     record_pending_resume(&mut scene, "2026-11-23T11:50:00Z");
     scene.probe().exporting_checked_at = Some(at(probed));
     let health = scene.judged();
-    assert_eq!(health.clusters[0]["exporting"], said);
-    assert!(findings(&health)[0].starts_with("failing pending_resumes: "), "the debt is told all the same");
+    assert_eq!(health.clusters[0]["exporting"], expected);
+    assert!(
+        findings(&health)[0].starts_with("failing pending_resumes: "),
+        "the pending resume is a finding all the same"
+    );
 }
 
-/// The time the daemon was down counts: nobody resumed meanwhile.
+/// The downtime of the daemon counts, because exporting stayed paused.
 #[test]
-fn a_debt_that_an_earlier_process_left_is_as_old_as_its_pause() {
+fn pending_resume_of_an_earlier_process_is_as_old_as_its_pause() {
     let mut scene = Scene::good();
     scene.live.started_at = at("2026-11-23T11:59:00Z");
     let dead = failed("2026-11-23T11:30:00Z").run;
     scene.pending_resumes = vec![pending_resume(&dead, "2026-11-23T11:50:00Z", Some("2026-11-23T11:59:00Z"))];
-    let said = "failing pending_resumes: exporting of orders was paused by us and its resume is not settled, for 600 s: connection refused";
-    assert_eq!(findings(&scene.judged()), [said]);
+    let expected =
+        "failing pending_resumes: exporting of orders has a pending resume for 600 s: connection refused";
+    assert_eq!(findings(&scene.judged()), [expected]);
 }
 
 #[rstest]
-#[case::never_looked("", "unknown")]
-#[case::seen_paused_while_a_debt_was_open_that_is_paid_by_now("paused_by_us", "unknown")]
-#[case::cannot_be_read("unknown", "unknown")]
-fn what_cannot_be_known_is_not_guessed(#[case] seen: &str, #[case] said: &str) {
+#[case::not_probed_yet(Exporting::default())]
+#[case::probed_during_a_pause_of_ours_that_is_resumed(Exporting::PausedByUs)]
+#[case::not_readable(Exporting::Unknown)]
+fn exporting_is_unknown_without_a_valid_probe(#[case] probed: Exporting) {
     let mut scene = Scene::good();
-    seen.clone_into(&mut scene.probe().exporting);
-    assert_eq!(scene.judged().clusters[0]["exporting"], said);
+    scene.probe().exporting = probed;
+    assert_eq!(scene.judged().clusters[0]["exporting"], "unknown");
     scene.live.clusters.clear();
     assert_eq!(scene.judged().clusters[0]["exporting"], "unknown");
 }
 
 #[test]
-fn a_cluster_that_left_the_config_keeps_its_backups_and_says_so() {
+fn backups_of_a_removed_cluster_are_a_finding() {
     let mut scene = Scene::good();
     scene.live.config = config(&ORDERS.replace("orders", "other"));
-    let said = findings(&scene.judged());
+    let expected = findings(&scene.judged());
     assert_eq!(
-        said[1],
-        "degraded retention: the cluster left the config; its backups stay until they are deleted by hand"
+        expected[1],
+        "degraded retention: the cluster was removed from the config; its backups stay until you delete them"
     );
 }
 
 #[test]
-fn a_pool_whose_schedule_is_gone_is_frozen_and_says_so() {
+fn retention_group_without_a_schedule_is_a_finding() {
     let mut scene = Scene::good();
     scene.live.config = config(&format!("{ORDERS}{}", DAILY.replace("daily]", "other]")));
     scene.timetable[0].schedule = "other".into();
     scene.timetable[0].since = scene.live.now;
-    let said = findings(&scene.judged());
-    assert_eq!(said, ["degraded retention: pools without a schedule are frozen: daily of orders"]);
+    let expected = findings(&scene.judged());
+    assert_eq!(
+        expected,
+        [
+            "degraded retention: no schedule has these retention groups, so that retention keeps their backups: daily of orders. Delete them with `delete CLUSTER ID`"
+        ]
+    );
 }

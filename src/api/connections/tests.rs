@@ -1,4 +1,4 @@
-//! Clients that are slow, silent or many, on paused time.
+//! Limits for slow, silent and many clients, on paused time.
 
 use super::*;
 use crate::clock::ManualClock;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-/// A listener whose clients come through a channel.
+/// Listener whose clients come from a channel.
 struct TestListener(mpsc::UnboundedReceiver<DuplexStream>);
 
 impl Listener for TestListener {
@@ -29,7 +29,7 @@ impl Listener for TestListener {
 
 struct House {
     listener: mpsc::UnboundedSender<DuplexStream>,
-    /// `/slow` answers when it gets a permit.
+    /// `/slow` responds when it gets a permit.
     permits: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -51,14 +51,7 @@ fn house(open: usize, stay: Option<Duration>) -> House {
     let stop = CancellationToken::new();
     let bounds = Bounds { listener: "http", open, stay };
     let tasks = Tasks::new();
-    tasks.spawn(response(
-        TestListener(clients),
-        routes,
-        bounds,
-        |_| (),
-        (clock, tasks.clone()),
-        stop.clone(),
-    ));
+    tasks.spawn(accept(TestListener(clients), routes, bounds, |_| (), (clock, tasks.clone()), stop.clone()));
     House { listener, permits, stop }
 }
 
@@ -96,7 +89,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_does_not_come_to_its_end_is_cut_off_after_ten_seconds() {
+async fn incomplete_request_head_times_out_after_ten_seconds() {
     let house = house(4, None);
     for begun in ["", "GET /health HTTP/1.1\r\nHost: h\r\nX-Slow: "] {
         let began = Instant::now();
@@ -107,7 +100,7 @@ async fn a_head_that_does_not_come_to_its_end_is_cut_off_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_byte_now_and_then_does_not_make_the_time_longer() {
+async fn single_bytes_do_not_extend_the_head_timeout() {
     let house = house(4, None);
     let began = Instant::now();
     let mut client = house.reports("GET /health HTTP/1.1\r\nX-Slow: ").await;
@@ -119,7 +112,7 @@ async fn one_byte_now_and_then_does_not_make_the_time_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_to_its_end_is_refused_after_ten_seconds() {
+async fn incomplete_request_body_gets_408_after_ten_seconds() {
     let house = house(4, None);
     let began = Instant::now();
     let mut client = house.reports("POST /act HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf").await;
@@ -130,7 +123,7 @@ async fn a_body_that_does_not_come_to_its_end_is_refused_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_closed_after_ten_seconds() {
+async fn idle_connection_is_closed_after_ten_seconds() {
     let house = house(4, None);
     let began = Instant::now();
     let mut client = house.reports("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await;
@@ -139,7 +132,7 @@ async fn an_idle_connection_is_closed_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_are_silent_the_oldest_makes_place() {
+async fn oldest_idle_connection_is_closed_for_a_new_one() {
     let house = house(3, None);
     let mut silent =
         [house.connect(), house.reports("GET /hea").await, house.reports("POST /act HTTP/1.1\r\n").await];
@@ -157,7 +150,7 @@ async fn where_all_are_silent_the_oldest_makes_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_a_slow_body_nor_an_unread_answer_keeps_a_place() {
+async fn slow_body_and_unread_response_do_not_keep_a_slot() {
     let house = house(2, None);
     let _slow = house.reports("POST /act HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf").await;
     let _unread = house.reports("GET /long HTTP/1.1\r\n\r\n").await;
@@ -170,7 +163,7 @@ async fn neither_a_slow_body_nor_an_unread_answer_keeps_a_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_being_done_is_done_to_the_end_and_others_are_closed_at_once() {
+async fn working_connection_is_not_closed_for_a_new_one() {
     let house = house(2, None);
     let slow = "GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     let mut working = [house.reports(slow).await, house.reports(slow).await];
@@ -188,7 +181,7 @@ async fn what_is_being_done_is_done_to_the_end_and_others_are_closed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_stays_for_ever_where_answers_are_quick() {
+async fn connection_is_closed_after_its_maximum_age() {
     let house = house(2, Some(Duration::from_secs(60)));
     let began = Instant::now();
     let _unread = house.reports("GET /long HTTP/1.1\r\n\r\n").await;
@@ -205,7 +198,7 @@ async fn nobody_stays_for_ever_where_answers_are_quick() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_an_answer_under_way_is_finished_and_nobody_new_comes_in() {
+async fn shutdown_finishes_running_requests_and_accepts_no_connection() {
     let house = house(4, None);
     let mut working = house.reports("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await;
     settle().await;

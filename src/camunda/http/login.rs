@@ -1,13 +1,14 @@
-//! The `Authorization` header, and that nothing an answer repeats of it is kept.
+//! The `Authorization` header, and the masking of secrets in responses.
 
 use crate::camunda::TransportError;
 use crate::domain::{Login, Secret};
 use reqwest::header::HeaderValue;
 use std::collections::BTreeSet;
 
-/// Shorter texts are not searched for in errors: they would be found everywhere.
+/// Minimum length of a secret to be masked in errors. Shorter texts would match everywhere.
 const BLOTTED: usize = 4;
-/// Shorter texts are not searched for in answers that are used: a password may be a word that names indices too.
+/// Minimum length of a secret to be masked in successful responses: a short password may also be part of an
+/// index name.
 const BLOTTED_IN_USE: usize = 12;
 const STARS: &[u8] = b"***";
 
@@ -15,7 +16,7 @@ const STARS: &[u8] = b"***";
 pub struct Header {
     pub value: HeaderValue,
     shown: Secret,
-    /// What `shown` was made of.
+    /// Secret from which `shown` was derived.
     behind: Option<Secret>,
 }
 
@@ -28,7 +29,7 @@ impl Header {
     ) -> Result<Self, TransportError> {
         let mut value = HeaderValue::from_str(&format!("{scheme} {text}")).map_err(|_| {
             let reason = format!(
-                "the credential `{credential}` holds characters that no header can carry: put only the secret there, on one line"
+                "the credential `{credential}` contains characters that are invalid in a header: store only the secret there, on one line"
             );
             TransportError::NoAccess { reason, transient: false }
         })?;
@@ -36,8 +37,9 @@ impl Header {
         Ok(Self { value, shown: Secret::new(text), behind: more.cloned() })
     }
 
-    /// Replaces what an answer repeats of the secrets, so that no error can show them. Of an answer of success only
-    /// what was sent is: its names are used, and `camunda` is a common password and the name of many things.
+    /// Masks secrets that a response repeats, so that no error shows them. In a successful response only the
+    /// sent text is masked: names in the response are used, and `camunda` is a common password as well as a
+    /// common name.
     pub fn blot(&self, body: &mut Vec<u8>, success: bool) {
         if success && self.shown.expose().len() < BLOTTED_IN_USE {
             return;
@@ -49,7 +51,7 @@ impl Header {
     }
 }
 
-/// Replaces the secret wherever it stands, as it is or as JSON and forms write it.
+/// Masks every occurrence of the secret: as plain text and as encoded in JSON and forms.
 pub fn blot(body: &mut Vec<u8>, secret: &Secret) {
     let plain = secret.expose();
     if plain.len() < BLOTTED {
@@ -77,7 +79,7 @@ fn replace(body: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// The header of a login whose secret is known.
+/// Header of a login with a known secret.
 pub fn header(login: &Login, secret: &Secret) -> Result<Option<Header>, TransportError> {
     let text = secret.expose();
     match login {
@@ -91,7 +93,7 @@ pub fn header(login: &Login, secret: &Secret) -> Result<Option<Header>, Transpor
     }
 }
 
-/// The header of a token that was fetched with `credential`.
+/// Header of a token that was fetched with `credential`.
 pub fn bearer(token: &Secret, credential: &str) -> Result<Header, TransportError> {
     Header::new("Bearer", token.expose(), credential, None)
 }
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_repeats_is_blotted_out() {
+    fn secrets_repeated_by_a_response_are_masked() {
         let mut body = b"{\"you sent\":\"geheim\",\"again\":\"geheimgeheim\"}".to_vec();
         blot(&mut body, &Secret::new("geheim"));
         assert_eq!(String::from_utf8(body).unwrap(), "{\"you sent\":\"***\",\"again\":\"******\"}");

@@ -1,6 +1,7 @@
-//! Connections: one client, and with it one pool, for each way of connecting.
+//! Connections: one client, with its own pool, for each combination of TLS and proxy settings.
 //!
-//! Owns TLS and proxies. What was read from files is compared at each use, so that a renewed certificate counts at once.
+//! Owns TLS and proxies. File contents are compared at each use, so that a renewed certificate takes effect
+//! at once.
 
 use crate::camunda::http::reasons::causes;
 use crate::camunda::{Secrets, TransportError};
@@ -10,18 +11,19 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Longest wait for a connection, TLS included.
+/// Timeout of a connection, TLS included.
 pub const CONNECT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept: shorter than the servers' own limit, so that none is used as it closes.
+/// Lifetime of an idle connection: shorter than the servers' own limit, so that no connection is used while
+/// it closes.
 const IDLE: Duration = Duration::from_secs(10);
-/// How many idle connections are kept per host.
+/// Idle connections kept per host.
 const IDLE_PER_HOST: usize = 2;
-/// How many ways of connecting are kept ready; the one that was not used for longest goes.
+/// Clients kept; the least recently used client is dropped.
 const WAYS: usize = 256;
 
 pub struct Pool {
     plain: reqwest::Client,
-    /// The last one is the one used last.
+    /// Ordered by last use; the last entry is the most recent.
     ways: Mutex<Vec<Way>>,
 }
 
@@ -33,7 +35,7 @@ struct Way {
     client: reqwest::Client,
 }
 
-/// What the files hold that a way is made of.
+/// Contents of the files behind one client.
 #[derive(PartialEq, Eq)]
 struct Files {
     ca: Option<Vec<u8>>,
@@ -44,19 +46,19 @@ impl Pool {
     pub fn new() -> Result<Self, TransportError> {
         let plain = builder()
             .build()
-            // A machine without CA certificates can still talk plain HTTP, and must: a resume may depend on it. No
+            // A machine without CA certificates must still support plain HTTP: a resume may depend on it. No
             // certificate is trusted then, so that HTTPS fails with its reason.
             .or_else(|_| builder().tls_certs_only([]).build())
             .map_err(|error| TransportError::NotSent(format!("TLS cannot be set up: {}", causes(&error))))?;
         Ok(Self { plain, ways: Mutex::default() })
     }
 
-    /// The client for those who want nothing.
+    /// Client for components without TLS files or proxy.
     pub fn plain(&self) -> &reqwest::Client {
         &self.plain
     }
 
-    /// Whether what is there now makes a client, however well an earlier one still connects. Blocks.
+    /// Checks that the current files make a valid client, even if an earlier client still connects. Blocks.
     pub fn examine(&self, access: &Access, secrets: &dyn Secrets) -> Result<(), String> {
         if access.ca.is_none() && access.identity.is_none() {
             return Ok(());
@@ -68,15 +70,15 @@ impl Pool {
         Way::new(access, files).map(|_| ())
     }
 
-    /// The client for this way of connecting. Blocks.
+    /// Client for these settings. Blocks.
     pub fn client(&self, access: &Access, secrets: &dyn Secrets) -> Result<reqwest::Client, TransportError> {
         let files = Files::read(access, secrets);
         let mut ways = lock(&self.ways);
         let known = ways.iter().position(|way| way.is_for(access)).map(|at| ways.remove(at));
         let way = match (known, files) {
             (Some(way), Ok(files)) if way.files == files => Ok(way),
-            // What was read before still connects, where the files have gone since, or one of two is renewed and the
-            // other is not: a resume may depend on it.
+            // Keep using the earlier client if the files are gone, or if only one of two was renewed: a
+            // resume may depend on it.
             (Some(way), files) => Ok(files.and_then(|files| Way::new(access, files)).unwrap_or(way)),
             (None, files) => files.and_then(|files| Way::new(access, files)),
         };
@@ -98,7 +100,10 @@ impl Way {
                 .ok()
                 .filter(|found| !found.is_empty())
                 .ok_or_else(|| {
-                    format!("`{}` holds no certificate: put the CA's there, as PEM", path.display())
+                    format!(
+                        "`{}` contains no certificate: store the CA certificate there as PEM",
+                        path.display()
+                    )
                 })?;
         }
         let mut identity = None;
@@ -124,7 +129,7 @@ impl Way {
             if let Some(proxy) = &access.proxy {
                 let shown = crate::camunda::error::one_line(proxy, 200);
                 let proxy = reqwest::Proxy::all(proxy.as_str())
-                    .map_err(|_| format!("the proxy {shown} is not the URL of one: correct `proxy`"))?;
+                    .map_err(|_| format!("the proxy {shown} is not a valid URL: correct `proxy`"))?;
                 builder = builder.proxy(proxy);
             }
             builder.build().map_err(|error| match &access.identity {
@@ -132,7 +137,7 @@ impl Way {
                 None => format!("TLS cannot be set up: {}", causes(&error)),
             })
         };
-        // As above, of a machine without CA certificates.
+        // As above, for a machine without CA certificates.
         let client = with(false).or_else(|reason| with(true).map_err(|_| reason))?;
         let Access { ca, identity, proxy, .. } = access.clone();
         Ok(Self { ca, identity, proxy, files, client })
@@ -156,7 +161,7 @@ impl Files {
 
 fn identity_is_none(names: &Identity) -> String {
     format!(
-        "the credentials `{}` and `{}` are no certificate with its key: put both there as PEM, the key without a passphrase",
+        "the credentials `{}` and `{}` are not a certificate with its key: store both as PEM, the key without a passphrase",
         names.cert, names.key
     )
 }

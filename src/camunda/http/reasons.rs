@@ -1,7 +1,7 @@
-//! Why there is no answer, in words an operator can act on.
+//! Reasons for a missing response, as text with a remedy.
 //!
-//! Owns what reqwest, TLS and proxies say and what it means. Must not show a secret: of an error only its innermost
-//! cause is told, never the URL.
+//! Owns the classification of errors of reqwest, TLS and proxies. Must not show a secret: only the innermost
+//! cause of an error is shown, never the URL.
 
 use crate::camunda::TransportError;
 use crate::camunda::error::one_line;
@@ -16,7 +16,7 @@ pub fn longer_than_the_limit(limit: usize) -> TransportError {
     TransportError::Unusable(format!("the body is longer than {limit}"))
 }
 
-/// Only a failure to connect, or to be let in, is certain to have delivered nothing.
+/// Only a failed connection or failed authentication is certain to have delivered nothing.
 pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Access>) -> TransportError {
     if error.is_builder() {
         return TransportError::NotSent(format!("the address is not usable: {}", causes(&error)));
@@ -40,15 +40,14 @@ pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Acces
         return TransportError::NotSent(reason);
     }
     if error.is_timeout() {
-        return TransportError::Lost(format!("no whole answer within {} s", deadline.as_secs_f32()));
+        return TransportError::Lost(format!("timeout after {} s", deadline.as_secs_f32()));
     }
-    TransportError::Lost(format!("the connection broke: {cause}"))
+    TransportError::Lost(format!("connection lost: {cause}"))
 }
 
 fn by_proxy(cause: &str, proxy: &str) -> TransportError {
     if cause.contains("proxy authorization required") {
-        let reason =
-            format!("the proxy {proxy} wants a login (407): use one that lets this machine through without");
+        let reason = format!("the proxy {proxy} requires a login (407): use a proxy without one");
         return TransportError::NoAccess { reason, transient: false };
     }
     if cause.contains("tunnel error: unsuccessful") {
@@ -60,8 +59,8 @@ fn by_proxy(cause: &str, proxy: &str) -> TransportError {
     TransportError::NotSent(format!("through the proxy {proxy}: {cause}"))
 }
 
-/// What TLS says about a certificate, theirs or ours. An alert about ours is only sent while the connection is made,
-/// though it may arrive after the request has left: what was sent then is thrown away.
+/// Explains a TLS error about the server's or our certificate. The alert about our certificate belongs to the
+/// handshake, but may arrive after the request was sent; the server discards that request.
 fn certificate(cause: &str) -> Option<String> {
     const ALERTS: [&str; 6] = [
         "BadCertificate",
@@ -72,38 +71,37 @@ fn certificate(cause: &str) -> Option<String> {
         "AccessDenied",
     ];
     let (what, remedy) = match cause.strip_prefix("received fatal alert: ") {
-        Some("CertificateRequired") => (
-            "it wants to see a certificate of ours",
-            "name credentials with one as `client_cert` and `client_key` under access",
-        ),
+        Some("CertificateRequired") => {
+            ("it requires a client certificate", "configure `client_cert` and `client_key` under access")
+        }
         Some(alert) if ALERTS.contains(&alert) => (
-            "it does not accept our certificate",
-            "put one that it trusts into the credentials of `client_cert` and `client_key`",
+            "it rejects the client certificate",
+            "store one that it trusts in the credentials of `client_cert` and `client_key`",
         ),
         None if cause.contains("not valid for name") => (
-            "its certificate is for another name",
+            "its certificate is for another host name",
             "write the name that the certificate is for in the address, or have one issued for this name",
         ),
         None if cause.contains("UnknownIssuer") => (
-            "its certificate is signed by nobody this machine trusts",
-            "name the file of its CA as `ca` under access",
+            "its certificate is not signed by a CA that this machine trusts",
+            "configure the file of its CA as `ca` under access",
         ),
         None if cause.contains("CaUsedAsEndEntity") => (
-            "its certificate is that of a CA, as `openssl req -x509` makes it, and no server's",
-            "issue one with basicConstraints CA:FALSE, and put its CA into `ca` under access",
+            "its certificate is a CA certificate, as created by `openssl req -x509`, not a server certificate",
+            "issue one with basicConstraints CA:FALSE, and configure its CA as `ca` under access",
         ),
         None if cause.contains("certificate expired") || cause.contains("certificate: Expired") => {
-            ("its certificate has expired", "have it renewed, and see that the clocks agree")
+            ("its certificate has expired", "renew it, and check that the clocks agree")
         }
         None if cause.contains("invalid peer certificate") => {
-            ("its certificate is not good", "have it issued anew, or correct `ca` under access")
+            ("its certificate is invalid", "have it reissued, or correct `ca` under access")
         }
         _ => return None,
     };
     Some(format!("{what} ({cause}): {remedy}"))
 }
 
-/// The innermost cause, which names what happened; the outer ones repeat the URL.
+/// The innermost cause, which names the event; the outer causes repeat the URL.
 pub fn causes(error: &reqwest::Error) -> String {
     let mut innermost: Option<&dyn std::error::Error> = error.source();
     while let Some(next) = innermost.and_then(std::error::Error::source) {

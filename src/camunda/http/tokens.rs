@@ -1,6 +1,7 @@
-//! Tokens of OAuth 2.0 client credentials: kept until shortly before they run out, fetched one at a time.
+//! Tokens of OAuth 2.0 client credentials: cached until shortly before they expire, and fetched one at a
+//! time.
 //!
-//! Owns how often a token endpoint is asked. Must not know what a token is for.
+//! Owns the rate of requests to a token endpoint. Must not know the use of a token.
 
 use crate::camunda::TransportError;
 use crate::camunda::error::one_line;
@@ -14,31 +15,31 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Between two fetches from one endpoint, whoever they are for.
+/// Minimum interval between two fetches from one endpoint, for all clients together.
 const GAP: Duration = Duration::from_secs(1);
-/// How long an endpoint is left alone that says it is asked too often and not for how long.
+/// Backoff of an endpoint that reports too many requests without `Retry-After`.
 const QUIET: Duration = Duration::from_secs(5);
-/// A quiet that is waited for within the call itself.
+/// Longest backoff that a call waits for itself.
 const MOMENT: Duration = Duration::from_millis(1100);
-/// The longest such time that is believed: a resume may wait for the token.
+/// Longest `Retry-After` that is obeyed: a resume may wait for the token.
 const QUIET_LIMIT: Duration = Duration::from_mins(5);
-/// Longest wait for a token endpoint's answer.
+/// Timeout of a token endpoint.
 const FETCH: Duration = Duration::from_secs(15);
-/// A token is not used in its last seconds, or its last quarter where it is short-lived.
+/// A token is renewed this long before it expires, or in its last quarter if its lifetime is short.
 const EARLY: Duration = Duration::from_secs(30);
-/// How long a token is good that does not say so.
+/// Lifetime of a token without `expires_in`.
 const UNSAID: Duration = Duration::from_mins(5);
-/// Longest time a token is kept.
+/// Maximum time that a token is cached.
 const KEPT: Duration = Duration::from_hours(24);
-/// A token's answer is not longer.
+/// Maximum length of a token endpoint's response, in bytes.
 const ANSWER: usize = 64 * 1024;
-/// Tokens and endpoints that are remembered.
+/// Maximum number of cached tokens and of endpoints.
 const REMEMBERED: usize = 1024;
 
 /// A token to use.
 pub struct Issued {
     pub text: Secret,
-    /// False: it was fetched for this very call.
+    /// False if the token was fetched for this call.
     pub kept: bool,
 }
 
@@ -50,19 +51,19 @@ pub struct Tokens {
 
 type Shared<T> = Arc<tokio::sync::Mutex<T>>;
 
-/// One client's token at one endpoint. Locked while it is fetched.
+/// One client's token at one endpoint. Locked during a fetch.
 #[derive(Default)]
 struct Slot {
     token: Option<(Secret, Duration)>,
-    /// What those who waited for a fetch are told that failed.
+    /// Result for the callers that waited for a failed fetch.
     failed: Option<(Duration, TransportError)>,
 }
 
-/// One endpoint: when it may be asked again.
+/// Earliest time of the next request to one endpoint.
 #[derive(Default)]
 struct Gate {
     open_at: Duration,
-    /// It said itself that it is asked too often.
+    /// Whether the endpoint itself reported too many requests.
     requested_for: bool,
 }
 
@@ -71,7 +72,7 @@ impl Tokens {
         Self { clock, slots: Mutex::default(), gates: Mutex::default() }
     }
 
-    /// The token kept, unless it is `refused` or about to run out; else a new one.
+    /// Returns the cached token, unless it equals `refused` or is about to expire; else fetches a new one.
     pub async fn token<F>(
         &self,
         oauth: &Oauth,
@@ -97,7 +98,8 @@ impl Tokens {
             None => None,
         };
         let left = (requested + left).saturating_sub(clock.monotonic());
-        // One that is about to run out, or has, is tried where no other is to be had: a resume may depend on it.
+        // Fall back to a token that is about to expire, or has expired, if no other is available: a resume
+        // may depend on it.
         let left = if spare.is_some() { left / 2 } else { left };
         match (self.renew(&mut slot, oauth, access, client, secret, requested, left).await, spare) {
             (Err(_), Some(text)) => Ok(Issued { text, kept: true }),
@@ -131,7 +133,7 @@ impl Tokens {
         let rest = || deadline.saturating_sub(clock.monotonic());
         let mut fetched = self.fetch(oauth, access, client, &secret, rest()).await;
         if fetched.is_err() && self.wants_a_moment(oauth).await {
-            // Another process of this address was there first.
+            // Another process with this IP address came first.
             fetched = match self.pass_gate(oauth, deadline).await {
                 Ok(()) => self.fetch(oauth, access, client, &secret, rest()).await,
                 Err(error) => Err(error),
@@ -150,14 +152,14 @@ impl Tokens {
         }
     }
 
-    /// Whether the endpoint's last answer was that it is asked a moment too soon.
+    /// Whether the endpoint's last response was a rate limit that ends within a moment.
     async fn wants_a_moment(&self, oauth: &Oauth) -> bool {
         let gate = one_of(&self.gates, &oauth.token_url);
         let gate = gate.lock().await;
         gate.requested_for && gate.open_at.saturating_sub(self.clock.monotonic()) <= MOMENT
     }
 
-    /// Waits until the endpoint may be asked.
+    /// Waits until a request to the endpoint is allowed.
     async fn pass_gate(&self, oauth: &Oauth, deadline: Duration) -> Result<(), TransportError> {
         let gate = one_of(&self.gates, &oauth.token_url);
         let mut gate = gate.lock().await;
@@ -165,7 +167,7 @@ impl Tokens {
         if gate.requested_for && gate.open_at >= deadline {
             let seconds = gate.open_at.saturating_sub(now).as_secs().max(1);
             let reason = format!(
-                "the token endpoint {} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that",
+                "the token endpoint {} returned 429 (too many requests): the request is sent again after {seconds} s",
                 endpoint(oauth)
             );
             return Err(TransportError::NoAccess { reason, transient: true });
@@ -205,16 +207,13 @@ impl Tokens {
                 TransportError::NoAccess { reason, transient } => {
                     none(format!("the token endpoint {url} cannot be used, {reason}"), transient)
                 }
-                other => none(format!("the token endpoint {url} cannot be reached: {other}"), true),
+                other => none(format!("cannot connect to the token endpoint {url}: {other}"), true),
             }
         })?;
         let status = response.status().as_u16();
         if response.status().is_redirection() {
             let to = redirect(&response);
-            return Err(none(
-                format!("the token endpoint {url} answered with {to}: correct `token_url`"),
-                false,
-            ));
+            return Err(none(format!("the token endpoint {url} returned {to}: correct `token_url`"), false));
         }
         if status == 429 {
             let wait = retry_after(&response, &*self.clock).unwrap_or(QUIET).min(QUIET_LIMIT);
@@ -222,13 +221,14 @@ impl Tokens {
             *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, requested_for: true };
             let seconds = wait.as_secs();
             let reason = format!(
-                "the token endpoint {url} is asked too often (429) and wants {seconds} s of quiet: it is tried again after that"
+                "the token endpoint {url} returned 429 (too many requests): the request is sent again after {seconds} s"
             );
             return Err(none(reason, true));
         }
-        let mut body = crate::camunda::http::body(response, ANSWER, deadline, Some(access))
-            .await
-            .map_err(|error| none(format!("the token endpoint {url} gave no whole answer: {error}"), true))?;
+        let mut body =
+            crate::camunda::http::body(response, ANSWER, deadline, Some(access)).await.map_err(|error| {
+                none(format!("no complete response from the token endpoint {url}: {error}"), true)
+            })?;
         if status >= 400 {
             blot(&mut body, secret);
         }
@@ -237,14 +237,14 @@ impl Tokens {
             200..300 => issued(&response).ok_or_else(|| {
                 none(
                     format!(
-                        "the token endpoint {url} answered {status} without a token: correct `token_url`"
+                        "the token endpoint {url} returned {status} without a token: correct `token_url`"
                     ),
                     false,
                 )
             }),
             400 | 401 | 403 => Err(none(
                 format!(
-                    "the token endpoint {url} refused client `{}` with {status}{}: check `client_id`, `audience`, `scope` and the credential `{}`",
+                    "the token endpoint {url} rejected client `{}` with {status}{}: check `client_id`, `audience`, `scope` and the credential `{}`",
                     one_line(&oauth.client_id, 80),
                     complaint(&response),
                     oauth.client_secret
@@ -255,25 +255,24 @@ impl Tokens {
                 let proxy = access.proxy.as_deref().unwrap_or("before it");
                 Err(none(
                     format!(
-                        "the proxy {} wants a login (407) for the token endpoint {url}: use one that lets this machine through without",
+                        "the proxy {} requires a login (407) for the token endpoint {url}: use a proxy without one",
                         one_line(proxy, 200)
                     ),
                     false,
                 ))
             }
-            404 | 405 => Err(none(
-                format!("nothing answers at the token endpoint {url} ({status}): correct `token_url`"),
-                false,
-            )),
+            404 | 405 => {
+                Err(none(format!("no token endpoint at {url} ({status}): correct `token_url`"), false))
+            }
             _ => Err(none(
-                format!("the token endpoint {url} answered {status}{}: see its log", complaint(&response)),
+                format!("the token endpoint {url} returned {status}{}: see its log", complaint(&response)),
                 true,
             )),
         }
     }
 }
 
-/// The entry of that key; one that nobody uses goes where there are too many.
+/// Entry for `key`. Drops an unused entry if there are too many.
 fn one_of<K: Ord + Clone, T: Default>(all: &Mutex<BTreeMap<K, Shared<T>>>, key: &K) -> Shared<T> {
     let mut all = lock(all);
     if all.len() >= REMEMBERED && !all.contains_key(key) {
@@ -316,7 +315,7 @@ fn json(oauth: &Oauth, secret: &Secret) -> String {
     body.to_string()
 }
 
-/// The token, and how long it may be used.
+/// The token and its lifetime.
 fn issued(response: &Value) -> Option<(Secret, Duration)> {
     let text = response["access_token"].as_str().filter(|text| !text.is_empty())?;
     let seconds = &response["expires_in"];
@@ -325,7 +324,7 @@ fn issued(response: &Value) -> Option<(Secret, Duration)> {
     Some((Secret::new(text), life.saturating_sub(EARLY.min(life / 4))))
 }
 
-/// What RFC 6749 section 5.2 lets it say.
+/// Error text as specified in RFC 6749 section 5.2.
 fn complaint(response: &Value) -> String {
     let said = |key: &str| response[key].as_str().map(|text| one_line(text, 200));
     match (said("error"), said("error_description").or_else(|| said("message"))) {
@@ -336,7 +335,7 @@ fn complaint(response: &Value) -> String {
     }
 }
 
-/// `Retry-After`: seconds, or an instant on the other's clock.
+/// `Retry-After`: seconds, or an instant on the server's clock.
 pub fn retry_after(response: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
     let text = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

@@ -1,6 +1,6 @@
-//! The search engine itself: health, disks, repositories, and whether somebody takes a snapshot.
+//! State of the search engine: health, disks, repositories and running snapshots.
 //!
-//! Must not know what is in a snapshot.
+//! Must not know the content of a snapshot.
 
 use crate::camunda::Method;
 use crate::camunda::call::{DELETE, READ, segment};
@@ -8,27 +8,27 @@ use crate::camunda::error::ClientError;
 use crate::camunda::reading::{int, text, word};
 use crate::camunda::search::{Search, is};
 
-/// Room on the search engine's fullest node.
+/// Disk space on the search engine's fullest node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Bytes of its disks.
+    /// Size of its disks, in bytes.
     pub total: u64,
-    /// Bytes that may still be written.
+    /// Bytes still available for writing.
     pub available: u64,
 }
 
 impl Disk {
-    /// Whole percent that are available.
+    /// Available share in whole percent.
     pub fn percent(self) -> u64 {
         self.available.saturating_mul(100) / self.total.max(1)
     }
 }
 
 impl Search {
-    /// Whether some primary shard is unassigned.
+    /// Whether a primary shard is unassigned.
     pub async fn red(&self) -> Result<bool, ClientError> {
         let response = self.get("/_cluster/health").await?;
-        // A cluster that waits for its state may say so with 408 and the usual body.
+        // A cluster that waits for its state may respond 408 with the usual body.
         if !matches!(response.status(), 200 | 408) {
             return Err(response.failure());
         }
@@ -49,7 +49,8 @@ impl Search {
         }
     }
 
-    /// Whether every node can write to the repository; each writes a small file and deletes it again.
+    /// Verifies that every node can write to the repository: each node writes a small file and deletes it
+    /// again.
     pub async fn verify_repository(&self, repository: &str) -> Result<(), ClientError> {
         let path = format!("/_snapshot/{}/_verify", segment(repository));
         let response = self.caller.call(Method::Post, &path, None, DELETE).await?;
@@ -59,7 +60,7 @@ impl Search {
         }
     }
 
-    /// Names of the snapshots that are being taken now, whoever takes them.
+    /// Names of all running snapshots, regardless of the requester.
     pub async fn running_snapshots(&self) -> Result<Vec<String>, ClientError> {
         let response = self.get("/_snapshot/_status").await?;
         if response.status() != 200 {
@@ -70,7 +71,7 @@ impl Search {
         Ok(rows.iter().filter_map(|row| text(&row["snapshot"])).collect())
     }
 
-    /// Room on the fullest node; `None` where the engine does not tell.
+    /// Disk space on the fullest node; `None` if the engine does not report it.
     pub async fn disk(&self) -> Result<Option<Disk>, ClientError> {
         let response = self.caller.call(Method::Get, "/_nodes/stats/fs", None, READ).await?;
         if response.status() != 200 {
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_fullest_node_is_told() {
+    async fn disk_returns_the_fullest_node() {
         let canned = Canned::new();
         let node = |available: u64| json!({"fs": {"total": {"total_in_bytes": 1000, "available_in_bytes": available}}});
         canned.json(200, &json!({"nodes": {"a": node(400), "b": node(90), "c": {"fs": {}}}}).to_string());
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repository_is_verified_and_what_runs_is_named() {
+    async fn repository_is_verified_and_running_snapshots_are_listed() {
         let canned = Canned::new();
         canned.json(200, r#"{"nodes":{"x":{"name":"n"}}}"#);
         canned.json(500, r#"{"error":{"type":"repository_verification_exception","reason":"[camunda] path  is not accessible on master node"},"status":500}"#);

@@ -1,7 +1,7 @@
-//! How the brokers are: whether the cluster is being changed, and the room on their disks.
+//! Condition of the brokers: cluster changes in progress, and disk space.
 //!
-//! Owns the reading of `/actuator/cluster` and of the disk in `/actuator/prometheus`, both as a real 8.6.0 answered.
-//! Must not judge whether that is enough for a backup.
+//! Owns the parsing of `/actuator/cluster` and of the disk metrics in `/actuator/prometheus`, both as
+//! recorded from a real 8.6.0. Must not judge whether the condition allows a backup.
 
 use crate::camunda::Method;
 use crate::camunda::call::{Caller, EXPORTERS, ParsedResponse, READ};
@@ -11,33 +11,33 @@ use crate::camunda::zeebe::{AT_ONCE, Zeebe};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The metrics that tell it; asked for by name, because all of them together are hundreds of kilobytes.
+/// Disk metrics, selected by name: the complete list has hundreds of kilobytes.
 const DISKS: &str = "/actuator/prometheus?includedNames=disk_free_bytes&includedNames=disk_total_bytes";
 
-/// Room on the disk of one path of one broker.
+/// Disk space of one path of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
     /// The broker's address.
     pub broker: String,
-    /// The path that it watches.
+    /// Path that the broker monitors.
     pub path: String,
-    /// Bytes that may still be written.
+    /// Bytes still available for writing.
     pub free: u64,
-    /// Bytes of that disk.
+    /// Size of the disk, in bytes.
     pub total: u64,
 }
 
-/// What `/actuator/cluster` tells of a cluster.
+/// Cluster state from `/actuator/cluster`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
-    /// How many partitions it names.
+    /// Number of partitions listed.
     pub partitions: Option<u32>,
-    /// A change that is under way, in a few words.
+    /// Short description of a change in progress.
     pub change: Option<String>,
 }
 
 impl Membership {
-    /// Asks for it; nothing where the version or the route has none.
+    /// Requests the state; empty if the version or the route does not offer it.
     pub async fn request(zeebe: &Caller) -> Self {
         let Ok(response) = zeebe.call(Method::Get, "/actuator/cluster", None, READ).await else {
             return Self::default();
@@ -75,20 +75,20 @@ fn change(pending: &Value) -> Option<String> {
     Some(format!("change {}{names}", count(&pending["id"])))
 }
 
-/// What the brokers tell of their disks.
+/// Disk metrics of all brokers.
 #[derive(Debug, Default)]
 pub struct BrokersDiskSpace {
-    /// Every disk that is told of.
+    /// All reported disks.
     pub told: Vec<DiskSpace>,
-    /// Addresses that answer and tell of no disk.
+    /// Addresses that respond without disk metrics.
     pub silent: Vec<String>,
-    /// Those that could not be asked.
+    /// Failed requests.
     pub errors: Vec<ClientError>,
 }
 
 impl Zeebe {
-    /// Room on every disk that the brokers tell of. A gateway's disk is none of theirs. Unless told otherwise a broker
-    /// watches the directory it was started in (`management.metrics.system.diskspace.paths`).
+    /// Disk space of every disk that the brokers report; a gateway's disk is ignored. By default a broker
+    /// monitors its working directory (`management.metrics.system.diskspace.paths`).
     pub async fn disk_space_of_brokers(&self) -> BrokersDiskSpace {
         let mut disk_space_of_brokers = BrokersDiskSpace::default();
         if self.unlisted {
@@ -147,7 +147,7 @@ fn sample(line: &str) -> Option<(String, u64)> {
     let (labels, value) = line.strip_prefix('{')?.rsplit_once('}')?;
     let path = labels.split("path=\"").nth(1)?.split('"').next()?;
     let value: f64 = value.trim().split(' ').next()?.parse().ok()?;
-    // Not a number, or more than any disk: told by nobody in their senses.
+    // Not a number, or larger than any disk: an implausible figure.
     (value.is_finite() && (0.0..1e18).contains(&value)).then(|| (path.to_owned(), value as u64))
 }
 
@@ -160,7 +160,7 @@ mod tests {
     use serde_json::json;
 
     const TEXT: &str = "text/plain;version=0.0.4;charset=utf-8";
-    /// As a real 8.6.0 answered, with `management.metrics.system.diskspace.paths` set.
+    /// Recorded from a real 8.6.0 with `management.metrics.system.diskspace.paths` set.
     const TOLD: &str = "# HELP disk_free_bytes Usable space for path\n# TYPE disk_free_bytes gauge\n\
         disk_free_bytes{path=\"/data/broker\",} 5.0499407872E10\n\
         # HELP disk_total_bytes Total space for path\n# TYPE disk_total_bytes gauge\n\
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_room_on_every_broker_is_told() {
+    async fn disk_space_of_every_broker_is_reported() {
         let canned = Canned::new();
         canned.of_type(200, TEXT, TOLD);
         canned.of_type(404, "", "");
@@ -200,7 +200,7 @@ mod tests {
     #[case("<html>disk_free_bytes{</html>")]
     #[case("")]
     #[tokio::test]
-    async fn what_is_no_room_is_none(#[case] told: &str) {
+    async fn implausible_disk_metrics_are_ignored(#[case] told: &str) {
         let canned = Canned::new();
         canned.of_type(200, TEXT, told);
         let disk_space_of_brokers = zeebe(&canned, &["http://a:9600"]).disk_space_of_brokers().await;
@@ -210,9 +210,9 @@ mod tests {
         );
     }
 
-    /// A standalone gateway has no partitions, and tells of its own disk.
+    /// A standalone gateway has no partitions and reports its own disk.
     #[tokio::test]
-    async fn a_gateways_disk_is_none_of_the_brokers() {
+    async fn disk_of_a_gateway_is_ignored() {
         let canned = Canned::new();
         canned.of_type(404, "", "").of_type(200, TEXT, TOLD);
         let disk_space_of_brokers = zeebe(&canned, &[]).disk_space_of_brokers().await;
@@ -222,9 +222,9 @@ mod tests {
         );
     }
 
-    /// A full disk is seen although another broker restarts.
+    /// A full disk is reported although another broker restarts.
     #[tokio::test]
-    async fn one_broker_that_does_not_answer_hides_no_other() {
+    async fn unreachable_broker_does_not_hide_the_others() {
         let canned = Canned::new();
         canned.of_type(502, "", "").of_type(200, TEXT, TOLD);
         let disk_space_of_brokers =
@@ -232,9 +232,9 @@ mod tests {
         assert_eq!((disk_space_of_brokers.told.len(), disk_space_of_brokers.errors.len()), (1, 1));
     }
 
-    /// As a real 8.6.0 answered while a broker was being added, and after that had been cancelled.
+    /// Recorded from a real 8.6.0 while a broker was being added, and after the change was cancelled.
     #[test]
-    fn a_change_under_way_is_told() {
+    fn cluster_change_in_progress_is_reported() {
         let brokers = json!([{"id": 0, "state": "ACTIVE", "partitions": [{"id": 1}, {"id": 2}]}]);
         let pending = json!({"id": 2, "status": "IN_PROGRESS", "completed": [], "pending": [
             {"operation": "BROKER_ADD", "brokerId": 1, "brokers": []},

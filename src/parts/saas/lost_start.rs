@@ -2,9 +2,9 @@
 //!
 //! Owns what counts as one, and the look at what came of it before its run ends. Must not ask for anything again.
 
-use crate::backup::executor::Execution;
 use crate::camunda::{PartState, Saas};
 use crate::clock::within;
+use crate::context::execution::Execution;
 use crate::journal::{Event, RunView, Step};
 use crate::parts::saas::{PROBE_INTERVALS, SAAS, probe, uuid_of};
 use std::time::Duration;

@@ -1,8 +1,10 @@
 //! Zeebe backups: checkpoints in the log, copies in the backup store.
 //!
-//! Owns the backup store and what a broker says of its contents. The ids a broker refuses are those below the
-//! largest checkpoint in its own state, whatever the store holds: after a restore it may accept an id that the
-//! store has, take nothing, and then report the old backup as complete. Must not know requests.
+//! Owns the backup store and the states that a broker reports. Must not know requests.
+//!
+//! A broker rejects ids up to the largest checkpoint in its own state, regardless of the store. After a
+//! restore a broker may therefore accept an id that exists in the store: it takes no backup, then reports the
+//! old backup as complete.
 
 use crate::domain::Instant;
 use crate::sim::model::broker::BrokerCopy;
@@ -12,36 +14,36 @@ use crate::sim::model::world::span;
 use chrono::TimeDelta;
 use std::time::Duration;
 
-/// Whether the store of Zeebe backups works.
+/// Condition of the store of Zeebe backups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackupStore {
-    /// It works.
+    /// Works.
     Up,
-    /// It refuses connections.
+    /// Refuses connections.
     Down,
-    /// It does not answer.
+    /// Does not respond.
     Hung,
-    /// None is configured.
+    /// Not configured.
     Absent,
 }
 
-/// What a broker says of one partition of a backup.
+/// State of one partition of a backup, as the broker reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionState {
-    /// Nothing to be seen, yet or at all.
+    /// Not visible, either not yet or never.
     DoesNotExist,
-    /// Being copied.
+    /// Copy in progress.
     InProgress,
     /// Copied.
     Completed,
-    /// It will never be.
+    /// Failed permanently.
     Failed,
-    /// It was deleted a moment ago, from 8.9 on.
+    /// Deleted a moment ago, from 8.9 on.
     Deleted,
 }
 
 impl PartitionState {
-    /// The broker's word.
+    /// State on the wire.
     pub fn wire(self) -> &'static str {
         match self {
             Self::DoesNotExist => "DOES_NOT_EXIST",
@@ -53,17 +55,17 @@ impl PartitionState {
     }
 }
 
-/// Who asked for a backup.
+/// Requester of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackupKind {
-    /// Somebody.
+    /// A client.
     Manual,
     /// The brokers' own scheduler.
     Scheduled,
 }
 
 impl BackupKind {
-    /// The broker's word.
+    /// Kind on the wire.
     pub fn wire(self) -> &'static str {
         match self {
             Self::Manual => "MANUAL_BACKUP",
@@ -72,12 +74,12 @@ impl BackupKind {
     }
 }
 
-/// One partition of a backup, as the store holds it.
+/// One partition of a backup in the store.
 #[derive(Clone, Debug)]
 pub struct PartitionBackup {
     /// The copy.
     pub copy: BrokerCopy,
-    /// When the copy began to be stored.
+    /// Start of the copy to the store.
     pub created: Instant,
     seen: Instant,
     done: Option<Instant>,
@@ -87,7 +89,7 @@ pub struct PartitionBackup {
 }
 
 impl PartitionBackup {
-    /// What is said of it at `now`.
+    /// State reported at `now`.
     pub fn state(&self, now: Instant) -> PartitionState {
         if self.deleted {
             PartitionState::Deleted
@@ -102,18 +104,18 @@ impl PartitionBackup {
         }
     }
 
-    /// Why it failed.
+    /// Reason of a failure.
     pub fn failure(&self) -> Option<&str> {
         self.failed.as_ref().map(|(_, reason)| reason.as_str())
     }
 
-    /// When it last changed.
+    /// Time of the last change of state.
     pub fn updated(&self, now: Instant) -> Instant {
         let failed = self.failed.as_ref().map(|(at, _)| *at).filter(|at| *at <= now);
         failed.or(self.done.filter(|done| *done <= now)).unwrap_or(self.created)
     }
 
-    /// Nanoseconds below the microsecond, for timestamps as the broker writes them.
+    /// Nanoseconds below the microsecond, for the broker's timestamp format.
     pub fn nanos(&self) -> u32 {
         self.nanos
     }
@@ -122,22 +124,22 @@ impl PartitionBackup {
 /// A Zeebe backup, one entry per partition.
 #[derive(Clone, Debug)]
 pub struct ZeebeBackup {
-    /// Who asked for it.
+    /// Requester.
     pub kind: BackupKind,
-    /// When its checkpoint was written.
+    /// Time of its checkpoint.
     pub taken: Instant,
-    /// Its partitions.
+    /// One entry per partition.
     pub partitions: Vec<PartitionBackup>,
 }
 
 impl ZeebeBackup {
-    /// The complete partitions, to be put back.
+    /// Copies of the complete partitions, for a restore.
     pub fn pieces(&self, now: Instant) -> Vec<Piece> {
         let done = self.partitions.iter().filter(|p| p.state(now) == PartitionState::Completed);
         done.map(|p| Piece::Broker(p.copy.clone())).collect()
     }
 
-    /// The acknowledged position that a restored partition would begin with.
+    /// Acknowledged position at the start of a restored partition.
     pub fn exported(&self, index: usize) -> Option<u64> {
         self.partitions.iter().find(|p| p.copy.partition == index).map(|p| p.copy.exported())
     }
@@ -148,18 +150,18 @@ impl ZeebeBackup {
     }
 }
 
-/// What is to go wrong with the next Zeebe backup.
+/// Effect of a fault on the next Zeebe backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackupOutcome {
-    /// One partition takes that much longer, or never ends.
+    /// One partition takes longer by this duration, or never ends.
     Stall(Option<Duration>),
     /// One partition fails.
     Fail,
-    /// One partition is never backed up, and nothing says why.
+    /// One partition is never backed up, and no error is reported.
     Missing,
 }
 
-/// Why a broker took no backup.
+/// Reason for a rejected backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupRefusal {
     /// No store is configured.
@@ -168,14 +170,14 @@ pub enum BackupRefusal {
     NotHigher(i64),
 }
 
-/// From then on, and not before.
+/// Start time of a copy that never starts.
 const NEVER: Instant = Instant::MAX_UTC;
 
-/// Backups of the brokers' own scheduler that are kept.
+/// Number of backups of the brokers' own scheduler that are kept.
 const SCHEDULED_KEPT: usize = 100;
 
 impl Cluster {
-    /// Writes the checkpoint and begins to copy.
+    /// Writes the checkpoint and starts the copies.
     pub fn begin_zeebe_backup(
         &mut self,
         id: i64,
@@ -184,19 +186,19 @@ impl Cluster {
         self.begin_backup(id, BackupKind::Manual, outcome)
     }
 
-    /// The id that brokers which give ids would give next: milliseconds.
+    /// Next id generated by the brokers: milliseconds.
     pub fn next_generated_id(&self) -> i64 {
         self.shown(self.now).timestamp_millis().max(self.world.checkpoint_id() + 1)
     }
 
-    /// The brokers' own scheduler takes a backup, and will again.
+    /// The brokers' own scheduler takes a backup and schedules the next one.
     pub(crate) fn scheduled_backup(&mut self) {
         let Some(every) = self.config.scheduler else { return };
         self.at(every, Timer::Scheduled);
         if self.broker_down {
             return;
         }
-        // Where it cannot, the next one might.
+        // After a rejection the next attempt may succeed.
         let _ = self.begin_backup(self.next_generated_id(), BackupKind::Scheduled, None);
         let scheduled = self.backups.iter().filter(|(_, b)| b.kind == BackupKind::Scheduled);
         let ids: Vec<i64> = scheduled.map(|(id, _)| *id).collect();
@@ -221,7 +223,7 @@ impl Cluster {
             return Err(BackupRefusal::NotHigher(highest));
         }
         if self.backups.contains_key(&id) || self.store == BackupStore::Down {
-            // Either the store has that id already, or nothing can be stored: the answer is the same 202.
+            // The store already has that id, or nothing can be stored: the response is 202 in both cases.
             return Ok(());
         }
         let timing = self.config.timing.clone();
@@ -253,8 +255,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes a backup from the store. Until 8.8 a running one goes on as if nothing had been asked; from 8.9 on any
-    /// is said to be deleted for a moment, and then is gone.
+    /// Deletes a backup from the store. Until 8.8 a running backup continues regardless. From 8.9 on every
+    /// deleted backup is reported as deleted for a moment and then disappears.
     pub fn delete_zeebe_backup(&mut self, id: i64) {
         if self.config.version.minor >= 9 {
             if let Some(backup) = self.backups.get_mut(&id) {
@@ -274,7 +276,7 @@ impl Cluster {
         }
     }
 
-    /// Changes what the backup store does; with a duration it works again afterwards.
+    /// Changes the condition of the backup store; with a duration the store recovers afterwards.
     pub fn spoil_store(&mut self, store: BackupStore, for_a_while: Option<Duration>) {
         self.set_store(store);
         if let Some(duration) = for_a_while {
@@ -287,7 +289,7 @@ impl Cluster {
         if store != BackupStore::Up {
             return;
         }
-        // What waited for a hung store begins to be copied now.
+        // Copies that waited for a hung store start now.
         let (now, timing) = (self.now, self.config.timing.clone());
         for partition in self.backups.values_mut().flat_map(|b| &mut b.partitions) {
             if partition.seen == NEVER {
@@ -298,7 +300,7 @@ impl Cluster {
         }
     }
 
-    /// Forgets which checkpoints there were; the next id may be any.
+    /// Clears the known checkpoints, so that any next id is accepted.
     pub(crate) fn reset_checkpoints(&mut self) {
         for partition in &mut self.world.partitions {
             partition.state.checkpoint_id = 0;
@@ -306,7 +308,7 @@ impl Cluster {
         }
     }
 
-    /// Tells every partition up to where its log is backed up, if it keeps the log until then.
+    /// Passes to every partition the end of its backed-up log, if the brokers keep log until it is backed up.
     pub(crate) fn tell_what_is_backed_up(&mut self) {
         if !self.config.continuous {
             return;

@@ -1,27 +1,28 @@
 //! One partition of the broker: log, state, exporter, snapshot and compaction.
 //!
-//! Owns what a broker keeps on disk. Every change of state is a record in the log, so the state at a position is
-//! known. The exporter's acknowledged position lies in the state, not in the log: after a restart or a restore the
-//! broker knows only the acknowledgement of its last snapshot, and exports everything after it again.
-//! Must not know search stores, importers or backups' names.
+//! Owns the data on a broker's disk. Must not know search stores, importers or backup names.
+//!
+//! Every change of state is a record in the log, so the state at a position is known. The exporter's
+//! acknowledged position is part of the state, not of the log. After a restart or a restore the broker
+//! therefore has only the acknowledgement of its last snapshot, and exports every later record again.
 
 use crate::sim::model::content::Span;
 use crate::sim::model::history::{Histories, Intent, Record, Value};
 use std::collections::BTreeMap;
 
-/// What the exporter does with new records.
+/// Mode of the exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Exports and acknowledges.
     Exporting,
-    /// Exports, but the acknowledged position stands still.
+    /// Exports, but does not advance the acknowledged position.
     SoftPaused,
-    /// Hands nothing new to the search store; what was handed over before still goes out with the next flush.
+    /// Sends no new records to the search store; earlier records are still written with the next flush.
     Paused,
 }
 
 impl Phase {
-    /// The word in `/actuator/partitions`.
+    /// Phase in `/actuator/partitions`.
     pub fn wire(self) -> &'static str {
         match self {
             Self::Exporting => "EXPORTING",
@@ -34,37 +35,37 @@ impl Phase {
 /// The exporter of a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Exporter {
-    /// What it does.
+    /// Mode.
     pub phase: Phase,
     /// Last position written to the search store since the broker started.
     pub read: u64,
-    /// Last position it acknowledged, so that the log before may go.
+    /// Last acknowledged position; the log up to it may be deleted.
     pub acknowledged: u64,
-    /// Last position that lay in its bulk when it was paused hard.
+    /// Last position in the exporter's bulk at the time of a hard pause.
     pub handed: u64,
 }
 
-/// The broker's own snapshot: where the log is replayed from, and the acknowledgement a restart begins with.
+/// The broker's own snapshot: start of the log replay, and the acknowledgement after a restart.
 #[derive(Clone, Copy, Debug)]
 pub struct BrokerSnapshot {
-    /// Last processed position in it.
+    /// Last processed position in the snapshot.
     pub processed: u64,
-    /// The acknowledged position in it.
+    /// Acknowledged position in the snapshot.
     pub exported: u64,
-    /// Counts them, for its name.
+    /// Running number, part of the snapshot's name.
     pub index: u64,
 }
 
-/// What the log's records add up to.
+/// State that results from the log's records.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// Live process instances and the job each waits for.
+    /// Live process instances, each with its pending job.
     pub live: BTreeMap<u64, u64>,
-    /// Last position written, commands included.
+    /// Last written position, commands included.
     pub end: u64,
-    /// Last command that was processed.
+    /// Last processed command.
     pub processed: u64,
-    /// Largest checkpoint id it has seen.
+    /// Largest checkpoint id seen.
     pub checkpoint_id: i64,
     /// Position of that checkpoint.
     pub checkpoint_position: u64,
@@ -72,14 +73,14 @@ pub struct State {
     sequences: [u32; Value::ALL.len()],
 }
 
-/// What a Zeebe backup holds of one partition: its state at the checkpoint and the log that its snapshot needs.
+/// Content of one partition in a Zeebe backup: the state at the checkpoint and the log after its snapshot.
 #[derive(Clone, Debug)]
 pub struct BrokerCopy {
-    /// Which partition, from 0.
+    /// Partition, counted from 0.
     pub partition: usize,
-    /// The timeline it was taken from.
+    /// Timeline of the copied partition.
     pub timeline: u32,
-    /// Position of the checkpoint; nothing after it is in the copy.
+    /// Position of the checkpoint, the last position in the copy.
     pub checkpoint: u64,
     state: State,
     snapshot: Option<BrokerSnapshot>,
@@ -87,29 +88,29 @@ pub struct BrokerCopy {
 }
 
 impl BrokerCopy {
-    /// The acknowledged position a broker restored from it begins with.
+    /// Acknowledged position at the start of a broker restored from this copy.
     pub fn exported(&self) -> u64 {
         self.snapshot.map_or(0, |s| s.exported)
     }
 
-    /// The first position of the log in it.
+    /// First log position in the copy.
     pub fn first_position(&self) -> u64 {
         self.log_start
     }
 
-    /// Whether its log joins that of an earlier copy without a gap.
+    /// Whether the log in this copy continues the log of an earlier copy without a gap.
     pub fn continues(&self, before: &Self) -> bool {
         self.timeline == before.timeline && self.log_start <= before.checkpoint + 1
     }
 
-    /// Name of the broker snapshot in it.
+    /// Name of the broker snapshot in the copy.
     pub fn snapshot_id(&self) -> Option<String> {
         self.snapshot.map(BrokerSnapshot::id)
     }
 }
 
 impl BrokerSnapshot {
-    /// Its name: index, term, processed and exported position, and a checksum nobody reads.
+    /// Name of the snapshot: index, term, processed and exported position, and an unused checksum.
     pub fn id(self) -> String {
         format!("{}-1-{}-{}-0", self.index, self.processed, self.exported)
     }
@@ -119,7 +120,8 @@ impl BrokerSnapshot {
 #[derive(Clone, Debug)]
 pub struct Partition {
     index: usize,
-    /// Everything it ever wrote, kept to compare with; the broker itself only has its log from `log_start` on.
+    /// Every record ever written, kept for comparison; the broker itself has only its log from `log_start`
+    /// on.
     pub histories: Histories,
     /// The state.
     pub state: State,
@@ -127,9 +129,9 @@ pub struct Partition {
     pub exporter: Exporter,
     /// Its last snapshot.
     pub snapshot: Option<BrokerSnapshot>,
-    /// First position the log still holds.
+    /// First position still in the log.
     pub log_start: u64,
-    /// The last position that is backed up, where the log is kept until it is.
+    /// Last backed-up position, if the log is kept until it is backed up.
     pub backed_up: Option<u64>,
 }
 
@@ -153,8 +155,7 @@ impl Partition {
         partition
     }
 
-    /// The partition as a restored broker has it: the log ends at the checkpoint and what is written after it is
-    /// another timeline.
+    /// A restored partition: the log ends at the checkpoint, and later records belong to another timeline.
     pub fn restored(copy: &BrokerCopy, mut histories: Histories) -> Self {
         histories.fork(copy.timeline, copy.checkpoint);
         let acknowledged = copy.snapshot.map_or(0, |s| s.exported);
@@ -169,20 +170,20 @@ impl Partition {
         }
     }
 
-    /// Goes on exporting after what the database has, from a log that begins at `first`.
+    /// Continues exporting after the last record in the database, with a log that starts at `first`.
     pub fn align(&mut self, exported: u64, first: u64) {
         self.exporter.read = exported;
         self.exporter.acknowledged = exported;
         self.log_start = self.log_start.min(first);
     }
 
-    /// The partition as it is when its backup is missing: it begins anew.
+    /// A partition without a backup: it starts empty.
     pub fn empty(index: usize, mut histories: Histories) -> Self {
         histories.fork(0, 0);
         Self { histories, state: State { next_key: 1, ..State::default() }, ..Self::new(index) }
     }
 
-    /// Creates a process instance that waits for a job, and returns its key.
+    /// Creates a process instance with a pending job and returns its key.
     pub fn create(&mut self) -> u64 {
         self.command();
         let instance = self.key();
@@ -195,7 +196,7 @@ impl Partition {
         instance
     }
 
-    /// Completes the job of an instance, and with it the instance; false when it is not live.
+    /// Completes the job of an instance and thereby the instance; false if it is not live.
     pub fn complete(&mut self, instance: u64) -> bool {
         self.command();
         if self.state.live.remove(&instance).is_none() {
@@ -207,7 +208,7 @@ impl Partition {
         true
     }
 
-    /// Writes the checkpoint `id` and copies the partition there; `None` when the id is not higher than the last.
+    /// Writes the checkpoint `id` and copies the partition; `None` if the id is not higher than the last one.
     pub fn checkpoint(&mut self, id: i64) -> Option<BrokerCopy> {
         self.command();
         if id <= self.state.checkpoint_id {
@@ -226,8 +227,8 @@ impl Partition {
         })
     }
 
-    /// Switches the exporter. A hard pause stops the reading, not the flush of what was read: that goes out, and is
-    /// acknowledged, up to the exporter's bulk delay later.
+    /// Switches the exporter. A hard pause stops reading, not the flush of records already read: these are
+    /// written and acknowledged up to the exporter's bulk delay later.
     pub fn set_phase(&mut self, phase: Phase) {
         if phase == Phase::Paused {
             self.exporter.handed = match self.exporter.phase {
@@ -239,13 +240,13 @@ impl Partition {
         self.exporter.phase = phase;
     }
 
-    /// Hands out what is new and acknowledges it, as far as the phase lets it.
+    /// Exports new records and acknowledges them, within the limits of the phase.
     pub fn export(&mut self) -> Vec<Span> {
         let mut exported = Vec::new();
         let until = if self.exporter.phase == Phase::Paused { self.exporter.handed } else { self.state.end };
         let flushes = self.exporter.read < until;
         if flushes {
-            // What compaction took from the log can never be exported again.
+            // Compacted log can never be exported again.
             let from = (self.exporter.read + 1).max(self.log_start);
             exported = self.histories.lineage(self.histories.newest(), from, until);
             self.exporter.read = until;
@@ -256,7 +257,7 @@ impl Partition {
         exported
     }
 
-    /// Takes a snapshot and drops the log that neither the snapshot nor the exporter needs.
+    /// Takes a snapshot and drops log that neither the snapshot nor the exporter needs.
     pub fn take_snapshot(&mut self) {
         let (processed, exported) = (self.state.processed, self.exporter.acknowledged);
         let index = self.snapshot.map_or(100, |s| s.index + 3);
@@ -268,15 +269,14 @@ impl Partition {
         self.log_start = self.log_start.max(needed + 1);
     }
 
-    /// Drops the log that is not backed up yet, as no broker should.
+    /// Drops log that is not backed up yet: a broker error.
     pub fn drop_log(&mut self) {
         self.backed_up = self.backed_up.map(|_| self.exporter.acknowledged);
         self.take_snapshot();
         self.log_start = self.log_start.max(self.state.processed.min(self.exporter.acknowledged) + 1);
     }
 
-    /// What a restart does to the exporter: it begins after the acknowledgement in the snapshot.
-    /// The phase is on disk and survives.
+    /// Restarts the exporter after the acknowledgement in the snapshot. The phase is on disk and survives.
     pub fn restart_exporter(&mut self) {
         let exported = self.snapshot.map_or(0, |s| s.exported);
         self.exporter.read = exported;
@@ -284,12 +284,12 @@ impl Partition {
         self.exporter.handed = exported;
     }
 
-    /// Positions the log still holds.
+    /// Number of positions in the log.
     pub fn log_length(&self) -> u64 {
         (self.state.end + 1).saturating_sub(self.log_start)
     }
 
-    /// Its history as the broker has lived it, after what was forgotten.
+    /// Records of the broker's own past, without those dropped from memory.
     pub fn lived(&self) -> Vec<Span> {
         self.histories.lineage(self.histories.newest(), self.histories.base + 1, self.state.end)
     }
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_pause_exports_but_does_not_acknowledge_and_a_resume_catches_up() {
+    fn soft_pause_exports_without_acknowledging_and_resume_catches_up() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         export(&mut partition, &mut store);
         let before = partition.exporter.acknowledged;
@@ -340,9 +340,10 @@ mod tests {
         assert_eq!(partition.exporter.acknowledged, partition.state.end);
     }
 
-    /// As measured on 8.6.0: up to the exporter's bulk delay after the pause is confirmed, the position still moves.
+    /// As measured on 8.6.0: the position may still advance within the exporter's bulk delay after the pause
+    /// is confirmed.
     #[test]
-    fn a_hard_pause_flushes_what_was_read_and_then_exports_nothing() {
+    fn hard_pause_flushes_read_records_and_then_exports_nothing() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.create();
         let read = partition.state.end;
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hard_pause_over_a_soft_one_acknowledges_nothing() {
+    fn hard_pause_after_soft_pause_acknowledges_nothing() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.set_phase(Phase::SoftPaused);
         partition.create();
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_keeps_what_is_not_acknowledged() {
+    fn log_keeps_unacknowledged_records() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         partition.create();
         export(&mut partition, &mut store);
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_goes_back_to_the_acknowledgement_of_the_snapshot() {
+    fn restart_returns_to_the_acknowledged_position_of_the_snapshot() {
         let (mut partition, mut store) = (Partition::new(0), Content::default());
         export(&mut partition, &mut store);
         partition.take_snapshot();
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_id_must_grow() {
+    fn checkpoint_id_must_increase() {
         let mut partition = Partition::new(0);
         assert!(partition.checkpoint(7).is_some());
         assert!(partition.checkpoint(7).is_none());

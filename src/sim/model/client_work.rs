@@ -1,11 +1,11 @@
-//! Process instances that clients of the simulated cluster started, and the step each of them waits at.
+//! Process instances started by clients of the simulated cluster, and the current step of each.
 //!
 //! Owns the steps and the activated jobs. Must not know requests.
 
 use crate::domain::Instant;
 use std::collections::BTreeMap;
 
-/// The step an instance waits in.
+/// Step of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A job of type `review`.
@@ -35,8 +35,9 @@ impl Step {
     }
 }
 
-/// Memory of the clients' commands. The steps stand for variables, which every copy of an instance holds, so a restore
-/// leaves them alone; a key that a restored broker gives again gets the step of its new instance.
+/// State of the clients' commands. Steps represent variables: every copy of an instance has them, so a
+/// restore does not change them. If a restored broker assigns a key again, the key gets the step of its new
+/// instance.
 #[derive(Clone, Debug, Default)]
 pub struct ClientWork {
     pub(crate) steps: BTreeMap<u64, Step>,

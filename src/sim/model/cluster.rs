@@ -1,8 +1,10 @@
-//! The cluster: its data, its backups, and the passing of time.
+//! The cluster: its data, its backups, and the passage of time.
 //!
-//! Owns what the parts share: the clock of the simulation, timers, exporting, restores. Every call is preceded by
-//! `advance(now)`, which lives through what happened since the last one; the same seed and the same calls give the
-//! same cluster. Must not know requests or answers.
+//! Owns the state shared by the parts: the simulation's clock, timers, exporting, restores. Must not know
+//! requests or responses.
+//!
+//! `advance(now)` precedes every call and simulates the time since the previous one. The same seed and the
+//! same calls result in the same cluster.
 
 use crate::domain::Instant;
 use crate::sim::faults::Faults;
@@ -24,7 +26,7 @@ use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Something that happens by itself at a known instant.
+/// An event at a known instant.
 #[derive(Clone, Debug)]
 pub(crate) enum Timer {
     /// A snapshot copies its documents.
@@ -35,7 +37,7 @@ pub(crate) enum Timer {
     Scheduled,
     /// A deleted Zeebe backup is gone from the store.
     BackupGone(i64),
-    /// A web app begins its next part.
+    /// A web app starts its next part.
     NextPart(App),
     /// A web app deletes the next of these snapshots.
     DeletePart(App, Vec<String>),
@@ -49,48 +51,48 @@ pub(crate) enum Timer {
     AppUp(App),
     /// The backup store works again.
     StoreUp,
-    /// A request to switch exporting is acted upon at last.
+    /// A delayed request to switch exporting is executed.
     SwitchesLate(Phase),
-    /// The provider's backup ends.
+    /// A SaaS backup ends.
     ProviderEnds(String),
-    /// The provider's restore is further.
+    /// A SaaS restore reaches its next state.
     ProviderRestores(String, &'static str),
     /// A change of the cluster ends.
     Changed,
-    /// The partitions process again.
+    /// The partitions process commands again.
     Processes,
-    /// Somebody else resumes exporting.
+    /// A foreign resume of exporting.
     StrangerResumes,
-    /// Somebody else pauses exporting, softly or not.
+    /// A foreign pause of exporting; `true` for a soft pause.
     StrangerPauses(bool),
 }
 
 /// A simulated Camunda cluster.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// What it was asked to be.
+    /// Configuration.
     pub config: Config,
-    /// What it stores.
+    /// Stored data.
     pub world: World,
     /// Snapshot repositories by name.
     pub repositories: BTreeMap<String, Repository>,
-    /// Zeebe backups by id, as the backup store holds them.
+    /// Content of the backup store: Zeebe backups by id.
     pub backups: BTreeMap<i64, ZeebeBackup>,
-    /// What its operator backed up of a relational database, oldest first.
+    /// The operator's backups of a relational database, oldest first.
     pub databases: Vec<DatabaseBackup>,
-    /// Who runs the cluster, where that is not its operator.
+    /// State of the cluster in Camunda 8 SaaS.
     pub saas: Provider,
-    /// Whether that store works.
+    /// Condition of the backup store.
     pub store: BackupStore,
-    /// What is to go wrong.
+    /// Injected faults.
     pub faults: Faults,
-    /// How often exporting was paused, and for how long.
+    /// Number and duration of exporting pauses.
     pub pauses: Pauses,
-    /// Requests seen, by endpoint.
+    /// Requests received, by endpoint.
     pub seen: BTreeMap<&'static str, u64>,
-    /// Requests whose answer is not given yet.
+    /// Requests without a response so far.
     pub outstanding: u64,
-    /// Steps and activated jobs of the instances that clients started.
+    /// Steps and activated jobs of the instances started by clients.
     pub(crate) client_work: ClientWork,
     pub(crate) apps: BTreeMap<App, WebApp>,
     pub(crate) now: Instant,
@@ -101,7 +103,7 @@ pub struct Cluster {
     pub(crate) extra_indices: Vec<Index>,
     pub(crate) records_hidden: bool,
     pub(crate) broker_down: bool,
-    /// Since when the first partition has no leader: its broker shows a follower's row.
+    /// Start of the time without a leader in the first partition; its broker reports a follower's row.
     pub(crate) leaderless: Option<Instant>,
     pub(crate) search_down: bool,
     pub(crate) condition: Condition,
@@ -111,22 +113,22 @@ pub struct Cluster {
 /// A backup of a relational database.
 #[derive(Clone, Debug)]
 pub struct DatabaseBackup {
-    /// When it was taken.
+    /// Time of the backup.
     pub taken: Instant,
-    /// Its rows, and up to where each partition was exported into them.
+    /// Its rows, and the last position exported to them for each partition.
     pub tables: Imported,
 }
 
-/// Pauses of exporting, by whomever.
+/// Exporting pauses, regardless of the requester.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pauses {
-    /// Since when at least one partition is paused.
+    /// Start of the current pause: at least one partition is paused.
     pub since: Option<Instant>,
-    /// Pauses that ended.
+    /// Number of ended pauses.
     pub ended: u64,
-    /// Their sum.
+    /// Total duration of the ended pauses.
     pub total: TimeDelta,
-    /// The longest of them.
+    /// Duration of the longest pause.
     pub longest: TimeDelta,
 }
 
@@ -172,7 +174,7 @@ impl Cluster {
         cluster
     }
 
-    /// Lives through everything up to `now`; earlier instants than the last are taken for the last.
+    /// Simulates everything up to `now`. An instant before the last one counts as the last one.
     pub fn advance(&mut self, now: Instant) {
         while let Some(entry) = self.timers.first_entry().filter(|e| e.key().0 <= now) {
             let at = entry.key().0;
@@ -189,12 +191,12 @@ impl Cluster {
         self.world.forget(|index| needed.get(index).copied().unwrap_or(0));
     }
 
-    /// The simulation's time.
+    /// Current time of the simulation.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// When something next happens by itself.
+    /// Time of the next event.
     pub fn next_timer(&self) -> Option<Instant> {
         self.timers.first_key_value().map(|((at, _), _)| *at)
     }
@@ -239,7 +241,7 @@ impl Cluster {
         }
     }
 
-    /// Pauses exporting on every partition, softly where asked for and understood.
+    /// Pauses exporting on every partition: softly if `soft` is set and the version supports it.
     pub fn pause(&mut self, soft: bool) {
         let phase =
             if soft && self.config.version.has_soft_pause() { Phase::SoftPaused } else { Phase::Paused };
@@ -267,16 +269,16 @@ impl Cluster {
         }
     }
 
-    /// Stops the broker and starts it again after `down`; pauses survive, running backups do not.
+    /// Restarts the broker after `down`. Pauses survive, running backups do not.
     pub fn restart_broker(&mut self, down: Duration) {
         self.broker_down = true;
         self.change_leader();
-        // Since 8.8 the history's queue lies in the memory of the same process.
+        // Since 8.8 the history's queue is in the memory of the same process.
         self.forget_queue(App::History);
         self.at(down, Timer::BrokerUp);
     }
 
-    /// A new leader begins from the snapshot and marks its predecessor's running backups failed.
+    /// A new leader starts from the snapshot and marks its predecessor's running backups as failed.
     pub fn change_leader(&mut self) {
         self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::restart_exporter);
         self.fail_running_backups();
@@ -288,19 +290,20 @@ impl Cluster {
         self.at(down, Timer::SearchUp);
     }
 
-    /// The broker snapshots and compacts now, after exporting what it may.
+    /// Exports pending records as far as the phase permits, then takes a broker snapshot and compacts the
+    /// log.
     pub fn snapshot_broker_now(&mut self) {
         self.tell_what_is_backed_up();
         self.world.export(self.now);
         self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::take_snapshot);
     }
 
-    /// An index that nothing writes to any more.
+    /// Adds an index without a writer.
     pub fn add_index(&mut self, name: &str) {
         self.extra_indices.push(Index::healthy(name, 1));
     }
 
-    /// Deletes one of those.
+    /// Deletes an index added by `add_index`.
     pub fn drop_index(&mut self, name: &str) {
         self.extra_indices.retain(|index| index.name != name);
     }
@@ -311,26 +314,27 @@ impl Cluster {
         self.world.partitions.first_mut().map_or(0, crate::sim::model::broker::Partition::create)
     }
 
-    /// Completes an instance; false when no partition knows it.
+    /// Completes an instance; false if it is in no partition.
     pub fn complete_instance(&mut self, instance: u64) -> bool {
         let knows = |p: &&mut crate::sim::model::broker::Partition| p.state.live.contains_key(&instance);
         self.world.partitions.iter_mut().find(knows).is_some_and(|p| p.complete(instance))
     }
 
-    /// Bytes of log that the partitions keep, which grow while exporting is paused.
+    /// Bytes of log in all partitions; they grow during a pause of exporting.
     pub fn log_bytes(&self) -> u64 {
         const RECORD: u64 = 400;
         self.world.partitions.iter().map(|p| p.log_length() * RECORD).sum()
     }
 
-    /// What the operator of a relational database does with its own tools; nothing elsewhere.
+    /// Backs up a relational database, as its operator would with the database's tools. No effect for other
+    /// storage.
     pub fn backup_database(&mut self) {
         if let Some(tables) = self.world.apps.get(&App::Database) {
             self.databases.push(DatabaseBackup { taken: self.now, tables: tables.clone() });
         }
     }
 
-    /// The newest database backup from before a Zeebe backup, and every Zeebe backup up to that one.
+    /// The newest database backup before a Zeebe backup, and every Zeebe backup up to that one.
     fn pieces_with_database(&self, id: i64) -> Vec<Piece> {
         let Some(taken) = self.backups.get(&id).map(|b| b.taken) else { return Vec::new() };
         let database = self.databases.iter().rev().find(|d| d.taken <= taken);
@@ -338,8 +342,8 @@ impl Cluster {
         database.map(|d| Piece::Database(d.tables.clone())).into_iter().chain(brokers).collect()
     }
 
-    /// Every ended piece named after `id` in the repository and the backup store; with a relational database
-    /// everything that a restore to `id` would take.
+    /// Every ended piece named after `id` in the repository and the backup store. With a relational database:
+    /// every piece that a restore to `id` uses.
     pub fn pieces_of(&self, id: i64) -> Vec<Piece> {
         if self.world.apps.contains_key(&App::Database) {
             return self.pieces_with_database(id);
@@ -357,17 +361,17 @@ impl Cluster {
         pieces
     }
 
-    /// What a restore of the backup `id` would bring back.
+    /// Result of a restore of the backup `id`.
     pub fn restore(&self, id: i64) -> Restored {
         self.restore_pieces(&self.pieces_of(id))
     }
 
-    /// What a restore of exactly these pieces would bring back.
+    /// Result of a restore of exactly these pieces.
     pub fn restore_pieces(&self, pieces: &[Piece]) -> Restored {
         restore::judge(&self.world, pieces, self.now)
     }
 
-    /// Wipes the cluster and puts the pieces back; repositories and the backup store stay.
+    /// Deletes the cluster's data and restores the pieces; repositories and the backup store stay.
     pub fn restore_in_place(&mut self, pieces: &[Piece]) {
         let (indices, started) = (std::mem::take(&mut self.world.indices), self.world.started);
         self.world = restore::rebuild(&self.world, pieces, self.now);
@@ -376,12 +380,12 @@ impl Cluster {
         self.set_phase(Phase::Exporting, usize::MAX);
     }
 
-    /// The instant as this cluster's clocks show it.
+    /// The instant on the cluster's own clocks.
     pub(crate) fn shown(&self, at: Instant) -> Instant {
         at.checked_add_signed(self.clock_error).unwrap_or(at)
     }
 
-    /// The lowest position in a partition that some copy may lack.
+    /// The lowest position of a partition that a copy may lack.
     fn lowest_copied(&self, index: usize) -> u64 {
         let base = self.world.partitions.get(index).map_or(0, |p| p.histories.base);
         let snapshots = self.repositories.values().flat_map(|r| &r.snapshots).flat_map(|s| &s.pieces);
@@ -398,7 +402,7 @@ impl Cluster {
         in_snapshots.chain(in_databases).chain(in_backups).min().unwrap_or(u64::MAX)
     }
 
-    /// Lets `duration` pass.
+    /// Advances the time by `duration`.
     pub fn pass(&mut self, duration: Duration) {
         self.advance(self.now + span(duration));
     }

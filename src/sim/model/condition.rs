@@ -1,24 +1,23 @@
-//! How the brokers are besides their data: whether the cluster is being changed, whether partitions process, and the
-//! room on the brokers' disk.
+//! Condition of the brokers apart from their data: cluster changes in progress, processing, and disk space.
 //!
-//! Owns the answers about it, as a real 8.6.0 gave them while a broker was being added and processing was paused by
-//! hand. Must not end any of it by itself: timers do.
+//! Owns the responses about it, as recorded from a real 8.6.0 while a broker was being added and processing
+//! was paused manually. Must not end a condition by itself: timers do.
 
 use crate::camunda::Response;
 use crate::sim::model::cluster::Cluster;
 use serde_json::{Value, json};
 
-/// Bytes of the brokers' disk.
+/// Size of the brokers' disk, in bytes.
 const TOTAL: u64 = 256 * 1024 * 1024 * 1024;
 
-/// What is not as on most days.
+/// Deviations from the normal condition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
     /// Brokers or partitions are being added.
     pub(crate) changing: bool,
-    /// No partition processes commands, as when a disk is full.
+    /// No partition processes commands, as with a full disk.
     pub(crate) stopped: bool,
-    /// Bytes of the disk that the log and what is free share.
+    /// Bytes shared by the log and free space.
     pub(crate) disk: u64,
 }
 
@@ -38,12 +37,12 @@ pub(crate) fn pending_change() -> Value {
 }
 
 impl Cluster {
-    /// Whether a backup is refused because the cluster changes: by the documents since 8.8; a real 8.6.0 took it.
+    /// Whether a backup is rejected during a cluster change: documented since 8.8; a real 8.6.0 accepted it.
     pub(crate) fn refuses_while_changing(&self) -> bool {
         self.condition.changing && self.config.version.is_unified()
     }
 
-    /// `/actuator/prometheus`, of which only the disk is there.
+    /// `/actuator/prometheus`, reduced to the disk metrics.
     pub(crate) fn disks(&self) -> Response {
         let free = self.condition.disk.saturating_sub(self.log_bytes()) as f64;
         let path = "/usr/local/camunda/data";

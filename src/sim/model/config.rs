@@ -1,6 +1,6 @@
-//! What a simulated cluster is asked to be.
+//! Configuration of a simulated cluster.
 //!
-//! Owns the version and what it changes, and the TOML by which a daemon is pointed at the cluster.
+//! Owns the version with its consequences, and the cluster's TOML table for a daemon's config.
 
 use crate::sim::model::importer::App;
 use crate::sim::model::timing::{Load, Timing};
@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Where the cluster keeps what its users look at.
+/// Secondary storage of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// OpenSearch 2.19.1.
@@ -18,13 +18,13 @@ pub enum Storage {
     Elasticsearch,
     /// A relational database, from 8.9 on.
     Rdbms,
-    /// Wherever the provider of a cluster in Camunda's cloud has it.
+    /// Unknown: the cluster runs in Camunda 8 SaaS.
     Saas,
 }
 
-/// The client that the provider knows, and its secret.
+/// OAuth client id accepted by the simulated Camunda 8 SaaS.
 pub const SAAS_CLIENT: &str = "sim-client";
-/// Its secret.
+/// Secret of that client.
 pub const SAAS_SECRET: &str = "sim-secret";
 
 impl FromStr for Storage {
@@ -36,7 +36,7 @@ impl FromStr for Storage {
             "rdbms" => Ok(Self::Rdbms),
             "saas" => Ok(Self::Saas),
             _ => Err(format!(
-                "`{text}` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
+                "`{text}` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
             )),
         }
     }
@@ -45,20 +45,20 @@ impl FromStr for Storage {
 /// A Camunda version from 8.2.4 to 8.10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 2 to 10.
+    /// Minor version, 2 to 10.
     pub minor: u32,
-    /// Patch.
+    /// Patch version.
     pub patch: u32,
 }
 
-/// The first 8.2 whose backups can be restored.
+/// The first 8.2 with restorable backups.
 const FIRST: Version = Version { minor: 2, patch: 4 };
 
 impl FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("`{text}` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0");
+            || format!("`{text}` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0");
         let mut numbers = text.split('.').map(str::parse::<u32>);
         let (Some(Ok(8)), Some(Ok(minor @ 2..=10))) = (numbers.next(), numbers.next()) else {
             return Err(wrong());
@@ -77,17 +77,17 @@ impl fmt::Display for Version {
 }
 
 impl Version {
-    /// Whether `?soft=true` is understood; earlier brokers ignore it and pause hard.
+    /// Whether `?soft=true` has an effect; earlier brokers ignore it and pause completely.
     pub fn has_soft_pause(self) -> bool {
         self >= Self { minor: 4, patch: 7 }
     }
 
-    /// Whether one process serves everything, and its exporter writes what Operate and Tasklist show.
+    /// Whether one process serves everything, and its exporter writes the documents of Operate and Tasklist.
     pub fn is_unified(self) -> bool {
         self.minor >= 8
     }
 
-    /// Where the topology lies.
+    /// Path of the topology.
     pub fn topology_path(self) -> &'static str {
         if self.minor >= 6 { "/v2/topology" } else { "/v1/topology" }
     }
@@ -98,30 +98,30 @@ impl Version {
     }
 }
 
-/// A simulated cluster to be.
+/// Configuration of one cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name: the host `sim-NAME` in memory.
+    /// Name; the host in memory is `sim-NAME`.
     pub name: String,
-    /// The version it speaks.
+    /// Camunda version.
     pub version: Version,
-    /// Its secondary storage.
+    /// Secondary storage.
     pub storage: Storage,
-    /// Partitions, at least one.
+    /// Number of partitions, at least one.
     pub partitions: usize,
-    /// Whether there is an Optimize.
+    /// Whether the cluster has Optimize.
     pub optimize: bool,
-    /// Whether the brokers keep their log until it is backed up, from 8.9 on; they then give the ids.
+    /// Whether the brokers keep their log until it is backed up (8.9 and later); they then generate the ids.
     pub continuous: bool,
-    /// How often the brokers back themselves up, from 8.9 on; they then give the ids.
+    /// Interval of the brokers' own backups (8.9 and later); they then generate the ids.
     pub scheduler: Option<Duration>,
-    /// The snapshot repository there is.
+    /// Name of the only snapshot repository.
     pub repository: String,
-    /// Seed of everything that happens by chance.
+    /// Seed of all random events.
     pub seed: u64,
-    /// How long things take.
+    /// Durations of the cluster's operations.
     pub timing: Timing,
-    /// What users do meanwhile.
+    /// Background load.
     pub load: Load,
 }
 
@@ -143,17 +143,17 @@ impl Config {
         }
     }
 
-    /// Why there is no such cluster, if there is none.
+    /// Returns an error if the combination of settings is invalid.
     pub fn check(&self) -> Result<(), String> {
         if self.storage == Storage::Rdbms && self.version.minor < 9 {
             return Err(format!(
-                "Camunda {} has no rdbms storage, which came with 8.9: write elasticsearch or opensearch",
+                "Camunda {} has no rdbms storage (8.9 and later): write elasticsearch or opensearch",
                 self.version
             ));
         }
         if self.version.minor < 9 && (self.continuous || self.scheduler.is_some()) {
             return Err(format!(
-                "Camunda {} has no backups of its own making, which came with 8.9: leave `continuous` and \
+                "Camunda {} has no scheduled or continuous backups (8.9 and later): leave `continuous` and \
                  `scheduler` out",
                 self.version
             ));
@@ -161,7 +161,7 @@ impl Config {
         Ok(())
     }
 
-    /// Whether brokers give the ids of Zeebe backups.
+    /// Whether brokers generate the ids of Zeebe backups.
     pub fn generates_ids(&self) -> bool {
         self.version.minor >= 9 && (self.continuous || self.scheduler.is_some())
     }
@@ -171,7 +171,7 @@ impl Config {
         if self.version.is_unified() { "backupRuntime" } else { "backups" }
     }
 
-    /// The web apps that back themselves up.
+    /// The web apps with their own backups.
     pub fn apps(&self) -> Vec<App> {
         let mut apps = match (self.version.is_unified(), self.storage) {
             (_, Storage::Rdbms) => return Vec::new(),
@@ -182,18 +182,18 @@ impl Config {
         apps
     }
 
-    /// Where the brokers' exporters write.
+    /// Destination of the brokers' exporters.
     pub fn exports(&self) -> Exports {
         let direct = match (self.version.is_unified(), self.storage) {
             (_, Storage::Rdbms) => Some(App::Database),
             (true, _) => Some(App::History),
             (false, _) => None,
         };
-        // Since 8.8 only Optimize still reads records, so the old exporter runs only beside it.
+        // Since 8.8 only Optimize reads records, so the old exporter runs only with Optimize.
         Exports { records: self.storage != Storage::Rdbms && (direct.is_none() || self.optimize), direct }
     }
 
-    /// The table that points a daemon at it, its parts lying under path prefixes of `base`.
+    /// The cluster's TOML table for a daemon's config; its parts have path prefixes below `base`.
     pub fn daemon_table(&self, base: &str) -> String {
         let base = base.trim_end_matches('/');
         let name = &self.name;
@@ -226,17 +226,17 @@ impl Config {
         lines.join("\n") + "\n"
     }
 
-    /// How the provider names what it runs.
+    /// Generation name in Camunda 8 SaaS.
     pub fn generation(&self) -> String {
         format!("Camunda {}+gen1", self.version)
     }
 
-    /// The cluster's id at the provider.
+    /// Cluster id in Camunda 8 SaaS.
     pub fn cluster_uuid(&self) -> String {
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, self.memory_url().as_bytes()).to_string()
     }
 
-    /// Where it answers in memory.
+    /// Base URL in memory.
     pub fn memory_url(&self) -> String {
         format!("http://sim-{}", self.name)
     }
@@ -247,32 +247,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_outside_8_2_4_to_8_10_are_refused_by_name() {
+    fn versions_outside_8_2_4_to_8_10_are_rejected_by_name() {
         assert_eq!("8.6".parse(), Ok(Version { minor: 6, patch: 0 }));
         assert_eq!("8.2".parse(), Ok(Version { minor: 2, patch: 4 }));
         assert_eq!("8.10.1".parse(), Ok(Version { minor: 10, patch: 1 }));
         assert!("8.4.7".parse::<Version>().is_ok_and(Version::has_soft_pause));
         assert!("8.4.6".parse::<Version>().is_ok_and(|v| !v.has_soft_pause()));
         for wrong in ["8.2.3", "8.1", "8.11", "9.0", "8.6.0.1", "8"] {
-            let error =
-                format!("`{wrong}` is not a version the simulation speaks: write 8.2.4 to 8.10, as in 8.6.0");
+            let error = format!(
+                "`{wrong}` is not a version of the simulation: write 8.2.4 to 8.10, for example 8.6.0"
+            );
             assert_eq!(wrong.parse::<Version>(), Err(error));
         }
     }
 
     #[test]
-    fn a_relational_database_before_8_9_is_refused() {
+    fn relational_database_before_8_9_is_rejected() {
         let config = Config { storage: Storage::Rdbms, ..Config::named("orders") };
         assert_eq!(
             config.check(),
-            Err("Camunda 8.6.0 has no rdbms storage, which came with 8.9: write elasticsearch or opensearch"
+            Err("Camunda 8.6.0 has no rdbms storage (8.9 and later): write elasticsearch or opensearch"
                 .into())
         );
         assert_eq!(Config { version: Version { minor: 9, patch: 0 }, ..config }.check(), Ok(()));
         assert_eq!(
             "oracle".parse::<Storage>(),
-            Err("`oracle` is not a storage the simulation has: write elasticsearch, opensearch, rdbms or saas"
-                .into())
+            Err(
+                "`oracle` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
+                    .into()
+            )
         );
     }
 
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_daemon_table_names_every_part() {
+    fn daemon_table_contains_every_part() {
         let config = Config { optimize: true, ..Config::named("orders") };
         let parts = parts(&config);
         assert_eq!(parts["zeebe"].as_str(), Some("http://127.0.0.1:9700/zeebe"));
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn since_8_8_the_daemon_table_has_no_operate_and_no_tasklist() {
+    fn daemon_table_omits_operate_and_tasklist_since_8_8() {
         let config = Config { version: Version { minor: 8, patch: 0 }, ..Config::named("orders") };
         let without = parts(&config);
         assert_eq!(without.keys().collect::<Vec<_>>(), ["rest", "search", "zeebe"]);

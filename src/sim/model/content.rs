@@ -1,18 +1,19 @@
-//! What a store holds, as spans of log positions, each from one timeline.
+//! Content of a store, as spans of log positions, each from one timeline.
 //!
-//! Owns `Content`: the documents of one partition in one store. A document is named by its position alone, as in
-//! the real indices (`partition-position` is the document id), so a record of another timeline at the same
-//! position replaces it. A timeline begins at each restore: positions after the checkpoint are used again, for
-//! other records. Must not know what the records say.
+//! Owns `Content`: the documents of one partition in one store. Must not know the meaning of the records.
+//!
+//! The position alone identifies a document, as in the real indices (`partition-position` is the document
+//! id). A record of another timeline at the same position therefore replaces the document. Each restore
+//! starts a timeline: positions after the checkpoint are used again, for other records.
 
-/// Positions `from..=to` as written by one timeline.
+/// Positions `from..=to` of one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// First position.
     pub from: u64,
     /// Last position.
     pub to: u64,
-    /// Which history wrote them.
+    /// Timeline of the records.
     pub timeline: u32,
 }
 
@@ -23,14 +24,14 @@ impl Span {
     }
 }
 
-/// Spans in order of position, never overlapping.
+/// Spans in order of position, without overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     spans: Vec<Span>,
 }
 
 impl Content {
-    /// Writes the documents of `span`; what another timeline had there is replaced and returned.
+    /// Writes the documents of `span`; returns the replaced documents of other timelines.
     pub fn insert(&mut self, span: Span) -> Vec<Span> {
         if span.from > span.to {
             return Vec::new();
@@ -69,13 +70,13 @@ impl Content {
         replaced
     }
 
-    /// Which timeline wrote the document at `position`, if there is one.
+    /// Timeline of the document at `position`, if the document exists.
     pub fn timeline_at(&self, position: u64) -> Option<u32> {
         let index = self.spans.partition_point(|s| s.to < position);
         self.spans.get(index).filter(|s| s.from <= position).map(|s| s.timeline)
     }
 
-    /// The spans that lie after `position`, clipped to it.
+    /// Spans after `position`; a span that contains it is clipped.
     pub fn after(&self, position: u64) -> impl Iterator<Item = Span> {
         self.spans.iter().filter_map(move |s| s.clip(position.saturating_add(1), u64::MAX))
     }
@@ -85,12 +86,12 @@ impl Content {
         &self.spans
     }
 
-    /// Highest position, 0 when empty.
+    /// Highest position; 0 if empty.
     pub fn end(&self) -> u64 {
         self.spans.last().map_or(0, |s| s.to)
     }
 
-    /// Highest position up to which nothing is missing after `base`.
+    /// End of the sequence without gaps that starts after `base`.
     pub fn whole_up_to(&self, base: u64) -> u64 {
         let mut end = base;
         for span in &self.spans {
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_documents_again_change_nothing() {
+    fn writing_the_same_documents_again_changes_nothing() {
         let mut content = Content::default();
         content.insert(span(1, 10, 0));
         content.insert(span(11, 20, 0));
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn another_timeline_replaces_documents_and_the_replaced_ones_are_told() {
+    fn insert_returns_documents_replaced_by_another_timeline() {
         let mut content = Content::default();
         content.insert(span(1, 20, 0));
         assert_eq!(content.insert(span(15, 17, 1)), [span(15, 17, 0)]);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_stays_a_hole_until_it_is_filled() {
+    fn hole_remains_until_it_is_filled() {
         let mut content = Content::default();
         content.insert(span(1, 5, 0));
         content.insert(span(9, 12, 0));

@@ -1,18 +1,20 @@
-//! Records of a partition: what was exported, or would be.
+//! Records of a partition, both exported and pending.
 //!
-//! Owns the kinds of record and the append-only histories they lie in. Commands take positions too but are not
-//! exported, so positions have gaps; `sequence` counts the exported records per partition and value type and has
-//! none. The real exporter counts it and keeps the count beside its acknowledged position, so that a record
-//! exported again gets the same number; here it is given once, when the record is written.
+//! Owns the kinds of record and the append-only histories of records.
+//!
+//! Commands use positions but are not exported, so positions have gaps. `sequence` counts the exported
+//! records per partition and value type, without gaps. The real exporter counts during export and stores the
+//! count with its acknowledged position, so that a record exported again gets the same number. The simulation
+//! assigns the number once, when the record is written.
 
 use std::sync::Arc;
 
-/// What a record is about.
+/// Value type of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// A process instance was activated or completed.
     ProcessInstance,
-    /// An instance was asked for.
+    /// Creation of an instance was requested.
     ProcessInstanceCreation,
     /// A job was created or completed; user tasks are jobs.
     Job,
@@ -20,9 +22,9 @@ pub enum Value {
     Variable,
     /// A process definition was deployed.
     Process,
-    /// The deployment that brought it.
+    /// The deployment of a process definition.
     Deployment,
-    /// It was told to the other partitions.
+    /// Distribution of a deployment to the other partitions.
     CommandDistribution,
 }
 
@@ -38,7 +40,7 @@ impl Value {
         Self::CommandDistribution,
     ];
 
-    /// The name in an index's name.
+    /// Part of an index's name.
     pub fn index_part(self) -> &'static str {
         match self {
             Self::ProcessInstance => "process-instance",
@@ -51,42 +53,42 @@ impl Value {
         }
     }
 
-    /// Primary shards of its index, as the exporter's templates have them.
+    /// Primary shards of its index, as in the exporter's templates.
     pub fn shards(self) -> u64 {
         if matches!(self, Self::ProcessInstance | Self::Job) { 3 } else { 1 }
     }
 }
 
-/// What happened.
+/// Intent of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// It exists from now on.
+    /// Created.
     Created,
-    /// It ended.
+    /// Completed.
     Completed,
 }
 
 /// One exported record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Place in the partition's log.
+    /// Position in the partition's log.
     pub position: u64,
-    /// Process instance it belongs to, 0 for none.
+    /// Process instance of the record; 0 for none.
     pub instance: u64,
-    /// Place among the exported records of its kind.
+    /// Running number among the exported records of its value type.
     pub sequence: u32,
-    /// What it is about.
+    /// Value type.
     pub value: Value,
-    /// What happened.
+    /// Intent.
     pub intent: Intent,
 }
 
-/// The records one timeline wrote in one partition, in order of position.
+/// The records of one timeline of one partition, in order of position.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// The timeline it continues and the last position it takes from there.
+    /// The timeline that this one continues, and the last position used from it.
     pub parent: Option<(u32, u64)>,
-    /// What it wrote.
+    /// Records written by this timeline.
     pub records: Vec<Record>,
 }
 
@@ -99,11 +101,11 @@ impl History {
     }
 }
 
-/// All timelines of one partition. Shared, so that a restore can look at them without a copy.
+/// All timelines of one partition. Shared, so that a simulated restore reads them without a copy.
 #[derive(Clone, Debug)]
 pub struct Histories {
     timelines: Vec<Arc<History>>,
-    /// Positions up to here were dropped from memory: every store and copy holds them alike.
+    /// Records up to this position were dropped from memory: all stores and copies have them.
     pub base: u64,
 }
 
@@ -114,30 +116,30 @@ impl Default for Histories {
 }
 
 impl Histories {
-    /// The newest timeline, the one that is being written.
+    /// The newest timeline, the only one that grows.
     pub fn newest(&self) -> u32 {
         self.timelines.len().saturating_sub(1) as u32
     }
 
-    /// Writes a record to the newest timeline.
+    /// Appends a record to the newest timeline.
     pub fn append(&mut self, record: Record) {
         if let Some(newest) = self.timelines.last_mut() {
             Arc::make_mut(newest).records.push(record);
         }
     }
 
-    /// Begins a timeline that continues `parent` after `position`.
+    /// Starts a timeline that continues `parent` after `position`.
     pub fn fork(&mut self, parent: u32, position: u64) -> u32 {
         self.timelines.push(Arc::new(History { parent: Some((parent, position)), records: Vec::new() }));
         self.newest()
     }
 
-    /// Records of `timeline` with positions `from..=to`, its own ones only.
+    /// Records of `timeline` with positions `from..=to`, without those of its parents.
     pub fn own(&self, timeline: u32, from: u64, to: u64) -> &[Record] {
         self.timelines.get(timeline as usize).map_or(&[], |history| history.between(from, to))
     }
 
-    /// What `timeline` is made of between two positions: spans of itself and of those it continues.
+    /// Spans of `timeline` and its parents between two positions.
     pub fn lineage(&self, timeline: u32, from: u64, to: u64) -> Vec<crate::sim::model::content::Span> {
         let mut spans = Vec::new();
         let (mut timeline, mut to) = (timeline, to);
@@ -155,12 +157,12 @@ impl Histories {
         spans
     }
 
-    /// Records held in memory.
+    /// Number of records in memory.
     pub fn remembered(&self) -> usize {
         self.timelines.iter().map(|h| h.records.len()).sum()
     }
 
-    /// Forgets the records up to `base`.
+    /// Drops the records up to `base` from memory.
     pub fn forget_up_to(&mut self, base: u64) {
         if base <= self.base {
             return;
@@ -180,7 +182,7 @@ mod tests {
     use crate::sim::model::content::Span;
 
     #[test]
-    fn a_timeline_is_made_of_itself_and_of_what_it_continues() {
+    fn lineage_contains_the_timeline_and_its_parents() {
         let mut histories = Histories::default();
         assert_eq!(histories.fork(0, 100), 1);
         assert_eq!(histories.fork(1, 150), 2);

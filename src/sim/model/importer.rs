@@ -1,15 +1,18 @@
-//! A web app's documents and how they come about.
+//! A web app's documents and their import.
 //!
-//! Until 8.7 every web app imports exported records; since 8.8 the exporter writes the documents of Operate and
-//! Tasklist (`App::History`) itself, and only Optimize imports. Owns, per web app, which records went into which of its indices and the import position it has stored. Documents
-//! are written first and the import position later, so after a restart some records are imported again; the writes
-//! are upserts, so that is no double. It skips every record at or before its import position without looking at
-//! it: that is how records of a restored cluster can vanish. Must not know the broker.
+//! Owns, per web app, the imported records by index and the stored import position. Must not know the broker.
+//!
+//! Until 8.7 every web app imports exported records. Since 8.8 the exporter writes the documents of Operate
+//! and Tasklist (`App::History`) itself, and only Optimize imports.
+//!
+//! Documents are written first and the import position later, so after a restart some records are imported
+//! again. The writes are upserts, so no duplicates result. The importer skips every record up to its import
+//! position unread: records of a restored cluster can be lost that way.
 
 use crate::sim::model::content::{Content, Span};
 use crate::sim::model::history::Value;
 
-/// A web app that shows what the brokers did.
+/// A web app that presents the brokers' records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum App {
     /// Operate.
@@ -20,15 +23,15 @@ pub enum App {
     Optimize,
     /// Operate and Tasklist since 8.8: one set of indices, one backup.
     History,
-    /// The same in the tables of a relational database, which its operator backs up.
+    /// The same data in tables of a relational database, backed up by its operator.
     Database,
 }
 
 impl App {
-    /// Every web app that backs itself up.
+    /// Every web app with its own backup.
     pub const ALL: [Self; 4] = [Self::Operate, Self::Tasklist, Self::Optimize, Self::History];
 
-    /// Its name in paths, counters and faults.
+    /// Name in paths, counters and faults.
     pub fn name(self) -> &'static str {
         match self {
             Self::Operate => "operate",
@@ -39,7 +42,7 @@ impl App {
         }
     }
 
-    /// What the names of its snapshots begin with; the backup id follows.
+    /// Prefix of its snapshot names; the backup id follows.
     pub fn snapshot_prefix(self) -> &'static str {
         match self {
             Self::Operate => "camunda_operate_",
@@ -50,7 +53,8 @@ impl App {
         }
     }
 
-    /// How many snapshots its backup has at most; the last of the history is of archives, and not in every version.
+    /// Maximum number of snapshots in its backup. The last one of the history holds archives and does not
+    /// exist in every version.
     pub fn parts(self) -> u32 {
         match self {
             Self::Operate | Self::Tasklist => 6,
@@ -60,7 +64,7 @@ impl App {
         }
     }
 
-    /// The indices its documents about `value` lie in, if it imports them.
+    /// The indices of its documents about `value`, if it imports them.
     pub fn slot(self, value: Value) -> Option<Slot> {
         match (self, value) {
             (_, Value::ProcessInstance)
@@ -75,9 +79,9 @@ impl App {
         }
     }
 
-    /// What part `number` of its backup holds. Positions come first, so that a copy never claims to have imported
-    /// more than its documents show; the history has none, its position lies in the broker. Some parts hold archives,
-    /// of which the simulation has none.
+    /// Content of part `number` of its backup. Positions come first, so that a copied position never exceeds
+    /// the copied documents. The history has no positions: its position is in the broker. Some parts hold
+    /// archives; the simulation has none.
     pub fn part(self, number: u32) -> PartOf {
         match (self, number) {
             (Self::Operate | Self::Tasklist | Self::Optimize, 1) => PartOf::Positions,
@@ -89,7 +93,7 @@ impl App {
     }
 }
 
-/// Indices that are snapshot together.
+/// Indices in the same snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// Lists: instances, tasks.
@@ -100,46 +104,46 @@ pub enum Slot {
     Reference,
 }
 
-/// What one part of a backup is made of.
+/// Content of one part of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartOf {
     /// Import positions.
     Positions,
     /// Documents.
     Documents(Slot),
-    /// No index at all.
+    /// No index.
     Nothing,
 }
 
-/// A part as it was copied; one entry per partition.
+/// Copy of a part; one entry per partition.
 #[derive(Clone, Debug)]
 pub enum PartCopy {
     /// Import positions.
     Positions(Vec<u64>),
     /// Documents.
     Documents(Slot, Vec<Content>),
-    /// No index at all.
+    /// No index.
     Nothing,
 }
 
-/// What one web app has imported; one entry per partition everywhere.
+/// Imported data of one web app; one entry per partition everywhere.
 #[derive(Clone, Debug, Default)]
 pub struct Imported {
-    /// Up to where documents are written.
+    /// Last position with written documents.
     reached: Vec<u64>,
-    /// The import position it has stored.
+    /// The stored import position.
     stored: Vec<u64>,
     slots: [Vec<Content>; 3],
 }
 
 impl Imported {
-    /// Nothing imported yet.
+    /// Creates the state before any import.
     pub fn new(partitions: usize) -> Self {
         let slot = || vec![Content::default(); partitions];
         Self { reached: vec![0; partitions], stored: vec![0; partitions], slots: [slot(), slot(), slot()] }
     }
 
-    /// Reads what the store has beyond the import position of a partition.
+    /// Imports the records of a partition after the import position.
     pub fn import(&mut self, partition: usize, records: &Content) {
         let Some(reached) = self.reached.get_mut(partition) else { return };
         for span in records.after(*reached) {
@@ -152,7 +156,7 @@ impl Imported {
         *reached = (*reached).max(records.end());
     }
 
-    /// Takes what the exporter writes straight into it.
+    /// Writes records directly, as the exporter does.
     pub fn write(&mut self, partition: usize, span: Span) {
         for content in self.slots.iter_mut().filter_map(|slot| slot.get_mut(partition)) {
             content.insert(span);
@@ -164,17 +168,17 @@ impl Imported {
         }
     }
 
-    /// Last position that every slot of a partition has got to.
+    /// Last position that is complete in every slot of a partition.
     pub fn end(&self, partition: usize) -> u64 {
         self.slots.iter().filter_map(|slot| slot.get(partition)).map(Content::end).min().unwrap_or(0)
     }
 
-    /// Stores how far it got.
+    /// Stores the import positions.
     pub fn store_positions(&mut self) {
         self.stored.clone_from(&self.reached);
     }
 
-    /// What a restart does: begin again after the stored position.
+    /// Restarts the importer at the stored positions.
     pub fn restart(&mut self) {
         self.reached.clone_from(&self.stored);
     }
@@ -189,13 +193,13 @@ impl Imported {
         self.stored.get(partition).copied().unwrap_or(0)
     }
 
-    /// Up to where neither positions nor documents lack anything after `base`.
+    /// End of the sequence after `base` without gaps in positions and documents.
     pub fn whole_up_to(&self, partition: usize, base: u64) -> u64 {
         let documents = self.slots.iter().filter_map(|slot| slot.get(partition)).map(|c| c.whole_up_to(base));
         documents.min().unwrap_or(0).min(self.position(partition))
     }
 
-    /// A copy of one part as it is now.
+    /// Copies the current content of one part.
     pub fn copy(&self, part: PartOf) -> PartCopy {
         match part {
             PartOf::Positions => PartCopy::Positions(self.stored.clone()),
@@ -204,7 +208,7 @@ impl Imported {
         }
     }
 
-    /// Puts a copied part back.
+    /// Restores a copied part.
     pub fn put_back(&mut self, part: &PartCopy) {
         match part {
             PartCopy::Positions(positions) => {
@@ -222,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_imported_twice_is_there_once_and_what_lies_behind_the_position_is_skipped() {
+    fn repeated_import_adds_no_duplicates_and_skips_records_before_the_position() {
         let mut records = Content::default();
         records.insert(Span { from: 1, to: 10, timeline: 0 });
         let mut operate = Imported::new(1);

@@ -1,7 +1,7 @@
-//! The indices of the search engine, and patterns over their names.
+//! The indices of the search engine, and patterns for their names.
 //!
-//! Owns which index belongs to which part of which web app, with the names of a real 8.6.0 and, from
-//! 8.8 on, those of its sources.
+//! Owns the assignment of indices to parts of web apps, with the names of a real 8.6.0 and, from 8.8 on, the
+//! names in Camunda's sources.
 
 use crate::sim::model::importer::App;
 
@@ -12,12 +12,12 @@ pub struct Index {
     pub name: String,
     /// Primary shards.
     pub shards: u64,
-    /// Whether they are allocated; a snapshot of one that is not fails or is partial.
+    /// Whether its shards are allocated. A snapshot with an unallocated shard fails or is partial.
     pub assigned: bool,
 }
 
 impl Index {
-    /// An index of `shards` allocated shards.
+    /// An index with `shards` allocated shards.
     pub fn healthy(name: impl Into<String>, shards: u64) -> Self {
         Self { name: name.into(), shards, assigned: true }
     }
@@ -101,7 +101,7 @@ pub fn of_part(app: App, number: u32) -> &'static [&'static str] {
     }
 }
 
-/// What a web app asks the search engine to take for part `number`: its indices, or their dated archives.
+/// Patterns that a web app requests for part `number`: its indices, or their dated archives.
 pub fn patterns_of_part(app: App, number: u32) -> Vec<String> {
     if app != App::Optimize && matches!(number, 3 | 5 | 7) {
         let live = of_part(app, number - 1);
@@ -110,14 +110,14 @@ pub fn patterns_of_part(app: App, number: u32) -> Vec<String> {
     of_part(app, number).iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Which part of which of these web apps an index lies in.
+/// The web app and part number of an index.
 pub fn part_of(name: &str, apps: impl IntoIterator<Item = App>) -> Option<(App, u32)> {
     apps.into_iter()
         .flat_map(|app| (1..=app.parts()).map(move |number| (app, number)))
         .find(|(app, number)| of_part(*app, *number).contains(&name))
 }
 
-/// Whether `name` matches `pattern`, in which `*` stands for any text.
+/// Whether `name` matches `pattern`; `*` matches any text.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(head) else { return false };
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_as_the_search_engines_do() {
+    fn patterns_match_like_search_engines() {
         for (pattern, name, expected) in [
             ("zeebe-record*", "zeebe-record_job_8.6.0_2026-11-23", true),
             ("zeebe-record*", "operate-job-8.6.0_", false),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_index_knows_its_part() {
+    fn every_index_belongs_to_one_part() {
         assert_eq!(part_of("operate-import-position-8.3.0_", App::ALL), Some((App::Operate, 1)));
         assert_eq!(part_of("tasklist-variable-8.3.0_", App::ALL), Some((App::Tasklist, 4)));
         assert_eq!(part_of("operate-list-view-8.3.0_", [App::History]), Some((App::History, 2)));

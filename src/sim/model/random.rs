@@ -1,15 +1,16 @@
-//! Chance that can be repeated: a splitmix64 generator.
+//! Reproducible randomness: a splitmix64 generator.
 //!
-//! Owns the only source of randomness of the simulated cluster. Must not read a clock or the machine's entropy.
+//! Owns the only source of randomness of the simulated cluster. Must not read a clock or the machine's
+//! entropy.
 
-/// A small seeded generator; the same seed gives the same numbers.
+/// A small seeded generator; the same seed produces the same numbers.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
 }
 
 impl Random {
-    /// A generator that starts at `seed`.
+    /// Creates a generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -23,12 +24,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 up to, not including, `limit`; 0 when `limit` is 0.
+    /// A number from 0 to `limit - 1`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         if limit == 0 { 0 } else { self.draw() % limit }
     }
 
-    /// Twenty-two characters as search engines write their uuids.
+    /// Twenty-two characters in the search engines' uuid format.
     pub fn engine_uuid(&mut self) -> String {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         (0..22).map(|_| char::from(ALPHABET[(self.draw() & 63) as usize])).collect()
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_gives_one_sequence() {
+    fn same_seed_produces_the_same_sequence() {
         let draw = |seed| {
             let mut random = Random::new(seed);
             (0..5).map(|_| random.below(1000)).collect::<Vec<_>>()

@@ -1,47 +1,51 @@
-//! What a restore from exactly these copies would bring back, counted.
+//! Result of a restore from exactly these copies, counted.
 //!
-//! Owns the verdict that everything else relies on. It knows no procedure and no rule about order: it puts the
-//! copies back, lets the same exporter and importer code live on from there, and compares what the stores then hold
-//! with what the restored broker has lived.
+//! Owns the verdict that all other checks rely on. The verdict uses neither a procedure nor a rule about
+//! order. It restores the copies, continues with the same exporter and importer code, and compares the stores
+//! with the past of the restored broker.
 //!
 //! # Why some orders lose data
 //!
-//! A restored broker is its state at the checkpoint `C`. It never knows anything after `C`, and what it writes next
-//! takes the positions after `C` again, for other records: another timeline. Its exporter begins after the position
-//! `A` that was acknowledged in the broker's last own snapshot before `C`, and exports `A+1..=C` again; the document
-//! id is the position, so what is already there is not doubled. With `R` as the last position in the records
-//! snapshot and `W` as a web app's import position:
+//! A restored broker has the state at the checkpoint `C` and nothing after it. It uses the positions after
+//! `C` again, for other records: another timeline. Its exporter starts after the position `A`, the
+//! acknowledged position in the broker's last own snapshot before `C`, and exports `A+1..=C` again. The
+//! document id is the position, so existing documents are not duplicated. Let `R` be the last position in the
+//! records snapshot and `W` a web app's import position:
 //!
-//! - *Right*: web apps, pause, records, Zeebe. Then `W <= R <= C`, and `A <= R` because nothing is acknowledged
-//!   during the pause and only exported records are acknowledged before it. Records up to `R` come from the
-//!   snapshot, the rest up to `C` from the broker, and the web apps import what lies after `W`. Nothing is missing.
-//! - *Zeebe before the records*: `C < R`. Records after `C` are of a timeline that no broker remembers (ghosts), the
-//!   web apps import them and show instances that no command can reach, and new records overwrite them or stand
-//!   beside them with the same sequence numbers.
-//! - *Web apps last*: `C < W`. Their documents are ghosts, and their import position makes them skip the first
-//!   records of the new timeline: those are lost.
-//! - *A resume inside the window*: the acknowledgement moves on; a snapshot of the broker then makes `A > R`, and
-//!   compaction drops the log before it. Records in `R+1..=A` are in neither copy: a hole.
-//! - *Parts of two ids*: any of the above; positions from the newer and documents from the older id skip the
-//!   records between.
-//! - *No pause*: a hole if the broker takes its snapshot between records and Zeebe, else luck; the count says which.
+//! - *Right*: web apps, pause, records, Zeebe. Then `W <= R <= C`. Also `A <= R`, because nothing is
+//!   acknowledged during the pause and only exported records are acknowledged before it. Records up to `R`
+//!   come from the snapshot, the rest up to `C` from the broker, and the web apps import the records after
+//!   `W`. Nothing is missing.
+//! - *Zeebe before the records*: `C < R`. Records after `C` belong to a timeline that is in no broker
+//!   (ghosts). The web apps import them and show instances that no command can reach. New records overwrite
+//!   the ghosts, or exist beside them with the same sequence numbers.
+//! - *Web apps last*: `C < W`. Their documents are ghosts, and their import position makes them skip the
+//!   first records of the new timeline: those are lost.
+//! - *A resume inside the window*: the acknowledged position advances. A snapshot of the broker then makes `A
+//!   > R`, and compaction drops the log before it. Records in `R+1..=A` are in neither copy: a hole.
+//! - *Parts of two ids*: any of the above. With positions of the newer and documents of the older id, the
+//!   records between are skipped.
+//! - *No pause*: a hole if the broker takes its snapshot between records and Zeebe; otherwise none, by
+//!   chance. The count shows the difference.
 //! - *No records*: a hole from the beginning up to `A`.
 //!
-//! Since 8.8 the exporter writes what Operate and Tasklist show straight away, so there is no import position, and `W`
-//! is what the history's documents have got to, each part at its own instant. Only what lies after `A` is exported
-//! again, so `A <= W` must hold as well as `W <= C`:
+//! Since 8.8 the exporter writes the documents of Operate and Tasklist directly. There is no import position,
+//! and `W` is the last position in the history's documents, each part at its own instant. Only records after
+//! `A` are exported again, so `A <= W` must hold as well as `W <= C`:
 //!
-//! - *Right*: pause, history, Optimize, records, Zeebe. Nothing is acknowledged from before the first part on.
-//! - *History before the pause*, the order until 8.7: the acknowledgement moves on, and once the broker has taken its
-//!   snapshot, what lies in `W+1..=A` is in neither copy.
-//! - *Zeebe before the history*: `C < W`, documents of instances that no broker remembers.
+//! - *Right*: pause, history, Optimize, records, Zeebe. Nothing is acknowledged from before the first part
+//!   on.
+//! - *History before the pause*, the order until 8.7: the acknowledged position advances. Once the broker has
+//!   taken its snapshot, the records in `W+1..=A` are in neither copy.
+//! - *Zeebe before the history*: `C < W`, documents of instances that are in no broker.
 //!
-//! With a relational database (8.9+) nothing is paused. The database holds, per partition, the position `E` that was
-//! exported into it, and the restored exporter begins there. The brokers' copies are joined: the newest gives the
-//! state, and the log reaches back as long as each copy's log continues that of the copy before. Records between `E`
-//! and the first position of that range are lost, as after a gap; a database newer than the brokers has ghosts.
+//! With a relational database (8.9+) nothing is paused. The database holds, per partition, the position `E`
+//! of its last exported record, and the restored exporter starts there. The brokers' copies are joined: the
+//! newest one provides the state. The log reaches back as long as each copy's log continues that of the copy
+//! before. Records between `E` and the first position of that range are lost, as after a gap. A database
+//! newer than the brokers has ghosts.
 //!
-//! After the catch-up some load runs on the restored cluster, since part of the damage only shows then.
+//! After the catch-up some load runs on the restored cluster, because part of the damage appears only then.
 
 use crate::domain::Instant;
 use crate::sim::model::broker::{BrokerCopy, Partition};
@@ -53,7 +57,7 @@ use crate::sim::model::world::World;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// A piece of a backup, as it lies in a repository or a backup store.
+/// A piece of a backup in a repository or a backup store.
 #[derive(Clone, Debug)]
 pub enum Piece {
     /// The exported records, per partition.
@@ -79,7 +83,7 @@ pub struct Tally {
     pub tasklist: usize,
     /// Updates of Optimize's documents.
     pub optimize: usize,
-    /// Updates of what Operate and Tasklist show since 8.8.
+    /// Updates of the common documents of Operate and Tasklist since 8.8.
     pub history: usize,
     /// Updates of the rows of a relational database.
     pub database: usize,
@@ -103,55 +107,55 @@ impl Tally {
     }
 }
 
-/// What a restore brought back.
+/// Result of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Restored {
-    /// Records the broker has lived that a store lacks.
+    /// Records of the broker's past that a store lacks.
     pub lost: Tally,
-    /// Records in a store that no broker remembers.
+    /// Records in a store that are not in the broker's past.
     pub duplicates: Tally,
-    /// Pieces that a whole backup has and this one lacks. A web app's could be imported again from the records, as
-    /// long as those are there; what only lives in the web app could not.
+    /// Missing pieces of a complete backup. A web app's piece could be imported again from existing records,
+    /// but data that exists only in the web app could not.
     pub missing_pieces: usize,
     /// Sequence numbers missing among the records, per partition and kind.
     pub sequence_gaps: usize,
-    /// Sequence numbers there twice.
+    /// Duplicate sequence numbers.
     pub sequence_doubles: usize,
-    /// Instances that Operate, or the history, shows active and the broker does not know, because it forgot them or because the
-    /// record of their end is lost.
+    /// Instances shown as active by Operate or the history, but absent from the broker: the broker lost them,
+    /// or the record of their end is lost.
     pub unknown_to_broker: usize,
-    /// Live instances that they do not show active.
+    /// Live instances that Operate or the history does not show as active.
     pub missing_in_operate: usize,
     /// Live instances of the restored brokers.
     pub instances: usize,
-    /// Records that only the broker's log brought back: those written after the records were copied.
+    /// Records restored only from the broker's log: those written after the copy of the records.
     pub exported_again: usize,
-    /// Instances started after the first web app part was copied and up to the checkpoint.
+    /// Instances started between the copy of the first web app part and the checkpoint.
     pub started_in_window: usize,
 }
 
 impl Restored {
-    /// Everything lost.
+    /// Total number of lost records.
     pub fn lost(&self) -> usize {
         self.lost.total().max(self.sequence_gaps).max(self.missing_in_operate)
     }
 
-    /// Everything there twice, or from a past that is not the broker's.
+    /// Total number of duplicates and ghosts.
     pub fn duplicates(&self) -> usize {
         self.duplicates.total() + self.sequence_doubles
     }
 
-    /// No piece missing, nothing lost, nothing doubled, and Operate shows what the broker knows.
+    /// No piece missing, nothing lost or duplicated, and Operate agrees with the broker.
     pub fn is_whole(&self) -> bool {
         self.lost() == 0 && self.duplicates() == 0 && self.unknown_to_broker == 0 && self.missing_pieces == 0
     }
 }
 
-/// Operations that run on the restored cluster before it is judged.
+/// Operations on the restored cluster before the verdict.
 const LOAD_AFTER: u32 = 40;
 
-/// Puts the pieces back into an empty cluster; of two pieces for one place the later wins, but for copies of brokers
-/// beside a database, which are joined.
+/// Restores the pieces into an empty cluster. Of two pieces for the same destination the later one wins,
+/// except that copies of brokers beside a database are joined.
 pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
     let count = before.partitions.len();
     let mut records = vec![Content::default(); count];
@@ -192,7 +196,7 @@ pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
     World::of(partitions, records, apps, before.exports, now)
 }
 
-/// The first position of the log that the newest copy and those it continues have together.
+/// First log position of the newest copy, joined with the copies that it continues.
 fn range_start(copies: &[&BrokerCopy]) -> u64 {
     let mut first = u64::MAX;
     let mut later: Option<&BrokerCopy> = None;
@@ -206,7 +210,7 @@ fn range_start(copies: &[&BrokerCopy]) -> u64 {
     first
 }
 
-/// Restores the pieces beside the cluster, lives on, and counts.
+/// Restores the pieces beside the cluster, continues for a while, and counts.
 pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
     let mut world = rebuild(before, pieces, now);
     let mut restored = Restored { missing_pieces: missing_pieces(before, pieces), ..Restored::default() };
@@ -299,14 +303,14 @@ fn catch_up(world: &mut World, now: Instant) {
     world.store_positions();
 }
 
-/// The records a broker has lived, as far as they are remembered, each with its timeline.
+/// Records in a broker's past that are still in memory, each with its timeline.
 fn lived(partition: &Partition) -> impl Iterator<Item = (u32, &crate::sim::model::history::Record)> {
     partition.lived().into_iter().flat_map(|span| {
         partition.histories.own(span.timeline, span.from, span.to).iter().map(move |r| (span.timeline, r))
     })
 }
 
-/// Wanted records in `content` that are not of the partition's own past.
+/// Selected records in `content` that are not in the partition's own past.
 fn ghosts(partition: &Partition, own: &[Span], content: &Content, wanted: impl Fn(Value) -> bool) -> usize {
     let is_own = |timeline, position| {
         own.iter().any(|s| s.timeline == timeline && s.from <= position && position <= s.to)
@@ -322,7 +326,7 @@ fn live(world: &World) -> BTreeSet<u64> {
     world.partitions.iter().flat_map(|p| p.state.live.keys().copied()).collect()
 }
 
-/// What the exporters of a partition write first: the records, or what the web apps show.
+/// First destination of a partition's exporters: the records, or the documents of the web apps.
 fn first_written(world: &World, index: usize) -> Option<&Content> {
     if world.exports.records {
         return world.records.get(index);
@@ -330,7 +334,7 @@ fn first_written(world: &World, index: usize) -> Option<&Content> {
     world.exports.direct.and_then(|app| world.apps.get(&app)?.documents(Slot::Main, index))
 }
 
-/// The last position that every web app had got to when it was copied.
+/// Last position present in the copies of all web apps.
 fn copied_up_to(world: &World, index: usize) -> u64 {
     let copied = world.apps.iter().map(|(app, imported)| {
         if world.exports.direct == Some(*app) { imported.end(index) } else { imported.position(index) }
@@ -338,12 +342,12 @@ fn copied_up_to(world: &World, index: usize) -> u64 {
     copied.min().unwrap_or(0)
 }
 
-/// The web app whose lists are looked at.
+/// The web app with the lists of instances.
 fn lists(world: &World) -> Option<&Imported> {
     [App::Operate, App::History, App::Database].iter().find_map(|app| world.apps.get(app))
 }
 
-/// Instances that its lists show active.
+/// Instances shown as active in those lists.
 fn shown_active(world: &World) -> BTreeSet<u64> {
     let mut active = BTreeSet::new();
     let Some(operate) = lists(world) else { return active };
@@ -372,7 +376,7 @@ fn missing_in_operate(world: &World) -> usize {
     remembered.filter(|(_, r)| live.contains(&r.instance) && !shown.contains(&r.instance)).count()
 }
 
-/// Gaps and doubles in the sequence numbers of the records, per partition and kind.
+/// Gaps and duplicates in the sequence numbers of the records, per partition and value type.
 fn sequences(world: &World) -> (usize, usize) {
     let (mut gaps, mut doubles) = (0, 0);
     for (partition, records) in world.partitions.iter().zip(&world.records) {

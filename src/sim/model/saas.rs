@@ -1,7 +1,8 @@
-//! The provider of a cluster in Camunda's cloud: what it takes, keeps and prunes, and how it brings a cluster back.
+//! A cluster in Camunda 8 SaaS: creation, limits and pruning of backups, and restores.
 //!
-//! Owns the provider's rules as its documents tell them: one backup in a while, the newest few kept, none while a
-//! restore goes on. How it does what it does nobody outside knows: a backup here is the whole cluster at an instant.
+//! Owns the documented rules: a minimum interval between backups, the newest few kept, none during a restore.
+//! The implementation behind the API is not public; here a backup is a copy of the whole cluster at an
+//! instant.
 
 use crate::domain::Instant;
 use crate::sim::faults::What;
@@ -10,26 +11,26 @@ use crate::sim::model::world::{World, span};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A token is good for a day.
+/// Lifetime of a token.
 const TOKEN_LIFE: Duration = Duration::from_hours(24);
-/// Between two requests to the token endpoint.
+/// Minimum interval between two requests to the token endpoint.
 const TOKEN_GAP: Duration = Duration::from_secs(1);
-/// What the provider keeps, of the completed and of the failed.
+/// Number of completed and of failed backups that are kept.
 const KEPT: usize = 3;
 
-/// How far a backup is.
+/// State of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostedState {
-    /// Being taken.
+    /// In progress.
     InProgress,
-    /// It failed.
+    /// Failed.
     Failed,
-    /// It is there.
+    /// Complete.
     Complete,
 }
 
 impl HostedState {
-    /// The word on the wire.
+    /// State on the wire.
     pub fn wire(self) -> &'static str {
         match self {
             Self::InProgress => "In progress",
@@ -39,53 +40,53 @@ impl HostedState {
     }
 }
 
-/// One backup that the provider holds.
+/// One backup in Camunda 8 SaaS.
 #[derive(Clone, Debug)]
 pub struct Hosted {
-    /// By which it is asked for.
+    /// Id in the API.
     pub uuid: String,
-    /// Whether a user asked for it; the wire does not tell.
+    /// Whether a user requested it; the wire does not show this.
     pub manual: bool,
-    /// When it was begun.
+    /// Start time.
     pub created: Instant,
-    /// When it ended.
+    /// End time.
     pub completed: Option<Instant>,
-    /// How far it is.
+    /// State.
     pub state: HostedState,
     fails: bool,
     taken: Option<Box<World>>,
 }
 
-/// What the provider knows of the cluster.
+/// State of the cluster in Camunda 8 SaaS.
 #[derive(Clone, Debug, Default)]
 pub struct Provider {
     /// Backups, oldest first.
     pub backups: Vec<Hosted>,
-    /// Its own schedule, as it was put; it is shown and not followed.
+    /// Camunda's own schedule, as uploaded; shown but never executed.
     pub schedule: Option<String>,
-    /// `Suspended` and the like, where it is not `Healthy`.
+    /// `Suspended` and the like; `None` for `Healthy`.
     pub status: Option<&'static str>,
-    /// Restores by backup: their state.
+    /// State of the restores, by backup.
     pub restores: BTreeMap<String, &'static str>,
     tokens: BTreeMap<String, Instant>,
     token_requested: Option<Instant>,
-    /// Tokens that were given out.
+    /// Number of issued tokens.
     pub tokens_given: u64,
 }
 
-/// Why the provider does not do what was asked. Texts are guesses: the documents have none.
+/// Reason for a rejected request. The texts are guesses: the documents have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SaasRefusal {
-    /// Asked too often: come back after this time.
+    /// Rate limit reached: retry after this time.
     TooOften(Duration),
     /// There is no such backup.
     Unknown,
-    /// A restore goes on, or cannot.
+    /// Another restore is in progress, or this one is impossible.
     Conflict(&'static str),
 }
 
 impl Cluster {
-    /// Begins a backup.
+    /// Starts a backup.
     pub(crate) fn provider_begins(&mut self, manual: bool, struck: &[What]) -> Result<Hosted, SaasRefusal> {
         if self.restoring() {
             return Err(SaasRefusal::Conflict("A restore is in progress for this cluster"));
@@ -120,7 +121,7 @@ impl Cluster {
         Ok(hosted)
     }
 
-    /// A backup ends: the whole cluster as it is now.
+    /// Ends a backup: a copy of the whole cluster as it is now.
     pub(crate) fn provider_ends(&mut self, uuid: &str) {
         let (now, world) = (self.now, &self.world);
         if let Some(backup) = self.saas.backups.iter_mut().find(|b| b.uuid == uuid) {
@@ -137,13 +138,13 @@ impl Cluster {
         }
     }
 
-    /// Forgets a backup.
+    /// Deletes a backup.
     pub(crate) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, SaasRefusal> {
         let at = self.saas.backups.iter().position(|b| b.uuid == uuid);
         at.map(|at| self.saas.backups.remove(at)).ok_or(SaasRefusal::Unknown)
     }
 
-    /// Begins to bring the cluster back.
+    /// Starts a restore of the cluster.
     pub(crate) fn provider_restores(&mut self, uuid: &str) -> Result<(), SaasRefusal> {
         let backup = self.saas.backups.iter().find(|b| b.uuid == uuid).ok_or(SaasRefusal::Unknown)?;
         if backup.taken.is_none() {
@@ -160,7 +161,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A restore is further.
+    /// Advances a restore to `state`.
     pub(crate) fn provider_restored(&mut self, uuid: &str, state: &'static str) {
         self.saas.restores.insert(uuid.to_owned(), state);
         let taken = self.saas.backups.iter().find(|b| b.uuid == uuid).and_then(|b| b.taken.clone());
@@ -173,7 +174,7 @@ impl Cluster {
         self.saas.restores.values().any(|state| !matches!(*state, "COMPLETED" | "FAILED" | "ABORTED"))
     }
 
-    /// A token, unless one was asked for a moment ago.
+    /// Issues a token, unless the last request was a moment ago.
     pub(crate) fn provider_token(&mut self) -> Result<String, SaasRefusal> {
         let since = self.saas.token_requested.map(|at| (self.now - at).to_std().unwrap_or_default());
         self.saas.token_requested = Some(self.now);
@@ -187,7 +188,7 @@ impl Cluster {
         Ok(token)
     }
 
-    /// Whether that token was given out and is still good.
+    /// Whether that token was issued and is still valid.
     pub(crate) fn provider_knows(&self, token: &str) -> bool {
         self.saas.tokens.get(token).is_some_and(|until| *until > self.now)
     }

@@ -1,7 +1,7 @@
 //! Snapshot repositories of the search engine.
 //!
-//! Owns snapshots: what they were asked to hold, what they were found to hold, and their state. A snapshot copies
-//! the documents at one instant between its start and its end, which one is chance. Must not know who asked.
+//! Owns snapshots: the requested and the copied indices, and the state. A snapshot copies the documents at
+//! one random instant between its start and its end. Must not know the requester.
 
 use crate::domain::Instant;
 use crate::sim::model::cluster::{Cluster, Timer};
@@ -13,22 +13,22 @@ use crate::sim::model::world::span;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The longest time for a snapshot of no index at all, as of archives that are not there yet.
+/// Maximum duration of a snapshot without indices, for example of archives that do not exist yet.
 const OF_NOTHING: Duration = Duration::from_millis(100);
 
-/// How far a snapshot is.
+/// State of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotState {
-    /// Being taken.
+    /// In progress.
     InProgress,
-    /// All shards are in it.
+    /// Complete.
     Success,
     /// Some shards are missing.
     Partial,
 }
 
 impl SnapshotState {
-    /// The search engine's word.
+    /// State on the wire.
     pub fn wire(self) -> &'static str {
         match self {
             Self::InProgress => "IN_PROGRESS",
@@ -41,89 +41,89 @@ impl SnapshotState {
 /// One snapshot in a repository.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Never used again, unlike the name.
+    /// Unique and never reused, unlike the name.
     pub key: u64,
     /// Its name.
     pub name: String,
     /// Its uuid.
     pub uuid: String,
-    /// The indices it holds.
+    /// Its indices.
     pub indices: Vec<Index>,
     /// Its state.
     pub state: SnapshotState,
-    /// When it began.
+    /// Start time.
     pub started: Instant,
-    /// When it ended.
+    /// End time.
     pub ended: Option<Instant>,
     /// Indices with a shard that could not be copied.
     pub failed: Vec<String>,
-    /// What the caller wanted noted.
+    /// Metadata sent with the request.
     pub metadata: Option<serde_json::Value>,
     /// The documents, once they are copied.
     pub pieces: Vec<Piece>,
-    /// How long it takes when nothing hinders it.
+    /// Duration without faults.
     pub takes: Duration,
     doomed: bool,
 }
 
 impl Snapshot {
-    /// Shards of all its indices.
+    /// Number of shards in all its indices.
     pub fn shards(&self) -> u64 {
         self.indices.iter().map(|i| i.shards).sum()
     }
 }
 
-/// A place for snapshots.
+/// A snapshot repository.
 #[derive(Clone, Debug, Default)]
 pub struct Repository {
-    /// Its snapshots, in the order they were asked for.
+    /// Its snapshots, in the order of their requests.
     pub snapshots: Vec<Snapshot>,
-    /// Whether the search engine knows of it; its files stay when it does not.
+    /// Whether the repository is unregistered; its files stay.
     pub forgotten: bool,
 }
 
-/// What a snapshot is asked to hold.
+/// A request for a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotRequest {
-    /// Patterns; none means every index.
+    /// Patterns; empty means every index.
     pub indices: Vec<String>,
-    /// Whether shards may be missing.
+    /// Whether missing shards are permitted.
     pub partial: bool,
-    /// Whether an index that is not there is no error.
+    /// Whether a missing index is permitted.
     pub ignore_unavailable: bool,
-    /// To be given back as it is.
+    /// Metadata, returned unchanged.
     pub metadata: Option<serde_json::Value>,
 }
 
-/// What is to go wrong with the next snapshot.
+/// Effect of a fault on the next snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotOutcome {
-    /// It takes that much longer, or never ends.
+    /// Takes longer by this duration, or never ends.
     Stall(Option<Duration>),
-    /// A shard fails while it is copied.
+    /// A shard fails during the copy.
     FailedShard,
 }
 
-/// Why a snapshot was not begun.
+/// Reason for a rejected snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotRefusal {
     /// There is no such repository.
     NoRepository,
-    /// The name is taken; `running` tells by what.
+    /// The name is in use; `running` distinguishes a running snapshot.
     NameTaken {
-        /// Whether that one is still being taken.
+        /// Whether the existing snapshot is still in progress.
         running: bool,
     },
-    /// The name is not allowed, with the engine's reason.
+    /// The name is invalid, with the engine's reason.
     BadName(&'static str),
-    /// An index without wildcard is not there.
+    /// An index without wildcard does not exist.
     NoIndex(String),
     /// Indices without allocated primary shards.
     Unassigned(Vec<String>),
 }
 
 impl Cluster {
-    /// Every index the search engine has.
+    /// Every index of the search engine.
     pub fn indices(&self) -> Vec<Index> {
         let version = self.config.version;
         let hidden = self.records_hidden;
@@ -141,7 +141,7 @@ impl Cluster {
         all
     }
 
-    /// Begins a snapshot and returns its key.
+    /// Starts a snapshot and returns its key.
     pub fn begin_snapshot(
         &mut self,
         repository: &str,
@@ -207,7 +207,7 @@ impl Cluster {
         Ok(key)
     }
 
-    /// Deletes snapshots by pattern, running ones too; false when none matched.
+    /// Deletes snapshots by pattern, running ones included; false if none matched.
     pub fn delete_snapshots(&mut self, repository: &str, pattern: &str) -> Result<bool, SnapshotRefusal> {
         let found = self.repositories.get_mut(repository).filter(|r| !r.forgotten);
         let found = found.ok_or(SnapshotRefusal::NoRepository)?;
@@ -243,7 +243,7 @@ impl Cluster {
         self.repositories.values_mut().flat_map(|r| &mut r.snapshots).find(|s| s.key == key)
     }
 
-    /// Copies the documents of a snapshot's indices as they are now.
+    /// Copies the current documents of a snapshot's indices.
     pub(crate) fn copy_documents(&mut self, key: u64) {
         let Some(snapshot) = self.snapshot(key) else { return };
         let names: Vec<&str> = snapshot
@@ -313,7 +313,7 @@ impl Cluster {
         Ok(found)
     }
 
-    /// How many records the search store holds.
+    /// Number of records in the search store.
     pub fn exported_records(&self) -> u64 {
         let count = |(partition, content): (
             &crate::sim::model::broker::Partition,

@@ -1,7 +1,7 @@
-//! What faults do to the model.
+//! Effects of faults on the model.
 //!
-//! Owns the effects on the cluster itself; those on one answer are in `wire.rs`, those on one operation where that
-//! operation is.
+//! Owns the effects on the cluster itself. `wire.rs` has the effects on a response; each operation has its
+//! own effects.
 
 use crate::sim::faults;
 use crate::sim::faults::{Fault, What};
@@ -14,7 +14,7 @@ use crate::sim::model::snapshots::SnapshotOutcome;
 use chrono::TimeDelta;
 
 impl Cluster {
-    /// Reads a list of faults and arms them; those that begin with `now` happen at once.
+    /// Parses a list of faults and arms them; faults with the trigger `now` take effect at once.
     pub fn arm(&mut self, spec: &str) -> Result<(), String> {
         for fault in faults::parse(spec)? {
             self.arm_fault(fault);
@@ -33,7 +33,7 @@ impl Cluster {
         }
     }
 
-    /// Effects that are there when the request is acted upon.
+    /// Effects that precede the execution of the request.
     pub(crate) fn strike_before(&mut self, part: &str, struck: &[What]) {
         for what in struck {
             match *what {
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    /// Effects that come once it was acted upon.
+    /// Effects that follow the execution of the request.
     pub(crate) fn strike_after(&mut self, part: &str, struck: &[What]) {
         for what in struck {
             match *what {
@@ -93,14 +93,14 @@ impl Cluster {
 
     fn spoil_app(&mut self, part: &str, outcome: SnapshotOutcome) {
         if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
-            // One in the middle, so that something is there before and something is missing after.
+            // A part in the middle, so that some parts exist and later ones are missing.
             self.spoil_part(app, app.parts().div_ceil(2), outcome);
         }
     }
 
-    /// Somebody else begins a backup of the same kind.
+    /// Starts a foreign backup of the same kind.
     fn stranger_backup(&mut self, part: &str) {
-        // Where it cannot, nobody did.
+        // A rejected foreign backup has no effect.
         if self.config.storage == crate::sim::model::config::Storage::Saas {
             let _ = self.provider_begins(false, &[]);
             return;

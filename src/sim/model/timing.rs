@@ -1,43 +1,43 @@
-//! How long things take in the simulated cluster, and how much load it has.
+//! Durations in the simulated cluster, and its load.
 //!
-//! Owns the figures only. The defaults are near what a real 8.6.0 showed on two cores with small data.
+//! Owns only the figures. The defaults are close to those of a real 8.6.0 on two cores with small data.
 
 use std::time::Duration;
 
 /// Durations of the simulated cluster.
 #[derive(Clone, Debug)]
 pub struct Timing {
-    /// From a request to its answer.
+    /// From a request to its response.
     pub response: Duration,
     /// One part of a web app's backup.
     pub part: Duration,
-    /// Between two parts, and before the first: a web app knows nothing of its backup meanwhile.
+    /// Before each part; during this time a web app does not report its backup.
     pub part_gap: Duration,
-    /// How long the history waits for a part that does not come, before it says so.
+    /// Wait of the history for a missing part before it reports the backup as incomplete.
     pub incomplete_check: Duration,
-    /// A snapshot taken directly at the search engine.
+    /// A snapshot requested directly from the search engine.
     pub snapshot: Duration,
-    /// From the deletion of a web app's backup until its first part is gone.
+    /// From the deletion of a web app's backup until its first part is deleted.
     pub delete_begins: Duration,
     /// From one deleted part to the next.
     pub delete_part: Duration,
-    /// From the checkpoint until a partition's backup can be seen.
+    /// From the checkpoint until a partition's backup is visible.
     pub backup_seen: Duration,
-    /// How much later than the partition before it a partition is seen and done.
+    /// Delay of each partition after the previous one.
     pub backup_skew: Duration,
-    /// From being seen until the partition's backup is complete.
+    /// From the visibility of a partition's backup until its completion.
     pub backup: Duration,
-    /// The whole of a provider's backup.
+    /// A complete SaaS backup.
     pub saas_backup: Duration,
-    /// Between two backups that a provider takes when asked.
+    /// Minimum interval between two requested SaaS backups.
     pub saas_interval: Duration,
-    /// Between two exports.
+    /// Interval between two exports.
     pub export_every: Duration,
-    /// Between two imports of a web app.
+    /// Interval between two imports of a web app.
     pub import_every: Duration,
-    /// Between two writes of a web app's import position.
+    /// Interval between two writes of a web app's import position.
     pub store_position_every: Duration,
-    /// Between two snapshots of the broker, each followed by compaction.
+    /// Interval between two snapshots of the broker, each followed by compaction.
     pub snapshot_every: Duration,
 }
 
@@ -66,7 +66,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The same, `factor` times as fast.
+    /// These durations divided by `factor`.
     #[must_use]
     pub fn faster(mut self, factor: f64) -> Self {
         let factor = if factor.is_finite() && factor > 0.0 { factor } else { 1.0 };
@@ -93,7 +93,7 @@ impl Timing {
         self
     }
 
-    /// Milliseconds where the default has tenths of a second, for tests on the real clock.
+    /// Milliseconds instead of tenths of a second, for tests on the real clock.
     pub fn tiny() -> Self {
         let ms = Duration::from_millis;
         let fast = Self::default().faster(20.0);
@@ -107,17 +107,17 @@ impl Timing {
     }
 }
 
-/// Process instances started and completed all the time.
+/// Background load: process instances are started and completed continuously.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Instances started or completed each second. A long silence between two requests has no more than
-    /// `BURST` of them, spread over it, so that a simulated night costs nothing.
+    /// Instances started or completed per second. A long interval between two requests has at most `BURST` of
+    /// them, spread evenly, so that a simulated night stays cheap.
     pub per_second: f64,
-    /// Instances there are at the beginning.
+    /// Instances at the start.
     pub initial: u32,
 }
 
-/// Most operations between two requests.
+/// Maximum number of operations between two requests.
 pub(crate) const BURST: f64 = 64.0;
 
 impl Default for Load {

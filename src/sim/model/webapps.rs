@@ -1,8 +1,9 @@
 //! Backups of the web apps: parts, one after the other, from a queue in memory.
 //!
-//! Owns that queue. What a backup has become is read from the repository, as the real ones do, so a backup whose
-//! queue was lost stays incomplete for ever, and a deleted one is still there until its parts are gone. Must not
-//! know requests.
+//! Owns that queue. Must not know requests.
+//!
+//! The state of a backup is read from the repository, as in the real web apps. A backup with a lost queue
+//! therefore stays incomplete for ever, and a deleted backup exists until its parts are deleted.
 
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::{Storage, Version};
@@ -15,27 +16,27 @@ use crate::sim::model::world::span;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The web app's own memory.
+/// Memory of the web app.
 #[derive(Clone, Debug, Default)]
 pub struct WebApp {
     queue: VecDeque<(i64, u32)>,
     running: Vec<u64>,
-    /// Not reachable just now.
+    /// Currently unreachable.
     pub(crate) down: bool,
-    /// What is to go wrong with the part of that number.
+    /// Effect of a fault on the part with that number.
     pub(crate) outcome: Option<(u32, SnapshotOutcome)>,
 }
 
-/// Why a web app did not begin a backup.
+/// Reason for a rejected backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebAppRefusal {
-    /// Its repository is not there.
+    /// The repository does not exist.
     NoRepository,
-    /// The search engine does not answer.
+    /// The search engine does not respond.
     SearchDown,
-    /// Snapshots with that id are there, as `name/uuid`.
+    /// Snapshots with that id exist, as `name/uuid`.
     Exists(Vec<String>),
-    /// One of them is running, and this Operate cannot read that state.
+    /// One snapshot is running, and this Operate cannot parse that state.
     CannotTell,
     /// Parts of another backup are waiting.
     Busy,
@@ -43,21 +44,21 @@ pub enum WebAppRefusal {
     Absent,
 }
 
-/// What a web app says of a backup.
+/// State of a backup as a web app reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebAppState {
-    /// A part is being taken.
+    /// A part is in progress.
     InProgress,
     /// Parts are missing.
     Incomplete,
-    /// All parts are whole.
+    /// All parts are complete.
     Completed,
-    /// A part lacks a shard, or there are too many.
+    /// A part lacks a shard, or there are too many parts.
     Failed,
 }
 
 impl WebAppState {
-    /// The web apps' word.
+    /// State on the wire.
     pub fn wire(self) -> &'static str {
         match self {
             Self::InProgress => "IN_PROGRESS",
@@ -69,7 +70,7 @@ impl WebAppState {
 }
 
 impl Cluster {
-    /// Begins a web app's backup and returns the names of the snapshots to come.
+    /// Starts a web app's backup and returns the names of its snapshots.
     pub fn begin_app_backup(&mut self, app: App, id: i64) -> Result<Vec<String>, WebAppRefusal> {
         if self.search_down {
             return Err(WebAppRefusal::SearchDown);
@@ -94,7 +95,7 @@ impl Cluster {
         Ok((1..=parts).map(|number| self.part_name(app, id, number)).collect())
     }
 
-    /// Deletes a web app's backup, part by part and later; parts that are not taken yet will be.
+    /// Deletes a web app's backup later and part by part. Parts that do not exist yet are still created.
     pub fn delete_app_backup(&mut self, app: App, id: i64) -> Result<(), WebAppRefusal> {
         if self.search_down {
             return Err(WebAppRefusal::SearchDown);
@@ -107,12 +108,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// The parts there are of one backup, oldest first.
+    /// The existing parts of one backup, oldest first.
     pub fn parts_taken(&self, app: App, id: i64) -> Result<Vec<&Snapshot>, SnapshotRefusal> {
         self.snapshots(&self.config.repository, &format!("{}{id}_*", app.snapshot_prefix()))
     }
 
-    /// Ids of the backups a web app finds, newest first.
+    /// Ids of the existing backups, newest first.
     pub fn app_backup_ids(&self, app: App) -> Result<Vec<i64>, SnapshotRefusal> {
         let prefix = app.snapshot_prefix();
         let mut ids = Vec::new();
@@ -124,7 +125,7 @@ impl Cluster {
         Ok(ids)
     }
 
-    /// What the parts there are add up to.
+    /// State that results from the existing parts.
     pub fn app_state(&self, app: App, parts: &[&Snapshot]) -> WebAppState {
         let any = |state| parts.iter().any(|s| s.state == state);
         let (found, expected) = (parts.len(), parts_in(self.config.version, app) as usize);
@@ -133,7 +134,7 @@ impl Cluster {
         } else if any(SnapshotState::InProgress) {
             WebAppState::InProgress
         } else if found < expected {
-            // The history waits a while for the next part before it says that none will come.
+            // The history waits for the next part before it reports the backup as incomplete.
             let waited = parts.iter().filter_map(|s| s.ended).max().map(|ended| self.now - ended);
             let patient = app == App::History
                 && waited.is_none_or(|waited| waited < span(self.config.timing.incomplete_check));
@@ -143,13 +144,12 @@ impl Cluster {
         }
     }
 
-    /// Operate on OpenSearch does not know the state of a running snapshot.
+    /// Whether Operate on OpenSearch fails to parse the state of a running snapshot.
     pub fn cannot_read_running(&self, app: App) -> bool {
         app == App::Operate && self.config.storage == Storage::OpenSearch
     }
 
-    /// Kills a web app and starts it again after `down`: its queue is gone, what the search engine has begun
-    /// goes on.
+    /// Restarts a web app after `down`: its queue is lost, running snapshots continue.
     pub fn restart_app(&mut self, app: App, down: Duration) {
         if let Some(memory) = self.apps.get_mut(&app) {
             memory.down = true;
@@ -161,7 +161,7 @@ impl Cluster {
         }
     }
 
-    /// The parts that are not begun yet never will be.
+    /// Drops the parts that are not started yet.
     pub(crate) fn forget_queue(&mut self, app: App) {
         if let Some(memory) = self.apps.get_mut(&app) {
             memory.queue.clear();
@@ -170,7 +170,7 @@ impl Cluster {
         self.timers.retain(|_, timer| !matches!(timer, Timer::NextPart(other) if *other == app));
     }
 
-    /// Something is to go wrong with part `number` of the next backup of `app`.
+    /// Injects a fault into part `number` of the next backup of `app`.
     pub fn spoil_part(&mut self, app: App, number: u32, outcome: SnapshotOutcome) {
         if let Some(memory) = self.apps.get_mut(&app) {
             memory.outcome = Some((number, outcome));
@@ -195,7 +195,8 @@ impl Cluster {
         match self.begin_snapshot(&repository, &name, &request, takes, outcome) {
             Ok(key) => {
                 if app == App::Optimize {
-                    // Both at one instant, or positions could be newer than documents where both start at once.
+                    // Copies both at one instant; otherwise positions could be newer than documents if both
+                    // start together.
                     self.copy_now(key);
                 }
                 if let Some(memory) = self.apps.get_mut(&app) {
@@ -213,7 +214,7 @@ impl Cluster {
         }
     }
 
-    /// A snapshot ended or was deleted; the web app that waits for it goes on.
+    /// A snapshot ended or was deleted: the waiting web app continues.
     pub(crate) fn part_ended(&mut self, key: u64) {
         let gap = self.config.timing.part_gap;
         let waiting: Vec<App> =
@@ -230,7 +231,7 @@ impl Cluster {
     pub(crate) fn delete_next_part(&mut self, app: App, mut names: Vec<String>) {
         let Some(name) = names.pop() else { return };
         let repository = self.config.repository.clone();
-        // The web apps only log what goes wrong here.
+        // The web apps only log a failure here.
         let _ = self.delete_snapshots(&repository, &name);
         if !names.is_empty() {
             self.at(self.config.timing.delete_part, Timer::DeletePart(app, names));
@@ -258,7 +259,7 @@ impl Cluster {
     }
 }
 
-/// How many snapshots a backup has in that version.
+/// Number of snapshots of a backup in that version.
 fn parts_in(version: Version, app: App) -> u32 {
     let without_last = app == App::History && version.minor < 9;
     app.parts() - u32::from(without_last)

@@ -1,8 +1,8 @@
-//! The data of a cluster and how it flows: brokers write, exporters copy to the search store, importers read it.
-//! Since 8.8 the exporter writes what the web apps show as well, and nothing reads the records but Optimize.
+//! The data of a cluster and its flow: brokers write, exporters copy to the search store, importers read it.
 //!
-//! Owns partitions, exported records and what the web apps made of them. Must not know requests, backup ids or
-//! snapshot names; restored copies are lived on by this same code.
+//! Owns partitions, exported records and the web apps' documents. Must not know requests, backup ids or
+//! snapshot names. A simulated restore continues on copies with this same code. Since 8.8 the exporter also
+//! writes the web apps' documents, and only Optimize reads the records.
 
 use crate::domain::Instant;
 use crate::sim::model::broker::{Partition, Phase};
@@ -14,43 +14,43 @@ use crate::sim::model::timing::{BURST, Load, Timing};
 use chrono::{NaiveDate, TimeDelta};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Records held in memory before the ones that every copy has are forgotten.
+/// Records in memory above which records present in every copy are dropped.
 const REMEMBERED: usize = 20_000;
 
-/// Slices a silence between two requests is lived through in, at most.
+/// Maximum number of time slices between two requests.
 const SLICES: i64 = 32;
 
-/// Where the exporters write. They are one here: what one acknowledged, all have.
+/// Destinations of the exporters. They share one acknowledged position here.
 #[derive(Clone, Copy, Debug)]
 pub struct Exports {
-    /// To the records, for web apps to import.
+    /// The records, for import by web apps.
     pub records: bool,
-    /// Straight into what this one shows.
+    /// The documents of this web app.
     pub direct: Option<App>,
 }
 
-/// Everything a cluster stores outside its backups.
+/// All data of a cluster outside its backups.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The partitions.
     pub partitions: Vec<Partition>,
     /// Exported records, per partition.
     pub records: Vec<Content>,
-    /// Indices that hold them: one per kind and day.
+    /// Their indices: one per value type and day.
     pub indices: BTreeSet<(Value, NaiveDate)>,
     /// Records in the search store that another timeline replaced.
     pub replaced: usize,
-    /// What the web apps imported.
+    /// Data of the web apps.
     pub apps: BTreeMap<App, Imported>,
-    /// Instances started so far.
+    /// Number of instances started so far.
     pub started: u64,
-    /// Where the exporters write.
+    /// Destinations of the exporters.
     pub exports: Exports,
     arrivals: f64,
     due: Due,
 }
 
-/// When each recurring thing happens next.
+/// Next occurrence of each recurring event.
 #[derive(Clone, Copy, Debug)]
 struct Due {
     export: Instant,
@@ -60,7 +60,7 @@ struct Due {
 }
 
 impl World {
-    /// A cluster that has lived a little: some instances, exported, imported, and compacted away.
+    /// A cluster with some instances, already exported, imported and compacted.
     pub fn new(
         now: Instant,
         partitions: usize,
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// Lives from `from` to `to`. Without a broker only importers work.
+    /// Simulates the time from `from` to `to`. Without a broker only importers work.
     pub fn live(
         &mut self,
         from: Instant,
@@ -145,7 +145,7 @@ impl World {
     }
 
     fn tick(&mut self, at: Instant, broker: bool, timing: &Timing, random: &mut Random) {
-        // A little unevenness, so that exporters and importers meet in every order.
+        // Random jitter, so that exporters and importers run in every order.
         let jitter = |random: &mut Random, every: std::time::Duration| {
             let micros = every.as_micros() as u64;
             TimeDelta::microseconds((micros / 2 + random.below(micros + 1)) as i64)
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// One user's act: starts an instance, or completes one.
+    /// One operation of a user: starts or completes an instance.
     pub fn operate_once(&mut self, random: &mut Random) -> Option<u64> {
         let index = random.below(self.partitions.len() as u64) as usize;
         let partition = self.partitions.get_mut(index)?;
@@ -184,7 +184,7 @@ impl World {
         None
     }
 
-    /// Exports what the exporters may.
+    /// Exports records as far as the phases permit.
     pub fn export(&mut self, at: Instant) {
         for (index, (partition, records)) in self.partitions.iter_mut().zip(&mut self.records).enumerate() {
             let from = records.end();
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Imports what was exported.
+    /// Imports the exported records.
     pub fn import(&mut self) {
         for imported in Self::importing(&mut self.apps, self.exports) {
             for (partition, records) in self.records.iter().enumerate() {
@@ -228,29 +228,30 @@ impl World {
         apps.iter_mut().filter(move |(app, _)| reads(app)).map(|(_, imported)| imported)
     }
 
-    /// Sets every partition's exporter phase; a resume acknowledges at the next export.
+    /// Sets every partition's exporter phase; after a resume the next export acknowledges.
     pub fn set_phase(&mut self, phase: Phase) {
         for partition in &mut self.partitions {
             partition.set_phase(phase);
         }
     }
 
-    /// Largest checkpoint id any partition has seen.
+    /// Largest checkpoint id of all partitions.
     pub fn checkpoint_id(&self) -> i64 {
         self.partitions.iter().map(|p| p.state.checkpoint_id).max().unwrap_or(0)
     }
 
-    /// Live instances known to the brokers.
+    /// Number of live instances in the brokers.
     pub fn live_instances(&self) -> usize {
         self.partitions.iter().map(|p| p.state.live.len()).sum()
     }
 
-    /// Whether it is time to forget something.
+    /// Whether enough records are in memory to drop some.
     pub fn remembers_much(&self) -> bool {
         self.partitions.iter().any(|p| p.histories.remembered() >= REMEMBERED)
     }
 
-    /// Forgets records that every store and every copy has; `needed` gives the lowest position a copy may lack.
+    /// Drops records that every store and every copy has. `needed` returns the lowest position that a copy
+    /// may lack.
     pub fn forget(&mut self, needed: impl Fn(usize) -> u64) {
         for (index, partition) in self.partitions.iter_mut().enumerate() {
             if partition.histories.remembered() < REMEMBERED {
@@ -267,7 +268,7 @@ impl World {
     }
 }
 
-/// A duration as chrono has it.
+/// Converts a duration for chrono.
 pub(crate) fn span(duration: std::time::Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

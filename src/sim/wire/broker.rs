@@ -1,7 +1,7 @@
-//! Answers of the broker: actuators and exporting.
+//! Responses of the broker: actuators and exporting.
 //!
-//! Owns their paths, bodies and oddities, as a real 8.6.0 and 8.5.8 answered; what came later is from the documents.
-//! Must not know web apps or search.
+//! Owns their paths, bodies and peculiarities, as recorded from a real 8.6.0 and 8.5.8; later versions follow
+//! the documents. Must not know web apps or search.
 
 use crate::camunda::{Method, Response};
 use crate::sim::faults::What;
@@ -81,7 +81,7 @@ impl Cluster {
         .into()
     }
 
-    /// `/actuator/info`, the same in every component.
+    /// `/actuator/info`, identical in every component.
     pub(crate) fn build_info(&self) -> Value {
         json!({"build": {
             "artifact": "camunda-zeebe", "java": {"version": "21.0.4"}, "name": "Zeebe Distribution",
@@ -116,7 +116,7 @@ impl Cluster {
             }
             all.insert((index + 1).to_string(), one);
         }
-        // One level more for physical tenants, of which there is one.
+        // One level deeper for physical tenants; there is only one.
         if self.config.version.minor >= 10 { json!({"default": all}) } else { Value::Object(all) }
     }
 
@@ -153,7 +153,7 @@ impl Cluster {
         direct.into_iter().chain(exports.records.then_some(records)).collect()
     }
 
-    /// What the index page of the actuators lists.
+    /// Endpoints listed on the index page of the actuators.
     fn endpoints(&self) -> Vec<&'static str> {
         let runtime = self.config.runtime_endpoint();
         let mut names = vec!["partitions", runtime, "health", "info", "cluster", "exporting", "prometheus"];
@@ -164,7 +164,7 @@ impl Cluster {
         names
     }
 
-    /// Whether Operate and Tasklist are backed up together, by the broker's process.
+    /// Whether the broker's process backs up Operate and Tasklist together.
     pub(crate) fn has_history(&self) -> bool {
         self.apps.contains_key(&App::History)
     }
@@ -181,7 +181,7 @@ impl Cluster {
         }
     }
 
-    /// What a request to pause or resume wants; nothing when it cannot be understood.
+    /// Phase that a request to pause or resume demands; `None` for an invalid request.
     pub(crate) fn wanted_phase(&self, request: &WireRequest, path: &str) -> Option<Phase> {
         if path.ends_with("resume") {
             return Some(Phase::Exporting);
@@ -195,7 +195,7 @@ impl Cluster {
         Some(if soft { Phase::SoftPaused } else { Phase::Paused })
     }
 
-    /// Switches exporting, or what is struck of it.
+    /// Switches exporting, subject to the effects of faults.
     pub(crate) fn switch(&mut self, phase: Phase, struck: &[What]) -> Switched {
         let some = self.world.partitions.len().div_ceil(2).min(self.world.partitions.len().saturating_sub(1));
         if struck.contains(&What::Fail) {
@@ -219,17 +219,17 @@ impl Cluster {
     }
 }
 
-/// What became of a request to switch exporting.
+/// Result of a request to switch exporting.
 pub(crate) enum Switched {
-    /// It is switched.
+    /// Switched.
     Done,
-    /// Not everywhere.
+    /// Not switched on every partition.
     Failed,
-    /// It will be, and the answer comes then.
+    /// Will be switched after this delay, followed by the response.
     Late(Duration),
 }
 
-/// A failed switch: 200, and the truth in the body.
+/// A failed switch: status 200 with the error in the body.
 fn stack_trace() -> Response {
     let frame = json!({
         "classLoaderName": "app", "moduleName": null, "moduleVersion": null, "methodName": "post",
@@ -252,7 +252,7 @@ pub(crate) fn links(names: &[&str]) -> Value {
     json!({"_links": links})
 }
 
-/// The path below an endpoint, `""` for the endpoint itself.
+/// The path below an endpoint; `""` for the endpoint itself.
 fn below<'a>(path: &'a str, endpoint: &str) -> Option<&'a str> {
     let rest = path.strip_prefix('/')?.strip_prefix(endpoint)?;
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)

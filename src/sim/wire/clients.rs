@@ -1,9 +1,10 @@
-//! Commands of process clients at the REST port, and searches of the documents that exporters and web apps wrote.
+//! Commands of process clients at the REST port, and searches in the documents of exporters and web apps.
 //!
-//! Owns the commands and searches that `tests/jobs/own_cluster` sends: start an instance, activate and complete jobs,
-//! complete a user task, cancel, search, count. They exist from 8.6 on, in the versions whose web apps import records.
-//! Every instance has one step; the variable `path` of its creation selects it. Instances of the background load have
-//! a step that no client can complete. The commands and documents of the real cluster have more fields than these.
+//! Owns the commands and searches that `tests/jobs/own_cluster` sends: start an instance, activate and
+//! complete jobs, complete a user task, cancel, search, count. They exist from 8.6 on, in the versions with
+//! importing web apps. Every instance has one step; the variable `path` of its creation selects it. Instances
+//! of the background load have a step that no client can complete. The commands and documents of the real
+//! cluster have more fields than these.
 
 use crate::camunda::{Method, Response};
 use crate::sim::model::client_work::Step;
@@ -29,7 +30,8 @@ impl Document {
         Self { index, fields }
     }
 
-    /// Whether it matches a query of `match_all`, `term`, `terms` and `bool.filter`; no other query matches anything.
+    /// Whether it matches a query of `match_all`, `term`, `terms` and `bool.filter`; other queries match
+    /// nothing.
     fn fits(&self, query: &Value) -> bool {
         let one = |clause: &Value| {
             clause.as_object().and_then(|c| c.iter().next().map(|(k, v)| (k.clone(), v.clone())))
@@ -59,11 +61,11 @@ impl Document {
     }
 }
 
-/// Documents a page has where the request names no size.
+/// Page size if the request has none.
 const PAGE: usize = 10;
 
 impl Cluster {
-    /// A client's command; `None` when the path is not one.
+    /// Executes a client's command; `None` if the path is not a command.
     pub(crate) fn client_command(&mut self, request: &WireRequest, rest: &str) -> Option<Response> {
         let imports = self.world.apps.contains_key(&App::Operate);
         if request.method != Method::Post || self.config.version.minor < 6 || !imports {
@@ -98,7 +100,8 @@ impl Cluster {
         Some(if found { empty_response(204) } else { problem(404, "NOT_FOUND", missing, rest) })
     }
 
-    /// Loses what brokers and search engine hold; repositories, the backup store and the names of indices stay.
+    /// Deletes the data of brokers and search engine; repositories, the backup store and the names of indices
+    /// stay.
     pub(crate) fn lose(&mut self) {
         self.restore_in_place(&[]);
         self.client_work.activated.clear();
@@ -141,7 +144,7 @@ impl Cluster {
         waiting.filter(fits).is_some_and(|instance| self.complete_instance(instance))
     }
 
-    /// `_search`, `_count` and `_refresh` of the indices that match.
+    /// `_search`, `_count` and `_refresh` of the matching indices.
     pub(crate) fn search_documents(&self, request: &WireRequest, pattern: &str, verb: &str) -> Response {
         let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let shards = json!({"total": 1, "successful": 1, "skipped": 0, "failed": 0});
@@ -160,7 +163,7 @@ impl Cluster {
         }
     }
 
-    /// The next page of a search; its scroll id holds the whole search.
+    /// The next page of a search; its scroll id contains the whole search.
     pub(crate) fn scroll(&self, request: &WireRequest) -> Response {
         if request.method == Method::Delete {
             return self.found(&json!({"succeeded": true, "num_freed": 1}));
@@ -240,7 +243,7 @@ impl Cluster {
         listed.retain(|instance, _| self.client_work.steps.get(instance) == Some(&Step::Approve));
         let document = |(instance, ended): (u64, bool)| {
             let state = if ended { "COMPLETED" } else { "CREATED" };
-            // A partition gives an instance and its job consecutive keys.
+            // An instance and its job have consecutive keys.
             let fields = json!({
                 "key": instance + 1, "processInstanceId": instance, "flowNodeBpmnId": "approve", "state": state,
             });
@@ -249,7 +252,7 @@ impl Cluster {
         listed.into_iter().map(document).collect()
     }
 
-    /// The instances that the documents of a web app show, with whether the element of this kind has ended.
+    /// Instances in the documents of a web app; true if the element of this kind has ended.
     fn shown_by(&self, app: App, kind: Kind) -> BTreeMap<u64, bool> {
         let mut listed = BTreeMap::new();
         let Some(imported) = self.world.apps.get(&app) else { return listed };

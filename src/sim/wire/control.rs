@@ -1,11 +1,12 @@
-//! What test programs and demonstrations ask of a simulated cluster itself, under `/sim/`.
+//! Control interface of a simulated cluster for test programs and demonstrations, under `/sim/`.
 //!
-//! Owns those routes. No Camunda has them.
+//! Owns those routes; a real Camunda has none of them.
 //!
 //! - `GET state`, `GET backups`.
 //! - `GET faults`; `POST faults` with the list as text or `{"spec": ...}`.
-//! - `POST load` with `{"per_second": n}`: instances that the simulation starts or completes by itself.
-//! - `POST lose`: brokers and search engine lose everything.
+//! - `POST load` with `{"per_second": n}`: rate of instances that the simulation starts or completes by
+//!   itself.
+//! - `POST lose`: deletes the data of brokers and search engine.
 //! - `POST restore` and `POST restore-in-place` with `{"backup_id": n}`.
 //! - `POST backup-database` with a relational database.
 
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 impl Cluster {
-    /// Answers a request below `/sim/`.
+    /// Handles a request below `/sim/`.
     pub fn control(&mut self, now: Instant, request: &WireRequest) -> Response {
         self.advance(now);
         let refuse = |status, text: &str| json_response(status, JSON, &json!({"error": text}));
@@ -127,7 +128,7 @@ impl Cluster {
         json!({"waiting": self.faults.waiting(), "happened": self.faults.happened})
     }
 
-    /// Every id anything in the cluster is named after, with what there is of it.
+    /// Every backup id in the cluster, with its existing pieces.
     fn backups_body(&self) -> Value {
         const RECORDS: &str = "camunda_zeebe_records_backup_";
         let mut ids: BTreeSet<i64> = self.backups.keys().copied().collect();

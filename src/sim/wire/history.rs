@@ -1,6 +1,6 @@
-//! Answers about the backups of Operate and Tasklist together, since 8.8.
+//! Responses about the common backups of Operate and Tasklist, since 8.8.
 //!
-//! Owns their bodies as the documents have them; nobody recorded them. Must not know the broker.
+//! Owns their bodies, taken from the documents; there are no recordings. Must not know the broker.
 
 use crate::camunda::{Method, Response};
 use crate::sim::model::cluster::Cluster;
@@ -12,17 +12,17 @@ use crate::sim::model::webapps::{WebAppRefusal, WebAppState};
 use crate::sim::wire::{JSON, WireRequest, empty_response, json_response};
 use serde_json::{Value, json};
 
-/// Why a request about the history's backups came to nothing.
+/// Reason for a failed request about the history's backups.
 pub(crate) enum HistoryRefusal {
-    /// The id is no id.
+    /// Invalid id.
     BadId(String),
-    /// An id that is there, or a backup that runs.
+    /// The id exists, or another backup is running.
     Conflict(String),
     /// No such backup.
     Unknown(String),
-    /// The search engine does not know the repository.
+    /// The repository is not registered.
     NoRepository(String),
-    /// The search engine does not answer.
+    /// The search engine does not respond.
     Unreachable(String),
 }
 
@@ -38,7 +38,7 @@ impl HistoryRefusal {
 }
 
 impl Cluster {
-    /// A request to `backupHistory`; `path` is what follows the endpoint.
+    /// A request to `backupHistory`; `path` is the remaining path.
     pub(crate) fn history(&mut self, request: &WireRequest, path: &str, rest: &str) -> Response {
         let id = path.strip_prefix('/');
         let done = match (request.method, id) {
@@ -85,7 +85,7 @@ impl Cluster {
         }
     }
 
-    /// Begins a backup and names the snapshots to come.
+    /// Starts a backup and returns the names of its snapshots.
     pub(crate) fn take_history(&mut self, id: i64) -> Result<Vec<String>, HistoryRefusal> {
         self.begin_app_backup(App::History, id).map_err(|refusal| match refusal {
             WebAppRefusal::Exists(found) => HistoryRefusal::Conflict(format!(
@@ -100,7 +100,7 @@ impl Cluster {
         })
     }
 
-    /// The backups whose id matches, newest first.
+    /// The backups with a matching id, newest first.
     pub(crate) fn list_history(
         &self,
         pattern: &str,
@@ -123,7 +123,7 @@ impl Cluster {
         Ok(body(self, &self.found_history(id)?))
     }
 
-    /// Begins to delete a backup.
+    /// Starts the deletion of a backup.
     pub(crate) fn drop_history(&mut self, id: i64) -> Result<(), HistoryRefusal> {
         self.found_history(id)?;
         self.delete_app_backup(App::History, id).map_err(|_| self.history_repository_missing())
@@ -161,9 +161,9 @@ impl Cluster {
         json!({"backupId": id, "state": state, "failureReason": reason, "details": details})
     }
 
-    /// What a backup has become, as far as one can tell from what was asked for.
+    /// State of a backup; without `verbose` the states of its parts are unavailable.
     pub(crate) fn history_state(&self, parts: &[&Snapshot], verbose: bool) -> (&'static str, Option<String>) {
-        // Without their states no part can be seen to be whole.
+        // Without their states no part counts as complete.
         let state = if verbose { self.app_state(App::History, parts) } else { WebAppState::Incomplete };
         if state != WebAppState::Failed {
             return (state.wire(), None);
@@ -192,7 +192,7 @@ impl Cluster {
     }
 }
 
-/// What went wrong with a part.
+/// Failures of a part.
 pub(crate) fn history_failures(part: &Snapshot) -> Vec<String> {
     part.failed.iter().map(|index| format!("shard failed in {index}")).collect()
 }

@@ -1,6 +1,6 @@
-//! Answers of the search engine about indices.
+//! Responses of the search engine about indices.
 //!
-//! Owns the listing, counting and making of indices. Must not know snapshots.
+//! Owns listing, counting and creation of indices. Must not know snapshots.
 
 use crate::camunda::Response;
 use crate::sim::model::cluster::Cluster;
@@ -9,7 +9,7 @@ use crate::sim::wire::WireRequest;
 use serde_json::{Value, json};
 
 impl Cluster {
-    /// Indices that match a pattern; the first name without wildcard that matches none is an error.
+    /// Indices that match a pattern; a name without wildcard that matches none is an error.
     fn indices_matching(&self, pattern: &str) -> Result<Vec<Index>, Response> {
         let all = self.indices();
         let patterns: Vec<&str> = pattern.split(',').collect();

@@ -1,7 +1,8 @@
-//! Answers of the REST port: topology, status, and since 8.10 exporting and backups.
+//! Responses of the REST port: topology, status, and since 8.10 exporting and backups.
 //!
-//! Owns its paths and bodies: the topology as a real 8.6.0 and 8.5.8 answered, the rest as the published OpenAPI
-//! document says (`tests/sim_openapi.rs` compares). Must not act otherwise than the actuators do.
+//! Owns its paths and bodies. The topology is as recorded from a real 8.6.0 and 8.5.8; the rest follows the
+//! published OpenAPI document (`tests/it/sim/openapi.rs` compares them). Must not act differently from the
+//! actuators.
 
 use crate::camunda::{Method, Response};
 use crate::sim::faults::What;
@@ -14,11 +15,11 @@ use crate::sim::wire::{Acted, JSON, WireRequest, empty_response, json_response, 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-/// Why a request to the REST port came to nothing.
+/// Reason for a failed request to the REST port.
 enum Refusal {
     Runtime(RuntimeRefusal),
     History(HistoryRefusal),
-    /// It was not understood.
+    /// Invalid request.
     Invalid(&'static str),
 }
 
@@ -39,7 +40,8 @@ impl Refusal {
         let (status, text) = match self {
             Self::Invalid(text) => return problem(400, "INVALID_ARGUMENT", text, path).into(),
             Self::Runtime(RuntimeRefusal { after, status, text }) => {
-                // By the document only a start may time out, and only a start or a list may find no store.
+                // By the document only a start may time out, and only a start or a list may report a missing
+                // store.
                 let about_one = path.contains("/runtime/");
                 let status = match status {
                     504 if method != Method::Post => 503,
@@ -72,7 +74,7 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-/// How long a gateway shows a leader that is gone.
+/// Time for which a gateway still reports a lost leader.
 const GOSSIP: TimeDelta = TimeDelta::seconds(10);
 
 const WRONG_ID: &str = "The backup id must be an integer of at least 1";
@@ -89,7 +91,7 @@ impl Cluster {
         }
         let minor = self.config.version.minor;
         if rest == "/v2/status" && minor >= 8 && request.method == Method::Get {
-            // One healthy leader is enough for it.
+            // The status is healthy if one partition has a healthy leader.
             let down = self.is_known_leaderless() && self.world.partitions.len() == 1;
             return empty_response(if down { 503 } else { 204 }).into();
         }
@@ -118,7 +120,7 @@ impl Cluster {
         }
     }
 
-    /// Whether the gateway has heard that the first partition has no leader.
+    /// Whether the gateway has noticed that the first partition has no leader.
     fn is_known_leaderless(&self) -> bool {
         self.leaderless.is_some_and(|since| self.now() - since >= GOSSIP)
     }
@@ -237,7 +239,7 @@ impl Cluster {
     }
 }
 
-/// The id in a body; a start may come without one, and without a body.
+/// The id in a body; a start is valid without id and without body.
 fn requested_id(request: &WireRequest) -> Result<Option<i64>, Refusal> {
     if request.body.is_empty() {
         return Ok(None);
@@ -262,7 +264,7 @@ fn prefix(request: &WireRequest) -> Result<String, Refusal> {
     }
 }
 
-/// A Zeebe backup as the REST API writes it: every field is there, null where nothing is known.
+/// A Zeebe backup in the format of the REST API: every field is present, null if unknown.
 fn runtime_info(actuator: &Value) -> Value {
     const OF_PARTITION: [&str; 10] = [
         "partitionId",

@@ -1,7 +1,7 @@
-//! Answers about Zeebe backups: `backups` until 8.7, `backupRuntime` since.
+//! Responses about Zeebe backups: `backups` until 8.7, `backupRuntime` since.
 //!
-//! Owns their bodies and oddities, as a real 8.6.0 and 8.5.8 answered; what came later is from the documents. The
-//! REST API says the same in other words: `wire_rest.rs`. Must not know web apps or search.
+//! Owns their bodies and peculiarities, as recorded from a real 8.6.0 and 8.5.8; later versions follow the
+//! documents. `rest.rs` has the same content in the REST API's format. Must not know web apps or search.
 
 use crate::camunda::{Method, Response};
 use crate::domain::Instant;
@@ -30,16 +30,16 @@ const SCALING: &str = "Cannot take a backup while partition scaling is in progre
 /// The only physical tenant.
 const TENANT: &str = "default";
 
-/// How long a request about backups takes when the store does not answer.
+/// Delay of a request about backups if the store does not respond.
 const HUNG_FOR: Duration = Duration::from_secs(15);
 
-/// Why a request about Zeebe backups came to nothing.
+/// Reason for a failed request about Zeebe backups.
 pub(crate) struct RuntimeRefusal {
-    /// Time until it is said.
+    /// Delay of the response.
     pub(crate) after: Duration,
-    /// The actuator's status.
+    /// Status returned by the actuator.
     pub(crate) status: u16,
-    /// The reason.
+    /// Reason.
     pub(crate) text: String,
 }
 
@@ -54,7 +54,7 @@ impl RuntimeRefusal {
 }
 
 impl Cluster {
-    /// A request about Zeebe backups; `path` is what follows the endpoint.
+    /// A request about Zeebe backups; `path` is the remaining path.
     pub(crate) fn runtime(
         &mut self,
         request: &WireRequest,
@@ -96,7 +96,7 @@ impl Cluster {
         done.map_or_else(RuntimeRefusal::at_the_actuator, Acted::Done)
     }
 
-    /// There is one physical tenant, and no other may be asked for.
+    /// Rejects every tenant except the only one.
     fn known_tenant(&self, request: &WireRequest) -> Result<(), RuntimeRefusal> {
         match request.parameter("physicalTenant") {
             Some(tenant) if self.config.version.minor >= 10 && !matches!(tenant.as_str(), "" | TENANT) => {
@@ -106,7 +106,7 @@ impl Cluster {
         }
     }
 
-    /// The id in a request to the actuator, if there is one.
+    /// The id in a request to the actuator, if any.
     fn requested_backup(&self, request: &WireRequest, rest: &str) -> Result<Option<i64>, Response> {
         let bare = request.content_type.is_none() && request.body.is_empty();
         if bare && self.config.version.minor >= 9 {
@@ -144,7 +144,7 @@ impl Cluster {
         json_response(202, ACTUATOR, &body)
     }
 
-    /// What a broken or absent store makes of a request about backups.
+    /// The error caused by a broken or absent store.
     fn store_trouble(&self) -> Result<(), RuntimeRefusal> {
         match self.store {
             BackupStore::Up => Ok(()),
@@ -156,7 +156,7 @@ impl Cluster {
         }
     }
 
-    /// Begins a backup and returns its id.
+    /// Starts a backup and returns its id.
     pub(crate) fn start_runtime(
         &mut self,
         requested: Option<i64>,
@@ -172,10 +172,10 @@ impl Cluster {
             return Err(RuntimeRefusal::new(409, SCALING));
         }
         if struck.contains(&What::Conflict) {
-            // A stranger was faster and took a higher id.
+            // A foreign backup came first, with a higher id.
             let _ = self.begin_zeebe_backup(id.saturating_add(7), None);
         }
-        // The checkpoint is a command, and nobody processes it.
+        // The checkpoint is a command, and no partition processes it.
         let unprocessed = self.condition.stopped.then_some(BackupOutcome::Stall(None));
         let outcome = struck.iter().find_map(|what| match what {
             What::Stall(length) => Some(BackupOutcome::Stall(*length)),
@@ -197,7 +197,7 @@ impl Cluster {
         }
     }
 
-    /// The backups whose id matches, newest first.
+    /// The backups with a matching id, newest first.
     pub(crate) fn list_runtime(&self, pattern: &str) -> Result<Value, RuntimeRefusal> {
         self.store_trouble()?;
         let seen = self.backups.iter().rev().filter(|(_, b)| exists(b, self.now));
@@ -214,7 +214,7 @@ impl Cluster {
         Ok(self.backup_body(id, backup, true))
     }
 
-    /// Deletes a backup, or none.
+    /// Deletes a backup, if it exists.
     pub(crate) fn drop_runtime(&mut self, id: i64) -> Result<(), RuntimeRefusal> {
         self.store_trouble()?;
         self.delete_zeebe_backup(id);
@@ -279,7 +279,7 @@ impl Cluster {
         body
     }
 
-    /// An instant as brokers write it, with nanoseconds.
+    /// An instant in the brokers' format, with nanoseconds.
     pub(crate) fn written(&self, at: Instant, nanos: u32) -> String {
         let whole = at.with_nanosecond(at.nanosecond() / 1000 * 1000).unwrap_or(at);
         let at = self.shown(whole) + TimeDelta::nanoseconds(i64::from(nanos));
@@ -287,12 +287,12 @@ impl Cluster {
     }
 }
 
-/// Whether a text asks for all ids that begin alike.
+/// Whether a text is a prefix pattern for ids.
 pub(crate) fn is_prefix(text: &str) -> bool {
     text.strip_suffix('*').is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// Whether anything can be seen of a backup.
+/// Whether the backup is visible.
 fn exists(backup: &ZeebeBackup, now: Instant) -> bool {
     backup.states(now).iter().any(|state| *state != PartitionState::DoesNotExist)
 }

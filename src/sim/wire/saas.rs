@@ -1,7 +1,7 @@
-//! Answers of the Administration API, and of the token endpoint before it.
+//! Responses of the Administration API and of its token endpoint.
 //!
-//! Owns its paths and bodies: statuses, fields and words as the published OpenAPI document has them. What it says to a
-//! request too many, and in what words it refuses, is documented nowhere: those are guesses.
+//! Owns its paths and bodies: statuses, fields and states of the published OpenAPI document. The responses to
+//! rate-limited and rejected requests are undocumented: those are guesses.
 
 use crate::camunda::{Method, Response};
 use crate::domain::{Instant, instant_text};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 impl Cluster {
-    /// Answers a request below `/saas`.
+    /// Handles a request below `/saas`.
     pub(crate) fn administration(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
         if rest == "/oauth/token" {
             return self.token(request).into();
@@ -89,7 +89,7 @@ impl Cluster {
 
     fn token(&mut self, request: &WireRequest) -> Response {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        // Every request counts, those that fail as well.
+        // Every request counts, including failed ones.
         let token = self.provider_token();
         if request.method != Method::Post || !request.is_json() || body["grant_type"] != "client_credentials"
         {
@@ -167,7 +167,7 @@ fn said(status: u16, message: &str) -> Response {
 fn refused(refusal: &SaasRefusal) -> Response {
     match refusal {
         SaasRefusal::TooOften(left) => {
-            // Whole seconds, and not one too few.
+            // Whole seconds, rounded up.
             let left = Duration::from_secs(left.as_secs() + 1);
             Response { retry_after: Some(left), ..said(429, "Too many requests") }
         }

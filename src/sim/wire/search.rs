@@ -1,7 +1,7 @@
-//! Answers of the search engine about itself, repositories and snapshots.
+//! Responses of the search engine about itself, repositories and snapshots.
 //!
-//! Owns their paths and bodies, as OpenSearch 2.19.1 and Elasticsearch 8.17.0 answered. Must not know what is in the
-//! documents.
+//! Owns their paths and bodies, as recorded from OpenSearch 2.19.1 and Elasticsearch 8.17.0. Must not know
+//! the content of documents.
 
 use crate::camunda::{Method, Response};
 use crate::sim::faults::What;
@@ -246,7 +246,7 @@ impl Cluster {
         }
     }
 
-    /// The answer to a request that waited for a snapshot, once it ended or was deleted.
+    /// The response to a request that waited for a snapshot, once the snapshot ended or was deleted.
     pub(crate) fn snapshot_result(&self, key: u64) -> Option<Response> {
         let Some(snapshot) = self.snapshot(key) else {
             return Some(self.search_error(500, "snapshot_exception", "Snapshot was aborted by deletion"));
@@ -255,7 +255,7 @@ impl Cluster {
         ended.then(|| self.found(&json!({"snapshot": self.snapshot_body(snapshot)})))
     }
 
-    /// How long a snapshot will still take, or when to look again.
+    /// Remaining time of a snapshot, or the interval until the next poll.
     pub(crate) fn snapshot_left(&self, key: u64) -> Duration {
         let ends = self.timers.iter().find(|(_, timer)| matches!(timer, Timer::End(other) if *other == key));
         let left = ends.and_then(|((at, _), _)| (*at - self.now).to_std().ok());
@@ -328,7 +328,7 @@ impl Cluster {
                 })
             })
             .collect();
-        // While it runs, OpenSearch counts no shards at all.
+        // OpenSearch counts no shards of a running snapshot.
         let total = if snapshot.ended.is_some() || elastic { snapshot.shards() } else { 0 };
         let failed = failures.len() as u64;
         let successful = if snapshot.ended.is_some() { total.saturating_sub(failed) } else { 0 };
@@ -386,7 +386,7 @@ impl Cluster {
         const FILE_BYTES: u64 = 3600;
         let nominal = crate::sim::model::world::span(snapshot.takes).max(TimeDelta::milliseconds(1));
         let lived = snapshot.ended.unwrap_or(self.now) - snapshot.started;
-        // A stalled one stops here, which is how one sees that it stalls.
+        // A stalled snapshot stays at this share, which makes the stall visible.
         let share = if snapshot.ended.is_some() {
             1.0
         } else {

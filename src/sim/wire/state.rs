@@ -1,7 +1,7 @@
-//! What brokers know of their checkpoints and backups since 8.9: `backupRuntime/state`.
+//! Checkpoints and backups as reported by brokers since 8.9: `backupRuntime/state`.
 //!
-//! Owns ranges: backups of one partition whose logs join without a gap, within which any instant can be restored.
-//! Must not know who asks.
+//! Owns ranges: backups of one partition with logs that join without a gap, so that any instant within can be
+//! restored. Must not know the requester.
 
 use crate::domain::Instant;
 use crate::sim::model::backups::{BackupKind, PartitionBackup, PartitionState};
@@ -36,7 +36,7 @@ impl Cluster {
         Ok(json!({"checkpointStates": checkpoints, "backupStates": newest, "ranges": ranges}))
     }
 
-    /// How many ranges the complete backups of a partition form; more than one is a gap.
+    /// Number of ranges formed by the complete backups of a partition; more than one is a gap.
     pub fn ranges(&self, index: usize) -> usize {
         ranges_of(&self.kept(index)).len()
     }
@@ -58,7 +58,7 @@ impl Cluster {
         if state.checkpoint_id == 0 {
             return None;
         }
-        // Its type and time lie with the backup, if there still is one.
+        // Type and time come from the backup, if it still exists.
         let backup = self.backups.get(&state.checkpoint_id);
         Some(json!({
             "checkpointId": state.checkpoint_id,

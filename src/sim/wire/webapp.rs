@@ -1,7 +1,7 @@
-//! Answers of Operate, Tasklist and Optimize.
+//! Responses of Operate, Tasklist and Optimize.
 //!
-//! Owns their paths, bodies and oddities, as a real 8.6.0 on OpenSearch answered; Optimize's are from its documents.
-//! Must not know the broker.
+//! Owns their paths, bodies and peculiarities, as recorded from a real 8.6.0 on OpenSearch; Optimize's follow
+//! its documents. Must not know the broker.
 
 use crate::camunda::{Method, Response};
 use crate::sim::model::cluster::Cluster;
@@ -13,7 +13,7 @@ use crate::sim::wire::{ACTUATOR, Acted, JSON, PROBLEM, WireRequest, empty_respon
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long Tasklist's health hangs while the search engine is down.
+/// Delay of Tasklist's health response while the search engine is down.
 const HEALTH_HANGS: Duration = Duration::from_mins(2);
 
 impl Cluster {
@@ -97,7 +97,7 @@ impl Cluster {
         }
     }
 
-    /// The id in the body, with each app's own ideas of what a number is.
+    /// The id in the body, with each app's own rules for numbers.
     fn requested_id(&mut self, app: App, request: &WireRequest, rest: &str) -> Result<i64, Response> {
         let operate = app == App::Operate;
         if request.body.is_empty() {
@@ -232,7 +232,7 @@ impl Cluster {
         json!({"backupId": id, "state": state, "failureReason": reason, "details": details})
     }
 
-    /// An error the web app itself writes.
+    /// An error written by the web app itself.
     fn app_error(&mut self, app: App, status: u16, text: &str) -> Response {
         let instance = self.random.uuid();
         match app {
@@ -281,7 +281,7 @@ impl Cluster {
 
     fn unreachable(&mut self, app: App) -> Response {
         let name = &self.config.repository;
-        // It names Elasticsearch on OpenSearch too.
+        // The text names Elasticsearch on OpenSearch too.
         let text = format!(
             "Encountered an error connecting to Elasticsearch while searching for snapshots. Repository name: [{name}]."
         );
@@ -293,7 +293,7 @@ fn health_check(app: App) -> &'static str {
     if app == App::Operate { "indicesCheck" } else { "searchEngineCheck" }
 }
 
-/// The id in a body; `Err(None)` when there is none, else what Jackson says of it.
+/// The id in a body; `Err(None)` if there is none, otherwise Jackson's error.
 fn read_id(body: &[u8]) -> Result<i64, Option<String>> {
     let body: Value = serde_json::from_slice(body)
         .map_err(|_| Some("Unexpected character: was expecting double-quote to start field name".into()))?;
@@ -310,7 +310,7 @@ fn read_id(body: &[u8]) -> Result<i64, Option<String>> {
         }),
         Some(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
             (Some(id), _) => Ok(id),
-            // A fraction is cut off without a word.
+            // A fraction is silently truncated.
             (None, Some(cut)) if cut.abs() < 9.2e18 => Ok(cut as i64),
             _ => Err(Some(format!("Numeric value ({number}) out of range of long"))),
         },
@@ -318,7 +318,7 @@ fn read_id(body: &[u8]) -> Result<i64, Option<String>> {
     }
 }
 
-/// Tasklist writes its JSON with line breaks, but for the actuators' own pages.
+/// Tasklist writes its JSON with line breaks, except for the actuators' own pages.
 fn styled(app: App, mut response: Response) -> Response {
     if app == App::Tasklist
         && response.content_type != ACTUATOR

@@ -14,7 +14,7 @@ pub const REMEDY: &str =
     "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
 
 /// SQLite keeps the text of a schema as it was written.
-const MARK: &[u8] = b"CREATE TABLE debts (";
+const MARK: &[u8] = b"CREATE TABLE pending_resumes (";
 /// It was written into a new file, and so lies near its beginning.
 const PROBED: u64 = 1 << 20;
 /// Where the header says who may write, and the largest number that it has for that.

@@ -9,7 +9,7 @@ use crate::store::{OccurrenceOutcome, OccurrenceRow, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str =
-    "schedule, cluster, due_at, until, count, start_at, start_until, missed, fate, reason, run_id";
+    "schedule, cluster, due_at, until, count, start_at, start_until, missed, outcome, reason, run_id";
 
 pub(super) fn claim(
     connection: &Connection,
@@ -17,7 +17,7 @@ pub(super) fn claim(
 ) -> Result<Vec<OccurrenceRow>, Failure> {
     let mut insert = connection.prepare_cached(
         "INSERT OR REPLACE INTO occurrences
-             (schedule, cluster, due_at, until, count, start_at, start_until, missed, fate, reason)
+             (schedule, cluster, due_at, until, count, start_at, start_until, missed, outcome, reason)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let mut forward = connection.prepare_cached(
@@ -55,7 +55,7 @@ fn known(connection: &Connection, row: &OccurrenceRow) -> Result<bool, Failure> 
     let mut statement = connection.prepare_cached(
         "SELECT 1 FROM occurrences
          WHERE schedule = ?1 AND cluster = ?2 AND due_at <= ?3 AND (due_at = ?3 OR until >= ?3)
-           AND NOT (?4 AND fate = 'skipped' AND missed) LIMIT 1",
+           AND NOT (?4 AND outcome = 'skipped' AND missed) LIMIT 1",
     )?;
     let Occurrence { schedule, cluster, due_at } = &row.occurrence;
     Ok(statement.exists(params![schedule, cluster, At(*due_at), rules::really_due(row)])?)
@@ -63,7 +63,7 @@ fn known(connection: &Connection, row: &OccurrenceRow) -> Result<bool, Failure> 
 
 pub(super) fn waiting(connection: &Connection) -> Result<Vec<OccurrenceRow>, Failure> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM occurrences WHERE fate = 'waiting' ORDER BY due_at, schedule, cluster"
+        "SELECT {COLUMNS} FROM occurrences WHERE outcome = 'waiting' ORDER BY due_at, schedule, cluster"
     ))?;
     let rows = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
     Ok(rows)
@@ -71,8 +71,8 @@ pub(super) fn waiting(connection: &Connection) -> Result<Vec<OccurrenceRow>, Fai
 
 pub(super) fn skip(connection: &Connection, occurrences: &[Occurrence], reason: &str) -> Result<(), Failure> {
     let mut statement = connection.prepare_cached(
-        "UPDATE occurrences SET fate = 'skipped', reason = ?4
-         WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3 AND fate = 'waiting'",
+        "UPDATE occurrences SET outcome = 'skipped', reason = ?4
+         WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3 AND outcome = 'waiting'",
     )?;
     for occurrence in occurrences {
         statement.execute(params![occurrence.schedule, occurrence.cluster, At(occurrence.due_at), reason])?;
@@ -106,13 +106,15 @@ pub(super) fn serve(
 ) -> Result<(), Failure> {
     let key = params![occurrence.schedule, occurrence.cluster, At(occurrence.due_at)];
     let outcome: Option<Word<OccurrenceOutcome>> = connection
-        .prepare_cached("SELECT fate FROM occurrences WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3")?
+        .prepare_cached(
+            "SELECT outcome FROM occurrences WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3",
+        )?
         .query_row(key, |row| row.get(0))
         .optional()?;
     rules::may_serve(occurrence, outcome.map(|outcome| outcome.0), becomes)?;
     connection
         .prepare_cached(
-            "UPDATE occurrences SET fate = ?4, run_id = ?5 WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3",
+            "UPDATE occurrences SET outcome = ?4, run_id = ?5 WHERE schedule = ?1 AND cluster = ?2 AND due_at = ?3",
         )?
         .execute(params![
             occurrence.schedule,

@@ -19,10 +19,7 @@ use std::time::Duration;
 
 /// One entry per schema version. Each changes a table or an index: a file whose schema is this version's and whose
 /// number is not is damaged.
-const STEPS: &[M<'static>] = &[
-    M::up(include_str!("../migrations/0001_init.sql")),
-    M::up(include_str!("../migrations/0002_foreign_pauses.sql")),
-];
+const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// How long a connection waits for another process that writes.
@@ -141,7 +138,7 @@ pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Resul
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     if file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
         // The first does not ask whether an index has what its table has, on which it hangs whether a debt is seen.
-        for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(debts)"] {
+        for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(pending_resumes)"] {
             let applies = version > 0 || check.contains("quick");
             let said: Option<String> = applies
                 .then(|| connection.query_row(check, [], |row| row.get(0)))

@@ -12,8 +12,8 @@ use crate::store::{PendingResume, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(crate) const COLUMNS: &str = "run_id, cluster, addresses, intended_at, intended_since_boot_ms, resume_intended_at, attempts, \
-                       last_error, confirmed_at, forgiven";
-pub(crate) const OPEN: &str = "confirmed_at IS NULL AND forgiven IS NULL";
+                       last_error, confirmed_at, abandoned";
+pub(crate) const OPEN: &str = "confirmed_at IS NULL AND abandoned IS NULL";
 
 pub(crate) fn record_pending_resume(
     connection: &Connection,
@@ -26,7 +26,7 @@ pub(crate) fn record_pending_resume(
     runs::append(connection, pending_resume.run_id, &[entry])?;
     connection
         .prepare_cached(&format!(
-            "INSERT INTO debts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+            "INSERT INTO pending_resumes ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
         ))?
         .execute(params![
             Id(pending_resume.run_id),
@@ -52,7 +52,7 @@ pub(crate) fn resume_intended(
     known(connection, run_id)?;
     connection
         .prepare_cached(
-            "UPDATE debts SET resume_intended_at = coalesce(resume_intended_at, ?2) WHERE run_id = ?1",
+            "UPDATE pending_resumes SET resume_intended_at = coalesce(resume_intended_at, ?2) WHERE run_id = ?1",
         )?
         .execute(params![Id(run_id), At(at)])?;
     // Once for each who tries, so that trying for ever does not fill the disk.
@@ -66,7 +66,9 @@ pub(crate) fn resume_intended(
 pub(crate) fn resume_failed(connection: &Connection, run_id: RunId, error: &str) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
-        .prepare_cached("UPDATE debts SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1")?
+        .prepare_cached(
+            "UPDATE pending_resumes SET attempts = attempts + 1, last_error = ?2 WHERE run_id = ?1",
+        )?
         .execute(params![Id(run_id), error])?;
     Ok(())
 }
@@ -74,7 +76,7 @@ pub(crate) fn resume_failed(connection: &Connection, run_id: RunId, error: &str)
 pub(crate) fn moved(connection: &Connection, run_id: RunId, addresses: &Addresses) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
-        .prepare_cached("UPDATE debts SET addresses = ?2 WHERE run_id = ?1")?
+        .prepare_cached("UPDATE pending_resumes SET addresses = ?2 WHERE run_id = ?1")?
         .execute(params![Id(run_id), Json(addresses)])?;
     Ok(())
 }
@@ -83,7 +85,7 @@ pub(crate) fn paid(connection: &Connection, run_id: RunId, by: String, at: Insta
     known(connection, run_id)?;
     connection
         .prepare_cached(
-            "UPDATE debts SET attempts = attempts + 1, last_error = NULL, confirmed_at = ?2,
+            "UPDATE pending_resumes SET attempts = attempts + 1, last_error = NULL, confirmed_at = ?2,
                  resume_intended_at = coalesce(resume_intended_at, ?2)
              WHERE run_id = ?1 AND confirmed_at IS NULL",
         )?
@@ -97,11 +99,14 @@ pub(crate) fn abandon_resumes(
     why: &str,
     at: Instant,
 ) -> Result<u32, Failure> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT run_id FROM debts WHERE cluster = ?1 AND {OPEN}"))?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT run_id FROM pending_resumes WHERE cluster = ?1 AND {OPEN}"))?;
     let open: Vec<Id> = statement.query_map([cluster], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     for Id(run_id) in &open {
-        connection.execute("UPDATE debts SET forgiven = ?2 WHERE run_id = ?1", params![Id(*run_id), why])?;
+        connection.execute(
+            "UPDATE pending_resumes SET abandoned = ?2 WHERE run_id = ?1",
+            params![Id(*run_id), why],
+        )?;
         let event = Event::Resumed { by: ABANDONED.into() };
         mirror(connection, *run_id, Entry { at, event }, RunView::needs_resume)?;
     }
@@ -109,8 +114,9 @@ pub(crate) fn abandon_resumes(
 }
 
 pub(crate) fn open(connection: &Connection) -> Result<Vec<PendingResume>, Failure> {
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM debts WHERE {OPEN} ORDER BY intended_at, run_id"))?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM pending_resumes WHERE {OPEN} ORDER BY intended_at, run_id"
+    ))?;
     let mut pending_resumes: Vec<PendingResume> =
         statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
     // An index that is damaged lists what is paid too, and a resume could end somebody else's pause.
@@ -143,7 +149,7 @@ fn mirror(
 
 fn find(connection: &Connection, run_id: RunId) -> Result<Option<()>, Failure> {
     let found = connection
-        .prepare_cached("SELECT 1 FROM debts WHERE run_id = ?1")?
+        .prepare_cached("SELECT 1 FROM pending_resumes WHERE run_id = ?1")?
         .query_row([Id(run_id)], |_| Ok(()))
         .optional()?;
     Ok(found)

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// In the order in which `read` expects them.
 pub(super) const COLUMNS: &str = "runs.run_id, runs.cluster, runs.backup_id, runs.trigger, runs.occurrences, \
-                                  runs.pools, runs.note, runs.created_at, runs.spec, runs.view";
+                                  runs.retention_groups, runs.note, runs.created_at, runs.spec, runs.view";
 
 /// A refusal by rate is an answer and not an error here, because a start in the future is put right with it.
 pub(super) fn begin(connection: &Connection, new: NewRun) -> Result<Result<Run, StoreError>, Failure> {
@@ -108,7 +108,7 @@ pub(super) fn highest_id(connection: &Connection, scope: &str) -> Result<i64, Fa
 fn insert(connection: &Connection, run: &Run, scope: Option<&str>) -> Result<(), Failure> {
     connection
         .prepare_cached(
-            "INSERT INTO runs (run_id, cluster, backup_id, id_scope, trigger, occurrences, pools, note, created_at,
+            "INSERT INTO runs (run_id, cluster, backup_id, id_scope, trigger, occurrences, retention_groups, note, created_at,
                                spec, status, started_at, finished_at, reason, view)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?

@@ -42,7 +42,7 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// `None` where not even the schema can be read.
     pub(super) fn of(connection: &'a Connection) -> Option<Self> {
-        connection.prepare(&format!("SELECT {COLUMNS} FROM debts")).ok()?;
+        connection.prepare(&format!("SELECT {COLUMNS} FROM pending_resumes")).ok()?;
         let (listed, found, unfinished) = Default::default();
         Some(Self { connection, listed, found, unfinished, wrong: None })
     }
@@ -82,7 +82,8 @@ impl<'a> Reading<'a> {
     }
 
     fn everything(&mut self) {
-        let sound = self.connection.query_row("PRAGMA integrity_check(debts)", [], |row| row.get(0));
+        let sound =
+            self.connection.query_row("PRAGMA integrity_check(pending_resumes)", [], |row| row.get(0));
         match self.unless(sound) {
             Some(said) if said != "ok" => self.note(&said),
             Some::<String>(_) | None => {}
@@ -111,7 +112,7 @@ impl<'a> Reading<'a> {
     /// Takes in rows; false where the table could not be read to the end.
     fn rows(&mut self, which: &str, params: impl Params) -> bool {
         let connection = self.connection;
-        let sql = format!("SELECT {COLUMNS} FROM debts {which}");
+        let sql = format!("SELECT {COLUMNS} FROM pending_resumes {which}");
         let read = connection.prepare_cached(&sql).and_then(|mut statement| {
             let mut rows = statement.query(params)?;
             while let Some(row) = rows.next()? {

@@ -1,7 +1,6 @@
 //! What an adopted backup is said to be: completed only when every component shows it complete.
 
-use crate::backup::poll::state_of;
-use crate::backup::steps::word;
+use crate::camunda::snapshot::state_of;
 use crate::camunda::{PartState, Progress, Snapshot};
 use crate::context::{Clients, Spec};
 use crate::domain::{BackupId, Component, Family, Instant};
@@ -36,7 +35,10 @@ pub(crate) async fn probe(
     seen.insert(Component::Records, state_of(Some(records)));
     for (component, probe) in &seen {
         if matches!(probe, PartState::Running(_) | PartState::Unclear { .. }) {
-            return Err(format!("{component} is still taking backup {id} or cannot say: {}", word(probe)));
+            return Err(format!(
+                "{component} is still taking backup {id} or cannot say: {}",
+                probe.describe()
+            ));
         }
     }
     let mut repositories = BTreeMap::new();
@@ -96,7 +98,7 @@ impl Found {
             // By the mark all of it is ours, so deletion looks everywhere.
             requested_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
             finished_at: parts.iter().filter_map(|p| p.updated_at.or(p.started_at)).max(),
-            reason: (!matches!(seen, PartState::Completed(_))).then(|| word(seen)),
+            reason: (!matches!(seen, PartState::Completed(_))).then(|| seen.describe()),
         }
     }
 
@@ -109,7 +111,7 @@ impl Found {
             } else {
                 FailureClass::Component
             };
-            let reason = format!("adopted, and not whole: {component} {}", word(seen));
+            let reason = format!("adopted, and not whole: {component} {}", seen.describe());
             return (RunStatus::Failed, Outcome::Failed { class, reason, failure_report: facts });
         }
         if self.records.indices.is_empty() || self.records.shards_total == 0 || self.records.shards_failed > 0

@@ -4,7 +4,8 @@
 
 use crate::camunda::Snapshot;
 use crate::camunda::id_in_name;
-use crate::context::{Clients, Context, OwnershipTag, Spec};
+use crate::context::{Clients, Context, Spec};
+use crate::domain::OwnershipTag;
 use crate::domain::{BackupId, Component};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,11 +2,12 @@
 //!
 //! Owns which places a backup has, from what its journal says was asked for. Must not decide whether to delete.
 
-use crate::backup::poll::state_of;
+use crate::camunda::snapshot::state_of;
 use crate::camunda::{
     ClientError, Part, PartState, Progress, Saas, Search, Snapshot, SnapshotState, WebApp, Zeebe, id_in_name,
 };
-use crate::context::{Clients, OwnershipTag};
+use crate::context::Clients;
+use crate::domain::OwnershipTag;
 use crate::domain::{Addresses, BackupId, Component};
 use crate::journal::{ComponentView, Run, Step};
 use crate::parts::saas;

@@ -2,7 +2,6 @@
 //!
 //! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a part that still runs goes on.
 
-use crate::backup::steps::word;
 use crate::camunda::{PartState, Progress};
 use crate::clock::within;
 use crate::context::{Clients, Context};
@@ -201,7 +200,7 @@ impl<'a> Pass<'a> {
                     "{} still shows backup {id} after {} s: {}{why}",
                     location.component,
                     LOCATION_LIMIT.as_secs(),
-                    word(&probe.seen)
+                    probe.seen.describe()
                 )));
             }
             self.sleep(pause).await?;

@@ -70,7 +70,10 @@ pub fn judge(history: &History, expected: &Expected) -> Vec<String> {
             (OccurrenceOutcome::Skipped, _) if row.reason.is_none() => {
                 wrong.push(format!("{} was skipped without a reason", name()));
             }
-            (OccurrenceOutcome::Fired | OccurrenceOutcome::CaughtUp | OccurrenceOutcome::Coalesced, None) => {
+            (
+                OccurrenceOutcome::Started | OccurrenceOutcome::CaughtUp | OccurrenceOutcome::Coalesced,
+                None,
+            ) => {
                 wrong.push(format!("{} was served by no run", name()));
             }
             (_, Some(run))

@@ -2,12 +2,13 @@
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
 use camunda_backupd::context::resume_attempts::ResumeAttempts;
-use camunda_backupd::context::{Context, Spec, id_scope};
+use camunda_backupd::context::{Context, Spec};
+use camunda_backupd::domain::id_scope;
 use camunda_backupd::domain::{
     Addresses, Instant, Keep, Limits, RetentionGroup, RuntimeRoute, SaasAddress, SearchAddress, Trigger,
 };
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunStatus};
-use camunda_backupd::pause::resume::Sweeper;
+use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::{ClusterSettings, ManualError, Queue};
 use camunda_backupd::retention::RetentionRule;
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};

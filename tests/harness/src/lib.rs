@@ -8,3 +8,9 @@ pub mod keys;
 pub mod lab;
 pub mod process;
 pub mod tls;
+
+/// Permission of a test to resume exporting; the daemon's own is issued by `pause` alone.
+#[derive(Clone, Copy)]
+pub struct TestResume;
+
+impl camunda_backupd::camunda::zeebe::ResumeAuthority for TestResume {}

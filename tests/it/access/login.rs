@@ -43,14 +43,14 @@ fn no_secret_in(error: &ClientError) {
 #[tokio::test]
 async fn each_login_is_shown_in_its_own_way(#[case] access: Access, #[case] authorization: &str) {
     let server = guarded(authorization).await;
-    Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap();
+    Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
 async fn only_the_component_that_wants_it_is_shown_it() {
     let keys = Keys::new();
     let server = always(ResponseTemplate::new(204), 1).await;
-    keys.zeebe(&server.uri(), &login(Login::None)).resume().await.unwrap();
+    keys.zeebe(&server.uri(), &login(Login::None)).resume(&harness::TestResume).await.unwrap();
     let requested = server.received_requests().await.unwrap();
     assert!(!requested[0].headers.contains_key("authorization"));
 }
@@ -60,41 +60,41 @@ async fn a_changed_file_counts_at_once() {
     let keys = Keys::new();
     let server = guarded("Bearer the-new-one").await;
     let zeebe = keys.zeebe(&server.uri(), &bearer());
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     keys.put("key", "the-new-one\n");
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 #[rstest]
 #[case(
     basic(),
     401,
-    "zeebe refused the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): put the password of user `operator` there, which counts at once, under systemd after a restart"
+    "zeebe rejected the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): store the password of user `operator` there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     bearer(),
     401,
-    "zeebe refused the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): put one there that is valid, which counts at once, under systemd after a restart"
+    "zeebe rejected the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     api_key(),
     401,
-    "zeebe refused the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): put one there that is valid, which counts at once, under systemd after a restart"
+    "zeebe rejected the credential `key` with 401 to POST /actuator/exporting/resume (Bad credentials): store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[case(
     login(Login::None),
     401,
-    "zeebe answered 401 to POST /actuator/exporting/resume (Bad credentials): it wants credentials, name them under access.zeebe"
+    "zeebe returned 401 to POST /actuator/exporting/resume (Bad credentials): authentication rejected, configure access.zeebe"
 )]
 #[case(
     basic(),
     403,
-    "zeebe knows user `operator` and forbade POST /actuator/exporting/resume with 403 (Bad credentials): give it the permission for this call"
+    "zeebe returned 403 to POST /actuator/exporting/resume (Bad credentials): user `operator` lacks the permission for this call, grant it"
 )]
 #[case(
     bearer(),
     403,
-    "zeebe knows the credential `key` and forbade POST /actuator/exporting/resume with 403 (Bad credentials): give it the permission for this call"
+    "zeebe returned 403 to POST /actuator/exporting/resume (Bad credentials): the credential `key` lacks the permission for this call, grant it"
 )]
 #[tokio::test]
 async fn a_refused_login_is_told_in_one_sentence_and_not_tried_twice(
@@ -104,7 +104,7 @@ async fn a_refused_login_is_told_in_one_sentence_and_not_tried_twice(
 ) {
     let response = ResponseTemplate::new(status).set_body_json(json!({"message": "Bad credentials."}));
     let server = always(response, 1).await;
-    let error = Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap_err();
+    let error = Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(error.to_string(), sentence);
     assert_eq!((error.kind.clone(), error.status), (ErrorKind::AuthRejected, Some(status)));
     assert!(!error.may_have_acted() && !error.is_transient());
@@ -124,7 +124,7 @@ async fn what_a_server_repeats_of_the_secret_is_not_told(#[case] access: Access)
         ResponseTemplate::new(500).set_body_json(body)
     };
     Mock::given(wiremock::matchers::any()).respond_with(echo).mount(&server).await;
-    let error = Keys::new().zeebe(&server.uri(), &access).resume().await.unwrap_err();
+    let error = Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap_err();
     assert!(error.to_string().contains("no such thing as"), "{error}");
     no_secret_in(&error);
 }
@@ -160,7 +160,7 @@ async fn a_page_for_people_is_no_answer() {
     let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe answered GET /actuator/backups with 200, with a page for people instead of JSON; check its address, or name what a login in front of it wants under access.zeebe"
+        "zeebe responded to GET /actuator/backups with 200, with an HTML page instead of JSON; check its address, or configure the login in front of it under access.zeebe"
     );
     assert_eq!(error.kind, ErrorKind::Unusable);
 }
@@ -172,7 +172,7 @@ async fn being_sent_to_a_login_page_is_told_as_such() {
     let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe answered GET /actuator/backups with something no component answers: a redirect (302) to https://login.example.org/auth; check its address, or name what a login in front of it wants under access.zeebe"
+        "zeebe responded to GET /actuator/backups with a response that no component sends: a redirect (302) to https://login.example.org/auth; check its address, or configure the login in front of it under access.zeebe"
     );
 }
 
@@ -181,9 +181,9 @@ async fn a_credential_that_is_gone_keeps_the_request_back() {
     let keys = Keys::new();
     let server = always(ResponseTemplate::new(204), 0).await;
     std::fs::remove_file(keys.file("key")).unwrap();
-    let error = keys.zeebe(&server.uri(), &bearer()).resume().await.unwrap_err();
+    let error = keys.zeebe(&server.uri(), &bearer()).resume(&harness::TestResume).await.unwrap_err();
     let expected = format!(
-        "zeebe was not asked POST /actuator/exporting/resume, because credential `key` does not exist: create `{}` with mode 0600",
+        "POST /actuator/exporting/resume was not sent to zeebe: credential `key` does not exist: create `{}` with mode 0600",
         keys.file("key").display()
     );
     assert_eq!(error.to_string(), expected);
@@ -196,10 +196,10 @@ async fn a_secret_that_no_header_can_carry_is_not_sent_in_pieces() {
     let keys = Keys::new();
     keys.put("key", "geheim-7f3a\nX-Other: 1");
     let server = always(ResponseTemplate::new(204), 0).await;
-    let error = keys.zeebe(&server.uri(), &bearer()).resume().await.unwrap_err();
+    let error = keys.zeebe(&server.uri(), &bearer()).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe was not asked POST /actuator/exporting/resume, because the credential `key` holds characters that no header can carry: put only the secret there, on one line"
+        "POST /actuator/exporting/resume was not sent to zeebe: the credential `key` contains characters that are invalid in a header: store only the secret there, on one line"
     );
     no_secret_in(&error);
 }

@@ -24,17 +24,17 @@ async fn an_authority_is_no_server_and_plain_http_is_no_tls() {
     let ca = Ca::new();
     let (keys, access) = with_ca(&ca);
     let url = broker(&ca.issue_authority("localhost"), None).await;
-    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    let error = keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         sentence(&error, &url),
-        "zeebe was not asked POST /actuator/exporting/resume, because its certificate is that of a CA, as `openssl req -x509` makes it, and no server's (invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))): issue one with basicConstraints CA:FALSE, and put its CA into `ca` under access"
+        "POST /actuator/exporting/resume was not sent to zeebe: its certificate is a CA certificate, as created by `openssl req -x509`, not a server certificate (invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))): issue one with basicConstraints CA:FALSE, and configure its CA as `ca` under access"
     );
     let plain = wiremock::MockServer::start().await;
     let url = plain.uri().replace("http://", "https://");
-    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    let error = keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         sentence(&error, &url),
-        "zeebe cannot be reached at URL: it does not speak TLS (received corrupt message of type InvalidContentType): write http:// in its address"
+        "cannot connect to zeebe at URL: it does not speak TLS (received corrupt message of type InvalidContentType): write http:// in its address"
     );
 }
 
@@ -48,7 +48,7 @@ async fn a_ca_of_our_own_is_believed() {
     let ca = Ca::new();
     let url = broker(&ca.issue("localhost"), None).await;
     let (keys, access) = with_ca(&ca);
-    keys.zeebe(&url, &access).resume().await.unwrap();
+    keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
@@ -56,10 +56,10 @@ async fn a_certificate_of_an_unknown_ca_is_not_believed() {
     let url = broker(&Ca::new().issue("localhost"), None).await;
     let (keys, access) = with_ca(&Ca::new());
     for access in [access, Access::default()] {
-        let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+        let error = keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap_err();
         assert_eq!(
             sentence(&error, &url),
-            "zeebe was not asked POST /actuator/exporting/resume, because its certificate is signed by nobody this machine trusts (invalid peer certificate: UnknownIssuer): name the file of its CA as `ca` under access"
+            "POST /actuator/exporting/resume was not sent to zeebe: its certificate is not signed by a CA that this machine trusts (invalid peer certificate: UnknownIssuer): configure the file of its CA as `ca` under access"
         );
         assert_eq!(error.kind, ErrorKind::AuthRejected);
         assert!(!error.may_have_acted());
@@ -71,10 +71,10 @@ async fn a_certificate_of_another_name_is_not_believed() {
     let ca = Ca::new();
     let url = broker(&ca.issue("zeebe.example.org"), None).await;
     let (keys, access) = with_ca(&ca);
-    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    let error = keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         sentence(&error, &url),
-        "zeebe was not asked POST /actuator/exporting/resume, because its certificate is for another name (invalid peer certificate: certificate not valid for name \"localhost\"; certificate is only valid for DnsName(\"zeebe.example.org\")): write the name that the certificate is for in the address, or have one issued for this name"
+        "POST /actuator/exporting/resume was not sent to zeebe: its certificate is for another host name (invalid peer certificate: certificate not valid for name \"localhost\"; certificate is only valid for DnsName(\"zeebe.example.org\")): write the name that the certificate is for in the address, or have one issued for this name"
     );
 }
 
@@ -83,10 +83,10 @@ async fn an_expired_certificate_is_not_believed() {
     let ca = Ca::new();
     let url = broker(&ca.issue_expired("localhost"), None).await;
     let (keys, access) = with_ca(&ca);
-    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    let error = keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap_err();
     let text = sentence(&error, &url);
-    assert!(text.contains("because its certificate has expired (invalid peer certificate: "), "{text}");
-    assert!(text.ends_with("): have it renewed, and see that the clocks agree"), "{text}");
+    assert!(text.contains(": its certificate has expired (invalid peer certificate: "), "{text}");
+    assert!(text.ends_with("): renew it, and check that the clocks agree"), "{text}");
 }
 
 #[tokio::test]
@@ -97,11 +97,11 @@ async fn our_certificate_is_shown() {
     let issued = ours.issue("backup");
     keys.put("cert", &issued.cert.pem());
     keys.put("cert-key", &issued.key.serialize_pem());
-    keys.zeebe(&url, &with_identity(&access)).resume().await.unwrap();
+    keys.zeebe(&url, &with_identity(&access)).resume(&harness::TestResume).await.unwrap();
     // One file with both will do.
     keys.put("both", &format!("{}{}", issued.key.serialize_pem(), issued.cert.pem()));
     let identity = Some(Identity { cert: "both".into(), key: "both".into() });
-    keys.zeebe(&url, &Access { identity, ..access }).resume().await.unwrap();
+    keys.zeebe(&url, &Access { identity, ..access }).resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
@@ -109,19 +109,19 @@ async fn a_certificate_of_ours_that_is_missing_or_not_accepted_is_told_as_such()
     let (ca, ours) = (Ca::new(), Ca::new());
     let url = broker(&ca.issue("localhost"), Some(&ours)).await;
     let (keys, access) = with_ca(&ca);
-    let error = keys.zeebe(&url, &access).resume().await.unwrap_err();
+    let error = keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         sentence(&error, &url),
-        "zeebe was not asked POST /actuator/exporting/resume, because it wants to see a certificate of ours (received fatal alert: CertificateRequired): name credentials with one as `client_cert` and `client_key` under access"
+        "POST /actuator/exporting/resume was not sent to zeebe: it requires a client certificate (received fatal alert: CertificateRequired): configure `client_cert` and `client_key` under access"
     );
     let stranger = Ca::new().issue("backup");
     keys.put("cert", &stranger.cert.pem());
     keys.put("cert-key", &stranger.key.serialize_pem());
-    let error = keys.zeebe(&url, &with_identity(&access)).resume().await.unwrap_err();
+    let error = keys.zeebe(&url, &with_identity(&access)).resume(&harness::TestResume).await.unwrap_err();
     let text = sentence(&error, &url);
-    assert!(text.contains("because it does not accept our certificate (received fatal alert: "), "{text}");
+    assert!(text.contains(": it rejects the client certificate (received fatal alert: "), "{text}");
     assert!(
-        text.ends_with("): put one that it trusts into the credentials of `client_cert` and `client_key`"),
+        text.ends_with("): store one that it trusts in the credentials of `client_cert` and `client_key`"),
         "{text}"
     );
     assert_eq!(error.kind, ErrorKind::AuthRejected);
@@ -134,12 +134,12 @@ async fn a_renewed_ca_counts_at_once_and_one_that_is_gone_still_counts() {
         (broker(&old.issue("localhost"), None).await, broker(&new.issue("localhost"), None).await);
     let (keys, access) = with_ca(&old);
     let transport = keys.transport();
-    keys::zeebe(&before, &access, &transport).resume().await.unwrap();
-    keys::zeebe(&after, &access, &transport).resume().await.unwrap_err();
+    keys::zeebe(&before, &access, &transport).resume(&harness::TestResume).await.unwrap();
+    keys::zeebe(&after, &access, &transport).resume(&harness::TestResume).await.unwrap_err();
     keys.put("ca.pem", &format!("{}{}", old.pem(), new.pem()));
-    keys::zeebe(&after, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&after, &access, &transport).resume(&harness::TestResume).await.unwrap();
     std::fs::remove_file(keys.file("ca.pem")).unwrap();
-    keys::zeebe(&after, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&after, &access, &transport).resume(&harness::TestResume).await.unwrap();
 }
 
 /// Two files are renewed one after the other, and a resume may come between.
@@ -160,11 +160,11 @@ async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first
     put(first, &old);
     put(then, &old);
     let transport = keys.transport();
-    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&url, &access, &transport).resume(&harness::TestResume).await.unwrap();
     put(first, &new);
-    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&url, &access, &transport).resume(&harness::TestResume).await.unwrap();
     keys.put("ca.pem", "not yet written");
-    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&url, &access, &transport).resume(&harness::TestResume).await.unwrap();
     // It connects as it did, and health tells that it will not after a restart.
     let addresses = camunda_backupd::domain::Addresses {
         access: [("zeebe".to_owned(), access.clone())].into(),
@@ -172,23 +172,28 @@ async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first
     };
     transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
     let rejections = transport.rejections(&addresses);
-    assert!(rejections[0].why.starts_with("what zeebe wants is not to be had: `"), "{rejections:?}");
     assert!(
-        rejections[0].why.ends_with("/ca.pem` holds no certificate: put the CA's there, as PEM"),
+        rejections[0].why.starts_with("the credentials for zeebe are not available: `"),
+        "{rejections:?}"
+    );
+    assert!(
+        rejections[0]
+            .why
+            .ends_with("/ca.pem` contains no certificate: store the CA certificate there as PEM"),
         "{rejections:?}"
     );
     keys.put("ca.pem", &ca.pem());
     put(then, &new);
-    keys::zeebe(&url, &access, &transport).resume().await.unwrap();
+    keys::zeebe(&url, &access, &transport).resume(&harness::TestResume).await.unwrap();
     transport.examine("zeebe", std::sync::Arc::new(access.clone())).await;
     assert_eq!(transport.rejections(&addresses), []);
 }
 
 #[rstest]
-#[case("ca.pem", "`FILE` holds no certificate: put the CA's there, as PEM")]
+#[case("ca.pem", "`FILE` contains no certificate: store the CA certificate there as PEM")]
 #[case(
     "cert",
-    "the credentials `cert` and `cert-key` are no certificate with its key: put both there as PEM, the key without a passphrase"
+    "the credentials `cert` and `cert-key` are not a certificate with its key: store both as PEM, the key without a passphrase"
 )]
 #[tokio::test]
 async fn files_that_are_no_certificates_are_told_by_name(#[case] broken: &str, #[case] reason: &str) {
@@ -197,12 +202,13 @@ async fn files_that_are_no_certificates_are_told_by_name(#[case] broken: &str, #
     keys.put("cert", &issued.cert.pem());
     keys.put("cert-key", &issued.key.serialize_pem());
     keys.put(broken, keys::SECRET);
-    let error = keys.zeebe("https://localhost:1", &with_identity(&access)).resume().await.unwrap_err();
+    let error = keys
+        .zeebe("https://localhost:1", &with_identity(&access))
+        .resume(&harness::TestResume)
+        .await
+        .unwrap_err();
     let reason = reason.replace("FILE", &keys.file("ca.pem").display().to_string());
-    assert_eq!(
-        error.to_string(),
-        format!("zeebe was not asked POST /actuator/exporting/resume, because {reason}")
-    );
+    assert_eq!(error.to_string(), format!("POST /actuator/exporting/resume was not sent to zeebe: {reason}"));
 }
 
 #[tokio::test]
@@ -212,7 +218,7 @@ async fn a_proxy_that_is_named_is_used() {
     let (proxy, requested) = proxy(None).await;
     let (keys, access) = with_ca(&ca);
     let access = Access { proxy: Some(proxy), ..access };
-    keys.zeebe(&url, &access).resume().await.unwrap();
+    keys.zeebe(&url, &access).resume(&harness::TestResume).await.unwrap();
     let expected = format!("CONNECT {} HTTP/1.1", url.strip_prefix("https://").unwrap());
     assert_eq!(*requested.lock().unwrap(), [expected]);
 }
@@ -220,13 +226,13 @@ async fn a_proxy_that_is_named_is_used() {
 #[rstest]
 #[case(
     "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
-    ErrorKind::NotSent,
-    "zeebe was not asked POST /actuator/exporting/resume, because the proxy PROXY refused to connect to it: let the proxy allow this address, or correct `proxy`"
+    ErrorKind::NoAccess,
+    "POST /actuator/exporting/resume was not sent to zeebe: the proxy PROXY refused to connect to it: let the proxy allow this address, or correct `proxy`"
 )]
 #[case(
     "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
     ErrorKind::AuthRejected,
-    "zeebe was not asked POST /actuator/exporting/resume, because the proxy PROXY wants a login (407): use one that lets this machine through without"
+    "POST /actuator/exporting/resume was not sent to zeebe: the proxy PROXY requires a login (407): use a proxy without one"
 )]
 #[tokio::test]
 async fn a_proxy_that_refuses_is_told_as_such(
@@ -236,7 +242,8 @@ async fn a_proxy_that_refuses_is_told_as_such(
 ) {
     let (proxy, _) = proxy(Some(response)).await;
     let access = Access { proxy: Some(proxy.clone()), ..Access::default() };
-    let error = Keys::new().zeebe("https://localhost:1", &access).resume().await.unwrap_err();
+    let error =
+        Keys::new().zeebe("https://localhost:1", &access).resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
     assert_eq!(error.kind, kind);
     assert!(!error.may_have_acted());
@@ -245,11 +252,11 @@ async fn a_proxy_that_refuses_is_told_as_such(
 #[rstest]
 #[case(
     "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
-    "zeebe, or the proxy PROXY before it, answered 403 to POST /actuator/exporting/resume: it wants credentials, name them under access.zeebe"
+    "zeebe, or the proxy PROXY before it, returned 403 to POST /actuator/exporting/resume: access denied, configure access.zeebe"
 )]
 #[case(
     "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
-    "the proxy PROXY refused POST /actuator/exporting/resume to zeebe with 407: it wants a login, use a proxy that lets this machine through without one"
+    "the proxy PROXY rejected POST /actuator/exporting/resume to zeebe with 407: it requires a login, use a proxy without one"
 )]
 #[tokio::test]
 async fn a_proxy_before_plain_http_is_named_beside_the_component(
@@ -258,7 +265,11 @@ async fn a_proxy_before_plain_http_is_named_beside_the_component(
 ) {
     let (proxy, requested) = proxy(Some(response)).await;
     let access = Access { proxy: Some(proxy.clone()), ..Access::default() };
-    let error = Keys::new().zeebe("http://zeebe.invalid:9600", &access).resume().await.unwrap_err();
+    let error = Keys::new()
+        .zeebe("http://zeebe.invalid:9600", &access)
+        .resume(&harness::TestResume)
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
     assert_eq!(
         *requested.lock().unwrap(),
@@ -269,19 +280,20 @@ async fn a_proxy_before_plain_http_is_named_beside_the_component(
 #[rstest]
 #[case(
     "https://login.example.org/token",
-    "the token endpoint https://login.example.org/token cannot be used, the proxy PROXY wants a login (407): use one that lets this machine through without"
+    "the token endpoint https://login.example.org/token cannot be used, the proxy PROXY requires a login (407): use a proxy without one"
 )]
 #[case(
     "http://login.example.org/token",
-    "the proxy PROXY wants a login (407) for the token endpoint http://login.example.org/token: use one that lets this machine through without"
+    "the proxy PROXY requires a login (407) for the token endpoint http://login.example.org/token: use a proxy without one"
 )]
 #[tokio::test]
 async fn a_proxy_before_the_token_endpoint_is_told_as_such(#[case] token_url: &str, #[case] expected: &str) {
     let response = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
     let (proxy, _) = proxy(Some(response)).await;
     let access = Access { proxy: Some(proxy.clone()), ..keys::oauth(token_url) };
-    let error = Keys::new().zeebe("https://localhost:1", &access).resume().await.unwrap_err();
-    let expected = format!("zeebe was not asked POST /actuator/exporting/resume, because {expected}");
+    let error =
+        Keys::new().zeebe("https://localhost:1", &access).resume(&harness::TestResume).await.unwrap_err();
+    let expected = format!("POST /actuator/exporting/resume was not sent to zeebe: {expected}");
     assert_eq!(error.to_string().replace(&proxy, "PROXY"), expected);
     assert_eq!(error.kind, ErrorKind::AuthRejected);
 }
@@ -289,11 +301,12 @@ async fn a_proxy_before_the_token_endpoint_is_told_as_such(#[case] token_url: &s
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_named() {
     let access = Access { proxy: Some("http://127.0.0.1:1".into()), ..Access::default() };
-    let error = Keys::new().zeebe("https://localhost:2", &access).resume().await.unwrap_err();
+    let error =
+        Keys::new().zeebe("https://localhost:2", &access).resume(&harness::TestResume).await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with(
-            "zeebe cannot be reached at https://localhost:2: through the proxy http://127.0.0.1:1: "
+            "cannot connect to zeebe at https://localhost:2: through the proxy http://127.0.0.1:1: "
         ),
         "{text}"
     );

@@ -86,7 +86,7 @@ async fn a_token_is_asked_for_in_the_words_of_the_standard_and_used_again() {
     let broker = broker(&[("first-token", 204, 3)]).await;
     let (_keys, zeebe) = client(&server, &broker);
     for _ in 0..3 {
-        zeebe.resume().await.unwrap();
+        zeebe.resume(&harness::TestResume).await.unwrap();
     }
 }
 
@@ -96,7 +96,7 @@ async fn many_who_need_one_token_cause_one_fetch() {
     let server = endpoint([slow.set_delay(Duration::from_millis(200))]).await;
     let broker = broker(&[("first-token", 204, 8)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    let all = futures::future::join_all((0..8).map(|_| zeebe.resume())).await;
+    let all = futures::future::join_all((0..8).map(|_| zeebe.resume(&harness::TestResume))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
 }
 
@@ -105,8 +105,8 @@ async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
@@ -114,11 +114,11 @@ async fn a_call_is_repeated_once_and_no_more() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 401, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe refused the token that client `backup` got with the credential `key` with 401 to POST /actuator/exporting/resume: check `audience` and `scope`, and that it trusts this token endpoint"
+        "zeebe rejected the token that client `backup` got with the credential `key` with 401 to POST /actuator/exporting/resume: check `audience` and `scope`, and that it trusts this token endpoint"
     );
     assert_eq!(error.kind, ErrorKind::AuthRejected);
     no_secret_in(&error);
@@ -133,7 +133,7 @@ async fn nothing_else_is_repeated(#[case] status: u16) {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", status, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -141,13 +141,13 @@ async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 403, 1), ("first-token", 503, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "zeebe knows client `backup` and forbade POST /actuator/exporting/resume with 403: give it the permission for this call"
+        "zeebe returned 403 to POST /actuator/exporting/resume: client `backup` lacks the permission for this call, grant it"
     );
-    assert!(zeebe.resume().await.unwrap_err().may_have_acted());
+    assert!(zeebe.resume(&harness::TestResume).await.unwrap_err().may_have_acted());
 }
 
 #[tokio::test]
@@ -156,8 +156,8 @@ async fn a_token_is_renewed_before_it_runs_out() {
     let server = endpoint([short("first-token"), short("second-token")]).await;
     let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 /// A resume is sent while the token endpoint is down, as long as the last token may be good for it.
@@ -171,8 +171,8 @@ async fn a_token_in_its_last_seconds_is_used_where_no_other_is_to_be_had(#[case]
     let server = endpoint([first, response]).await;
     let broker = broker(&[("first-token", 204, 2)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
@@ -181,10 +181,10 @@ async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it
     let server = endpoint([first, ResponseTemplate::new(503), ResponseTemplate::new(503)]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert!(error.to_string().contains("answered 503: see its log"), "{error}");
-    assert_eq!(error.kind, ErrorKind::NotSent);
+    assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
@@ -198,56 +198,51 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
         oauth.client_id = "another".into();
     }
     let began = Instant::now();
-    zeebe(&broker.uri(), &oauth(&url(&server)), &transport).resume().await.unwrap();
-    zeebe(&broker.uri(), &other, &transport).resume().await.unwrap();
+    zeebe(&broker.uri(), &oauth(&url(&server)), &transport).resume(&harness::TestResume).await.unwrap();
+    zeebe(&broker.uri(), &other, &transport).resume(&harness::TestResume).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[rstest]
 #[case(401, r#"{"error":"invalid_client","error_description":"Invalid client or Invalid client credentials: geheim-7f3a."}"#, ErrorKind::AuthRejected,
-    "the token endpoint URL refused client `backup` with 401 (invalid_client: Invalid client or Invalid client credentials: ***): check `client_id`, `audience`, `scope` and the credential `key`")]
+    "the token endpoint URL rejected client `backup` with 401 (invalid_client: Invalid client or Invalid client credentials: ***): check `client_id`, `audience`, `scope` and the credential `key`")]
 #[case(
     400,
     r#"{"error":"invalid_scope"}"#,
     ErrorKind::AuthRejected,
-    "the token endpoint URL refused client `backup` with 400 (invalid_scope): check `client_id`, `audience`, `scope` and the credential `key`"
+    "the token endpoint URL rejected client `backup` with 400 (invalid_scope): check `client_id`, `audience`, `scope` and the credential `key`"
 )]
 #[case(
     403,
     "",
     ErrorKind::AuthRejected,
-    "the token endpoint URL refused client `backup` with 403: check `client_id`, `audience`, `scope` and the credential `key`"
+    "the token endpoint URL rejected client `backup` with 403: check `client_id`, `audience`, `scope` and the credential `key`"
 )]
-#[case(
-    404,
-    "",
-    ErrorKind::AuthRejected,
-    "nothing answers at the token endpoint URL (404): correct `token_url`"
-)]
+#[case(404, "", ErrorKind::AuthRejected, "no token endpoint at URL (404): correct `token_url`")]
 #[case(
     200,
     "<html>Log in</html>",
     ErrorKind::AuthRejected,
-    "the token endpoint URL answered 200 without a token: correct `token_url`"
+    "the token endpoint URL returned 200 without a token: correct `token_url`"
 )]
 #[case(
     302,
     "",
     ErrorKind::AuthRejected,
-    "the token endpoint URL answered with a redirect (302): correct `token_url`"
+    "the token endpoint URL returned a redirect (302): correct `token_url`"
 )]
 #[case(
     407,
     "",
     ErrorKind::AuthRejected,
-    "the proxy before it wants a login (407) for the token endpoint URL: use one that lets this machine through without"
+    "the proxy before it requires a login (407) for the token endpoint URL: use a proxy without one"
 )]
-#[case(503, "", ErrorKind::NotSent, "the token endpoint URL answered 503: see its log")]
+#[case(503, "", ErrorKind::NoAccess, "the token endpoint URL returned 503: see its log")]
 #[case(
     429,
     "",
-    ErrorKind::NotSent,
-    "the token endpoint URL is asked too often (429) and wants 5 s of quiet: it is tried again after that"
+    ErrorKind::NoAccess,
+    "the token endpoint URL returned 429 (too many requests): the request is sent again after 5 s"
 )]
 #[tokio::test]
 async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
@@ -258,14 +253,18 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
 ) {
     let server = endpoint([ResponseTemplate::new(status).set_body_string(body)]).await;
     let broker = broker(&[]).await;
-    let error = Keys::new().zeebe(&broker.uri(), &oauth(&url(&server))).resume().await.unwrap_err();
+    let error = Keys::new()
+        .zeebe(&broker.uri(), &oauth(&url(&server)))
+        .resume(&harness::TestResume)
+        .await
+        .unwrap_err();
     let sentence = sentence.replace("URL", &url(&server));
     assert_eq!(
         error.to_string(),
-        format!("zeebe was not asked POST /actuator/exporting/resume, because {sentence}")
+        format!("POST /actuator/exporting/resume was not sent to zeebe: {sentence}")
     );
     assert_eq!(error.kind, kind);
-    assert_eq!(error.is_transient(), kind == ErrorKind::NotSent);
+    assert_eq!(error.is_transient(), kind == ErrorKind::NoAccess);
     assert!(!error.may_have_acted());
     no_secret_in(&error);
     assert!(broker.received_requests().await.unwrap().is_empty());
@@ -274,14 +273,17 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_told_by_name() {
     let broker = broker(&[]).await;
-    let error =
-        Keys::new().zeebe(&broker.uri(), &oauth("http://127.0.0.1:1/token")).resume().await.unwrap_err();
+    let error = Keys::new()
+        .zeebe(&broker.uri(), &oauth("http://127.0.0.1:1/token"))
+        .resume(&harness::TestResume)
+        .await
+        .unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("zeebe was not asked POST /actuator/exporting/resume, because the token endpoint http://127.0.0.1:1/token cannot be reached: "),
+        text.starts_with("POST /actuator/exporting/resume was not sent to zeebe: cannot connect to the token endpoint http://127.0.0.1:1/token: "),
         "{text}"
     );
-    assert_eq!(error.kind, ErrorKind::NotSent);
+    assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
@@ -290,9 +292,9 @@ async fn quiet_that_is_asked_for_is_kept_and_then_asked_again() {
     let server = endpoint([busy, ResponseTemplate::new(200).set_body_json(token("first-token", 300))]).await;
     let broker = broker(&[("first-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     let began = Instant::now();
-    zeebe.resume().await.unwrap();
+    zeebe.resume(&harness::TestResume).await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
@@ -302,7 +304,7 @@ async fn those_who_waited_for_a_fetch_that_failed_do_not_fetch_again() {
     let server = endpoint([slow]).await;
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
-    let all = futures::future::join_all((0..4).map(|_| zeebe.resume())).await;
+    let all = futures::future::join_all((0..4).map(|_| zeebe.resume(&harness::TestResume))).await;
     assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("answered 500")), "{all:?}");
 }
 
@@ -314,10 +316,13 @@ async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry
     let server = endpoint([ResponseTemplate::new(429).insert_header("retry-after", retry_after)]).await;
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
-    zeebe.resume().await.unwrap_err();
+    zeebe.resume(&harness::TestResume).await.unwrap_err();
     let began = Instant::now();
-    let error = zeebe.resume().await.unwrap_err();
-    assert!(error.to_string().contains("is asked too often (429) and wants 11"), "{error}");
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
+    assert!(
+        error.to_string().contains("returned 429 (too many requests): the request is sent again after 11"),
+        "{error}"
+    );
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

@@ -1,4 +1,5 @@
-//! The daemon's HTTP transport against servers that misbehave: what it must never do is hang, follow, or guess.
+//! The daemon's HTTP transport against servers that misbehave: it never hangs, never follows a redirect,
+//! never guesses.
 
 use camunda_backupd::camunda::{
     ErrorKind, HttpTransport, MAX_BODY, Method, Request, Response, Transport, TransportError, Zeebe,
@@ -22,7 +23,7 @@ async fn send(request: Request) -> Result<Response, TransportError> {
     HttpTransport::new().unwrap().send(request).await
 }
 
-/// A server for one connection: reads the head of the request, then does as told. Returns what it read.
+/// A server for one connection: reads the head of the request, then calls `then`. Returns the head.
 async fn server<F, Fut>(then: F) -> (String, tokio::task::JoinHandle<String>)
 where
     F: FnOnce(TcpStream) -> Fut + Send + 'static,
@@ -43,14 +44,14 @@ where
     (url, task)
 }
 
-/// Writes until the other side has had enough.
+/// Writes `piece` until the other side closes the connection.
 async fn pour(mut stream: TcpStream, head: &str, piece: &[u8]) {
     stream.write_all(head.as_bytes()).await.unwrap();
     while stream.write_all(piece).await.is_ok() {}
 }
 
 #[tokio::test]
-async fn a_call_without_a_body_has_no_type_but_a_length() {
+async fn call_without_body_sends_content_length_but_no_content_type() {
     let (url, server) = server(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     })
@@ -65,7 +66,7 @@ async fn a_call_without_a_body_has_no_type_but_a_length() {
 }
 
 #[tokio::test]
-async fn a_body_is_sent_as_json_and_the_answer_comes_back_whatever_its_status() {
+async fn body_is_sent_as_json_and_a_response_of_any_status_is_returned() {
     let server = MockServer::start().await;
     Mock::given(method("POST"))
         .and(path("/actuator/backups"))
@@ -85,7 +86,7 @@ async fn a_body_is_sent_as_json_and_the_answer_comes_back_whatever_its_status() 
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_got_nothing() {
+async fn closed_port_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://bob:s3cret@{}/x?token=s3cret", listener.local_addr().unwrap());
     drop(listener);
@@ -96,7 +97,7 @@ async fn a_port_where_nobody_listens_got_nothing() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_got_nothing() {
+async fn invalid_address_is_not_sent() {
     let error = send(request(Method::Get, "zeebe:9600/actuator".into(), PATIENT)).await.unwrap_err();
     assert!(matches!(error, TransportError::NotSent(_)), "{error:?}");
     let error = send(request(Method::Get, "http://".into(), PATIENT)).await.unwrap_err();
@@ -104,18 +105,18 @@ async fn an_address_that_is_none_got_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_left_at_the_deadline() {
+async fn hanging_server_times_out_at_the_deadline() {
     let (url, server) = server(|mut stream| async move {
         let _ = stream.read_u8().await;
     })
     .await;
     let error = send(request(Method::Post, url, SHORT)).await.unwrap_err();
-    assert_eq!(error, TransportError::Lost("no whole answer within 0.3 s".to_owned()));
+    assert_eq!(error, TransportError::Lost("timeout after 0.3 s".to_owned()));
     server.await.unwrap();
 }
 
 #[tokio::test]
-async fn the_deadline_is_for_the_whole_answer_and_not_for_each_piece() {
+async fn deadline_covers_the_whole_response() {
     let (url, server) = server(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
         let mut ticks = tokio::time::interval(SHORT / 10);
@@ -125,21 +126,21 @@ async fn the_deadline_is_for_the_whole_answer_and_not_for_each_piece() {
     })
     .await;
     let error = send(request(Method::Get, url, SHORT)).await.unwrap_err();
-    assert_eq!(error, TransportError::Lost("no whole answer within 0.3 s".to_owned()));
+    assert_eq!(error, TransportError::Lost("timeout after 0.3 s".to_owned()));
     server.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_connection_closed_without_an_answer_may_have_delivered() {
+async fn connection_closed_without_response_is_lost() {
     let (url, server) = server(|stream| async move { drop(stream) }).await;
     let error = send(request(Method::Post, url, PATIENT)).await.unwrap_err();
     let TransportError::Lost(reason) = error else { panic!("{error:?}") };
-    assert!(reason.starts_with("the connection broke: "), "{reason}");
+    assert!(reason.starts_with("connection lost: "), "{reason}");
     server.await.unwrap();
 }
 
 #[tokio::test]
-async fn half_an_answer_is_no_answer() {
+async fn truncated_response_is_lost() {
     let (url, server) = server(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"state\":").await.unwrap();
     })
@@ -150,7 +151,7 @@ async fn half_an_answer_is_no_answer() {
 }
 
 #[tokio::test]
-async fn something_that_is_not_http_may_have_been_delivered() {
+async fn response_that_is_not_http_is_lost() {
     let (url, server) = server(|mut stream| async move {
         stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await.unwrap();
     })
@@ -161,7 +162,7 @@ async fn something_that_is_not_http_may_have_been_delivered() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_read_up_to_the_limit() {
+async fn endless_body_is_read_up_to_the_limit() {
     let (url, server) = server(|stream| async move {
         let piece = [b"10000\r\n".as_slice(), &vec![b' '; 0x10000], b"\r\n"].concat();
         pour(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &piece).await;
@@ -173,7 +174,7 @@ async fn an_endless_body_is_read_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn a_body_that_announces_too_much_is_not_read_at_all() {
+async fn body_with_too_large_content_length_is_not_read() {
     let (url, server) = server(|mut stream| async move {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -186,7 +187,7 @@ async fn a_body_that_announces_too_much_is_not_read_at_all() {
 }
 
 #[tokio::test]
-async fn a_body_of_exactly_the_limit_is_read() {
+async fn body_of_exactly_the_limit_is_read() {
     let (url, server) = server(|mut stream| async move {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_BODY}\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -198,7 +199,7 @@ async fn a_body_of_exactly_the_limit_is_read() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_its_secrets_are_not_told() {
+async fn redirect_is_not_followed_and_its_secrets_are_not_shown() {
     let server = MockServer::start().await;
     Mock::given(path("/actuator/backups"))
         .respond_with(
@@ -215,7 +216,7 @@ async fn a_redirect_is_not_followed_and_its_secrets_are_not_told() {
 }
 
 #[tokio::test]
-async fn a_pause_goes_over_the_wire_and_its_failure_comes_back() {
+async fn pause_over_http_returns_the_failure_inside_the_body() {
     let server = MockServer::start().await;
     Mock::given(method("POST"))
         .and(path("/actuator/exporting/pause"))
@@ -236,7 +237,7 @@ async fn a_pause_goes_over_the_wire_and_its_failure_comes_back() {
     let addresses = Addresses { zeebe: server.uri(), ..Addresses::default() };
     let zeebe = Zeebe::new(&addresses, &HttpTransport::shared().unwrap());
     zeebe.pause(PauseMode::Soft).await.unwrap();
-    let error = zeebe.resume().await.unwrap_err();
+    let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
     assert_eq!((error.kind.clone(), error.status), (ErrorKind::Server, Some(500)));
     assert!(error.to_string().ends_with("so some partitions may not follow: no leader"), "{error}");
 }

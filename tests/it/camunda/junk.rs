@@ -1,4 +1,4 @@
-//! Whatever a component answers, the clients return: no panic, no wait, one bounded line of error.
+//! The clients return for every response of a component: no panic, no wait, one bounded line of error.
 
 use camunda_backupd::camunda::saas::{Hosting, too_old};
 use camunda_backupd::camunda::search::Disk;
@@ -21,7 +21,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Gives the same answer to everything.
+/// Returns the same response to every request.
 struct Always(Response);
 
 impl Transport for Always {
@@ -134,17 +134,17 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// An answer about backup 7 that is right but for its parts.
-fn nearly_right() -> impl Strategy<Value = Value> {
+/// A correct response about backup 7 with arbitrary parts.
+fn nearly_correct() -> impl Strategy<Value = Value> {
     (proptest::sample::select(&WORDS[..]), any_json(), any_json()).prop_map(|(state, reason, details)| {
         json!({"backupId": 7, "state": state, "failureReason": reason, "details": [details]})
     })
 }
 
-fn any_answer() -> impl Strategy<Value = Response> {
+fn any_response() -> impl Strategy<Value = Response> {
     let body = prop_oneof![
         3 => any_json().prop_map(|value| value.to_string().into_bytes()),
-        2 => nearly_right().prop_map(|value| value.to_string().into_bytes()),
+        2 => nearly_correct().prop_map(|value| value.to_string().into_bytes()),
         1 => proptest::collection::vec(any::<u8>(), 0..3000),
         1 => Just("[".repeat(100_000).into_bytes()),
     ];
@@ -167,7 +167,7 @@ fn any_answer() -> impl Strategy<Value = Response> {
     })
 }
 
-/// Answers that are kept, each with who gave it: those of the corpus, and those recorded from real clusters.
+/// Kept responses, each with its source: those of the corpus, and those recorded from real clusters.
 fn kept() -> Vec<(String, Response)> {
     let mut kept = corpus::json_lines("answers.jsonl");
     for transcript in ["8.5.8-elasticsearch", "8.6.0-opensearch"] {
@@ -197,8 +197,8 @@ fn response(line: &Value) -> Response {
     Response { status, content_type: content_type.to_owned(), body, retry_after: None }
 }
 
-/// An answer that is kept, with something else in one place of its JSON, or changed anywhere.
-fn nearly_kept() -> impl Strategy<Value = Response> {
+/// A kept response with another value at one position of its JSON, or with arbitrary changes.
+fn changed_kept_response() -> impl Strategy<Value = Response> {
     let one = proptest::sample::select(kept()).prop_map(|(_, response)| response);
     let change = prop_oneof![
         3 => (any::<Index>(), any_json()).prop_map(|(location, by)| Change::Replace(location, by)),
@@ -241,7 +241,7 @@ fn addresses() -> Addresses {
     }
 }
 
-fn fit_for_a_log_line(error: Option<ClientError>) {
+fn assert_fits_a_log_line(error: Option<ClientError>) {
     let Some(error) = error else { return };
     for text in [&error.message, &error.evidence] {
         assert!(!text.chars().any(char::is_control), "{text:?}");
@@ -251,21 +251,21 @@ fn fit_for_a_log_line(error: Option<ClientError>) {
     assert!(error.message.len() <= 6 * 1024, "{} bytes", error.message.len());
 }
 
-async fn ask_everything(transport: SharedTransport) {
+async fn call_every_api(transport: SharedTransport) {
     let id = BackupId::new(7).unwrap();
     let addresses = addresses();
     let zeebe = Zeebe::new(&addresses, &transport);
-    fit_for_a_log_line(zeebe.pause(PauseMode::Soft).await.err());
-    fit_for_a_log_line(zeebe.exporters().await.map(|exporters| exporters.state()).err());
-    fit_for_a_log_line(zeebe.start(Some(id)).await.err());
-    fit_for_a_log_line(zeebe.list().await.err());
-    fit_for_a_log_line(zeebe.delete(id).await.err());
+    assert_fits_a_log_line(zeebe.pause(PauseMode::Soft).await.err());
+    assert_fits_a_log_line(zeebe.exporters().await.map(|exporters| exporters.state()).err());
+    assert_fits_a_log_line(zeebe.start(Some(id)).await.err());
+    assert_fits_a_log_line(zeebe.list().await.err());
+    assert_fits_a_log_line(zeebe.delete(id).await.err());
     let mut probes = vec![zeebe.see(id).await];
     for component in [Component::Operate, Component::Tasklist, Component::Optimize] {
         let app = WebApp::new(component, "http://app:9600", transport.clone());
-        fit_for_a_log_line(app.start(id).await.err());
-        fit_for_a_log_line(app.list().await.err());
-        fit_for_a_log_line(app.delete(id).await.err());
+        assert_fits_a_log_line(app.start(id).await.err());
+        assert_fits_a_log_line(app.list().await.err());
+        assert_fits_a_log_line(app.delete(id).await.err());
         probes.push(app.see(id).await);
     }
     for probe in probes {
@@ -276,28 +276,30 @@ async fn ask_everything(transport: SharedTransport) {
         if let Ok(Some(progress)) = probe.as_ref().map(PartState::progress) {
             let _ = (progress.fingerprint(), progress.earliest_start());
         }
-        fit_for_a_log_line(probe.err());
+        assert_fits_a_log_line(probe.err());
     }
     let search = Search::new(addresses.search.as_ref().unwrap(), transport.clone());
-    fit_for_a_log_line(search.indices("zeebe-record*").await.err());
-    fit_for_a_log_line(search.start_snapshot("camunda", "n", "zeebe-record*", Value::Null).await.err());
-    fit_for_a_log_line(search.see_snapshot("camunda", "n").await.map(|s| s.map(|s| s.fingerprint())).err());
-    fit_for_a_log_line(search.snapshots("camunda", "n*").await.err());
-    fit_for_a_log_line(search.delete_snapshot("camunda", "n").await.err());
-    fit_for_a_log_line(search.red().await.err());
-    fit_for_a_log_line(search.repository_exists("camunda").await.err());
-    fit_for_a_log_line(search.verify_repository("camunda").await.err());
-    fit_for_a_log_line(search.running_snapshots().await.err());
-    fit_for_a_log_line(search.disk().await.map(|disk| disk.map(Disk::percent)).err());
+    assert_fits_a_log_line(search.indices("zeebe-record*").await.err());
+    assert_fits_a_log_line(search.start_snapshot("camunda", "n", "zeebe-record*", Value::Null).await.err());
+    assert_fits_a_log_line(
+        search.see_snapshot("camunda", "n").await.map(|s| s.map(|s| s.fingerprint())).err(),
+    );
+    assert_fits_a_log_line(search.snapshots("camunda", "n*").await.err());
+    assert_fits_a_log_line(search.delete_snapshot("camunda", "n").await.err());
+    assert_fits_a_log_line(search.red().await.err());
+    assert_fits_a_log_line(search.repository_exists("camunda").await.err());
+    assert_fits_a_log_line(search.verify_repository("camunda").await.err());
+    assert_fits_a_log_line(search.running_snapshots().await.err());
+    assert_fits_a_log_line(search.disk().await.map(|disk| disk.map(Disk::percent)).err());
     for error in zeebe.disk_space_of_brokers().await.errors {
-        fit_for_a_log_line(Some(error));
+        assert_fits_a_log_line(Some(error));
     }
-    fit_for_a_log_line(probe(&addresses, None, &transport).await.err());
-    ask_the_later_apis(&transport).await;
+    assert_fits_a_log_line(probe(&addresses, None, &transport).await.err());
+    call_later_apis(&transport).await;
 }
 
-/// What came with 8.8, with 8.10 and with the cloud.
-async fn ask_the_later_apis(transport: &SharedTransport) {
+/// Calls the APIs of 8.8, of 8.10 and of Camunda 8 SaaS.
+async fn call_later_apis(transport: &SharedTransport) {
     let id = BackupId::new(7).unwrap();
     for routes in [
         Routes { runtime: RuntimeRoute::BackupRuntime, history: HistoryRoute::Actuator },
@@ -305,17 +307,17 @@ async fn ask_the_later_apis(transport: &SharedTransport) {
     ] {
         let addresses = Addresses { routes, ..addresses() };
         let zeebe = Zeebe::new(&addresses, transport);
-        fit_for_a_log_line(zeebe.start(None).await.err());
-        fit_for_a_log_line(zeebe.see(id).await.err());
-        fit_for_a_log_line(zeebe.checkpoints().await.map(|checkpoints| checkpoints.gaps()).err());
-        fit_for_a_log_line(zeebe.resume().await.err());
+        assert_fits_a_log_line(zeebe.start(None).await.err());
+        assert_fits_a_log_line(zeebe.see(id).await.err());
+        assert_fits_a_log_line(zeebe.checkpoints().await.map(|checkpoints| checkpoints.gaps()).err());
+        assert_fits_a_log_line(zeebe.resume(&harness::TestResume).await.err());
         let history = WebApp::history(&addresses, transport).unwrap();
-        fit_for_a_log_line(history.start(id).await.err());
-        fit_for_a_log_line(history.see(id).await.err());
-        fit_for_a_log_line(history.list().await.err());
-        fit_for_a_log_line(history.delete(id).await.err());
-        fit_for_a_log_line(zeebe.list().await.err());
-        fit_for_a_log_line(zeebe.delete(id).await.err());
+        assert_fits_a_log_line(history.start(id).await.err());
+        assert_fits_a_log_line(history.see(id).await.err());
+        assert_fits_a_log_line(history.list().await.err());
+        assert_fits_a_log_line(history.delete(id).await.err());
+        assert_fits_a_log_line(zeebe.list().await.err());
+        assert_fits_a_log_line(zeebe.delete(id).await.err());
     }
     let address = SaasAddress {
         api: "https://api.example".into(),
@@ -324,25 +326,25 @@ async fn ask_the_later_apis(transport: &SharedTransport) {
         max_backups: 3,
     };
     let saas = Saas::new(&address, transport.clone());
-    fit_for_a_log_line(
+    assert_fits_a_log_line(
         saas.cluster().await.map(|hosted| (too_old(&hosted), hosted.not_ready().is_some())).err(),
     );
-    fit_for_a_log_line(saas.list().await.map(|all| all.iter().map(Hosting::seen).count()).err());
-    fit_for_a_log_line(saas.start().await.err());
-    fit_for_a_log_line(saas.see("u-1").await.err());
-    fit_for_a_log_line(saas.delete("u-1").await.err());
-    fit_for_a_log_line(saas.schedule().await.err());
-    fit_for_a_log_line(saas.restore("u-1").await.err());
-    fit_for_a_log_line(saas.restore_state("u-1").await.err());
+    assert_fits_a_log_line(saas.list().await.map(|all| all.iter().map(Hosting::seen).count()).err());
+    assert_fits_a_log_line(saas.start().await.err());
+    assert_fits_a_log_line(saas.see("u-1").await.err());
+    assert_fits_a_log_line(saas.delete("u-1").await.err());
+    assert_fits_a_log_line(saas.schedule().await.err());
+    assert_fits_a_log_line(saas.restore("u-1").await.err());
+    assert_fits_a_log_line(saas.restore_state("u-1").await.err());
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Of every API that is asked there are answers in the corpus, and none makes any client stumble.
+/// The corpus has responses of every API, and every client handles each of them.
 #[test]
-fn every_answer_that_is_kept_is_read() {
+fn every_kept_response_is_handled() {
     let runtime = runtime();
     let of: BTreeSet<String> = kept().into_iter().map(|(of, _)| of).collect();
     for api in ["zeebe", "prometheus", "backupRuntime", "rest", "history", "operate", "tasklist", "optimize"]
@@ -351,21 +353,21 @@ fn every_answer_that_is_kept_is_read() {
     }
     assert!(["search", "saas", "token"].iter().all(|api| of.contains(*api)), "{of:?}");
     for (_, response) in kept() {
-        runtime.block_on(ask_everything(Arc::new(Always(response))));
+        runtime.block_on(call_every_api(Arc::new(Always(response))));
     }
 }
 
 #[test]
-fn no_answer_is_too_strange() {
+fn random_responses_never_panic_or_hang_a_client() {
     let runtime = runtime();
     let config = corpus::cases(256, "tests/data/corpus/regressions/answers.txt");
-    let strategy = prop_oneof![1 => any_answer(), 1 => nearly_kept()];
+    let strategy = prop_oneof![1 => any_response(), 1 => changed_kept_response()];
     proptest!(config, |(response in strategy)| {
-        runtime.block_on(ask_everything(Arc::new(Always(response))));
+        runtime.block_on(call_every_api(Arc::new(Always(response))));
     });
 }
 
-/// A server whose answer to everything at `/token` can be set, as it goes over the wire; elsewhere it is content.
+/// A server with a settable raw response to every request for `/token`, and 200 elsewhere.
 struct Endpoint {
     url: String,
     response: Arc<Mutex<Vec<u8>>>,
@@ -382,7 +384,7 @@ impl Endpoint {
                 let mut stream = stream.unwrap();
                 stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
                 let (mut request, mut piece) = (Vec::new(), [0; 4096]);
-                // The form of a token request is short, and comes with its head or right after it.
+                // The form of a token request is short, and arrives with its head or right after it.
                 while !(request.ends_with(b"\r\n\r\n") || request.ends_with(b"zeebe+api")) {
                     match stream.read(&mut piece) {
                         Ok(read @ 1..) => request.extend_from_slice(&piece[..read]),
@@ -404,20 +406,20 @@ impl Endpoint {
         Self { url, response }
     }
 
-    /// Asks for a resume that needs a token, which is answered so.
+    /// Requests a resume that needs a token; the token endpoint returns `response`.
     fn request(&self, runtime: &tokio::runtime::Runtime, response: Vec<u8>) {
         *self.response.lock().unwrap() = response;
         let keys = Keys::new();
         let zeebe = keys.zeebe(&self.url, &oauth(&format!("{}/token", self.url)));
-        let error = runtime.block_on(zeebe.resume()).err();
+        let error = runtime.block_on(zeebe.resume(&harness::TestResume)).err();
         let told = error.as_ref().map(|error| format!("{error} {error:?}")).unwrap_or_default();
         assert!(!told.contains(SECRET), "{told}");
-        fit_for_a_log_line(error);
+        assert_fits_a_log_line(error);
     }
 }
 
-/// As it goes over the wire.
-fn on_the_wire(response: &Response) -> Vec<u8> {
+/// The raw HTTP response.
+fn raw_response(response: &Response) -> Vec<u8> {
     let content_type: String = response.content_type.chars().filter(|c| !c.is_control()).collect();
     let head = format!(
         "HTTP/1.1 {} Answer\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -428,10 +430,10 @@ fn on_the_wire(response: &Response) -> Vec<u8> {
 }
 
 #[test]
-fn no_answer_of_a_token_endpoint_is_too_strange() {
+fn random_token_responses_never_panic_or_hang() {
     let (runtime, endpoint) = (runtime(), Endpoint::new());
     for (_, response) in kept().into_iter().filter(|(of, _)| matches!(of.as_str(), "token" | "anybody")) {
-        endpoint.request(&runtime, on_the_wire(&response));
+        endpoint.request(&runtime, raw_response(&response));
     }
     let config = corpus::cases(64, "tests/data/corpus/regressions/tokens.txt");
     let tokens: Vec<Response> = kept().into_iter().filter(|(of, _)| of == "token").map(|(_, a)| a).collect();
@@ -443,10 +445,10 @@ fn no_answer_of_a_token_endpoint_is_too_strange() {
             response
         },
     );
-    let whole = prop_oneof![3 => token, 1 => any_answer()]
-        // Below 200 nothing has been answered yet, and who asks for quiet is waited for.
+    let whole = prop_oneof![3 => token, 1 => any_response()]
+        // A status below 200 is not a final response, and a 429 makes the client wait.
         .prop_filter("an answer", |response| response.status >= 200 && response.status != 429)
-        .prop_map(|response| on_the_wire(&response));
+        .prop_map(|response| raw_response(&response));
     let torn = (whole, proptest::option::weighted(0.3, corpus::edits()))
         .prop_map(|(bytes, edits)| edits.map_or(bytes.clone(), |edits| corpus::edited(bytes, &edits)));
     proptest!(config, |(response in torn)| {

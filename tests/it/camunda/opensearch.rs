@@ -8,12 +8,13 @@
 use camunda_backupd::camunda::{
     ClientError, ErrorKind, HttpTransport, Method, Request, Search, SharedTransport, Snapshot, SnapshotState,
 };
+use camunda_backupd::clock::{SharedClock, SystemClock};
 use camunda_backupd::domain::{BackupId, SearchAddress};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const REPOSITORY: &str = "camunda";
-/// Writes so slowly that a snapshot is seen running.
+/// Rate limit of the slow repository, low enough to see a running snapshot.
 const SLOW: &str = "camunda-slow";
 const READ_ONLY: &str = "camunda-read-only";
 const RECORDS: [&str; 2] = ["zeebe-record_job_8.6.0_2026-11-23", "zeebe-record_process_8.6.0_2026-11-23"];
@@ -22,6 +23,7 @@ struct Engine {
     url: String,
     transport: SharedTransport,
     search: Search,
+    clock: SharedClock,
 }
 
 impl Engine {
@@ -33,10 +35,15 @@ impl Engine {
             records: Some("zeebe-record*".into()),
         };
         let transport = HttpTransport::shared().unwrap();
-        Self { url: url.to_owned(), search: Search::new(&address, transport.clone()), transport }
+        Self {
+            url: url.to_owned(),
+            search: Search::new(&address, transport.clone()),
+            transport,
+            clock: SystemClock::shared(),
+        }
     }
 
-    /// A request that prepares the engine.
+    /// Sends a request that prepares the engine.
     async fn send(&self, method: Method, path: &str, json: Option<Value>) -> Value {
         let url = format!("{}{path}", self.url);
         let deadline = Duration::from_secs(60);
@@ -60,14 +67,14 @@ impl Engine {
         self.search.see_snapshot(repository, name).await.unwrap()
     }
 
-    /// The snapshot once it has ended.
+    /// Waits for the end of the snapshot and returns it.
     async fn ended(&self, repository: &str, name: &str) -> Snapshot {
         for _ in 0..600 {
             let snapshot = self.see(repository, name).await.unwrap();
             if snapshot.state != SnapshotState::InProgress {
                 return snapshot;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.clock.sleep(Duration::from_millis(100)).await;
         }
         panic!("{name} has not ended within a minute");
     }
@@ -195,7 +202,7 @@ impl Engine {
 }
 
 #[tokio::test]
-async fn every_call_of_the_daemon_against_opensearch() {
+async fn every_search_call_of_the_daemon_works_on_opensearch() {
     let Ok(url) = std::env::var("OPENSEARCH_URL") else {
         println!("opensearch smoke test did not run: OPENSEARCH_URL is not set");
         return;

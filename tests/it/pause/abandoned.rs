@@ -4,7 +4,7 @@ use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};
 use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::daemon::Daemon;
-use camunda_backupd::domain::Instant;
+use camunda_backupd::domain::{Exporting, Instant};
 use camunda_backupd::sim::{self, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{SharedStore, Store};
@@ -37,7 +37,7 @@ async fn health_tells_of_a_pause_whose_debt_was_forgiven() {
     let daemon = Daemon::start(config, memory.clone(), transport, clock.clone()).await.unwrap();
     daemon.start_rounds();
     clock.sleep(Duration::from_secs(5)).await;
-    assert_eq!(daemon.live().clusters["orders"].exporting, "running", "the look before the pause");
+    assert_eq!(daemon.live().clusters["orders"].exporting, Exporting::Running, "the look before the pause");
 
     locked(&cluster).arm("resume.refuse@*").unwrap();
     locked(&cluster).arm("now.stranger-pause=0s").unwrap();
@@ -46,5 +46,5 @@ async fn health_tells_of_a_pause_whose_debt_was_forgiven() {
     assert_eq!(memory.pending_resumes().await.unwrap().len(), 1, "the resume is refused");
 
     assert_eq!(daemon.abandon_resumes("orders".into(), "torn down".into()).await.unwrap(), 1);
-    assert_eq!(daemon.live().clusters["orders"].exporting, "paused_by_other");
+    assert_eq!(daemon.live().clusters["orders"].exporting, Exporting::PausedByOther);
 }

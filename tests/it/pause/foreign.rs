@@ -4,7 +4,7 @@ use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};
 use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::daemon::Daemon;
-use camunda_backupd::domain::Instant;
+use camunda_backupd::domain::{Exporting, Instant};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::Store;
 use camunda_backupd::store::memory::MemoryStore;
@@ -47,12 +47,12 @@ impl Bed {
     }
 
     /// A daemon that dies after so many minutes; what its last look showed, and since when.
-    fn daemon(&mut self, minutes: u64) -> (String, Option<Instant>) {
+    fn daemon(&mut self, minutes: u64) -> (Exporting, Option<Instant>) {
         self.daemon_that_notes_from(0, minutes)
     }
 
     /// Its state takes nothing for the first so many minutes.
-    fn daemon_that_notes_from(&mut self, from: u64, minutes: u64) -> (String, Option<Instant>) {
+    fn daemon_that_notes_from(&mut self, from: u64, minutes: u64) -> (Exporting, Option<Instant>) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let seen = runtime.block_on(async {
@@ -74,13 +74,13 @@ impl Bed {
     }
 }
 
-fn seen(daemon: &Daemon) -> (String, Option<Instant>) {
+fn seen(daemon: &Daemon) -> (Exporting, Option<Instant>) {
     let probe = daemon.live().clusters["orders"].clone();
     (probe.exporting, probe.exporting_since)
 }
 
-fn paused_since(at: Instant) -> (String, Option<Instant>) {
-    ("paused_by_other".to_owned(), Some(at))
+fn paused_since(at: Instant) -> (Exporting, Option<Instant>) {
+    (Exporting::PausedByOther, Some(at))
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_restart_does_not_make_an_old_pause_young() {
     let (exporting, since) = bed.daemon(3);
     let first = since.unwrap();
     assert!(
-        exporting == "paused_by_other" && first - begin() < TimeDelta::seconds(5),
+        exporting == Exporting::PausedByOther && first - begin() < TimeDelta::seconds(5),
         "{exporting} since {first}"
     );
     assert_eq!(bed.daemon(0), paused_since(first), "told at its first look");
@@ -100,11 +100,11 @@ fn a_restart_does_not_make_an_old_pause_young() {
     bed.arm("now.heal");
     bed.arm("now.stranger-resume=0s");
     let (exporting, _) = bed.daemon(3);
-    assert_eq!(exporting, "running");
+    assert_eq!(exporting, Exporting::Running);
     bed.arm("now.stranger-pause=0s");
     let again = bed.now;
     let (exporting, since) = bed.daemon(3);
-    assert!(exporting == "paused_by_other" && since.unwrap() >= again, "{exporting} since {since:?}");
+    assert!(exporting == Exporting::PausedByOther && since.unwrap() >= again, "{exporting} since {since:?}");
 }
 
 /// A look that shows nothing shows no end of it.
@@ -114,7 +114,7 @@ fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
     bed.arm("now.stranger-pause=0s");
     let (_, first) = bed.daemon(3);
     bed.arm("partitions.refuse@*");
-    assert_eq!(bed.daemon(3).0, "unknown");
+    assert_eq!(bed.daemon(3).0, Exporting::Unknown);
     bed.arm("now.heal");
     bed.arm("now.stranger-pause=0s");
     assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
@@ -136,11 +136,11 @@ fn an_end_that_could_not_be_noted_is_noted_later() {
     bed.arm("now.stranger-pause=0s");
     bed.daemon(3);
     bed.arm("now.stranger-resume=0s");
-    assert_eq!(bed.daemon_that_notes_from(2, 4).0, "running");
+    assert_eq!(bed.daemon_that_notes_from(2, 4).0, Exporting::Running);
     bed.arm("now.stranger-pause=0s");
     let again = bed.now;
     let (exporting, since) = bed.daemon(0);
-    assert!(exporting == "paused_by_other" && since.unwrap() >= again, "{exporting} since {since:?}");
+    assert!(exporting == Exporting::PausedByOther && since.unwrap() >= again, "{exporting} since {since:?}");
 }
 
 /// One look falls into the election of a leader.
@@ -152,7 +152,7 @@ fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
     // Until after the hour in which nobody looks.
     bed.arm("now.no-leader=3700s");
     let (exporting, since) = bed.daemon(0);
-    assert_eq!((exporting.as_str(), since), ("mixed", first));
+    assert_eq!((exporting, since), (Exporting::Mixed, first));
     assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
 }
 
@@ -174,12 +174,15 @@ fn what_was_seen_is_forgotten_with_the_cluster(#[case] meanwhile: &str) {
         daemon.start_rounds();
         clock.sleep(Duration::from_secs(65)).await;
         let (exporting, first) = seen(&daemon);
-        assert_eq!(exporting, "paused_by_other");
+        assert_eq!(exporting, Exporting::PausedByOther);
         daemon.apply(config(meanwhile)).await.unwrap();
         daemon.apply(config("")).await.unwrap();
         clock.sleep(Duration::from_secs(65)).await;
         let (exporting, again) = seen(&daemon);
-        assert!(exporting == "paused_by_other" && again > first, "{exporting} since {again:?}, {first:?}");
+        assert!(
+            exporting == Exporting::PausedByOther && again > first,
+            "{exporting} since {again:?}, {first:?}"
+        );
         let noted = bed.memory.foreign_pause("orders".into(), clock.now()).await.unwrap();
         assert_eq!(Some(noted), again);
     });

@@ -4,7 +4,7 @@ use camunda_backupd::camunda::{Request, Response, Transport, TransportError};
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
 use camunda_backupd::journal::FailureClass;
-use camunda_backupd::pause::resume::Sweeper;
+use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use futures::future::BoxFuture;

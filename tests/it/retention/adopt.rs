@@ -2,8 +2,8 @@
 
 use super::cluster;
 use super::scenario::{ALL, Scenario};
-use camunda_backupd::context::{OwnershipTag, id_scope};
 use camunda_backupd::domain::{BackupId, BackupState, Component, Keep, RetentionGroup, Trigger};
+use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::retention::RetentionRule;
 use camunda_backupd::store::{NewRun, Store as _};
 use camunda_backupd::upkeep::adopt::{adopt, detect_behind};

@@ -3,8 +3,8 @@
 
 use camunda_backupd::camunda::{Method, Request, Response, Transport, TransportError};
 use camunda_backupd::clock::SharedClock;
-use camunda_backupd::context::OwnershipTag;
 use camunda_backupd::domain::Instant;
+use camunda_backupd::domain::OwnershipTag;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

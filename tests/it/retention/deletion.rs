@@ -3,7 +3,7 @@
 use super::cluster;
 use super::scenario::{ALL, Log, SECOND, Scenario, addresses};
 use camunda_backupd::clock::Clock as _;
-use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupState, Component};
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::upkeep::delete::{DeletionPass, LOCATION_LIMIT, PASS_LIMIT, delete_backup};

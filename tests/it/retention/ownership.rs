@@ -1,6 +1,6 @@
 //! Rules of evidence for the ownership of a backup, and the text of each missing proof.
 
-use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupId, Component, Instant, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunView, Step};
 use camunda_backupd::retention::ownership::{Proof, RecordsShown, Shown, prove};

@@ -1,7 +1,7 @@
 //! A pass of retention: probes only for possible deletions, deletes surplus backups, stops if the state is behind.
 
 use super::scenario::{ALL, Log, Scenario};
-use camunda_backupd::context::OwnershipTag;
+use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupState, Keep, RetentionGroup};
 use camunda_backupd::retention::{RetentionRule, Verdict};
 use camunda_backupd::store::Store as _;

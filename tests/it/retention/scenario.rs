@@ -3,11 +3,12 @@
 use super::cluster::{Cluster, PARTS, part_name, records_name};
 use camunda_backupd::camunda::SharedTransport;
 use camunda_backupd::clock::{ManualClock, Tasks};
-use camunda_backupd::context::{Context, OwnershipTag, Spec, id_scope};
+use camunda_backupd::context::{Context, Spec};
 use camunda_backupd::domain::{
     Addresses, BackupId, BackupState, Component, Family, Limits, PauseMode, RetentionGroup, RunId,
     SearchAddress, Trigger,
 };
+use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Step};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};

@@ -111,7 +111,7 @@ async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Fai
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert_eq!(lab.requested(endpoint), 1, "asked once, never repeated");
     if endpoint != "pause" {
-        let (reason, response) = (reason_of(&run), "closed the connection without an answer");
+        let (reason, response) = (reason_of(&run), "closed the connection without a response");
         assert!(reason.contains("it is not known whether") && reason.contains(response), "{reason}");
     }
     lab.nothing_owed(&run).await;

@@ -24,7 +24,7 @@ fn limits() -> Limits {
     "8.6.0",
     "operate.unknown-state@*",
     FailureClass::Stalled,
-    "operate says REARRANGING, a state not known"
+    "operate reports REARRANGING, an unknown state"
 )]
 #[case(
     "8.6.0",
@@ -84,8 +84,7 @@ async fn a_wrong_base_path_is_not_taken_for_a_backup_that_is_not_there(#[case] c
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
     let reason = reason_of(&run);
     assert!(
-        reason.contains(component)
-            && reason.contains("nothing answers at that path, check the component's address"),
+        reason.contains(component) && reason.contains("no API at that path, check the component's address"),
         "{reason}"
     );
     assert_eq!(lab.requested("pause"), 0);

@@ -47,14 +47,14 @@ async fn a_healthy_cluster_fails_nothing(
     "configure a backup store on every broker"
 )]
 #[case("now.store-down", "backup_store", "answered 500", "whether they reach their backup store")]
-#[case("tasklist.refuse@*", "tasklist", "tasklist cannot be reached at", "start it, or correct its address")]
+#[case("tasklist.refuse@*", "tasklist", "cannot connect to tasklist at", "start it, or correct its address")]
 #[case("operate.not-json@*", "operate", "operate answered", "`operate` of this cluster in the config")]
-#[case("now.search-down=1h", "search", "search cannot be reached at", "start it, or correct its address")]
-#[case("zeebe.refuse@*", "backup_store", "zeebe cannot be reached at", "start it, or correct its address")]
+#[case("now.search-down=1h", "search", "cannot connect to search at", "start it, or correct its address")]
+#[case("zeebe.refuse@*", "backup_store", "cannot connect to zeebe at", "start it, or correct its address")]
 #[case(
     "partitions.no-leader=1h",
     "exporting",
-    "no leader of partition 1 was seen",
+    "no leader of partition 1 is visible",
     "list every broker's management URL"
 )]
 #[case("now.clock=-10m", "clock", "are 600 s apart", "NTP")]
@@ -165,9 +165,9 @@ async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
     "the provider is taking backup scheduled (",
     "wait for its end"
 )]
-#[case("saas-cluster.unauthorized", "saas", "saas answered 401 to GET", "stand under `saas` of this cluster")]
-#[case("saas-cluster.refuse", "saas", "saas cannot be reached at", "let this machine connect to it: `api`")]
-#[case("saas-list.not-json", "backups", "saas answered GET", "`api`, `cluster_id` and the client")]
+#[case("saas-cluster.unauthorized", "saas", "saas returned 401 to GET", "stand under `saas` of this cluster")]
+#[case("saas-cluster.refuse", "saas", "cannot connect to saas at", "let this machine connect to it: `api`")]
+#[case("saas-list.not-json", "backups", "saas responded to GET", "`api`, `cluster_id` and the client")]
 #[tokio::test(start_paused = true)]
 async fn what_the_provider_lacks_has_its_sentence_and_its_remedy(
     #[case] fault: &str,

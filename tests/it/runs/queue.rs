@@ -1,7 +1,7 @@
 //! What becomes of occurrences that wait for their cluster: served together, skipped with a reason, never forgotten.
 
 use camunda_backupd::clock::Clock;
-use camunda_backupd::context::id_scope;
+use camunda_backupd::domain::id_scope;
 use camunda_backupd::domain::{BackupState, Occurrence, Trigger};
 use camunda_backupd::journal::{FailureClass, RunStatus};
 use camunda_backupd::queue::ManualError;
@@ -121,7 +121,7 @@ async fn occurrences_of_one_instant_are_served_by_one_run() {
     let lab = Lab::new();
     lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Fired", "weekly Coalesced"]);
+    assert_eq!(told(&lab).await, ["daily Started", "weekly Coalesced"]);
     assert_eq!(lab.requested("pause"), 1);
 }
 
@@ -154,7 +154,7 @@ async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
         lab.clock.sleep(Duration::from_secs(60)).await;
         let skipped =
             "daily Skipped its schedule was taken out of the config, disabled or no longer names the cluster";
-        assert_eq!(told(&lab).await, [skipped, "weekly Fired"]);
+        assert_eq!(told(&lab).await, [skipped, "weekly Started"]);
     }
 }
 
@@ -170,7 +170,7 @@ async fn of_one_schedule_only_the_newest_waits() {
     lab.ended(running).await;
     lab.clock.sleep(Duration::from_secs(60)).await;
     let overtaken = "daily Skipped the next one came due before its cluster was free";
-    assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Fired"]);
+    assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Started"]);
 }
 
 /// One that waits for calm is no other than one that waits for its cluster: two of one schedule would be two runs.
@@ -185,7 +185,7 @@ async fn of_one_schedule_only_the_newest_waits_for_calm() {
     lab.clock.sleep(Duration::from_mins(3)).await;
     let overtaken = "Skipped the next one came due while it waited: the search engine is red: some primary shard is not there, and a snapshot of it fails; bring the shard back";
     let (daily, weekly) = (format!("daily {overtaken}"), format!("weekly {overtaken}"));
-    let served = ["daily Fired", "weekly Coalesced"].map(String::from);
+    let served = ["daily Started", "weekly Coalesced"].map(String::from);
     let expected = [[daily.clone(), weekly.clone()], [daily, weekly], served].concat();
     assert_eq!(told(&lab).await, expected);
     assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
@@ -206,7 +206,7 @@ async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwh
         told[0].starts_with("daily Skipped the next one came due while it waited: the search"),
         "{told:?}"
     );
-    assert_eq!(told[1..], ["daily Fired"]);
+    assert_eq!(told[1..], ["daily Started"]);
     assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
 }
 
@@ -220,7 +220,7 @@ async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_m
     lab.memory.fail_next_writes(1);
     lab.clock.sleep(Duration::from_mins(3)).await;
     let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or mend permissions, nothing was lost";
-    assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
+    assert_eq!(told(&lab).await, [overtaken, "daily Started"]);
 }
 
 /// Claimed two seconds ahead, and with a spread that is longer than what lies between two of them: each still has its turn.
@@ -236,7 +236,7 @@ async fn nothing_is_overtaken_before_its_own_time_has_come() {
         lab.clock.sleep(Duration::from_mins(2)).await;
     }
     lab.clock.sleep(Duration::from_mins(9)).await;
-    assert_eq!(told(&lab).await, ["daily Fired"; 3]);
+    assert_eq!(told(&lab).await, ["daily Started"; 3]);
 }
 
 /// What waited for calm when the daemon went down waits in the store as it was claimed.
@@ -249,7 +249,7 @@ async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
     lab.queue.submit([older, newer].concat());
     lab.clock.sleep(Duration::from_mins(3)).await;
     let overtaken = "daily Skipped the next one came due while it waited: the daemon was down or could not write its state, or the clock jumped, until 59 s after its time";
-    assert_eq!(told(&lab).await, [overtaken, "daily Fired"]);
+    assert_eq!(told(&lab).await, [overtaken, "daily Started"]);
 }
 
 /// The caller of a manual backup hangs up while the cluster is still being asked.
@@ -278,7 +278,7 @@ async fn a_run_that_nobody_carries_out_is_taken_over() {
         let run = lab.ended(orphan.run_id).await;
         assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
         lab.clock.sleep(Duration::from_secs(60)).await;
-        let expected: &[&str] = if by_hand { &[] } else { &["daily Fired"] };
+        let expected: &[&str] = if by_hand { &[] } else { &["daily Started"] };
         assert_eq!(told(&lab).await, expected);
     }
 }
@@ -308,7 +308,7 @@ async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
         lab.queue.expire();
         lab.clock.sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(told(&lab).await, ["daily Fired"]);
+    assert_eq!(told(&lab).await, ["daily Started"]);
 }
 
 /// One of two was settled elsewhere: the other still gets its run.
@@ -319,7 +319,7 @@ async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
     lab.store.skip(vec![rows[0].occurrence.clone()], "by hand".into()).await.unwrap();
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Skipped by hand", "weekly Fired"]);
+    assert_eq!(told(&lab).await, ["daily Skipped by hand", "weekly Started"]);
 }
 
 /// The run is on disk, its answer is lost and the next reads fail too: it is carried out all the same.
@@ -330,7 +330,7 @@ async fn a_run_whose_commit_was_not_answered_is_carried_out() {
     lab.memory.lose_next_response_and_reads(5);
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(120)).await;
-    assert_eq!(told(&lab).await, ["daily Fired"]);
+    assert_eq!(told(&lab).await, ["daily Started"]);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
 }
@@ -371,7 +371,7 @@ async fn an_occurrence_waits_until_its_cluster_is_calm() {
     assert_eq!(told(&lab).await, ["daily Waiting"]);
     locked(&lab.cluster).arm("now.heal").unwrap();
     lab.clock.sleep(Duration::from_mins(1)).await;
-    assert_eq!(told(&lab).await, ["daily Fired"]);
+    assert_eq!(told(&lab).await, ["daily Started"]);
     let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
@@ -416,16 +416,16 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
 
 /// A short `start_within` is used too: it is looked again before it is over.
 #[rstest]
-#[case(10, 7, "daily Fired")]
+#[case(10, 7, "daily Started")]
 #[case(
     10,
     60,
-    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
+    "daily Skipped no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[case(
     1,
     60,
-    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
+    "daily Skipped no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[tokio::test(start_paused = true)]
 async fn a_short_window_is_waited_for_too(
@@ -448,13 +448,13 @@ async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
     let refused = lab.refused().await;
     assert_eq!(
         refused.to_string(),
-        "cluster orders cannot be backed up now: no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
+        "cluster orders cannot be backed up now: no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
     );
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(5)).await;
     assert_eq!(told(&lab).await, ["daily Waiting"]);
     lab.clock.sleep(Duration::from_mins(2)).await;
-    assert_eq!(told(&lab).await, ["daily Fired"]);
+    assert_eq!(told(&lab).await, ["daily Started"]);
     let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
     assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
 }

@@ -19,7 +19,7 @@ fn two(fault: &str) -> (Lab, Lab) {
     second.context.instance = "other".into();
     second.queue = camunda_backupd::queue::Queue::new(
         second.context.clone(),
-        camunda_backupd::pause::resume::Sweeper::new(second.context.clone()),
+        camunda_backupd::pause::sweep::Sweeper::new(second.context.clone()),
         8,
     );
     second.queue.configure(BTreeMap::from([("orders".to_owned(), second.settings.clone())]));

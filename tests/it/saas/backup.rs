@@ -98,7 +98,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case(
     "saas-post.drop-request",
     FailureClass::Component,
-    "it is not known whether saas began (saas gave no whole answer to POST"
+    "it is not known whether saas began (no complete response from saas to POST"
 )]
 #[case(
     "saas-post.stranger-backup,saas-post.drop-answer",
@@ -116,10 +116,10 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case(
     "saas.fail",
     FailureClass::Component,
-    "the provider says that its backup of zeebe, operate, tasklist failed"
+    "Camunda reports that its backup of zeebe, operate, tasklist failed"
 )]
 #[case("saas-post.stall", FailureClass::Stalled, "saas made no progress for its stall_after of 30m")]
-#[case("saas-list.unknown-state@*+3", FailureClass::Stalled, "saas says REARRANGING, a state not known")]
+#[case("saas-list.unknown-state@*+3", FailureClass::Stalled, "saas reports REARRANGING, an unknown state")]
 #[case("saas-cluster.unauthorized", FailureClass::Access, "the cluster could not be examined")]
 #[case(
     "saas-list.unauthorized@*+3",
@@ -191,7 +191,7 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
     );
     assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Waiting);
     lab.clock.sleep(Duration::from_mins(20)).await;
-    assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Fired);
+    assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Started);
     let last = backups(&lab).await.pop().unwrap();
     assert_eq!(last.state, BackupState::Completed, "{:?}", last.run.view.reason());
 }

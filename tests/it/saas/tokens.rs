@@ -103,7 +103,7 @@ async fn a_client_that_is_not_known_is_told_so_without_its_secret() {
     let error = saas.start().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::AuthRejected);
     let expected = format!(
-        "saas was not asked POST /saas/clusters/{}/backups, because the token endpoint {}/oauth/token refused client `sim-client` with 401 (access_denied: Unauthorized): check `client_id`, `audience`, `scope` and the credential `wrong`",
+        "POST /saas/clusters/{}/backups was not sent to saas: the token endpoint {}/oauth/token rejected client `sim-client` with 401 (access_denied: Unauthorized): check `client_id`, `audience`, `scope` and the credential `wrong`",
         cloud.id, cloud.base
     );
     assert_eq!(error.to_string(), expected);

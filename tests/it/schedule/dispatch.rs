@@ -53,7 +53,7 @@ impl Bed {
         let submit = handed.clone();
         let shared =
             Shared::new(clock.clone(), state, Arc::new(move |rows| submit.lock().unwrap().extend(rows)));
-        shared.take_over(shared.planned(&config(CONFIG), &[]));
+        shared.take_over(shared.planned(&config(CONFIG).pair_times(), &[]));
         clock.jump(TimeDelta::hours(1));
         Self { clock, store, shared, handed }
     }
@@ -97,7 +97,7 @@ async fn claim_with_lost_response_is_submitted_once() {
 async fn one_tick_claims_every_due_occurrence() {
     let bed = Bed::new();
     let often = CONFIG.replace("daily = \"02:00\"", "cron = \"*/20 * * * * *\"");
-    bed.shared.take_over(bed.shared.planned(&config(&often), &[]));
+    bed.shared.take_over(bed.shared.planned(&config(&often).pair_times(), &[]));
     tokio::time::advance(Duration::from_secs(45)).await;
     bed.shared.tick().await;
     assert_eq!(bed.waiting().await, 3, "02:00:00, 02:00:20 and 02:00:40");
@@ -112,7 +112,8 @@ async fn claim_with_lost_response_is_submitted_after_removal_of_its_schedule() {
     bed.shared.tick().await;
     assert_eq!(bed.waiting().await, 1);
     bed.shared.settle().await.unwrap();
-    bed.shared.take_over(bed.shared.planned(&config(&format!("{CONFIG}enabled = false\n")), &[]));
+    bed.shared
+        .take_over(bed.shared.planned(&config(&format!("{CONFIG}enabled = false\n")).pair_times(), &[]));
     assert_eq!(bed.tick_for(20).await, 1);
 }
 

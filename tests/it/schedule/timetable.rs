@@ -73,7 +73,7 @@ fn apply(
     known: &[TimetableRow],
     now: Instant,
 ) -> Vec<TimetableRow> {
-    let planned = timetable.planned(config, known, now);
+    let planned = timetable.planned(&config.pair_times(), known, now);
     let rows = planned.rows();
     timetable.take_over(planned);
     rows
@@ -199,7 +199,7 @@ fn start_within_of_a_caught_up_occurrence_counts_from_now() {
 fn occurrence_claimed_during_a_reload_stays_claimed() {
     let mut timetable = Timetable::default();
     let known = apply(&mut timetable, &config(vec![daily()]), &[], at("2026-03-01T00:00:00Z"));
-    let planned = timetable.planned(&config(vec![daily()]), &known, at("2026-03-01T01:59:58Z"));
+    let planned = timetable.planned(&config(vec![daily()]).pair_times(), &known, at("2026-03-01T01:59:58Z"));
     assert_eq!(claim(&mut timetable, "2026-03-01T01:59:59Z"), ["wait for 03-01 02:00:00"]);
     timetable.take_over(planned);
     assert!(claim(&mut timetable, "2026-03-01T02:00:00Z").is_empty());

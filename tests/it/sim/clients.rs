@@ -1,4 +1,5 @@
-//! The simulated cluster accepts the commands and searches of process clients, loses its data and takes it back.
+//! The simulated cluster executes the commands and searches of process clients, loses its data and is
+//! restored.
 
 use super::scenario::{Scenario, body_of};
 use camunda_backupd::camunda::Method;
@@ -11,7 +12,7 @@ fn quiet() -> Config {
     Config { load: Load { per_second: 0.0, initial: 0 }, ..Config::named("orders") }
 }
 
-/// A request below `/sim/`, which only a socket serves.
+/// A request below `/sim/`; only a socket serves these routes.
 fn control(scenario: &Scenario, path: &str, body: &Value) -> (u16, Value) {
     let request = WireRequest {
         method: Method::Post,
@@ -93,7 +94,7 @@ async fn import(scenario: &Scenario) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_start_and_end_instances_and_documents_show_each_once() {
+async fn client_instances_appear_exactly_once_in_documents() {
     let scenario = Scenario::of(quiet());
     let (review, parked, approve) = (
         start(&scenario, "review").await,
@@ -146,7 +147,7 @@ async fn clients_start_and_end_instances_and_documents_show_each_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sequence_numbers_of_the_records_have_no_gap() {
+async fn record_sequence_numbers_have_no_gap() {
     let scenario = Scenario::of(Config::named("orders"));
     import(&scenario).await;
     let fields = ["valueType", "partitionId", "sequence"];
@@ -164,7 +165,7 @@ async fn sequence_numbers_of_the_records_have_no_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_lost_everything_gets_the_backup_back() {
+async fn restore_after_total_loss_returns_the_backup() {
     let scenario = Scenario::of(quiet());
     let before = start(&scenario, "parked").await;
     import(&scenario).await;
@@ -192,7 +193,7 @@ async fn a_cluster_that_lost_everything_gets_the_backup_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_background_load_can_be_changed() {
+async fn background_load_is_adjustable() {
     let scenario = Scenario::of(Config::named("orders"));
     let records = || locked(&scenario.cluster).exported_records();
     assert_eq!(control(&scenario, "/sim/load", &json!({"per_second": 0})), (200, json!({"per_second": 0.0})));

@@ -1,15 +1,15 @@
-//! Copies taken from a simulated cluster by direct calls, without the wire, so that nothing of the daemon takes part,
-//! and what a restore from them brings back.
+//! Copies of a simulated cluster, made by direct calls to the model, and the result of a restore from them.
+//! Neither the wire nor the daemon takes part.
 
 use camunda_backupd::sim::model::snapshots::{SnapshotRequest, SnapshotState};
 use camunda_backupd::sim::model::webapps::WebAppState;
 use camunda_backupd::sim::{Cluster, Restored};
 use std::time::Duration;
 
-/// Clusters that each story is told of.
+/// Number of seeds for each scenario.
 pub const SEEDS: u64 = 40;
 
-/// Lets time pass until it is done.
+/// Advances the time until `done` returns true.
 pub fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
     for _ in 0..1000 {
         if done(cluster) {
@@ -44,7 +44,7 @@ pub fn take_zeebe(cluster: &mut Cluster, id: i64) {
     wait(cluster, |c| c.backups[&id].pieces(c.now()).len() == partitions);
 }
 
-/// Runs `take` on a cluster of each seed and returns what a restore of id 1 brings back some time later.
+/// Runs `take` on a cluster of each seed. Returns the result of a later restore of id 1.
 pub fn restored(cluster: impl Fn(u64) -> Cluster, take: impl Fn(&mut Cluster)) -> Vec<(u64, Restored)> {
     let judge = |seed| {
         let mut cluster = cluster(seed);

@@ -1,5 +1,5 @@
-//! The simulated restore counts for the families from 8.8 on: their order brings everything back, the order of another
-//! family does not. These tests call the model directly, so that nothing of the daemon takes part.
+//! Restores of the families from 8.8 on: the order of a family restores everything, the order of another
+//! family does not. These tests call the model directly; the daemon takes no part.
 
 use super::copies::{self, SEEDS, all_whole, take_records, take_web_apps, take_zeebe};
 use camunda_backupd::sim::{App, Cluster, Config, Piece, Restored, Storage};
@@ -16,7 +16,7 @@ fn cluster(version: &str, seed: u64) -> Cluster {
     cluster
 }
 
-/// Records where there are any.
+/// Takes the records snapshot, if the cluster has records.
 fn take_needed_records(cluster: &mut Cluster, id: i64) {
     if cluster.config.exports().records {
         take_records(cluster, id);
@@ -32,7 +32,7 @@ fn pause_first(cluster: &mut Cluster, id: i64) {
     cluster.resume();
 }
 
-/// The order until 8.7, in which the broker compacts as soon as it may.
+/// The order until 8.7; the broker compacts as early as possible.
 fn web_apps_before_the_pause(cluster: &mut Cluster, id: i64) {
     take_web_apps(cluster, id);
     cluster.pass(Duration::from_secs(1));
@@ -43,20 +43,20 @@ fn web_apps_before_the_pause(cluster: &mut Cluster, id: i64) {
     cluster.resume();
 }
 
-/// What a restore brings back of a cluster of that version.
+/// Results of restores for a cluster of that version.
 fn restored(version: &str, take: impl Fn(&mut Cluster)) -> Vec<(u64, Restored)> {
     copies::restored(|seed| cluster(version, seed), take)
 }
 
 #[test]
-fn since_8_8_the_pause_comes_first_and_nothing_is_lost_or_doubled() {
+fn pause_first_loses_and_duplicates_nothing_since_8_8() {
     for version in ["8.8.0", "8.9.0", "8.10.0"] {
         all_whole(&restored(version, |c| pause_first(c, 1)));
     }
 }
 
 #[test]
-fn since_8_8_a_compaction_and_a_restart_inside_the_pause_do_no_harm() {
+fn compaction_and_restart_during_the_pause_lose_nothing_since_8_8() {
     all_whole(&restored("8.8.0", |c| {
         c.snapshot_broker_now();
         c.pause(true);
@@ -72,7 +72,7 @@ fn since_8_8_a_compaction_and_a_restart_inside_the_pause_do_no_harm() {
 }
 
 #[test]
-fn the_order_until_8_7_loses_what_an_8_8_acknowledged_between_history_and_pause() {
+fn order_of_8_7_loses_records_acknowledged_between_history_and_pause_on_8_8() {
     for (seed, result) in restored("8.8.0", |c| web_apps_before_the_pause(c, 1)) {
         assert!(result.lost.history > 0 && result.lost() > 0, "seed {seed}: {result:?}");
         assert_eq!(result.lost.records, 0, "seed {seed}: the records are right: {result:?}");
@@ -81,14 +81,14 @@ fn the_order_until_8_7_loses_what_an_8_8_acknowledged_between_history_and_pause(
 }
 
 #[test]
-fn until_8_7_either_order_is_right_for_the_web_apps_import() {
+fn both_orders_are_right_until_8_7_because_web_apps_import() {
     all_whole(&restored("8.6.0", |c| web_apps_before_the_pause(c, 1)));
-    // Only the pause is longer than it need be.
+    // The only disadvantage is a longer pause.
     all_whole(&restored("8.6.0", |c| pause_first(c, 1)));
 }
 
 #[test]
-fn zeebe_before_the_history_shows_instances_no_broker_knows() {
+fn zeebe_before_history_shows_instances_unknown_to_the_broker() {
     let results = restored("8.8.0", |c| {
         c.pause(true);
         take_zeebe(c, 1);
@@ -104,7 +104,7 @@ fn zeebe_before_the_history_shows_instances_no_broker_knows() {
 }
 
 #[test]
-fn a_resume_and_compaction_between_history_and_zeebe_leave_a_hole() {
+fn resume_and_compaction_between_history_and_zeebe_lose_records() {
     let results = restored("8.10.0", |c| {
         c.pause(true);
         take_web_apps(c, 1);
@@ -122,7 +122,7 @@ fn a_resume_and_compaction_between_history_and_zeebe_leave_a_hole() {
 }
 
 #[test]
-fn without_optimize_no_records_are_there_and_none_are_missed() {
+fn records_are_not_needed_without_optimize_since_8_8() {
     for seed in [1, 3, 5] {
         let mut cluster = cluster("8.9.0", seed);
         assert!(!cluster.indices().iter().any(|index| index.name.starts_with("zeebe-record")));
@@ -133,7 +133,7 @@ fn without_optimize_no_records_are_there_and_none_are_missed() {
 }
 
 #[test]
-fn with_optimize_the_records_are_needed() {
+fn records_are_needed_with_optimize() {
     let mut cluster = cluster("8.8.0", 2);
     pause_first(&mut cluster, 1);
     let mut pieces = cluster.pieces_of(1);
@@ -144,7 +144,7 @@ fn with_optimize_the_records_are_needed() {
 }
 
 #[test]
-fn a_missing_part_of_the_history_is_not_whole() {
+fn missing_history_part_is_incomplete() {
     let mut cluster = cluster("8.8.0", 1);
     pause_first(&mut cluster, 1);
     let mut pieces = cluster.pieces_of(1);
@@ -154,7 +154,7 @@ fn a_missing_part_of_the_history_is_not_whole() {
 }
 
 #[test]
-fn a_cluster_restored_in_place_can_be_backed_up_and_restored_again() {
+fn cluster_restored_in_place_can_be_backed_up_and_restored_again() {
     for seed in 0..SEEDS {
         let mut cluster = cluster("8.8.0", seed);
         pause_first(&mut cluster, 1);
@@ -169,7 +169,7 @@ fn a_cluster_restored_in_place_can_be_backed_up_and_restored_again() {
 }
 
 #[test]
-fn a_long_life_does_not_grow_without_bound() {
+fn long_simulation_uses_bounded_memory() {
     let mut cluster = cluster("8.8.0", 2);
     for id in 1..=300 {
         pause_first(&mut cluster, id);
@@ -198,7 +198,7 @@ fn with_database(seed: u64, continuous: bool) -> Cluster {
     cluster
 }
 
-/// A Zeebe backup, and a while in which the brokers compact what they may.
+/// A Zeebe backup, followed by time for compaction.
 fn zeebe_and_a_while(cluster: &mut Cluster, id: i64) {
     take_zeebe(cluster, id);
     cluster.pass(Duration::from_secs(5));
@@ -206,7 +206,7 @@ fn zeebe_and_a_while(cluster: &mut Cluster, id: i64) {
 }
 
 #[test]
-fn a_database_and_the_zeebe_backups_since_it_bring_everything_back_without_a_pause() {
+fn database_and_later_zeebe_backups_restore_everything_without_a_pause() {
     for seed in 0..SEEDS {
         let mut cluster = with_database(seed, true);
         zeebe_and_a_while(&mut cluster, 1);
@@ -224,7 +224,7 @@ fn a_database_and_the_zeebe_backups_since_it_bring_everything_back_without_a_pau
 }
 
 #[test]
-fn a_gap_in_the_range_loses_what_lies_in_it() {
+fn gap_in_the_range_loses_its_records() {
     for seed in 0..SEEDS {
         let mut cluster = with_database(seed, true);
         zeebe_and_a_while(&mut cluster, 1);
@@ -239,7 +239,7 @@ fn a_gap_in_the_range_loses_what_lies_in_it() {
 }
 
 #[test]
-fn a_deleted_backup_in_the_middle_is_a_gap() {
+fn deleted_backup_in_the_middle_is_a_gap() {
     for seed in 0..SEEDS {
         let mut cluster = with_database(seed, true);
         zeebe_and_a_while(&mut cluster, 1);
@@ -256,7 +256,7 @@ fn a_deleted_backup_in_the_middle_is_a_gap() {
 }
 
 #[test]
-fn brokers_that_do_not_keep_their_log_until_it_is_backed_up_lose_what_the_database_lacks() {
+fn records_are_lost_if_brokers_compact_log_before_its_backup() {
     for seed in 0..SEEDS {
         let mut cluster = with_database(seed, false);
         cluster.backup_database();
@@ -269,7 +269,7 @@ fn brokers_that_do_not_keep_their_log_until_it_is_backed_up_lose_what_the_databa
 }
 
 #[test]
-fn a_database_newer_than_zeebe_shows_what_no_broker_knows() {
+fn database_newer_than_zeebe_shows_records_unknown_to_the_broker() {
     for seed in 0..SEEDS {
         let mut cluster = with_database(seed, true);
         cluster.backup_database();
@@ -284,7 +284,7 @@ fn a_database_newer_than_zeebe_shows_what_no_broker_knows() {
 }
 
 #[test]
-fn without_the_operators_backup_of_the_database_nothing_is_whole() {
+fn backup_without_database_backup_is_incomplete() {
     let mut cluster = with_database(1, true);
     zeebe_and_a_while(&mut cluster, 1);
     let result = cluster.restore(1);
@@ -292,7 +292,7 @@ fn without_the_operators_backup_of_the_database_nothing_is_whole() {
 }
 
 #[test]
-fn a_log_that_waits_for_its_backup_is_kept() {
+fn log_is_kept_until_it_is_backed_up() {
     let mut cluster = with_database(1, true);
     zeebe_and_a_while(&mut cluster, 1);
     let before = cluster.log_bytes();

@@ -1,9 +1,10 @@
-//! The simulated cluster answers as the real ones did: requests recorded at 8.6.0 on OpenSearch and 8.5.8 on
-//! Elasticsearch are sent again, and status, content type, JSON shape, texts and the order of states are compared.
+//! The simulated cluster responds like the real ones. Requests recorded from 8.6.0 on OpenSearch and 8.5.8 on
+//! Elasticsearch are sent again. Status, content type, JSON shape, texts and the order of states are
+//! compared.
 //!
-//! `transcripts/*.jsonl` are trimmed selections: long arrays are cut, later polls of one state are kept by the state
-//! alone, partitions by their phases. What was done to the real cluster between two requests (a kill, a frozen store) is done
-//! to the simulated one by `meanwhile`.
+//! `transcripts/*.jsonl` are trimmed selections: long arrays are cut, and later polls of one state are
+//! reduced to the state, partitions to their phases. `meanwhile` repeats on the simulated cluster each change
+//! made to the real cluster between two requests (a kill, a frozen store).
 
 use camunda_backupd::camunda::{Method, Response};
 use camunda_backupd::sim::model::snapshots::SnapshotOutcome;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 struct Line {
     scenario: String,
-    /// Place within the scenario.
+    /// Position within the scenario.
     nth: usize,
     entry: Value,
 }
@@ -31,7 +32,7 @@ impl Line {
         format!("/{part}{}", self.text("path"))
     }
 
-    /// The state in the answer, or its status.
+    /// The state in the response, or its status.
     fn token(&self) -> String {
         let kept = self.entry["token"].as_str().or_else(|| state_in(&self.entry["body"]));
         kept.map_or_else(|| self.entry["status"].to_string(), str::to_owned)
@@ -60,7 +61,7 @@ fn transcript(text: &str) -> Vec<Line> {
     lines
 }
 
-/// What somebody did to the real cluster just before this request.
+/// Repeats the change made to the real cluster just before this request.
 fn meanwhile(cluster: &mut Cluster, scenario: &str, nth: usize) {
     let hour = Duration::from_hours(1);
     match (scenario, nth) {
@@ -78,7 +79,7 @@ fn meanwhile(cluster: &mut Cluster, scenario: &str, nth: usize) {
         ("operate killed mid-backup", 0) => {
             cluster.spoil_part(App::Operate, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
         }
-        // There the search engine was so busy deleting that this request waited for it.
+        // The search engine was busy deleting during the recording, so this request waited.
         ("reuse of a deleted id", 2) => cluster.pass(Duration::from_secs(1)),
         ("tasklist killed mid-backup", 5) => cluster.restart_app(App::Tasklist, hour),
         ("operate killed mid-backup", 4) => cluster.restart_app(App::Operate, hour),
@@ -88,7 +89,7 @@ fn meanwhile(cluster: &mut Cluster, scenario: &str, nth: usize) {
             let pieces: Vec<Piece> = cluster.pieces_of(older);
             cluster.restore_in_place(&pieces);
         }
-        // The first requests after something was down.
+        // The first requests after an outage.
         ("s3 back after failed zeebe backup" | "backup after the store is back" | "opensearch back", 0)
         | ("broker killed during soft pause" | "tasklist killed mid-backup", 6)
         | ("operate killed mid-backup", 5) => cluster.arm("now.heal").unwrap(),
@@ -142,12 +143,12 @@ fn recorded_request(line: &Line) -> WireRequest {
     WireRequest { content_type, body, ..request(method, &line.path(), None) }
 }
 
-/// Sends a request; nothing when it is refused.
+/// Sends a request; `None` if the connection is refused.
 fn send(cluster: &mut Cluster, request: &WireRequest) -> Option<Response> {
     let mut reply = cluster.handle(cluster.now(), request);
     loop {
         match reply.carried {
-            // The recording gave up waiting, too.
+            // The recording timed out, too.
             Carried::Response(_) if reply.after > Duration::from_mins(1) => return None,
             Carried::Response(response) => return Some(response),
             Carried::Waiting(waiting) => {
@@ -169,7 +170,7 @@ fn content_type(short: &str) -> &str {
     }
 }
 
-/// Keys that are there or not, or null or not, depending on what the cluster has lived through.
+/// Keys whose presence or null value depends on the cluster's past.
 const COMES_AND_GOES: [&str; 5] =
     ["snapshotId", "processedPositionInSnapshot", "failureReason", "processed", "resource.id"];
 
@@ -177,7 +178,7 @@ const COMES_AND_GOES: [&str; 5] =
 fn compare(real: &Value, simulated: &Value, location: &str, found: &mut Vec<String>) {
     match (real, simulated) {
         (Value::Object(real), Value::Object(simulated)) => {
-            // Named after ids, indices and links, which differ.
+            // Keys named after ids, indices and links differ.
             if location.ends_with("_links")
                 || (location.ends_with("indices") || location.ends_with("shards"))
                     && !real.contains_key("total")
@@ -211,16 +212,16 @@ fn compare(real: &Value, simulated: &Value, location: &str, found: &mut Vec<Stri
     }
 }
 
-/// A text without numbers, uuids and lists, which differ.
+/// A text without the variable parts: numbers, uuids and lists.
 fn told(text: &str) -> String {
     let text = text.split(" Found snapshots: ").next().unwrap_or(text);
-    // Jackson's opinion of bad JSON differs in wording only.
+    // Jackson's errors about invalid JSON differ in wording only.
     for start in ["JSON parse error", "Required request body is missing", "Unexpected end-of-input"] {
         if text.starts_with(start) {
             return start.to_owned();
         }
     }
-    // OpenSearch puts a uuid behind the snapshot's name in one kind of error.
+    // OpenSearch appends a uuid to the snapshot's name in one kind of error.
     let mut told = String::new();
     let mut in_uuid = false;
     for c in text.chars() {
@@ -248,7 +249,7 @@ fn compare_texts(real: &Value, simulated: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn compare_answer(line: &Line, response: Option<&Response>) -> Vec<String> {
+fn compare_response(line: &Line, response: Option<&Response>) -> Vec<String> {
     let mut found = Vec::new();
     let Some(response) = response else {
         return if line.entry["status"].is_null() { found } else { vec!["refused".into()] };
@@ -288,7 +289,8 @@ fn token_of(response: &Response) -> String {
     state_in(&body).map_or_else(|| response.status.to_string(), str::to_owned)
 }
 
-/// Polls until the last state of the recording; returns the states seen and the differences of the first of each.
+/// Polls until the last state of the recording. Returns the states seen, and the differences of the first
+/// response with each state.
 fn poll(cluster: &mut Cluster, lines: &[&Line]) -> (Vec<String>, Vec<String>) {
     let last = lines.last().unwrap().token();
     let all: BTreeSet<String> = lines.iter().map(|l| l.token()).collect();
@@ -300,7 +302,7 @@ fn poll(cluster: &mut Cluster, lines: &[&Line]) -> (Vec<String>, Vec<String>) {
         if seen.last() != Some(&token) {
             if let Some(line) = lines.iter().find(|l| l.token() == token && l.entry.get("body").is_some()) {
                 let ends = |text: &String| text.ends_with("parts, not 1") || text.contains(" parts, not ");
-                found.extend(compare_answer(line, Some(&response)).into_iter().filter(|text| !ends(text)));
+                found.extend(compare_response(line, Some(&response)).into_iter().filter(|text| !ends(text)));
             }
             seen.push(token.clone());
         }
@@ -322,7 +324,7 @@ fn steps(states: &[String]) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn requests_to_8_6_0_on_opensearch_are_answered_as_they_were() {
+fn responses_match_the_recording_of_8_6_0_on_opensearch() {
     replay(
         include_str!("../../data/transcripts/8.6.0-opensearch.jsonl"),
         Config::named("recorded"),
@@ -332,7 +334,7 @@ fn requests_to_8_6_0_on_opensearch_are_answered_as_they_were() {
 }
 
 #[test]
-fn requests_to_8_5_8_on_elasticsearch_are_answered_as_they_were() {
+fn responses_match_the_recording_of_8_5_8_on_elasticsearch() {
     let config = Config {
         version: "8.5.8".parse().unwrap(),
         storage: Storage::Elasticsearch,
@@ -348,7 +350,7 @@ fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), 
         ..config
     };
     let mut cluster = Cluster::new(config, Utc.with_ymd_and_hms(2026, 11, 23, 5, 59, 0).unwrap());
-    // The recording begins with a backup 100 in place, and with an empty archive of Tasklist.
+    // The recording begins with an existing backup 100 and an empty archive of Tasklist.
     for app in [App::Operate, App::Tasklist] {
         cluster.begin_app_backup(app, 100).unwrap();
     }
@@ -356,7 +358,7 @@ fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), 
     cluster.pass(Duration::from_secs(30));
 
     let lines = transcript(text);
-    // Which state may follow which, over all the recorded polls of one component.
+    // The recorded successions of states, over all polls of one component.
     let mut recorded_steps: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
     let mut polls: BTreeMap<(String, String, usize), Vec<&Line>> = BTreeMap::new();
     let mut series: BTreeMap<(String, String), (usize, i64)> = BTreeMap::new();
@@ -376,11 +378,11 @@ fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), 
         recorded_steps.entry(lines[0].text("component").into()).or_default().extend(steps(&tokens));
     }
 
-    // Recorded too, in "zeebe delete while running", but not by polls.
+    // Also recorded, in "zeebe delete while running", but not by polls.
     let broker = recorded_steps.entry("broker".into()).or_default();
     broker.insert(("404".into(), "INCOMPLETE".into()));
     broker.insert(("INCOMPLETE".into(), "IN_PROGRESS".into()));
-    // Its beginning is one request, its end another.
+    // Its beginning is in one request, its end in another.
     recorded_steps.entry("search".into()).or_default().insert(("IN_PROGRESS".into(), "SUCCESS".into()));
 
     let (mut found, mut compared, mut polled) = (Vec::new(), 0, BTreeSet::new());
@@ -412,7 +414,7 @@ fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), 
         }
         let response = send(&mut cluster, &recorded_request(line));
         found.extend(
-            compare_answer(line, response.as_ref()).into_iter().map(|text| format!("{what}: {text}")),
+            compare_response(line, response.as_ref()).into_iter().map(|text| format!("{what}: {text}")),
         );
         compared += 1;
     }

@@ -1,4 +1,5 @@
-//! A simulated cluster of 8.8 and later answers as its documents say: one process, one history, no Operate, no Tasklist.
+//! A simulated cluster of 8.8 and later responds as documented: one process, one history, no Operate, no
+//! Tasklist.
 
 use super::scenario::{Scenario, body_of};
 use camunda_backupd::camunda::{Method, TransportError};
@@ -18,7 +19,7 @@ const HISTORY: &str = "/zeebe/actuator/backupHistory";
 const RUNTIME: &str = "/zeebe/actuator/backupRuntime";
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_backup_by_hand_restores_whole() {
+async fn complete_manual_backup_restores_without_loss() {
     for version in ["8.8.0", "8.9.0", "8.10.0"] {
         let scenario = scenario(version);
         scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
@@ -39,7 +40,7 @@ async fn a_whole_backup_by_hand_restores_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_index_page_lists_what_there_is_and_nothing_else() {
+async fn actuator_index_lists_exactly_the_existing_endpoints() {
     let links =
         |body: &Value| -> Vec<String> { body["_links"].as_object().unwrap().keys().cloned().collect() };
     let new = scenario("8.8.0");
@@ -57,7 +58,7 @@ async fn the_index_page_lists_what_there_is_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn operate_and_tasklist_have_no_address_of_their_own() {
+async fn operate_and_tasklist_have_no_own_address_since_8_8() {
     let scenario = scenario("8.8.0");
     for part in ["operate", "tasklist", "optimize"] {
         let refused = scenario.try_send(Method::Get, &format!("/{part}/actuator/backups"), None).await;
@@ -66,7 +67,7 @@ async fn operate_and_tasklist_have_no_address_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ids_that_are_there_and_backups_that_run_are_refused() {
+async fn existing_id_or_running_backup_is_rejected() {
     let scenario = scenario("8.8.0");
     scenario.post(HISTORY, body_of(7)).await;
     let (status, body) = scenario.post(HISTORY, body_of(8)).await;
@@ -84,7 +85,7 @@ async fn ids_that_are_there_and_backups_that_run_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_are_narrowed_by_a_pattern_and_tell_little_when_asked_to() {
+async fn list_filters_by_pattern_and_omits_details_unless_verbose() {
     let scenario = scenario("8.8.0");
     for id in [171, 172, 18] {
         scenario.post(HISTORY, body_of(id)).await;
@@ -101,7 +102,7 @@ async fn lists_are_narrowed_by_a_pattern_and_tell_little_when_asked_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_null_on_one_engine_and_times_have_no_colon_in_their_offset() {
+async fn failures_are_null_on_one_engine_and_time_offsets_have_no_colon() {
     for (storage, failures) in [(Storage::OpenSearch, Value::Null), (Storage::Elasticsearch, json!([]))] {
         let scenario = Scenario::of(Config { storage, ..config("8.8.0") });
         scenario.post(HISTORY, body_of(7)).await;
@@ -113,7 +114,7 @@ async fn failures_are_null_on_one_engine_and_times_have_no_colon_in_their_offset
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_history_that_lost_its_queue_is_in_progress_for_a_while_and_then_incomplete_for_ever() {
+async fn history_with_lost_queue_is_in_progress_then_incomplete() {
     let scenario = scenario("8.8.0");
     scenario.post(HISTORY, body_of(7)).await;
     scenario.wait(&format!("{HISTORY}/7"), "IN_PROGRESS").await;
@@ -129,7 +130,7 @@ async fn a_history_that_lost_its_queue_is_in_progress_for_a_while_and_then_incom
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_lacks_a_shard_fails_the_backup() {
+async fn part_without_a_shard_fails_the_backup() {
     let scenario = scenario("8.8.0");
     scenario.arm("history.failed-shard");
     scenario.post(HISTORY, body_of(7)).await;
@@ -139,7 +140,7 @@ async fn a_part_that_lacks_a_shard_fails_the_backup() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_repository_and_an_absent_engine_have_answers_of_their_own() {
+async fn missing_repository_and_unreachable_engine_return_distinct_errors() {
     let scenario = scenario("8.8.0");
     scenario.send(Method::Delete, "/search/_snapshot/camunda", None).await;
     assert_eq!((scenario.post(HISTORY, body_of(7)).await.0, scenario.get(HISTORY).await.0), (404, 404));

@@ -1,6 +1,6 @@
-//! What the simulated cluster answers has the fields, types and words that Camunda's published OpenAPI documents ask
-//! for. `openapi/*.json` are the facts of those documents, in short: which status has which shape, and what the
-//! shapes are made of. For families that could not be recorded this stands in for a transcript.
+//! Responses of the simulated cluster have the fields, types and values of Camunda's published OpenAPI
+//! documents. `openapi/*.json` hold the facts of those documents in short form: the shape for each status,
+//! and the parts of each shape. These documents replace a transcript for families without a recording.
 
 use super::scenario::{Scenario, body_of};
 use camunda_backupd::camunda::Method;
@@ -13,7 +13,7 @@ use std::time::Duration;
 struct Document {
     facts: Value,
     base: &'static str,
-    /// Which answers were seen, as `POST /backups/runtime 202`.
+    /// Responses seen, as `POST /backups/runtime 202`.
     seen: BTreeSet<String>,
 }
 
@@ -22,7 +22,7 @@ impl Document {
         Self { facts: serde_json::from_str(text).unwrap(), base, seen: BTreeSet::new() }
     }
 
-    /// Sends a request and holds the answer against the document.
+    /// Sends a request and compares the response with the document.
     async fn request(
         &mut self,
         scenario: &Scenario,
@@ -112,7 +112,7 @@ const ACTUATOR: &str = include_str!("../../data/openapi/actuator-8.8.json");
 const ADMINISTRATION: &str = include_str!("../../data/openapi/administration-1.3.3.json");
 
 #[tokio::test(start_paused = true)]
-async fn the_rest_api_of_8_10_answers_as_published() {
+async fn rest_api_of_8_10_matches_the_openapi_document() {
     let (scenario, mut api) = (scenario("8.10.0"), Document::of(REST, "/rest/v2"));
     for waited in [0, 15] {
         scenario.arm("now.no-leader=15s");
@@ -126,7 +126,7 @@ async fn the_rest_api_of_8_10_answers_as_published() {
         (202, json!({"backupId": 7}))
     );
     for _ in 0..40 {
-        // Whatever state it is in.
+        // Any state is valid.
         api.request(&scenario, Method::Get, runtime, None).await;
         api.request(&scenario, Method::Get, &format!("{runtime}/7"), None).await;
         scenario.clock.sleep(Duration::from_millis(20)).await;
@@ -194,7 +194,7 @@ async fn the_rest_api_of_8_10_answers_as_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_may_not_ask_is_told_so_in_the_published_form_and_nothing_is_done() {
+async fn unauthorized_request_returns_the_published_error_and_changes_nothing() {
     let (scenario, mut api) = (scenario("8.10.0"), Document::of(REST, "/rest/v2"));
     for (fault, status) in [("rest.unauthorized", 401), ("rest.forbidden", 403)] {
         scenario.arm(fault);
@@ -210,7 +210,7 @@ async fn whoever_may_not_ask_is_told_so_in_the_published_form_and_nothing_is_don
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_store_and_an_absent_engine_have_published_answers_too() {
+async fn broken_store_and_unreachable_engine_match_the_openapi_document() {
     let (scenario, mut api) = (scenario("8.10.0"), Document::of(REST, "/rest/v2"));
     for spec in ["now.store-down", "now.store-hung", "now.store-none"] {
         scenario.arm(spec);
@@ -229,7 +229,7 @@ async fn a_broken_store_and_an_absent_engine_have_published_answers_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_search_engine_the_history_is_forbidden() {
+async fn history_is_forbidden_without_a_search_engine() {
     let config = Config { storage: Storage::Rdbms, ..Config::named("orders") };
     let scenario = Scenario::of(Config { version: "8.10.0".parse().unwrap(), ..config });
     let mut api = Document::of(REST, "/rest/v2");
@@ -240,7 +240,7 @@ async fn without_a_search_engine_the_history_is_forbidden() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_actuators_since_8_8_answer_as_published() {
+async fn actuators_since_8_8_match_the_openapi_document() {
     for version in ["8.8.0", "8.9.0", "8.10.0"] {
         let (scenario, mut api) = (scenario(version), Document::of(ACTUATOR, "/zeebe/actuator"));
         for endpoint in ["/backupRuntime", "/backupHistory"] {
@@ -262,7 +262,7 @@ async fn the_actuators_since_8_8_answer_as_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_administration_api_of_the_cloud_answers_as_published() {
+async fn saas_administration_api_matches_the_openapi_document() {
     let config = Config { storage: Storage::Saas, ..Config::named("orders") };
     let cluster = format!("/clusters/{}", config.cluster_uuid());
     let (scenario, mut api) = (Scenario::of(config), Document::of(ADMINISTRATION, "/saas"));

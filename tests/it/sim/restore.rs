@@ -1,5 +1,5 @@
-//! The simulated restore counts: the right order brings everything back, each wrong one does not.
-//! These tests call the model directly, without the wire, so that nothing of the daemon takes part.
+//! Verdicts of the simulated restore: the right order restores everything, each wrong order does not. These
+//! tests call the model directly; neither the wire nor the daemon takes part.
 
 use super::copies::{self, SEEDS, all_whole, take_records, take_web_apps, take_zeebe};
 use camunda_backupd::sim::{App, Cluster, Config, Load, Piece, Restored};
@@ -26,12 +26,12 @@ fn restored(take: impl Fn(&mut Cluster)) -> Vec<(u64, Restored)> {
 }
 
 #[test]
-fn the_right_order_loses_and_doubles_nothing() {
+fn right_order_loses_and_duplicates_nothing() {
     all_whole(&restored(|c| right_order(c, 1)));
 }
 
 #[test]
-fn the_right_order_under_a_hard_pause_loses_and_doubles_nothing() {
+fn right_order_with_hard_pause_loses_and_duplicates_nothing() {
     all_whole(&restored(|c| {
         take_web_apps(c, 1);
         c.pause(false);
@@ -42,7 +42,7 @@ fn the_right_order_under_a_hard_pause_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn snapshots_of_the_broker_during_the_pause_and_its_restart_do_no_harm() {
+fn broker_snapshot_and_restart_during_the_pause_lose_nothing() {
     all_whole(&restored(|c| {
         take_web_apps(c, 1);
         c.snapshot_broker_now();
@@ -58,7 +58,7 @@ fn snapshots_of_the_broker_during_the_pause_and_its_restart_do_no_harm() {
 }
 
 #[test]
-fn zeebe_before_the_records_leaves_records_and_instances_no_broker_knows() {
+fn zeebe_before_records_restores_records_and_instances_unknown_to_the_broker() {
     let results = restored(|c| {
         take_web_apps(c, 1);
         c.pause(true);
@@ -76,7 +76,7 @@ fn zeebe_before_the_records_leaves_records_and_instances_no_broker_knows() {
 }
 
 #[test]
-fn web_apps_taken_last_skip_what_happens_after_the_restore() {
+fn web_apps_last_skip_records_after_the_restore() {
     let results = restored(|c| {
         c.pause(true);
         take_records(c, 1);
@@ -93,7 +93,7 @@ fn web_apps_taken_last_skip_what_happens_after_the_restore() {
 }
 
 #[test]
-fn a_resume_and_compaction_between_records_and_zeebe_leave_a_hole() {
+fn resume_and_compaction_between_records_and_zeebe_lose_records() {
     let results = restored(|c| {
         take_web_apps(c, 1);
         c.pause(true);
@@ -113,7 +113,7 @@ fn a_resume_and_compaction_between_records_and_zeebe_leave_a_hole() {
 }
 
 #[test]
-fn a_resume_without_compaction_before_zeebe_is_luck_and_is_counted_as_such() {
+fn resume_without_compaction_before_zeebe_loses_nothing_by_chance() {
     all_whole(&restored(|c| {
         take_web_apps(c, 1);
         c.pause(true);
@@ -124,7 +124,7 @@ fn a_resume_without_compaction_before_zeebe_is_luck_and_is_counted_as_such() {
 }
 
 #[test]
-fn no_pause_at_all_leaves_a_hole_as_soon_as_the_broker_compacts() {
+fn compaction_without_pause_loses_records() {
     let results = restored(|c| {
         take_web_apps(c, 1);
         take_records(c, 1);
@@ -138,7 +138,7 @@ fn no_pause_at_all_leaves_a_hole_as_soon_as_the_broker_compacts() {
 }
 
 #[test]
-fn parts_of_two_ids_do_not_fit() {
+fn parts_of_two_backup_ids_are_inconsistent() {
     for seed in 0..SEEDS {
         let mut cluster = cluster(seed);
         right_order(&mut cluster, 1);
@@ -172,7 +172,7 @@ fn parts_of_two_ids_do_not_fit() {
 }
 
 #[test]
-fn an_empty_records_snapshot_is_a_loss() {
+fn empty_records_snapshot_counts_as_loss() {
     let mut cluster = cluster(3);
     right_order(&mut cluster, 1);
     let mut pieces = cluster.pieces_of(1);
@@ -182,7 +182,7 @@ fn an_empty_records_snapshot_is_a_loss() {
 }
 
 #[test]
-fn a_missing_partition_is_a_loss() {
+fn missing_partition_counts_as_loss() {
     let mut cluster = cluster(3);
     right_order(&mut cluster, 1);
     let mut pieces = cluster.pieces_of(1);
@@ -191,7 +191,7 @@ fn a_missing_partition_is_a_loss() {
 }
 
 #[test]
-fn a_missing_part_of_a_web_app_is_not_whole_although_it_could_be_imported_again() {
+fn missing_web_app_part_is_incomplete_although_it_could_be_imported_again() {
     let mut cluster = cluster(3);
     right_order(&mut cluster, 1);
     let mut pieces = cluster.pieces_of(1);
@@ -201,7 +201,7 @@ fn a_missing_part_of_a_web_app_is_not_whole_although_it_could_be_imported_again(
 }
 
 #[test]
-fn without_load_there_is_nothing_to_lose_and_the_counts_say_so() {
+fn idle_cluster_has_zero_loss_counts() {
     let config = Config { load: Load { per_second: 0.0, initial: 5 }, ..Config::named("idle") };
     let mut cluster = Cluster::new(config, Utc.with_ymd_and_hms(2026, 11, 23, 6, 0, 0).unwrap());
     right_order(&mut cluster, 1);
@@ -214,7 +214,7 @@ fn without_load_there_is_nothing_to_lose_and_the_counts_say_so() {
 }
 
 #[test]
-fn a_cluster_restored_in_place_can_be_backed_up_and_restored_again() {
+fn cluster_restored_in_place_can_be_backed_up_and_restored_again() {
     for seed in 0..SEEDS {
         let mut cluster = cluster(seed);
         right_order(&mut cluster, 1);
@@ -229,7 +229,7 @@ fn a_cluster_restored_in_place_can_be_backed_up_and_restored_again() {
 }
 
 #[test]
-fn an_id_the_store_holds_is_a_false_success_after_a_restore() {
+fn id_existing_in_the_store_is_a_false_success_after_a_restore() {
     let mut cluster = cluster(1);
     right_order(&mut cluster, 1);
     right_order(&mut cluster, 2);
@@ -242,7 +242,7 @@ fn an_id_the_store_holds_is_a_false_success_after_a_restore() {
 }
 
 #[test]
-fn the_same_seed_and_the_same_calls_give_the_same_cluster() {
+fn same_seed_and_same_calls_result_in_the_same_cluster() {
     let take = |seed| {
         let mut cluster = cluster(seed);
         right_order(&mut cluster, 1);
@@ -253,7 +253,7 @@ fn the_same_seed_and_the_same_calls_give_the_same_cluster() {
 }
 
 #[test]
-fn a_long_life_does_not_grow_without_bound() {
+fn long_simulation_uses_bounded_memory() {
     let mut cluster = cluster(2);
     for id in 1..=400 {
         right_order(&mut cluster, id);

@@ -1,4 +1,4 @@
-//! Zeebe backups of 8.9 and later: ids that brokers give, ranges, deleted ones, and what may go wrong with any.
+//! Zeebe backups of 8.9 and later: generated ids, ranges, deleted backups, and their failures.
 
 use super::scenario::{Scenario, body_of};
 use camunda_backupd::camunda::{Method, TransportError};
@@ -26,7 +26,7 @@ async fn taken(scenario: &Scenario, id: i64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn brokers_that_give_ids_give_milliseconds_and_take_none() {
+async fn brokers_with_generated_ids_use_milliseconds_and_reject_a_requested_id() {
     for (storage, continuous, scheduler) in [
         (Storage::Rdbms, true, None),
         (Storage::Elasticsearch, true, None),
@@ -45,7 +45,7 @@ async fn brokers_that_give_ids_give_milliseconds_and_take_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_them_an_id_is_needed() {
+async fn brokers_without_generated_ids_require_an_id() {
     let scenario = scenario("8.9.0");
     let (status, body) = scenario.post(RUNTIME, None).await;
     assert_eq!(
@@ -57,7 +57,7 @@ async fn without_them_an_id_is_needed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_in_seconds_is_refused_once_there_was_one_in_milliseconds() {
+async fn id_in_seconds_is_rejected_after_an_id_in_milliseconds() {
     let scenario = scenario("8.9.0");
     taken(&scenario, 1_772_011_199_310).await;
     let (status, body) = scenario.post(RUNTIME, body_of(1_772_011_200)).await;
@@ -66,7 +66,7 @@ async fn an_id_in_seconds_is_refused_once_there_was_one_in_milliseconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_brokers_own_scheduler_takes_backups_by_itself() {
+async fn broker_scheduler_takes_backups_without_requests() {
     let hour = Duration::from_hours(1);
     let scenario = Scenario::of(Config { scheduler: Some(hour), ..config("8.9.0") });
     scenario.clock.sleep(hour * 3 + Duration::from_mins(1)).await;
@@ -77,7 +77,7 @@ async fn the_brokers_own_scheduler_takes_backups_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_are_narrowed_by_the_beginning_of_the_id_since_8_9() {
+async fn list_filters_by_id_prefix_since_8_9() {
     let (new, old) = (scenario("8.9.0"), scenario("8.8.0"));
     for id in [99, 101, 102] {
         taken(&new, id).await;
@@ -89,7 +89,7 @@ async fn lists_are_narrowed_by_the_beginning_of_the_id_since_8_9() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_backup_is_deleted_for_a_moment_and_then_gone_since_8_9() {
+async fn deleted_backup_is_listed_as_deleted_then_disappears_since_8_9() {
     for (version, seen) in [("8.8.0", vec!["404"]), ("8.9.0", vec!["DELETED", "404"])] {
         let scenario = scenario(version);
         taken(&scenario, 7).await;
@@ -100,7 +100,7 @@ async fn a_deleted_backup_is_deleted_for_a_moment_and_then_gone_since_8_9() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ranges_join_where_the_log_does_and_a_gap_begins_another() {
+async fn ranges_join_contiguous_logs_and_a_gap_starts_a_new_range() {
     let scenario = Scenario::of(Config { storage: Storage::Rdbms, continuous: true, ..config("8.9.0") });
     let take = async || {
         let (_, body) = scenario.post(RUNTIME, None).await;
@@ -128,7 +128,7 @@ async fn ranges_join_where_the_log_does_and_a_gap_begins_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_topology_tells_more_with_every_version() {
+async fn topology_has_more_fields_in_later_versions() {
     for (version, change, cluster) in [("8.7.0", false, false), ("8.8.0", true, false), ("8.9.0", true, true)]
     {
         let scenario = scenario(version);
@@ -149,7 +149,7 @@ async fn the_topology_tells_more_with_every_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn physical_tenants_are_named_since_8_10() {
+async fn physical_tenants_are_listed_since_8_10() {
     let scenario = scenario("8.10.0");
     let (_, body) = scenario.post(&format!("{RUNTIME}?physicalTenant=default"), body_of(7)).await;
     assert_eq!(body["backupIds"], json!({"default": 7}));
@@ -162,7 +162,7 @@ async fn physical_tenants_are_named_since_8_10() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rest_api_and_the_actuators_show_one_and_the_same() {
+async fn rest_api_and_actuators_report_the_same_backups() {
     let scenario = scenario("8.10.0");
     assert_eq!(scenario.post("/rest/v2/exporting/pause?soft=true", None).await.0, 204);
     let (_, partitions) = scenario.get("/zeebe/actuator/partitions").await;
@@ -183,7 +183,7 @@ async fn the_rest_api_and_the_actuators_show_one_and_the_same() {
 // Faults
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_may_say_no_although_the_broker_acted() {
+async fn gateway_returns_an_error_although_the_broker_executed_the_request() {
     let scenario = scenario("8.8.0");
     for (id, status) in [(7, 502), (8, 503), (9, 504)] {
         scenario.arm(&format!("zeebe-post.acted-{status}"));
@@ -196,7 +196,7 @@ async fn a_gateway_may_say_no_although_the_broker_acted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_409_may_be_about_scaling_and_spends_no_id() {
+async fn conflict_409_during_scaling_does_not_use_up_the_id() {
     let scenario = scenario("8.8.0");
     scenario.arm("zeebe-post.scaling");
     let (status, body) = scenario.post(RUNTIME, body_of(7)).await;
@@ -206,7 +206,7 @@ async fn a_409_may_be_about_scaling_and_spends_no_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_without_a_backup_leaves_it_incomplete_for_ever() {
+async fn missing_partition_keeps_the_backup_incomplete() {
     for (version, runtime) in [("8.6.0", "/zeebe/actuator/backups"), ("8.9.0", RUNTIME)] {
         let scenario = scenario(version);
         scenario.arm("zeebe.missing-partition");
@@ -221,7 +221,7 @@ async fn a_partition_without_a_backup_leaves_it_incomplete_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn numbers_may_come_as_texts() {
+async fn numbers_as_text_fault_turns_numbers_into_strings() {
     let scenario = scenario("8.8.0");
     taken(&scenario, 7).await;
     scenario.arm("*.numbers-as-text@*");
@@ -232,7 +232,7 @@ async fn numbers_may_come_as_texts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_else_may_be_backing_up_already() {
+async fn stranger_backup_fault_starts_a_foreign_backup_first() {
     let scenario = scenario("8.8.0");
     scenario.arm("history-post.stranger-backup");
     let (status, body) = scenario.post("/zeebe/actuator/backupHistory", body_of(7)).await;
@@ -245,7 +245,7 @@ async fn somebody_else_may_be_backing_up_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_broker_and_its_history_go_down_together() {
+async fn broker_restart_takes_down_its_history() {
     let scenario = scenario("8.8.0");
     scenario.arm("history-list.kill=2s");
     scenario.get("/zeebe/actuator/backupHistory").await;

@@ -7,7 +7,7 @@ use chrono::{TimeZone, Utc};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A cluster to talk to.
+/// A cluster that receives requests.
 pub struct Scenario {
     transport: SimTransport,
     pub cluster: SharedCluster,
@@ -51,7 +51,7 @@ impl Scenario {
         locked(&self.cluster).arm(spec).unwrap();
     }
 
-    /// Polls until the body says so; returns the states seen, without repetition.
+    /// Polls until the body has this state; returns the states seen, without repetition.
     pub async fn wait(&self, path: &str, state: &str) -> Vec<String> {
         let mut seen: Vec<String> = Vec::new();
         for _ in 0..3000 {

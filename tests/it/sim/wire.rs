@@ -1,4 +1,4 @@
-//! The simulated cluster answers as the real one, in memory and on a socket, and breaks where it is told to.
+//! The simulated cluster responds like the real one, in memory and on a socket, and fails as injected.
 
 use super::scenario::{Scenario, body_of};
 use camunda_backupd::camunda::{Method, TransportError};
@@ -31,7 +31,7 @@ fn opensearch() -> Scenario {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_backup_by_hand_restores_whole() {
+async fn complete_manual_backup_restores_without_loss() {
     let scenario = opensearch();
     back_up(&scenario, 7).await;
     let restored = locked(&scenario.cluster).restore(7);
@@ -40,7 +40,7 @@ async fn a_whole_backup_by_hand_restores_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn operate_on_opensearch_cannot_tell_that_it_runs_and_on_elasticsearch_it_can() {
+async fn operate_reports_a_running_backup_on_elasticsearch_but_not_on_opensearch() {
     let scenario = opensearch();
     scenario.post("/operate/actuator/backups", body_of(7)).await;
     let seen = scenario.wait("/operate/actuator/backups/7", "COMPLETED").await;
@@ -52,7 +52,7 @@ async fn operate_on_opensearch_cannot_tell_that_it_runs_and_on_elasticsearch_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_soft_pause_is_hard_before_8_4_7() {
+async fn soft_pause_is_a_hard_pause_before_8_4_7() {
     for (version, phase) in [("8.4.6", "PAUSED"), ("8.4.7", "SOFT_PAUSED"), ("8.3.0", "PAUSED")] {
         let scenario = Scenario::of(Config { version: version.parse().unwrap(), ..Config::named("orders") });
         scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
@@ -61,7 +61,7 @@ async fn a_soft_pause_is_hard_before_8_4_7() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_topology_lies_where_the_version_has_it() {
+async fn topology_path_depends_on_the_version() {
     for (version, there, absent) in [("8.5.8", "v1", "v2"), ("8.6.0", "v2", "v1")] {
         let scenario = Scenario::of(Config { version: version.parse().unwrap(), ..Config::named("orders") });
         let (status, body) = scenario.get(&format!("/rest/{there}/topology")).await;
@@ -71,7 +71,7 @@ async fn the_topology_lies_where_the_version_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn optimize_takes_two_parts_on_both_engines() {
+async fn optimize_backup_has_two_parts_on_both_engines() {
     for (storage, version, name) in [
         (Storage::OpenSearch, "8.6.0", "camunda_optimize_7_8.6.0_part_1_of_2"),
         (Storage::Elasticsearch, "8.5.0", "camunda_optimize_7_3.13.0_part_1_of_2"),
@@ -88,7 +88,7 @@ async fn optimize_takes_two_parts_on_both_engines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metadata_comes_back_as_it_was_sent() {
+async fn snapshot_metadata_is_returned_unchanged() {
     let scenario = opensearch();
     let metadata = json!({"camunda_backupd": {"instance": "here", "cluster": "orders"}});
     let body = json!({"indices": "zeebe-record*", "metadata": metadata});
@@ -99,7 +99,7 @@ async fn metadata_comes_back_as_it_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_engines_differ_where_they_were_seen_to() {
+async fn engines_differ_as_recorded() {
     let opensearch = opensearch();
     let elastic = Scenario::of(Config { storage: Storage::Elasticsearch, ..Config::named("orders") });
     assert_eq!(opensearch.get("/search/_snapshot/camunda/nosuch*").await.0, 404);
@@ -132,7 +132,7 @@ async fn indices_are_listed_by_pattern() {
 // Faults
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_answer_was_acted_upon_and_a_refused_request_was_not() {
+async fn request_with_dropped_response_is_executed_and_refused_request_is_not() {
     let scenario = opensearch();
     scenario.arm("zeebe-post.drop-answer");
     let lost = scenario.try_send(Method::Post, "/zeebe/actuator/backups", body_of(7)).await;
@@ -150,7 +150,7 @@ async fn a_dropped_answer_was_acted_upon_and_a_refused_request_was_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_kept_when_the_answer_is_late() {
+async fn late_response_times_out_at_the_deadline() {
     let scenario = opensearch();
     scenario.arm("resume.delay=60s");
     let late = scenario.try_send(Method::Post, "/zeebe/actuator/exporting/resume", None).await;
@@ -158,7 +158,7 @@ async fn a_deadline_is_kept_when_the_answer_is_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_may_fail_or_reach_one_partition_only_and_say_so_or_not() {
+async fn pause_faults_fail_or_reach_one_partition_with_or_without_error() {
     let scenario = opensearch();
     for (what, status, phases) in [
         ("fail", 500, ["EXPORTING", "EXPORTING"]),
@@ -174,7 +174,7 @@ async fn a_pause_may_fail_or_reach_one_partition_only_and_say_so_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_part_stays_and_later_parts_never_come() {
+async fn stalled_part_blocks_later_parts() {
     let scenario = opensearch();
     scenario.arm("tasklist.stall");
     scenario.post("/tasklist/actuator/backups", body_of(7)).await;
@@ -186,7 +186,7 @@ async fn a_stalled_part_stays_and_later_parts_never_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_may_be_partial_or_empty() {
+async fn records_faults_make_the_snapshot_partial_or_empty() {
     let scenario = opensearch();
     let take = |name: &str| {
         let path = format!("/search/_snapshot/camunda/{name}?wait_for_completion=true");
@@ -208,7 +208,7 @@ async fn records_may_be_partial_or_empty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_restart_fails_the_running_backup_and_keeps_the_pause() {
+async fn broker_restart_fails_the_running_backup_and_keeps_the_pause() {
     let scenario = opensearch();
     scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
     scenario.arm("zeebe-post.broker-restart=2s");
@@ -223,7 +223,7 @@ async fn a_broker_restart_fails_the_running_backup_and_keeps_the_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_may_resume_take_an_id_or_pause() {
+async fn foreign_client_faults_resume_pause_or_use_an_id() {
     let scenario = opensearch();
     scenario.arm("pause.stranger-resume=200ms, zeebe-post.conflict");
     scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
@@ -238,7 +238,7 @@ async fn a_stranger_may_resume_take_an_id_or_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_may_be_spoiled_on_their_way() {
+async fn delivery_faults_change_the_response() {
     let scenario = opensearch();
     scenario.post("/tasklist/actuator/backups", body_of(7)).await;
     scenario.wait("/tasklist/actuator/backups/7", "COMPLETED").await;
@@ -258,7 +258,7 @@ async fn answers_may_be_spoiled_on_their_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_clock_shows_in_the_answers_only() {
+async fn clock_fault_changes_only_response_timestamps() {
     let scenario = opensearch();
     scenario.arm("now.clock=-10m");
     scenario.post("/zeebe/actuator/backups", body_of(7)).await;
@@ -270,7 +270,7 @@ async fn a_wrong_clock_shows_in_the_answers_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_and_compaction_in_the_window_cost_the_backup_its_wholeness() {
+async fn resume_and_compaction_in_the_window_make_the_backup_incomplete() {
     let scenario = opensearch();
     scenario.clock.sleep(Duration::from_secs(10)).await;
     scenario.arm("search-put.stranger-resume=20ms, zeebe-post.delay=1ms, zeebe-post.compact");
@@ -279,7 +279,7 @@ async fn a_resume_and_compaction_in_the_window_cost_the_backup_its_wholeness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_grows_while_exporting_is_paused() {
+async fn log_grows_while_exporting_is_paused() {
     let scenario = opensearch();
     scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
     scenario.clock.sleep(Duration::from_secs(1)).await;
@@ -331,10 +331,10 @@ impl Served {
 }
 
 #[tokio::test]
-async fn over_http_a_dropped_answer_is_a_connection_that_ends_without_a_byte() {
+async fn http_dropped_response_closes_the_connection_without_a_byte() {
     let served = Served::start().await;
     locked(&served.cluster).arm("zeebe-post.drop-answer").unwrap();
-    // By hand, to see the bytes.
+    // Sent as raw bytes, to see the raw response.
     let address = served.base.strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let body = r#"{"backupId":7}"#;
@@ -354,7 +354,7 @@ async fn over_http_a_dropped_answer_is_a_connection_that_ends_without_a_byte() {
 }
 
 #[tokio::test]
-async fn over_http_the_control_routes_arm_faults_and_judge_backups() {
+async fn http_control_routes_arm_faults_and_judge_backups() {
     let served = Served::start().await;
     let armed = served.post("/sim/faults", json!({"spec": "resume.fail@2"})).await.unwrap();
     assert_eq!(armed.json::<Value>().await.unwrap()["waiting"], 1);
@@ -374,7 +374,7 @@ async fn over_http_the_control_routes_arm_faults_and_judge_backups() {
 }
 
 #[tokio::test]
-async fn over_http_an_endless_body_never_ends_and_a_redirect_redirects() {
+async fn http_endless_body_and_redirect_faults() {
     let served = Served::start().await;
     locked(&served.cluster).arm("info.endless, health.redirect").unwrap();
     let mut endless = reqwest::get(format!("{}/zeebe/actuator/info", served.base)).await.unwrap();
@@ -390,7 +390,7 @@ async fn over_http_an_endless_body_never_ends_and_a_redirect_redirects() {
 }
 
 #[tokio::test]
-async fn the_server_ends_although_an_answer_is_owed() {
+async fn server_shuts_down_with_a_response_pending() {
     let served = Served::start().await;
     locked(&served.cluster).arm("search-put.stall").unwrap();
     let url = format!("{}/search/_snapshot/camunda/x?wait_for_completion=true", served.base);

@@ -14,8 +14,8 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// Whether the access lets a resume through to `url`, and nothing does without it.
 async fn lets_in(keys: &Keys, url: &str, access: &Access) -> bool {
-    let without = keys.zeebe(url, &Access::default()).resume().await;
-    keys.zeebe(url, access).resume().await.is_ok() && without.is_err()
+    let without = keys.zeebe(url, &Access::default()).resume(&harness::TestResume).await;
+    keys.zeebe(url, access).resume(&harness::TestResume).await.is_ok() && without.is_err()
 }
 
 async fn by_header(access: &Access, authorization: &str) -> bool {

@@ -321,7 +321,7 @@ def run_checks(config, options, report):
         f"{len(ended)} instances",
     )
     report.check(
-        "no instance that nobody completed is completed",
+        "every unfinished instance is unfinished",
         {key for key in old if old[key]["plan"] in ("parked", "approve") and shown.get(key, ["ACTIVE"]) != ["ACTIVE"]},
         f"{sum(entry['plan'] in ('parked', 'approve') for entry in old.values())} instances",
     )
@@ -360,7 +360,7 @@ def run_checks(config, options, report):
         unknown,
         f"{len(active)} active; {len(active & commands.proven)} went on by a command, {len(cancelled)} accepted a cancel",
     )
-    report.check("the broker knows no instance that Operate does not show", commands.proven - shown.keys(), f"{drained} jobs")
+    report.check("every instance that the broker completes is in Operate", commands.proven - shown.keys(), f"{drained} jobs")
     report.check(
         "no completed job is handed out again",
         commands.jobs & {entry["job"] for entry in done},

@@ -1,6 +1,6 @@
 """Configuration, a plain JSON-over-HTTP client, and the reads of the cluster that the other scripts share.
 
-Knows nothing of the daemon, of backups or of checks.
+Independent of the daemon, of backups and of checks.
 """
 
 import base64

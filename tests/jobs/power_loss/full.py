@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A state disk that is really full, or turned read-only, while the real binary takes backups: before a pause, inside one,
-and when the daemon starts. Nothing stays paused, nothing is begun that could not be written down, health says so, and
-when there is space again the daemon goes on by itself. Usage: full.py BINARY DIRECTORY (as loss.py)
+and when the daemon starts. Nothing stays paused, no run begins that cannot be stored, health reports the fault, and
+the daemon goes on by itself when there is space again. Usage: full.py BINARY DIRECTORY (as loss.py)
 """
 
 import json
@@ -15,16 +15,16 @@ from loss import DISK, STATE, Rig, Wrong, wait_up
 
 
 def health(rig):
-    told = subprocess.run([loss.BINARY, "--config", rig.config, "--json", "status"], capture_output=True, text=True, check=False)
-    checks = json.loads(told.stdout)["checks"] if told.returncode in (0, 1) else []
-    return told.returncode, next((c for c in checks if c["name"] == "store"), {})
+    done = subprocess.run([loss.BINARY, "--config", rig.config, "--json", "status"], capture_output=True, text=True, check=False)
+    checks = json.loads(done.stdout)["checks"] if done.returncode in (0, 1) else []
+    return done.returncode, next((c for c in checks if c["name"] == "store"), {})
 
 
-def until(what, holds, limit=60):
+def until(name, holds, limit=60):
     began = time.monotonic()
     while not (got := holds()):
         if time.monotonic() - began > limit:
-            raise Wrong(f"not within {limit} s: {what}")
+            raise Wrong(f"not within {limit} s: {name}")
         time.sleep(0.01)
     return got
 
@@ -54,13 +54,13 @@ def completed(rig):
 
 
 def nothing_begins(rig, what):
-    """Without space no pause is asked for, and the daemon stays up and says why."""
+    """Without disk space no pause is requested, and the daemon stays up and reports the reason."""
     time.sleep(1)
-    before = rig.ask("/sim/state")["requests"].get("pause", 0)
+    before = rig.call("/sim/state")["requests"].get("pause", 0)
     time.sleep(7)
-    asked = rig.ask("/sim/state")["requests"].get("pause", 0) - before
-    if asked or rig.paused():
-        raise Wrong(f"{what}: {asked} pauses were begun whose debt could not be written")
+    pauses = rig.call("/sim/state")["requests"].get("pause", 0) - before
+    if pauses or rig.paused():
+        raise Wrong(f"{what}: {pauses} pauses were requested whose pending resume could not be stored")
     if rig.daemon.poll() is not None:
         raise Wrong(f"{what}: the daemon ended with {rig.daemon.returncode}")
     code, store = until("health fails", lambda: (lambda h: h if h[1].get("status") == "failing" else None)(health(rig)))
@@ -92,7 +92,7 @@ def full_at_the_start(rig):
     rig.start()
     until("exporting runs again", lambda: not rig.paused())
     print(f"ok full when it starts: exporting again {(time.monotonic() - began) * 1000:.0f} ms after the start")
-    # It tries for a while to write the resume down; then systemd's turn comes.
+    # It retries to store the resume for a while; then systemd starts it again.
     until("it comes up or ends", lambda: rig.daemon.poll() is not None or up(rig), 120)
     code = rig.daemon.poll()
     if code not in (None, 1):
@@ -121,10 +121,10 @@ def read_only_disk(rig):
     nothing_begins(rig, "read-only")
     rig.daemon.kill()
     rig.daemon.wait()
-    told = subprocess.run([loss.BINARY, "--config", rig.config, "serve"], capture_output=True, text=True, check=False, timeout=60)
-    if told.returncode != 2:
-        raise Wrong(f"on a read-only disk it ended with {told.returncode}: {told.stderr}")
-    print(f"   refused: {told.stderr.strip().splitlines()[-1]}")
+    done = subprocess.run([loss.BINARY, "--config", rig.config, "serve"], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 2:
+        raise Wrong(f"on a read-only disk it ended with {done.returncode}: {done.stderr}")
+    print(f"   refused: {done.stderr.strip().splitlines()[-1]}")
     rig.unmount()
     subprocess.run(["e2fsck", "-fy", loss.IMAGE], capture_output=True, check=False)
     rig.mount()

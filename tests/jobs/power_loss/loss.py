@@ -2,10 +2,9 @@
 """Power losses of the file system that holds the state file, while the real binary takes backups of a simulated cluster.
 
 The file system is an ext4 of its own in a file. A loss stops the daemon, shuts the file system down without flushing
-its journal (what was not synced is gone, as when the power goes), kills the daemon, and mounts again. After each loss
-the daemon is started on what is left: exporting must run again, the state file must be sound, every backup that the
-daemon had called completed before must still be called that, ids must have grown, and all that is kept must restore
-whole. Usage: loss.py BINARY DIRECTORY LOSSES
+its journal (unsynced writes are gone, as when the power goes), kills the daemon, and mounts again. After each loss
+the daemon is started again: exporting must run again, the state file must be sound, every backup that the daemon had
+reported completed must still be completed, ids must have grown, and every backup that is kept must restore whole. Usage: loss.py BINARY DIRECTORY LOSSES
 """
 
 import fcntl
@@ -28,7 +27,7 @@ BINARY, HERE = sys.argv[1], Path(sys.argv[2])
 LOSSES = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
 LIMIT = 40  # seconds until exporting runs again; a run that goes on keeps its pause
-NEXT = 120  # seconds until the next run: after a pause that was never seen the daemon watches for a minute
+NEXT = 120  # seconds until the next run: after a pause whose request had no response the daemon watches for a minute
 DISK, STATE, IMAGE = HERE / "disk", HERE / "disk" / "state", HERE / "image"
 CHANCE = random.Random(int(os.environ.get("SEED", "1")))
 
@@ -82,20 +81,20 @@ class Rig:
     def start(self):
         self.daemon = subprocess.Popen([BINARY, "--config", self.config, "serve"], stdout=subprocess.DEVNULL, stderr=self.log)
 
-    def ask(self, path, body=None):
+    def call(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.sim + path, data), timeout=10) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(urllib.request.Request(self.sim + path, data), timeout=10) as response:
+            return json.load(response)
 
     def paused(self):
-        return self.ask("/sim/state")["paused"]
+        return self.call("/sim/state")["paused"]
 
-    def called_completed(self):
-        """What an operator is told at this moment, by the daemon itself."""
+    def see_completed(self):
+        """Remembers the backups that the daemon reports completed at this moment."""
         words = [BINARY, "--config", self.config, "--json", "list", "orders"]
-        told = subprocess.run(words, capture_output=True, text=True, check=False)
-        if told.returncode == 0:
-            self.completed |= {one["backup_id"] for one in json.loads(told.stdout) if one["state"] == "completed"}
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            self.completed |= {one["backup_id"] for one in json.loads(done.stdout) if one["state"] == "completed"}
 
     def rows(self, query):
         connection = sqlite3.connect(f"file:{STATE}/state.db?mode=ro", uri=True, timeout=10)
@@ -133,18 +132,18 @@ class Rig:
         status = dict(self.rows("SELECT backup_id, status FROM runs"))
         lost = {id: status.get(id) for id in self.completed if status.get(id) != "completed"}
         if lost:
-            raise Wrong(f"these were called completed before the loss, and are now: {lost}")
+            raise Wrong(f"these were reported completed before the loss, and are now: {lost}")
         for (id,) in self.rows("SELECT backup_id FROM v_backups WHERE state = 'completed'"):
             if id in self.whole:
                 continue
-            restored = self.ask("/sim/restore", {"backup_id": id})
+            restored = self.call("/sim/restore", {"backup_id": id})
             still = self.rows(f"SELECT 1 FROM v_backups WHERE state = 'completed' AND backup_id = {id}")
             if not restored["whole"] and still:
-                raise Wrong(f"backup {id} is called completed: {restored['lost']} lost, {restored['duplicates']} doubled")
+                raise Wrong(f"backup {id} is reported completed: {restored['lost']} lost, {restored['duplicates']} doubled")
             self.whole.add(id)
 
     def ids_have_grown(self):
-        """The first run after a loss has an id above everything the cluster or the daemon ever showed."""
+        """The first run after a loss has an id above every id that the cluster or the daemon ever listed."""
         began, known = time.monotonic(), self.highest
         while True:
             highest = self.rows("SELECT max(backup_id) FROM runs")[0][0] or 0
@@ -156,7 +155,7 @@ class Rig:
             time.sleep(0.05)
 
     def see_ids(self):
-        listed = [one["backup_id"] for one in self.ask("/sim/backups")]
+        listed = [one["backup_id"] for one in self.call("/sim/backups")]
         self.highest = max([self.highest, *listed])
 
     def end(self):
@@ -170,8 +169,8 @@ class Rig:
 def wait_up(rig):
     for _ in range(400):
         if (STATE / "state.db").exists():
-            told = subprocess.run([BINARY, "--config", rig.config, "status"], capture_output=True, check=False)
-            if told.returncode in (0, 1):
+            done = subprocess.run([BINARY, "--config", rig.config, "status"], capture_output=True, check=False)
+            if done.returncode in (0, 1):
                 return
         if rig.daemon.poll() is not None:
             raise Wrong(f"the daemon ended with {rig.daemon.returncode} instead of coming up")
@@ -195,7 +194,7 @@ def main():
             else:
                 time.sleep(CHANCE.random() * 2.5)
             rig.see_ids()
-            rig.called_completed()
+            rig.see_completed()
             inside += rig.paused()
             rig.lose_power()
             rig.start()
@@ -206,7 +205,7 @@ def main():
         began = time.monotonic()
         while rig.rows("SELECT 1 FROM pending_resumes WHERE confirmed_at IS NULL AND abandoned IS NULL") or rig.paused():
             if time.monotonic() - began > 90:
-                raise Wrong("a resume is still owed at the end")
+                raise Wrong("a resume is still pending at the end")
             time.sleep(0.05)
         rig.judge()
         runs = dict(rig.rows("SELECT status, count(*) FROM runs GROUP BY status"))
@@ -217,10 +216,10 @@ def main():
     finally:
         rig.end()
     print(f"{LOSSES} power losses, {inside} inside a pause: the state file sound after each, all {len(rig.completed)} backups that were "
-          f"called completed are still, {len(rig.whole)} restored whole, runs {runs}; restart to exporting again: median "
+          f"reported completed are still, {len(rig.whole)} restored whole, runs {runs}; restart to exporting again: median "
           f"{statistics.median(after) * 1000:.0f} ms, longest {max(after) * 1000:.0f} ms")
     if inside == 0 or not rig.completed:
-        print("FAILED: no loss met a pause, or no backup was completed: nothing was shown")
+        print("FAILED: no loss met a pause, or no backup was completed: nothing was proved")
         return 1
     return 0
 

@@ -1,7 +1,7 @@
-"""The published client against a simulated 8.10: pause, take, wait, list, look at the state, delete, resume.
+"""The published client against a simulated 8.10: pause, take, wait, list, read the state, delete, resume.
 
-The client checks each answer against the model it was generated with, so a missing field or an unknown word fails
-here. What it did is compared with what the cluster itself says happened.
+The client checks each response against the model it was generated with, so a missing field or an unknown value fails
+here. Its requests are compared with the counters of the simulated cluster.
 """
 
 import json
@@ -74,14 +74,14 @@ def main(base: str) -> None:
 
 
 def state_of(base: str) -> dict:
-    with urllib.request.urlopen(f"{base}/sim/state", timeout=10) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(f"{base}/sim/state", timeout=10) as response:
+        return json.load(response)
 
 
 def post(url: str, body: dict) -> dict:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,75 @@
+//! Probes that are retried while their response is transient.
+
+use crate::camunda::{ClientError, PartState};
+use crate::clock::Clock;
+use std::future::Future;
+use std::time::Duration;
+
+/// Longest wait that a response's `Retry-After` is followed.
+const QUIET: Duration = Duration::from_mins(5);
+/// Shortest wait between two probes.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Repeats a look while its answer is transient.
+pub(crate) struct RetryTransient<'a> {
+    clock: &'a dyn Clock,
+    limit: Duration,
+}
+
+impl<'a> RetryTransient<'a> {
+    /// Looks for at most `limit`.
+    pub(crate) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
+        Self { clock, limit }
+    }
+
+    /// The same for a look at a backup: an answer that tells nothing is transient too, and after the limit it stands.
+    pub(crate) async fn probe_backup<F>(
+        &self,
+        mut once: impl FnMut() -> F,
+        mut remember: impl FnMut(&ClientError),
+    ) -> Result<PartState, ClientError>
+    where
+        F: Future<Output = Result<PartState, ClientError>>,
+    {
+        let began = self.clock.monotonic();
+        loop {
+            let seen = self.probe(&mut once, &mut remember).await?;
+            if !matches!(seen, PartState::Unclear { .. })
+                || self.clock.monotonic().saturating_sub(began) >= self.limit
+            {
+                return Ok(seen);
+            }
+            self.clock.sleep(INTERVAL).await;
+        }
+    }
+
+    /// The first answer that is not transient, or the last error.
+    pub(crate) async fn probe<T, F>(
+        &self,
+        mut once: impl FnMut() -> F,
+        mut remember: impl FnMut(&ClientError),
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let began = self.clock.monotonic();
+        loop {
+            let error = match once().await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            remember(&error);
+            let pause = quiet_of(&error).max(INTERVAL);
+            let over = self.clock.monotonic().saturating_sub(began);
+            if !error.is_transient() || over >= self.limit || pause >= self.limit {
+                return Err(error);
+            }
+            self.clock.sleep(pause).await;
+        }
+    }
+}
+
+/// The wait that the response requested, at most five minutes; zero if it requested none.
+pub(crate) fn quiet_of(error: &ClientError) -> Duration {
+    error.retry_after.map_or(Duration::ZERO, Duration::from_secs).min(QUIET)
+}
