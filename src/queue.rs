@@ -302,7 +302,7 @@ impl Queue {
         }
     }
 
-    /// Asks every run that owes a resume to end: `resume-exporting --if-ours` beside a live daemon.
+    /// Asks every run that owes a resume to end: `resume-exporting --pending` beside a live daemon.
     pub fn stop_indebted(&self, clusters: &[String], reason: &str) {
         for cluster in clusters {
             self.stop(cluster, FailureClass::Interrupted, reason);

@@ -34,8 +34,7 @@ pub(crate) enum ResumeEnd {
 }
 
 /// What a run fails with whose resume was given up.
-pub(crate) const GIVEN_UP: &str =
-    "an operator gave up its resume (`debts forgive`), so that exporting was never seen to run again";
+pub(crate) const GIVEN_UP: &str = "an operator gave up its resume (`pending-resumes abandon`), so that exporting was never seen to run again";
 
 impl Execution {
     /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.

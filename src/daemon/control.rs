@@ -359,7 +359,7 @@ impl Control for Daemon {
                 return Err(refusal(
                     RefusalKind::NotFound,
                     format!(
-                        "no resume of cluster {cluster} is owed: `debts` lists the clusters that are owed one"
+                        "no resume of cluster {cluster} is pending: `pending-resumes` lists those that are"
                     ),
                 ));
             };

@@ -79,7 +79,7 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pa
             Some(true) => Check::bad(
                 "exporting",
                 format!("exporting is paused by us ({described}): a resume is owed"),
-                "wait for it: `debts` tells why it is not confirmed yet, `resume-exporting --if-ours` tries it now",
+                "wait for it: `pending-resumes` tells why it is not confirmed yet, `resume-exporting --pending` tries it now",
             ),
             Some(false) => Check::bad(
                 "exporting",
@@ -91,7 +91,7 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pa
                 format!(
                     "exporting is paused ({described}), and by whom cannot be told: our state file was not read"
                 ),
-                "run this as the daemon's user, or `debts` tells whether the pause is ours",
+                "run this as the daemon's user, or `pending-resumes` tells whether the pause is ours",
             ),
         };
     }

@@ -72,7 +72,7 @@ fn next_daemon_resumes_and_knows_the_backups() {
 fn exec_stop_post_resumes_and_the_next_daemon_goes_on() {
     let location = Location::new();
     let served = killed_in_pause(&location);
-    let output = ends(command(&served.config, &["resume-exporting", "--if-ours", "--for", "20s"]));
+    let output = ends(command(&served.config, &["resume-exporting", "--pending", "--for", "20s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(!is_paused(&served));
     assert_eq!(owed(&location.path("state")), 0);

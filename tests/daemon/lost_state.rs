@@ -373,7 +373,7 @@ fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
         error,
         format!(
             "error: the state file {file} was not read to its end in the time given, so that more may be owed than is \
-             known: run `resume-exporting --if-ours` with a longer `--for`\n"
+             known: run `resume-exporting --pending` with a longer `--for`\n"
         )
     );
     assert_eq!(harness::process::owed(&location.path("state")), 0, "it was recorded");

@@ -83,7 +83,7 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
     let met = "cannot connect to zeebe at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
         "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
-         least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
+         least every minute: mend that, or, where the cluster is gone for good, give the resume up with `pending-resumes abandon \
          orders --why TEXT`\n"
     );
     // Longer than a daemon is waited for that gives no sign of life.

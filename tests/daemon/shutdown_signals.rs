@@ -104,7 +104,7 @@ fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daem
     let up = scene.inside_the_pause();
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
-    let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start";
+    let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --pending` or the next start";
     assert_eq!((&stopping["pending_resumes"], &stopping["reason"]), (&1.into(), &reason.into()));
     assert_eq!(end_of(up), (Some(0), vec![]));
     assert!(!scene.paused(), "it stopped and left exporting paused");
@@ -135,7 +135,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
         "error: the resume of orders is not settled yet, so that exporting may be paused there: ",
     );
     let met = met.and_then(|rest| {
-        rest.strip_suffix("; mend that, then run `resume-exporting --if-ours`, or start the daemon again")
+        rest.strip_suffix("; mend that, then run `resume-exporting --pending`, or start the daemon again")
     });
     assert!(met.is_some_and(|met| met.contains("/exporting/resume")), "{said:?}");
     assert_eq!((code, said.len()), (Some(1), 1));
@@ -184,7 +184,7 @@ fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
     let failed = up.event("run.failed");
     let reason = failed["reason"].as_str().unwrap();
     // It may still find the question that it was asked first.
-    let requested = "`resume-exporting --if-ours` was asked for while the run had paused exporting";
+    let requested = "`resume-exporting --pending` was asked for while the run had paused exporting";
     assert!(reason.starts_with("the pause was broken: ") || reason == requested, "{reason}");
     up.stop();
     assert!(!scene.paused());
