@@ -74,7 +74,7 @@ struct Tally {
 }
 
 #[test]
-fn a_fleet_whose_daemon_is_killed_at_random_loses_nothing() {
+fn fleet_with_random_kills_loses_nothing() {
     let (seconds, clusters) = (number("FLEET_FOR", 8), number("FLEET_CLUSTERS", 6));
     let binary = std::env::var_os("KILL_LOOP_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_camunda-backupd")), PathBuf::from);
@@ -289,7 +289,7 @@ mod red {
     }
 
     #[test]
-    fn nothing_is_wrong_where_all_is_well() {
+    fn oracle_reports_nothing_for_a_correct_fleet() {
         assert_eq!(wrong(&well()), Vec::<String>::new());
     }
 

@@ -56,7 +56,7 @@ struct Tally {
 }
 
 #[test]
-fn killed_at_any_moment_nothing_is_lost_and_nothing_left_paused() {
+fn kill_at_any_moment_loses_nothing_and_leaves_nothing_paused() {
     let kills = number_of("KILLS", 8);
     let loops = number_of("KILL_LOOPS", 1).max(1);
     let binary = std::env::var_os("KILL_LOOP_BINARY")

@@ -52,7 +52,7 @@ fn states(config: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_daemon_resumes_what_the_older_one_left_paused_and_knows_its_backups() {
+fn upgrade_resumes_pending_pauses_and_keeps_backups() {
     let location = Location::new();
     let served = left_behind(&location);
     assert!(is_paused(&served));
@@ -68,7 +68,7 @@ fn the_daemon_resumes_what_the_older_one_left_paused_and_knows_its_backups() {
 }
 
 #[test]
-fn the_new_exec_stop_post_resumes_from_the_older_file_and_its_daemon_goes_on_from_there() {
+fn new_exec_stop_post_resumes_from_older_state_file() {
     let location = Location::new();
     let served = left_behind(&location);
     let output = ends(command(&served.config, &["resume-exporting", "--pending", "--for", "20s"]));

@@ -94,7 +94,7 @@ fn cases(touches: &[String], full: bool) -> Vec<Case> {
 }
 
 #[rstest]
-fn whatever_happens_at_any_touch_the_rules_hold(
+fn rules_hold_after_a_fault_at_any_step(
     #[values(
         "hard pause",
         "web apps first",

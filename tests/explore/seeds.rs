@@ -132,7 +132,7 @@ fn every_seed_keeps_every_rule() {
 
 /// A seed that shows something shows it again.
 #[test]
-fn a_seed_tells_the_same_story_twice() {
+fn same_seed_gives_same_scenario() {
     for seed in 1..20 {
         let (one, again) = (tell(Scenario::of(seed), None), tell(Scenario::of(seed), None));
         assert_eq!(one.happened, again.happened, "seed {seed}");
@@ -142,7 +142,7 @@ fn a_seed_tells_the_same_story_twice() {
 
 /// Every planted bug is seen within a few seeds.
 #[test]
-fn no_planted_bug_goes_unseen() {
+fn every_seeded_bug_is_found() {
     let mut unseen = Vec::new();
     for bug in Bug::ALL {
         let caught = (1..60).find_map(|seed| {

@@ -50,7 +50,7 @@ async fn by_certificate(of_ours: bool, through_proxy: bool) -> bool {
 }
 
 #[tokio::test]
-async fn the_table_of_access_is_what_was_run() {
+async fn access_table_matches_tests() {
     let rows = [
         (
             "user name and password",
