@@ -3,7 +3,7 @@
 //! Clusters of any family, schedules, faults of the clusters, harm to any touch of store or wire, kills, stops and jumps
 //! of the clock come from the seed, and so does every story twice. `SEEDS=100000 cargo test --release --test explore
 //! seeds -- --nocapture` tells that many on all cores and prints the first that breaks a rule with its smallest version;
-//! `SEED=7` tells that one, with `JOURNALS=1` too. Planted bugs show that the oracle can see.
+//! `SEED=7` tells that one, with `JOURNALS=1` too. Seeded bugs show that the oracle detects violations.
 
 mod at_once;
 mod edits;
@@ -140,7 +140,7 @@ fn same_seed_gives_same_scenario() {
     }
 }
 
-/// Every planted bug is seen within a few seeds.
+/// Every seeded bug is found within a few seeds.
 #[test]
 fn every_seeded_bug_is_found() {
     let mut unseen = Vec::new();

@@ -99,11 +99,11 @@ struct Inside {
 
 impl Script {
     pub fn new(targets: impl IntoIterator<Item = (usize, Harm)>) -> Arc<Self> {
-        Self::planted(targets, None)
+        Self::with_bug(targets, None)
     }
 
     /// The same with a mistake in the daemon.
-    pub fn planted(targets: impl IntoIterator<Item = (usize, Harm)>, bug: Option<Bug>) -> Arc<Self> {
+    pub fn with_bug(targets: impl IntoIterator<Item = (usize, Harm)>, bug: Option<Bug>) -> Arc<Self> {
         let inside = Inside { targets: targets.into_iter().collect(), ..Inside::default() };
         Arc::new(Self { inside: Mutex::new(inside), dead: watch::Sender::new(false), bug })
     }
@@ -284,7 +284,7 @@ impl Wire {
         }
     }
 
-    /// Sends the request, with the mistake that is planted.
+    /// Sends the request, with the seeded bug.
     async fn mistaken(&self, mut request: Request) -> Result<Response, TransportError> {
         let (path, ours) = (shape(&request.url), self.script.bug);
         let done = |status| Ok(Response { status, ..Response::default() });
