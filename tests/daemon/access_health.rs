@@ -1,4 +1,4 @@
-//! A cluster that does not let the daemon in shows in its health: since when, and what to do, for as long as it is so.
+//! Rejected authentication in health: since when, and the remedy, for as long as it lasts.
 
 use camunda_backupd::camunda::{Search, SharedTransport, authenticated};
 use camunda_backupd::domain::{Access, Addresses, SearchAddress};

@@ -1,5 +1,5 @@
-//! A pause of a cluster that wants credentials can always be resumed: with a refused config, without the directory the
-//! credentials came from, and by another process.
+//! A pause of a cluster with credentials can always be resumed: with a rejected config, without the directory of the
+//! credentials, and by another process.
 
 use camunda_backupd::camunda::{Request, Response, Secrets, Transport, TransportError};
 use camunda_backupd::clock::{Clock, SystemClock};

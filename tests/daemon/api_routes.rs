@@ -1,4 +1,4 @@
-//! Routes of the real binary, asked over TCP and over the control socket, byte by byte.
+//! Routes of the real binary over TCP and over the control socket, byte by byte.
 
 use harness::process::{Location, Up, owe_since};
 use rstest::rstest;

@@ -1,4 +1,4 @@
-//! Commands of the real binary: what they print and with which code they end.
+//! Commands of the real binary: output and exit code.
 
 use harness::process::{Location, Up, command, ends};
 use rstest::rstest;

@@ -1,7 +1,7 @@
-//! What people and strangers send in: times of schedules, and requests. Nothing of it makes the program stumble.
+//! Random input from people and clients: times of schedules, and requests. No input causes a panic.
 //!
-//! Config files are in `tests/it/config/fuzz.rs`, answers of components in `tests/it/camunda/junk.rs`, the order of events
-//! in `tests/it/journal.rs`; `tests/data/corpus` has what is kept of all of them.
+//! Config files are in `tests/it/config/fuzz.rs`, responses of components in `tests/it/camunda/junk.rs`, the order of
+//! events in `tests/it/journal.rs`. Inputs that once failed are in `tests/data/corpus`.
 
 use camunda_backupd::domain::Instant;
 use camunda_backupd::schedule::cron::Timing;

@@ -1,10 +1,9 @@
 //! A fleet of simulated clusters with faults, backed up by the real binary, which is killed at random.
 //!
-//! At the end, with the faults healed and all that was begun before ended, an oracle (`kill_fleet/oracle.rs`) reads the
-//! state file and the clusters: every due instant is on record exactly once, every run has ended, nothing is owed,
-//! exporting runs, ids only grow, and whatever is called completed restores whole. `FLEET_FOR` (seconds) and
-//! `FLEET_CLUSTERS` make it long, `KILL_LOOP_BINARY` names another binary; `tests/kill_fleet/run` is the hour of 200
-//! clusters.
+//! At the end the faults are healed and all started work has ended. Then an oracle (`kill_fleet/oracle.rs`) reads the
+//! state file and the clusters: every due instant is on record exactly once, every run has ended, no resume is pending,
+//! exporting runs, ids only grow, and every completed backup restores whole. `FLEET_FOR` (seconds) and `FLEET_CLUSTERS`
+//! set the length, `KILL_LOOP_BINARY` names another binary; `tests/jobs/kill_fleet/run` is one hour with 200 clusters.
 
 mod fleet;
 mod oracle;

@@ -1,5 +1,5 @@
-//! The real binary on a state that is not all there: a file that is gone, a write-ahead log that is gone, an older copy,
-//! debts of which some cannot be read.
+//! The real binary on an incomplete state: a missing file, a missing write-ahead log, an older copy, unreadable pending
+//! resumes.
 
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::ClusterRow;

@@ -1,5 +1,5 @@
-//! The real binary on an old copy of its state: ids do not go back, nothing is deleted that the copy does not know, a
-//! debt that was paid since harms nobody, and `adopt` brings the rest back.
+//! The real binary on an old copy of its state: ids do not go back, backups unknown to the copy stay, a resume confirmed
+//! since then is harmless, and `adopt` registers the missing backups.
 
 use crate::served::Served;
 use camunda_backupd::sim::locked;

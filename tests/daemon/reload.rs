@@ -1,5 +1,5 @@
-//! A reload takes something out, or gives it another name, that is not over yet: an occurrence that just came due, a run,
-//! a pause of ours.
+//! A reload removes or renames a cluster or schedule with work in progress: an occurrence that just came due, a run, a
+//! pause of this daemon.
 
 use camunda_backupd::api::{Control, RefusalKind, facts};
 use camunda_backupd::clock::{Clock, ManualClock};

@@ -1,4 +1,4 @@
-//! The real binary and a cluster of Camunda's cloud: from the printed config to a backup, a restore and a deletion.
+//! The real binary and a Camunda 8 SaaS cluster: from the printed config to a backup, a restore and a deletion.
 
 use crate::served::Served;
 use camunda_backupd::clock::SystemClock;

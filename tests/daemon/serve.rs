@@ -1,4 +1,4 @@
-//! The real binary from the outside: what keeps it from coming up, and that debts are paid all the same.
+//! Failed starts of the real binary: each cause is reported, and pending resumes are sent first.
 
 use harness::process::{
     Location, Up, broker, broker_saying, command, command_of, ends, owed, record_pending_resume, refused,

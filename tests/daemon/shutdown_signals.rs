@@ -1,6 +1,6 @@
-//! The real binary is told to stop: idle, inside its pause, with the resume refused, twice, and while it is wedged.
+//! Stop of the real binary by a signal: idle, inside its pause, with a rejected resume, twice, and while it hangs.
 //!
-//! What each touch of a run makes of a stop is in `tests/explore/shutdown.rs`, systemd's own part in `tests/systemd/run`.
+//! A stop at every step of a run is in `tests/explore/shutdown.rs`, the part of systemd in `tests/jobs/systemd/run`.
 
 use crate::served::{Served, orders};
 use camunda_backupd::sim::{SharedCluster, locked};

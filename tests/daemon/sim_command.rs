@@ -1,4 +1,4 @@
-//! The `sim` command: a cluster of every family, with a config that the daemon takes, or one sentence why not.
+//! The `sim` command: a cluster of every family with a valid config, or one sentence with the error.
 
 use rstest::rstest;
 use std::io::{BufRead, BufReader};

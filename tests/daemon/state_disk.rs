@@ -1,7 +1,7 @@
-//! The real binary when its state can no longer be written: before a pause, inside one, and when it starts.
+//! The real binary when its state can no longer be written: before a pause, inside one, and at the start.
 //!
-//! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges); a file system that is really full, or
-//! read-only, is in `tests/power_loss/run`.
+//! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges). A file system that is really full or
+//! read-only is in `tests/jobs/power_loss/run`.
 
 use crate::served::Served;
 use camunda_backupd::domain::BackupState;

@@ -1,5 +1,5 @@
-//! The real binary on a disk without room, or a state that nobody can write, where `tests/daemon/state_disk.rs` does not look:
-//! while nothing is due, at the very first start, and with a debt that is only in the write-ahead log.
+//! The real binary on a full disk or with a read-only state, in the cases that `tests/daemon/state_disk.rs` does not
+//! cover: while nothing is due, at the first start, and with a pending resume that is only in the write-ahead log.
 
 use crate::on_disk::Rig;
 use camunda_backupd::sim::locked;

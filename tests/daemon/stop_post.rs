@@ -1,4 +1,4 @@
-//! The real binary is killed between the records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
+//! The real binary is killed between records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
 
 use crate::served::Served;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};

@@ -1,5 +1,5 @@
-//! A new version meets the state file of an older one, whose daemon was killed inside its pause: `ExecStopPost` of the new
-//! one pays first, or its daemon does, and every backup is still there.
+//! A new version starts on the state file of an older one that was killed inside its pause. `ExecStopPost` of the new
+//! version or its daemon sends the resume, and every backup is still there.
 
 use crate::served::Served;
 use camunda_backupd::sim::locked;

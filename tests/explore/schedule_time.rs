@@ -1,5 +1,5 @@
-//! When schedules are due: every hour that a zone skips or repeats, catching up, and properties over zones.
-//! `ALL_ZONES=1 cargo test --test explore schedule_time` walks every zone of the list; CI does.
+//! Due times of schedules: every hour that a zone skips or repeats, catch-up, and properties over zones.
+//! `ALL_ZONES=1 cargo test --test explore schedule_time` checks every zone of the list; CI does.
 
 use camunda_backupd::domain::Instant;
 use camunda_backupd::schedule::cron::Timing;

@@ -1,9 +1,9 @@
-//! Deterministic simulation: the whole engine against simulated clusters on virtual time, one story for each seed.
+//! Deterministic simulation: the whole engine against simulated clusters on virtual time, one scenario per seed.
 //!
-//! Clusters of any family, schedules, faults of the clusters, harm to any touch of store or wire, kills, stops and jumps
-//! of the clock come from the seed, and so does every story twice. `SEEDS=100000 cargo test --release --test explore
-//! seeds -- --nocapture` tells that many on all cores and prints the first that breaks a rule with its smallest version;
-//! `SEED=7` tells that one, with `JOURNALS=1` too. Seeded bugs show that the oracle detects violations.
+//! The seed decides families of clusters, schedules, faults of the clusters, faults of store and transport, kills, stops
+//! and clock jumps. A seed gives the same scenario every time. `SEEDS=100000 cargo test --release --test explore seeds
+//! -- --nocapture` runs that many on all cores and prints the first that breaks a rule, reduced to its smallest version.
+//! `SEED=7` runs one, with journals if `JOURNALS=1`. Seeded bugs show that the oracle detects violations.
 
 mod at_once;
 mod edits;

@@ -1,9 +1,8 @@
-//! SIGTERM at every touch of a backup, of every family, with little grace and with much.
+//! SIGTERM at every operation of a backup, of every family, with a short and with a long grace period.
 //!
-//! What a stop promises: no new run; outside the pause nothing is waited for; inside it the run has the grace to leave
-//! it; and when the daemon has stopped, exporting runs, whatever happens to it next. Then it starts again, and one
-//! oracle judges the rest. The signals themselves are in
-//! `tests/daemon/shutdown_signals.rs`, systemd's part in `tests/systemd/run`.
+//! Guarantees of a stop: no run starts; outside the pause the daemon waits for nothing; inside the pause the run has the
+//! grace period to leave it. After the stop exporting runs. Then the daemon starts again, and one oracle checks the
+//! rest. The signals are in `tests/daemon/shutdown_signals.rs`, the part of systemd in `tests/jobs/systemd/run`.
 
 use crate::matrix::{chosen, daemon, family, injected, next_daemon};
 use crate::violence::Script;

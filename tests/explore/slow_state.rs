@@ -1,4 +1,4 @@
-//! A state disk on which every commit takes seconds: backups are whole all the same, and no resume waits for it.
+//! A state disk with commits that take seconds: backups are complete all the same, and no resume waits for the disk.
 
 use crate::matrix::{daemon, family, injected, judge};
 use crate::violence::Script;

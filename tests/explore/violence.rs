@@ -1,5 +1,5 @@
-//! Violence at every point where a daemon touches something: a store and a transport that count what goes through
-//! them, and do harm at one chosen point. A daemon that dies there does nothing more: every later touch hangs.
+//! Fault injection at every operation of a daemon: a store and a transport that count their operations and inject a fault
+//! at one of them. A daemon that dies there does nothing more: every later operation hangs.
 
 mod bugs;
 mod disk;

@@ -1,4 +1,4 @@
-//! One story: daemons that live, die and come back on virtual time, until everything has settled.
+//! One scenario: daemons that start, die and restart on virtual time, until everything has settled.
 
 use super::edits::{Edit, File, keeps, pairs};
 use super::oracle::Oracle;

@@ -1,5 +1,4 @@
-//! The state of a daemon, in whichever store: every write is a touch that may be harmed, and mistakes of a store are
-//! seeded here.
+//! The store of a daemon, of either kind: every write is an operation for injected faults and for bugs of a store.
 
 use super::{Bug, Harm, Script};
 use camunda_backupd::clock::SharedClock;

@@ -1,4 +1,4 @@
-//! Logins over the wire: what is shown, what is said when it is refused, and that no secret is ever told.
+//! Logins over the wire: headers that are sent, errors for a rejected login, and secrets that are never printed.
 
 use camunda_backupd::camunda::{ClientError, ErrorKind, Search, authenticated};
 use camunda_backupd::domain::{Access, Addresses, Login, SearchAddress};

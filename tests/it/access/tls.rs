@@ -1,4 +1,4 @@
-//! TLS and proxies: whose certificate is believed, what we show, and what is said when it is not accepted.
+//! TLS and proxies: trusted certificates, client certificates, and the error text of each rejection.
 
 use camunda_backupd::camunda::{ClientError, ErrorKind};
 use camunda_backupd::domain::{Access, Identity};

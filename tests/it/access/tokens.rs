@@ -1,4 +1,4 @@
-//! OAuth client credentials: how often a token endpoint is asked, and what becomes of a token that is refused.
+//! OAuth client credentials: number of token requests, and handling of rejected tokens.
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 use camunda_backupd::camunda::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
