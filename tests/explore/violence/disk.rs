@@ -2,7 +2,7 @@
 
 use super::{Bug, Harm, Script};
 use camunda_backupd::clock::SharedClock;
-use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, OwnershipProof, RunId};
 use camunda_backupd::journal::{Entry, Event, Run, RunView, Step};
 use camunda_backupd::store::{
     Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
@@ -284,6 +284,7 @@ impl Store for Disk {
         relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
         resume_confirmed(run_id: RunId, by: String, at: Instant) -> ();
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
+        ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
         deletion_tried(run_id: RunId, error: Option<String>) -> ();
         deletion_done(run_id: RunId, at: Instant) -> ();
         set_missing(run_id: RunId) -> ();
