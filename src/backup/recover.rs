@@ -1,7 +1,12 @@
-//! What becomes of a run that a restart found unfinished.
+//! Decides how an unfinished run continues after a restart.
 //!
-//! Owns the decision, a pure function of what is known; the queue carries it out. Must not send a resume: the
-//! guardian and the executor do.
+//! `decide` is a pure function of `Known`: the journal view of the run, its pending resume, the exporting
+//! state and exported positions of the partitions, the limits and the time. In this order: a claimed run
+//! starts; an aborting run and an abandoned resume fail; a checked pause only needs its resume; outside the
+//! pause window the run continues; inside the window the run continues only if no resume was requested, the
+//! pause budget is left and every partition proves that the pause held. Every other run fails.
+//! Must not do IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the
+//! decision, `pause` resumes.
 
 use crate::backup::finish::GIVEN_UP;
 use crate::camunda::ExportingState;
@@ -23,26 +28,24 @@ pub enum Recovery {
     Fail {
         /// Countable reason.
         class: FailureClass,
-        /// One sentence.
+        /// Failure class for metrics and the failure report.
         reason: String,
     },
 }
 
 /// What is known when the decision is made.
 pub struct Known<'a> {
-    /// The run.
+    /// Facts for the decision.
     pub run: &'a Run,
-    /// Its debt, if it owes one.
     pub pending_resume: Option<&'a PendingResume>,
-    /// What the partitions say; `None` when they cannot be read.
+    /// `None` if no resume is pending.
     pub exporting: Option<ExportingState>,
-    /// Some exported position is not what it was at the pause's confirmation.
+    /// Exporting state of all partitions; `None` if unreadable.
     pub positions_moved: bool,
-    /// How long the pause has lasted.
+    /// An exported position differs from the one stored when the pause was confirmed.
     pub paused_for: Duration,
-    /// Limits of the run.
+    /// Duration of the pause until now.
     pub limits: Limits,
-    /// Now.
     pub now: Instant,
 }
 
