@@ -4,9 +4,9 @@
 //! state and exported positions of the partitions, the limits and the time. In this order: a claimed run
 //! starts; an aborting run and an abandoned resume fail; a checked pause only needs its resume; outside the
 //! pause window the run continues; inside the window the run continues only if no resume was requested, the
-//! pause budget is left and every partition proves that the pause held. Every other run fails.
-//! Must not do IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the
-//! decision, `pause` resumes.
+//! pause budget is left and every partition proves that the pause held. Every other run fails. Must not do
+//! IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the decision,
+//! `pause` resumes.
 
 use crate::backup::finish::GIVEN_UP;
 use crate::camunda::ExportingState;
@@ -15,41 +15,43 @@ use crate::journal::{FailureClass, Run, RunStatus, Step};
 use crate::store::PendingResume;
 use std::time::Duration;
 
-/// What is done with an unfinished run.
+/// Decision for an unfinished run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// Nothing was begun: it starts as if new.
+    /// No step was started: the run starts as if new.
     Start,
-    /// It goes on where it was.
+    /// The run continues with its next step.
     GoOn,
-    /// Its pause held to the end and only the resume is unconfirmed: pay, then finish.
+    /// The pause held to the end and only the resume is unconfirmed: resume, then finish.
     Finish,
-    /// Resume first if a debt is open, then fail.
+    /// Resume first if a resume is pending, then fail.
     Fail {
-        /// Countable reason.
-        class: FailureClass,
         /// Failure class for metrics and the failure report.
+        class: FailureClass,
+        /// One sentence for the operator.
         reason: String,
     },
 }
 
-/// What is known when the decision is made.
+/// Facts for the decision.
 pub struct Known<'a> {
-    /// Facts for the decision.
+    /// The run.
     pub run: &'a Run,
-    pub pending_resume: Option<&'a PendingResume>,
     /// `None` if no resume is pending.
-    pub exporting: Option<ExportingState>,
+    pub pending_resume: Option<&'a PendingResume>,
     /// Exporting state of all partitions; `None` if unreadable.
-    pub positions_moved: bool,
+    pub exporting: Option<ExportingState>,
     /// An exported position differs from the one stored when the pause was confirmed.
-    pub paused_for: Duration,
+    pub positions_moved: bool,
     /// Duration of the pause until now.
+    pub paused_for: Duration,
+    /// Limits of the run.
     pub limits: Limits,
+    /// Now.
     pub now: Instant,
 }
 
-/// The rules of design 5 for a restart inside and outside the pause window.
+/// Applies the rules in the order of the module header.
 pub fn decide(known: &Known<'_>) -> Recovery {
     let fail = |class, reason: &str| Recovery::Fail { class, reason: reason.to_owned() };
     let view = &known.run.view;
@@ -77,7 +79,7 @@ pub fn decide(known: &Known<'_>) -> Recovery {
     }
     if pause.resumed_at.is_some() {
         return if checked {
-            // All that is left is the last look: a deadline would fail a whole backup.
+            // Only the last probe is left: failing on the deadline would discard a complete backup.
             Recovery::GoOn
         } else {
             fail(
