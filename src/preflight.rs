@@ -190,7 +190,7 @@ mod tests {
         "start that proxy, or correct `proxy` under `access` of this cluster in the config"
     )]
     #[case("zeebe", ErrorKind::Server, "zeebe answered 500 to GET /actuator/backups without a reason", OWN)]
-    fn each_failure_has_the_remedy_of_its_own(
+    fn each_error_kind_has_its_remedy(
         #[case] component: &str,
         #[case] kind: ErrorKind,
         #[case] message: &str,

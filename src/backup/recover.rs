@@ -1,12 +1,20 @@
 //! Decides how an unfinished run continues after a restart.
 //!
-//! `decide` is a pure function of `Known`: the journal view of the run, its pending resume, the exporting
-//! state and exported positions of the partitions, the limits and the time. In this order: a claimed run
-//! starts; an aborting run and an abandoned resume fail; a checked pause only needs its resume; outside the
-//! pause window the run continues; inside the window the run continues only if no resume was requested, the
-//! pause budget is left and every partition proves that the pause held. Every other run fails. Must not do
-//! IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the decision,
-//! `pause` resumes.
+//! `decide` is a pure function of `Known`: the journal view of the run, its pending resume, the exporting state and
+//! exported positions of the partitions, the limits and the time. The first rule that applies decides:
+//!
+//! 1. Claimed only: start, or fail after the `run_deadline`.
+//! 2. Aborting: fail with the stored reason. Resume abandoned by an operator: fail.
+//! 3. Pause checked, resume unconfirmed: resume and finish.
+//! 4. Resume confirmed: continue if the pause was checked, else fail.
+//! 5. All steps done: continue.
+//! 6. `run_deadline` over: fail.
+//! 7. Outside the pause window: continue.
+//! 8. Inside the pause window: fail if a resume was requested, the pending resume is missing, the `pause_budget` is
+//!    over, the pause was never confirmed, or the partitions cannot prove that the pause held. Else continue.
+//!
+//! Must not do IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the
+//! decision, and `pause` resumes.
 
 use crate::backup::finish::GIVEN_UP;
 use crate::camunda::ExportingState;
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_begun_starts_and_outside_the_window_goes_on() {
+    fn claimed_run_starts_and_run_outside_the_window_continues() {
         check(vec![], |_| {}, "start");
         check(vec![started()], |_| {}, "go on");
         check(vec![started()], |k| k.now = at(5 * 3600), "Deadline");
@@ -227,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_being_ended_is_ended_for_that_reason() {
+    fn aborting_run_fails_with_its_stored_reason() {
         let aborting = Event::Aborting { class: FailureClass::Cancelled, reason: "not now".into() };
         check(vec![started(), aborting.clone()], |_| {}, "Cancelled");
         check([paused(), vec![aborting]].concat(), |k| k.now = at(5 * 3600), "Cancelled");
     }
 
     #[test]
-    fn inside_the_window_it_goes_on_only_when_everything_shows_the_pause_held() {
+    fn run_inside_the_window_continues_only_if_the_pause_held() {
         check(paused(), |_| {}, "go on");
         check(paused(), |k| k.exporting = None, "Interrupted");
         check(paused(), |k| k.exporting = Some(ExportingState::Running), "Interrupted");
@@ -258,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_paid_by_somebody_else_fails_the_run_unless_the_pause_had_been_checked() {
+    fn external_resume_fails_the_run_unless_the_pause_was_checked() {
         let mut events = paused();
         events.push(Event::Resumed { by: "command".into() });
         check(events, |_| {}, "Interrupted");

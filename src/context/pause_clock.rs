@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_restart_the_uptime_tells_what_a_clock_set_back_hides() {
+    async fn uptime_corrects_a_clock_set_back_after_restart() {
         let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
         let intended_at = clock.now();
         tokio::time::advance(Duration::from_secs(600)).await;

@@ -25,7 +25,7 @@ fn bare(cell: &str) -> String {
 }
 
 #[test]
-fn every_planted_bug_is_listed_with_the_check_that_caught_it() {
+fn every_seeded_bug_is_listed_with_the_check_that_caught_it() {
     let source = read("tests/explore/violence/bugs.rs");
     let (_, rest) = source.split_once("pub enum Bug {").unwrap();
     let (body, _) = rest.split_once('}').unwrap();
@@ -62,7 +62,7 @@ fn every_broken_daemon_is_listed() {
 }
 
 #[test]
-fn every_program_it_names_is_there() {
+fn every_listed_program_exists() {
     let text = read("docs/proof.md");
     let words = text.split(|c: char| c.is_whitespace() || "`,|()".contains(c));
     let named: Vec<&str> = words

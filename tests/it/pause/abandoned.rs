@@ -26,7 +26,7 @@ fn config() -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_tells_of_a_pause_whose_debt_was_forgiven() {
+async fn health_reports_a_pause_whose_resume_was_abandoned() {
     let clock = ManualClock::at(begin());
     let cluster = sim::shared(sim::Cluster::new(sim::Config::named("orders"), begin()));
     let memory = MemoryStore::shared();

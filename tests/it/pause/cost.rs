@@ -36,7 +36,7 @@ fn never_paused(lab: &Lab, run: &Run, before: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_room_a_backup_is_taken_and_its_certificate_tells_how_much_there_was() {
+async fn attestation_contains_the_free_disk_space() {
     let lab = limited(500);
     arm(&lab, "now.disk=900");
     let run = lab.backup().await;
@@ -48,7 +48,7 @@ async fn with_room_a_backup_is_taken_and_its_certificate_tells_how_much_there_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_room_exporting_is_not_paused() {
+async fn too_little_disk_space_prevents_the_pause() {
     let lab = limited(500);
     arm(&lab, "now.disk=400");
     let reason = lab.hindered().await;
@@ -66,7 +66,7 @@ async fn without_room_exporting_is_not_paused() {
 
 /// The web apps may take hours before the pause begins.
 #[tokio::test(start_paused = true)]
-async fn the_disk_is_looked_at_again_right_before_the_pause() {
+async fn disk_space_is_probed_again_right_before_the_pause() {
     let lab = limited(500);
     arm(&lab, "tasklist-post.disk=400");
     let run = lab.backup().await;
@@ -94,7 +94,7 @@ async fn a_disk_that_fills_inside_the_pause_ends_it() {
 
 /// Each of the last three pauses took 1,500 MiB of the disk.
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_would_take_too_much_room_is_not_begun() {
+async fn pause_needing_too_much_disk_space_does_not_start() {
     let lab = limited(500);
     for _ in 0..3 {
         arm(&lab, "now.disk=3000,zeebe.stall=20s,zeebe-post.disk=1500");
@@ -116,7 +116,7 @@ async fn a_pause_that_would_take_too_much_room_is_not_begun() {
 
 /// What forbids a backup must not do so by itself for days: a day after the last pause it is tried again.
 #[tokio::test(start_paused = true)]
-async fn what_a_pause_would_take_is_tried_again_after_a_day() {
+async fn blocked_pause_is_retried_after_a_day() {
     let lab = limited(500);
     let mut resumed = lab.clock.now();
     for _ in 0..3 {
@@ -221,7 +221,7 @@ fn budget(lab: &mut Lab, pause_budget: Duration) {
 /// A budget that was cut below the last pauses keeps backups from being taken for a day, not for as long as those pauses
 /// are remembered; and where the next one is too long again, for another.
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_was_called_hopeless_is_tried_once_a_day() {
+async fn pause_forecast_over_budget_is_retried_once_a_day() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@4");
     let mut resumed = lab.clock.now();
     for _ in 0..3 {

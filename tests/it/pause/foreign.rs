@@ -84,7 +84,7 @@ fn paused_since(at: Instant) -> (String, Option<Instant>) {
 }
 
 #[test]
-fn a_restart_does_not_make_an_old_pause_young() {
+fn restart_keeps_the_start_of_a_foreign_pause() {
     let mut bed = Bed::new();
     bed.arm("now.stranger-pause=0s");
     let (exporting, since) = bed.daemon(3);
@@ -160,7 +160,7 @@ fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
 #[rstest]
 #[case::pointed_elsewhere("elsewhere")]
 #[case::taken_out("none")]
-fn what_was_seen_is_forgotten_with_the_cluster(#[case] meanwhile: &str) {
+fn observations_are_dropped_with_the_cluster(#[case] meanwhile: &str) {
     let bed = Bed::new();
     bed.arm("now.stranger-pause=0s");
     let runtime =

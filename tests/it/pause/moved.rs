@@ -124,7 +124,7 @@ async fn a_management_port_that_has_moved_alone_is_found() {
 
 /// The debt's own copy of the address stays what counts for the next process, with what was shown since.
 #[tokio::test(start_paused = true)]
-async fn the_next_process_goes_where_the_cluster_was_shown_to_be() {
+async fn next_process_uses_the_proven_address() {
     let town = Town::paused().await;
     locked(&town.lab.cluster).arm("resume.refuse@*").unwrap();
     town.moves("sim-orders", |settings| at(settings, "new")).await;
@@ -139,7 +139,7 @@ async fn the_next_process_goes_where_the_cluster_was_shown_to_be() {
 
 /// The credential it was paused with is gone, and the config names another: each has its turn.
 #[tokio::test(start_paused = true)]
-async fn a_credential_of_another_name_is_used_for_a_debt_too() {
+async fn renamed_credential_is_used_for_a_pending_resume() {
     let town = Town::paused().await;
     *town.wants.lock().unwrap() = Some("key");
     *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);
@@ -152,7 +152,7 @@ async fn a_credential_of_another_name_is_used_for_a_debt_too() {
 
 /// Positions tell that it is not the cluster that was paused: whoever paused it wants it so.
 #[tokio::test(start_paused = true)]
-async fn another_cluster_at_the_new_address_is_left_alone_and_the_debt_stays() {
+async fn foreign_cluster_at_new_address_is_not_resumed() {
     let town = Town::paused().await;
     locked(&town.other).pause(true);
     town.moves("sim-pay", |settings| at(settings, "new")).await;

@@ -109,7 +109,7 @@ async fn after_an_id_in_milliseconds_ours_are_above_it(#[case] version: &str) {
 
 /// Somebody's backup by hand is still being taken by the web app.
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_backup_in_progress_is_named() {
+async fn foreign_backup_in_progress_is_named() {
     let lab = Lab::new().fault("operate.stall=90s");
     let theirs = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(1)).await;

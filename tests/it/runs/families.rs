@@ -69,7 +69,7 @@ async fn the_pause_is_where_the_version_wants_it(#[case] version: &str, #[case] 
 #[case("zeebe-post.stranger-resume=0s", Some(FailureClass::PauseBroken))]
 #[case("pause.act-late=40s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
-async fn from_8_8_whatever_happens_exporting_runs_afterwards(
+async fn from_8_8_exporting_resumes_after_every_failure(
     #[case] fault: &str,
     #[case] class: Option<FailureClass>,
 ) {
@@ -149,7 +149,7 @@ async fn beside_a_database_zeebe_is_backed_up_without_a_pause(
 #[case("zeebe-post.stall=5s", None, "")]
 #[case("zeebe-post.fail", Some(FailureClass::Component), "zeebe failed")]
 #[tokio::test(start_paused = true)]
-async fn where_the_cluster_gives_the_id_a_lost_answer_is_no_guess(
+async fn lost_response_with_assigned_id_is_not_guessed(
     #[case] fault: &str,
     #[case] class: Option<FailureClass>,
     #[case] sentence: &str,
@@ -205,7 +205,7 @@ fn by_rest_alone(mut lab: Lab) -> Lab {
 
 /// From 8.10, where no management port is configured.
 #[tokio::test(start_paused = true)]
-async fn from_8_10_the_rest_api_alone_will_do() {
+async fn from_8_10_the_rest_api_is_sufficient() {
     let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false));
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -247,7 +247,7 @@ async fn a_credential_that_runs_out_inside_the_pause_ends_it_soon(
 #[case("8.6.0")]
 #[case("8.9.1")]
 #[tokio::test(start_paused = true)]
-async fn what_was_accepted_and_then_answered_with_an_error_is_looked_up(
+async fn accepted_request_with_error_response_is_verified(
     #[case] version: &str,
     #[values("zeebe-post.acted-502", "zeebe-post.acted-503", "zeebe-post.acted-504")] fault: &str,
 ) {
@@ -286,7 +286,7 @@ async fn numbers_as_text_are_numbers(
 
 /// The answer that had the id is lost: the backup may be there, nobody can name it, and that stops no retention.
 #[tokio::test(start_paused = true)]
-async fn a_given_id_that_never_came_is_told_and_no_riddle_to_retention() {
+async fn unknown_assigned_id_is_reported_and_retention_continues() {
     let given = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
     let lab = Lab::with(given, Limits::default()).fault("zeebe-post.drop-answer");
     let run = lab.backup().await;
@@ -360,7 +360,7 @@ async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] 
 
 /// Stopped between the request and its answer: what the cluster may have taken is noted and told.
 #[tokio::test(start_paused = true)]
-async fn a_given_id_whose_answer_nobody_waited_for_is_told() {
+async fn unreceived_assigned_id_is_reported() {
     let config = sim::Config { continuous: true, ..config("8.10.0", Storage::Rdbms, false) };
     let lab = Lab::with(config, Limits::default()).fault("zeebe-post.delay=5s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();

@@ -95,7 +95,7 @@ async fn who_paused_is_told_as_far_as_it_is_known(#[case] owes: Option<bool>, #[
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_backup_is_seen() {
+async fn foreign_backup_is_detected() {
     let lab = Lab::new().fault("search-put.stall");
     lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("search-put") == 0 {
@@ -131,7 +131,7 @@ fn hosted() -> Lab {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
+async fn saas_cluster_is_checked_through_the_administration_api() {
     let lab = hosted();
     let told = |checks: Vec<Check>| {
         checks.into_iter().map(|c| format!("{} {}: {}", c.ok, c.check, c.detail)).collect()
@@ -169,7 +169,7 @@ async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
 #[case("saas-cluster.refuse", "saas", "saas cannot be reached at", "let this machine connect to it: `api`")]
 #[case("saas-list.not-json", "backups", "saas answered GET", "`api`, `cluster_id` and the client")]
 #[tokio::test(start_paused = true)]
-async fn what_the_provider_lacks_has_its_sentence_and_its_remedy(
+async fn saas_problem_has_its_sentence_and_its_remedy(
     #[case] fault: &str,
     #[case] check: &str,
     #[case] sentence: &str,

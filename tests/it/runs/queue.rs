@@ -127,7 +127,7 @@ async fn occurrences_of_one_instant_are_served_by_one_run() {
 
 /// A reload may take the cluster out between the claim and the hand-over.
 #[tokio::test(start_paused = true)]
-async fn what_is_handed_over_for_a_cluster_that_is_gone_is_skipped() {
+async fn occurrence_of_a_removed_cluster_is_skipped() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily"]).await;
     lab.queue.configure(BTreeMap::new());
@@ -138,7 +138,7 @@ async fn what_is_handed_over_for_a_cluster_that_is_gone_is_skipped() {
 
 /// With a spread an occurrence waits for a while: a schedule that is disabled meanwhile pauses nothing any more.
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
+async fn occurrence_of_a_removed_schedule_is_skipped() {
     for handed_over_late in [false, true] {
         let mut lab = Lab::new();
         let rows = claimed(&lab, &["daily", "weekly"]).await;
@@ -160,7 +160,7 @@ async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
 
 /// A schedule of seconds behind a run of hours must not pile up.
 #[tokio::test(start_paused = true)]
-async fn of_one_schedule_only_the_newest_waits() {
+async fn only_the_newest_of_one_schedule_waits() {
     let lab = Lab::new().fault("tasklist.stall=30s");
     let running = lab.queue.manual("orders", None).await.unwrap();
     for _ in 0..3 {
@@ -175,7 +175,7 @@ async fn of_one_schedule_only_the_newest_waits() {
 
 /// One that waits for calm is no other than one that waits for its cluster: two of one schedule would be two runs.
 #[tokio::test(start_paused = true)]
-async fn of_one_schedule_only_the_newest_waits_for_calm() {
+async fn only_the_newest_of_one_schedule_waits_for_a_ready_cluster() {
     let lab = Lab::new().fault("now.unassigned");
     for _ in 0..3 {
         lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
@@ -254,7 +254,7 @@ async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
 
 /// The caller of a manual backup hangs up while the cluster is still being asked.
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_hangs_up_leaves_no_cluster_reserved() {
+async fn disconnected_caller_leaves_no_cluster_reserved() {
     let lab = Lab::new().fault("info.delay=5s");
     let requested = tokio::time::timeout(Duration::from_secs(1), lab.queue.manual("orders", None)).await;
     assert!(requested.is_err(), "it was still asking");
@@ -266,7 +266,7 @@ async fn a_caller_who_hangs_up_leaves_no_cluster_reserved() {
 
 /// A run that the store knows and nobody carries out: its commit came after it was given up.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_nobody_carries_out_is_taken_over() {
+async fn run_without_executor_is_taken_over() {
     for by_hand in [true, false] {
         let lab = Lab::new();
         let orphan = lab.claimed_run(lab.spec()).await;
@@ -324,7 +324,7 @@ async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
 
 /// The run is on disk, its answer is lost and the next reads fail too: it is carried out all the same.
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_commit_was_not_answered_is_carried_out() {
+async fn run_with_lost_commit_response_is_carried_out() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily"]).await;
     lab.memory.lose_next_response_and_reads(5);
@@ -364,7 +364,7 @@ async fn clusters_on_one_search_engine_never_take_the_same_id() {
 
 /// A search engine that lost a shard for two minutes costs no backup, and no failure either.
 #[tokio::test(start_paused = true)]
-async fn an_occurrence_waits_until_its_cluster_is_calm() {
+async fn occurrence_waits_until_its_cluster_is_ready() {
     let lab = Lab::new().fault("now.unassigned");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_mins(2)).await;
@@ -394,10 +394,7 @@ async fn an_occurrence_waits_until_its_cluster_is_calm() {
     "partition 1 processes nothing (PAUSED), so that no backup of it would end: see whether its broker's disk is full, or who paused processing"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
-    #[case] fault: &str,
-    #[case] reason: &str,
-) {
+async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[case] reason: &str) {
     let lab = Lab::new();
     locked(&lab.cluster).arm(fault).unwrap();
     // The topology learns of a lost leader only by gossip.
@@ -461,7 +458,7 @@ async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
 
 /// Whoever asks by hand while the cluster is not calm may ask again when it is: the limit counts runs, and there was none.
 #[tokio::test(start_paused = true)]
-async fn a_request_to_a_cluster_that_is_not_calm_costs_nothing() {
+async fn request_to_a_cluster_not_ready_does_not_count_as_a_run() {
     let mut lab = Lab::new().fault("now.unassigned");
     lab.settings.manual_min_interval = Duration::from_hours(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));

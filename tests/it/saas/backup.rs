@@ -49,7 +49,7 @@ fn waiting_row(schedule: &str, due_at: Instant, wait: TimeDelta) -> OccurrenceRo
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_provider_is_asked_once_and_brings_everything_back() {
+async fn saas_backup_is_requested_once_and_restores_everything() {
     let lab = lab();
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -143,7 +143,7 @@ async fn what_goes_wrong_fails_the_run_with_its_class(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_the_provider_names_is_kept_also_when_ours_is_shorter() {
+async fn rate_limit_of_saas_is_kept_if_ours_is_shorter() {
     let mut lab = lab();
     lab.settings.spec.addresses.saas.as_mut().unwrap().min_interval = Duration::from_secs(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
@@ -197,7 +197,7 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_provider_prunes_is_missing_and_nothing_is_deleted_by_us() {
+async fn backup_pruned_by_saas_is_missing_and_not_deleted_by_us() {
     let lab = lab();
     for _ in 0..5 {
         let run = lab.backup().await;
@@ -212,7 +212,7 @@ async fn what_the_provider_prunes_is_missing_and_nothing_is_deleted_by_us() {
 
 /// Nor when the cluster has become a self-managed one of the same name, and an operator's limits are over.
 #[tokio::test(start_paused = true)]
-async fn a_providers_backup_outlives_the_move_of_its_cluster() {
+async fn saas_backup_survives_the_move_of_its_cluster() {
     let hosted = lab();
     let run = hosted.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -244,7 +244,7 @@ async fn without_the_list_nothing_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_deletes_at_the_provider_which_frees_the_limit() {
+async fn operator_delete_in_saas_frees_the_rate_limit() {
     let lab = lab();
     let run = lab.backup().await;
     assert!(lab.refused().await.to_string().contains("the provider takes one backup in 15m"));
@@ -275,7 +275,7 @@ async fn failures_that_left_nothing_are_forgotten() {
 
 /// One operation at a time (rule I4): a restore is one, whoever asked for it, and the next daemon knows it too.
 #[tokio::test(start_paused = true)]
-async fn while_the_provider_restores_nothing_else_begins() {
+async fn no_operation_starts_during_a_saas_restore() {
     let lab = lab();
     let run = lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
@@ -399,7 +399,7 @@ fn a_restart_finds_the_backup_again(#[case] faults: &str, #[case] moment: fn(&Ru
 #[rstest]
 #[case("saas-list.delay=5s@*", about_to_ask, 0)]
 #[case("saas-post.drop-request", asked_and_not_answered, 1)]
-fn a_request_that_never_arrived_is_told_after_a_restart(
+fn lost_request_is_reported_after_a_restart(
     #[case] faults: &str,
     #[case] moment: fn(&RunView, &Lab) -> bool,
     #[case] requested: u64,
@@ -514,7 +514,7 @@ async fn the_limit_counts_from_the_request() {
 
 /// Whoever deletes by hand does not wait for the second look at what the provider pruned, which a due run cuts off.
 #[tokio::test(start_paused = true)]
-async fn a_deletion_by_hand_does_not_wait_behind_what_the_provider_pruned() {
+async fn manual_deletion_does_not_wait_for_the_pruning_probe() {
     let lab = lab();
     lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
@@ -534,7 +534,7 @@ async fn a_deletion_by_hand_does_not_wait_behind_what_the_provider_pruned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_cancelled_run_left_under_way_is_not_called_a_strangers() {
+async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
     let lab = lab().fault("saas-post.stall");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(30)).await;

@@ -44,7 +44,7 @@ async fn a_while(lab: &Lab) {
 
 /// What the provider pruned can be restored no more, and nobody is asked about it, however long the daemon has run.
 #[tokio::test(start_paused = true)]
-async fn only_backups_that_are_still_there_are_asked_about_their_restore() {
+async fn only_existing_backups_are_queried_for_restores() {
     let lab = lab();
     for _ in 0..6 {
         let run = lab.backup().await;
@@ -60,7 +60,7 @@ async fn only_backups_that_are_still_there_are_asked_about_their_restore() {
 
 /// One after the other they would take a minute: the provider refuses itself what may not be.
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginning() {
+async fn slow_saas_restore_query_does_not_block_other_operations() {
     let lab = lab();
     for _ in 0..3 {
         lab.backup().await;
@@ -81,10 +81,7 @@ async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginnin
     "the provider says that the cluster is Suspended: see Console, a backup is taken when it is Healthy"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_is_not_ready_costs_a_request_by_hand_nothing(
-    #[case] fault: &str,
-    #[case] begins: &str,
-) {
+async fn manual_request_to_a_cluster_not_ready_leaves_no_failure(#[case] fault: &str, #[case] begins: &str) {
     let lab = lab().fault(fault);
     let reason = lab.hindered().await;
     assert!(reason.starts_with(begins), "{reason}");
@@ -96,7 +93,7 @@ const LIMIT: &str = "the provider takes one backup in 15m, and the last was aske
 
 /// Nobody waits for the answer any more: what came of the request is looked for all the same, and the limit kept.
 #[tokio::test(start_paused = true)]
-async fn a_run_cancelled_inside_its_request_finds_what_came_of_it() {
+async fn run_cancelled_inside_its_request_finds_its_backup() {
     let lab = lab().fault("saas-post.delay=20s");
     let run_id = asked_and_not_answered(&lab).await;
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
@@ -112,7 +109,7 @@ async fn a_run_cancelled_inside_its_request_finds_what_came_of_it() {
 
 /// It may still come up: unknown is neither failed nor done.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_given_up_and_shows_nowhere_is_told_and_counts() {
+async fn abandoned_request_is_reported_and_counts() {
     let lab = lab().fault("saas-post.delay=20s");
     let run_id = asked_and_not_answered(&lab).await;
     locked(&lab.cluster).saas.backups.clear();
