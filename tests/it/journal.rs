@@ -1,4 +1,4 @@
-//! The journal: one lawful story, everything that may not follow, and text that reads back.
+//! The journal: one valid scenario, all invalid continuations, and a text format that parses back.
 
 use camunda_backupd::domain::{Component, Family, PauseMode};
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, RunStatus, RunView, Step};

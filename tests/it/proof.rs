@@ -1,4 +1,4 @@
-//! docs/proof.md lists every mistake that is planted somewhere, none that is not, and no program that is not there.
+//! docs/proof.md lists exactly the seeded bugs, broken daemons and programs that exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! A debt is forgiven while exporting is still paused: health tells of the pause at once, not of a look from before it.
+//! A resume is abandoned while exporting is still paused: health reports the pause at once, without a stale
+//! probe.
 
 use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};

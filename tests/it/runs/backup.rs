@@ -270,7 +270,7 @@ async fn foreign_pause_is_reported_and_never_resumed() {
     assert!(paused, "their pause is untouched");
 }
 
-/// A phase that a later version invents is nobody's pause.
+/// An unknown phase of a later version is not a foreign pause.
 #[tokio::test(start_paused = true)]
 async fn unknown_phase_is_not_reported_as_foreign_pause() {
     let lab = Lab::new().fault("partitions.unknown-state@*");
@@ -358,7 +358,7 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
     lab.nothing_owed(&run).await;
 }
 
-/// The gateway says 204, and one partition never heard of it.
+/// The gateway responds 204, but one partition did not receive the resume.
 #[rstest]
 #[case(config())]
 #[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() })]
@@ -372,7 +372,7 @@ async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config
     lab.nothing_owed(&run).await;
 }
 
-/// Whom the resume did not reach cannot be seen for a while: nobody takes that for exporting.
+/// The unreached partition is unreadable for a while: unreadable does not count as exporting.
 #[rstest]
 #[case("no-leader=5s")]
 #[case("no-leader=50s")]
@@ -386,7 +386,7 @@ async fn a_resume_is_not_over_while_a_partition_cannot_be_seen(#[case] hidden: &
     lab.nothing_owed(&run).await;
 }
 
-/// What is owed meanwhile is told: the resume was confirmed, and what is waited for.
+/// The pending resume shows that the resume was confirmed, and the condition still awaited.
 #[tokio::test(start_paused = true)]
 async fn unreadable_partitions_after_resume_are_shown_in_the_pending_resume() {
     let lab = Lab::new().fault("resume.broker-restart=40s");
@@ -406,7 +406,7 @@ async fn unreadable_partitions_after_resume_are_shown_in_the_pending_resume() {
     lab.nothing_owed(&run).await;
 }
 
-/// Tries come up to a minute apart; whoever has mended the cluster need not wait for the next.
+/// The backoff grows to a minute; an operator who fixed the cluster need not wait for it.
 #[tokio::test(start_paused = true)]
 async fn resume_is_retried_at_once_on_request() {
     let lab = Lab::new().fault("resume.refuse@*");
@@ -425,7 +425,8 @@ async fn resume_is_retried_at_once_on_request() {
     lab.nothing_owed(&run).await;
 }
 
-/// The cluster was torn down while its run waited to resume it: an operator says so, and nothing is tried any longer.
+/// The cluster was removed while its run retried the resume: the operator abandons the resume, and no request
+/// follows.
 #[tokio::test(start_paused = true)]
 async fn abandoned_resume_fails_its_run() {
     let lab = Lab::new().fault("resume.refuse@*");
@@ -459,7 +460,7 @@ async fn a_resume_recorded_from_outside_breaks_the_pause() {
     lab.nothing_owed(&run).await;
 }
 
-/// An index of old days that its lifecycle deletes while the web apps are backed up is missed by nobody.
+/// The lifecycle deletes an old index during the backup of the web apps: its absence is no failure.
 #[tokio::test(start_paused = true)]
 async fn the_records_hold_every_index_that_there_is_when_their_snapshot_begins() {
     let lab = Lab::new().fault("operate.stall=5s");

@@ -1,4 +1,4 @@
-//! `check --online` against the simulated cluster: each thing that would fail a backup, in its own sentence.
+//! `check --online` against the simulated cluster: each problem has its own error text.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;

@@ -1,4 +1,4 @@
-//! What becomes of a run when its daemon dies or is stopped and another starts: a story for every row of those rules.
+//! Restart of the daemon with an unfinished run: one scenario for each rule of recovery.
 //!
 //! A daemon is a runtime here, and dropping the runtime is its death: nothing of it lives on but state and cluster.
 
@@ -18,7 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What outlives a daemon.
+/// State that survives a daemon.
 struct Remains {
     cluster: SharedCluster,
     store: Arc<MemoryStore>,
@@ -33,7 +33,7 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(life)
 }
 
-/// A daemon that begins a run by hand and dies at the first sight of `moment`.
+/// A daemon that begins a manual run and dies as soon as `moment` is true.
 fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[PendingResume], &Lab) -> bool) -> Remains {
     dies_on(sim::Config::named("orders"), faults, limits, moment)
 }
@@ -94,7 +94,7 @@ impl Remains {
             }
             lab.queue.recover().await.unwrap();
             let run = lab.ended(self.run_id).await;
-            // Where nobody keeps the log for a restore, there is none to judge by.
+            // Without a retained log for a restore, the check has no reference.
             let kept = lab.settings.spec.addresses.search.is_some() || locked(&lab.cluster).config.continuous;
             if kept {
                 lab.nothing_owed(&run).await;
@@ -130,7 +130,7 @@ fn in_the_pause(_: &RunView, _: &[PendingResume], lab: &Lab) -> bool {
     lab.requested("search-put") == 1
 }
 
-/// The same, but told to stop at that moment, with so many seconds to leave the pause.
+/// As `dies`, but the daemon is stopped at that moment with `grace` seconds to leave the pause.
 fn stops(faults: &str, grace: u64, moment: impl Fn(&RunView, &[PendingResume], &Lab) -> bool) -> Remains {
     daemon(async {
         let lab = Lab::new().fault(faults);
@@ -365,7 +365,8 @@ fn cluster_removed_from_config_is_still_resumed() {
     failed(&run, FailureClass::Removed, "taken out of the config while the daemon was down");
 }
 
-/// A state file of other hands: what a run needs cannot be read, and its cluster must not stay busy for ever.
+/// A foreign state file: the settings of the run cannot be parsed, and the cluster must not stay busy for
+/// ever.
 #[rstest]
 fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
     #[values(true, false)] owes: bool,
@@ -475,7 +476,7 @@ fn given() -> sim::Config {
     sim::Config { storage: sim::Storage::Rdbms, continuous: true, ..version("8.10.0") }
 }
 
-/// The id was in the answer alone: nothing is guessed, and what is there is told.
+/// Only the response contained the id: no id is guessed, and existing backups are reported.
 #[rstest]
 fn a_given_id_that_died_with_its_daemon_is_not_guessed(#[values("8.9.0", "8.10.0")] of: &str) {
     let config = sim::Config { version: of.parse().unwrap(), ..given() };
@@ -529,7 +530,7 @@ fn parts_from_before_and_after_an_upgrade_are_no_backup() {
     failed(&run, FailureClass::Component, "8.7.3");
 }
 
-/// What an earlier process was shown is evidence all the same.
+/// Evidence from an earlier process is kept.
 #[test]
 fn attestation_contains_facts_from_before_the_restart() {
     let (run, _) = dies("", Limits::default(), in_the_pause).down(20).restarts();

@@ -26,7 +26,8 @@ fn two(fault: &str) -> (Lab, Lab) {
     (first, second)
 }
 
-/// One of them is refused by a web app that takes the other's backup; what it then deletes must not be the other's.
+/// A web app rejects the second daemon during the backup of the first: its clean-up must not delete the other
+/// backup.
 #[tokio::test(start_paused = true)]
 async fn rejected_daemon_deletes_nothing_of_the_other() {
     let (first, second) = two("");
