@@ -143,7 +143,7 @@ impl Execution {
                         format!("exporting was paused longer than the pause_budget of {text}")
                     } else {
                         format!(
-                            "the pause was asked for and not seen to hold within the pause_budget of {text}{}",
+                            "the pause was requested but not confirmed within the pause_budget of {text}{}",
                             self.evidence
                                 .last_error()
                                 .map(|response| format!(": {response}"))

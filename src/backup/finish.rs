@@ -94,7 +94,7 @@ impl Execution {
             }
             None => {
                 self.clean_up_unfinished(
-                    "clean-up did not end in time; retention deletes the remains".into(),
+                    "the clean-up timed out; retention deletes the remaining parts".into(),
                 )
                 .await;
             }

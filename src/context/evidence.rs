@@ -48,7 +48,7 @@ impl Evidence {
     /// Reason why it is unknown whether a component has begun.
     pub fn doubt_about(&self, component: Component) -> String {
         let why = lock(&self.doubts).get(&component).cloned();
-        why.unwrap_or_else(|| "the daemon was stopped before it was answered".into())
+        why.unwrap_or_else(|| "the daemon was stopped before the response arrived".into())
     }
 
     /// Records that the pause got a response or was never sent: it cannot take effect later.

@@ -80,7 +80,7 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pa
             Some(true) => Check::bad(
                 "exporting",
                 format!("exporting is paused by us ({described}): a resume is owed"),
-                "wait for it: `debts` tells why it is not confirmed yet, `resume-exporting --if-ours` tries it now",
+                "wait for it: `debts` shows why it is not confirmed yet, `resume-exporting --if-ours` retries it now",
             ),
             Some(false) => Check::bad(
                 "exporting",

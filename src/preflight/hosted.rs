@@ -19,7 +19,7 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
         (Some(error), _) => Check::bad("saas", error.to_string(), "update the cluster in Console"),
         (None, Some(status)) => Check::bad(
             "saas",
-            format!("{running}, and the provider says that it is {status}"),
+            format!("{running}, and Camunda 8 SaaS reports the state {status}"),
             "see Console: a backup is taken when it is Healthy",
         ),
         (None, None) => {
@@ -33,12 +33,12 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
         Ok(Some(own)) => Check::good(
             "provider_schedule",
             format!(
-                "the provider takes backups by its own schedule {} as well: `{}` in UTC; keep ours apart from it",
+                "Camunda 8 SaaS takes backups by its own schedule {} as well: `{}` in UTC; keep ours apart from it",
                 own.name, own.cron
             ),
         ),
         Err(error) => {
-            Check::good("provider_schedule", format!("the provider's own schedule could not be read: {error}"))
+            Check::good("provider_schedule", format!("the backup schedule of Camunda 8 SaaS could not be read: {error}"))
         }
     });
     checks

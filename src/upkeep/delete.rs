@@ -75,7 +75,7 @@ async fn settle(
     let end = match end {
         Ok(()) => match store.deletion_done(run.run_id, context.clock.now()).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(End::Left(format!("it is gone, but that could not be written: {error}"))),
+            Err(error) => Err(End::Left(format!("it is gone, but its record could not be written: {error}"))),
         },
         end => end,
     };
@@ -99,8 +99,9 @@ async fn settle(
             (DeletionPass::Left { what: what.clone() }, what, note)
         }
         Err(End::NotOurs(reason)) => {
-            let said =
-                format!("not proven ours, nothing was touched: {reason}; delete it by hand if it may go");
+            let said = format!(
+                "not proven ours, nothing was touched: {reason}; delete it manually if it is no longer needed"
+            );
             (DeletionPass::NotOurs { reason }, said.clone(), said)
         }
     };
@@ -138,7 +139,7 @@ pub(crate) async fn still_complete_at(
         context.store.set_missing(run.run_id).await.map_err(|error| error.to_string())?;
         tracing::error!(
             event = "backup.missing", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
-            reason = "no component has it any more, and we did not delete it"
+            reason = "no component lists the backup, and it was not deleted by this daemon"
         );
         return Ok(false);
     }
@@ -185,6 +186,6 @@ async fn last_addresses(context: &Context, backup: &Backup) -> Result<Addresses,
     }
     let spec: Result<Spec, _> = serde_json::from_value(run.spec.clone());
     spec.map(|spec| spec.addresses).map_err(|error| {
-        format!("nothing says where cluster {} is: put it back into the config ({error})", run.cluster)
+        format!("the address of cluster {} is unknown: add the cluster to the config ({error})", run.cluster)
     })
 }

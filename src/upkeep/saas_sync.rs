@@ -18,10 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// may follow so closely that a due run would interrupt every pass.
 const SURE: Duration = Duration::from_secs(30);
 /// Reason to keep backups from before the move to Camunda 8 SaaS.
-const ELSEWHERE: &str =
-    "its parts lie where the cluster was before it became the provider's, and cannot be looked at";
+const ELSEWHERE: &str = "its parts date from before the move to Camunda 8 SaaS and cannot be probed";
 /// Reason to keep backups that Camunda 8 SaaS manages.
-const PROVIDER: &str = "the provider keeps and prunes its backups itself";
+const PROVIDER: &str = "Camunda 8 SaaS keeps and prunes these backups itself";
 
 /// Marks missing backups and decides about the others. `Err` in the response: the list could not be read.
 pub(crate) async fn retain(
@@ -41,7 +40,7 @@ pub(crate) async fn retain(
             note(context, &gone).await?;
             None
         }
-        Err(error) => Some(format!("what the provider still keeps could not be read: {error}")),
+        Err(error) => Some(format!("the backup list of Camunda 8 SaaS could not be read: {error}")),
     };
     let complete = backups.iter().map(|backup| backup.run.run_id).collect();
     let mut decisions = decide(rules, backups, &complete, None);
@@ -111,7 +110,7 @@ async fn note(context: &Context, gone: &[&Backup]) -> Result<(), StoreError> {
         tracing::info!(
             event = "backup.missing", cluster = %backup.run.cluster, backup_id = backup.run.backup_id.get(),
             run_id = %backup.run.run_id, by = "provider",
-            reason = "the provider's list has it no more, and we did not delete it"
+            reason = "the backup is no longer in the list of Camunda 8 SaaS and was not deleted by this daemon"
         );
     }
     Ok(())

@@ -325,7 +325,7 @@ async fn unseen_pause_is_not_reported_as_over_budget() {
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
     assert!(
-        reason_of(&run).contains("not seen to hold within the pause_budget of 8s"),
+        reason_of(&run).contains("the pause was requested but not confirmed within the pause_budget of 8s"),
         "{}",
         reason_of(&run)
     );

@@ -152,13 +152,13 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
         lines[1..],
         [
             "true backups: 1 backups are listed; the provider keeps 3 and takes one in 15m: the next may be from 2026-03-01T12:15:00.035Z",
-            "true provider_schedule: the provider takes backups by its own schedule nightly as well: `0 2 * * *` in UTC; keep ours apart from it",
+            "true provider_schedule: Camunda 8 SaaS takes backups by its own schedule nightly as well: `0 2 * * *` in UTC; keep ours apart from it",
         ]
     );
 }
 
 #[rstest]
-#[case("now.suspend", "saas", "the provider says that it is Suspended", "see Console")]
+#[case("now.suspend", "saas", "Camunda 8 SaaS reports the state Suspended", "see Console")]
 #[case(
     "saas-list.stranger-backup",
     "backups",
