@@ -5,12 +5,14 @@
 mod access;
 mod exporting;
 mod identity;
+mod ownership_proof;
 mod version;
 
 pub use access::{Access, Identity, Login, Oauth, Secret};
 use chrono::{DateTime, Utc};
 pub use exporting::{Exporting, ExportingProbe};
 pub use identity::{OwnershipTag, id_scope};
+pub use ownership_proof::OwnershipProof;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;

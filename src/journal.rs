@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 pub use step::Step;
 
-/// Who "resumed" where an operator gave the debt up.
-pub const ABANDONED: &str = "forgiven";
-
 /// A run's status, derived from its journal and from nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,9 +65,9 @@ pub struct PauseView {
     pub positions: BTreeMap<u32, i64>,
     /// First resume that was about to be sent.
     pub resume_intended_at: Option<Instant>,
-    /// When the server confirmed it.
+    /// Time at which the server confirmed a resume, or an operator abandoned it.
     pub resumed_at: Option<Instant>,
-    /// An operator gave the resume up: whether exporting runs again was never confirmed.
+    /// An operator abandoned the resume. No response confirmed that exporting runs again.
     pub abandoned: bool,
 }
 
@@ -272,11 +269,10 @@ impl RunView {
                 self.step = Some(Step::Resume);
                 self.step_since = self.pause.resume_intended_at;
             }
-            (RunStatus::Running, Event::Resumed { by }) => {
-                self.pause.resume_intended_at.get_or_insert(at);
-                self.pause.abandoned |= self.pause.resumed_at.is_none() && by == ABANDONED;
-                self.pause.resumed_at.get_or_insert(at);
-                self.leave(Step::Resume);
+            (RunStatus::Running, Event::Resumed { .. }) => self.end_pause(at),
+            (RunStatus::Running, Event::ResumeAbandoned { .. }) => {
+                self.pause.abandoned |= self.pause.resumed_at.is_none();
+                self.end_pause(at);
             }
             (RunStatus::Running, Event::Aborting { class, reason }) => {
                 self.aborting.get_or_insert((*class, reason.clone()));
@@ -312,6 +308,13 @@ impl RunView {
         self.step = Some(step);
         self.step_since = Some(at);
         Ok(())
+    }
+
+    /// The first confirmed or abandoned resume ends the pause of the run.
+    fn end_pause(&mut self, at: Instant) {
+        self.pause.resume_intended_at.get_or_insert(at);
+        self.pause.resumed_at.get_or_insert(at);
+        self.leave(Step::Resume);
     }
 
     fn leave(&mut self, step: Step) {

@@ -16,7 +16,9 @@ pub use pending_resumes::{
 };
 pub use resume_attempt::{Tried, with_attempt};
 
-use crate::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RetentionGroup, RunId, Trigger};
+use crate::domain::{
+    Addresses, BackupId, BackupState, Instant, Occurrence, OwnershipProof, RetentionGroup, RunId, Trigger,
+};
 use crate::journal::{Entry, IllegalEvent, Run, RunView};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -232,8 +234,10 @@ pub struct Deletion {
     pub reason: String,
     /// Passes tried.
     pub attempts: u32,
-    /// What the last pass met.
+    /// Result of the last pass.
     pub last_error: Option<String>,
+    /// Stored before the first DELETE; `None` while nothing was deleted.
+    pub ownership_proof: Option<OwnershipProof>,
     /// When every place answered that it is gone.
     pub done_at: Option<Instant>,
 }
@@ -364,6 +368,8 @@ pub trait Store: Send + Sync + 'static {
     /// is asking once.
     fn request_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant)
     -> StoreFuture<'_, ()>;
+    /// Stores the proof that the backup of a requested deletion is ours. Nothing of the backup is deleted before this returns.
+    fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()>;
     /// Notes a deletion pass that left something.
     fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()>;
     /// Every place answers that it is gone.

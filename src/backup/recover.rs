@@ -261,7 +261,7 @@ mod tests {
         checked.push(Event::StepIntended { step: Step::CheckPause });
         checked.push(Event::StepDone { step: Step::CheckPause, ms: 1 });
         check(checked.clone(), |_| {}, "finish");
-        let abandoned = Event::Resumed { by: crate::journal::ABANDONED.into() };
+        let abandoned = Event::ResumeAbandoned { reason: "the cluster is gone".into() };
         check([checked.clone(), vec![abandoned]].concat(), |_| {}, "Cancelled");
         checked.push(Event::Resumed { by: "command".into() });
         check(checked.clone(), |_| {}, "go on");

@@ -168,10 +168,15 @@ pub enum Event {
         /// `run`, `sweeper` or `command`.
         by: String,
     },
-    /// The server confirmed a resume, or an operator gave the debt up.
+    /// The server confirmed a resume.
     Resumed {
-        /// `run`, `sweeper`, `command`, or `abandoned` where an operator gave the debt up.
+        /// `run`, `sweeper` or `command`.
         by: String,
+    },
+    /// An operator abandoned the resume: no response confirmed that exporting runs again.
+    ResumeAbandoned {
+        /// Reason given by the operator.
+        reason: String,
     },
     /// The run is being ended: only resume and clean-up follow, also in the next process.
     Aborting {

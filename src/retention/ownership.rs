@@ -1,12 +1,11 @@
 //! The proof that a backup is ours, required for every deletion (rule I8).
 //!
-//! Owns the rules of evidence and the stored form of a proof. Pure: callers pass the findings of a probe.
+//! Owns the rules of evidence. Must not ask anybody: what the components show is handed in.
 
 use crate::domain::OwnershipTag;
-use crate::domain::{BackupId, Component, Instant, RetentionGroup, RunId};
+use crate::domain::{BackupId, Component, Instant, OwnershipProof, RetentionGroup, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
 use chrono::{SecondsFormat, TimeDelta};
-use std::fmt;
 
 /// Maximum difference between the clock of a component and ours.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
@@ -29,11 +28,7 @@ pub struct RecordsShown {
     pub tag: Option<OwnershipTag>,
 }
 
-/// Evidence that a backup is ours, as one clause.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof(String);
-
-/// Missing or contradicting evidence; each text is one sentence without its full stop.
+/// Why a backup is not proven ours, each as one sentence without its full stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotProven {
     /// No probe before the run.
@@ -89,8 +84,8 @@ pub enum NotProven {
     },
 }
 
-/// Proves that the backup of `run` is ours. The row itself is ours by construction.
-pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProven> {
+/// Proves that the backup of `run` is ours; that the row with the id is ours holds by construction.
+pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<OwnershipProof, NotProven> {
     let id = run.backup_id;
     let adopted = run.retention_groups.contains(&RetentionGroup::Adopted);
     if !adopted && !run.view.done.contains(&Step::Guard) {
@@ -108,16 +103,16 @@ pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<Proof, NotProve
     }
 }
 
-fn by_tag(instance: &str, run: &Run, records: &RecordsShown) -> Result<Proof, NotProven> {
+fn by_tag(instance: &str, run: &Run, records: &RecordsShown) -> Result<OwnershipProof, NotProven> {
     let name = &records.name;
     let Some(tag) = &records.tag else { return Err(NotProven::Untagged(name.clone())) };
     if tag.instance == instance && tag.cluster == run.cluster && tag.run_id == run.run_id {
-        return Ok(Proof(format!("snapshot {name} has the ownership tag of run {}", run.run_id)));
+        return Ok(OwnershipProof::Tag { snapshot: name.clone(), run_id: run.run_id });
     }
     Err(NotProven::OtherTag { name: name.clone(), tag: tag.clone() })
 }
 
-fn by_time(run: &Run, parts: &[(Component, Option<Instant>)]) -> Result<Proof, NotProven> {
+fn by_time(run: &Run, parts: &[(Component, Option<Instant>)]) -> Result<OwnershipProof, NotProven> {
     let (Some(from), Some(until)) = (run.view.started_at, run.view.finished_at) else {
         return Err(NotProven::NoSpan(run.run_id));
     };
@@ -129,35 +124,10 @@ fn by_time(run: &Run, parts: &[(Component, Option<Instant>)]) -> Result<Proof, N
         }
         within.get_or_insert((component, at));
     }
-    let (component, at) = within.ok_or(NotProven::NoTime(run.backup_id))?;
-    Ok(Proof(format!(
-        "{component} started its part during the run, at {}, and the id was unused before",
-        time(&at)
-    )))
+    let (component, started_at) = within.ok_or(NotProven::NoTime(run.backup_id))?;
+    Ok(OwnershipProof::StartTime { component, started_at })
 }
 
 fn time(at: &Instant) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-const PROVEN: &str = "proven ours: ";
-const LEFT: &str = "; still there: ";
-
-impl Proof {
-    /// The note of a started deletion. It keeps the proof after the deletion of the records snapshot that carried it.
-    pub fn note(&self, left: &str) -> String {
-        format!("{PROVEN}{self}{LEFT}{left}")
-    }
-
-    /// Reads the proof from the note of an earlier pass.
-    pub fn noted(note: &str) -> Option<Self> {
-        let (proof, _) = note.strip_prefix(PROVEN)?.split_once(LEFT)?;
-        Some(Self(proof.to_owned()))
-    }
-}
-
-impl fmt::Display for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }

@@ -9,7 +9,7 @@ use super::{
     Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, Store, StoreError,
     StoreFuture, TimetableRow,
 };
-use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
 use crate::journal::{Entry, Run, RunView};
 use crate::lock::lock;
 use rows::Rows;
@@ -227,6 +227,13 @@ impl Store for MemoryStore {
         at: Instant,
     ) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.request_deletion(run_id, by, reason, at))
+    }
+
+    fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()> {
+        self.write(move |rows| {
+            rows.deletion(run_id)?.ownership_proof = Some(proof);
+            Ok(())
+        })
     }
 
     fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {

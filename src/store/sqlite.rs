@@ -31,7 +31,7 @@ use super::{
     Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
     StoreError, StoreFuture, TimetableRow,
 };
-use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
 use location::Location;
@@ -290,6 +290,10 @@ impl Store for SqliteStore {
         at: Instant,
     ) -> StoreFuture<'_, ()> {
         self.write(move |c| backups::request_deletion(c, run_id, &by, &reason, at))
+    }
+
+    fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()> {
+        self.write(move |c| backups::ownership_proven(c, run_id, &proof))
     }
 
     fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {

@@ -41,7 +41,7 @@ pub enum DeletionPass {
 pub async fn delete_backup(context: &Context, backup: &Backup, yield_now: CancellationToken) -> DeletionPass {
     match last_addresses(context, backup).await {
         Ok(addresses) => delete_at(context, &addresses, backup, &yield_now).await,
-        Err(what) => settle(context, backup, context.clock.monotonic(), None, Err(End::Left(what))).await,
+        Err(what) => settle(context, backup, context.clock.monotonic(), Err(End::Left(what))).await,
     }
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn delete_at(
     }
     let mut pass = Pass::new(context, backup, yield_now);
     let end = pass.walk(addresses).await;
-    settle(context, backup, began, Some(&pass), end).await
+    settle(context, backup, began, end).await
 }
 
 /// Writes and logs what a pass came to.
@@ -68,7 +68,6 @@ async fn settle(
     context: &Context,
     backup: &Backup,
     began: std::time::Duration,
-    pass: Option<&Pass<'_>>,
     end: Result<(), End>,
 ) -> DeletionPass {
     let (run, store) = (&backup.run, &context.store);
@@ -80,7 +79,7 @@ async fn settle(
         end => end,
     };
     let duration_ms = context.clock.monotonic().saturating_sub(began).as_millis() as u64;
-    let (result, reason, note) = match end {
+    let (result, reason) = match end {
         Ok(()) => {
             let requested = backup.deletion.as_ref();
             tracing::info!(
@@ -93,22 +92,18 @@ async fn settle(
             tracing::debug!(cluster = %run.cluster, backup_id = run.backup_id.get(), "a deletion gives way to a due run");
             return DeletionPass::Yielded;
         }
-        Err(End::Left(what)) => {
-            let note =
-                pass.and_then(|p| p.proof.as_ref()).map_or_else(|| what.clone(), |proof| proof.note(&what));
-            (DeletionPass::Left { what: what.clone() }, what, note)
-        }
+        Err(End::Left(what)) => (DeletionPass::Left { what: what.clone() }, what),
         Err(End::NotOurs(reason)) => {
             let said =
                 format!("not proven ours, nothing was touched: {reason}; delete it by hand if it may go");
-            (DeletionPass::NotOurs { reason }, said.clone(), said)
+            (DeletionPass::NotOurs { reason }, said)
         }
     };
     tracing::error!(
         event = "backup.delete_failed", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
         duration_ms, reason = %reason
     );
-    if let Err(error) = store.deletion_tried(run.run_id, Some(note)).await {
+    if let Err(error) = store.deletion_tried(run.run_id, Some(reason)).await {
         tracing::error!(event = "store.unwritable", cluster = %run.cluster, run_id = %run.run_id, reason = %error);
     }
     result

@@ -1,7 +1,7 @@
 //! Backups: what became of them, what each state refuses, and lists.
 
 use crate::bed::{Bed, Kind, at, completed, entry, failed, id, refused, started};
-use camunda_backupd::domain::{BackupState, RetentionGroup, RunId};
+use camunda_backupd::domain::{BackupState, Component, OwnershipProof, RetentionGroup, RunId};
 use camunda_backupd::journal::{Run, RunView};
 use camunda_backupd::store::{Adopted, Backup, BackupFilter, Deletion};
 use rstest::rstest;
@@ -38,6 +38,34 @@ async fn states_follow_the_run(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind)
     assert_eq!(bed.backup("prod".into(), id(1)).await.unwrap(), None);
 }
 
+/// The text of an error is for people. Whatever it says, the stored proof of ownership stays the same.
+#[rstest]
+#[tokio::test]
+async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+    let bed = Bed::new(kind);
+    let run = good(&bed, "prod", NOW).await;
+    delete(&bed, run.run_id).await.unwrap();
+    let proof_of = async || probe(&bed, &run).await.deletion.unwrap().ownership_proof;
+    let texts = [
+        "proven ours: snapshot another carries the ownership tag of run 7; still there: all",
+        r#"{"tag":{"snapshot":"another","run_id":"00000000-0000-0000-0000-000000000007"}}"#,
+        "",
+    ];
+    for text in texts {
+        bed.deletion_tried(run.run_id, Some(text.into())).await.unwrap();
+        assert_eq!(proof_of().await, None, "{text}");
+    }
+    let start_time = OwnershipProof::StartTime { component: Component::Operate, started_at: at(NOW) };
+    let tag = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
+    for proof in [start_time, tag] {
+        bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
+        for text in texts.map(|text| Some(text.to_owned())).into_iter().chain([None]) {
+            bed.deletion_tried(run.run_id, text).await.unwrap();
+            assert_eq!(proof_of().await, Some(proof.clone()));
+        }
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
@@ -50,6 +78,7 @@ async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sql
         reason: "3 newer ones".into(),
         attempts: 0,
         last_error: None,
+        ownership_proof: None,
         done_at: None,
     };
     let backup = probe(&bed, &run).await;
@@ -60,12 +89,20 @@ async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sql
     let tried = Deletion { attempts: 1, last_error: Some("operate answers 503".into()), ..requested };
     assert_eq!(probe(&bed, &run).await.deletion, Some(tried.clone()), "asking again changes nothing");
 
+    let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
+    bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
     bed.deletion_tried(run.run_id, None).await.unwrap();
     bed.deletion_done(run.run_id, at("2025-03-01T03:00:00Z")).await.unwrap();
     bed.deletion_done(run.run_id, at("2025-03-01T04:00:00Z")).await.unwrap();
     let backup = probe(&bed, &run).await;
     assert_eq!(backup.state, BackupState::Deleted);
-    let done = Deletion { attempts: 2, last_error: None, done_at: Some(at("2025-03-01T03:00:00Z")), ..tried };
+    let done = Deletion {
+        ownership_proof: Some(proof),
+        attempts: 2,
+        last_error: None,
+        done_at: Some(at("2025-03-01T03:00:00Z")),
+        ..tried
+    };
     assert_eq!(backup.deletion, Some(done));
 }
 
@@ -160,6 +197,8 @@ async fn what_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sqlite)] k
     let sentence = format!("the state knows no request to delete the backup of run {never_asked}");
     assert_eq!(bed.deletion_tried(never_asked, None).await.unwrap_err().to_string(), sentence);
     assert_eq!(bed.deletion_done(never_asked, at(NOW)).await.unwrap_err().to_string(), sentence);
+    let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: never_asked };
+    assert_eq!(bed.ownership_proven(never_asked, proof).await.unwrap_err().to_string(), sentence);
 }
 
 #[rstest]

@@ -172,6 +172,10 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
             _ => flips.extend([(); 2].map(|()| (at, 1 << (next(&mut seed) % 8)))),
         }
     }
+    // The number of the page where the table begins stands before the text of its schema.
+    let schema = b"CREATE TABLE pending_resumes (";
+    let text = whole.windows(schema.len()).position(|text| text == schema).unwrap();
+    flips.extend((0..8).map(|bit| (text - 1, 1 << bit)));
     flips
 }
 

@@ -270,7 +270,7 @@ fn healthy_daemon_has_no_findings() {
         old.state = BackupState::Deleting;
         old.deletion = Some(Deletion {
             requested_at: at("2026-11-23T02:05:00Z"), by: "retention".into(), reason: "beyond 3".into(),
-            attempts: 4, last_error: Some("operate says 500".into()), done_at: None,
+            attempts: 4, last_error: Some("operate says 500".into()), ownership_proof: None, done_at: None,
         });
         s.backups.insert(0, old);
     },

@@ -194,6 +194,7 @@ fn each_event() -> Vec<(&'static str, Event)> {
         ("pause_confirmed", pause_confirmed()),
         ("resume_intended", resume_intended()),
         ("resumed", resumed()),
+        ("resume_abandoned", Event::ResumeAbandoned { reason: "the cluster is gone".into() }),
         ("aborting", Event::Aborting { class: FailureClass::Cancelled, reason: "not now".into() }),
         ("recovered", Event::Recovered { how: "goes on at zeebe.wait".into() }),
         ("cleanup_unfinished", Event::CleanupUnfinished { what: "snapshot x is still there".into() }),
@@ -205,7 +206,7 @@ fn each_event() -> Vec<(&'static str, Event)> {
 #[rstest]
 #[case(RunStatus::Claimed, &["started", "ended failed"])]
 #[case(RunStatus::Running, &["step_intended", "step_done", "step_failed", "announced", "progress", "pause_confirmed",
-    "resume_intended", "resumed", "aborting", "recovered", "cleanup_unfinished", "ended completed", "ended failed"])]
+    "resume_intended", "resumed", "resume_abandoned", "aborting", "recovered", "cleanup_unfinished", "ended completed", "ended failed"])]
 #[case(RunStatus::Completed, &[])]
 #[case(RunStatus::Failed, &[])]
 fn each_status_takes_only_its_events(#[case] status: RunStatus, #[case] takes: &[&str]) {

@@ -273,7 +273,7 @@ impl Rows {
             if let Some(pending_resume) = self.pending_resumes.get_mut(run_id) {
                 pending_resume.abandoned = Some(why.to_owned());
             }
-            let event = Event::Resumed { by: crate::journal::ABANDONED.into() };
+            let event = Event::ResumeAbandoned { reason: why.to_owned() };
             self.mirror(*run_id, Entry { at, event }, RunView::needs_resume);
         }
         open.len() as u32
@@ -346,8 +346,15 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let (row, backup, name) = self.named(run_id)?;
         if rules::may_delete(&name, backup.state, backup.held)? {
-            row.deletion =
-                Some(Deletion { requested_at: at, by, reason, attempts: 0, last_error: None, done_at: None });
+            row.deletion = Some(Deletion {
+                requested_at: at,
+                by,
+                reason,
+                attempts: 0,
+                last_error: None,
+                ownership_proof: None,
+                done_at: None,
+            });
             if let Some(limit) = self.limits.get_mut(&backup.run.cluster) {
                 limit.freed = true;
             }

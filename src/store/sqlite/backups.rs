@@ -2,16 +2,16 @@
 //!
 //! Owns the table `deletions` and the columns `held` and `missing` of `runs`.
 
-use super::columns::{At, Id};
+use super::columns::{At, Id, Json};
 use super::failure::Failure;
 use super::runs;
-use crate::domain::{BackupId, Instant, RunId};
+use crate::domain::{BackupId, Instant, OwnershipProof, RunId};
 use crate::store::{Backup, BackupFilter, Deletion, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
 const DELETION: &str = "deletions.requested_at, deletions.requested_by, deletions.reason, deletions.attempts, \
-                        deletions.last_error, deletions.done_at";
+                        deletions.last_error, deletions.ownership_proof, deletions.done_at";
 
 fn select(rest: &str) -> String {
     format!(
@@ -81,6 +81,17 @@ pub(super) fn request_deletion(
     Ok(())
 }
 
+pub(super) fn ownership_proven(
+    connection: &Connection,
+    run_id: RunId,
+    proof: &OwnershipProof,
+) -> Result<(), Failure> {
+    let changed = connection
+        .prepare_cached("UPDATE deletions SET ownership_proof = ?2 WHERE run_id = ?1")?
+        .execute(params![Id(run_id), Json(proof)])?;
+    requested(changed, run_id)
+}
+
 pub(super) fn deletion_tried(
     connection: &Connection,
     run_id: RunId,
@@ -132,7 +143,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Backup> {
             reason: row.get(14)?,
             attempts: row.get(15)?,
             last_error: row.get(16)?,
-            done_at: row.get::<_, Option<At>>(17)?.map(|at| at.0),
+            ownership_proof: row.get::<_, Option<Json<_>>>(17)?.map(|proof| proof.0),
+            done_at: row.get::<_, Option<At>>(18)?.map(|at| at.0),
         }),
     };
     Ok(Backup {

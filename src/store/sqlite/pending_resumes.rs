@@ -4,7 +4,7 @@
 //! A journal that does not take the mirror must never keep the debt from being written (rule I1).
 
 use crate::domain::{Addresses, Instant, RunId};
-use crate::journal::{ABANDONED, Entry, Event, RunView};
+use crate::journal::{Entry, Event, RunView};
 use crate::store::sqlite::columns::{At, Id, Json};
 use crate::store::sqlite::failure::{Failure, is_unreadable_row};
 use crate::store::sqlite::{clusters, runs};
@@ -107,7 +107,7 @@ pub(crate) fn abandon_resumes(
             "UPDATE pending_resumes SET abandoned = ?2 WHERE run_id = ?1",
             params![Id(*run_id), why],
         )?;
-        let event = Event::Resumed { by: ABANDONED.into() };
+        let event = Event::ResumeAbandoned { reason: why.to_owned() };
         mirror(connection, *run_id, Entry { at, event }, RunView::needs_resume)?;
     }
     Ok(open.len() as u32)

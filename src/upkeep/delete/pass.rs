@@ -5,9 +5,9 @@
 use crate::camunda::{PartState, Progress};
 use crate::clock::within;
 use crate::context::{Clients, Context};
-use crate::domain::{Addresses, Component};
+use crate::domain::{Addresses, Component, OwnershipProof};
 use crate::retention::ownership;
-use crate::retention::ownership::{NotProven, Proof, Shown};
+use crate::retention::ownership::{NotProven, Shown};
 use crate::store::Backup;
 use crate::upkeep::delete::located;
 use crate::upkeep::delete::location::{Location, Look, has_requested, locations, records_of_another};
@@ -38,17 +38,17 @@ pub(crate) struct Pass<'a> {
     backup: &'a Backup,
     yield_now: &'a CancellationToken,
     until: Duration,
-    /// What an earlier pass proved, or this one.
-    pub(crate) proof: Option<Proof>,
+    /// Proof of an earlier pass or of this one.
+    proof: Option<OwnershipProof>,
     /// Something was seen that may go on after its deletion.
     unconfirmed: bool,
 }
 
 impl<'a> Pass<'a> {
     pub(crate) fn new(context: &'a Context, backup: &'a Backup, yield_now: &'a CancellationToken) -> Self {
-        let noted = backup.deletion.as_ref().and_then(|d| d.last_error.as_deref()).and_then(Proof::noted);
+        let proof = backup.deletion.as_ref().and_then(|deletion| deletion.ownership_proof.clone());
         let until = context.clock.monotonic() + PASS_LIMIT;
-        Self { context, backup, yield_now, until, proof: noted, unconfirmed: false }
+        Self { context, backup, yield_now, until, proof, unconfirmed: false }
     }
 
     /// `Ok` when every place answers that nothing is there.
@@ -115,7 +115,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The proof is noted before the first DELETE, because what follows may remove the evidence.
+    /// The proof is stored before the first DELETE, because what follows may remove the evidence.
     async fn prove(&mut self, probes: &[Look]) -> Result<(), End> {
         if self.proof.is_some() || probes.iter().all(|probe| probe.seen == PartState::Absent) {
             return Ok(());
@@ -137,9 +137,10 @@ impl<'a> Pass<'a> {
             }
             why => End::NotOurs(why.to_string()),
         })?;
-        let note = proof.note("not looked at again since deletion began");
-        self.context.store.deletion_tried(run.run_id, Some(note)).await.map_err(|error| {
-            End::Left(format!("nothing was deleted, because the proof could not be noted: {error}"))
+        self.context.store.ownership_proven(run.run_id, proof.clone()).await.map_err(|error| {
+            End::Left(format!(
+                "nothing was deleted, because the proof of ownership could not be stored: {error}"
+            ))
         })?;
         self.proof = Some(proof);
         Ok(())

@@ -1,7 +1,7 @@
-//! A store that answers before virtual time goes on: what asks it waits for the thread of the state file right there, so
-//! that a story on a state file is as repeatable as one in memory.
+//! A store that responds before virtual time goes on: its caller blocks on the thread of the state file, so that a
+//! scenario on a state file is as repeatable as one in memory.
 
-use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
 use camunda_backupd::journal::{Entry, Run, RunView};
 use camunda_backupd::store::{
     Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
@@ -71,6 +71,7 @@ impl Store for AtOnce {
         failures_in_a_row() -> BTreeMap<String, u32>;
         backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
         request_deletion(run_id: RunId, by: String, reason: String, at: Instant) -> ();
+        ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
         deletion_tried(run_id: RunId, error: Option<String>) -> ();
         deletion_done(run_id: RunId, at: Instant) -> ();
         set_missing(run_id: RunId) -> ();

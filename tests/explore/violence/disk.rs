@@ -1,9 +1,8 @@
-//! The state of a daemon, in whichever store: every write is a touch that may be harmed, and mistakes of a store are
-//! planted here.
+//! The store of a daemon, of either kind: every write is an operation for injected faults and for bugs of a store.
 
 use super::{Bug, Harm, Script};
 use camunda_backupd::clock::SharedClock;
-use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, OwnershipProof, RunId};
 use camunda_backupd::journal::{Entry, Event, Run, RunView, Step};
 use camunda_backupd::store::{
     Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
@@ -171,7 +170,7 @@ impl Store for Disk {
 
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            if self.has(Bug::NoDebt) {
+            if self.has(Bug::NoPendingResume) {
                 return self.inner.append(pending_resume.run_id, vec![entry]).await.map(|_| ());
             }
             self.write("owe", self.inner.record_pending_resume(pending_resume, entry)).await
@@ -285,6 +284,7 @@ impl Store for Disk {
         relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
         resume_confirmed(run_id: RunId, by: String, at: Instant) -> ();
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
+        ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
         deletion_tried(run_id: RunId, error: Option<String>) -> ();
         deletion_done(run_id: RunId, at: Instant) -> ();
         set_missing(run_id: RunId) -> ();

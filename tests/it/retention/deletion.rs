@@ -4,7 +4,7 @@ use super::cluster;
 use super::scenario::{ALL, Log, SECOND, Scenario, addresses};
 use camunda_backupd::clock::Clock as _;
 use camunda_backupd::domain::OwnershipTag;
-use camunda_backupd::domain::{BackupState, Component};
+use camunda_backupd::domain::{BackupState, Component, OwnershipProof};
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::upkeep::delete::{DeletionPass, LOCATION_LIMIT, PASS_LIMIT, delete_backup};
 use chrono::TimeDelta;
@@ -95,7 +95,12 @@ async fn accepted_delete_is_verified() {
         "Operate and Zeebe are gone; the records stay, they carry the proof"
     );
     assert_eq!(scenario.state(&backup).await, BackupState::Deleting);
-    assert!(scenario.note(&backup).await.ends_with(&what));
+    assert_eq!(scenario.note(&backup).await, what);
+    let stored = scenario.reload(backup.run.backup_id).await.deletion.unwrap().ownership_proof;
+    assert!(
+        matches!(stored, Some(OwnershipProof::Tag { run_id, .. }) if run_id == backup.run.run_id),
+        "{stored:?}"
+    );
 
     scenario.cluster.change(id, "camunda_tasklist", |t| t.stuck = false);
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
@@ -339,7 +344,10 @@ async fn without_a_stored_proof_nothing_is_deleted() {
     scenario.request(&backup).await;
     scenario.store.fail_all_writes(true);
     let what = left(scenario.pass(&backup).await);
-    assert!(what.starts_with("nothing was deleted, because the proof could not be noted: "), "{what}");
+    assert!(
+        what.starts_with("nothing was deleted, because the proof of ownership could not be stored: "),
+        "{what}"
+    );
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
 }
 

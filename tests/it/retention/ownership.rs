@@ -1,9 +1,9 @@
 //! Rules of evidence for the ownership of a backup, and the text of each missing proof.
 
 use camunda_backupd::domain::OwnershipTag;
-use camunda_backupd::domain::{BackupId, Component, Instant, RetentionGroup, Trigger};
+use camunda_backupd::domain::{BackupId, Component, Instant, OwnershipProof, RetentionGroup, Trigger};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunView, Step};
-use camunda_backupd::retention::ownership::{Proof, RecordsShown, Shown, prove};
+use camunda_backupd::retention::ownership::{RecordsShown, Shown, prove};
 use chrono::{DateTime, TimeDelta};
 use rstest::rstest;
 use uuid::Uuid;
@@ -54,7 +54,7 @@ const RUN_8: &str = "00000000-0000-0000-0000-000000000008";
 #[test]
 fn ownership_tag_is_the_proof() {
     let ours = proof_text(&run(), &tagged("ops-1", "orders", 7));
-    assert_eq!(ours.unwrap(), format!("snapshot records_17 has the ownership tag of run {RUN_7}"));
+    assert_eq!(ours.unwrap(), format!("snapshot records_17 carries the ownership tag of run {RUN_7}"));
     for (instance, cluster, number, id) in
         [("ops-2", "orders", 7, RUN_7), ("ops-1", "billing", 7, RUN_7), ("ops-1", "orders", 8, RUN_8)]
     {
@@ -153,11 +153,11 @@ fn after_a_conflict_only_accepted_requests_are_a_proof() {
     );
 }
 
-#[test]
-fn stored_proof_is_read_back_and_other_notes_are_not() {
-    let proof = prove("ops-1", &run(), &tagged("ops-1", "orders", 7)).unwrap();
-    let note = proof.note("tasklist still shows it; zeebe too");
-    assert_eq!(Proof::noted(&note), Some(proof));
-    assert_eq!(Proof::noted("not proven ours, nothing was touched: no time; still there: all"), None);
-    assert_eq!(Proof::noted("zeebe could not be asked what is left: refused"), None);
+#[rstest]
+#[case(tagged("ops-1", "orders", 7))]
+#[case(started(Component::Operate, 5))]
+fn proof_of_ownership_is_stored_and_read_back(#[case] shown: Shown) {
+    let proof = prove("ops-1", &run(), &shown).unwrap();
+    let stored = serde_json::to_string(&proof).unwrap();
+    assert_eq!(serde_json::from_str::<OwnershipProof>(&stored).unwrap(), proof);
 }

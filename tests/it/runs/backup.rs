@@ -249,9 +249,9 @@ async fn an_answer_that_tells_nothing_is_asked_for_again(
 #[rstest]
 #[case(
     "operate-get.search-down=60s",
-    "could not be asked whether it knows the id before the start: operate answered 400"
+    "could not be asked whether it knows the id before the start: operate returned 400"
 )]
-#[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate answered 400")]
+#[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate returned 400")]
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_tells_nothing_for_long_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {
     let lab = Lab::new().fault(fault);

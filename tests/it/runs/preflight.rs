@@ -46,15 +46,15 @@ async fn a_healthy_cluster_fails_nothing(
     "No backup store is configured",
     "configure a backup store on every broker"
 )]
-#[case("now.store-down", "backup_store", "answered 500", "whether they reach their backup store")]
+#[case("now.store-down", "backup_store", "returned 500", "whether they reach their backup store")]
 #[case("tasklist.refuse@*", "tasklist", "cannot connect to tasklist at", "start it, or correct its address")]
-#[case("operate.not-json@*", "operate", "operate answered", "`operate` of this cluster in the config")]
+#[case("operate.not-json@*", "operate", "operate responded to", "`operate` of this cluster in the config")]
 #[case("now.search-down=1h", "search", "cannot connect to search at", "start it, or correct its address")]
 #[case("zeebe.refuse@*", "backup_store", "cannot connect to zeebe at", "start it, or correct its address")]
 #[case(
     "partitions.no-leader=1h",
     "exporting",
-    "no leader of partition 1 is visible",
+    "no leader of partition 1 was seen",
     "list every broker's management URL"
 )]
 #[case("now.clock=-10m", "clock", "are 600 s apart", "NTP")]

@@ -420,12 +420,12 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
 #[case(
     10,
     60,
-    "daily Skipped no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
+    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[case(
     1,
     60,
-    "daily Skipped no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
+    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[tokio::test(start_paused = true)]
 async fn a_short_window_is_waited_for_too(
@@ -448,7 +448,7 @@ async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
     let refused = lab.refused().await;
     assert_eq!(
         refused.to_string(),
-        "cluster orders cannot be backed up now: no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
+        "cluster orders cannot be backed up now: no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
     );
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(5)).await;

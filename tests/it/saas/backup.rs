@@ -108,7 +108,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case(
     "saas-post.refuse",
     FailureClass::Unreachable,
-    "saas did not start the backup: saas cannot be reached"
+    "saas did not start the backup: cannot connect to saas"
 )]
 #[case("saas-post.unauthorized", FailureClass::Access, "saas did not start the backup")]
 #[case("saas-post.forbidden", FailureClass::Access, "saas did not start the backup")]
@@ -249,7 +249,7 @@ async fn an_operator_deletes_at_the_provider_which_frees_the_limit() {
     let run = lab.backup().await;
     assert!(lab.refused().await.to_string().contains("the provider takes one backup in 15m"));
     lab.store
-        .request_deletion(run.run_id, "command".into(), "asked for by an operator".into(), lab.clock.now())
+        .request_deletion(run.run_id, "command".into(), "requested by an operator".into(), lab.clock.now())
         .await
         .unwrap();
     lab.queue.request_upkeep("orders");
@@ -522,7 +522,7 @@ async fn a_deletion_by_hand_does_not_wait_behind_what_the_provider_pruned() {
     lab.clock.sleep(Duration::from_mins(1)).await;
     locked(&lab.cluster).saas.backups.retain(|backup| backup.uuid == uuid_of(&run));
     lab.store
-        .request_deletion(run.run_id, "command".into(), "asked for by an operator".into(), lab.clock.now())
+        .request_deletion(run.run_id, "command".into(), "requested by an operator".into(), lab.clock.now())
         .await
         .unwrap();
     lab.queue.request_upkeep("orders");
