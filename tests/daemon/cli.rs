@@ -372,7 +372,7 @@ fn status_of_failing_daemon_exits_1() {
     assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
     let said = say(&location.path("config.toml"), &["status"]);
     assert!(
-        said.out.contains("failing pending_resumes: exporting of orders was paused by us"),
+        said.out.contains("failing pending_resumes: exporting of orders has a pending resume for "),
         "{}",
         said.out
     );

@@ -154,7 +154,7 @@ fn newer_schema_is_rejected_unchanged_after_pending_resumes() {
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "5s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("every resume is confirmed, but that could not be recorded"), "{text}");
+    assert!(text.contains("every resume is confirmed, but the confirmation could not be stored: "), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 2);
 }
 
