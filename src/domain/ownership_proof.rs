@@ -3,7 +3,7 @@ use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Evidence that a backup is ours (rule I7). Stored with the deletion before the first DELETE, which may remove the evidence.
+/// Evidence that a backup is ours (rule I8). Stored with the deletion before the first DELETE, which may remove the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnershipProof {
@@ -14,7 +14,7 @@ pub enum OwnershipProof {
         /// Run in the tag.
         run_id: RunId,
     },
-    /// A component began its part within the run, and the id was free before the run.
+    /// A component started its part during the run, and the id was unused before the run.
     StartTime {
         /// First component whose start was compared.
         component: Component,
@@ -27,11 +27,11 @@ impl fmt::Display for OwnershipProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag { snapshot, run_id } => {
-                write!(f, "snapshot {snapshot} carries the ownership tag of run {run_id}")
+                write!(f, "snapshot {snapshot} has the ownership tag of run {run_id}")
             }
             Self::StartTime { component, started_at } => write!(
                 f,
-                "{component} began its part within the run, at {}, and the id was free before",
+                "{component} started its part during the run, at {}, and the id was unused before",
                 started_at.to_rfc3339_opts(SecondsFormat::Secs, true)
             ),
         }

@@ -1,9 +1,8 @@
 //! The proof that a backup is ours, required for every deletion (rule I8).
 //!
-//! Owns the rules of evidence. Must not ask anybody: what the components show is handed in.
+//! Owns the rules of evidence. Pure: callers pass the findings of a probe.
 
-use crate::domain::OwnershipTag;
-use crate::domain::{BackupId, Component, Instant, OwnershipProof, RetentionGroup, RunId};
+use crate::domain::{BackupId, Component, Instant, OwnershipProof, OwnershipTag, RetentionGroup, RunId};
 use crate::journal::{FailureClass, Outcome, Run, Step};
 use chrono::{SecondsFormat, TimeDelta};
 
@@ -28,7 +27,7 @@ pub struct RecordsShown {
     pub tag: Option<OwnershipTag>,
 }
 
-/// Why a backup is not proven ours, each as one sentence without its full stop.
+/// Missing or contradicting evidence; each text is one sentence without its full stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotProven {
     /// No probe before the run.
@@ -84,7 +83,7 @@ pub enum NotProven {
     },
 }
 
-/// Proves that the backup of `run` is ours; that the row with the id is ours holds by construction.
+/// Proves that the backup of `run` is ours. The row itself is ours by construction.
 pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<OwnershipProof, NotProven> {
     let id = run.backup_id;
     let adopted = run.retention_groups.contains(&RetentionGroup::Adopted);

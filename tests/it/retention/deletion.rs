@@ -3,8 +3,7 @@
 use super::cluster;
 use super::scenario::{ALL, Log, SECOND, Scenario, addresses};
 use camunda_backupd::clock::Clock as _;
-use camunda_backupd::domain::OwnershipTag;
-use camunda_backupd::domain::{BackupState, Component, OwnershipProof};
+use camunda_backupd::domain::{BackupState, Component, OwnershipProof, OwnershipTag};
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::upkeep::delete::{DeletionPass, LOCATION_LIMIT, PASS_LIMIT, delete_backup};
 use chrono::TimeDelta;

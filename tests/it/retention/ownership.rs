@@ -1,7 +1,8 @@
 //! Rules of evidence for the ownership of a backup, and the text of each missing proof.
 
-use camunda_backupd::domain::OwnershipTag;
-use camunda_backupd::domain::{BackupId, Component, Instant, OwnershipProof, RetentionGroup, Trigger};
+use camunda_backupd::domain::{
+    BackupId, Component, Instant, OwnershipProof, OwnershipTag, RetentionGroup, Trigger,
+};
 use camunda_backupd::journal::{FailureClass, Outcome, Run, RunView, Step};
 use camunda_backupd::retention::ownership::{RecordsShown, Shown, prove};
 use chrono::{DateTime, TimeDelta};
@@ -54,7 +55,7 @@ const RUN_8: &str = "00000000-0000-0000-0000-000000000008";
 #[test]
 fn ownership_tag_is_the_proof() {
     let ours = proof_text(&run(), &tagged("ops-1", "orders", 7));
-    assert_eq!(ours.unwrap(), format!("snapshot records_17 carries the ownership tag of run {RUN_7}"));
+    assert_eq!(ours.unwrap(), format!("snapshot records_17 has the ownership tag of run {RUN_7}"));
     for (instance, cluster, number, id) in
         [("ops-2", "orders", 7, RUN_7), ("ops-1", "billing", 7, RUN_7), ("ops-1", "orders", 8, RUN_8)]
     {
