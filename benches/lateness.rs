@@ -1,9 +1,8 @@
-//! How late occurrences start: 10,000 schedules spread over a minute, and 10,000 due at one instant.
+//! Start lateness of occurrences: 10,000 schedules spread over a minute, and 10,000 due at one instant.
 //!
-//! `cargo bench --bench lateness [-- COUNT]`. The whole daemon but its sockets: config loader, dispatch loop, queue,
-//! SQLite state on disk, executor; as many clusters as schedules, simulated in memory. `late` is from the due instant
-//! until the queue takes the occurrence up, as the log's `occurrence.due` tells it; `durable` is until the run has its
-//! id on disk.
+//! `cargo bench --bench lateness [-- COUNT]`. The whole daemon except its sockets: config loader, dispatch loop, queue,
+//! SQLite state on disk, executor. As many clusters as schedules, simulated in memory. `late` is the time from the due
+//! instant to the log event `occurrence.due`; `durable` is the time until the run has its id on disk.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

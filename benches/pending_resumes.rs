@@ -1,8 +1,8 @@
-//! From the daemon's start to the last resume: 1,000 debts, 100 of them of clusters that cannot be reached.
+//! Time from the start of the daemon to the last resume: 1,000 pending resumes, 100 of them on unreachable clusters.
 //!
-//! `cargo bench --bench pending_resumes`. The real binary, a state file on this disk, real sockets; 50 of the unreachable refuse
-//! the connection, 50 take it and never answer. The time is from the start of the process until the last of the 900
-//! others was asked to resume for the first time. Median of five.
+//! `cargo bench --bench pending_resumes`. The real binary, a state file on this disk, real sockets. Of the unreachable
+//! clusters 50 refuse the connection and 50 accept it without a response. The time ends with the first resume of the
+//! last of the other 900 clusters. Median of five.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a program on the real clock
 

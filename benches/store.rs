@@ -1,6 +1,6 @@
-//! How many journalled transitions a second the state file takes, each on disk before it is answered.
+//! Journalled transitions per second of the state file, each on disk before its call returns.
 //!
-//! `cargo bench --bench store [-- SECONDS]`; the directory is `$BENCH_DIR`, else the one for temporary files.
+//! `cargo bench --bench store [-- SECONDS]`; the directory is `$BENCH_DIR`, by default the one for temporary files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,8 +1,8 @@
-//! How much longer a wait takes than the component itself: the goal is 2 % and 50 ms.
+//! Overhead of a wait over the time of the component: the goal is 2 % and 50 ms.
 //!
-//! `cargo bench --bench waits`. Virtual time, the simulated cluster in memory, 5 ms or 40 ms for an answer: nothing of
-//! this machine is in the figures, only when the daemon looks. From the moment the last part of the component is complete
-//! in the simulated cluster to the end of the wait in the journal, beside the time since the component's start.
+//! `cargo bench --bench waits`. Virtual time, a simulated cluster in memory, 5 ms or 40 ms per response: the figures
+//! depend on the poll interval only, not on this machine. Measured from the completion of the last part in the
+//! simulated cluster to the end of the wait in the journal, and compared with the time since the start of the component.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use camunda_backupd::domain::Component;

@@ -109,6 +109,19 @@ pub async fn within<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Out
     }
 }
 
+/// The result of `work`; `None` after `limit` of the runtime's own time. For the store, which has no clock.
+pub(crate) async fn within_real_time<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(limit, work).await.ok()
+}
+
+/// Runs `work` on a thread of its own.
+///
+/// # Errors
+/// The operating system started no thread, for example because of a limit on tasks.
+pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
 /// Spawned tasks, tracked so that shutdown can wait for them.
 #[derive(Clone, Default)]
 pub struct Tasks {

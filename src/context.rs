@@ -1,7 +1,7 @@
-//! Runs: what carries out a plan, and what sets things right after a crash.
+//! Context of a run: store, clients, clock and settings, and the types that one run uses.
 //!
-//! Owns the executor, recovery, the guardian of debts, deletion and the queue of each cluster. Must not decide
-//! times (that is `schedule`), steps (`plan`) or what to keep (`retention`).
+//! Owns the journal writer, the evidence and the step errors of a run. Must not know a step (`backup`) or
+//! decide times (`schedule`) or retention (`retention`).
 
 pub mod error;
 pub(crate) mod evidence;
@@ -20,40 +20,40 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What every part of this folder stands on.
+/// Shared services of the daemon.
 #[derive(Clone)]
 pub struct Context {
     /// Durable state.
     pub store: SharedStore,
-    /// The way to the components.
+    /// HTTP transport to the components.
     pub transport: SharedTransport,
-    /// Time.
+    /// Source of time.
     pub clock: SharedClock,
-    /// Spawned work.
+    /// Task spawner.
     pub tasks: Tasks,
-    /// Marks what is ours in the clusters.
+    /// Instance name in the ownership tags.
     pub instance: String,
-    /// Resumes sent, as far as rows may not know of them.
+    /// Resume attempts that are not stored in their rows yet.
     pub attempts: ResumeAttempts,
-    /// Where the config of today says that each cluster is.
+    /// Current addresses of each cluster, from the config.
     pub whereabouts: Whereabouts,
 }
 
-/// By name of cluster.
+/// By cluster name.
 pub type Whereabouts = Arc<ArcSwap<BTreeMap<String, Addresses>>>;
 
-/// What a run needs to go on after a restart, whatever the config says by then; stored with it.
+/// Settings that a run needs after a restart, independent of the config then; stored with the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Where the components are.
+    /// Addresses of the components.
     pub addresses: Addresses,
-    /// Version from the config, or `None` to ask the cluster.
+    /// Version from the config, or `None` to read it from the cluster.
     pub version: Option<String>,
     /// Limits of the cluster.
     pub limits: Limits,
 }
 
-/// The clients of one cluster's components.
+/// Clients for the components of one cluster.
 #[derive(Clone)]
 pub struct Clients {
     /// Brokers.
@@ -62,7 +62,7 @@ pub struct Clients {
     pub apps: BTreeMap<Component, WebApp>,
     /// Search engine.
     pub search: Option<Search>,
-    /// The Administration API, where the provider runs the cluster: then there is nothing else.
+    /// Administration API of Camunda 8 SaaS; such a cluster has no other client.
     pub saas: Option<Saas>,
 }
 
@@ -80,7 +80,7 @@ impl Clients {
             zeebe: Zeebe::new(addresses, transport),
             apps: apps
                 .into_iter()
-                // Beside the common history they are addresses of before the upgrade to 8.8.
+                // With the common history, these addresses date from before the upgrade to 8.8.
                 .filter(|(component, _)| *component == Component::Optimize || history.is_none())
                 .filter_map(|(component, base)| {
                     let base = base.as_ref()?;

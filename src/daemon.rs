@@ -1,7 +1,7 @@
-//! The daemon: wires all parts; start-up is a reload from nothing.
+//! The daemon: wires all modules; start-up is a reload from an empty config.
 //!
-//! Owns the life of the process: what comes first (debts), what a config change does, what stops in which order.
-//! Must not know how a run, a timetable or a route works.
+//! Owns the order of start-up (pending resumes first), config changes and shutdown. Must not know how a run, a
+//! timetable or a route works.
 
 pub mod apply;
 pub mod control;
@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Everything that lives as long as the process.
+/// State with the lifetime of the process.
 pub struct Daemon {
     pub(crate) context: Context,
     pub(crate) queue: Queue,
@@ -37,28 +37,28 @@ pub struct Daemon {
     pub(crate) config: ArcSwap<Config>,
     pub(crate) started_at: crate::domain::Instant,
     pub(crate) config_refused: Mutex<Option<String>>,
-    /// Why the state could not be written when that was tried last.
+    /// Error of the last test write to the store, if it failed.
     pub(crate) store_probe: Mutex<Option<String>>,
-    /// What the state had lost when the daemon came up; nothing that it writes since makes that good.
+    /// Loss of commits found at start-up; stays until the next start.
     pub(crate) state_lost: Mutex<Option<String>>,
     pub(crate) probes: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
     dispatch: tokio::sync::Mutex<Dispatch>,
     watch: Mutex<watch::Watch>,
 }
 
-/// Why the daemon does not come up or a config is not taken over.
+/// Failure of a start or of a config change.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The store refused.
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The dispatch loop refused.
+    /// The dispatch loop did not start or change.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
 }
 
 impl Daemon {
-    /// Comes up on a loaded config, and is ticked by tokio-cron-scheduler from then on.
+    /// Starts on a loaded config; tokio-cron-scheduler ticks it from then on.
     pub async fn start(
         config: Config,
         store: SharedStore,
@@ -72,7 +72,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Everything but the ticks: first every debt that no live run will pay, then the rest. Whoever calls this ticks.
+    /// Starts without a timer: first every pending resume without a live run, then the rest. The caller ticks.
     pub async fn come_up(
         config: Config,
         store: SharedStore,
@@ -123,7 +123,7 @@ impl Daemon {
         self.timetable.tick().await;
     }
 
-    /// Occurrences that were claimed and never begun start if they are still inside their window (design 4).
+    /// Submits claimed occurrences that never started and are still inside `start_within`; skips the others.
     async fn take_over_waiting(&self) -> Result<(), DaemonError> {
         let now = self.context.clock.now();
         let config = self.config.load();
@@ -159,16 +159,16 @@ impl Daemon {
         self.context.store.skip(occurrences, reason.to_owned()).await
     }
 
-    /// Stops: no new run; runs in their pause window have `shutdown_grace` to leave it. Returns when nothing is under
-    /// way or the grace and a little more is over; what is left is re-entered, and paid for, by the next start.
+    /// Stops: no run starts, and runs in their pause window have `shutdown_grace` to leave it. Returns when no run is in
+    /// progress, or 15 s after the grace. The next start continues the rest and sends its pending resumes.
     pub async fn stop(&self, tell: impl Fn(Duration)) {
         let grace = self.config.load().daemon.shutdown_grace;
         let clock = &self.context.clock;
         let until = clock.monotonic() + grace;
-        // First of all: nothing may begin while the state is asked.
+        // First of all: no run may start while the store is read.
         self.queue.go_down(until);
         tell(grace + Duration::from_secs(30));
-        self.say_stopping().await;
+        self.log_stopping().await;
         self.dispatch.lock().await.stop().await;
         // A few seconds past the grace let an aborted run send its resume and write its last entry.
         while self.queue.under_way() > 0 && clock.monotonic() < until + Duration::from_secs(15) {
@@ -176,51 +176,51 @@ impl Daemon {
         }
     }
 
-    /// Whoever signals twice ends the process in the signal's handler, which can tell nothing: it is told before.
-    async fn say_stopping(&self) {
+    /// Logs the start of the shutdown. A second signal ends the process in the signal handler, which cannot log.
+    async fn log_stopping(&self) {
         let under_way = self.queue.under_way();
-        let owed = match self.owed().await {
-            Ok(owed) => owed,
+        let pending = match self.pending_resumes_at_exit().await {
+            Ok(pending) => pending,
             Err(error) => {
-                let reason = format!("what is owed could not be read: {error}");
+                let reason = format!("the pending resumes could not be read: {error}");
                 return tracing::warn!(event = "daemon.stopping", under_way, reason);
             }
         };
-        let paused: BTreeSet<&str> = owed
+        let paused: BTreeSet<&str> = pending
             .iter()
             .filter(|pending_resume| pending_resume.may_be_paused())
             .map(|pending_resume| pending_resume.cluster.as_str())
             .collect();
         if paused.is_empty() {
-            return tracing::info!(event = "daemon.stopping", under_way, pending_resumes = owed.len());
+            return tracing::info!(event = "daemon.stopping", under_way, pending_resumes = pending.len());
         }
         let paused = paused.into_iter().collect::<Vec<_>>().join(", ");
         tracing::warn!(
             event = "daemon.stopping",
             under_way,
-            pending_resumes = owed.len(),
+            pending_resumes = pending.len(),
             reason = format!(
-                "exporting of {paused} is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --pending` or the next start"
+                "exporting of {paused} is paused by this daemon and is resumed first. A second signal ends the daemon at once; then ExecStopPost, `resume-exporting --pending` or the next start resumes it"
             )
         );
     }
 
-    /// What is owed; a store that hangs keeps nobody from stopping.
-    pub(crate) async fn owed(&self) -> Result<Vec<PendingResume>, String> {
+    /// Pending resumes, read within 2 s: a store that hangs must not block the shutdown.
+    pub(crate) async fn pending_resumes_at_exit(&self) -> Result<Vec<PendingResume>, String> {
         match within(&*self.context.clock, Duration::from_secs(2), self.pending_resumes()).await {
-            Some(owed) => owed.map_err(|error| error.to_string()),
-            None => Err("the state did not answer within 2s".into()),
+            Some(pending) => pending.map_err(|error| error.to_string()),
+            None => Err("the store did not respond within 2s".into()),
         }
     }
 
-    /// Where its work is tracked.
+    /// Handle to the background tasks of the daemon.
     pub fn tasks(&self) -> Tasks {
         self.context.tasks.clone()
     }
 
-    /// Notes that a reload was refused; the running config goes on (rule I12).
+    /// Records that a reload was rejected; the active config stays (rule I12).
     pub fn refuse_config(&self, why: String) {
-        // Whoever reads the event finds it on /health.
+        // Before the event: /health has the reason when the event is read.
         *lock(&self.config_refused) = Some(why.clone());
         tracing::error!(event = "config.rejected", reason = why);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use self_managed::plan;
 
-/// What a backup beside a relational database does not hold.
+/// Note on backups of a cluster with a relational database.
 pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
 
 /// For one probe and one start request.

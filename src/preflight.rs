@@ -1,7 +1,7 @@
-//! Whether a backup of a cluster would work now: everything that can be looked at beforehand, one line each.
+//! Checks whether a backup of a cluster would work now; one result line each.
 //!
-//! Owns the list of checks and the remedy for each failure. Only looks: the one thing it has written is the small file
-//! with which a search engine verifies a repository. Must not decide whether a run begins (`queue`).
+//! Owns the list of checks and the remedy for each failure. Read-only, except for the small file with which a
+//! search engine verifies a repository. Must not decide whether a run begins (`queue`).
 
 mod brokers;
 mod engine;
@@ -16,16 +16,16 @@ use crate::pause::forecast::Forecast;
 use crate::plan::DATABASE;
 use serde::Serialize;
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What, in a word.
+    /// Name of the check.
     pub check: &'static str,
-    /// False: a backup would fail for it.
+    /// `false`: a backup would fail.
     pub ok: bool,
-    /// What was seen, one sentence.
+    /// Observation, one sentence.
     pub detail: String,
-    /// What to do about it.
+    /// Remedy.
     pub help: Option<String>,
 }
 
@@ -38,12 +38,12 @@ impl Check {
         Self { check, ok: false, detail: detail.into(), help: Some(help.into()) }
     }
 
-    /// A component did not answer as it should; `help` is for what its own failure may come from. Where the failure
-    /// is another, what stands in the config is to blame: which part of it, the error tells.
+    /// A failed request to a component. `help` is the remedy for errors of the component itself. For other
+    /// errors the remedy names the config key at fault.
     pub(crate) fn of_error(check: &'static str, error: &ClientError, help: &str) -> Self {
         let key = match error.component.as_str() {
             "search" => "`search.url`".to_owned(),
-            // Where there is no management URL, the brokers are reached at `rest`.
+            // Without a management URL the brokers are reached at `rest`.
             "zeebe" | "history" => "`zeebe` (or `brokers`, or `rest`)".to_owned(),
             other => format!("`{other}`"),
         };
@@ -69,7 +69,7 @@ impl Check {
     }
 }
 
-/// Looks at everything. `owes`: whether we owe this cluster a resume, where that is known; `forecast`: from its last runs.
+/// Runs all checks. `owes`: whether a resume is pending, if known; `forecast`: computed from the last runs.
 pub async fn preflight(
     transport: &SharedTransport,
     clock: &dyn Clock,
@@ -83,7 +83,7 @@ pub async fn preflight(
     }
     let found = match probe(&spec.addresses, spec.version.as_deref(), transport).await {
         Ok(found) => found,
-        // Without its version nobody knows what else to ask.
+        // The other requests depend on the version.
         Err(error) => {
             let help = "the management URL of a broker or gateway stands as `zeebe`";
             return vec![Check::of_error("zeebe", &error, help)];
@@ -113,7 +113,7 @@ pub async fn preflight(
                     None => Check::good(component.name(), format!("{} backups are listed", listed.len())),
                 });
             }
-            // Operate on OpenSearch cannot list while any part is taken.
+            // Operate on OpenSearch cannot list while a part is running.
             Err(error) if error.is_transient() && error.status == Some(400) => checks.push(Check::bad(
                 component.name(),
                 error.to_string(),
@@ -156,7 +156,7 @@ mod tests {
 
     const OWN: &str = "see the brokers' log, and whether they reach their backup store";
 
-    /// The remedy belongs to what failed, and not to what was looked for.
+    /// Every error kind has a remedy that matches its cause.
     #[rstest]
     #[case(
         "zeebe",
@@ -189,7 +189,7 @@ mod tests {
         "start that proxy, or correct `proxy` under `access` of this cluster in the config"
     )]
     #[case("zeebe", ErrorKind::Server, "zeebe returned 500 to GET /actuator/backups without a reason", OWN)]
-    fn each_failure_has_the_remedy_of_its_own(
+    fn each_error_kind_has_its_remedy(
         #[case] component: &str,
         #[case] kind: ErrorKind,
         #[case] message: &str,

@@ -1,6 +1,8 @@
-//! One operation per cluster at a time (rule I4): waiting occurrences, runs under way, deletions between them.
+//! One operation per cluster at a time (rule I4): runs, deletions and restores, and the occurrences waiting
+//! for them.
 //!
-//! Owns which run starts when its cluster is free. Must not know times beyond an occurrence's own (`schedule`),
+//! Owns which run starts when its cluster is free. Must not know times other than those of an occurrence
+//! (`schedule`),
 //! nor steps (`plan`).
 
 mod not_ready;
@@ -27,33 +29,33 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use waiting::Waiting;
 
-/// What the queue needs to know of a cluster; from the config.
+/// Settings of one cluster, from the config.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// What its runs need.
+    /// Settings of its runs.
     pub spec: Spec,
-    /// What its pools keep.
+    /// Rules of its retention groups.
     pub rules: Vec<RetentionRule>,
-    /// The enabled schedules that name it; what waits for another one is skipped.
+    /// Enabled schedules that name the cluster. Waiting occurrences of other schedules are skipped.
     pub schedules: BTreeSet<String>,
-    /// The shortest interval between the starts of manual runs.
+    /// Minimum interval between the starts of manual runs.
     pub manual_min_interval: Duration,
 }
 
-/// What a cluster is doing.
+/// Current operation of a cluster.
 enum Busy {
     Run {
         run_id: Option<RunId>,
-        /// Where it runs, once that was found free.
+        /// Addresses of the run, once they are reserved.
         at: Option<Box<Addresses>>,
         stop: watch::Sender<Stop>,
     },
     Upkeep {
-        /// Where it deletes.
+        /// Addresses of the deletion.
         at: Option<Box<Addresses>>,
         yield_now: CancellationToken,
     },
-    /// A restore is being asked for.
+    /// A restore is being requested.
     Restore,
 }
 
@@ -67,7 +69,7 @@ struct Slot {
 #[derive(Default)]
 struct Inner {
     slots: BTreeMap<String, Slot>,
-    /// Set once, when the daemon goes down: monotonic time at which the grace is over.
+    /// Set once at shutdown: monotonic time at which the grace is over.
     going_down: Option<Duration>,
 }
 
@@ -81,17 +83,17 @@ pub struct Queue {
     settings: Arc<ArcSwap<BTreeMap<String, ClusterSettings>>>,
 }
 
-/// A reason why an operation cannot begin, in a word for the occurrence's record.
+/// Reason code of a skipped occurrence: an earlier run has a pending resume.
 pub const RESUME_PENDING: &str = "resume_pending";
-/// See `RESUME_PENDING`.
+/// Reason code of a skipped occurrence: foreign pause.
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
-/// What waits for a cluster that is gone is skipped with this reason.
+/// Skip reason: the cluster left the config.
 const GONE: &str = "the cluster was taken out of the config";
-/// The same for a schedule.
+/// Skip reason: the schedule no longer applies to the cluster.
 const UNSCHEDULED: &str = "its schedule was taken out of the config, disabled or no longer names the cluster";
 
 impl Queue {
-    /// An empty queue that runs at most `max_parallel` runs side by side.
+    /// An empty queue that executes at most `max_parallel` runs at once.
     pub fn new(context: Context, sweeper: Sweeper, max_parallel: usize) -> Self {
         Self {
             context,
@@ -102,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Takes over new settings. A run keeps those it began with; the run of a cluster that is gone is ended.
+    /// Applies new settings. Active runs keep theirs; the run of a removed cluster is ended.
     pub fn configure(&self, settings: BTreeMap<String, ClusterSettings>) {
         let removed: Vec<String> =
             self.settings.load().keys().filter(|name| !settings.contains_key(*name)).cloned().collect();
@@ -128,14 +130,15 @@ impl Queue {
         }
     }
 
-    /// Occurrences that wait for their instant; each is started at `start_at` if its cluster is free. One that came due
-    /// and is still waiting when the next of its schedule comes is skipped, so that no pair waits twice.
+    /// Adds occurrences. Each starts at `start_at` if its cluster is free. A due occurrence that still waits
+    /// when the next
+    /// one of its schedule comes due is skipped, so that at most one per schedule waits.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
         let now = self.context.clock.now();
         self.await_turn(rows.into_iter().map(|row| Waiting::new(row, now)).collect());
     }
 
-    /// The same, also of those that had their turn and wait on.
+    /// As `submit`, also for occurrences that return to waiting.
     fn await_turn(&self, arrived: Vec<Waiting>) {
         let now = self.context.clock.now();
         let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
@@ -165,7 +168,7 @@ impl Queue {
         }
     }
 
-    /// Waits until the wall clock reads `instant`, whatever jumps it makes meanwhile.
+    /// Sleeps until the wall clock reads `instant`, even if the clock jumps.
     async fn sleep_until(&self, instant: Instant, cluster: &str) {
         loop {
             let left = (instant - self.context.clock.now()).to_std().unwrap_or_default();
@@ -176,7 +179,7 @@ impl Queue {
         }
     }
 
-    /// Starts what can start on a cluster.
+    /// Starts the next operation of a cluster, if one can start.
     pub fn kick(&self, cluster: &str) {
         let now = self.context.clock.now();
         let mut inner = self.lock();
@@ -212,7 +215,7 @@ impl Queue {
         }
     }
 
-    /// The operation of a cluster has ended.
+    /// Releases a cluster after its operation.
     fn free(&self, cluster: &str) {
         if let Some(slot) = self.lock().slots.get_mut(cluster) {
             slot.busy = None;
@@ -220,19 +223,19 @@ impl Queue {
         self.kick(cluster);
     }
 
-    /// Asks for retention and deletions on a cluster as soon as it is free.
+    /// Requests retention and deletions on a cluster as soon as it is free.
     pub fn request_upkeep(&self, cluster: &str) {
         self.lock().slots.entry(cluster.to_owned()).or_default().upkeep_due = true;
         self.kick(cluster);
     }
 
-    /// Skips occurrences that have waited too long; called by every tick.
+    /// Skips occurrences whose `start_within` is over; called by every tick.
     pub fn expire(&self) {
         let now = self.context.clock.now();
         let expired = self.take_waiting(|_, waiting| waiting.row.start_until <= now);
         let reason = "its cluster was busy, or max_parallel_runs were under way, until start_within was over";
         self.skip_later(expired, reason.into());
-        // A clock that was set back and forth may have left a due one without anybody to wake it.
+        // A clock that was set back and forth may have left a due occurrence without a wake-up.
         let idle = |slot: &Slot| slot.busy.is_none() && slot.waiting.iter().any(|w| w.from <= now);
         let asleep: Vec<String> =
             self.lock().slots.iter().filter(|(_, slot)| idle(slot)).map(|(name, _)| name.clone()).collect();
@@ -241,7 +244,8 @@ impl Queue {
         }
     }
 
-    /// Skips what is due on clusters whose resume is not confirmed: no run can begin there before it is.
+    /// Skips due occurrences of clusters with a pending resume, because no run can begin before it is
+    /// confirmed.
     pub fn skip_resume_pending(&self, still_pending: &BTreeSet<String>) {
         let now = self.context.clock.now();
         let due =
@@ -262,7 +266,7 @@ impl Queue {
         waiting.unwrap_or_default().into_iter().map(|w| w.row).collect()
     }
 
-    /// Records skips beside the caller; a store that is down is tried again until the daemon goes down.
+    /// Records skips in a task; retries until the daemon stops if the store is unavailable.
     fn skip_later(&self, rows: Vec<OccurrenceRow>, reason: String) {
         if rows.is_empty() {
             return;
@@ -290,7 +294,7 @@ impl Queue {
         }
     }
 
-    /// Asks the run of a cluster to end. `false` when none is under way.
+    /// Requests the end of a run. `false` if no run is active.
     pub fn stop(&self, cluster: &str, class: FailureClass, reason: &str) -> bool {
         let inner = self.lock();
         match inner.slots.get(cluster).and_then(|s| s.busy.as_ref()) {
@@ -302,14 +306,14 @@ impl Queue {
         }
     }
 
-    /// Asks every run that owes a resume to end: `resume-exporting --if-ours` beside a live daemon.
+    /// Ends every run with a pending resume: `resume-exporting` beside a running daemon.
     pub fn stop_indebted(&self, clusters: &[String], reason: &str) {
         for cluster in clusters {
             self.stop(cluster, FailureClass::Interrupted, reason);
         }
     }
 
-    /// The run under way on a cluster.
+    /// The active run of a cluster.
     pub fn running(&self, cluster: &str) -> Option<RunId> {
         match self.lock().slots.get(cluster)?.busy.as_ref()? {
             Busy::Run { run_id, .. } => *run_id,
@@ -317,12 +321,12 @@ impl Queue {
         }
     }
 
-    /// Whether a run is under way or about to begin on a cluster.
+    /// Whether a run is active or about to begin on a cluster.
     pub fn has_run(&self, cluster: &str) -> bool {
         matches!(self.lock().slots.get(cluster).and_then(|s| s.busy.as_ref()), Some(Busy::Run { .. }))
     }
 
-    /// No new run from now on; runs in their pause window have until `until` (monotonic) to leave it.
+    /// Starts no new run. Runs in their pause window have until `until` (monotonic) to leave it.
     pub fn go_down(&self, until: Duration) {
         let mut inner = self.lock();
         inner.going_down = Some(until);
@@ -337,12 +341,12 @@ impl Queue {
         }
     }
 
-    /// How many runs are under way.
+    /// Number of active runs.
     pub fn under_way(&self) -> usize {
         self.lock().slots.values().filter(|s| matches!(s.busy, Some(Busy::Run { .. }))).count()
     }
 
-    /// Nothing is begun any more.
+    /// Whether shutdown has begun.
     pub fn going_down(&self) -> bool {
         self.lock().going_down.is_some()
     }

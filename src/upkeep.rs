@@ -1,4 +1,4 @@
-//! Keeping the backups that exist in order: deletion, adoption and the provider's list.
+//! Upkeep of existing backups: deletion, adoption and comparison with the backup list of Camunda 8 SaaS.
 
 pub mod adopt;
 pub mod delete;

@@ -1,7 +1,9 @@
-//! Walks one plan: writes the intent, acts, writes the outcome; whatever happens, exporting is resumed first.
+//! Executes one plan: write the intent, act, write the outcome. Exporting is resumed before anything else on
+//! failure.
 //!
-//! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor what an
-//! answer of a component means beyond the clients' words (`steps`, `wait`).
+//! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor
+//! interpret
+//! component responses (`steps`, `poll`).
 
 use crate::backup::finish::{GIVEN_UP, ResumeEnd};
 use crate::backup::steps;
@@ -18,14 +20,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Why the walk stopped short.
+/// Reason why the walk stopped early.
 enum Halt {
     Failed(StepError),
     Suspended,
 }
 
 impl Execution {
-    /// Walks the plan to its end, or aborts; returns when the journal has its last entry or the daemon goes down.
+    /// Executes the plan to its end, or aborts. Returns when the last journal entry is written or the daemon
+    /// stops.
     pub async fn execute(self) -> Left {
         let started = self.context.clock.monotonic();
         match self.walk().await {
@@ -38,7 +41,7 @@ impl Execution {
         }
     }
 
-    /// Ends the run without another step, e.g. when it could not go on after a restart.
+    /// Ends the run without another step, for example if it cannot continue after a restart.
     pub async fn abandon(self, error: StepError) -> Left {
         let started = self.context.clock.monotonic();
         self.abort(error, started).await
@@ -48,7 +51,7 @@ impl Execution {
         let mut under_way = FuturesUnordered::new();
         let mut begun: BTreeSet<Step> = BTreeSet::new();
         let mut stop = self.stop.clone();
-        // Kept across steps: it has its own rhythm.
+        // Kept across steps: the watchdog has its own interval.
         let mut exhausted = std::pin::pin!(disk_space::exhausted(self));
         loop {
             let view = self.view();
@@ -87,7 +90,7 @@ impl Execution {
         }
     }
 
-    /// Returns when something asks the run to end or to be left.
+    /// Returns when the run must end or the daemon stops.
     async fn stopped(&self, stop: &mut watch::Receiver<Stop>) -> Halt {
         loop {
             let now = stop.borrow_and_update().clone();
@@ -116,12 +119,12 @@ impl Execution {
         }
     }
 
-    /// Returns when the run deadline or, while exporting is paused by us, the pause budget is over.
+    /// Returns at the run deadline or, while our pause lasts, at the end of the pause budget.
     async fn out_of_time(&self) -> StepError {
         let limits = self.spec.limits;
         loop {
             let now = self.context.clock.now();
-            // The larger of both clocks: one set back must not give the run more time.
+            // The larger of both clocks: setting the wall clock back must not extend the run.
             let lived = self.context.clock.monotonic().saturating_sub(self.began);
             let age = (now - self.run.created_at).to_std().unwrap_or_default().max(lived);
             if age >= limits.run_deadline {
@@ -140,7 +143,7 @@ impl Execution {
                         format!("exporting was paused longer than the pause_budget of {text}")
                     } else {
                         format!(
-                            "the pause was asked for and not seen to hold within the pause_budget of {text}{}",
+                            "the pause was requested but not confirmed within the pause_budget of {text}{}",
                             self.evidence
                                 .last_error()
                                 .map(|response| format!(": {response}"))
@@ -151,20 +154,21 @@ impl Execution {
                 }
                 left = left.min(limits.pause_budget.saturating_sub(paused));
             }
-            // Wall clock and pause state may change under a long sleep.
+            // Wall clock and pause state may change during a long sleep.
             self.context.clock.sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
         }
     }
 
-    /// One step: intent, act, outcome.
+    /// Executes one step: intent, action, outcome.
     async fn take(&self, planned: &PlannedStep) -> Result<(), StepError> {
         let step = planned.step;
         let began = self.context.clock.monotonic();
         if step == Step::Resume {
             return self.take_resume(began).await;
         }
-        // The pause writes its intent together with the debt. A start that was intended before a restart is not
-        // repeated: the wait that follows looks what became of it.
+        // The pause stores its intent together with the pending resume. A start intended before a restart is
+        // not
+        // repeated: the following poll finds out whether the component received it.
         let begun_before = matches!(step, Step::Start(_)) && self.view().intended.contains(&step);
         match step {
             Step::Pause => {}
@@ -196,7 +200,7 @@ impl Execution {
                 self.evidence.proof_is_written(&facts);
             }
             Err(error) => {
-                // An answer that could not be written down is lost as well.
+                // A response that could not be stored counts as lost.
                 if error.class == FailureClass::Store {
                     uncertain = steps::without_response(self, step);
                 }
@@ -206,7 +210,7 @@ impl Execution {
                     reason = %error.reason
                 );
                 if !self.view().needs_resume() {
-                    // Inside the window the resume comes first; the end of the run carries the reason.
+                    // Inside the window the resume comes first; the last entry of the run has the reason.
                     let failed = Event::StepFailed { step, reason: error.reason.clone() };
                     let events = uncertain.into_iter().chain([failed]).collect();
                     let _ = within(&*self.context.clock, Duration::from_secs(5), self.write(events)).await;

@@ -1,6 +1,6 @@
-//! How a run ends: its debt is paid first, what still runs is stopped, the evidence is gathered, the last entry written.
+//! End of a run: resume exporting first, stop running parts, collect evidence, write the last journal entry.
 //!
-//! Owns the order of those and what they may take. Must not walk the plan (`executor`).
+//! Owns the order of these actions and their time limits. Must not walk the plan (`executor`).
 
 use crate::backup::steps;
 use crate::clock::within;
@@ -16,29 +16,28 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Clean-up after an abort never takes longer; what it could not do is reported.
+/// Time limit of the clean-up after an abort; the failure report lists the remains.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A run that begins to resume when the grace is over tries so long; `Daemon::stop` waits a little longer.
+/// Time limit of a resume that begins after the shutdown grace. `Daemon::stop` waits a little longer.
 const LAST_RESUME: Duration = Duration::from_secs(5);
 
-/// What became of a debt that the run was paying.
+/// Result of the resume at the end of a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResumeEnd {
     /// The server confirmed the resume.
     Resumed,
-    /// An operator gave it up.
+    /// An operator abandoned it.
     Abandoned,
-    /// Nothing yet: the daemon goes down, and whoever comes next pays it.
+    /// Still pending because the daemon stops; the next process resumes.
     StillPending,
 }
 
-/// What a run fails with whose resume was given up.
-pub(crate) const GIVEN_UP: &str =
-    "an operator gave up its resume (`debts forgive`), so that exporting was never seen to run again";
+/// Failure reason of a run whose resume was abandoned.
+pub(crate) const GIVEN_UP: &str = "an operator gave up its resume (`pending-resumes abandon`), so that exporting was never seen to run again";
 
 impl Execution {
-    /// Resumes exporting until the server confirms it, unless the debt is forgiven or the daemon goes down before.
+    /// Retries the resume until the server confirms it, an operator abandons it or the daemon stops.
     pub(crate) async fn resume_until_confirmed(&self) -> ResumeEnd {
         let view = self.view();
         let mut pause = resume::PauseKnown::of(&view);
@@ -67,7 +66,8 @@ impl Execution {
 
     pub(crate) async fn abort(&self, error: StepError, started: Duration) -> Left {
         self.settle_pause().await;
-        // Beside the resume, which waits for no write: whoever goes on after a crash knows that this run is over and why.
+        // Written in parallel with the resume, which waits for no write. After a crash, recovery reads the
+        // reason here.
         let noted = async {
             let event = Event::Aborting { class: error.class, reason: error.reason.clone() };
             if self.view().status == RunStatus::Running {
@@ -79,7 +79,7 @@ impl Execution {
             if paid == ResumeEnd::StillPending {
                 return Left::Suspended;
             }
-            // Of two answers that came together the older may have been taken over last.
+            // Of two responses in flight, the older one may have been stored last.
             self.refresh().await;
         } else {
             noted.await;
@@ -93,7 +93,7 @@ impl Execution {
             }
             None => {
                 self.clean_up_unfinished(
-                    "clean-up did not end in time; retention deletes the remains".into(),
+                    "the clean-up timed out; retention deletes the remaining parts".into(),
                 )
                 .await;
             }
@@ -108,8 +108,9 @@ impl Execution {
         self.end(outcome, started).await
     }
 
-    /// A pause step that was cut short may have a debt on its way to the disk: writes are in order, so a write that
-    /// has returned shows all before it.
+    /// A pause step that was cut short may have a pending resume in the write queue. Writes are ordered, so
+    /// this write
+    /// returns after it.
     async fn settle_pause(&self) {
         let view = self.view();
         if view.needs_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
@@ -129,8 +130,9 @@ impl Execution {
     pub(crate) async fn end(&self, outcome: Outcome, started: Duration) -> Left {
         self.persist(vec![Event::Ended(outcome.clone())]).await;
         if !self.view().ended() {
-            // The end may have been written by a commit whose answer was lost; a debt that reached the disk late is
-            // paid before it is.
+            // The last entry may be committed although its response was lost. A pending resume that was
+            // stored late is
+            // confirmed first.
             self.refresh().await;
             if self.view().needs_resume() {
                 if self.resume_until_confirmed().await == ResumeEnd::StillPending {
@@ -163,7 +165,7 @@ impl Execution {
         Left::Ended
     }
 
-    /// A last look at everything, after the resume: the evidence of rule I6.
+    /// Probes every part once more, after the resume. The result is the evidence of rule I6.
     pub(crate) async fn attest(&self) -> Result<Value, StepError> {
         let components = steps::probe_all(self).await?;
         let view = self.view();
@@ -190,7 +192,8 @@ impl Execution {
     }
 }
 
-/// Returns when a shutdown was asked for, its grace is over, and what began to resume at `began` has had its time.
+/// Returns when shutdown was requested, its grace is over, and the resume that began at `began` used up its
+/// time.
 async fn grace_over(stop: &mut watch::Receiver<Stop>, context: &Context, began: Duration) {
     loop {
         let until = match *stop.borrow_and_update() {

@@ -1,15 +1,16 @@
-//! Whether a cluster is calm enough to begin: what would make the pause long, or the backup fail, and may be over soon.
+//! Preconditions of a run: transient conditions that would lengthen the pause or fail the backup.
 //!
-//! Only judges what was seen, and looks for running snapshots. Must not wait: the queue does.
+//! Judges probe results and lists running snapshots. Must not wait: the queue does.
 
 use crate::camunda::exporters::unprocessed;
 use crate::camunda::{Capabilities, Exporters, Search};
 use crate::context::error::StepError;
 use crate::journal::FailureClass;
 
-/// Another snapshot makes ours slow, and so the pause long; one of a backup is somebody else's, or left by a failed run.
+/// Another snapshot slows ours down and lengthens the pause. A backup snapshot is foreign or left by a failed
+/// run.
 pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
-    // What cannot be told, as by an engine that shows them to nobody, keeps no backup from being taken.
+    // An unreadable list, as from an engine that denies listing, does not prevent a backup.
     let running = search.running_snapshots().await.unwrap_or_default();
     match running.first() {
         None => Ok(()),
@@ -22,7 +23,7 @@ pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepE
     }
 }
 
-/// Of a partition without a leader nobody can take a backup.
+/// A partition without a leader cannot be backed up.
 pub(crate) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
     let without = capabilities.leaderless.as_deref().unwrap_or_default();
     if without.is_empty() {
@@ -35,7 +36,8 @@ pub(crate) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepE
     ))
 }
 
-/// The topology learns of a lost leader only by gossip; the partitions show at once that they follow nobody we see.
+/// The topology learns of a lost leader only by gossip; the partitions report at once that they follow no
+/// listed leader.
 pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     let unled: Vec<String> = exporters.leaders_not_seen().iter().map(ToString::to_string).collect();
     if unled.is_empty() {
@@ -50,8 +52,8 @@ pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     ))
 }
 
-/// A backup from the middle of a change fits neither the cluster before nor the one after it; from 8.8 on brokers
-/// refuse it while partitions are added.
+/// A backup taken during a change matches neither the old nor the new topology. From 8.8 on, brokers
+/// reject it while partitions are added.
 pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {
     match &capabilities.change {
         None => Ok(()),
@@ -64,8 +66,9 @@ pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepErr
     }
 }
 
-/// A backup is a command to each partition: where none is processed it never ends, and exporting would stay paused
-/// beside a broker whose disk may be full.
+/// A backup is a command to each partition. If a partition does not process commands, the backup never ends
+/// and
+/// exporting stays paused beside a broker whose disk may be full.
 pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
     match unprocessed(exporters) {
         None => Ok(()),

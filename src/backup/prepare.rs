@@ -1,6 +1,6 @@
-//! What must be known before a run begins: version, components, ids in use, what the records pattern matches.
+//! Facts needed before a run begins: version, components, ids in use, indices that match the records pattern.
 //!
-//! Only looks; changes nothing in the cluster.
+//! Read-only: must not change anything in the cluster.
 
 use crate::backup::preconditions::{
     refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unled, refuse_unprocessed,
@@ -19,27 +19,27 @@ use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
 use std::sync::Arc;
 
-/// What a look at the cluster showed.
+/// Result of the probe before a run.
 pub struct Prepared {
-    /// Version, in the words of whoever told it.
+    /// Version as the cluster or the config reports it.
     pub version: String,
-    /// Which procedure.
+    /// Camunda family, which selects the procedure.
     pub family: Family,
-    /// By which APIs.
+    /// API routes of the components.
     pub routes: Routes,
-    /// How exporting is paused, where the procedure pauses it.
+    /// Pause mode; `None` if the procedure does not pause exporting.
     pub pause: PauseMode,
-    /// What is backed up.
+    /// Components to back up.
     pub components: Vec<Component>,
-    /// The largest id any component or snapshot name shows.
+    /// Largest id listed by a component or contained in a snapshot name.
     pub largest_seen: i64,
     /// Indices that match the records pattern.
     pub records_indices: Vec<String>,
-    /// Partitions a whole Zeebe backup holds.
+    /// Partitions that a complete Zeebe backup contains.
     pub partitions: Option<u32>,
 }
 
-/// Looks at everything a run of this cluster needs.
+/// Reads all facts that a run of this cluster needs.
 pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
     if let Some(saas) = saas::client(context, spec) {
         return saas::prepare(&saas).await;
@@ -53,11 +53,11 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     refuse_changing(&capabilities)?;
     let addresses = Addresses { routes: capabilities.routes, ..spec.addresses.clone() };
     let clients = Clients::new(&addresses, &context.transport);
-    // Unreadable is no hindrance here: a run that pauses fails with the reason.
+    // An unreadable state does not prevent the start: a run that pauses fails with the reason.
     let exporters = clients.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
     if let Some(exporters) = &exporters {
         refuse_unprocessed(exporters)?;
-        // Where not every broker is listed the leader may be one of the others, for ever: the run says so.
+        // If `brokers` is incomplete, the leader may be on an unlisted broker for ever: the run reports this.
         let all_requested = addresses.brokers.len().max(1) >= capabilities.brokers.len();
         if capabilities.family != Family::V89OnRdbms && all_requested {
             refuse_unled(exporters)?;
@@ -114,7 +114,8 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
             let optional = capabilities.family == Family::V88OnSearch
                 && !capabilities.components.contains(&Component::Optimize);
             if records_indices.is_empty() && optional {
-                // Since 8.8 only Optimize reads them, and without it no exporter need write them.
+                // Since 8.8 only Optimize reads these indices; without Optimize, exporters need not write
+                // them.
                 capabilities.components.retain(|component| *component != Component::Records);
             } else if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
                 return Err(StepError::new(
@@ -129,7 +130,8 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     for (component, app) in &clients.apps {
         match app.list().await {
             Ok(listed) => largest = listed.iter().map(|l| l.id).fold(largest, i64::max),
-            // Operate on OpenSearch cannot list while any part runs; the snapshot names have told the ids already.
+            // Operate on OpenSearch cannot list while a part is running. The snapshot names already contain
+            // the ids.
             Err(error) if by_name && matches!(error.kind, ErrorKind::Refused) => {}
             Err(error) => return Err(refused(&format!("{component}'s backups could not be listed"), &error)),
         }
@@ -147,8 +149,9 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     })
 }
 
-/// A cluster that lately made checkpoints or backups of its own gives the ids itself, so that the parts in the search
-/// engine cannot have the same.
+/// A cluster with recent checkpoints or backups of its own assigns the ids itself, so the parts in the search
+/// engine
+/// cannot get the same id.
 fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Result<(), StepError> {
     let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
     match own_at {
@@ -163,18 +166,19 @@ fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Res
     }
 }
 
-/// What the partitions say, if they can be read at all.
+/// Exporter state of the partitions, if readable.
 pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, ClientError> {
     Clients::new(&spec.addresses, &context.transport).zeebe.exporters().await
 }
 
-/// Asks whoever did not let us in whether they do by now, and looks whether credentials can be read. What comes of it
-/// the transport remembers.
+/// Probes components that rejected our credentials, and checks that credentials can be read. The transport
+/// stores
+/// the result.
 pub async fn knock(context: &Context, spec: &Spec) {
     for (component, access) in &spec.addresses.access {
         context.transport.examine(component, Arc::new(access.clone())).await;
     }
-    // A provider is asked at every look.
+    // Camunda 8 SaaS is contacted on every probe.
     if spec.addresses.saas.is_some() || context.transport.rejections(&spec.addresses).is_empty() {
         return;
     }

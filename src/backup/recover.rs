@@ -1,7 +1,20 @@
-//! What becomes of a run that a restart found unfinished.
+//! Decides how an unfinished run continues after a restart.
 //!
-//! Owns the decision, a pure function of what is known; the queue carries it out. Must not send a resume: the
-//! guardian and the executor do.
+//! `decide` is a pure function of `Known`: the journal view of the run, its pending resume, the exporting state and
+//! exported positions of the partitions, the limits and the time. The first rule that applies decides:
+//!
+//! 1. Claimed only: start, or fail after the `run_deadline`.
+//! 2. Aborting: fail with the stored reason. Resume abandoned by an operator: fail.
+//! 3. Pause checked, resume unconfirmed: resume and finish.
+//! 4. Resume confirmed: continue if the pause was checked, else fail.
+//! 5. All steps done: continue.
+//! 6. `run_deadline` over: fail.
+//! 7. Outside the pause window: continue.
+//! 8. Inside the pause window: fail if a resume was requested, the pending resume is missing, the `pause_budget` is
+//!    over, the pause was never confirmed, or the partitions cannot prove that the pause held. Else continue.
+//!
+//! Must not do IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the
+//! decision, and `pause` resumes.
 
 use crate::backup::finish::GIVEN_UP;
 use crate::camunda::ExportingState;
@@ -10,35 +23,35 @@ use crate::journal::{FailureClass, Run, RunStatus, Step};
 use crate::store::PendingResume;
 use std::time::Duration;
 
-/// What is done with an unfinished run.
+/// Decision for an unfinished run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// Nothing was begun: it starts as if new.
+    /// No step was started: the run starts as if new.
     Start,
-    /// It goes on where it was.
+    /// The run continues with its next step.
     GoOn,
-    /// Its pause held to the end and only the resume is unconfirmed: pay, then finish.
+    /// The pause held to the end and only the resume is unconfirmed: resume, then finish.
     Finish,
-    /// Resume first if a debt is open, then fail.
+    /// Resume first if a resume is pending, then fail.
     Fail {
-        /// Countable reason.
+        /// Failure class for metrics and the failure report.
         class: FailureClass,
-        /// One sentence.
+        /// One sentence for the operator.
         reason: String,
     },
 }
 
-/// What is known when the decision is made.
+/// Facts for the decision.
 pub struct Known<'a> {
     /// The run.
     pub run: &'a Run,
-    /// Its debt, if it owes one.
+    /// `None` if no resume is pending.
     pub pending_resume: Option<&'a PendingResume>,
-    /// What the partitions say; `None` when they cannot be read.
+    /// Exporting state of all partitions; `None` if unreadable.
     pub exporting: Option<ExportingState>,
-    /// Some exported position is not what it was at the pause's confirmation.
+    /// An exported position differs from the one stored when the pause was confirmed.
     pub positions_moved: bool,
-    /// How long the pause has lasted.
+    /// Duration of the pause until now.
     pub paused_for: Duration,
     /// Limits of the run.
     pub limits: Limits,
@@ -46,7 +59,7 @@ pub struct Known<'a> {
     pub now: Instant,
 }
 
-/// The rules of design 5 for a restart inside and outside the pause window.
+/// Applies the rules in the order of the module header.
 pub fn decide(known: &Known<'_>) -> Recovery {
     let fail = |class, reason: &str| Recovery::Fail { class, reason: reason.to_owned() };
     let view = &known.run.view;
@@ -74,7 +87,7 @@ pub fn decide(known: &Known<'_>) -> Recovery {
     }
     if pause.resumed_at.is_some() {
         return if checked {
-            // All that is left is the last look: a deadline would fail a whole backup.
+            // Only the last probe is left: failing on the deadline would discard a complete backup.
             Recovery::GoOn
         } else {
             fail(
@@ -214,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_begun_starts_and_outside_the_window_goes_on() {
+    fn claimed_run_starts_and_run_outside_the_window_continues() {
         check(vec![], |_| {}, "start");
         check(vec![started()], |_| {}, "go on");
         check(vec![started()], |k| k.now = at(5 * 3600), "Deadline");
@@ -222,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_being_ended_is_ended_for_that_reason() {
+    fn aborting_run_fails_with_its_stored_reason() {
         let aborting = Event::Aborting { class: FailureClass::Cancelled, reason: "not now".into() };
         check(vec![started(), aborting.clone()], |_| {}, "Cancelled");
         check([paused(), vec![aborting]].concat(), |k| k.now = at(5 * 3600), "Cancelled");
     }
 
     #[test]
-    fn inside_the_window_it_goes_on_only_when_everything_shows_the_pause_held() {
+    fn run_inside_the_window_continues_only_if_the_pause_held() {
         check(paused(), |_| {}, "go on");
         check(paused(), |k| k.exporting = None, "Interrupted");
         check(paused(), |k| k.exporting = Some(ExportingState::Running), "Interrupted");
@@ -253,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_paid_by_somebody_else_fails_the_run_unless_the_pause_had_been_checked() {
+    fn external_resume_fails_the_run_unless_the_pause_was_checked() {
         let mut events = paused();
         events.push(Event::Resumed { by: "command".into() });
         check(events, |_| {}, "Interrupted");

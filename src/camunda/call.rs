@@ -80,12 +80,12 @@ impl Caller {
                     Err(response.unusable("which no component returns"))
                 }
             }
-            Err(error) => {
-                let told = self.without_response(&call, &error);
-                if matches!(error, TransportError::NoAccess { .. }) {
-                    self.note(&call, Outcome::KeptOut(&told.message));
+            Err(failure) => {
+                let error = self.without_response(&call, &failure);
+                if matches!(failure, TransportError::NoAccess { .. }) {
+                    self.note(&call, Outcome::AuthRejected(&error.message));
                 }
-                Err(told)
+                Err(error)
             }
         }
     }
@@ -94,11 +94,11 @@ impl Caller {
         if !matches!(response.status(), 401 | 403 | 407) {
             return self.note(&response.call, Outcome::AuthAccepted);
         }
-        let why = response.denied(response.complaint().as_deref());
+        let why = response.authentication_error(response.complaint().as_deref());
         let shows = self.access.as_ref().is_some_and(|access| access.login.credential().is_some());
         // Some calls are public even if the component requires authentication elsewhere.
         let of_this_call = response.status() == 403 || !shows;
-        let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::KeptOut(&why) };
+        let outcome = if of_this_call { Outcome::Forbidden(&why) } else { Outcome::AuthRejected(&why) };
         self.note(&response.call, outcome);
     }
 
@@ -190,14 +190,14 @@ impl ParsedResponse {
         let body: Value = self.lenient()?;
         let error = &body["error"];
         // Spring's placeholder carries no information.
-        let said = |value: &Value| text(value).filter(|t| t != "No message available");
-        said(&body["message"])
-            .or_else(|| said(&body["detailedMessage"]))
-            .or_else(|| said(&body["detail"]))
-            .or_else(|| said(&body["errorMessage"]))
-            .or_else(|| said(&error["reason"]))
-            .or_else(|| said(error))
-            .or_else(|| said(&body["title"]))
+        let message = |value: &Value| text(value).filter(|t| t != "No message available");
+        message(&body["message"])
+            .or_else(|| message(&body["detailedMessage"]))
+            .or_else(|| message(&body["detail"]))
+            .or_else(|| message(&body["errorMessage"]))
+            .or_else(|| message(&error["reason"]))
+            .or_else(|| message(error))
+            .or_else(|| message(&body["title"]))
     }
 
     /// `error.type` of a search engine.
@@ -207,17 +207,17 @@ impl ParsedResponse {
 
     /// Whether this 404 is the component's own statement that backup `id` does not exist. Gateways and wrong
     /// paths also return 404, some with a `message`, but none names the id.
-    pub fn says_no_such_backup(&self, id: i64) -> bool {
+    pub fn reports_no_such_backup(&self, id: i64) -> bool {
         let names_it = |complaint: String| {
             let mut numbers = complaint.split(|c: char| !c.is_ascii_digit());
             complaint.to_ascii_lowercase().contains("backup") && numbers.any(|n| n.parse() == Ok(id))
         };
-        self.status() == 404 && !self.is_springs_own() && self.complaint().is_some_and(names_it)
+        self.status() == 404 && !self.is_spring_error_page() && self.complaint().is_some_and(names_it)
     }
 
     /// Whether the body is Spring's own error page, which names the path: either no controller was reached,
     /// or an old controller leaves its 404 to Spring.
-    pub fn is_springs_own(&self) -> bool {
+    pub fn is_spring_error_page(&self) -> bool {
         self.lenient().is_some_and(|body| body["timestamp"].is_string() && body["path"].is_string())
     }
 
@@ -256,7 +256,9 @@ impl ParsedResponse {
             {
                 (ErrorKind::Conflict { highest: None }, None)
             }
-            401 | 403 | 407 => return self.error(ErrorKind::AuthRejected, self.denied(complaint.as_deref())),
+            401 | 403 | 407 => {
+                return self.error(ErrorKind::AuthRejected, self.authentication_error(complaint.as_deref()));
+            }
             400..500 => (ErrorKind::Refused, None),
             500.. => (ErrorKind::Server, None),
             _ => return self.unusable("which is unexpected for this call"),
@@ -288,16 +290,16 @@ impl ParsedResponse {
     }
 
     /// Sentence for a 401, 403 or 407: the credentials sent, and the remedy.
-    fn denied(&self, complaint: Option<&str>) -> String {
+    fn authentication_error(&self, complaint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
         let status = self.status();
-        let said = complaint.map(|c| format!(" ({})", c.trim_end_matches(['.', ' ']))).unwrap_or_default();
+        let detail = complaint.map(|c| format!(" ({})", c.trim_end_matches(['.', ' ']))).unwrap_or_default();
         let login = self.access.as_ref().map(|access| &access.login);
         let proxy = self.access.as_ref().and_then(|access| access.proxy.as_ref());
         if let (407, Some(proxy)) = (status, proxy) {
             let proxy = one_line(proxy, 200);
             return format!(
-                "the proxy {proxy} rejected {call} to {component} with 407{said}: it requires a login, use a proxy without one"
+                "the proxy {proxy} rejected {call} to {component} with 407{detail}: it requires a login, use a proxy without one"
             );
         }
         let through = proxy
@@ -306,17 +308,17 @@ impl ParsedResponse {
         let Some((login, credential)) = login.and_then(|login| Some((login, login.credential()?))) else {
             let problem = if status == 403 { "access denied" } else { "authentication rejected" };
             return format!(
-                "{component}{through} returned {status} to {call}{said}: {problem}, configure access.{component}"
+                "{component}{through} returned {status} to {call}{detail}: {problem}, configure access.{component}"
             );
         };
         if status == 403 {
-            let who = match login {
+            let login_name = match login {
                 Login::Basic { username, .. } => format!("user `{}`", one_line(username, 80)),
                 Login::Oauth(Oauth { client_id, .. }) => format!("client `{}`", one_line(client_id, 80)),
                 _ => format!("the credential `{credential}`"),
             };
             return format!(
-                "{component}{through} returned 403 to {call}{said}: {who} lacks the permission for this call, grant it"
+                "{component}{through} returned 403 to {call}{detail}: {login_name} lacks the permission for this call, grant it"
             );
         }
         let (what, remedy) = match login {
@@ -339,7 +341,7 @@ impl ParsedResponse {
                 "store a valid one there; it takes effect at once, under systemd after a restart".to_owned(),
             ),
         };
-        format!("{component}{through} rejected {what} with {status} to {call}{said}: {remedy}")
+        format!("{component}{through} rejected {what} with {status} to {call}{detail}: {remedy}")
     }
 
     /// The error for JSON of an unknown shape.
@@ -352,7 +354,7 @@ impl ParsedResponse {
     }
 
     /// The error for a response to another request, for example from a cache or gateway that mixes them up.
-    pub fn of_another_backup(&self, name: &str) -> ClientError {
+    pub fn another_backup_error(&self, name: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
             "{component} responded to {call} with a part of another backup, {name}: check for a cache or a gateway between"

@@ -101,7 +101,7 @@ impl Exporters {
     pub fn unseen(&self, expected: Option<u32>) -> Option<String> {
         let without: Vec<String> = self.leaders_not_seen().iter().map(ToString::to_string).collect();
         if !without.is_empty() {
-            return Some(format!("no leader of partition {} is visible", without.join(", ")));
+            return Some(format!("no leader of partition {} was seen", without.join(", ")));
         }
         let count = self.partitions.len();
         match expected {

@@ -87,7 +87,7 @@ impl HttpTransport {
             return Ok(self.pool.plain().clone());
         }
         let (pool, secrets, access) = (self.pool.clone(), self.secrets.clone(), access.clone());
-        off_the_runtime(move || pool.client(&access, &*secrets)).await
+        off_runtime(move || pool.client(&access, &*secrets)).await
     }
 
     async fn header(&self, access: &Access) -> Result<Option<login::Header>, TransportError> {
@@ -99,7 +99,7 @@ impl HttpTransport {
 
     async fn secret(&self, name: &str) -> Result<Secret, TransportError> {
         let (secrets, name) = (self.secrets.clone(), name.to_owned());
-        off_the_runtime(move || {
+        off_runtime(move || {
             secrets.read(&name).map_err(|reason| TransportError::NoAccess { reason, transient: false })
         })
         .await
@@ -166,7 +166,7 @@ impl Transport for HttpTransport {
                 }
                 Err(_) => return,
             };
-            let outcome = why.as_deref().map_or(Outcome::AuthAccepted, Outcome::KeptOut);
+            let outcome = why.as_deref().map_or(Outcome::AuthAccepted, Outcome::AuthRejected);
             self.note(Attempt { component: &component, base: "", access: Some(&access), call: "", outcome });
         })
     }
@@ -207,7 +207,7 @@ async fn once(
     let retry_after = tokens::retry_after(&response, clock);
     let mut body = body(response, MAX_BODY, deadline, access).await?;
     if let Some(login) = login {
-        login.blot(&mut body, status.is_success());
+        login.mask(&mut body, status.is_success());
     }
     Ok(Response { status: status.as_u16(), content_type, body, retry_after })
 }
@@ -234,7 +234,7 @@ async fn body(
 }
 
 /// Runs blocking file access off the runtime.
-async fn off_the_runtime<T: Send + 'static>(
+async fn off_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TransportError> + Send + 'static,
 ) -> Result<T, TransportError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {

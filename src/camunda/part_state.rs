@@ -126,7 +126,7 @@ pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<Part
     let progress = Progress { parts: parts(response, &body["details"])? };
     let strange = |part: &&Part| id_in_name(&part.name).is_some_and(|other| other != id.get());
     if let Some(part) = progress.parts.iter().find(strange) {
-        return Err(response.of_another_backup(&part.name));
+        return Err(response.another_backup_error(&part.name));
     }
     let component = response.component();
     Ok(match state.as_str() {

@@ -61,7 +61,7 @@ pub async fn probe(
         unread.get_or_insert(error);
     };
 
-    let told = if only_rest {
+    let reported = if only_rest {
         None
     } else {
         info(&zeebe).await.unwrap_or_else(|error| {
@@ -99,7 +99,7 @@ pub async fn probe(
         return Err(refused("zeebe", message));
     }
 
-    let candidates = [brokers.first().cloned(), told, topology.gateway.clone()];
+    let candidates = [brokers.first().cloned(), reported, topology.gateway.clone()];
     let version = match version_override {
         Some(text) => text.parse::<Version>().map_err(|error| refused("zeebe", error))?,
         None => match candidates.into_iter().flatten().find_map(|text| text.parse::<Version>().ok()) {
@@ -514,7 +514,7 @@ mod tests {
         let canned = Canned::new();
         canned.json(200, LATER).json(404, absent).json(401, "").json(200, "{}");
         let error = request(&canned, &later(), None).await.unwrap_err();
-        assert_eq!(error.status, Some(401), "who lets nobody in tells nothing: {error}");
+        assert_eq!(error.status, Some(401), "a rejected call shows nothing about the endpoint: {error}");
     }
 
     #[rstest]

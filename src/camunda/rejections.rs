@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 /// Maximum number of components with rejections; the oldest is dropped.
-const REMEMBERED: usize = 10_000;
+const MAX_COMPONENTS: usize = 10_000;
 /// Maximum number of forbidden calls per component.
-const CALLS: usize = 64;
+const MAX_CALLS: usize = 64;
 /// Minimum number of consecutive digits that mark a path segment as an id.
-const ID: usize = 8;
+const ID_DIGITS: usize = 8;
 
 /// One call, and the result of its authentication.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub enum Outcome<'a> {
     /// Authenticated.
     AuthAccepted,
     /// Authentication rejected (401 or no valid credential), with the sentence that explains it.
-    KeptOut(&'a str),
+    AuthRejected(&'a str),
     /// Authenticated, but not permitted to make this call, with the sentence.
     Forbidden(&'a str),
 }
@@ -53,14 +53,14 @@ pub struct Rejection {
 /// All current rejections.
 #[derive(Default)]
 pub struct Rejections {
-    standing: Mutex<HashMap<Whom, Standing>>,
+    current: Mutex<HashMap<Key, CurrentRejections>>,
 }
 
 /// Key: the forbidden call, since others may be permitted; `None` if the login itself is rejected.
-type Standing = BTreeMap<Option<String>, Rejection>;
+type CurrentRejections = BTreeMap<Option<String>, Rejection>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Whom {
+struct Key {
     component: String,
     base: String,
     access: Option<Access>,
@@ -70,49 +70,49 @@ impl Rejections {
     /// Records the result of a call.
     pub fn note(&self, attempt: &Attempt<'_>, now: Instant) {
         let Attempt { component, base, access, call, outcome } = *attempt;
-        let mut all = lock(&self.standing);
+        let mut all = lock(&self.current);
         // The usual case: no rejections.
         if all.is_empty() && outcome == Outcome::AuthAccepted {
             return;
         }
-        let whom = Whom { component: component.to_owned(), base: base.to_owned(), access: access.cloned() };
+        let key = Key { component: component.to_owned(), base: base.to_owned(), access: access.cloned() };
         let (call, why) = match outcome {
             Outcome::AuthAccepted => {
-                if let Some(standing) = all.get_mut(&whom) {
-                    standing.retain(|forbidden, _| forbidden.as_ref().is_some_and(|f| *f != route(call)));
-                    if standing.is_empty() {
-                        all.remove(&whom);
+                if let Some(current) = all.get_mut(&key) {
+                    current.retain(|forbidden, _| forbidden.as_ref().is_some_and(|f| *f != route(call)));
+                    if current.is_empty() {
+                        all.remove(&key);
                     }
                 }
                 return;
             }
-            Outcome::KeptOut(why) => (None, why.to_owned()),
+            Outcome::AuthRejected(why) => (None, why.to_owned()),
             Outcome::Forbidden(why) => (Some(route(call)), why.to_owned()),
         };
-        if all.len() >= REMEMBERED && !all.contains_key(&whom) {
-            let since = |standing: &Standing| standing.values().map(|rejection| rejection.since).min();
-            let oldest = all.iter().min_by_key(|(_, standing)| since(standing));
-            if let Some(oldest) = oldest.map(|(whom, _)| whom.clone()) {
+        if all.len() >= MAX_COMPONENTS && !all.contains_key(&key) {
+            let since = |current: &CurrentRejections| current.values().map(|rejection| rejection.since).min();
+            let oldest = all.iter().min_by_key(|(_, current)| since(current));
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 all.remove(&oldest);
             }
         }
-        let standing = all.entry(whom).or_default();
-        if standing.len() >= CALLS && !standing.contains_key(&call) {
-            standing.pop_first();
+        let current = all.entry(key).or_default();
+        if current.len() >= MAX_CALLS && !current.contains_key(&call) {
+            current.pop_first();
         }
-        standing.entry(call).or_insert(Rejection { since: now, why: String::new() }).why = why;
+        current.entry(call).or_insert(Rejection { since: now, why: String::new() }).why = why;
     }
 
     /// Current rejections for a cluster at these addresses, oldest first.
     pub fn of(&self, addresses: &Addresses) -> Vec<Rejection> {
-        let all = lock(&self.standing);
+        let all = lock(&self.current);
         if all.is_empty() {
             return Vec::new();
         }
         let one = |component, base: &Option<String>| base.clone().map(|base| (component, base));
         // The common history has no address of its own.
         let shared = [("history", Some(addresses.zeebe.clone())), ("history", addresses.rest.clone())];
-        let mut whom: BTreeSet<(&str, String)> = [
+        let mut key: BTreeSet<(&str, String)> = [
             Some(("zeebe", addresses.zeebe.clone())),
             one("operate", &addresses.operate),
             one("tasklist", &addresses.tasklist),
@@ -127,14 +127,14 @@ impl Rejections {
         .chain(addresses.brokers.iter().map(|base| ("zeebe", base.clone())))
         .map(|(component, base)| (component, base.trim_end_matches('/').to_owned()))
         .collect();
-        whom.extend(addresses.access.keys().map(|component| (component.as_str(), String::new())));
+        key.extend(addresses.access.keys().map(|component| (component.as_str(), String::new())));
         let mut found = Vec::new();
-        for (component, base) in whom {
+        for (component, base) in key {
             let access = addresses.access.get(component).cloned();
-            let standing = all.get(&Whom { component: component.to_owned(), base, access });
-            let standing =
-                standing.into_iter().flatten().filter(|(call, _)| is_about(addresses, call.as_ref()));
-            found.extend(standing.map(|(_, rejection)| rejection.clone()));
+            let current = all.get(&Key { component: component.to_owned(), base, access });
+            let current =
+                current.into_iter().flatten().filter(|(call, _)| is_about(addresses, call.as_ref()));
+            found.extend(current.map(|(_, rejection)| rejection.clone()));
         }
         found.sort_by(|a, b| (a.since, &a.why).cmp(&(b.since, &b.why)));
         found
@@ -153,7 +153,7 @@ fn route(call: &str) -> String {
     let path = call.split('?').next().unwrap_or_default();
     let parts = path.split('/').map(|part| {
         let longest = part.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
-        if longest >= Some(ID) && uuid::Uuid::try_parse(part).is_err() { "*" } else { part }
+        if longest >= Some(ID_DIGITS) && uuid::Uuid::try_parse(part).is_err() { "*" } else { part }
     });
     parts.collect::<Vec<_>>().join("/")
 }
@@ -175,20 +175,21 @@ mod tests {
         Attempt { component, base, access: None, call, outcome }
     }
 
-    fn whys(rejections: &Rejections) -> Vec<(i64, String)> {
+    fn reasons(rejections: &Rejections) -> Vec<(i64, String)> {
         rejections.of(&addresses()).into_iter().map(|d| (d.since.timestamp(), d.why)).collect()
     }
 
     #[test]
     fn rejected_login_lasts_from_its_first_time_until_any_call_succeeds() {
         let rejections = Rejections::default();
-        rejections.note(&attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("first")), at(1));
-        rejections.note(&attempt("zeebe", "http://z", "POST /b", Outcome::KeptOut("second")), at(2));
-        rejections.note(&attempt("operate", "http://o", "GET /a", Outcome::KeptOut("operate")), at(3));
-        rejections.note(&attempt("zeebe", "http://elsewhere", "GET /a", Outcome::KeptOut("another")), at(4));
-        assert_eq!(whys(&rejections), [(1, "second".to_owned()), (3, "operate".to_owned())]);
+        rejections.note(&attempt("zeebe", "http://z", "GET /a", Outcome::AuthRejected("first")), at(1));
+        rejections.note(&attempt("zeebe", "http://z", "POST /b", Outcome::AuthRejected("second")), at(2));
+        rejections.note(&attempt("operate", "http://o", "GET /a", Outcome::AuthRejected("operate")), at(3));
+        rejections
+            .note(&attempt("zeebe", "http://elsewhere", "GET /a", Outcome::AuthRejected("another")), at(4));
+        assert_eq!(reasons(&rejections), [(1, "second".to_owned()), (3, "operate".to_owned())]);
         rejections.note(&attempt("zeebe", "http://z", "GET /c", Outcome::AuthAccepted), at(5));
-        assert_eq!(whys(&rejections), [(3, "operate".to_owned())]);
+        assert_eq!(reasons(&rejections), [(3, "operate".to_owned())]);
     }
 
     #[test]
@@ -200,23 +201,23 @@ mod tests {
         rejections.note(&attempt("zeebe", "http://z", delete, Outcome::Forbidden("no deletion")), at(2));
         rejections
             .note(&attempt("zeebe", "http://z", "GET /actuator/partitions", Outcome::AuthAccepted), at(3));
-        assert_eq!(whys(&rejections).len(), 2);
+        assert_eq!(reasons(&rejections).len(), 2);
         rejections.note(
             &attempt("zeebe", "http://z", "DELETE /actuator/backups/1763899999", Outcome::AuthAccepted),
             at(4),
         );
-        assert_eq!(whys(&rejections), [(1, "no pause".to_owned())]);
+        assert_eq!(reasons(&rejections), [(1, "no pause".to_owned())]);
         rejections.note(&attempt("zeebe", "http://z", call, Outcome::AuthAccepted), at(5));
-        assert_eq!(whys(&rejections), []);
+        assert_eq!(reasons(&rejections), []);
     }
 
     #[test]
     fn rejections_are_separate_for_each_login_at_one_address() {
         let rejections = Rejections::default();
         let theirs = Access { ca: Some("/ca.pem".into()), ..Access::default() };
-        let one = attempt("zeebe", "http://z", "GET /a", Outcome::KeptOut("theirs"));
+        let one = attempt("zeebe", "http://z", "GET /a", Outcome::AuthRejected("theirs"));
         rejections.note(&Attempt { access: Some(&theirs), ..one }, at(1));
-        assert_eq!(whys(&rejections), []);
+        assert_eq!(reasons(&rejections), []);
         rejections.note(&one, at(2));
         rejections.note(
             &Attempt {
@@ -225,7 +226,7 @@ mod tests {
             },
             at(3),
         );
-        assert_eq!(whys(&rejections), [(2, "theirs".to_owned())]);
+        assert_eq!(reasons(&rejections), [(2, "theirs".to_owned())]);
     }
 
     #[test]
@@ -245,22 +246,22 @@ mod tests {
         let call = format!("GET /clusters/{ours}/backups");
         rejections.note(&attempt("saas", "https://api", &call, Outcome::Forbidden("no")), at(1));
         assert_eq!((count(ours), count(other)), (1, 0));
-        rejections.note(&attempt("saas", "https://api", &call, Outcome::KeptOut("no")), at(2));
+        rejections.note(&attempt("saas", "https://api", &call, Outcome::AuthRejected("no")), at(2));
         assert_eq!((count(ours), count(other)), (2, 1));
     }
 
     #[test]
     fn number_of_remembered_rejections_is_limited() {
         let rejections = Rejections::default();
-        for n in 0..REMEMBERED + 100 {
+        for n in 0..MAX_COMPONENTS + 100 {
             let base = format!("http://{n}");
-            rejections.note(&attempt("zeebe", &base, "GET /a", Outcome::KeptOut("no")), at(n as i64));
+            rejections.note(&attempt("zeebe", &base, "GET /a", Outcome::AuthRejected("no")), at(n as i64));
         }
-        for n in 0..2 * CALLS {
+        for n in 0..2 * MAX_CALLS {
             let call = format!("GET /{n}");
             rejections.note(&attempt("zeebe", "http://z", &call, Outcome::Forbidden("no")), at(0));
         }
-        assert_eq!(lock(&rejections.standing).len(), REMEMBERED);
-        assert_eq!(whys(&rejections).len(), CALLS);
+        assert_eq!(lock(&rejections.current).len(), MAX_COMPONENTS);
+        assert_eq!(reasons(&rejections).len(), MAX_CALLS);
     }
 }

@@ -22,7 +22,7 @@ pub struct Saas {
 
 /// Cluster details as reported by the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hosted {
+pub struct HostedCluster {
     /// Name in Console.
     pub name: String,
     /// Generation, for example `Camunda 8.6+gen2`.
@@ -33,7 +33,7 @@ pub struct Hosted {
     pub status: Option<String>,
 }
 
-impl Hosted {
+impl HostedCluster {
     /// Status that prevents a backup now. An unknown status does not prevent a backup.
     pub fn not_ready(&self) -> Option<&str> {
         let waits = ["Creating", "Updating", "Resuming", "Suspended", "WaitingForInput", "Maintenance"];
@@ -90,14 +90,14 @@ impl Saas {
     }
 
     /// Fetches the cluster details.
-    pub async fn cluster(&self) -> Result<Hosted, ClientError> {
+    pub async fn cluster(&self) -> Result<HostedCluster, ClientError> {
         let response = self.caller.call(Method::Get, &self.path, None, READ).await?;
         if response.status() == 404 {
             return Err(unknown_cluster(&response));
         }
         let body = expect(&response)?;
         let generation = text(&body["generation"]["name"]).unwrap_or_default();
-        Ok(Hosted {
+        Ok(HostedCluster {
             name: text(&body["name"]).unwrap_or_default(),
             version: version_in(&generation),
             generation,
@@ -282,7 +282,7 @@ fn version_in(generation: &str) -> Option<Version> {
 
 /// Error for a generation without support for backups. A generation without a number is left to the API to
 /// judge.
-pub fn too_old(hosted: &Hosted) -> Option<ClientError> {
+pub fn too_old(hosted: &HostedCluster) -> Option<ClientError> {
     let version = hosted.version.as_ref()?;
     let old = (version.major, version.minor, version.patch.unwrap_or(u32::MAX)) < (8, 2, 4);
     old.then(|| {
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!((begun.uuid.as_str(), begun.in_progress()), ("u-1", true));
         let PartState::Completed(progress) = saas.see("u-1").await.unwrap() else { panic!("not complete") };
         let names: Vec<&str> = progress.parts.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["zeebe", "operate", "tasklist"], "a component that says `-` is no part of it");
+        assert_eq!(names, ["zeebe", "operate", "tasklist"], "a component with status `-` is no part of it");
         assert_eq!(progress.earliest_start(), Some("2026-01-15T10:00:00Z".parse().unwrap()));
         assert_eq!(saas.see("u-1").await.unwrap(), PartState::Absent);
         assert_eq!(
@@ -361,12 +361,12 @@ mod tests {
         let saas = saas(&canned);
         let PartState::Failed { reason, .. } = saas.see("a").await.unwrap() else { panic!("not failed") };
         assert_eq!(reason, "Camunda reports that its backup of zeebe, operate, tasklist failed: see Console");
-        for (uuid, said) in [
+        for (uuid, reason) in [
             ("b", "saas reports Shelved, an unknown state"),
             ("c", "saas reports `-`, which is neither progress nor an end"),
             ("d", "saas reports Complete, but its optimize is IN PROGRESS"),
         ] {
-            assert_eq!(saas.see(uuid).await.unwrap(), PartState::Unclear { reason: said.into() });
+            assert_eq!(saas.see(uuid).await.unwrap(), PartState::Unclear { reason: reason.into() });
         }
     }
 

@@ -154,7 +154,7 @@ fn listed(response: &ParsedResponse, pattern: &str) -> Result<Vec<Snapshot>, Cli
         200 => {
             let all = snapshots(response)?;
             match all.iter().find(|snapshot| !fits(&snapshot.name)) {
-                Some(other) => Err(response.of_another_backup(&other.name)),
+                Some(other) => Err(response.another_backup_error(&other.name)),
                 None => Ok(all),
             }
         }

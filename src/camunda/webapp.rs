@@ -91,10 +91,10 @@ impl WebApp {
     /// `Ok` if this 404 means that there is no such backup. Early 8.2 leaves the 404 to Spring, and Spring's
     /// page is the same for a wrong path. A successful list call shows that the path is right.
     async fn missing(&self, response: &ParsedResponse, id: BackupId) -> Result<(), ClientError> {
-        if response.says_no_such_backup(id.get()) {
+        if response.reports_no_such_backup(id.get()) {
             return Ok(());
         }
-        if response.is_springs_own() {
+        if response.is_spring_error_page() {
             let list = self.caller.call(Method::Get, self.backups, None, READ).await?;
             if list.status() == 200 && all_backups(&list)?.iter().all(|listed| listed.id != id.get()) {
                 return Ok(());
@@ -115,7 +115,7 @@ impl WebApp {
                 let names = names.ok_or_else(|| response.unknown_shape())?;
                 // The snapshot names are needed for the later deletion.
                 match names.iter().find(|name| id_in_name(name).is_some_and(|other| other != id.get())) {
-                    Some(other) => Err(response.of_another_backup(other)),
+                    Some(other) => Err(response.another_backup_error(other)),
                     None => Ok(names),
                 }
             }

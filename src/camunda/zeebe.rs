@@ -115,7 +115,7 @@ impl Zeebe {
         let response = self.gateway.call(Method::Get, &self.one(id), None, READ).await?;
         match response.status() {
             200 => one_backup(&response, id),
-            404 if response.says_no_such_backup(id.get()) => Ok(PartState::Absent),
+            404 if response.reports_no_such_backup(id.get()) => Ok(PartState::Absent),
             _ => Err(response.failure()),
         }
     }
@@ -131,7 +131,7 @@ impl Zeebe {
         let response = self.gateway.call(Method::Delete, &self.one(id), None, DELETE).await?;
         match response.status() {
             204 => Ok(()),
-            404 if response.says_no_such_backup(id.get()) => Ok(()),
+            404 if response.reports_no_such_backup(id.get()) => Ok(()),
             _ => Err(response.failure()),
         }
     }
@@ -172,10 +172,10 @@ impl Zeebe {
             Some(204) => Ok(()),
             Some(status) => {
                 let call = response.call();
-                let said = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
-                let said = said.unwrap_or_else(|| "no reason given, see the broker's log".to_owned());
+                let reason = text(&body["body"]["message"]).or_else(|| text(&body["body"]));
+                let reason = reason.unwrap_or_else(|| "no reason given, see the broker's log".to_owned());
                 let message = format!(
-                    "zeebe responded to {call} with status {status} inside a 200, so some partitions may not follow: {said}"
+                    "zeebe responded to {call} with status {status} inside a 200, so some partitions may not follow: {reason}"
                 );
                 let mut error = response.error(ErrorKind::Server, message);
                 error.status = u16::try_from(status).ok();
@@ -304,7 +304,7 @@ mod tests {
         let error = zeebe.resume(&Test).await.unwrap_err();
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         assert!(
-            error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no answer"),
+            error.evidence.starts_with("POST /ctx/actuator/exporting/resume -> no response"),
             "{}",
             error.evidence
         );

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 /// Added to `--for`: timeout of the daemon's response, after which the state file is read.
 const RESPONSE_MARGIN: Duration = Duration::from_secs(2);
-/// Added to `--for` where the daemon probes the brokers after the resume.
+/// Added to `--for`: time for the probe of the brokers after the resume.
 const PROBE_MARGIN: Duration = Duration::from_secs(15);
 
-/// Remedy where the resumes were sent without a daemon.
+/// Remedy for resumes sent without a daemon.
 const NO_RETRY: &str =
     "fix this, then run the command again, or start the daemon, which continues to send the resume";
 

@@ -35,7 +35,7 @@ pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let address = listener.local_addr().unwrap_or(options.listen);
     let base = format!("http://{address}");
     output::print(&format!(
-        "# Simulated Camunda {} at {base}. GET /sim/state shows its state, POST /sim/faults injects faults.\n{}",
+        "# Simulated Camunda {} at {base} (GET /sim/state shows its state, POST /sim/faults injects faults)\n{}",
         config.version,
         config.daemon_table(&base)
     ));

@@ -8,12 +8,13 @@ use crate::journal::FailureClass;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// Why a run must end, or pause, before its plan is done.
+/// Reason why a run must end, or pause, before its plan is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Nothing asks it to.
+    /// No stop is requested.
     None,
-    /// The daemon goes down: outside the pause window the run is left to re-entry, inside it has until then
+    /// The daemon stops: outside the pause window the next start continues the run; inside it the run has
+    /// until then
     /// (monotonic time of the clock) to leave the window.
     Shutdown {
         /// Monotonic time at which the grace is over.
@@ -21,40 +22,40 @@ pub enum Stop {
     },
     /// Abort with this reason.
     Abort {
-        /// Countable reason.
+        /// Failure class for metrics.
         class: FailureClass,
         /// One sentence.
         reason: String,
     },
 }
 
-/// How the executor left the run.
+/// State in which the executor left the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// The journal has its last entry.
     Ended,
-    /// The daemon goes down; the run is re-entered after the restart.
+    /// The daemon stops; the next start continues the run.
     Suspended,
 }
 
-/// A step that went wrong.
+/// Error of a step.
 #[derive(Clone, Debug)]
 pub struct StepError {
-    /// Countable reason.
+    /// Failure class for metrics.
     pub class: FailureClass,
     /// One sentence for the operator.
     pub reason: String,
-    /// Before a run: it may be over soon, so that an occurrence waits for it as long as it may.
+    /// Before a run: the condition is transient, and the occurrence waits within `start_within`.
     pub transient: bool,
 }
 
 impl StepError {
-    /// A step error.
+    /// A permanent step error.
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
         Self { class, reason: reason.into(), transient: false }
     }
 
-    /// The cluster is not calm enough to begin.
+    /// A transient step error: a precondition does not hold.
     pub fn not_ready(class: FailureClass, reason: impl Into<String>) -> Self {
         Self { transient: true, ..Self::new(class, reason) }
     }
@@ -66,7 +67,7 @@ impl From<StoreError> for StepError {
     }
 }
 
-/// The step error for a request that failed; `attempt` names what could not be done.
+/// Step error for a failed request; `attempt` names the failed action.
 pub(crate) fn refused(attempt: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
         ErrorKind::NotSent

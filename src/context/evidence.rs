@@ -1,6 +1,6 @@
-//! What a run has been told: answers for the dossier, facts for the certificate, doubts for its sentences.
+//! Evidence of a run: error responses for the failure report, facts for the attestation, uncertain outcomes.
 //!
-//! Owns how much of it is kept. Must not judge it.
+//! Owns how much evidence is kept. Must not judge it.
 
 use crate::camunda::ClientError;
 use crate::domain::{Component, Instant};
@@ -10,22 +10,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Answers kept for the dossier.
+/// Maximum number of responses in the failure report.
 const RESPONSES: usize = 40;
 
-/// Everything kept of one run under way; gone with the process.
+/// Evidence of one active run; lost when the process ends.
 #[derive(Debug, Default)]
 pub struct Evidence {
     responses: Mutex<VecDeque<Value>>,
     last_error: Mutex<Option<String>>,
     doubts: Mutex<BTreeMap<Component, String>>,
-    /// Facts that are not in the journal yet.
+    /// Facts not yet in the journal.
     proof: Mutex<BTreeMap<String, Value>>,
     pause_cannot_act_late: AtomicBool,
 }
 
 impl Evidence {
-    /// Keeps an answer that was no good one; the oldest goes.
+    /// Stores an error response; the oldest is dropped.
     pub fn remember(&self, error: &ClientError, at: Instant) {
         *lock(&self.last_error) = Some(error.to_string());
         let mut responses = lock(&self.responses);
@@ -35,48 +35,48 @@ impl Evidence {
         responses.push_back(json!({ "at": at, "component": error.component, "answer": error.evidence }));
     }
 
-    /// The last answer that was no good one, in a sentence.
+    /// The last error response, as a sentence.
     pub fn last_error(&self) -> Option<String> {
         lock(&self.last_error).clone()
     }
 
-    /// Keeps why it is not known whether a component has begun.
+    /// Stores why it is unknown whether a component has begun.
     pub fn uncertain(&self, component: Component, error: &ClientError) {
         lock(&self.doubts).insert(component, error.to_string());
     }
 
-    /// Why it is not known whether a component has begun.
+    /// Reason why it is unknown whether a component has begun.
     pub fn doubt_about(&self, component: Component) -> String {
         let why = lock(&self.doubts).get(&component).cloned();
-        why.unwrap_or_else(|| "the daemon was stopped before it was answered".into())
+        why.unwrap_or_else(|| "the daemon was stopped before the response arrived".into())
     }
 
-    /// Keeps that the pause was answered, or never sent: it is not carried out later than that.
+    /// Records that the pause got a response or was never sent: it cannot take effect later.
     pub fn note_pause_cannot_act_late(&self) {
         self.pause_cannot_act_late.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is known that no pause of ours is still on its way.
+    /// Whether no pause of ours can still take effect.
     pub fn pause_cannot_act_late(&self) -> bool {
         self.pause_cannot_act_late.load(Ordering::Relaxed)
     }
 
-    /// Keeps a fact.
+    /// Stores a fact.
     pub fn prove(&self, name: &str, fact: Value) {
         lock(&self.proof).insert(name.to_owned(), fact);
     }
 
-    /// All answers kept, oldest first.
+    /// All stored responses, oldest first.
     pub fn responses(&self) -> Value {
         json!(*lock(&self.responses))
     }
 
-    /// The facts that are not in the journal yet, by name.
+    /// Facts not yet in the journal, by name.
     pub fn proof(&self) -> BTreeMap<String, Value> {
         lock(&self.proof).clone()
     }
 
-    /// What is in the journal now need not be kept here.
+    /// Drops facts that the journal contains now.
     pub fn proof_is_written(&self, facts: &BTreeMap<String, Value>) {
         lock(&self.proof).retain(|name, fact| facts.get(name) != Some(fact));
     }

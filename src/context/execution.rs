@@ -1,7 +1,7 @@
-//! One run under way: its record, its view of the journal, and everything that writes into that journal.
+//! One active run: its record, its journal view, and all writes to that journal.
 //!
-//! Owns what is written when: an entry that must not be lost is retried until it is written or the daemon stops. Must
-//! not know what a step does, nor in which order steps are taken.
+//! Owns the write policy: an entry that must not be lost is retried until it is written or the daemon stops.
+//! Must not know the content or the order of steps.
 
 use crate::camunda::ClientError;
 use crate::context::error::{StepError, Stop};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// One run under way.
+/// One active run.
 pub struct Execution {
     pub(crate) context: Context,
     pub(crate) run: Run,
@@ -28,16 +28,16 @@ pub struct Execution {
     pub(crate) pause_clock: Mutex<Option<PauseClock>>,
     view: Mutex<Arc<RunView>>,
     pub(crate) evidence: Evidence,
-    /// Resumes that earlier processes have sent for it.
+    /// Resumes sent by earlier processes.
     pub(crate) attempts_before: u32,
-    /// Monotonic time at which this process took it up.
+    /// Monotonic time at which this process took over the run.
     pub(crate) began: Duration,
     pub(crate) stop: watch::Receiver<Stop>,
 }
 
 impl Execution {
-    /// A run whose `Started` entry is written; its plan is the one that entry names. `pending_resume` is what an earlier process
-    /// left of it.
+    /// A run with a stored `Started` entry, which names its plan. `pending_resume` is left by an earlier
+    /// process, if any.
     pub fn new(
         context: Context,
         run: Run,
@@ -51,7 +51,7 @@ impl Execution {
             if run.view.version.is_some() { run.view.routes } else { spec.addresses.routes };
         let clients = Clients::new(&spec.addresses, &context.transport);
         let since_boot = pending_resume.and_then(|pending_resume| pending_resume.intended_since_boot_ms);
-        // A pause whose resume was confirmed is over: another resume could end somebody else's.
+        // A confirmed resume ended the pause: another resume could end a foreign pause.
         let unfinished = run.view.pause.intended_at.filter(|_| run.view.needs_resume());
         let pause_clock = unfinished.map(|at| PauseClock::after_restart(at, since_boot, &*context.clock));
         Self {
@@ -69,12 +69,12 @@ impl Execution {
         }
     }
 
-    /// The view as of the last successful write.
+    /// View as of the last successful write.
     pub(crate) fn view(&self) -> Arc<RunView> {
         lock(&self.view).clone()
     }
 
-    /// Appends entries; an error means that nothing was written.
+    /// Appends entries. An error means that no entry was written.
     pub(crate) async fn write(&self, events: Vec<Event>) -> Result<(), StepError> {
         match self.append(events).await {
             Ok(()) => Ok(()),
@@ -82,7 +82,8 @@ impl Execution {
         }
     }
 
-    /// An entry is refused where somebody else has resumed meanwhile, as `resume-exporting` beside a daemon that hung.
+    /// The store rejects an entry if another process has resumed meanwhile, for example `resume-exporting`
+    /// beside a hung daemon.
     async fn overtaken(&self, error: StoreError) -> StepError {
         if matches!(error, StoreError::Illegal(_)) {
             self.refresh().await;
@@ -104,7 +105,7 @@ impl Execution {
         Ok(())
     }
 
-    /// Writes what must be written, for as long as it takes, unless the daemon goes down.
+    /// Writes entries that must not be lost: retries until success or shutdown.
     pub(crate) async fn persist(&self, events: Vec<Event>) {
         let mut pause = Duration::from_millis(200);
         let mut stop = self.stop.clone();
@@ -129,40 +130,40 @@ impl Execution {
         }
     }
 
-    /// Reads the run again after somebody else wrote into its journal.
+    /// Reloads the run after another process wrote to its journal.
     pub(crate) async fn refresh(&self) {
         if let Ok(Some(run)) = self.context.store.run(self.run.run_id).await {
             *lock(&self.view) = Arc::new(run.view);
         }
     }
 
-    /// Sets the pause clock and takes over what the debt's entry did to the view.
+    /// Starts the pause clock and applies the entry of the pending resume to the view.
     pub(crate) async fn pause_begins(&self, intended_at: Instant) {
         *lock(&self.pause_clock) = Some(PauseClock::now(intended_at, &*self.context.clock));
         self.refresh().await;
     }
 
-    /// The backup's id: ours, or the one that the cluster gave.
+    /// Backup id: ours, or the one assigned by the cluster.
     pub(crate) fn id(&self) -> BackupId {
         lock(&self.view).identified.unwrap_or(self.run.backup_id)
     }
 
-    /// Whether exporting stays paused while this step is done.
+    /// Whether exporting stays paused during this step.
     pub(crate) fn is_paused_in(&self, step: Step) -> bool {
         self.plan.step(step).is_some_and(|planned| planned.needs_pause)
     }
 
-    /// Keeps an answer for the dossier.
+    /// Stores a response for the failure report.
     pub(crate) fn remember(&self, error: &ClientError) {
         self.evidence.remember(error, self.context.clock.now());
     }
 
-    /// Keeps a fact for certificate and dossier.
+    /// Stores a fact for the attestation and the failure report.
     pub(crate) fn prove(&self, name: &str, fact: Value) {
         self.evidence.prove(name, fact);
     }
 
-    /// All facts, an earlier process's as well.
+    /// All facts, including those of earlier processes.
     pub(crate) fn proof(&self) -> Value {
         let mut proof = self.view().proof.clone();
         proof.extend(self.evidence.proof());

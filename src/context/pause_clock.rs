@@ -1,11 +1,11 @@
-//! How long a pause of ours has lasted, whatever happens to the clocks.
+//! Duration of a pause, independent of clock changes.
 
 use crate::clock::Clock;
 use crate::domain::Instant;
 use std::time::Duration;
 
-/// How long exporting has been paused: the larger of wall-clock and monotonic time, so that neither a clock set
-/// back nor a suspended machine hides a part of it.
+/// Duration of our pause: the larger of wall-clock and monotonic time, so that a clock set back or a
+/// suspended machine cannot shorten it.
 #[derive(Clone, Copy, Debug)]
 pub struct PauseClock {
     intended_at: Instant,
@@ -14,13 +14,13 @@ pub struct PauseClock {
 }
 
 impl PauseClock {
-    /// A pause that is intended now.
+    /// A pause that is requested now.
     pub fn now(intended_at: Instant, clock: &dyn Clock) -> Self {
         Self { intended_at, since_boot: clock.since_boot(), monotonic: clock.monotonic() }
     }
 
-    /// A pause that an earlier process intended, when the machine had been up for `since_boot_ms`. After a reboot the
-    /// uptime is smaller than what has passed, so that it never makes the pause look longer than it was.
+    /// A pause requested by an earlier process at machine uptime `since_boot_ms`. After a reboot the uptime
+    /// is smaller than the elapsed time, so it never lengthens the pause.
     pub fn after_restart(intended_at: Instant, since_boot_ms: Option<u64>, clock: &dyn Clock) -> Self {
         Self {
             intended_at,
@@ -29,7 +29,7 @@ impl PauseClock {
         }
     }
 
-    /// Time since the pause was intended.
+    /// Time since the pause was requested.
     pub fn elapsed(&self, clock: &dyn Clock) -> Duration {
         let wall = (clock.now() - self.intended_at).to_std().unwrap_or_default();
         let mono = clock.monotonic().saturating_sub(self.monotonic);
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_restart_the_uptime_tells_what_a_clock_set_back_hides() {
+    async fn uptime_corrects_a_clock_set_back_after_restart() {
         let clock = crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH);
         let intended_at = clock.now();
         tokio::time::advance(Duration::from_secs(600)).await;

@@ -1,6 +1,6 @@
-//! The resumes that this process has sent for debts that are still open, kept in memory.
+//! Resume attempts of this process for open pending resumes, kept in memory.
 //!
-//! Must not be asked whether to resume: rows decide that, and what stands here only tells more than they can.
+//! Display only. The `pending_resumes` table decides whether to resume.
 
 use crate::domain::{Instant, RunId};
 use crate::lock::lock;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
-/// By the run whose debt it is.
+/// By run.
 #[derive(Clone, Default)]
 pub struct ResumeAttempts {
     tried: Arc<Mutex<BTreeMap<RunId, Tried>>>,
@@ -17,17 +17,17 @@ pub struct ResumeAttempts {
 }
 
 impl ResumeAttempts {
-    /// All of them, as of now.
+    /// All attempts as of now.
     pub fn known(&self) -> BTreeMap<RunId, Tried> {
         lock(&self.tried).clone()
     }
 
-    /// Open debts with what is known beyond their rows.
+    /// Pending resumes, completed with the attempts of this process.
     pub fn over(&self, pending_resumes: Vec<PendingResume>) -> Vec<PendingResume> {
         with_attempt(&lock(&self.tried), pending_resumes)
     }
 
-    /// Whoever waits between two tries tries now: somebody says that what kept it is mended.
+    /// Ends the backoff of every resume: an operator reports that the cause is fixed.
     pub fn hurry(&self) {
         self.hurried.notify_waiters();
     }
@@ -37,7 +37,7 @@ impl ResumeAttempts {
         self.hurried.notified().await;
     }
 
-    /// A payment begins; so many resumes were sent by earlier processes.
+    /// A resume begins; earlier processes sent `before` requests.
     pub(crate) fn begins(&self, run: RunId, before: u32) {
         lock(&self.tried).entry(run).or_insert(Tried { attempts: before, ..Tried::default() });
     }
@@ -46,7 +46,7 @@ impl ResumeAttempts {
         self.of(run, |tried| tried.intended_at = tried.intended_at.or(Some(at)));
     }
 
-    /// A resume was sent, and met this.
+    /// A resume was sent, with this result.
     pub(crate) fn sent(&self, run: RunId, error: Option<String>) {
         self.of(run, |tried| {
             tried.attempts += 1;
@@ -54,12 +54,12 @@ impl ResumeAttempts {
         });
     }
 
-    /// What is waited for although a resume was confirmed.
+    /// Condition that is still awaited after a confirmed resume.
     pub(crate) fn waits(&self, run: RunId, note: &str) {
         self.of(run, |tried| tried.last_error = Some(note.to_owned()));
     }
 
-    /// Nothing is left but to write it down, which failed if there is an error.
+    /// The resume is confirmed. Only its record is missing, whose write failed if there is an error.
     pub(crate) fn confirmed(&self, run: RunId, at: Instant, unwritten: Option<StoreError>) {
         self.of(run, |tried| {
             tried.confirmed_at = Some(at);
@@ -67,7 +67,7 @@ impl ResumeAttempts {
         });
     }
 
-    /// The debt is open no more, or another's.
+    /// The pending resume is closed, or another process owns it.
     pub(crate) fn forget(&self, run: RunId) {
         lock(&self.tried).remove(&run);
     }

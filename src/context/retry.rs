@@ -10,19 +10,19 @@ const QUIET: Duration = Duration::from_mins(5);
 /// Shortest wait between two probes.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Repeats a look while its answer is transient.
+/// Retries a probe with backoff while its response is transient.
 pub(crate) struct RetryTransient<'a> {
     clock: &'a dyn Clock,
     limit: Duration,
 }
 
 impl<'a> RetryTransient<'a> {
-    /// Looks for at most `limit`.
+    /// Retries for at most `limit`.
     pub(crate) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
         Self { clock, limit }
     }
 
-    /// The same for a look at a backup: an answer that tells nothing is transient too, and after the limit it stands.
+    /// Probe of a backup: an unclear response is transient too, and is returned after the limit.
     pub(crate) async fn probe_backup<F>(
         &self,
         mut once: impl FnMut() -> F,
@@ -43,7 +43,7 @@ impl<'a> RetryTransient<'a> {
         }
     }
 
-    /// The first answer that is not transient, or the last error.
+    /// The first response that is not transient, or the last error.
     pub(crate) async fn probe<T, F>(
         &self,
         mut once: impl FnMut() -> F,

@@ -1,6 +1,6 @@
-//! Taking a config over: the same path at start-up and on reload.
+//! Application of a config: the same code at start-up and on reload.
 //!
-//! Store first, memory afterwards: a config that cannot be recorded changes nothing.
+//! Owns the order: store first, memory afterwards. A config that cannot be stored changes nothing. Must not load files.
 
 use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Daemon {
-    /// Takes `new` over from whatever runs.
+    /// Makes `new` the active config.
     pub async fn apply(&self, new: impl Into<Arc<Config>>) -> Result<(), DaemonError> {
         let new = new.into();
         let store = &self.context.store;
@@ -31,12 +31,12 @@ impl Daemon {
             .collect();
         self.timetable.settle().await?;
         let known = store.timetable().await?;
-        // Nothing is taken over before all of it is written: a reload that fails changes nothing (rule I12).
+        // All of it is written before any of it is used: a failed reload changes nothing (rule I12).
         let timetable = self.timetable.planned(&new.pair_times(), &known);
         store.set_timetable(timetable.rows()).await?;
         store.set_clusters(rows).await?;
         self.forget_probes(&new);
-        // The writes may have taken long; between this and the new timetable nobody can come due.
+        // The writes may have taken long. No occurrence can come due between this and the new timetable.
         self.timetable.settle().await?;
         self.timetable.take_over(timetable);
         self.queue.configure(settings(&new, &known));
@@ -49,13 +49,13 @@ impl Daemon {
     }
 }
 
-/// A cluster's stable identity in the SaaS-shaped routes.
+/// Stable UUID of a cluster in the routes shaped like Camunda 8 SaaS: v5 of instance and name.
 pub fn cluster_uuid(instance: &str, cluster: &str) -> uuid::Uuid {
     let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"camunda-backupd");
     uuid::Uuid::new_v5(&namespace, format!("{instance}/{cluster}").as_bytes())
 }
 
-/// What the queue needs of each cluster.
+/// Settings of the queue, per cluster.
 pub fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, ClusterSettings> {
     config
         .clusters
@@ -77,7 +77,7 @@ pub fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, Clu
         .collect()
 }
 
-/// What a cluster's runs need.
+/// Settings of the runs of a cluster.
 pub fn spec(cluster: &ClusterConfig) -> Spec {
     Spec {
         addresses: cluster.addresses.clone(),
@@ -86,7 +86,7 @@ pub fn spec(cluster: &ClusterConfig) -> Spec {
     }
 }
 
-/// What each pool of a cluster keeps. The pool of a schedule that no longer names the cluster is frozen.
+/// Retention rules of a cluster. The group of a schedule that no longer names the cluster is frozen.
 fn rules(config: &Config, cluster: &ClusterConfig, known: &[TimetableRow]) -> Vec<RetentionRule> {
     let manual = Keep { successful: cluster.manual.keep, failed: cluster.manual.failed };
     let mut rules = vec![

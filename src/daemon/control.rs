@@ -1,4 +1,7 @@
-//! The acts that the control socket asks for.
+//! Commands of the control socket.
+//!
+//! Owns their checks, rejections and result texts. Must not talk HTTP: `api::actions` does. Queue, sweeper and store do
+//! the work.
 
 use super::{Daemon, apply};
 use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKind, Restoring};
@@ -39,27 +42,27 @@ impl Daemon {
         self.config.load().clusters.get(cluster).cloned().ok_or_else(|| {
             refusal(
                 RefusalKind::NotFound,
-                format!("cluster {cluster} is not in the config: `check` lists the clusters that are"),
+                format!("cluster {cluster} is not in the config. `status` lists the configured clusters"),
             )
         })
     }
 
-    /// The names under which a resume of this cluster is owed, in the config or not.
+    /// Names under which this cluster has a pending resume, in the config or not.
     async fn still_pending(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
         let mut pending_resumes = self.pending_resumes().await?;
-        // Of one that lacks only its record no resume is sent any more: whoever paused since is another.
+        // A confirmed resume that lacks only its record is not sent again: a pause since then is foreign.
         pending_resumes.retain(PendingResume::may_be_paused);
         let config = self.config.load();
         let addresses = config.clusters.get(cluster).map(|settings| &settings.addresses);
         let ours = |pending_resume: &&PendingResume| match addresses {
             Some(addresses) => ClustersToResume::by([*pending_resume]).to(cluster, addresses).is_some(),
-            // Its debt has all that is needed to pay it.
+            // The pending resume has all that is needed to send it.
             None => pending_resume.cluster == cluster,
         };
         Ok(pending_resumes.iter().filter(ours).map(|pending_resume| pending_resume.cluster.clone()).collect())
     }
 
-    /// Sends what we owe a cluster, under these names.
+    /// Sends the pending resumes with these names, and waits until they are confirmed.
     async fn resume_ours(
         &self,
         cluster: &str,
@@ -86,7 +89,7 @@ impl Daemon {
         Err(refusal(RefusalKind::Unreachable, unconfirmed(name, why, &retried_by_daemon(name))))
     }
 
-    /// Open debts, with what is known beyond their rows.
+    /// Pending resumes from the store, completed with the attempts held in memory.
     pub(super) async fn pending_resumes(&self) -> Result<Vec<PendingResume>, StoreError> {
         Ok(self.context.attempts.over(self.context.store.pending_resumes().await?))
     }
@@ -94,15 +97,16 @@ impl Daemon {
     async fn wait_until_confirmed(
         &self,
         wait: Duration,
-        owes: impl Fn(&str) -> bool,
+        is_awaited: impl Fn(&str) -> bool,
     ) -> Result<UnconfirmedResumes, Refusal> {
         let clock = &self.context.clock;
         let began = clock.monotonic();
         loop {
             let mut pending_resumes = self.pending_resumes().await?;
-            // Of one that lacks only its record health tells; exporting runs.
-            pending_resumes
-                .retain(|pending_resume| pending_resume.may_be_paused() && owes(&pending_resume.cluster));
+            // A resume that lacks only its record is a finding of health; exporting runs.
+            pending_resumes.retain(|pending_resume| {
+                pending_resume.may_be_paused() && is_awaited(&pending_resume.cluster)
+            });
             let still_pending: UnconfirmedResumes = pending_resumes
                 .iter()
                 .map(|pending_resume| (pending_resume.cluster.clone(), pending_resume.why()))
@@ -115,7 +119,7 @@ impl Daemon {
     }
 }
 
-/// What a cancelled run came to; exporting is resumed only where it was paused.
+/// Result text of a cancelled run; exporting is resumed only if the run had paused it.
 fn cancelled(cluster: &str, run: Option<&Run>) -> String {
     let view = run.map(|run| &run.view);
     let requested =
@@ -132,7 +136,7 @@ fn cancelled(cluster: &str, run: Option<&Run>) -> String {
         }
         Some(view) if view.family == Some(Family::Saas) && requested(view) => {
             format!(
-                "the run of {cluster} is cancelled; what the provider has begun it ends itself, see Console"
+                "the run of {cluster} is cancelled. Camunda completes the backup that it has started, see Console"
             )
         }
         _ => format!("the run of {cluster} is cancelled"),
@@ -220,9 +224,9 @@ impl Control for Daemon {
                 if clock.monotonic().saturating_sub(began) >= wait {
                     let still = match still_pending {
                         Some(pending_resume) => {
-                            format!("its resume is not settled yet and is tried on: {}", pending_resume.why())
+                            format!("its resume is still pending and is retried: {}", pending_resume.why())
                         }
-                        None => "it is still cleaning up, and owes no resume".into(),
+                        None => "it is still cleaning up, and no resume is pending".into(),
                     };
                     let message = format!("the run of {cluster} is being cancelled; {still}");
                     return Ok(Cancelled { done: false, message });
@@ -239,7 +243,7 @@ impl Control for Daemon {
                 refusal(
                     RefusalKind::NotFound,
                     format!(
-                        "cluster {cluster} has no backup {backup_id} of ours: `list {cluster}` shows them"
+                        "cluster {cluster} has no backup {backup_id}. `list {cluster}` shows its backups"
                     ),
                 )
             })?;
@@ -254,13 +258,13 @@ impl Control for Daemon {
                 return Err(refusal(
                     RefusalKind::NeedsConfirmation,
                     format!(
-                        "backup {backup_id} is the last good one of {cluster}: say --yes to delete it all the same"
+                        "backup {backup_id} is the last good backup of {cluster}. Add --yes to delete it anyway"
                     ),
                 ));
             }
             let at = self.context.clock.now();
             store
-                .request_deletion(backup.run.run_id, "command".into(), "asked for by an operator".into(), at)
+                .request_deletion(backup.run.run_id, "command".into(), "requested by an operator".into(), at)
                 .await?;
             self.queue.request_upkeep(&cluster);
             Ok(())
@@ -273,7 +277,7 @@ impl Control for Daemon {
                 self.context.store.pending_resumes().await?.into_iter().map(|d| d.cluster).collect();
             self.queue.stop_indebted(
                 &still_pending,
-                "`resume-exporting --pending` was asked for while the run had paused exporting",
+                "`resume-exporting --pending` was requested while the run had paused exporting",
             );
             self.sweeper.sweep("command").await?;
             self.context.attempts.hurry();
@@ -292,7 +296,7 @@ impl Control for Daemon {
                 return Err(refusal(
                     RefusalKind::Refused,
                     format!(
-                        "exporting of {cluster} is the provider's business: nothing of ours pauses or resumes it"
+                        "Camunda 8 SaaS pauses and resumes exporting of {cluster} itself: there is nothing to resume"
                     ),
                 ));
             }
@@ -303,7 +307,7 @@ impl Control for Daemon {
             let requested = requested.ok_or_else(|| {
                 refusal(
                     RefusalKind::Unreachable,
-                    format!("exporting of {cluster} could not be resumed: nothing was answered in time"),
+                    format!("exporting of {cluster} could not be resumed: no response in time"),
                 )
             })?;
             requested.map_err(|error| {
@@ -317,7 +321,7 @@ impl Control for Daemon {
             Ok(match now {
                 Ok(ExportingState::Running) => format!("exporting of {cluster} is resumed"),
                 _ => format!(
-                    "the resume of {cluster} was confirmed, but its partitions could not be seen exporting"
+                    "the resume of {cluster} is confirmed, but its partitions are not seen exporting yet"
                 ),
             })
         })
@@ -330,7 +334,7 @@ impl Control for Daemon {
                 return Err(refusal(
                     RefusalKind::Refused,
                     format!(
-                        "{cluster} is run by the provider, which keeps its backups and tells nobody's apart: there is nothing to adopt, Console shows them all"
+                        "{cluster} is a Camunda 8 SaaS cluster, whose backups have no ownership tags: there is nothing to adopt. Console shows all its backups"
                     ),
                 ));
             }
@@ -359,17 +363,17 @@ impl Control for Daemon {
                 return Err(refusal(
                     RefusalKind::NotFound,
                     format!(
-                        "no resume of cluster {cluster} is owed: `debts` lists the clusters that are owed one"
+                        "cluster {cluster} has no pending resume. `pending-resumes` lists the clusters that have one"
                     ),
                 ));
             };
-            // A run that only waits for its resume has nothing left to be cancelled.
+            // A run that only waits for its resume has nothing left to cancel.
             if pending_resume.resume_intended_at.is_none()
                 && self.queue.running(&cluster) == Some(pending_resume.run_id)
             {
                 return Err(refusal(
                     RefusalKind::Refused,
-                    format!("cluster {cluster} has a live run: cancel it first"),
+                    format!("cluster {cluster} has a live run. Cancel it first"),
                 ));
             }
             let count = self

@@ -1,7 +1,7 @@
-//! What systemd is told: ready, reloading, stopping, still alive, more time.
+//! Notifications to systemd: ready, reloading, stopping, watchdog, more time.
 //!
-//! Owns the notification socket. Must not decide when anything is said, nor feed the watchdog by itself:
-//! who feeds it proves that it is alive. Without `NOTIFY_SOCKET` everything here does nothing.
+//! Owns the notification socket. Must not decide when a notification is sent. Must not feed the watchdog by itself:
+//! the feeding loop proves that it is alive. Without `NOTIFY_SOCKET` every call is a no-op.
 
 use sd_notify::NotifyState;
 use std::ffi::OsString;
@@ -12,24 +12,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// systemd may be busy; the daemon does not wait longer for it than this.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// systemd shows one line.
+/// Timeout of one notification; systemd may be busy.
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest status line, in characters.
 const STATUS_LIMIT: usize = 300;
 
-/// The way to systemd, or to nobody.
+/// Connection to systemd, or a no-op.
 #[derive(Default)]
 pub struct Notifier {
     to: Option<(UnixDatagram, SocketAddr)>,
 }
 
 impl Notifier {
-    /// The service manager that started this process, if one did.
+    /// Connects to `$NOTIFY_SOCKET`, if it is set.
     pub fn from_env() -> Result<Self, String> {
         std::env::var_os("NOTIFY_SOCKET").map_or_else(|| Ok(Self::default()), Self::to)
     }
 
-    /// Whoever listens on `socket`: a path, or an abstract name written with `@` in front.
+    /// Connects to `socket`: a path, or an abstract name with `@` in front.
     pub fn to(socket: OsString) -> Result<Self, String> {
         let open = || {
             let address = match socket.as_bytes().strip_prefix(b"@") {
@@ -37,47 +37,47 @@ impl Notifier {
                 None => SocketAddr::from_pathname(&socket)?,
             };
             let ours = UnixDatagram::unbound()?;
-            ours.set_write_timeout(Some(PATIENCE))?;
+            ours.set_write_timeout(Some(SEND_TIMEOUT))?;
             Ok((ours, address))
         };
         let to = open().map_err(|e: io::Error| {
             format!(
-                "NOTIFY_SOCKET `{}` cannot be used ({e}): let systemd set it, or unset it",
+                "cannot use NOTIFY_SOCKET `{}` ({e}). Let systemd set it, or unset it",
                 socket.to_string_lossy().escape_debug()
             )
         })?;
         Ok(Self { to: Some(to) })
     }
 
-    /// Start-up, or a reload, is complete; `status` is what `systemctl status` shows.
+    /// Reports that start-up or a reload is complete, with the `status` of `systemctl status`.
     pub fn ready(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
     }
 
-    /// What `systemctl status` shows from now on.
+    /// Sets the status line of `systemctl status`.
     pub fn status(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Status(&one_line(status))])
     }
 
-    /// A reload begins; `ready` must follow, whether the new config is taken or refused.
+    /// Reports the start of a reload; `ready` must follow, for a rejected config too.
     pub fn reloading(&self) -> Result<(), String> {
-        // `Type=notify-reload` ends a service that says RELOADING without the time.
+        // `Type=notify-reload` ends a service that sends RELOADING without the time.
         let now = NotifyState::monotonic_usec_now()
-            .map_err(|e| format!("the monotonic clock cannot be read ({e}): restart instead of reloading"))?;
+            .map_err(|e| format!("cannot read the monotonic clock ({e}). Restart the daemon instead"))?;
         self.send(&[NotifyState::Reloading, now])
     }
 
-    /// The daemon is on its way out.
+    /// Reports the start of the shutdown.
     pub fn stopping(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))])
     }
 
-    /// Still alive; to be called by the loop whose death must be noticed, every `watchdog_interval`.
+    /// Feeds the watchdog; the dispatch loop calls it every `watchdog_interval`.
     pub fn watchdog(&self) -> Result<(), String> {
         self.send(&[NotifyState::Watchdog])
     }
 
-    /// Starting or stopping takes up to `more` from now.
+    /// Extends the timeout of start or stop to `more` from now.
     pub fn extend_timeout(&self, more: Duration) -> Result<(), String> {
         self.send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))])
     }
@@ -90,19 +90,19 @@ impl Notifier {
         }
         ours.send_to_addr(message.as_bytes(), address).map(drop).map_err(|e| {
             let first = message.lines().next().unwrap_or_default();
-            format!("systemd could not be told `{first}` ({e}): check `NotifyAccess=` of the unit")
+            format!("cannot send `{first}` to systemd ({e}). Check `NotifyAccess=` of the unit")
         })
     }
 }
 
-/// How often `Notifier::watchdog` must be called, a third of what systemd waits; `None` where it does not watch.
+/// Interval for `Notifier::watchdog`: a third of the timeout of systemd; `None` without a watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     let read = |name| std::env::var(name).ok();
     interval(read("WATCHDOG_USEC").as_deref(), read("WATCHDOG_PID").as_deref(), std::process::id())
 }
 
 fn interval(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
-    // Children inherit the variables; only the process that is named is watched.
+    // Child processes inherit the variables; systemd watches only the named process.
     if pid.is_some_and(|pid| pid.parse() != Ok(own)) {
         return None;
     }
@@ -110,7 +110,7 @@ fn interval(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration>
     (usec > 0).then(|| Duration::from_micros(usec / 3))
 }
 
-/// A status may quote a cluster's answer; a line end in it would be a message of its own.
+/// Removes control characters. A status may quote a response; a line end in it would start another notification.
 fn one_line(status: &str) -> String {
     status.chars().map(|c| if c.is_control() { ' ' } else { c }).take(STATUS_LIMIT).collect()
 }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     impl Systemd {
-        fn heard(&self) -> String {
+        fn received(&self) -> String {
             let mut buffer = [0; 1024];
             let length = self.socket.recv(&mut buffer).unwrap();
             String::from_utf8(buffer[..length].to_vec()).unwrap()
@@ -143,43 +143,43 @@ mod tests {
     }
 
     #[test]
-    fn every_word_arrives_in_a_datagram_of_its_own() {
+    fn each_notification_is_one_datagram() {
         let systemd = systemd();
 
         systemd.notifier.ready("2 clusters, next backup 02:00").unwrap();
-        assert_eq!(systemd.heard(), "READY=1\nSTATUS=2 clusters, next backup 02:00\n");
+        assert_eq!(systemd.received(), "READY=1\nSTATUS=2 clusters, next backup 02:00\n");
         systemd.notifier.status("backing up orders").unwrap();
-        assert_eq!(systemd.heard(), "STATUS=backing up orders\n");
+        assert_eq!(systemd.received(), "STATUS=backing up orders\n");
         systemd.notifier.watchdog().unwrap();
-        assert_eq!(systemd.heard(), "WATCHDOG=1\n");
+        assert_eq!(systemd.received(), "WATCHDOG=1\n");
         systemd.notifier.extend_timeout(Duration::from_secs(90)).unwrap();
-        assert_eq!(systemd.heard(), "EXTEND_TIMEOUT_USEC=90000000\n");
+        assert_eq!(systemd.received(), "EXTEND_TIMEOUT_USEC=90000000\n");
         systemd.notifier.stopping("resuming exporting of orders").unwrap();
-        assert_eq!(systemd.heard(), "STOPPING=1\nSTATUS=resuming exporting of orders\n");
+        assert_eq!(systemd.received(), "STOPPING=1\nSTATUS=resuming exporting of orders\n");
     }
 
     #[test]
-    fn a_reload_carries_the_time_that_notify_reload_demands() {
+    fn reloading_contains_the_monotonic_time() {
         let systemd = systemd();
         systemd.notifier.reloading().unwrap();
 
-        let heard = systemd.heard();
-        let time = heard.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
-        assert!(time.parse::<u64>().unwrap() > 0, "{heard}");
+        let received = systemd.received();
+        let time = received.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
+        assert!(time.parse::<u64>().unwrap() > 0, "{received}");
     }
 
     #[test]
-    fn a_status_cannot_smuggle_in_another_word() {
+    fn status_cannot_inject_another_notification() {
         let systemd = systemd();
         systemd.notifier.status("orders: 500\nMAINPID=1").unwrap();
-        assert_eq!(systemd.heard(), "STATUS=orders: 500 MAINPID=1\n");
+        assert_eq!(systemd.received(), "STATUS=orders: 500 MAINPID=1\n");
 
         systemd.notifier.status(&"x".repeat(5000)).unwrap();
-        assert_eq!(systemd.heard().len(), "STATUS=\n".len() + STATUS_LIMIT);
+        assert_eq!(systemd.received().len(), "STATUS=\n".len() + STATUS_LIMIT);
     }
 
     #[test]
-    fn an_abstract_socket_is_reached() {
+    fn abstract_socket_receives_notifications() {
         let name = format!("camunda-backupd-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
@@ -191,20 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_tell_is_no_error_and_a_dead_socket_is() {
+    fn missing_socket_variable_is_a_no_op_and_dead_socket_an_error() {
         assert_eq!(Notifier::default().ready("up"), Ok(()));
 
         let gone = Notifier::to("/nowhere/notify".into()).unwrap();
         assert_eq!(
             gone.ready("up").unwrap_err(),
-            "systemd could not be told `READY=1` (No such file or directory (os error 2)): \
-             check `NotifyAccess=` of the unit"
+            "cannot send `READY=1` to systemd (No such file or directory (os error 2)). \
+             Check `NotifyAccess=` of the unit"
         );
         assert_eq!(
             Notifier::to("x".repeat(200).into()).err().unwrap(),
             format!(
-                "NOTIFY_SOCKET `{}` cannot be used (path must be shorter than SUN_LEN): \
-                 let systemd set it, or unset it",
+                "cannot use NOTIFY_SOCKET `{}` (path must be shorter than SUN_LEN). \
+                 Let systemd set it, or unset it",
                 "x".repeat(200)
             )
         );
@@ -218,7 +218,7 @@ mod tests {
     #[case(Some("0"), Some("7"), None)]
     #[case(Some("soon"), Some("7"), None)]
     #[case(None, None, None)]
-    fn the_watchdog_is_fed_three_times_as_often_as_it_looks(
+    fn watchdog_interval_is_a_third_of_the_timeout(
         #[case] usec: Option<&str>,
         #[case] pid: Option<&str>,
         #[case] every: Option<Duration>,

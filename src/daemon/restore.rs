@@ -1,6 +1,6 @@
-//! Bringing a cluster of the provider's back to a backup: asked of the provider, and looked at.
+//! Restore of a Camunda 8 SaaS cluster through the API: request and progress.
 //!
-//! Owns what must hold before. Must not touch a self-managed cluster: those are brought back by hand (docs/restore.md).
+//! Owns the preconditions. Must not touch a self-managed cluster: its restore is manual (docs/restore.md).
 
 use super::{Daemon, apply};
 use crate::api::{Refusal, RefusalKind};
@@ -10,7 +10,7 @@ use crate::domain::{BackupId, BackupState};
 use crate::parts::saas;
 
 impl Daemon {
-    /// Asks the provider to bring `cluster` back to that backup.
+    /// Requests the restore of `cluster` to backup `id`.
     pub(super) async fn begin_restore(&self, cluster: &str, id: BackupId) -> Result<Restoring, Refusal> {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let name = cluster.to_owned();
@@ -35,20 +35,17 @@ impl Daemon {
         }
         response.map_err(|error| {
             let lost = error.may_have_acted();
-            let hint = if lost { "; it may have begun all the same: Console shows it, and asking again is refused while it lasts" } else { "" };
-            without_response(&error, format!("the restore of {cluster} could not be begun: {error}{hint}"))
+            let hint = if lost { ". It may have started all the same: Console shows it, and a second request is rejected while it lasts" } else { "" };
+            without_response(&error, format!("the restore of {cluster} did not start: {error}{hint}"))
         })
     }
 
-    /// How far that restore is.
+    /// Progress of the restore, as Camunda reports it.
     pub(super) async fn restore_state(&self, cluster: &str, id: BackupId) -> Result<Restoring, Refusal> {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let state = saas.restore_state(&uuid).await;
         state.map_err(|error| {
-            without_response(
-                &error,
-                format!("how far the restore of {cluster} is could not be read: {error}"),
-            )
+            without_response(&error, format!("cannot read the progress of the restore of {cluster}: {error}"))
         })
     }
 
@@ -56,25 +53,25 @@ impl Daemon {
         let spec = apply::spec(&self.known(cluster)?);
         let Some(saas) = saas::client(&self.context, &spec) else {
             return Err(refused(format!(
-                "cluster {cluster} is self-managed and is brought back by hand: docs/restore.md says how, `show {id}` names the parts"
+                "cluster {cluster} is self-managed and is restored manually. Follow docs/restore.md; `--json show {id}` lists the snapshots"
             )));
         };
         let backup = self.context.store.backup(cluster.to_owned(), id).await?.ok_or_else(|| Refusal {
             kind: RefusalKind::NotFound,
-            message: format!("cluster {cluster} has no backup {id} of ours: `list {cluster}` shows them"),
+            message: format!("cluster {cluster} has no backup {id}. `list {cluster}` shows its backups"),
             retry_after_seconds: None,
         })?;
         let uuid = saas::uuid_of(&backup.run.view).filter(|_| backup.state == BackupState::Completed);
         let uuid = uuid.ok_or_else(|| {
             let state = backup.state.name();
-            refused(format!("backup {id} of {cluster} is {state}: only a completed one brings it back"))
+            refused(format!("backup {id} of {cluster} is {state}. Only a completed backup can be restored"))
         })?;
         let stands_for = spec.addresses.saas.map(|address| address.cluster_id);
         if let (Some(of), Some(now)) = (saas::cluster_id_of(&backup.run), stands_for)
             && of != now
         {
             return Err(refused(format!(
-                "backup {id} is of the provider's cluster {of}, and {cluster} stands for {now} by now: put its `cluster_id` back or restore it in Console"
+                "backup {id} belongs to the Camunda 8 SaaS cluster {of}, but {cluster} now has cluster_id {now}. Restore the old `cluster_id` in the config, or restore the backup in Console"
             )));
         }
         Ok((saas, uuid))

@@ -1,7 +1,7 @@
-//! What the daemon does again and again: expiry of waiting occurrences, looks at the clusters, debts, pending
-//! deletions, the heartbeat.
+//! Periodic work of the daemon: expiry of waiting occurrences, probes, pending resumes, pending deletions, heartbeat.
 //!
-//! Each round is a task of its own, so that a slow cluster or disk delays nothing else.
+//! Owns the intervals. Each round is its own task, so that a slow cluster or disk does not delay the others. Must not
+//! decide what a run, a resume or retention does.
 
 use super::Daemon;
 use super::watch::Change;
@@ -22,28 +22,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const EXPIRY: Duration = Duration::from_secs(1);
-const DEBTS: Duration = Duration::from_secs(10);
+const PENDING_RESUMES: Duration = Duration::from_secs(10);
 const DELETIONS: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(300);
-/// How often the log learns what health says.
+/// Interval of the health watch.
 const HEALTH: Duration = Duration::from_secs(30);
-/// How often the state is written to, to see whether it can be.
+/// Interval of the test write to the store.
 const STORE: Duration = Duration::from_secs(10);
-/// How long a look is waited for that somebody's answer waits for; without it the state is unknown until the next.
-const ANEW: Duration = Duration::from_secs(10);
+/// Timeout of a probe that a command waits for; without a result the state is unknown until the next probe.
+const COMMAND_PROBE: Duration = Duration::from_secs(10);
 const REMINDER: Duration = Duration::from_secs(60);
-/// A resume that is confirmed at all is confirmed within this time.
-const RESUME_TAKES: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
-/// Clusters looked at side by side.
-const PROBE_INTERVALS: usize = 32;
+/// Usual maximum time until a resume is confirmed.
+const RESUME_CONFIRMED_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+/// Number of clusters probed at the same time.
+const PROBES_AT_ONCE: usize = 32;
 
-/// Whether it shows exporting stopped, in part at least, by somebody else.
+/// Whether the probe shows a foreign pause, of at least one partition.
 fn is_foreign(probe: &LiveCluster) -> bool {
     probe.exporting.is_foreign_pause()
 }
 
 impl Daemon {
-    /// Starts every round.
+    /// Starts the task of every round.
     pub fn start_rounds(self: &Arc<Self>) {
         let clock = self.context.clock.clone();
         let tasks = self.context.tasks.clone();
@@ -54,24 +54,25 @@ impl Daemon {
                 loop {
                     match round {
                         Round::Expiry => daemon.expiry_round().await,
-                        Round::Debts => daemon.debts_round().await,
+                        Round::PendingResumes => daemon.pending_resumes_round().await,
                         Round::Deletions => daemon.deletions_round().await,
-                        Round::Looks => daemon.looks_round().await,
+                        Round::Probes => daemon.probes_round().await,
                         Round::Heartbeat => daemon.heartbeat().await,
                         Round::Reminder => daemon.reminder().await,
                         Round::Store => daemon.store_round().await,
                         Round::Health => daemon.health_round().await,
                     }
-                    // A reload may have changed how often to look.
-                    let period = if matches!(round, Round::Looks) { daemon.probe_interval() } else { period };
+                    // A reload may have changed the interval.
+                    let period =
+                        if matches!(round, Round::Probes) { daemon.probe_interval() } else { period };
                     clock.sleep(period).await;
                 }
             });
         };
         every(self.clone(), EXPIRY, EXPIRY, Round::Expiry);
-        every(self.clone(), DEBTS, DEBTS, Round::Debts);
+        every(self.clone(), PENDING_RESUMES, PENDING_RESUMES, Round::PendingResumes);
         every(self.clone(), DELETIONS, Duration::from_secs(5), Round::Deletions);
-        every(self.clone(), HEARTBEAT, Duration::ZERO, Round::Looks);
+        every(self.clone(), HEARTBEAT, Duration::ZERO, Round::Probes);
         every(self.clone(), HEARTBEAT, HEARTBEAT, Round::Heartbeat);
         every(self.clone(), REMINDER, REMINDER, Round::Reminder);
         every(self.clone(), STORE, STORE, Round::Store);
@@ -86,12 +87,12 @@ impl Daemon {
 
     async fn expiry_round(&self) {
         self.queue.expire();
-        // A resume that was sent a while ago and is not confirmed keeps its cluster from any new run.
+        // A resume that is not confirmed in time blocks new runs of its cluster.
         let now = self.context.clock.now();
         let pending_resumes = self.context.store.pending_resumes().await.unwrap_or_default();
         let still_pending: BTreeSet<String> = pending_resumes
             .into_iter()
-            .filter(|d| d.resume_intended_at.is_some_and(|at| now - at > RESUME_TAKES))
+            .filter(|d| d.resume_intended_at.is_some_and(|at| now - at > RESUME_CONFIRMED_WITHIN))
             .map(|d| d.cluster)
             .collect();
         if !still_pending.is_empty() {
@@ -99,14 +100,14 @@ impl Daemon {
         }
     }
 
-    async fn debts_round(&self) {
+    async fn pending_resumes_round(&self) {
         if let Err(error) = self.sweeper.sweep("guardian").await {
             tracing::error!(event = "store.unwritable", reason = %error);
         }
         self.sweeper.tidy_copies().await;
     }
 
-    /// Deletions that a crash or an unreachable component left behind are tried again.
+    /// Retries deletions that a crash or an unreachable component left unfinished.
     async fn deletions_round(&self) {
         let filter = BackupFilter { existing: true, ..Default::default() };
         let Ok(backups) = self.context.store.backups(filter).await else { return };
@@ -120,21 +121,22 @@ impl Daemon {
         }
     }
 
-    /// Looks at what exporting does on every cluster; health reports it, and a pause that is not ours is never touched.
-    async fn looks_round(&self) {
+    /// Probes exporting of every cluster for health. Never touches a foreign pause.
+    async fn probes_round(&self) {
         let config = self.config.load_full();
         let pending_resumes =
             self.context.attempts.over(self.context.store.pending_resumes().await.unwrap_or_default());
-        // A pause that is seen after our resume was confirmed is none of ours.
-        let owed = ClustersToResume::by(
+        // A pause seen after our resume was confirmed is foreign.
+        let to_resume = ClustersToResume::by(
             pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()),
         );
         let mut probes = FuturesUnordered::new();
         let mut clusters = config.clusters.values();
         loop {
-            while probes.len() < PROBE_INTERVALS {
+            while probes.len() < PROBES_AT_ONCE {
                 let Some(cluster) = clusters.next() else { break };
-                probes.push(self.probe_at(cluster, owed.to(&cluster.name, &cluster.addresses).is_some()));
+                probes
+                    .push(self.probe_at(cluster, to_resume.to(&cluster.name, &cluster.addresses).is_some()));
             }
             if probes.next().await.is_none() {
                 break;
@@ -142,8 +144,8 @@ impl Daemon {
         }
     }
 
-    /// A look at one cluster; `owed`: a resume of ours is.
-    async fn probe_at(&self, cluster: &ClusterConfig, owed: bool) {
+    /// Probes one cluster; `is_pending`: it has a pending resume.
+    async fn probe_at(&self, cluster: &ClusterConfig, is_pending: bool) {
         let name = &cluster.name;
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
@@ -158,7 +160,7 @@ impl Daemon {
                 .map(|exporters| exporters.state())
                 .map_err(ProbeError::from),
         };
-        let ours = owed || before || self.queue.running(name).is_some();
+        let ours = is_pending || before || self.queue.running(name).is_some();
         let at = Some(self.context.clock.now());
         let mut probe = match probed {
             Ok(state) => LiveCluster {
@@ -175,7 +177,7 @@ impl Daemon {
             tracing::error!(
                 event = "exporting.paused_by_other",
                 cluster = name,
-                reason = "exporting is paused and the pause is not ours: whoever paused it must resume it"
+                reason = "exporting is already paused by someone else, who must resume it"
             );
         }
         {
@@ -188,13 +190,13 @@ impl Daemon {
             probe.noted = before.is_some_and(|before| before.noted);
             probes.insert(name.clone(), probe.clone());
         }
-        // While a pause of ours may be open, nobody can tell another's, nor its end.
+        // A foreign pause and its end are not recognisable while a pause of ours may be open.
         if !probe.noted && (!ours || probe.exporting == Exporting::Running) {
             self.note(name, &probe).await;
         }
     }
 
-    /// Since when exporting is paused by others outlives this process. A state that takes no note is asked at the next look.
+    /// Stores the start of a foreign pause, which outlives this process. A failed write is retried at the next probe.
     async fn note(&self, cluster: &str, probe: &LiveCluster) {
         let (store, clock, name) = (&self.context.store, &*self.context.clock, cluster.to_owned());
         let since = match probe.exporting_since {
@@ -208,7 +210,7 @@ impl Daemon {
                 let Some(Ok(())) = within(clock, STORE, store.foreign_pause_over(name)).await else { return };
                 since
             }
-            // Nothing was seen: neither a pause nor its end.
+            // The probe showed neither a pause nor its end.
             _ => return,
         };
         let mut probes = lock(&self.probes);
@@ -218,7 +220,7 @@ impl Daemon {
         }
     }
 
-    /// What was seen of clusters that are not looked at any more, or that are others now.
+    /// Forgets probes of clusters that are not in `new`, or have other addresses there.
     pub(super) fn forget_probes(&self, new: &Config) {
         let before = self.config.load();
         let addresses = |config: &Config, name: &str| config.clusters.get(name).map(|c| c.addresses.clone());
@@ -226,7 +228,7 @@ impl Daemon {
             .retain(|name, _| addresses(new, name).is_some_and(|now| addresses(&before, name) == Some(now)));
     }
 
-    /// Looks again at the clusters of debts that were forgiven: the last look may be from before the pause that stays now.
+    /// Probes the clusters of abandoned resumes again: the last probe may be older than the pause.
     pub(super) async fn probe_again(&self, abandoned: &[PendingResume]) {
         let config = self.config.load_full();
         let abandoned = ClustersToResume::by(abandoned);
@@ -235,12 +237,12 @@ impl Daemon {
         let left = ClustersToResume::by(&left);
         for cluster in clusters.filter(|c| abandoned.to(&c.name, &c.addresses).is_some()) {
             lock(&self.probes).remove(&cluster.name);
-            let owed = left.to(&cluster.name, &cluster.addresses).is_some();
-            let _ = within(&*self.context.clock, ANEW, self.probe_at(cluster, owed)).await;
+            let is_pending = left.to(&cluster.name, &cluster.addresses).is_some();
+            let _ = within(&*self.context.clock, COMMAND_PROBE, self.probe_at(cluster, is_pending)).await;
         }
     }
 
-    /// Nothing may be due for a day: a disk that takes no more is found before it is needed.
+    /// Test write to the store: a full disk is found before the next backup is due.
     async fn store_round(&self) {
         let clock = &self.context.clock;
         let response = within(&**clock, STORE, self.context.store.probe(clock.now())).await;
@@ -257,11 +259,11 @@ impl Daemon {
     async fn health_round(&self) {
         let health = facts::judged(&self.context.store, self.live()).await;
         let changes = lock(&self.watch).changes(&health);
-        changes.iter().for_each(Change::say);
+        changes.iter().for_each(Change::log);
     }
 
     async fn reminder(&self) {
-        // A disk that hangs must not silence what the last looks say.
+        // A disk that hangs must not suppress reminders from the last probes.
         let pending_resumes = within(&*self.context.clock, STORE, self.context.store.pending_resumes())
             .await
             .and_then(Result::ok);
@@ -308,9 +310,9 @@ impl Daemon {
 #[derive(Clone, Copy)]
 enum Round {
     Expiry,
-    Debts,
+    PendingResumes,
     Deletions,
-    Looks,
+    Probes,
     Heartbeat,
     Reminder,
     Store,

@@ -1,6 +1,7 @@
 //! `serve`: the process around the daemon, from the config file to the exit code.
 //!
-//! Whatever keeps the daemon from coming up, the debts are paid first (rule I1).
+//! Owns the order of start-up and exit. A start that fails for any reason sends the pending resumes first (rule I1).
+//! Must not decide when backups run.
 
 use super::notify::{self, Notifier};
 use super::signals::{self, Signal, SignalStream};
@@ -21,42 +22,42 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a daemon that cannot come up goes on paying debts.
-const PAY: Duration = Duration::from_secs(45);
-/// What is left to do where that did not pay all of them.
-const NEXT: &str = "mend that, then run `resume-exporting --pending`, or start the daemon again";
-/// The dispatch loop ticks twice a second; when it has not for so long, the watchdog is not fed.
+/// Time for the pending resumes of a start that fails.
+const RESUME_BEFORE_EXIT: Duration = Duration::from_secs(45);
+/// Remedy if some resumes are still pending after that time.
+const NEXT: &str = "fix this, then run `resume-exporting --pending`, or start the daemon again";
+/// Time without a tick of the dispatch loop after which the watchdog is not fed; it ticks twice a second.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// The way to the clusters, or why TLS cannot be set up.
+/// Transport to the clusters, or the error of the TLS set-up.
 type Route = Result<SharedTransport, TransportError>;
 
-/// Why `serve` ended before its time. The text is for the operator, ready to print.
+/// Early end of `serve`.
 #[derive(Debug)]
 pub struct Refused {
-    /// Everything that is wrong.
+    /// All errors, ready to print for the operator.
     pub text: String,
-    /// Starting again may help without anybody's doing: the state could not be written just now, or a resume is owed,
-    /// which a start sends whatever else keeps it from coming up.
+    /// Whether a restart may help without any change: the state could not be written, or a resume is pending, which
+    /// every start sends.
     pub transient: bool,
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until a signal stops it.
 pub async fn serve(path: &Path) -> Result<(), Refused> {
-    // First of all: a signal without a handler would end the process wherever it is.
+    // First of all: a signal without a handler would end the process at any point.
     let signals = signals::register().map_err(refused)?;
     let clock = SystemClock::shared();
     let environment = Environment::from_process(clock.now());
     let loaded = match config::load(path, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            // What is paid now must stand in the log too.
+            // The resumes that are sent now belong in the log too.
             let log = logging::init("info", logging::LogFormat::Auto).ok();
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = state_dir_of(path, environment.state_directory.as_ref());
             let route = transport_of(None, path, &environment, &state_dir, &clock);
             return Err(Refused { text, transient: false }
-                .after_paying(&state_dir, route, &clock, log.as_ref())
+                .after_resuming(&state_dir, route, &clock, log.as_ref())
                 .await);
         }
     };
@@ -69,40 +70,40 @@ pub async fn serve(path: &Path) -> Result<(), Refused> {
     let log = match log {
         Ok(log) => log,
         Err(refused) => {
-            return Err(refused.after_paying(&config.daemon.state_dir, route, &clock, None).await);
+            return Err(refused.after_resuming(&config.daemon.state_dir, route, &clock, None).await);
         }
     };
     for warning in &loaded.warnings {
         tracing::warn!(event = "config.loaded", reason = one_line(warning));
     }
     let state_dir = config.daemon.state_dir.clone();
-    if let Some(text) = nowhere_to_look(&config, &environment) {
-        return Err(refused(text).after_paying(&state_dir, route, &clock, Some(&log)).await);
+    if let Some(text) = missing_credentials_dir(&config, &environment) {
+        return Err(refused(text).after_resuming(&state_dir, route, &clock, Some(&log)).await);
     }
     let (store, lock) = match SqliteStore::open(&state_dir) {
         Ok(opened) => opened,
-        // The daemon that has it pays its own debts.
+        // The daemon that uses the state sends its own pending resumes.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
         Err(error) => {
             let transient = matches!(error, StoreError::Unwritable { .. } | StoreError::DiskFails { .. });
             let refused = Refused { transient, ..refused(error) };
-            return Err(refused.after_paying(&state_dir, route, &clock, Some(&log)).await);
+            return Err(refused.after_resuming(&state_dir, route, &clock, Some(&log)).await);
         }
     };
-    tell_of_the_state(&lock, &state_dir);
+    log_state(&lock, &state_dir);
     match come_up(config, store, route.clone(), &clock, lock.lost()).await {
         Ok((daemon, listeners, notifier)) => {
             run(path, daemon, listeners, notifier, &keyring, &log, signals).await
         }
-        Err(refused) => Err(refused.after_paying(&state_dir, route, &clock, Some(&log)).await),
+        Err(refused) => Err(refused.after_resuming(&state_dir, route, &clock, Some(&log)).await),
     }
 }
 
-/// A state directory that was lost or not mounted looks like a first start, and only the operator knows which it is.
-fn tell_of_the_state(lock: &StateLock, state_dir: &Path) {
+/// Logs a new or incomplete state file. A lost or unmounted state directory looks like a first start.
+fn log_state(lock: &StateLock, state_dir: &Path) {
     if lock.made() {
         tracing::warn!(event = "store.created", path = %state_dir.join(FILE).display(),
-            reason = "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run `adopt` for each cluster");
+            reason = "a new state file was created. If one was expected here, stop the daemon and restore the newest copy, or run `adopt` for each cluster");
     }
     if let Some(lost) = lock.lost() {
         tracing::error!(event = "store.behind", path = %state_dir.join(FILE).display(), reason = lost);
@@ -172,42 +173,40 @@ async fn run(
     }
     tell(notifier.stopping("stopping: runs leave their pause windows"));
     daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
-    let left = left_owing(daemon.owed().await, daemon.context.clock.now());
+    let left = still_pending_at_exit(daemon.pending_resumes_at_exit().await, daemon.context.clock.now());
     shutdown.cancel();
     let _ = daemon.context.store.close().await;
     log.flush(Duration::from_secs(2));
     left
 }
 
-/// A daemon that stops while it owes has not done what it is there for, and says so with its exit code too.
-fn left_owing(owed: Result<Vec<PendingResume>, String>, now: Instant) -> Result<(), Refused> {
-    let owed = owed.map_err(|error| Refused {
+/// Reports resumes that are still pending at the exit, in the log and by the exit code.
+fn still_pending_at_exit(pending: Result<Vec<PendingResume>, String>, now: Instant) -> Result<(), Refused> {
+    let pending = pending.map_err(|error| Refused {
         transient: true,
-        ..refused(format!(
-            "whether a resume is owed cannot be told ({error}): run `resume-exporting --pending`"
-        ))
+        ..refused(format!("the pending resumes cannot be read ({error}). Run `resume-exporting --pending`"))
     })?;
     for PendingResume { cluster, run_id, intended_at, .. } in
-        owed.iter().filter(|pending_resume| pending_resume.may_be_paused())
+        pending.iter().filter(|pending_resume| pending_resume.may_be_paused())
     {
         tracing::error!(event = "exporting.still_paused", cluster, %run_id, owner = "us",
-            seconds = (now - *intended_at).num_seconds(), reason = "the daemon has stopped before its resume was confirmed");
+            seconds = (now - *intended_at).num_seconds(), reason = "the daemon stopped before the resume was confirmed");
     }
-    let said = owed.iter().map(|pending_resume| {
+    let texts = pending.iter().map(|pending_resume| {
         if pending_resume.may_be_paused() {
             return unconfirmed(&pending_resume.cluster, &pending_resume.why(), NEXT);
         }
         format!(
-            "of cluster {}: {}; the next start sends it once more",
+            "cluster {}: {}; the next start sends it once more",
             pending_resume.cluster,
             pending_resume.why()
         )
     });
-    let text = said.collect::<Vec<_>>().join("\nerror: ");
+    let text = texts.collect::<Vec<_>>().join("\nerror: ");
     if text.is_empty() { Ok(()) } else { Err(Refused { transient: true, ..refused(text) }) }
 }
 
-/// The watchdog is fed by the dispatch loop, not by the store: a full disk must not become a restart loop.
+/// Feeds the watchdog while the dispatch loop ticks. A full disk must not become a restart loop, so the store does not count.
 fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
     let Some(interval) = notify::watchdog_interval() else { return };
     let (daemon, notifier) = (daemon.clone(), notifier.clone());
@@ -222,7 +221,7 @@ fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
     });
 }
 
-/// The file is read again, as it is now; a refused one changes nothing (rule I12).
+/// Reads the config file again; a rejected file changes nothing (rule I12).
 async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle) {
     let environment = Environment::from_process(daemon.context.clock.now());
     let new = match config::load(path, &environment) {
@@ -231,13 +230,13 @@ async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle
             return daemon.refuse_config(diagnostics.iter().map(one_line).collect::<Vec<_>>().join("; "));
         }
     };
-    if let Some(why) = nowhere_to_look(&new, &environment) {
+    if let Some(why) = missing_credentials_dir(&new, &environment) {
         return daemon.refuse_config(why);
     }
     let running = daemon.config.load_full();
-    if let Some(what) = needs_restart(&running, &new) {
+    if let Some(key) = needs_restart(&running, &new) {
         return daemon
-            .refuse_config(format!("{what} cannot be changed by a reload: restart the daemon to change it"));
+            .refuse_config(format!("a reload cannot change {key}. Restart the daemon to change it"));
     }
     let (level, credentials_dir) = (new.log.level.clone(), new.daemon.credentials_dir.clone());
     if let Err(error) = daemon.apply(new).await {
@@ -249,17 +248,17 @@ async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle
     }
 }
 
-/// A daemon must be able to read what its clusters want, which a command that only loads the config need not.
-fn nowhere_to_look(config: &Config, environment: &Environment) -> Option<String> {
+/// Error if a cluster needs credentials and no directory for them is known. Commands that only load the config need none.
+fn missing_credentials_dir(config: &Config, environment: &Environment) -> Option<String> {
     if environment.credentials_directory.is_some() || config.daemon.credentials_dir.is_some() {
         return None;
     }
-    let wants = |cluster: &&ClusterConfig| {
+    let needs_credentials = |cluster: &&ClusterConfig| {
         cluster.addresses.access.values().any(|access| access.credentials().next().is_some())
     };
-    let name = &config.clusters.values().find(wants)?.name;
+    let name = &config.clusters.values().find(needs_credentials)?.name;
     Some(format!(
-        "cluster {name} wants credentials, and there is no directory in which to look for them: write credentials_dir under [daemon], or run under systemd with LoadCredential"
+        "cluster {name} needs credentials, but no credentials directory is known. Set credentials_dir under [daemon], or run under systemd with LoadCredential"
     ))
 }
 
@@ -276,27 +275,26 @@ fn needs_restart(running: &Config, new: &Config) -> Option<&'static str> {
 }
 
 impl Refused {
-    /// Whatever keeps the daemon from coming up, what the state file says we owe is paid before the exit (rule I1).
-    /// What stays owed is told.
-    async fn after_paying(
+    /// Sends the pending resumes of the state file before the exit (rule I1), and adds those that stay pending to the text.
+    async fn after_resuming(
         self,
         state_dir: &Path,
         route: Route,
         clock: &SharedClock,
         log: Option<&LogHandle>,
     ) -> Self {
-        let told = self.and(resume_until_confirmed(state_dir, route, clock).await);
+        let refused = self.and(resume_until_confirmed(state_dir, route, clock).await);
         if let Some(log) = log {
             log.flush(Duration::from_secs(2));
         }
-        told
+        refused
     }
 
-    /// With what paying came to.
-    fn and(mut self, paid: Result<OfflineResult, String>) -> Self {
-        // The next start sends them once more, whatever keeps it from coming up.
-        self.transient |= paid.as_ref().is_ok_and(|paid| !paid.still_pending.is_empty());
-        for still in still_pending_text(paid, &self.text) {
+    /// Adds the result of the resumes.
+    fn and(mut self, resumed: Result<OfflineResult, String>) -> Self {
+        // The next start sends them once more, even if it fails for the same reason.
+        self.transient |= resumed.as_ref().is_ok_and(|result| !result.still_pending.is_empty());
+        for still in still_pending_text(resumed, &self.text) {
             self.text.push_str("error: ");
             self.text.push_str(&still);
             self.text.push('\n');
@@ -305,16 +303,16 @@ impl Refused {
     }
 }
 
-/// What is left, a sentence for each cluster; `told` is what the operator reads anyway.
-fn still_pending_text(paid: Result<OfflineResult, String>, told: &str) -> Vec<String> {
-    match paid {
+/// One sentence for each cluster whose resume is still pending; `printed` is the text that the operator reads anyway.
+fn still_pending_text(resumed: Result<OfflineResult, String>, printed: &str) -> Vec<String> {
+    match resumed {
         Ok(OfflineResult { still_pending, unread, .. }) => {
             let still_pending = still_pending.iter().map(|(cluster, why)| unconfirmed(cluster, why, NEXT));
             still_pending.chain(unread).collect()
         }
-        // Of a state file that cannot be used, the refusal tells already.
-        Err(error) if told.contains(&error) => vec![],
-        Err(error) => vec![format!("debts could not be paid: {error}")],
+        // The text has the error of a state file that cannot be used already.
+        Err(error) if printed.contains(&error) => vec![],
+        Err(error) => vec![format!("the pending resumes could not be sent: {error}")],
     }
 }
 
@@ -324,12 +322,12 @@ async fn resume_until_confirmed(
     clock: &SharedClock,
 ) -> Result<OfflineResult, String> {
     let transport = route.map_err(|error| error.to_string())?;
-    resume_from(state_dir, transport, clock.clone(), String::new(), PAY)
+    resume_from(state_dir, transport, clock.clone(), String::new(), RESUME_BEFORE_EXIT)
         .await
         .map_err(|error| error.to_string())
 }
 
-/// A diagnostic as one line of the log: place, sentence, remedy.
+/// A diagnostic as one line of the log: location, message, remedy.
 fn one_line(diagnostic: &Diagnostic) -> String {
     let location =
         diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
@@ -358,20 +356,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_start_that_is_refused_tells_of_each_debt_why_it_is_not_paid() {
+    fn failed_start_lists_each_resume_that_is_still_pending() {
         let still_pending = [("orders", "zeebe answered 503"), ("shop", "nobody listens")];
         let still_pending = still_pending.map(|(cluster, why)| (cluster.to_owned(), why.to_owned())).into();
-        let said = still_pending_text(
+        let texts = still_pending_text(
             Ok(OfflineResult { still_pending, ..OfflineResult::default() }),
             "error: the port is taken\n",
         );
         let expected = [
-            "the resume of orders is not settled yet, so that exporting may be paused there: zeebe answered 503; mend \
-             that, then run `resume-exporting --pending`, or start the daemon again",
-            "the resume of shop is not settled yet, so that exporting may be paused there: nobody listens; mend that, \
+            "the resume of orders is not settled yet, so that exporting may be paused there: zeebe answered 503; fix \
+             this, then run `resume-exporting --pending`, or start the daemon again",
+            "the resume of shop is not settled yet, so that exporting may be paused there: nobody listens; fix this, \
              then run `resume-exporting --pending`, or start the daemon again",
         ];
-        assert_eq!(said, expected);
+        assert_eq!(texts, expected);
         assert_eq!(still_pending_text(Ok(OfflineResult::default()), ""), Vec::<String>::new());
         assert_eq!(
             still_pending_text(Err("it is damaged".into()), "error: it is damaged\n"),
@@ -379,9 +377,9 @@ mod tests {
         );
     }
 
-    /// systemd leaves status 2 alone: whoever still owes must not end with it.
+    /// systemd does not restart after status 2, so that a pending resume needs another status.
     #[test]
-    fn whoever_is_refused_while_a_resume_is_owed_is_started_again() {
+    fn failed_start_with_a_pending_resume_is_transient() {
         let still_pending = [("orders".to_owned(), "it is not up yet".to_owned())].into();
         let again = refused("the config is refused")
             .and(Ok(OfflineResult { still_pending, ..OfflineResult::default() }));
@@ -390,8 +388,8 @@ mod tests {
             "{}",
             again.text
         );
-        for paid in [Ok(OfflineResult::default()), Err("it is damaged".to_owned())] {
-            assert!(!refused("the config is refused").and(paid).transient);
+        for resumed in [Ok(OfflineResult::default()), Err("it is damaged".to_owned())] {
+            assert!(!refused("the config is refused").and(resumed).transient);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Signals as a stream of three requests.
 //!
-//! Owns which signal means what, and the hard exit on the second request to stop.
-//! Must not act on a request: the daemon does, and tests feed it the same enum through a channel.
+//! Owns the meaning of each signal, and the hard exit on the second request to stop. Must not act on a request: the
+//! daemon does, and tests send it the same enum through a channel.
 
 use futures::Stream;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
-/// What a signal asks for. Signals are merged on their way, so none may be counted.
+/// Request of a signal. The system merges pending signals, so that their number is not reliable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM, SIGINT: leave the pause windows and stop.
@@ -46,8 +46,7 @@ pub struct SignalStream {
 
 /// Takes over TERM, INT, HUP and USR1; to be called once, inside the runtime.
 ///
-/// The second TERM or INT ends the process at once with code 130, even where the runtime hangs:
-/// that exit happens in the signal handler.
+/// The second TERM or INT ends the process at once with code 130, in the signal handler, even if the runtime hangs.
 pub fn register() -> Result<SignalStream, String> {
     let watch = || {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
@@ -60,7 +59,7 @@ pub fn register() -> Result<SignalStream, String> {
         Ok(signals)
     };
     let signals = watch().map_err(|e: std::io::Error| {
-        format!("signals cannot be watched ({e}): raise the limit of open files (LimitNOFILE=)")
+        format!("cannot register signal handlers ({e}). Raise the limit of open files (LimitNOFILE=)")
     })?;
     Ok(SignalStream { handle: signals.handle(), signals })
 }
@@ -90,7 +89,7 @@ mod tests {
     #[case("SIGHUP", Some(Signal::Reload))]
     #[case("SIGUSR1", Some(Signal::Status))]
     #[case("SIGPIPE", None)]
-    fn each_signal_asks_for_one_thing(#[case] name: &str, #[case] request: Option<Signal>) {
+    fn each_signal_has_one_request(#[case] name: &str, #[case] request: Option<Signal>) {
         let number = (1..32).find(|n| signal_hook::low_level::signal_name(*n) == Some(name)).unwrap();
         assert_eq!(Signal::from_number(number), request);
     }

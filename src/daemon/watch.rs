@@ -1,49 +1,49 @@
-//! Says once in the log what health says all the time: its status changed, a schedule is overdue or has recovered.
+//! Logs changes of health once: another status, a schedule that is overdue or has recovered.
 //!
-//! Must not judge (`api::health` does), nor act on what it sees.
+//! Owns the last logged state. Must not judge (`api::health` does) and must not act on a finding.
 
 use crate::api::health::{Health, Status};
 use std::collections::BTreeMap;
 
-/// What was said last.
+/// Last logged state.
 #[derive(Debug, Default)]
 pub struct Watch {
     status: Option<Status>,
     overdue: BTreeMap<(String, String), String>,
 }
 
-/// Something to say.
+/// Change to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Health is another.
+    /// The status of health changed.
     Health {
-        /// What it was; nothing at the first look.
+        /// Previous status; `None` at the first check.
         from: Option<Status>,
-        /// What it is.
+        /// New status.
         to: Status,
-        /// Every finding that is not good.
+        /// Every finding that is not `ok`.
         reason: String,
     },
     /// A pair of schedule and cluster is overdue.
     Overdue {
-        /// Schedule.
+        /// Name of the schedule.
         schedule: String,
-        /// Cluster.
+        /// Name of the cluster.
         cluster: String,
-        /// One sentence.
+        /// Finding of health.
         reason: String,
     },
-    /// It is no longer.
+    /// The pair is no longer overdue.
     Recovered {
-        /// Schedule.
+        /// Name of the schedule.
         schedule: String,
-        /// Cluster.
+        /// Name of the cluster.
         cluster: String,
     },
 }
 
 impl Watch {
-    /// What has changed since the last look. A daemon that comes up well has nothing to say.
+    /// Changes since the last call. A healthy start has none.
     pub fn changes(&mut self, health: &Health) -> Vec<Change> {
         let mut changes = Vec::new();
         let from = self.status.replace(health.status);
@@ -68,15 +68,15 @@ impl Watch {
         changes
     }
 
-    /// How many pairs are overdue.
+    /// Number of overdue pairs.
     pub fn overdue(&self) -> usize {
         self.overdue.len()
     }
 }
 
 impl Change {
-    /// Writes it to the log.
-    pub fn say(&self) {
+    /// Writes the change to the log.
+    pub fn log(&self) {
         match self {
             Self::Health { from, to: to @ Status::Ok, .. } => {
                 tracing::info!(event = "health.changed", from = from.map(Status::word), outcome = to.word());
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_said_once() {
+    fn each_change_is_logged_once() {
         let mut watch = Watch::default();
         assert_eq!(watch.changes(&health(Status::Ok, &[])), []);
         let (schedule, cluster) = ("daily".to_owned(), "orders".to_owned());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_comes_up_ill_says_so() {
+    fn unhealthy_start_is_logged() {
         let changes = Watch::default().changes(&health(Status::Degraded, &[]));
         assert!(
             matches!(&changes[..], [Change::Health { from: None, to: Status::Degraded, .. }]),

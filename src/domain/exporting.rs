@@ -1,6 +1,6 @@
 //! Exporting state of a cluster as health and the log report it.
 //!
-//! Owns the five names of the state. Must not read partitions: `camunda::ExportingState` is what they report, without
+//! Owns the five names of the state. Must not read partitions: `camunda::ExportingState` has their report, without
 //! the owner of a pause.
 
 use crate::domain::Instant;

@@ -5,7 +5,7 @@
 
 use super::record::{Fields, Record, Value};
 use super::render;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, thread};
 use crate::domain::Instant;
 use crate::lock::lock;
 use std::collections::VecDeque;
@@ -95,18 +95,16 @@ impl Queue {
     pub(super) fn start(clock: SharedClock, mut sink: Sink) -> Result<Arc<Self>, String> {
         let shared = Arc::new(Shared::default());
         let (writers, writers_clock) = (shared.clone(), clock.clone());
-        std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || {
-                while let Some(next) = writers.next() {
-                    sink.write(&match next {
-                        Next::Line(record) => record,
-                        Next::Lost(lines) => loss(lines, writers_clock.now()),
-                    });
-                    writers.written();
-                }
-            })
-            .map_err(|e| format!("cannot start the log thread ({e}): allow more tasks"))?;
+        thread("log", move || {
+            while let Some(next) = writers.next() {
+                sink.write(&match next {
+                    Next::Line(record) => record,
+                    Next::Lost(lines) => loss(lines, writers_clock.now()),
+                });
+                writers.written();
+            }
+        })
+        .map_err(|e| format!("cannot start the log thread ({e}): allow more tasks"))?;
         Ok(Arc::new(Self { clock, shared }))
     }
 

@@ -1,4 +1,4 @@
-//! Paying debts without the daemon: `resume-exporting --if-ours`, and a start-up that is refused.
+//! Paying debts without the daemon: `resume-exporting --pending`, and a start-up that is refused.
 //!
 //! Reads the state file alone; the debt's row holds every address that is needed. Nothing that is wrong with the
 //! config or with the state file itself keeps a debt that can still be read from being paid (rule I1).
@@ -234,7 +234,7 @@ async fn resume_unrecorded(
 fn not_in_time(path: &str) -> String {
     format!(
         "the state file {path} was not read to its end in the time given, so that more may be owed than is known: run \
-         `resume-exporting --if-ours` with a longer `--for`"
+         `resume-exporting --pending` with a longer `--for`"
     )
 }
 

@@ -1,4 +1,4 @@
-//! What the brokers show before a backup: leaders, exporting, their store, ids, clocks.
+//! Broker checks: leaders, exporting, backup store, ids, clocks.
 
 use crate::camunda::checkpoints::OWN_IDS;
 use crate::camunda::checkpoints::OWN_LATELY;
@@ -9,9 +9,9 @@ use crate::domain::{Component, Family, Instant, instant_text};
 use crate::preflight::{Check, taking};
 use chrono::TimeDelta;
 
-/// More than this between our clock and the brokers' makes times in a backup doubtful.
+/// Maximum clock difference between daemon and brokers; a larger one makes backup times unreliable.
 const CLOCKS: TimeDelta = TimeDelta::minutes(2);
-/// Ids in milliseconds since 1970 are at least this.
+/// Smallest id that counts as milliseconds since 1970.
 const MILLISECONDS: i64 = 100_000_000_000;
 
 pub(crate) fn topology(found: &Capabilities) -> Check {
@@ -35,7 +35,7 @@ pub(crate) fn topology(found: &Capabilities) -> Check {
     }
 }
 
-/// Phases, clocks and how many partitions can be seen.
+/// Checks exporter phases, clocks and the number of visible partitions.
 pub(crate) async fn exporting(
     clients: &Clients,
     found: &Capabilities,
@@ -64,7 +64,7 @@ pub(crate) async fn exporting(
     checks
 }
 
-/// Nothing where no change is under way, or none is told of.
+/// `None` if no change is in progress or the version does not report changes.
 pub(crate) fn change(found: &Capabilities) -> Option<Check> {
     let change = found.change.as_deref()?;
     let help = "wait for its end, or cancel it; GET /actuator/cluster tells what is still to be done";
@@ -79,7 +79,7 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pa
             Some(true) => Check::bad(
                 "exporting",
                 format!("exporting is paused by us ({described}): a resume is owed"),
-                "wait for it: `debts` tells why it is not confirmed yet, `resume-exporting --if-ours` tries it now",
+                "wait for it: `pending-resumes` shows why it is not confirmed yet, `resume-exporting --pending` retries it now",
             ),
             Some(false) => Check::bad(
                 "exporting",
@@ -91,7 +91,7 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pa
                 format!(
                     "exporting is paused ({described}), and by whom cannot be told: our state file was not read"
                 ),
-                "run this as the daemon's user, or `debts` tells whether the pause is ours",
+                "run this as the daemon's user, or `pending-resumes` tells whether the pause is ours",
             ),
         };
     }
@@ -132,7 +132,7 @@ fn clock(exporters: &Exporters, now: Instant) -> Check {
     Check::good("clock", format!("the brokers' clock and ours are {seconds:.1} s apart"))
 }
 
-/// The store that brokers write backups to; and the largest id in it.
+/// Checks the backup store of the brokers; returns the largest id in it.
 pub(crate) async fn backups(clients: &Clients) -> (Check, i64) {
     let listed = match clients.zeebe.list().await {
         Ok(listed) => listed,
@@ -153,7 +153,7 @@ pub(crate) async fn backups(clients: &Clients) -> (Check, i64) {
     (check, largest)
 }
 
-/// Whether the cluster gives ids itself, and whether what it has can be restored without a gap.
+/// Whether the cluster assigns ids itself, and whether its backups can be restored without a gap.
 pub(crate) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
     let Some(checkpoints) = &found.checkpoints else { return Vec::new() };
     let rdbms = found.family == Family::V89OnRdbms;
@@ -182,7 +182,7 @@ pub(crate) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
         checks.push(if gaps.is_empty() {
             Check::good("ranges", detail)
         } else {
-            // Not a reason for this backup to fail, but for a restore from an older one.
+            // Does not fail this backup, but a restore from an older one.
             Check {
                 check: "ranges",
                 ok: true,

@@ -1,11 +1,11 @@
-//! What the search engine shows before a backup: health, repositories, indices, running snapshots, disks.
+//! Search engine checks: health, repositories, indices, running snapshots, disks.
 
 use crate::camunda::{Capabilities, Search};
 use crate::context::Clients;
 use crate::domain::{Addresses, Component, Family, SearchAddress};
 use crate::preflight::Check;
 
-/// A node with less room than this is about to refuse writes.
+/// Minimum free disk space of a node; below it the engine is about to reject writes.
 const DISK_PERCENT: u64 = 5;
 
 pub(crate) async fn checks(clients: &Clients, addresses: &Addresses, found: &Capabilities) -> Vec<Check> {
@@ -17,7 +17,7 @@ pub(crate) async fn checks(clients: &Clients, addresses: &Addresses, found: &Cap
             "the search engine is red: some primary shard is not there, and a snapshot of it fails",
             "see `_cluster/allocation/explain`, and bring the shard back",
         ),
-        // It answers nothing else either.
+        // The other requests would fail with the same error.
         Err(error) => {
             return vec![Check::of_error("search", &error, "`search.url` of this cluster in the config")];
         }
@@ -79,7 +79,7 @@ async fn running(search: &Search) -> Check {
     }
 }
 
-/// Whether this engine holds what is to be backed up: a wrong one would give an empty backup.
+/// Whether this engine holds the indices to back up: a wrong engine would give an empty backup.
 async fn indices(search: &Search, address: &SearchAddress, found: &Capabilities) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(pattern) = &address.records {
@@ -134,7 +134,7 @@ async fn disk(search: &Search) -> Check {
             "disk",
             format!("the search engine's fullest node has {} % of its disk left", disk.percent()),
         ),
-        // Nice to know, no part of a backup.
+        // Informational: no part of a backup.
         Ok(None) => Check::good("disk", "the search engine does not tell how full its disks are"),
         Err(error) => Check::good("disk", format!("how full the disks are could not be read: {error}")),
     }

@@ -1,4 +1,4 @@
-//! What the provider shows of a cluster it runs before a backup.
+//! Checks of a Camunda 8 SaaS cluster through the Administration API.
 
 use crate::camunda::saas::too_old;
 use crate::camunda::{ClientError, ErrorKind, Saas};
@@ -11,7 +11,7 @@ const HELP: &str = "`api`, `cluster_id` and the client stand under `saas` of thi
 pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> Vec<Check> {
     let hosted = match saas.cluster().await {
         Ok(hosted) => hosted,
-        // It answers nothing else either.
+        // The other requests would fail with the same error.
         Err(error) => return vec![without_response("saas", &error)],
     };
     let running = format!("cluster {} runs {}", hosted.name, hosted.generation);
@@ -19,7 +19,7 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
         (Some(error), _) => Check::bad("saas", error.to_string(), "update the cluster in Console"),
         (None, Some(status)) => Check::bad(
             "saas",
-            format!("{running}, and the provider says that it is {status}"),
+            format!("{running}, and Camunda 8 SaaS reports the state {status}"),
             "see Console: a backup is taken when it is Healthy",
         ),
         (None, None) => {
@@ -33,12 +33,12 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
         Ok(Some(own)) => Check::good(
             "provider_schedule",
             format!(
-                "the provider takes backups by its own schedule {} as well: `{}` in UTC; keep ours apart from it",
+                "Camunda 8 SaaS takes backups by its own schedule {} as well: `{}` in UTC; keep ours apart from it",
                 own.name, own.cron
             ),
         ),
         Err(error) => {
-            Check::good("provider_schedule", format!("the provider's own schedule could not be read: {error}"))
+            Check::good("provider_schedule", format!("the backup schedule of Camunda 8 SaaS could not be read: {error}"))
         }
     });
     checks
@@ -47,16 +47,16 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
 fn without_response(check: &'static str, error: &ClientError) -> Check {
     match error.kind {
         ErrorKind::Lost => Check::of_error(check, error, HELP),
-        // Nobody here can start it.
+        // The operator cannot start this service.
         ErrorKind::NotSent | ErrorKind::NoAccess => {
             Check::bad(check, error.to_string(), format!("let this machine connect to it: {HELP}"))
         }
-        // There is no `access` of a cluster there.
+        // `access` does not apply to Camunda 8 SaaS.
         _ => Check::bad(check, error.to_string(), HELP),
     }
 }
 
-/// The list can be read, nothing is under way, and when the limit lets the next one through.
+/// Whether the list is readable, no backup is running, and when the rate limit permits the next one.
 async fn backups(saas: &Saas, address: &SaasAddress, now: Instant) -> Check {
     let listed = match saas.list().await {
         Ok(listed) => listed,

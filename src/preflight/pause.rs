@@ -1,6 +1,7 @@
-//! What a pause would cost: how long the last ones were, and the room on the brokers' disks, whose logs grow meanwhile.
+//! Cost of a pause: duration of the last pauses, and disk space of the brokers, whose logs grow during a
+//! pause.
 //!
-//! Only looks.
+//! Read-only.
 
 use crate::camunda::Zeebe;
 use crate::domain::Limits;
@@ -12,7 +13,7 @@ pub(crate) async fn checks(zeebe: &Zeebe, limits: Limits, forecast: &Forecast, b
     let disk_space_of_brokers = zeebe.disk_space_of_brokers().await;
     let mut checks: Vec<Check> = pause(limits, forecast).into_iter().collect();
     let Some(least) = limits.min_free_disk else {
-        // Nobody asked: what is told is shown.
+        // No limit is configured: show the reported disk space only.
         let told = disk_space_of_brokers.told.iter().min_by_key(|room| room.free);
         checks.extend(told.map(|room| Check::good("broker_disk", has(room))));
         return checks;
@@ -31,7 +32,7 @@ pub(crate) async fn checks(zeebe: &Zeebe, limits: Limits, forecast: &Forecast, b
     checks
 }
 
-/// Nothing where there were no pauses.
+/// `None` if there were no pauses.
 fn pause(limits: Limits, forecast: &Forecast) -> Option<Check> {
     if let Some(why) = forecast.over(limits.pause_budget) {
         return Some(Check::bad("pause", why, "write a longer pause_budget, or see what made them so long"));

@@ -1,6 +1,7 @@
-//! What forbids a run before it has begun, and how long an occurrence waits for its end.
+//! Preconditions that prevent the start of a run, and how long an occurrence waits for them.
 //!
-//! Owns what is asked of the store and the cluster beforehand, and that one cluster under two names is one. Must not begin
+//! Owns the checks of store and cluster before a run, and that two names of one cluster count as one. Must
+//! not start
 //! anything (`start`).
 
 use crate::backup::prepare;
@@ -12,30 +13,30 @@ use crate::queue::{Busy, PAUSED_BY_OTHER, Queue, RESUME_PENDING};
 use crate::store::{ClustersToResume, OccurrenceRow, StoreError, is_same_cluster};
 use chrono::TimeDelta;
 
-/// How long until a cluster that was not calm is looked at again.
+/// Interval between two probes of a cluster that is not ready.
 const NOT_READY: TimeDelta = TimeDelta::seconds(30);
-/// With less time than this left it is not looked again.
+/// Minimum time before the end of `start_within` for another probe.
 const LAST_PROBE: TimeDelta = TimeDelta::seconds(2);
 
-/// Why no run can begin now.
+/// Reason why no run can begin now.
 pub(crate) struct NotReady {
-    /// One sentence, with a word for the record before it where the contract has one.
+    /// One sentence, with a reason code in front if the contract defines one.
     pub reason: String,
-    /// Whether it ends by itself.
+    /// Whether and when the reason passes without action.
     pub over: Option<Over>,
 }
 
-/// When what forbids a run is over by itself.
+/// Time at which a transient reason passes.
 #[derive(Clone, Copy)]
 pub(crate) enum Over {
-    /// Known.
+    /// Known time.
     At(Instant),
-    /// Any moment: it is looked again.
+    /// Unknown: the cluster is probed again.
     Soon,
 }
 
 impl Over {
-    /// When an occurrence is tried again, if it may wait for so long.
+    /// Time of the next attempt, if the occurrence may wait that long.
     fn next_try(self, row: &OccurrenceRow, now: Instant) -> Option<Instant> {
         let left = row.start_until - now;
         match self {
@@ -46,7 +47,7 @@ impl Over {
 }
 
 impl Queue {
-    /// What forbids a run before it has begun: a debt of ours, a pause that is not ours, a provider's limit.
+    /// First unmet precondition of a run: pending resume, foreign pause, or the rate limit of Camunda 8 SaaS.
     pub(crate) async fn not_ready(&self, cluster: &str, spec: &Spec) -> Result<Option<NotReady>, StoreError> {
         let until_mended = |reason| Ok(Some(NotReady { reason, over: None }));
         let pending_resumes = self.context.store.pending_resumes().await?;
@@ -68,11 +69,11 @@ impl Queue {
             let limit = saas::rate_limit(&self.context, cluster, spec, address).await?;
             return Ok(limit.map(|(at, reason)| NotReady { reason, over: Some(Over::At(at)) }));
         }
-        // Beside a database nothing is paused, and nothing of ours would end somebody's pause.
+        // With a relational database exporting is never paused, so no resume of ours can end a foreign pause.
         if spec.addresses.search.is_none() {
             return Ok(None);
         }
-        // Unreadable is no hindrance here: the run itself will fail with the reason.
+        // An unreadable state does not prevent the start: the run fails with the reason.
         let Ok(exporters) = prepare::exporters(&self.context, spec).await else { return Ok(None) };
         if !exporters.any_paused() {
             return Ok(None);
@@ -82,8 +83,8 @@ impl Queue {
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
     }
 
-    /// Takes the place of this cluster for the run that holds its slot, unless another's run or deletion is at it: renamed,
-    /// pointed elsewhere or named twice, it is still one cluster (rule I4).
+    /// Reserves the addresses of this cluster for the run in its slot, unless another run or deletion uses
+    /// them. A cluster that was renamed, moved or configured twice is still one cluster (rule I4).
     fn take_place(&self, cluster: &str, spec: &Spec) -> Option<String> {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
@@ -112,7 +113,8 @@ impl Queue {
         None
     }
 
-    /// The same for a deletion, which is asked for again by and by. `false` while another's run is there.
+    /// Reserves the addresses for a deletion, which is requested again later. `false` while another run uses
+    /// them.
     pub(crate) fn take_place_to_delete(&self, cluster: &str, addresses: &Addresses) -> bool {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
@@ -131,7 +133,7 @@ impl Queue {
         true
     }
 
-    /// What is over at a known time, or may be over soon, is waited for, as long as each occurrence may wait.
+    /// Lets occurrences wait for a transient reason until `start_within` is over; skips the others.
     pub(crate) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, not_ready: NotReady) {
         let NotReady { reason, over } = not_ready;
         let now = self.context.clock.now();

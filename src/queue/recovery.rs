@@ -1,4 +1,5 @@
-//! After a restart: every unfinished run is started, goes on, or ends; debts without a live run go to the guardian.
+//! Recovery after a restart: starts, continues or ends every unfinished run. Pending resumes without a run go
+//! to the sweeper.
 
 use crate::backup::prepare;
 use crate::backup::recover::{Known, Recovery, decide};
@@ -21,11 +22,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long the partitions are asked before a run inside the pause window is given up.
+/// Maximum time to read the partitions before a run inside the pause window is ended.
 const READ: Duration = Duration::from_secs(3);
 
 impl Queue {
-    /// Takes over what an earlier process left; debts that no run will pay are being paid when this returns.
+    /// Recovers the runs of an earlier process. When this returns, the sweeper handles pending resumes
+    /// without a run.
     pub async fn recover(&self) -> Result<(), StoreError> {
         let unfinished = self.context.store.unfinished().await?;
         let pending_resumes: BTreeMap<_, PendingResume> = self
@@ -57,8 +59,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Carries out a run that the store knows and nobody else can: the answer to its beginning was lost. The slot is
-    /// the caller's.
+    /// Takes over a stored run whose creation returned no response. The caller holds the slot of the cluster.
     pub(crate) async fn take_over(&self, run_id: RunId, stop: watch::Receiver<Stop>) {
         let store = &self.context.store;
         let (Ok(Some(run)), Ok(pending_resumes)) = (store.run(run_id).await, store.pending_resumes().await)
@@ -83,7 +84,7 @@ impl Queue {
     ) {
         let (run_id, cluster) = (run.run_id, run.cluster.clone());
         let (spec, unreadable) = match spec_of(&run) {
-            // Its debt knows where the cluster has moved since.
+            // The pending resume contains the new address if the cluster moved.
             Ok(spec) => (
                 match &pending_resume {
                     Some(pending_resume) => Spec { addresses: pending_resume.addresses.clone(), ..spec },
@@ -93,7 +94,7 @@ impl Queue {
             ),
             Err(error) => match self.spec_elsewhere(&cluster, pending_resume.as_ref()) {
                 Some(spec) => (spec, Some(error)),
-                // Nothing is owed and nothing can be asked: what is left is the record.
+                // No resume is pending and no address is known: only the record can be ended.
                 None => return self.end_unasked(run_id, &cluster, error).await,
             },
         };
@@ -139,7 +140,8 @@ impl Queue {
         self.after(&cluster, run_id, left);
     }
 
-    /// Where a run whose own settings cannot be read is cleaned up: its debt knows, or the config of today.
+    /// Settings for the clean-up of a run with unreadable settings: from its pending resume or the current
+    /// config.
     fn spec_elsewhere(&self, cluster: &str, pending_resume: Option<&PendingResume>) -> Option<Spec> {
         let configured = self.settings.load().get(cluster).map(|settings| settings.spec.clone());
         match pending_resume {
@@ -152,7 +154,7 @@ impl Queue {
         }
     }
 
-    /// Ends a run without asking anything of its cluster.
+    /// Ends a run without a request to its cluster.
     async fn end_unasked(&self, run_id: RunId, cluster: &str, error: StepError) {
         let StepError { class, reason, .. } = error;
         tracing::error!(event = "run.failed", %run_id, cluster, outcome = "failed", reason);
@@ -163,8 +165,8 @@ impl Queue {
         }
     }
 
-    /// What is done with the run; and whether its pause has been carried out on every partition, so that it cannot be
-    /// carried out later.
+    /// Returns the decision, and whether every partition has carried out the pause, so that the pause cannot
+    /// take effect later.
     async fn weigh(
         &self,
         run: &Run,
@@ -209,7 +211,7 @@ impl Queue {
     }
 }
 
-/// The plan the run began with, from its own journal.
+/// The plan with which the run started, from its journal.
 fn plan_of(run: &Run, spec: &Spec) -> Plan {
     let components: Vec<_> = run.view.components.keys().copied().collect();
     plan(&PlanInput {

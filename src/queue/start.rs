@@ -1,4 +1,4 @@
-//! Beginning a run: the id, the first journal entry, then the executor.
+//! Start of a run: the backup id, the first journal entry, then the executor.
 
 use crate::backup::prepare;
 use crate::backup::prepare::Prepared;
@@ -17,15 +17,15 @@ use crate::store::{NewRun, OccurrenceOutcome, OccurrenceRow, StoreError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A manual request waits so long for a deletion to give way.
+/// Maximum time that a manual request waits for a deletion to yield.
 const MANUAL_WAIT: Duration = Duration::from_secs(60);
 
 impl Queue {
-    /// Serves everything that waits on a cluster and is due, with one run.
+    /// Serves all due occurrences of a cluster with one run.
     pub(crate) async fn run_waiting(&self, cluster: &str, stop: watch::Receiver<Stop>) {
         let Some(_permit) = self.permit(cluster).await else { return };
         let Some(settings) = self.settings.load().get(cluster).cloned() else {
-            // Handed over after the config was taken over: nothing of it may be left waiting here.
+            // Submitted after the config change: nothing may stay in the queue of a removed cluster.
             return self.skip(self.take_all(cluster), GONE.into()).await;
         };
         let now = self.context.clock.now();
@@ -39,7 +39,7 @@ impl Queue {
             .into_iter()
             .map(|w| w.row)
             .partition(|row| settings.schedules.contains(&row.occurrence.schedule));
-        // Beside the run: most have nothing to skip, and none needs to wait for it.
+        // In a task of its own, because the run need not wait for it.
         self.skip_later(unwanted, UNSCHEDULED.into());
         let Some(earliest) = earliest.filter(|_| !due.is_empty()) else { return };
         let late = (now - earliest).num_milliseconds();
@@ -52,7 +52,7 @@ impl Queue {
         let requested = stop.borrow().clone();
         match requested {
             Stop::None => {}
-            // They wait in the store, and the next start finds them there.
+            // The occurrences stay in the store until the next start.
             Stop::Shutdown { .. } => return,
             Stop::Abort { reason, .. } => return self.skip(due, reason).await,
         }
@@ -105,10 +105,10 @@ impl Queue {
         }
     }
 
-    /// Starts a manual run. `Busy` while a run is under way; a deletion gives way within a minute.
+    /// Starts a manual run. Returns `Busy` while a run is active; a deletion yields within a minute.
     pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
-        // A task of its own: a caller who hangs up must not leave the cluster reserved.
+        // In a task of its own: a disconnecting caller must not leave the cluster reserved.
         let begun = self.context.tasks.spawn(async move { queue.begin_by_hand(&cluster, note).await });
         begun.await.unwrap_or(Err(ManualError::GoingDown))
     }
@@ -180,22 +180,22 @@ impl Queue {
                 return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
             }
         }
-        // What may be over soon is no failure: whoever asked is told, and may ask again at once.
+        // A transient condition is no failure: the caller gets the reason and may retry at once.
         if let Err(StepError { transient: true, reason, .. }) = prepared {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
         }
         Ok((self.begin_run(new).await?, prepared))
     }
 
-    /// Asks for a restore while nothing else goes on at the cluster (rule I4). Until it has ended, the provider's word for
-    /// it keeps runs and deletions from beginning, in the next process too.
+    /// Requests a restore while the cluster is idle (rule I4). Until the restore ends, its state in Camunda 8
+    /// SaaS prevents runs and deletions, also in the next process.
     pub async fn restore<T: Send + 'static>(
         &self,
         cluster: &str,
         request: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
-        // A task of its own: a caller who hangs up must not leave the cluster reserved.
+        // In a task of its own: a disconnecting caller must not leave the cluster reserved.
         let requested = self.context.tasks.spawn(async move {
             queue.reserve(&cluster, Busy::Restore).await?;
             let response = request.await;
@@ -205,7 +205,7 @@ impl Queue {
         requested.await.unwrap_or(Err(ManualError::GoingDown))
     }
 
-    /// Takes the cluster for one operation that somebody asked for.
+    /// Reserves the cluster for one manual operation.
     async fn reserve(&self, cluster: &str, operation: Busy) -> Result<(), ManualError> {
         let began = self.context.clock.monotonic();
         loop {
@@ -234,7 +234,7 @@ impl Queue {
         }
     }
 
-    /// Waits for a place among `max_parallel_runs`; meanwhile `expire` skips what waits too long.
+    /// Waits for a permit of `max_parallel_runs`. Meanwhile `expire` skips occurrences that wait too long.
     async fn permit(&self, cluster: &str) -> Option<tokio::sync::OwnedSemaphorePermit> {
         loop {
             let acquire = self.permits.clone().acquire_owned();
@@ -248,7 +248,7 @@ impl Queue {
         }
     }
 
-    /// A commit whose answer was lost may have made the run: its row tells.
+    /// A commit whose response was lost may have stored the run: the row decides.
     async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
         let run_id = new.run_id;
         let error = match self.context.store.begin_run(new).await {
@@ -256,7 +256,7 @@ impl Queue {
             result => return result,
         };
         loop {
-            // A run that nobody carries out would keep its cluster busy until the next start.
+            // A stored run without an executor would keep its cluster busy until the next start.
             match self.context.store.run(run_id).await {
                 Ok(Some(run)) => return Ok(run),
                 Ok(None) | Err(StoreError::Closed) => return Err(error),
@@ -268,14 +268,14 @@ impl Queue {
         }
     }
 
-    /// The store is down: the occurrences wait on, as long as they may.
+    /// The store is unavailable: the occurrences wait until `start_within` is over.
     async fn wait_again(&self, cluster: &str, mut due: Vec<OccurrenceRow>, error: &StoreError) {
         tracing::error!(event = "store.unwritable", cluster, reason = %error);
         self.context.clock.sleep(Duration::from_secs(1)).await;
         if let StoreError::Refused(why) = error
             && let Ok(waiting) = self.context.store.waiting().await
         {
-            // One of them was settled elsewhere; together with it the others would never start.
+            // One of the occurrences was handled elsewhere; with it in the set the others would never start.
             let before = due.len();
             due.retain(|row| waiting.iter().any(|still| still.occurrence == row.occurrence));
             if due.len() == before {
@@ -312,7 +312,7 @@ impl Queue {
         }
     }
 
-    /// Writes the first entry and walks the plan; or ends the run with what the look before it met.
+    /// Writes the first entry and executes the plan, or ends the run with the error of the probe.
     pub(crate) async fn carry_out(
         &self,
         cluster: &str,
@@ -391,7 +391,7 @@ fn plan_for(cluster: &str, spec: &Spec, prepared: &Prepared) -> Plan {
     })
 }
 
-/// The plan of a run that fails before it has one.
+/// Plan of a run that fails before it has one.
 fn empty_plan(cluster: &str) -> Plan {
     Plan {
         cluster: cluster.to_owned(),
@@ -402,43 +402,43 @@ fn empty_plan(cluster: &str) -> Plan {
     }
 }
 
-/// Why a manual backup does not start.
+/// Reason why a manual backup does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ManualError {
-    /// Not in the config.
+    /// The cluster is not in the config.
     #[error("cluster {0} is not in the config: `check` lists the clusters that are")]
     UnknownCluster(String),
-    /// A run is under way.
+    /// A run is active.
     #[error("cluster {cluster} is busy with {}: wait until it has ended", run_id.map_or("a run that is about to begin".into(), |r| format!("run {r}")))]
     Busy {
-        /// Cluster.
+        /// Name of the cluster.
         cluster: String,
-        /// The run, once it has its id.
+        /// Active run, once it has an id.
         run_id: Option<RunId>,
     },
-    /// A restore is being asked for.
+    /// A restore is being requested.
     #[error("cluster {0} is being brought back to a backup: wait until that has ended")]
     Restoring(String),
-    /// A deletion did not give way.
+    /// A deletion did not yield in time.
     #[error("a deletion on cluster {0} did not give way within a minute: try again")]
     Deleting(String),
-    /// Exporting is not ours to pause, a limit is not over yet, or the cluster is not calm.
+    /// Foreign pause, pending resume, rate limit, or a precondition that does not hold.
     #[error("cluster {cluster} cannot be backed up now: {reason}")]
     Hindered {
-        /// Cluster.
+        /// Name of the cluster.
         cluster: String,
-        /// Why.
+        /// Reason, one sentence.
         reason: String,
     },
-    /// The daemon goes down.
+    /// The daemon is shutting down.
     #[error("the daemon is stopping: try again when it is back")]
     GoingDown,
-    /// Rate limit and store.
+    /// Rate limit or store error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Reads a run's stored spec back; a run whose spec cannot be read fails with this.
+/// Parses the stored settings of a run. The error is the failure reason of a run with unreadable settings.
 pub(crate) fn spec_of(run: &Run) -> Result<Spec, StepError> {
     serde_json::from_value(run.spec.clone()).map_err(|error| {
         StepError::new(

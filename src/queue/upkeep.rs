@@ -1,4 +1,4 @@
-//! Between runs: retention and deletions of one cluster, giving way to a due run.
+//! Retention and deletions of one cluster between its runs. They yield to a due run.
 
 use crate::domain::BackupState;
 use crate::queue::Queue;
@@ -9,7 +9,7 @@ use crate::upkeep::prune;
 use tokio_util::sync::CancellationToken;
 
 impl Queue {
-    /// One pass of retention and deletion.
+    /// Runs one pass of retention and deletion.
     pub(crate) async fn upkeep(&self, cluster: &str, yield_now: CancellationToken) {
         match self.settings.load().get(cluster).cloned() {
             Some(settings) => {
@@ -22,7 +22,7 @@ impl Queue {
         }
     }
 
-    /// A cluster that left the config keeps its backups; only what an operator asked for is deleted.
+    /// A cluster that left the config keeps its backups, except those that an operator deletes.
     async fn delete_orphans(&self, cluster: &str, yield_now: CancellationToken) {
         let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
         let Ok(backups) = self.context.store.backups(filter).await else { return };

@@ -1,27 +1,28 @@
-//! What waits for a cluster: of each schedule at most one occurrence whose time has come.
+//! Occurrences that wait for a cluster: of each schedule at most one whose time has come.
 //!
-//! Owns when one is tried next, and which of them goes because the next one came. Must not start or skip any (`queue`).
+//! Decides when a waiting occurrence is retried and which one a newer occurrence replaces. Must not start or
+//! skip any (`queue`).
 
 use crate::domain::Instant;
 use crate::store::OccurrenceRow;
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
 
-/// A tick hands over what is due within a second; who comes later was kept by something.
+/// A tick submits occurrences due within a second; a larger delay has a cause worth reporting.
 const LATE: TimeDelta = TimeDelta::seconds(5);
 
-/// An occurrence that waits.
+/// A waiting occurrence.
 pub(crate) struct Waiting {
-    /// As it was claimed.
+    /// Row as it was claimed.
     pub row: OccurrenceRow,
-    /// When it is tried: at its own time, or later where the cluster was not calm then.
+    /// Time of the next attempt: its own time, or later if the cluster was not ready.
     pub from: Instant,
-    /// Why it is not tried before that.
+    /// Reason for the delay.
     why: Option<String>,
 }
 
 impl Waiting {
-    /// For its own time, which is over where it was handed over late.
+    /// Waits for its own time. If that time is over, the reason explains the delay.
     pub fn new(row: OccurrenceRow, now: Instant) -> Self {
         let late = now - row.start_at;
         let why = (late > LATE).then(|| {
@@ -33,14 +34,14 @@ impl Waiting {
         Self { from: row.start_at, row, why }
     }
 
-    /// Until then, for that reason.
+    /// Waits until `from` for the given reason.
     pub fn until(row: OccurrenceRow, from: Instant, why: &str) -> Self {
         Self { row, from, why: Some(why.to_owned()) }
     }
 }
 
-/// Takes out those whose own time has come and that still wait when the next one of their schedule is there, by the
-/// reason why they are skipped. One whose spread is not over yet has its turn before it.
+/// Removes the occurrences whose time has come and that still wait when the next one of their schedule is
+/// due, grouped by skip reason. An occurrence within its spread still gets its turn.
 pub(crate) fn overtaken(waiting: &mut Vec<Waiting>, now: Instant) -> BTreeMap<String, Vec<OccurrenceRow>> {
     let mut newest: BTreeMap<String, Instant> = BTreeMap::new();
     for Waiting { row, .. } in waiting.iter() {

@@ -3,7 +3,7 @@
 //! Owns the language of faults: `TRIGGER.EFFECT[=VALUE][@TIMES][+SKIP]`, several separated by commas. A fault
 //! waits for a request that matches TRIGGER, then changes the model or the delivery of the response. A fault
 //! never fakes a response that the product would not return in that state. Must not apply effects:
-//! `model/strike.rs` and `wire.rs` do.
+//! `model/effects.rs` and `wire.rs` do.
 //!
 //! TRIGGER is one of:
 //!
@@ -48,8 +48,8 @@ use std::time::Duration;
 
 /// Effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the table above tells each
-pub enum What {
+#[allow(missing_docs)] // the table above describes each effect
+pub enum Effect {
     Refuse,
     DropRequest,
     DropResponse,
@@ -160,9 +160,9 @@ pub const ENDPOINTS: [&str; 52] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Trigger: part, kind of request, `records`, `*` or `now`.
-    pub when: String,
+    pub trigger: String,
     /// Effect.
-    pub what: What,
+    pub effect: Effect,
     /// Remaining occurrences; `None` is unlimited.
     pub times: Option<u64>,
     /// Matching requests that pass first.
@@ -171,30 +171,30 @@ pub struct Fault {
 
 impl Fault {
     /// A fault with one occurrence, at the next matching request.
-    pub fn once(when: &str, what: What) -> Self {
-        Self { when: when.to_owned(), what, times: Some(1), skip: 0 }
+    pub fn once(trigger: &str, effect: Effect) -> Self {
+        Self { trigger: trigger.to_owned(), effect, times: Some(1), skip: 0 }
     }
 
     /// Whether this kind of request to one of these parts matches the trigger.
     fn awaits(&self, parts: &[&str], endpoint: &str) -> bool {
         let begins = matches!(
-            self.what,
-            What::Stall(_)
-                | What::Fail
-                | What::Conflict
-                | What::MissingPartition
-                | What::Scaling
-                | What::FailedShard
-                | What::Unassigned
-                | What::Empty
+            self.effect,
+            Effect::Stall(_)
+                | Effect::Fail
+                | Effect::Conflict
+                | Effect::MissingPartition
+                | Effect::Scaling
+                | Effect::FailedShard
+                | Effect::Unassigned
+                | Effect::Empty
         );
-        match self.when.as_str() {
+        match self.trigger.as_str() {
             "*" => true,
-            when if when == endpoint => true,
+            trigger if trigger == endpoint => true,
             "records" | "search" if begins => endpoint == "search-put",
             "records" => matches!(endpoint, "search-put" | "search-get" | "search-status" | "search-delete"),
-            when if begins && parts.contains(&when) => endpoint.strip_prefix(when) == Some("-post"),
-            when => parts.contains(&when),
+            trigger if begins && parts.contains(&trigger) => endpoint.strip_prefix(trigger) == Some("-post"),
+            trigger => parts.contains(&trigger),
         }
     }
 }
@@ -214,8 +214,8 @@ impl Faults {
     }
 
     /// Takes the effects that this request triggers; `parts` are the names of the requested part.
-    pub fn strike(&mut self, parts: &[&str], endpoint: &str) -> Vec<What> {
-        let mut struck = Vec::new();
+    pub fn take_effects(&mut self, parts: &[&str], endpoint: &str) -> Vec<Effect> {
+        let mut effects = Vec::new();
         for fault in self.armed.iter_mut().filter(|f| f.awaits(parts, endpoint)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
@@ -224,11 +224,11 @@ impl Faults {
             if let Some(times) = &mut fault.times {
                 *times = times.saturating_sub(1);
             }
-            struck.push(fault.what);
+            effects.push(fault.effect);
         }
         self.armed.retain(|f| f.times != Some(0));
-        self.happened += struck.len() as u64;
-        struck
+        self.happened += effects.len() as u64;
+        effects
     }
 
     /// Number of waiting faults.
@@ -266,86 +266,89 @@ impl FromStr for Fault {
             times => Some(times.parse().ok().filter(|t| *t > 0).ok_or_else(|| wrong_count(times))?),
         };
         let (name, value) = rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value)));
-        let Some((when, what)) = name.split_once('.') else {
+        let Some((trigger, effect)) = name.split_once('.') else {
             return Err(format!(
                 "`{text}` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"
             ));
         };
-        if !matches!(when, "now" | "records" | "*") && !PARTS.contains(&when) && !ENDPOINTS.contains(&when) {
+        if !matches!(trigger, "now" | "records" | "*")
+            && !PARTS.contains(&trigger)
+            && !ENDPOINTS.contains(&trigger)
+        {
             let known = PARTS.join(", ");
             return Err(format!(
-                "`{when}` in the fault `{text}` is not a part or kind of request: write one of {known}"
+                "`{trigger}` in the fault `{text}` is not a part or kind of request: write one of {known}"
             ));
         }
-        Ok(Self { when: when.to_owned(), what: read_what(text, what, value)?, times, skip })
+        Ok(Self { trigger: trigger.to_owned(), effect: read_effect(text, effect, value)?, times, skip })
     }
 }
 
-fn read_what(text: &str, what: &str, value: Option<&str>) -> Result<What, String> {
+fn read_effect(text: &str, effect: &str, value: Option<&str>) -> Result<Effect, String> {
     let duration = |value: &str| {
         humantime::parse_duration(value)
             .map_err(|_| format!("`{value}` in the fault `{text}` is not a duration: write for example 2s"))
     };
-    let length = value.filter(|_| !matches!(what, "clock" | "disk")).map(duration).transpose()?;
+    let length = value.filter(|_| !matches!(effect, "clock" | "disk")).map(duration).transpose()?;
     let or = |default: u64| length.unwrap_or(Duration::from_secs(default));
-    Ok(match what {
-        "refuse" => What::Refuse,
-        "drop-request" => What::DropRequest,
-        "drop-answer" => What::DropResponse,
-        "delay" => What::Delay(or(1)),
-        "acted-502" => What::Acted(502),
-        "acted-503" => What::Acted(503),
-        "acted-504" => What::Acted(504),
-        "unauthorized" => What::Unauthorized,
-        "forbidden" => What::Forbidden,
-        "numbers-as-text" => What::NumbersAsText,
-        "not-json" => What::NotJson,
-        "endless" => What::Endless,
-        "redirect" => What::Redirect,
-        "content-type" => What::ContentType,
-        "unknown-state" => What::UnknownState,
-        "fail" => What::Fail,
-        "partial" => What::Partial,
-        "partial-silent" => What::PartialSilent,
-        "act-late" => What::ActLate(or(30)),
-        "stall" => What::Stall(length),
-        "conflict" => What::Conflict,
-        "missing-partition" => What::MissingPartition,
-        "scaling" => What::Scaling,
-        "stranger-backup" => What::StrangerBackup,
-        "range-gap" => What::RangeGap,
-        "failed-shard" => What::FailedShard,
-        "unassigned" => What::Unassigned,
-        "empty" => What::Empty,
-        "broker-restart" => What::BrokerRestart(or(1)),
-        "leader-change" => What::LeaderChange,
-        "no-leader" => What::NoLeader(or(5)),
-        "compact" => What::Compact,
-        "kill" => What::Kill(or(1)),
-        "store-down" => What::StoreDown(length),
-        "store-hung" => What::StoreHung(length),
-        "store-none" => What::StoreNone,
-        "search-down" => What::SearchDown(or(5)),
-        "stranger-resume" => What::StrangerResume(or(1)),
-        "stranger-pause" => What::StrangerPause(or(1)),
-        "stranger-hard-pause" => What::StrangerHardPause(or(1)),
-        "suspend" => What::Suspend,
-        "change" => What::Change(or(10)),
-        "stop-processing" => What::StopProcessing(or(10)),
+    Ok(match effect {
+        "refuse" => Effect::Refuse,
+        "drop-request" => Effect::DropRequest,
+        "drop-answer" => Effect::DropResponse,
+        "delay" => Effect::Delay(or(1)),
+        "acted-502" => Effect::Acted(502),
+        "acted-503" => Effect::Acted(503),
+        "acted-504" => Effect::Acted(504),
+        "unauthorized" => Effect::Unauthorized,
+        "forbidden" => Effect::Forbidden,
+        "numbers-as-text" => Effect::NumbersAsText,
+        "not-json" => Effect::NotJson,
+        "endless" => Effect::Endless,
+        "redirect" => Effect::Redirect,
+        "content-type" => Effect::ContentType,
+        "unknown-state" => Effect::UnknownState,
+        "fail" => Effect::Fail,
+        "partial" => Effect::Partial,
+        "partial-silent" => Effect::PartialSilent,
+        "act-late" => Effect::ActLate(or(30)),
+        "stall" => Effect::Stall(length),
+        "conflict" => Effect::Conflict,
+        "missing-partition" => Effect::MissingPartition,
+        "scaling" => Effect::Scaling,
+        "stranger-backup" => Effect::StrangerBackup,
+        "range-gap" => Effect::RangeGap,
+        "failed-shard" => Effect::FailedShard,
+        "unassigned" => Effect::Unassigned,
+        "empty" => Effect::Empty,
+        "broker-restart" => Effect::BrokerRestart(or(1)),
+        "leader-change" => Effect::LeaderChange,
+        "no-leader" => Effect::NoLeader(or(5)),
+        "compact" => Effect::Compact,
+        "kill" => Effect::Kill(or(1)),
+        "store-down" => Effect::StoreDown(length),
+        "store-hung" => Effect::StoreHung(length),
+        "store-none" => Effect::StoreNone,
+        "search-down" => Effect::SearchDown(or(5)),
+        "stranger-resume" => Effect::StrangerResume(or(1)),
+        "stranger-pause" => Effect::StrangerPause(or(1)),
+        "stranger-hard-pause" => Effect::StrangerHardPause(or(1)),
+        "suspend" => Effect::Suspend,
+        "change" => Effect::Change(or(10)),
+        "stop-processing" => Effect::StopProcessing(or(10)),
         "disk" => {
             let value = value.unwrap_or("500");
             let wrong =
                 || format!("`{value}` in the fault `{text}` is not a number of MiB: write for example 500");
-            What::Disk(value.parse().map_err(|_| wrong())?)
+            Effect::Disk(value.parse().map_err(|_| wrong())?)
         }
         "clock" => {
             let value = value.unwrap_or("10m");
             let (sign, length) = value.strip_prefix('-').map_or((1, value), |rest| (-1, rest));
-            What::Clock(TimeDelta::from_std(duration(length)?).unwrap_or(TimeDelta::MAX) * sign)
+            Effect::Clock(TimeDelta::from_std(duration(length)?).unwrap_or(TimeDelta::MAX) * sign)
         }
-        "heal" => What::Heal,
+        "heal" => Effect::Heal,
         _ => {
-            return Err(format!("`{what}` in the fault `{text}` is not an effect: see the list of faults"));
+            return Err(format!("`{effect}` in the fault `{text}` is not an effect: see the list of faults"));
         }
     })
 }
@@ -360,17 +363,20 @@ mod tests {
         for fault in parse("zeebe.drop-answer@2+1, operate.stall=3s").unwrap() {
             faults.arm(fault);
         }
-        let mut struck = Vec::new();
+        let mut effects = Vec::new();
         for _ in 0..5 {
-            struck.push(faults.strike(&["zeebe"], "zeebe-get").len());
+            effects.push(faults.take_effects(&["zeebe"], "zeebe-get").len());
         }
-        assert_eq!(struck, [0, 1, 1, 0, 0]);
+        assert_eq!(effects, [0, 1, 1, 0, 0]);
         assert_eq!(
-            faults.strike(&["operate"], "operate-get"),
+            faults.take_effects(&["operate"], "operate-get"),
             [],
             "a stall waits for the beginning of a backup"
         );
-        assert_eq!(faults.strike(&["operate"], "operate-post"), [What::Stall(Some(Duration::from_secs(3)))]);
+        assert_eq!(
+            faults.take_effects(&["operate"], "operate-post"),
+            [Effect::Stall(Some(Duration::from_secs(3)))]
+        );
         assert_eq!(faults.waiting(), 0);
     }
 
@@ -378,7 +384,7 @@ mod tests {
     fn unlimited_faults_and_negative_clock_offsets_are_parsed() {
         let faults = parse("resume.refuse@*,now.clock=-10m").unwrap();
         assert_eq!(faults[0].times, None);
-        assert_eq!(faults[1].what, What::Clock(TimeDelta::minutes(-10)));
+        assert_eq!(faults[1].effect, Effect::Clock(TimeDelta::minutes(-10)));
     }
 
     #[test]

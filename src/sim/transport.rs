@@ -58,7 +58,7 @@ impl SimClock {
 
     /// Passes a request to a cluster and waits for its response.
     pub(super) async fn exchange(&self, cluster: &SharedCluster, request: &WireRequest) -> Carried {
-        let _owed = ClustersToResume::by(cluster);
+        let _outstanding = OutstandingRequest::by(cluster);
         let mut reply = locked(cluster).handle(self.now(), request);
         loop {
             let Reply { after, carried } = reply;
@@ -72,16 +72,16 @@ impl SimClock {
 }
 
 /// Counts a request as outstanding until its response is delivered or its client disconnects.
-struct ClustersToResume<'a>(&'a SharedCluster);
+struct OutstandingRequest<'a>(&'a SharedCluster);
 
-impl<'a> ClustersToResume<'a> {
+impl<'a> OutstandingRequest<'a> {
     fn by(cluster: &'a SharedCluster) -> Self {
         locked(cluster).outstanding += 1;
         Self(cluster)
     }
 }
 
-impl Drop for ClustersToResume<'_> {
+impl Drop for OutstandingRequest<'_> {
     fn drop(&mut self) {
         locked(self.0).outstanding -= 1;
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod broker;
 mod clients;
+mod condition;
 mod control;
 mod history;
 mod indices;
@@ -16,7 +17,7 @@ mod search;
 mod state;
 mod webapp;
 
-use super::faults::What;
+use super::faults::Effect;
 use crate::camunda::{Method, Response};
 use crate::domain::Instant;
 use crate::sim::model::cluster::Cluster;
@@ -95,7 +96,7 @@ pub enum Carried {
 #[derive(Debug)]
 pub struct Waiting {
     key: u64,
-    struck: Vec<What>,
+    effects: Vec<Effect>,
 }
 
 /// Result of a request in its part.
@@ -143,45 +144,45 @@ impl Cluster {
             "pause" | "resume" => "zeebe",
             _ => part,
         };
-        let struck = self.faults.strike(&[served, part], endpoint);
+        let effects = self.faults.take_effects(&[served, part], endpoint);
         let carried = |carried| Reply { after: Duration::ZERO, carried };
-        if struck.contains(&What::Refuse) {
+        if effects.contains(&Effect::Refuse) {
             return carried(Carried::Refused);
         }
-        if struck.contains(&What::DropRequest) {
+        if effects.contains(&Effect::DropRequest) {
             return carried(Carried::Lost);
         }
-        if let Some(refusal) = struck.iter().find_map(|what| keep_out(part, *what, rest)) {
-            return deliver(self.config.timing.response, refusal, &struck);
+        if let Some(refusal) = effects.iter().find_map(|effect| reject_access(part, *effect, rest)) {
+            return deliver(self.config.timing.response, refusal, &effects);
         }
-        self.strike_before(served, &struck);
+        self.apply_before(served, &effects);
         if self.is_down(part) {
             return carried(Carried::Refused);
         }
         let hosted = self.config.storage == Storage::Saas;
         let acted = match part {
-            "saas" if hosted => self.administration(request, rest, &struck),
+            "saas" if hosted => self.administration(request, rest, &effects),
             _ if hosted => {
                 json_response(404, JSON, &json!({"error": "no such part", "path": request.path})).into()
             }
-            "zeebe" => self.broker(request, rest, &struck),
-            "rest" => self.rest(request, rest, &struck),
+            "zeebe" => self.broker(request, rest, &effects),
+            "rest" => self.rest(request, rest, &effects),
             "operate" => self.web_app(App::Operate, request, rest),
             "tasklist" => self.web_app(App::Tasklist, request, rest),
             "optimize" => self.web_app(App::Optimize, request, rest),
-            "search" => self.search(request, rest, &struck),
+            "search" => self.search(request, rest, &effects),
             _ => json_response(404, JSON, &json!({"error": "no such part", "path": request.path})).into(),
         };
-        self.strike_after(served, &struck);
+        self.apply_after(served, &effects);
         let takes = self.config.timing.response;
-        let denied = struck.iter().find_map(|what| match what {
-            What::Acted(status) => Some(gateway_trouble(part, *status, rest)),
+        let denied = effects.iter().find_map(|effect| match effect {
+            Effect::Acted(status) => Some(gateway_error(part, *status, rest)),
             _ => None,
         });
         match acted {
-            Acted::Done(response) => deliver(takes, denied.unwrap_or(response), &struck),
-            Acted::Slow(longer, response) => deliver(takes + longer, denied.unwrap_or(response), &struck),
-            Acted::Waits(key) => self.wait_for(Waiting { key, struck }),
+            Acted::Done(response) => deliver(takes, denied.unwrap_or(response), &effects),
+            Acted::Slow(longer, response) => deliver(takes + longer, denied.unwrap_or(response), &effects),
+            Acted::Waits(key) => self.wait_for(Waiting { key, effects }),
         }
     }
 
@@ -196,7 +197,7 @@ impl Cluster {
 
     fn wait_for(&mut self, waiting: Waiting) -> Reply {
         match self.snapshot_result(waiting.key) {
-            Some(response) => deliver(self.config.timing.response, response, &waiting.struck),
+            Some(response) => deliver(self.config.timing.response, response, &waiting.effects),
             None => Reply { after: self.snapshot_left(waiting.key), carried: Carried::Waiting(waiting) },
         }
     }
@@ -324,20 +325,20 @@ fn backups_endpoint(part: &str, method: Method, actuator: &str) -> &'static str 
 }
 
 /// Applies the delivery faults to a response.
-fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
+fn deliver(after: Duration, response: Response, effects: &[Effect]) -> Reply {
     let mut reply = Reply { after, carried: Carried::Response(response) };
-    for what in struck {
-        match (what, &mut reply.carried) {
-            (What::DropResponse, _) => reply.carried = Carried::Lost,
-            (What::Endless, _) => reply.carried = Carried::Endless,
-            (What::Redirect, _) => reply.carried = Carried::Redirect("http://127.0.0.1:1/login".into()),
-            (What::Delay(longer), _) => reply.after += *longer,
-            (What::NotJson, Carried::Response(response)) => {
+    for effect in effects {
+        match (effect, &mut reply.carried) {
+            (Effect::DropResponse, _) => reply.carried = Carried::Lost,
+            (Effect::Endless, _) => reply.carried = Carried::Endless,
+            (Effect::Redirect, _) => reply.carried = Carried::Redirect("http://127.0.0.1:1/login".into()),
+            (Effect::Delay(longer), _) => reply.after += *longer,
+            (Effect::NotJson, Carried::Response(response)) => {
                 response.body = b"<html><body>upstream said something else</body></html>".to_vec();
             }
-            (What::ContentType, Carried::Response(response)) => response.content_type = "text/html".into(),
-            (What::UnknownState, Carried::Response(response)) => strange_states(response),
-            (What::NumbersAsText, Carried::Response(response)) => numbers_as_text(response),
+            (Effect::ContentType, Carried::Response(response)) => response.content_type = "text/html".into(),
+            (Effect::UnknownState, Carried::Response(response)) => unknown_states(response),
+            (Effect::NumbersAsText, Carried::Response(response)) => numbers_as_text(response),
             _ => {}
         }
     }
@@ -345,12 +346,14 @@ fn deliver(after: Duration, response: Response, struck: &[What]) -> Reply {
 }
 
 /// The response to a request that fails authentication or permission.
-fn keep_out(part: &str, what: What, path: &str) -> Option<Response> {
-    let (status, title, detail) = match what {
-        What::Unauthorized => {
+fn reject_access(part: &str, effect: Effect, path: &str) -> Option<Response> {
+    let (status, title, detail) = match effect {
+        Effect::Unauthorized => {
             (401, "Unauthorized", "An Authentication object was not found in the SecurityContext")
         }
-        What::Forbidden => (403, "FORBIDDEN", "Unauthorized to perform this operation on resource 'BACKUP'"),
+        Effect::Forbidden => {
+            (403, "FORBIDDEN", "Unauthorized to perform this operation on resource 'BACKUP'")
+        }
         _ => return None,
     };
     if part == "search" {
@@ -361,7 +364,7 @@ fn keep_out(part: &str, what: What, path: &str) -> Option<Response> {
 }
 
 /// The error of a gateway after the broker executed the request.
-fn gateway_trouble(part: &str, status: u16, path: &str) -> Response {
+fn gateway_error(part: &str, status: u16, path: &str) -> Response {
     let text = match status {
         502 => "Failed to send request to broker",
         503 => "Expected to handle request, but the broker is overloaded",
@@ -397,7 +400,7 @@ fn numbers_as_text(response: &mut Response) {
 }
 
 /// Replaces every state in a response by one unknown to all versions.
-fn strange_states(response: &mut Response) {
+fn unknown_states(response: &mut Response) {
     fn walk(value: &mut Value) {
         match value {
             Value::Object(fields) => {

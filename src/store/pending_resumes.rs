@@ -90,7 +90,7 @@ pub fn unconfirmed(cluster: &str, why: &str, next: &str) -> String {
 /// What to do next where a daemon lives.
 pub fn retried_by_daemon(cluster: &str) -> String {
     format!(
-        "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive {cluster} --why TEXT`"
+        "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `pending-resumes abandon {cluster} --why TEXT`"
     )
 }
 

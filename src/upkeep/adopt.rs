@@ -1,7 +1,8 @@
-//! After the state was lost or is older than the cluster: notice it, and take over what is ours by its mark.
+//! Adoption after the state file was lost or restored from an old copy: detects it, and re-registers our
+//! backups by their ownership tag.
 //!
-//! Owns what an adopted backup is said to be, from what its components show. Must not delete anything, and takes
-//! nothing over that does not carry our instance and cluster in its records snapshot.
+//! Owns the state of an adopted backup, derived from its components. Must not delete anything, and adopts
+//! only backups whose records snapshot carries our instance and cluster.
 
 mod found;
 mod survey;
@@ -28,9 +29,9 @@ pub struct AdoptReport {
     pub other_instances: Vec<String>,
 }
 
-/// Takes over every backup of `cluster` whose records snapshot carries our instance and cluster, raises the id mark to
-/// the largest id seen and lets retention go on. Twice is once. `Err` names what could not be told; what was
-/// taken over before it stays so, and retention stays stopped.
+/// Adopts every backup of `cluster` whose records snapshot carries our instance and cluster, raises the
+/// stored largest id and re-enables retention. Idempotent. `Err` names the unreadable part; backups adopted
+/// before the error stay adopted, and retention stays stopped.
 pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<AdoptReport, String> {
     let again = |why: String| format!("{why}; nothing more was adopted for {cluster}, adopt it again later");
     let spec = &located(context, spec).await.map_err(again)?;
@@ -89,8 +90,9 @@ pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<Adop
     Ok(report)
 }
 
-/// Why the state is older than the cluster, if it is: a records snapshot that is ours and unknown to us, or an id above
-/// our mark that no other's mark explains. A second instance on the cluster is warned of on the way.
+/// Reason why the state is older than the cluster, if it is: an unknown records snapshot of ours, or an id
+/// above the stored largest id that no foreign tag explains. Logs a warning if a second instance backs up the
+/// cluster.
 pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
     if spec.addresses.saas.is_some() {
         return Ok(None);
@@ -103,7 +105,7 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
             reason = "another daemon takes backups of this cluster: give each its own [daemon] instance and stop one"
         );
     }
-    // After the survey, so that ids given meanwhile to clusters that share the repository are below it.
+    // After the survey, so that ids assigned meanwhile to clusters with the same repository are below it.
     let tag = context
         .store
         .highest_id(id_scope(cluster, &spec.addresses))
@@ -129,14 +131,14 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
                     names(components)
                 )));
             }
-            // Known, below the mark, or explained by another's mark.
+            // Known, not above the largest id, or explained by a foreign tag.
             _ => {}
         }
     }
     Ok(None)
 }
 
-/// The same settings with the routes of today.
+/// The same settings with the current routes.
 async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
     let addresses = camunda::probe::located(&spec.addresses, &context.transport)
         .await
@@ -144,8 +146,8 @@ async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
     Ok(Spec { addresses, ..spec.clone() })
 }
 
-/// Whether the cluster has given ids to backups of ours. It gives them to its own as well, and those are above our mark
-/// although nothing was lost.
+/// Whether the cluster has assigned ids to our backups. It also assigns ids to its own backups, and those
+/// exceed our largest id although no state was lost.
 async fn gives_ids(context: &Context, cluster: &str) -> Result<bool, String> {
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: false, limit: 0 };
     let backups = context.store.backups(filter).await.map_err(|error| error.to_string())?;
@@ -158,7 +160,7 @@ async fn known(context: &Context, cluster: &str) -> Result<BTreeMap<BackupId, Ru
     Ok(backups.into_iter().map(|Backup { run, .. }| (run.backup_id, run.run_id)).collect())
 }
 
-/// Other instances that marked a backup of this very cluster.
+/// Other instances with a tagged backup of this cluster.
 fn other_instances(context: &Context, cluster: &str, survey: &Survey) -> Vec<String> {
     let marks = survey.records.keys().filter_map(|id| survey.tag(*id));
     let others = marks.filter(|m| m.cluster == cluster && m.instance != context.instance).map(|m| m.instance);

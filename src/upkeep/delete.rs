@@ -1,7 +1,7 @@
-//! Deletion of backups that are proven ours, and the passes of retention that ask for it.
+//! Deletion of backups that are proven ours, as requested by operators or retention.
 //!
-//! Owns the walk over the places of a backup, in the order Zeebe, web apps, records last. Must not decide what goes
-//! (that is `retention`) and never deletes what is not proven ours (`retention::ownership`).
+//! Owns the walk over the locations of a backup: Zeebe, web apps, records last. Must not decide which backups
+//! are deleted (`retention`), and never deletes a backup without proof of ownership (`retention::ownership`).
 
 pub(crate) mod location;
 pub(crate) mod pass;
@@ -18,26 +18,26 @@ use location::locations;
 use pass::{End, Pass};
 use tokio_util::sync::CancellationToken;
 
-/// What one pass over a backup came to.
+/// Result of one pass over a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeletionPass {
-    /// Every place answers that it is gone, and the store knows it.
+    /// Every location reports that the backup is gone, and the store has recorded it.
     Gone,
-    /// Something is left, or may be: the next pass goes on.
+    /// Parts are left, or may be: the next pass continues.
     Left {
-        /// What, one sentence.
+        /// Remaining parts, one sentence.
         what: String,
     },
-    /// Not proven ours: nothing was touched.
+    /// Not proven ours: nothing was changed.
     NotOurs {
-        /// Why, one sentence.
+        /// Reason, one sentence.
         reason: String,
     },
-    /// A due run wants the cluster: nothing is outstanding, the next pass goes on.
+    /// A due run needs the cluster: no request is outstanding, and the next pass continues.
     Yielded,
 }
 
-/// One pass of deletion over a backup that is `deleting`, at the addresses its cluster was last known by.
+/// One pass over a backup in state `deleting`, at the last known addresses of its cluster.
 pub async fn delete_backup(context: &Context, backup: &Backup, yield_now: CancellationToken) -> DeletionPass {
     match last_addresses(context, backup).await {
         Ok(addresses) => delete_at(context, &addresses, backup, &yield_now).await,
@@ -45,7 +45,7 @@ pub async fn delete_backup(context: &Context, backup: &Backup, yield_now: Cancel
     }
 }
 
-/// The same at given addresses.
+/// As `delete_backup`, at the given addresses.
 pub(crate) async fn delete_at(
     context: &Context,
     addresses: &Addresses,
@@ -63,7 +63,7 @@ pub(crate) async fn delete_at(
     settle(context, backup, began, end).await
 }
 
-/// Writes and logs what a pass came to.
+/// Stores and logs the result of a pass.
 async fn settle(
     context: &Context,
     backup: &Backup,
@@ -74,7 +74,7 @@ async fn settle(
     let end = match end {
         Ok(()) => match store.deletion_done(run.run_id, context.clock.now()).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(End::Left(format!("it is gone, but that could not be written: {error}"))),
+            Err(error) => Err(End::Left(format!("it is gone, but its record could not be written: {error}"))),
         },
         end => end,
     };
@@ -94,8 +94,9 @@ async fn settle(
         }
         Err(End::Left(what)) => (DeletionPass::Left { what: what.clone() }, what),
         Err(End::NotOurs(reason)) => {
-            let said =
-                format!("not proven ours, nothing was touched: {reason}; delete it by hand if it may go");
+            let said = format!(
+                "not proven ours, nothing was touched: {reason}; delete it manually if it is no longer needed"
+            );
             (DeletionPass::NotOurs { reason }, said)
         }
     };
@@ -109,8 +110,8 @@ async fn settle(
     result
 }
 
-/// Whether a good backup is still complete in all its components. One that is gone from all of them is noted as
-/// missing. `Err` says what could not be told: that is neither complete nor gone.
+/// Whether a good backup is still complete in all its components. A backup that is gone from all of them is
+/// marked missing. `Err` names the component whose state is unknown.
 pub async fn still_complete(context: &Context, backup: &Backup) -> Result<bool, String> {
     let addresses = last_addresses(context, backup).await?;
     still_complete_at(context, &addresses, backup).await
@@ -133,7 +134,7 @@ pub(crate) async fn still_complete_at(
         context.store.set_missing(run.run_id).await.map_err(|error| error.to_string())?;
         tracing::error!(
             event = "backup.missing", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
-            reason = "no component has it any more, and we did not delete it"
+            reason = "no component lists the backup, and it was not deleted by this daemon"
         );
         return Ok(false);
     }
@@ -164,14 +165,14 @@ async fn look_everywhere(
     Ok(all)
 }
 
-/// The same with the routes of today, which after an upgrade are others than those of the run; and those where the
-/// cluster cannot tell.
+/// The same addresses with the current routes, which differ from those of the run after an upgrade; unchanged
+/// if the cluster does not report its routes.
 async fn located(context: &Context, backup: &Backup, addresses: Addresses) -> Addresses {
     let located = camunda::probe::located(&addresses, &context.transport).await;
     located.unwrap_or(Addresses { routes: backup.run.view.routes, ..addresses })
 }
 
-/// Where the cluster was last known to be: the config's word, kept by the store, before that of the run.
+/// Last known addresses of the cluster: the stored addresses of the config before those of the run.
 async fn last_addresses(context: &Context, backup: &Backup) -> Result<Addresses, String> {
     let run = &backup.run;
     let rows = context.store.clusters().await.map_err(|error: StoreError| error.to_string())?;
@@ -180,6 +181,6 @@ async fn last_addresses(context: &Context, backup: &Backup) -> Result<Addresses,
     }
     let spec: Result<Spec, _> = serde_json::from_value(run.spec.clone());
     spec.map(|spec| spec.addresses).map_err(|error| {
-        format!("nothing says where cluster {} is: put it back into the config ({error})", run.cluster)
+        format!("the address of cluster {} is unknown: add the cluster to the config ({error})", run.cluster)
     })
 }

@@ -1,4 +1,5 @@
-//! One pass of retention over a cluster: look where it matters, decide, ask for deletions, carry them out.
+//! One pass of retention over a cluster: probe the backups that matter, decide, request deletions, carry them
+//! out.
 
 use crate::context::{Context, Spec};
 use crate::domain::{BackupId, BackupState};
@@ -11,24 +12,24 @@ use crate::upkeep::saas_sync;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
-/// What a pass of retention did.
+/// Result of a retention pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetainReport {
-    /// A verdict and a reason for every backup.
+    /// Decision and reason for every backup.
     pub decisions: Vec<Decision>,
-    /// Good ones that were looked at and could not be told complete, each with the reason.
+    /// Good backups that could not be confirmed complete, each with the reason.
     pub doubtful: Vec<(BackupId, String)>,
-    /// Passes of deletion and what they came to.
+    /// Deletion passes and their results.
     pub deletions: Vec<(BackupId, DeletionPass)>,
-    /// Why nothing may be deleted until `adopt`.
+    /// Reason why deletions are blocked until `adopt`.
     pub stopped: Option<String>,
-    /// A due run wanted the cluster before everything was done.
+    /// A due run needed the cluster before the pass was complete.
     pub yielded: bool,
-    /// What kept the pass from its work.
+    /// Error that ended the pass.
     pub trouble: Option<String>,
 }
 
-/// One pass; what is not done is left to the next one.
+/// Runs one pass. The next pass does the remaining work.
 pub async fn retain(
     context: &Context,
     cluster: &str,
@@ -62,7 +63,8 @@ async fn pass(
             report.trouble = Some(format!("nothing is deleted now: {reason}"));
             return Ok(());
         }
-        // What was asked for goes first: the look at what is gone takes long, and a due run cuts it off every time.
+        // Requested deletions go first: the search for missing backups is slow, and a due run would interrupt
+        // it every time.
         carry_out(context, cluster, spec, yield_now, report).await?;
         if report.yielded {
             return Ok(());
@@ -94,14 +96,14 @@ async fn pass(
         report.yielded = true;
         return Ok(());
     };
-    // Those found missing no longer count.
+    // Backups found missing no longer count.
     let backups = self::backups(context, cluster).await?;
     report.decisions = decide(rules, &backups, &complete, report.stopped.as_deref());
     saas_sync::leave_alone(&mut report.decisions, &backups);
     delete(context, cluster, spec, yield_now, report).await
 }
 
-/// Asks for the deletions that were decided, and carries them out.
+/// Requests the deletions that were decided, and carries them out.
 async fn delete(
     context: &Context,
     cluster: &str,
@@ -126,13 +128,13 @@ async fn delete(
     carry_out(context, cluster, spec, yield_now, report).await
 }
 
-/// Whether anything would go if every good one were found complete.
+/// Whether any backup would be deleted if every good one were complete.
 fn would_delete(rules: &[RetentionRule], backups: &[Backup]) -> bool {
     let all = backups.iter().map(|b| b.run.run_id).collect();
     decide(rules, backups, &all, None).iter().any(|d| d.verdict == Verdict::Delete)
 }
 
-/// Looks at the good ones that stand in for those that would go. `None` when a due run wants the cluster.
+/// Probes the good backups that justify a deletion. `None` if a due run needs the cluster.
 async fn probe(
     context: &Context,
     rules: &[RetentionRule],
@@ -161,7 +163,7 @@ async fn probe(
                 tracing::warn!(event = "backup.damaged", cluster = %backup.run.cluster, backup_id = id.get(), reason = why);
                 report.doubtful.push((id, why.to_owned()));
             }
-            // What does not answer for this one does not answer for the others.
+            // A component that fails for this backup also fails for the others.
             Err(why) => {
                 tracing::warn!(event = "retention.unsure", cluster = %backup.run.cluster, backup_id = id.get(), reason = %why);
                 report.doubtful.push((id, why));
@@ -171,7 +173,7 @@ async fn probe(
     }
 }
 
-/// Runs the deletions that were asked for; while the state is behind, only those that an operator asked for.
+/// Carries out requested deletions. While the state is behind, only those requested by an operator.
 async fn carry_out(
     context: &Context,
     cluster: &str,

@@ -1,7 +1,8 @@
-//! What becomes of our records where the provider keeps and prunes the backups.
+//! Comparison of our records with the backup list of Camunda 8 SaaS, which keeps and prunes the backups
+//! itself.
 //!
-//! Deletes nothing there: backups that are gone from the provider's list are noted as missing, and failed runs that
-//! left nothing there are forgotten as elsewhere.
+//! Deletes nothing there: backups that left the list are marked missing, and failed runs without remains are
+//! forgotten as for other clusters.
 
 use crate::camunda::{ClientError, Saas};
 use crate::context::Context;
@@ -13,16 +14,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Between the two looks that must both lack a backup: what is noted as missing stays so. Less where backups may follow
-/// each other so closely that a due run would cut it off every time.
+/// Interval between the two probes that must both lack a backup, because missing is final. Shorter if backups
+/// may follow so closely that a due run would interrupt every pass.
 const SURE: Duration = Duration::from_secs(30);
-/// Why nothing of a time before is deleted by schedule.
-const ELSEWHERE: &str =
-    "its parts lie where the cluster was before it became the provider's, and cannot be looked at";
-/// Why nothing is deleted by schedule.
-const PROVIDER: &str = "the provider keeps and prunes its backups itself";
+/// Reason to keep backups from before the move to Camunda 8 SaaS.
+const ELSEWHERE: &str = "its parts date from before the move to Camunda 8 SaaS and cannot be probed";
+/// Reason to keep backups that Camunda 8 SaaS manages.
+const PROVIDER: &str = "Camunda 8 SaaS keeps and prunes these backups itself";
 
-/// Notes what is gone, and decides about the rest. `Err` in the answer: why the list could not be read.
+/// Marks missing backups and decides about the others. `Err` in the response: the list could not be read.
 pub(crate) async fn retain(
     context: &Context,
     saas: &Saas,
@@ -31,7 +31,7 @@ pub(crate) async fn retain(
     backups: &[Backup],
     yield_now: &CancellationToken,
 ) -> Result<(Vec<Decision>, Option<String>), StoreError> {
-    // The list of one cluster tells nothing of another's.
+    // The list of one cluster does not show the backups of another.
     let of_it = |backup: &&Backup| saas::is_of(&backup.run, address);
     let sure = SURE.min(address.min_interval / 3);
     let gone = gone(context, saas, backups.iter().filter(of_it).collect(), sure, yield_now).await;
@@ -40,7 +40,7 @@ pub(crate) async fn retain(
             note(context, &gone).await?;
             None
         }
-        Err(error) => Some(format!("what the provider still keeps could not be read: {error}")),
+        Err(error) => Some(format!("the backup list of Camunda 8 SaaS could not be read: {error}")),
     };
     let complete = backups.iter().map(|backup| backup.run.run_id).collect();
     let mut decisions = decide(rules, backups, &complete, None);
@@ -49,7 +49,7 @@ pub(crate) async fn retain(
     Ok((decisions, trouble))
 }
 
-/// What a provider has is not deleted by schedule, wherever the cluster is by now.
+/// Keeps backups in Camunda 8 SaaS, even if the cluster is self-managed now.
 pub(crate) fn leave_alone(decisions: &mut [Decision], backups: &[Backup]) {
     keep(decisions, backups, holds_something, PROVIDER);
 }
@@ -64,17 +64,17 @@ fn keep(decisions: &mut [Decision], backups: &[Backup], which: fn(&Backup) -> bo
     }
 }
 
-/// Whether parts of it lie where the cluster was before it became the provider's: they cannot be looked at from here.
+/// Whether some parts are at addresses from before the move to Camunda 8 SaaS: these parts cannot be probed.
 fn elsewhere(backup: &Backup) -> bool {
     backup.run.view.components.keys().any(|component| *component != saas::SAAS)
 }
 
-/// Whether the provider has, or may have, something of it.
+/// Whether Camunda 8 SaaS has, or may have, a part of the backup.
 fn holds_something(backup: &Backup) -> bool {
     saas::may_have(&backup.run.view)
 }
 
-/// Completed and failed ones that the list has no more; one look alone is not believed.
+/// Completed and failed backups that left the list. One probe alone is not sufficient.
 async fn gone<'a>(
     context: &Context,
     saas: &Saas,
@@ -90,7 +90,7 @@ async fn gone<'a>(
     }
     tokio::select! {
         biased;
-        // The next pass looks again.
+        // The next pass probes again.
         () = yield_now.cancelled() => return Ok(vec![]),
         () = context.clock.sleep(sure) => {}
     }
@@ -110,7 +110,7 @@ async fn note(context: &Context, gone: &[&Backup]) -> Result<(), StoreError> {
         tracing::info!(
             event = "backup.missing", cluster = %backup.run.cluster, backup_id = backup.run.backup_id.get(),
             run_id = %backup.run.run_id, by = "provider",
-            reason = "the provider's list has it no more, and we did not delete it"
+            reason = "the backup is no longer in the list of Camunda 8 SaaS and was not deleted by this daemon"
         );
     }
     Ok(())

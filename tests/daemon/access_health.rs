@@ -1,4 +1,4 @@
-//! A cluster that does not let the daemon in shows in its health: since when, and what to do, for as long as it is so.
+//! Rejected authentication in health: since when, and the remedy, for as long as it lasts.
 
 use camunda_backupd::camunda::{Search, SharedTransport, authenticated};
 use camunda_backupd::domain::{Access, Addresses, SearchAddress};
@@ -34,7 +34,7 @@ fn denied(transport: &SharedTransport, addresses: &Addresses) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_is_remembered_until_it_is_not() {
+async fn rejected_login_is_reported_until_accepted() {
     let (keys, broker) = (Keys::new(), broker().await);
     let (transport, addresses) = (keys.transport(), addresses(&broker, bearer()));
     let zeebe = camunda_backupd::camunda::Zeebe::new(&addresses, &transport);
@@ -55,7 +55,7 @@ async fn a_login_that_is_refused_is_remembered_until_it_is_not() {
 
 /// `/actuator/info` is open to everybody, as a rule.
 #[tokio::test]
-async fn a_call_that_wants_a_login_is_not_forgotten_for_one_that_does_not() {
+async fn open_route_does_not_clear_a_rejected_login() {
     let server = MockServer::start().await;
     Mock::given(method("GET"))
         .and(path("/_cluster/health"))
@@ -80,7 +80,7 @@ async fn a_call_that_wants_a_login_is_not_forgotten_for_one_that_does_not() {
 }
 
 #[tokio::test]
-async fn a_credential_that_cannot_be_read_is_seen_before_it_is_needed() {
+async fn unreadable_credential_is_reported_before_a_run() {
     let keys = Keys::new();
     let broker = broker().await;
     let (transport, addresses) = (keys.transport(), addresses(&broker, basic()));
@@ -121,7 +121,7 @@ fn until(location: &Location, status: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operator_sees_it_and_that_it_is_mended() {
+async fn status_reports_rejected_login_and_its_fix() {
     let (location, keys, broker) = (Location::new(), Keys::new(), broker().await);
     keys.put("key", "an old one");
     let config = location.good();

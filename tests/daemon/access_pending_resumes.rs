@@ -1,5 +1,5 @@
-//! A pause of a cluster that wants credentials can always be resumed: with a refused config, without the directory the
-//! credentials came from, and by another process.
+//! A pause of a cluster with credentials can always be resumed: with a rejected config, without the directory of the
+//! credentials, and by another process.
 
 use camunda_backupd::camunda::{Request, Response, Secrets, Transport, TransportError};
 use camunda_backupd::clock::{Clock, SystemClock};
@@ -69,7 +69,7 @@ fn still_pending() -> (Location, PathBuf, RunId) {
 #[rstest]
 #[case::command(&["resume-exporting", "--pending", "--for", "10s"], 0)]
 #[case::a_start_that_is_refused(&["serve"], 2)]
-fn a_copy_pays_where_config_and_credentials_are_gone(#[case] words: &[&str], #[case] code: i32) {
+fn credential_copy_resumes_without_config_and_credentials(#[case] words: &[&str], #[case] code: i32) {
     let (location, config, run) = still_pending();
     let copy = location.path("run").join("owed").join(run.to_string()).join("key");
     put(&copy, 0o600);
@@ -105,7 +105,7 @@ impl Transport for Slow {
 
 /// Whoever paid ends right afterwards, and with it every task it has.
 #[tokio::test]
-async fn copies_are_gone_before_the_payment_is_told() {
+async fn credential_copies_are_removed_before_the_resume_is_reported() {
     let location = Location::new();
     let state = location.path("state");
     let record_pending_resume =
@@ -122,7 +122,7 @@ async fn copies_are_gone_before_the_payment_is_told() {
 
 /// No proxy is taken from the environment.
 #[test]
-fn a_proxy_of_the_environment_does_not_come_between() {
+fn proxy_of_the_environment_is_not_used() {
     let (location, config, run) = still_pending();
     put(&location.path("run").join("owed").join(run.to_string()).join("key"), 0o600);
     let mut resume_until_confirmed = command(&config, &["resume-exporting", "--pending", "--for", "10s"]);
@@ -134,7 +134,7 @@ fn a_proxy_of_the_environment_does_not_come_between() {
 }
 
 #[test]
-fn a_refused_config_still_tells_where_credentials_are() {
+fn rejected_config_still_names_the_credentials_directory() {
     let (location, config, _) = still_pending();
     put(&location.path("credentials").join("key"), 0o600);
     let text = std::fs::read_to_string(&config).unwrap();
@@ -146,7 +146,7 @@ fn a_refused_config_still_tells_where_credentials_are() {
 }
 
 #[test]
-fn without_a_credential_the_debt_stays_and_is_told() {
+fn missing_credential_keeps_resume_pending_and_is_reported() {
     let (location, config, _) = still_pending();
     let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
@@ -154,19 +154,19 @@ fn without_a_credential_the_debt_stays_and_is_told() {
 }
 
 #[test]
-fn a_daemon_that_could_not_read_credentials_does_not_come_up() {
+fn daemon_without_credentials_directory_does_not_start() {
     let location = Location::new();
     let login = "[clusters.orders.self_managed.access.zeebe]\nkind = \"bearer\"\ntoken = \"key\"\n";
     let config = location.config("127.0.0.1:0", login);
     assert!(process::refused(command(&config, &["serve"])).ends_with(
-        "error: cluster orders wants credentials, and there is no directory in which to look for them: write credentials_dir under [daemon], or run under systemd with LoadCredential\n"
+        "error: cluster orders needs credentials, but no credentials directory is known. Set credentials_dir under [daemon], or run under systemd with LoadCredential\n"
     ));
     let checked = ends(command(&config, &["check"]));
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[test]
-fn copies_are_only_ours_to_read_and_go_with_their_debt() {
+fn credential_copies_are_private_and_removed_with_the_pending_resume() {
     let keys = Keys::new();
     keys.put("other", "not copied");
     let ring = keys.keyring();
@@ -196,7 +196,7 @@ fn copies_are_only_ours_to_read_and_go_with_their_debt() {
 }
 
 #[test]
-fn a_copy_that_others_could_have_read_is_not_believed() {
+fn credential_copy_readable_by_others_is_not_used() {
     let keys = Keys::new();
     std::fs::remove_file(keys.file("key")).unwrap();
     let copy = keys.dir.path().join("run/owed").join(uuid::Uuid::now_v7().to_string()).join("key");
@@ -272,7 +272,7 @@ fn lab(keys: &Keys, denies: &'static str) -> (Lab, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_of_a_run_comes_with_what_its_component_wants_and_the_copy_lasts_as_long_as_the_debt() {
+async fn every_call_of_a_run_is_authenticated_and_copy_lasts_until_resumed() {
     let keys = Keys::new();
     let (lab, seen) = lab(&keys, "");
     let run = lab.backup().await;
@@ -285,7 +285,7 @@ async fn every_call_of_a_run_comes_with_what_its_component_wants_and_the_copy_la
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_comes_with_what_each_component_wants() {
+async fn every_call_of_a_deletion_is_authenticated() {
     let keys = Keys::new();
     let (lab, _) = lab(&keys, "");
     let first = lab.backup().await;
@@ -304,7 +304,7 @@ async fn a_deletion_comes_with_what_each_component_wants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_whose_resume_could_not_be_sent_is_not_asked_for() {
+async fn no_pause_without_credentials_for_its_resume() {
     let keys = Keys::new();
     let (lab, seen) = lab(&keys, "");
     std::fs::remove_file(keys.file("zeebe")).unwrap();
@@ -333,7 +333,7 @@ async fn a_pause_whose_resume_could_not_be_sent_is_not_asked_for() {
     "the indices of zeebe-record* could not be listed: search rejected the credential `search` with 401 to GET /search/_cat/indices/zeebe-record*?format=json&h=index,status&expand_wildcards=open: store a valid one there; it takes effect at once, under systemd after a restart"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_refused_login_has_its_own_class_in_the_record(#[case] denies: &'static str, #[case] reason: &str) {
+async fn rejected_login_has_failure_class_access(#[case] denies: &'static str, #[case] reason: &str) {
     let keys = Keys::new();
     let (lab, _) = lab(&keys, denies);
     let run = lab.backup().await;

@@ -1,4 +1,4 @@
-//! Routes of the real binary, asked over TCP and over the control socket, byte by byte.
+//! Routes of the real binary over TCP and over the control socket, byte by byte.
 
 use harness::process::{Location, Up, owe_since};
 use rstest::rstest;
@@ -69,7 +69,7 @@ fn request(mut stream: impl Read + Write, method: &str, path: &str, headers: &st
 }
 
 #[test]
-fn health_in_all_its_shapes() {
+fn health_routes_return_documented_json() {
     let bed = Bed::new();
     bed.up.event("cluster.unreachable");
     // The look is written down right after its event.
@@ -114,7 +114,7 @@ fn health_in_all_its_shapes() {
 }
 
 #[test]
-fn what_the_saas_clients_read_is_there_with_and_without_api_in_front() {
+fn saas_shaped_routes_work_with_and_without_api_prefix() {
     let bed = Bed::new();
     for base in ["", "/api"] {
         let clusters = bed.get(&format!("{base}/clusters"));
@@ -141,7 +141,7 @@ fn what_the_saas_clients_read_is_there_with_and_without_api_in_front() {
 }
 
 #[test]
-fn refusals_over_tcp() {
+fn tcp_rejections_have_documented_status_and_body() {
     let bed = Bed::new();
     let wrong = bed.tcp("DELETE", "/health", "Host: localhost\r\n", "");
     assert_eq!((wrong.status, wrong.header("allow").as_deref()), (405, Some("GET,HEAD")));
@@ -193,7 +193,7 @@ fn who_is_not_from_this_machine_reads_nothing(#[case] headers: &str) {
 }
 
 #[test]
-fn no_act_answers_over_tcp() {
+fn no_command_is_accepted_over_tcp() {
     let bed = Bed::new();
     let uuid = bed.get("/clusters").json()[0]["uuid"].as_str().unwrap().to_owned();
     let acts = [
@@ -226,7 +226,7 @@ fn no_act_answers_over_tcp() {
 }
 
 #[test]
-fn bad_input_on_the_control_socket_is_a_problem_too() {
+fn bad_input_on_control_socket_returns_problem_json() {
     let bed = Bed::new();
     for body in ["{bad", "{}", "[]", r#"{"why":7}"#, ""] {
         let bad = bed.control("POST", "/v1/clusters/orders/cancel", body);
@@ -254,7 +254,7 @@ fn bad_input_on_the_control_socket_is_a_problem_too() {
 
 /// What goes wrong on our side or beyond it can be found in the log.
 #[test]
-fn a_5xx_has_an_id_that_is_in_the_log() {
+fn request_id_of_5xx_is_in_the_log() {
     let bed = Bed::new();
     let response = bed.control("POST", "/v1/clusters/orders/resume-exporting", "{}");
     assert_eq!(response.status, 502, "{}", response.body);
@@ -266,7 +266,7 @@ fn a_5xx_has_an_id_that_is_in_the_log() {
 }
 
 #[test]
-fn every_answer_has_an_id_of_its_own() {
+fn every_response_has_a_unique_request_id() {
     let bed = Bed::new();
     let paths = [
         "/health",
@@ -287,7 +287,7 @@ fn every_answer_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_failing_health_has_an_id_that_is_in_the_log() {
+fn request_id_of_failing_health_is_in_the_log() {
     let location = Location::new();
     owe_since(&location.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
     let up = Up::new(&location.good());
@@ -302,7 +302,7 @@ fn a_failing_health_has_an_id_that_is_in_the_log() {
 
 /// Whoever holds all connections keeps nobody from asking for health, and the log says so once.
 #[test]
-fn health_answers_although_silent_clients_hold_every_connection() {
+fn health_responds_while_silent_clients_hold_every_slot() {
     let bed = Bed::new();
     let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&bed.tcp).unwrap()).collect();
     for _ in 0..10 {
@@ -317,7 +317,7 @@ fn health_answers_although_silent_clients_hold_every_connection() {
 }
 
 #[test]
-fn http_may_listen_on_a_unix_socket_and_acts_do_not_answer_there_either() {
+fn http_on_unix_socket_accepts_no_command() {
     let location = Location::new();
     let socket = location.path("http.sock");
     let config = location.config(&format!("unix:{}", socket.display()), "");
@@ -331,7 +331,7 @@ fn http_may_listen_on_a_unix_socket_and_acts_do_not_answer_there_either() {
 }
 
 #[test]
-fn a_refused_reload_degrades_health_until_a_good_one() {
+fn rejected_reload_degrades_health_until_a_good_one() {
     let bed = Bed::new();
     let check = || {
         let health = bed.get("/health").json();

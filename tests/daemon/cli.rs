@@ -1,4 +1,4 @@
-//! Commands of the real binary: what they print and with which code they end.
+//! Commands of the real binary: output and exit code.
 
 use harness::process::{Location, Up, command, ends};
 use rstest::rstest;
@@ -30,7 +30,7 @@ const NIGHTLY: &str =
 const BROKEN: &str = "[schedules.nightly]\nclusters = [\"nobody\"]\ndaily = \"25:00\"\n";
 
 #[test]
-fn check_of_a_good_config_tells_what_is_due() {
+fn check_of_valid_config_lists_next_due_times() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", NIGHTLY);
     let said = say(&config, &["check"]);
@@ -46,7 +46,7 @@ fn check_of_a_good_config_tells_what_is_due() {
 }
 
 #[test]
-fn check_of_a_bad_config_tells_every_mistake_with_place_and_remedy() {
+fn check_of_invalid_config_reports_all_errors_with_location_and_remedy() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", BROKEN);
     let said = say(&config, &["check"]);
@@ -67,7 +67,7 @@ fn check_of_a_bad_config_tells_every_mistake_with_place_and_remedy() {
 }
 
 #[test]
-fn check_online_tells_that_nobody_answers_and_ends_with_one() {
+fn check_online_of_unreachable_cluster_exits_1() {
     let location = Location::new();
     let said = say(&location.good(), &["check", "--online"]);
     assert_eq!(said.code, Some(1), "{}", said.err);
@@ -86,7 +86,7 @@ fn check_online_tells_that_nobody_answers_and_ends_with_one() {
 }
 
 #[test]
-fn check_online_of_a_config_that_does_not_load_asks_nobody() {
+fn check_online_of_invalid_config_sends_no_request() {
     let location = Location::new();
     let said = say(&location.config("127.0.0.1:0", "nonsense = 1\n"), &["--json", "check", "--online"]);
     assert_eq!(said.code, Some(2));
@@ -95,7 +95,7 @@ fn check_online_of_a_config_that_does_not_load_asks_nobody() {
 }
 
 #[test]
-fn a_config_that_is_not_there_is_a_usage_error_of_every_command() {
+fn missing_config_is_a_usage_error_of_every_command() {
     let location = Location::new();
     for words in [&["check"][..], &["next"], &["plan", "orders"], &["status"], &["serve"]] {
         let said = say(&location.path("missing.toml"), words);
@@ -109,7 +109,7 @@ fn due(due_at: &str, local: &str) -> Value {
 }
 
 #[test]
-fn next_goes_through_both_changes_of_the_clock() {
+fn next_covers_both_clock_changes() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", NIGHTLY);
     let next = |from: &str| say(&config, &["next", "--from", from, "--count", "3", "--json"]).json();
@@ -137,7 +137,7 @@ fn next_of_one_schedule_as_a_table() {
 }
 
 #[test]
-fn the_plan_pauses_around_records_and_zeebe_alone() {
+fn plan_pauses_only_around_records_and_zeebe() {
     let location = Location::new();
     let config = location.good();
     let plan = say(&config, &["plan", "orders", "--json"]).json();
@@ -179,7 +179,7 @@ fn the_plan_pauses_around_records_and_zeebe_alone() {
 }
 
 #[test]
-fn an_older_version_has_the_hard_pause() {
+fn plan_of_older_version_uses_hard_pause() {
     let location = Location::new();
     let text = std::fs::read_to_string(location.good()).unwrap();
     std::fs::write(location.path("config.toml"), text.replace("operate =", "version = \"8.4.6\"\noperate ="))
@@ -189,7 +189,7 @@ fn an_older_version_has_the_hard_pause() {
 }
 
 #[test]
-fn the_schema_is_the_one_that_is_shipped() {
+fn schema_command_prints_the_shipped_schema() {
     let location = Location::new();
     let said = say(&location.path("no-config-needed.toml"), &["schema"]);
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.schema.json");
@@ -218,7 +218,7 @@ fn what_cannot_be_meant_ends_with_2(#[case] words: &[&str], #[case] why: &str) {
 }
 
 #[rstest]
-fn without_a_daemon_every_command_that_needs_it_ends_with_3(
+fn commands_that_need_a_daemon_exit_3_without_one(
     #[values(
         "status",
         "list",
@@ -246,7 +246,7 @@ fn without_a_daemon_every_command_that_needs_it_ends_with_3(
 
 /// Stopped, as by a debugger or a frozen control group: whoever asks learns it soon, whatever time the act may take.
 #[test]
-fn a_daemon_that_hangs_keeps_nobody_waiting() {
+fn hanging_daemon_does_not_block_commands() {
     const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "pending-resumes"];
     const ACTING: [&str; 8] = [
         "backup orders",
@@ -284,7 +284,7 @@ fn a_daemon_that_hangs_keeps_nobody_waiting() {
 }
 
 #[test]
-fn commands_of_a_daemon_that_has_nothing_yet() {
+fn commands_of_a_daemon_without_backups() {
     let location = Location::new();
     let up = Up::new(&location.good());
     let config = location.path("config.toml");
@@ -314,10 +314,10 @@ fn commands_of_a_daemon_that_has_nothing_yet() {
 #[case::show_nothing(&["show", "7"], 1, "there is no backup or run 7. `list` shows the backups")]
 #[case::show_nonsense(&["show", "x"], 2, "`x` is neither a backup id nor a run id")]
 #[case::delete_without_a_terminal(&["delete", "orders", "7"], 4, "confirmation required: add --yes if there is no terminal")]
-#[case::delete_nothing(&["delete", "orders", "7", "--yes"], 1, "cluster orders has no backup 7 of ours")]
+#[case::delete_nothing(&["delete", "orders", "7", "--yes"], 1, "cluster orders has no backup 7. `list orders` shows its backups")]
 #[case::resume_without_a_terminal(&["resume-exporting", "orders"], 4, "confirmation required: add --yes if there is no terminal")]
 #[case::resume_unreachable(&["resume-exporting", "orders", "--yes"], 3, "exporting of orders could not be resumed")]
-#[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot be reached")]
+#[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot connect to zeebe at")]
 fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
     let location = Location::new();
     let up = Up::new(&location.good());
@@ -341,7 +341,7 @@ fn without_a_state_file_pending_resumes_are_unknown(#[case] words: &[&str]) {
 }
 
 #[test]
-fn over_a_url_is_read_and_nothing_is_done() {
+fn commands_over_url_are_read_only() {
     let location = Location::new();
     let up = Up::new(&location.good());
     let url = format!("http://{}", up.event("http.listening")["address"].as_str().unwrap());
@@ -359,7 +359,7 @@ fn over_a_url_is_read_and_nothing_is_done() {
 
 /// A cluster that cannot be reached and debts older than five minutes make `status` end with 1.
 #[test]
-fn status_of_a_failing_daemon_ends_with_1() {
+fn status_of_failing_daemon_exits_1() {
     let location = Location::new();
     harness::process::owe_since(
         &location.path("state"),
@@ -372,7 +372,7 @@ fn status_of_a_failing_daemon_ends_with_1() {
     assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
     let said = say(&location.path("config.toml"), &["status"]);
     assert!(
-        said.out.contains("failing pending_resumes: exporting of orders was paused by us"),
+        said.out.contains("failing pending_resumes: exporting of orders has a pending resume for "),
         "{}",
         said.out
     );
@@ -405,7 +405,7 @@ fn whoever_stops_reading_gets_no_panic(#[case] words: &str) {
 }
 
 #[test]
-fn a_refusal_that_nobody_reads_keeps_its_exit_code() {
+fn rejection_with_closed_stderr_keeps_its_exit_code() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", BROKEN);
     for (words, code) in [(&["serve"][..], 2), (&["next"], 2), (&["plan", "orders"], 2), (&["check"], 2)] {

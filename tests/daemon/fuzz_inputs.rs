@@ -1,7 +1,7 @@
-//! What people and strangers send in: times of schedules, and requests. Nothing of it makes the program stumble.
+//! Random input from people and clients: times of schedules, and requests. No input causes a panic.
 //!
-//! Config files are in `tests/it/config/fuzz.rs`, answers of components in `tests/it/camunda/junk.rs`, the order of events
-//! in `tests/it/journal.rs`; `tests/data/corpus` has what is kept of all of them.
+//! Config files are in `tests/it/config/fuzz.rs`, responses of components in `tests/it/camunda/junk.rs`, the order of
+//! events in `tests/it/journal.rs`. Inputs that once failed are in `tests/data/corpus`.
 
 use camunda_backupd::domain::Instant;
 use camunda_backupd::schedule::cron::Timing;
@@ -54,7 +54,7 @@ fn understood_or_refused(text: &str) {
 }
 
 #[test]
-fn times_that_are_kept_are_understood_or_refused() {
+fn recorded_times_are_parsed_or_rejected() {
     let kept = corpus::lines("times.txt");
     for text in &kept {
         understood_or_refused(text);
@@ -67,12 +67,12 @@ proptest! {
     #![proptest_config(corpus::cases(2000, "tests/data/corpus/regressions/times.txt"))]
 
     #[test]
-    fn times_are_understood_or_refused_in_one_sentence(text in any_times()) {
+    fn times_are_parsed_or_rejected_in_one_sentence(text in any_times()) {
         understood_or_refused(&text);
     }
 
     #[test]
-    fn times_that_are_kept_may_be_mistyped(
+    fn recorded_times_with_typos_do_not_panic(
         text in proptest::sample::select(corpus::lines("times.txt")),
         edits in corpus::edits(),
     ) {
@@ -147,7 +147,7 @@ fn responded(mut stream: impl Read + Write, end: impl FnOnce(), bytes: &[u8]) ->
 }
 
 #[test]
-fn no_request_makes_the_daemon_stumble() {
+fn no_request_causes_a_panic_or_5xx() {
     let location = Location::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let more = "[schedules.daily]\nclusters = [\"orders\"]\ndaily = \"02:00\"\n";

@@ -1,10 +1,9 @@
 //! A fleet of simulated clusters with faults, backed up by the real binary, which is killed at random.
 //!
-//! At the end, with the faults healed and all that was begun before ended, an oracle (`kill_fleet/oracle.rs`) reads the
-//! state file and the clusters: every due instant is on record exactly once, every run has ended, nothing is owed,
-//! exporting runs, ids only grow, and whatever is called completed restores whole. `FLEET_FOR` (seconds) and
-//! `FLEET_CLUSTERS` make it long, `KILL_LOOP_BINARY` names another binary; `tests/kill_fleet/run` is the hour of 200
-//! clusters.
+//! At the end the faults are healed and all started work has ended. Then an oracle (`kill_fleet/oracle.rs`) reads the
+//! state file and the clusters: every due instant is on record exactly once, every run has ended, no resume is pending,
+//! exporting runs, ids only grow, and every completed backup restores whole. `FLEET_FOR` (seconds) and `FLEET_CLUSTERS`
+//! set the length, `KILL_LOOP_BINARY` names another binary; `tests/jobs/kill_fleet/run` is one hour with 200 clusters.
 
 mod fleet;
 mod oracle;
@@ -74,7 +73,7 @@ struct Tally {
 }
 
 #[test]
-fn a_fleet_whose_daemon_is_killed_at_random_loses_nothing() {
+fn fleet_with_random_kills_loses_nothing() {
     let (seconds, clusters) = (number("FLEET_FOR", 8), number("FLEET_CLUSTERS", 6));
     let binary = std::env::var_os("KILL_LOOP_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_camunda-backupd")), PathBuf::from);
@@ -289,7 +288,7 @@ mod red {
     }
 
     #[test]
-    fn nothing_is_wrong_where_all_is_well() {
+    fn oracle_reports_nothing_for_a_correct_fleet() {
         assert_eq!(wrong(&well()), Vec::<String>::new());
     }
 

@@ -1,10 +1,10 @@
-//! SIGKILLs of the real binary during simulated runs, each at a moment chosen by what the cluster shows.
+//! SIGKILLs of the real binary during simulated runs, each at a moment chosen from the state of the cluster.
 //!
-//! After each: exporting runs again, no occurrence ran twice, none vanished without a recorded reason, ids only grow,
-//! and every backup called completed restores without a lost or doubled record. `KILLS` sets how many, `KILL_LOOPS` in
-//! how many loops at once, each with a daemon and a cluster of its own (CI: 200 in 8), and `KILL_LOOP_BINARY` another
-//! binary: `tests/kill_loop/run` shows that the loop ends red with one that leaves the resume out, and with one that
-//! takes Zeebe before the records.
+//! After each kill: exporting runs again, no occurrence ran twice or vanished without a recorded reason, ids only grow,
+//! and every completed backup restores without a lost or doubled record. `KILLS` sets the number, `KILL_LOOPS` the
+//! number of concurrent loops, each with its own daemon and cluster (CI: 200 in 8). `KILL_LOOP_BINARY` names another
+//! binary: `tests/jobs/kill_loop/run` shows that the loop fails for a binary that omits the resume, and for one that
+//! backs up Zeebe before the records.
 
 use camunda_backupd::domain::{BackupState, Instant};
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
@@ -56,7 +56,7 @@ struct Tally {
 }
 
 #[test]
-fn killed_at_any_moment_nothing_is_lost_and_nothing_left_paused() {
+fn kill_at_any_moment_loses_nothing_and_leaves_nothing_paused() {
     let kills = number_of("KILLS", 8);
     let loops = number_of("KILL_LOOPS", 1).max(1);
     let binary = std::env::var_os("KILL_LOOP_BINARY")

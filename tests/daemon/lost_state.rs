@@ -1,5 +1,5 @@
-//! The real binary on a state that is not all there: a file that is gone, a write-ahead log that is gone, an older copy,
-//! debts of which some cannot be read.
+//! The real binary on an incomplete state: a missing file, a missing write-ahead log, an older copy, unreadable pending
+//! resumes.
 
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::store::ClusterRow;
@@ -33,7 +33,7 @@ fn told<'a>(said: &'a [Value], event: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn a_new_state_file_is_told_of_once() {
+fn new_state_file_is_logged_once() {
     let location = Location::new();
     let config = location.good();
     let said = says_at_its_start(&config);
@@ -43,7 +43,7 @@ fn a_new_state_file_is_told_of_once() {
     assert_eq!(made[0]["path"], location.path("state").join("state.db").to_str().unwrap());
     assert_eq!(
         made[0]["reason"],
-        "a new state file was made: if one was expected here, stop the daemon and restore the newest copy, or run \
+        "a new state file was created. If one was expected here, stop the daemon and restore the newest copy, or run \
          `adopt` for each cluster"
     );
     assert_eq!(told(&says_at_its_start(&config), "store.created"), [] as [&Value; 0]);
@@ -125,7 +125,7 @@ fn is_no_all_clear(location: &Location, paid: impl Fn() -> bool) {
 #[rstest]
 #[case::addresses("addresses = 'spoilt'")]
 #[case::no_text("addresses = x'FF'")]
-fn a_debt_that_cannot_be_understood_keeps_no_other_from_being_paid(#[case] spoils: &str) {
+fn unreadable_pending_resume_does_not_block_the_others(#[case] spoils: &str) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
@@ -147,7 +147,7 @@ fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
 
 /// Nobody knows any more whether its run saw the pause, and so it is watched for a while.
 #[test]
-fn a_debt_whose_run_is_spoilt_is_paid() {
+fn pending_resume_of_a_damaged_run_is_sent() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
@@ -164,7 +164,7 @@ fn a_debt_whose_run_is_spoilt_is_paid() {
 }
 
 #[test]
-fn a_spoilt_page_of_debts_costs_only_what_is_known_nowhere_else() {
+fn damaged_page_loses_only_pending_resumes_without_another_record() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
@@ -174,7 +174,7 @@ fn a_spoilt_page_of_debts_costs_only_what_is_known_nowhere_else() {
 }
 
 #[test]
-fn a_spoilt_list_of_what_is_open_costs_nothing() {
+fn damaged_index_loses_no_pending_resume() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
@@ -224,7 +224,7 @@ fn is_all_clear(location: &Location) {
 }
 
 #[test]
-fn a_lost_log_is_no_all_clear() {
+fn lost_wal_is_reported() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     killed(&location, &zeebe, &["state.db", "state.lock"]);
@@ -256,7 +256,7 @@ fn a_lost_log_is_no_all_clear() {
 
 /// Whoever opens a state with its log folds it into the file, and then the log goes: that is no loss.
 #[test]
-fn a_log_that_somebody_has_folded_into_the_file_is_not_missed() {
+fn wal_checkpointed_by_another_process_is_not_reported_lost() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     killed(&location, &zeebe, &ALL);
@@ -272,7 +272,7 @@ fn a_log_that_somebody_has_folded_into_the_file_is_not_missed() {
 
 /// As systemd does it: killed, `ExecStopPost`, the next start.
 #[test]
-fn a_log_that_is_there_is_not_missed() {
+fn present_wal_is_not_reported_lost() {
     let location = Location::new();
     let (zeebe, _) = broker();
     killed(&location, &zeebe, &ALL);
@@ -283,7 +283,7 @@ fn a_log_that_is_there_is_not_missed() {
 }
 
 #[test]
-fn a_file_that_is_gone_from_beside_its_lock_is_no_all_clear() {
+fn missing_state_file_beside_its_lock_is_reported() {
     let location = Location::new();
     killed(&location, "http://127.0.0.1:1", &["state.lock"]);
     let mut resume_until_confirmed =
@@ -301,7 +301,7 @@ fn a_file_that_is_gone_from_beside_its_lock_is_no_all_clear() {
 }
 
 #[test]
-fn without_a_state_nothing_is_said_to_be_paid() {
+fn missing_state_file_reports_pending_resumes_unknown() {
     let location = Location::new();
     std::fs::create_dir(location.path("state")).unwrap();
     let mut resume_until_confirmed =
@@ -324,7 +324,7 @@ fn without_a_state_nothing_is_said_to_be_paid() {
 }
 
 #[test]
-fn an_older_copy_is_told_of() {
+fn older_state_copy_is_reported() {
     let location = Location::new();
     let (zeebe, _) = broker();
     killed(&location, &zeebe, &ALL);
@@ -348,7 +348,7 @@ fn an_older_copy_is_told_of() {
 
 /// Whoever reads a pipe waits for as long as nobody writes into it: the look at the file takes for ever here.
 #[test]
-fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
+fn resume_is_sent_before_the_file_is_checked() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
@@ -373,7 +373,7 @@ fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
         error,
         format!(
             "error: the state file {file} was not read to its end in the time given, so that more may be owed than is \
-             known: run `resume-exporting --if-ours` with a longer `--for`\n"
+             known: run `resume-exporting --pending` with a longer `--for`\n"
         )
     );
     assert_eq!(harness::process::owed(&location.path("state")), 0, "it was recorded");
@@ -381,7 +381,7 @@ fn a_resume_waits_for_no_look_at_the_rest_of_the_file() {
 
 /// The list of open debts is whole, and what is wrong is found while they are paid.
 #[test]
-fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
+fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     owe_many(&location.path("state"), &zeebe);
@@ -398,7 +398,7 @@ fn a_file_that_is_damaged_stays_as_it_is_while_its_log_takes_what_is_paid() {
 
 /// Whoever closes a state file last folds the log into it, unless told not to.
 #[test]
-fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
+fn start_on_damaged_file_keeps_the_wal() {
     let location = Location::new();
     let (zeebe, _) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
@@ -416,7 +416,7 @@ fn a_start_that_finds_a_file_damaged_leaves_its_log_where_it_is() {
 
 /// A file that is sound is left as one whole file.
 #[test]
-fn what_is_paid_from_a_sound_file_is_folded_into_it() {
+fn confirmations_are_checkpointed_into_an_intact_file() {
     let location = Location::new();
     let (zeebe, _) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
@@ -426,7 +426,7 @@ fn what_is_paid_from_a_sound_file_is_folded_into_it() {
 
 /// The first probe makes the note in `state.lock` agree with the file again; the daemon that found the loss keeps it.
 #[test]
-fn a_daemon_whose_state_has_lost_commits_gives_no_all_clear() {
+fn daemon_with_lost_commits_reports_them() {
     let location = Location::new();
     let (zeebe, _) = broker();
     killed(&location, &zeebe, &["state.db", "state.lock"]);

@@ -1,4 +1,4 @@
-//! The real binary from the outside: its commands, routes, signals, state file and log.
+//! The real binary from the outside: commands, routes, signals, state file and log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 

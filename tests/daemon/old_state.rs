@@ -1,5 +1,5 @@
-//! The real binary on an old copy of its state: ids do not go back, nothing is deleted that the copy does not know, a
-//! debt that was paid since harms nobody, and `adopt` brings the rest back.
+//! The real binary on an old copy of its state: ids do not go back, backups unknown to the copy stay, a resume confirmed
+//! since then is harmless, and `adopt` registers the missing backups.
 
 use crate::served::Served;
 use camunda_backupd::sim::locked;
@@ -97,7 +97,7 @@ impl Rig {
 }
 
 #[test]
-fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_know() {
+fn old_state_copy_reuses_no_id_and_deletes_no_unknown_backup() {
     let rig = Rig::new();
     let up = Up::new(&rig.served.config);
     let old = rig.backup();
@@ -133,7 +133,7 @@ fn an_old_copy_of_the_state_neither_repeats_an_id_nor_deletes_what_it_does_not_k
 
 /// The copy was taken inside a pause: it says that a resume is owed which has long been sent.
 #[test]
-fn a_debt_that_was_paid_since_the_copy_is_paid_again_and_does_no_harm() {
+fn resume_confirmed_after_state_copy_is_sent_again_without_harm() {
     let rig = Rig::new();
     let up = Up::new(&rig.served.config);
     assert_eq!(rig.reports(&["backup", "orders"]).0, 0);

@@ -1,4 +1,4 @@
-//! The real binary on a disk that can fail, against a simulated cluster in this process, and what both of them show.
+//! Rig: the real binary on a disk that can fail, with a simulated cluster in this process.
 
 use crate::served::{self, Served};
 use crate::small_disk::Disk;

@@ -1,5 +1,5 @@
-//! A reload takes something out, or gives it another name, that is not over yet: an occurrence that just came due, a run,
-//! a pause of ours.
+//! A reload removes or renames a cluster or schedule with work in progress: an occurrence that just came due, a run, a
+//! pause of this daemon.
 
 use camunda_backupd::api::{Control, RefusalKind, facts};
 use camunda_backupd::clock::{Clock, ManualClock};
@@ -33,7 +33,7 @@ const OFTEN: &str = "[schedules.often]\nclusters = ['orders']\ncron = '5,25,50 *
 
 /// Nothing ticks for 52 seconds, as while a slow disk keeps a start or a reload waiting.
 #[tokio::test(start_paused = true)]
-async fn what_came_due_before_its_schedule_was_taken_out_has_a_fate() {
+async fn occurrence_due_before_its_schedule_was_removed_has_an_outcome() {
     let off = format!("{OFTEN}enabled = false\n");
     let other = OFTEN.replace("often", "renamed");
     for after in [off.as_str(), other.as_str()] {
@@ -121,7 +121,7 @@ fn without_orders() -> Config {
 
 /// The debt holds all that is needed to pay it, and the operator knows it by its name.
 #[tokio::test(start_paused = true)]
-async fn the_resume_of_a_cluster_that_left_the_config_can_be_asked_for_by_name() {
+async fn resume_of_removed_cluster_can_be_requested_by_name() {
     let before = config("");
     let bed = Bed::up(config("")).await;
     bed.owes(&before).await;
@@ -138,7 +138,7 @@ async fn the_resume_of_a_cluster_that_left_the_config_can_be_asked_for_by_name()
     assert_eq!(bed.memory.pending_resumes().await.unwrap().len(), 0);
     assert!(locked(&bed.cluster).pauses.since.is_none(), "it is left paused");
 
-    let unknown = "cluster orders is not in the config: `check` lists the clusters that are";
+    let unknown = "cluster orders is not in the config. `status` lists the configured clusters";
     let refused = resume("orders", 1).await.unwrap_err();
     assert_eq!((refused.kind, refused.message.as_str()), (RefusalKind::NotFound, unknown));
     let refused = bed.daemon.cancel("orders".into(), "x".into(), Duration::ZERO).await.unwrap_err();
@@ -146,7 +146,7 @@ async fn the_resume_of_a_cluster_that_left_the_config_can_be_asked_for_by_name()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_run_of_a_cluster_that_left_the_config_can_be_cancelled_by_name() {
+async fn run_of_removed_cluster_can_be_cancelled_by_name() {
     let bed = Bed::up(config("")).await;
     locked(&bed.cluster).arm("resume.refuse@*").unwrap();
     bed.daemon.backup("orders".into(), None).await.unwrap();
@@ -164,7 +164,7 @@ async fn the_run_of_a_cluster_that_left_the_config_can_be_cancelled_by_name() {
     let cancel =
         |seconds| bed.daemon.cancel("orders".into(), "it is gone".into(), Duration::from_secs(seconds));
     let said = cancel(1).await.unwrap();
-    let still = "the run of orders is being cancelled; its resume is not settled yet and is tried on: zeebe ";
+    let still = "the run of orders is being cancelled; its resume is still pending and is retried: zeebe ";
     assert_eq!((said.done, said.message.starts_with(still)), (false, true), "{}", said.message);
     bed.heal();
     assert!(cancel(120).await.unwrap().done);
@@ -173,7 +173,7 @@ async fn the_run_of_a_cluster_that_left_the_config_can_be_cancelled_by_name() {
 
 /// Its debt has the old name, and the pause is ours all the same.
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_ours_is_ours_under_the_new_name_of_its_cluster() {
+async fn own_pause_is_recognised_under_the_new_cluster_name() {
     let before = config("");
     let bed = Bed::up(config("")).await;
     bed.owes(&before).await;
@@ -199,7 +199,7 @@ async fn a_pause_of_ours_is_ours_under_the_new_name_of_its_cluster() {
 
 /// Nobody can tell whose pause is left when its debt was given up.
 #[tokio::test(start_paused = true)]
-async fn a_pause_whose_debt_was_forgiven_under_the_old_name_is_anothers_at_once() {
+async fn pause_abandoned_under_the_old_name_is_foreign_at_once() {
     let before = config("");
     let bed = Bed::up(config("")).await;
     bed.owes(&before).await;

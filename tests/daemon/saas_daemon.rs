@@ -1,4 +1,4 @@
-//! The real binary and a cluster of Camunda's cloud: from the printed config to a backup, a restore and a deletion.
+//! The real binary and a Camunda 8 SaaS cluster: from the printed config to a backup, a restore and a deletion.
 
 use crate::served::Served;
 use camunda_backupd::clock::SystemClock;
@@ -40,7 +40,7 @@ fn reports(config: &Path, words: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn an_operator_backs_up_restores_and_deletes() {
+fn saas_backup_restore_and_delete_by_command() {
     let cloud = cloud();
     let (code, text, _) = reports(&cloud.served.config, &["check", "--online"]);
     assert_eq!((code, text.lines().next()), (0, Some("orders: a backup would work now")), "{text}");
@@ -61,18 +61,18 @@ fn an_operator_backs_up_restores_and_deletes() {
         (
             &["resume-exporting", "orders", "--yes"][..],
             4,
-            "error: exporting of orders is the provider's business: nothing of ours pauses or resumes it",
+            "error: Camunda 8 SaaS pauses and resumes exporting of orders itself: there is nothing to resume",
         ),
         (
             &["adopt", "orders"],
             4,
-            "error: orders is run by the provider, which keeps its backups and tells nobody's apart: there is nothing to adopt, Console shows them all",
+            "error: orders is a Camunda 8 SaaS cluster, whose backups have no ownership tags: there is nothing to adopt. Console shows all its backups",
         ),
         (&["restore", "orders", &id], 4, "error: confirmation required: add --yes if there is no terminal"),
         (
             &["restore", "orders", "7", "--yes"],
             1,
-            "error: cluster orders has no backup 7 of ours: `list orders` shows them",
+            "error: cluster orders has no backup 7. `list orders` shows its backups",
         ),
     ] {
         assert_eq!(
@@ -112,7 +112,7 @@ fn an_operator_backs_up_restores_and_deletes() {
 }
 
 #[test]
-fn a_self_managed_cluster_is_not_restored_by_the_provider() {
+fn restore_of_self_managed_cluster_is_rejected() {
     let location = Location::new();
     let config = location.good();
     let up = Up::new(&config);
@@ -120,13 +120,13 @@ fn a_self_managed_cluster_is_not_restored_by_the_provider() {
     assert_eq!(code, 4);
     assert_eq!(
         error,
-        "error: cluster orders is self-managed and is brought back by hand: docs/restore.md says how, `show 7` names the parts"
+        "error: cluster orders is self-managed and is restored manually. Follow docs/restore.md; `--json show 7` lists the snapshots"
     );
     up.stop();
 }
 
 #[test]
-fn a_cancelled_run_claims_no_resume_where_nothing_was_paused() {
+fn cancel_before_the_pause_reports_no_resume() {
     let cloud = cloud();
     let up = Up::new(&cloud.served.config);
     assert_eq!(reports(&cloud.served.config, &["backup", "orders"]).0, 0);
@@ -134,7 +134,8 @@ fn a_cancelled_run_claims_no_resume_where_nothing_was_paused() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let said = reports(&cloud.served.config, &["cancel", "orders", "--why", "not now"]);
-    let sentence = "the run of orders is cancelled; what the provider has begun it ends itself, see Console";
+    let sentence =
+        "the run of orders is cancelled. Camunda completes the backup that it has started, see Console";
     assert_eq!(said, (0, sentence.to_owned(), String::new()));
     up.stop();
 }

@@ -1,4 +1,4 @@
-//! The real binary from the outside: what keeps it from coming up, and that debts are paid all the same.
+//! Failed starts of the real binary: each cause is reported, and pending resumes are sent first.
 
 use harness::process::{
     Location, Up, broker, broker_saying, command, command_of, ends, owed, record_pending_resume, refused,
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::atomic::Ordering;
 
 #[test]
-fn a_second_daemon_on_one_state_is_refused_and_names_the_first() {
+fn second_daemon_on_one_state_is_rejected_and_names_the_first() {
     let location = Location::new();
     let first = Up::new(&location.good());
     let text = refused(command(&location.good(), &["serve"]));
@@ -19,7 +19,7 @@ fn a_second_daemon_on_one_state_is_refused_and_names_the_first() {
 }
 
 #[test]
-fn a_taken_port_is_refused_and_debts_are_paid_before() {
+fn port_in_use_is_rejected_after_pending_resumes() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
@@ -34,7 +34,7 @@ fn a_taken_port_is_refused_and_debts_are_paid_before() {
 }
 
 #[test]
-fn a_config_that_does_not_load_is_refused_and_debts_are_paid_before() {
+fn invalid_config_is_rejected_after_pending_resumes() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
@@ -47,7 +47,7 @@ fn a_config_that_does_not_load_is_refused_and_debts_are_paid_before() {
 }
 
 #[test]
-fn resume_exporting_needs_neither_daemon_nor_config_nor_ca_certificates() {
+fn resume_exporting_works_without_daemon_config_and_ca_certificates() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
@@ -60,7 +60,7 @@ fn resume_exporting_needs_neither_daemon_nor_config_nor_ca_certificates() {
 }
 
 #[test]
-fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
+fn unconfirmed_resume_is_reported_and_stays_pending() {
     let location = Location::new();
     record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
@@ -74,7 +74,7 @@ fn a_resume_that_nobody_confirms_is_told_and_stays_owed() {
 
 /// The daemon goes on trying; whoever asked it learns what it met, and what is left to do.
 #[test]
-fn a_living_daemon_tells_what_its_resumes_meet() {
+fn running_daemon_reports_errors_of_its_resumes() {
     let location = Location::new();
     record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
     let up = Up::new(&location.good());
@@ -83,7 +83,7 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
     let met = "cannot connect to zeebe at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
         "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
-         least every minute: mend that, or, where the cluster is gone for good, give the resume up with `debts forgive \
+         least every minute: mend that, or, where the cluster is gone for good, give the resume up with `pending-resumes abandon \
          orders --why TEXT`\n"
     );
     // Longer than a daemon is waited for that gives no sign of life.
@@ -104,7 +104,7 @@ fn a_living_daemon_tells_what_its_resumes_meet() {
 }
 
 #[test]
-fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
+fn rejected_resume_is_retried_until_the_time_limit() {
     let location = Location::new();
     let (zeebe, resumes) = broker_saying("500 Internal Server Error");
     record_pending_resume(&location.path("state"), &zeebe);
@@ -126,7 +126,7 @@ fn a_broker_that_refuses_is_asked_again_until_the_time_is_over() {
 }
 
 #[test]
-fn a_state_directory_that_is_a_file_is_refused() {
+fn state_directory_that_is_a_file_is_rejected() {
     let location = Location::new();
     std::fs::write(location.path("state"), "a file").unwrap();
     let text = refused(command(&location.good(), &["serve"]));
@@ -137,7 +137,7 @@ fn a_state_directory_that_is_a_file_is_refused() {
 }
 
 #[test]
-fn a_state_file_of_a_newer_schema_is_refused_untouched_and_its_debts_are_paid_before() {
+fn newer_schema_is_rejected_unchanged_after_pending_resumes() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
@@ -154,13 +154,13 @@ fn a_state_file_of_a_newer_schema_is_refused_untouched_and_its_debts_are_paid_be
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "5s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("every resume is confirmed, but that could not be recorded"), "{text}");
+    assert!(text.contains("every resume is confirmed, but the confirmation could not be stored: "), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 2);
 }
 
 /// Root may write everywhere: where the test runs as root, the daemon runs as somebody else.
 #[test]
-fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_before() {
+fn read_only_state_directory_is_rejected_after_pending_resumes() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65_534;
@@ -200,7 +200,7 @@ fn a_state_directory_that_may_not_be_written_is_refused_and_debts_are_paid_befor
 }
 
 #[test]
-fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() {
+fn control_socket_in_use_is_rejected_after_pending_resumes() {
     let first = Location::new();
     let up = Up::new(&first.good());
     let location = Location::new();
@@ -219,7 +219,7 @@ fn a_control_socket_of_a_living_daemon_is_not_taken_and_debts_are_paid_before() 
 }
 
 #[test]
-fn a_socket_file_that_a_killed_daemon_left_is_replaced() {
+fn stale_control_socket_is_replaced() {
     let location = Location::new();
     let mut killed = Up::new(&location.good());
     killed.child.kill().unwrap();
@@ -229,7 +229,7 @@ fn a_socket_file_that_a_killed_daemon_left_is_replaced() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_still_tells_where_the_debts_are() {
+fn invalid_toml_still_names_the_state_directory() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
@@ -240,7 +240,7 @@ fn a_file_that_is_no_toml_still_tells_where_the_debts_are() {
 }
 
 #[test]
-fn the_state_directory_may_be_named_beside_the_broken_file() {
+fn state_directory_can_be_given_beside_a_broken_config() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_pending_resume(&location.path("state"), &zeebe);
@@ -253,7 +253,7 @@ fn the_state_directory_may_be_named_beside_the_broken_file() {
 }
 
 #[test]
-fn a_living_daemon_is_found_although_its_config_was_broken_meanwhile() {
+fn running_daemon_is_found_with_a_broken_config() {
     let location = Location::new();
     let up = Up::new(&location.good());
     let config = location.config("127.0.0.1:0", "nonsense = 1\n");
@@ -310,7 +310,7 @@ fn a_daemon_that_fails_is_as_good_as_none(
 }
 
 #[test]
-fn a_reload_takes_a_good_file_over_and_a_bad_one_changes_nothing() {
+fn reload_applies_good_config_and_bad_config_changes_nothing() {
     let location = Location::new();
     let up = Up::new(&location.good());
     let shown = || {
@@ -330,6 +330,6 @@ fn a_reload_takes_a_good_file_over_and_a_bad_one_changes_nothing() {
     location.config("127.0.0.1:1", two);
     up.signal("HUP");
     let why = up.event("config.rejected")["reason"].as_str().unwrap().to_owned();
-    assert!(why.contains("[http] listen cannot be changed by a reload"), "{why}");
+    assert!(why.contains("a reload cannot change [http] listen. Restart the daemon to change it"), "{why}");
     up.stop();
 }

@@ -1,4 +1,4 @@
-//! A simulated cluster that this process answers for over HTTP, and a config for the real binary that names it.
+//! A simulated cluster served over HTTP by this process, and a config for the real binary that names it.
 
 use camunda_backupd::clock::SystemClock;
 use camunda_backupd::sim::{self, SharedCluster, Timing};

@@ -1,6 +1,6 @@
-//! The real binary is told to stop: idle, inside its pause, with the resume refused, twice, and while it is wedged.
+//! Stop of the real binary by a signal: idle, inside its pause, with a rejected resume, twice, and while it hangs.
 //!
-//! What each touch of a run makes of a stop is in `tests/explore/shutdown.rs`, systemd's own part in `tests/systemd/run`.
+//! A stop at every step of a run is in `tests/explore/shutdown.rs`, the part of systemd in `tests/jobs/systemd/run`.
 
 use crate::served::{Served, orders};
 use camunda_backupd::sim::{SharedCluster, locked};
@@ -89,7 +89,7 @@ fn end_of(mut up: Up) -> (Option<i32>, Vec<String>) {
 }
 
 #[test]
-fn an_idle_daemon_stops_at_once() {
+fn idle_daemon_stops_at_once() {
     let scene = Scene::new("90s", Duration::from_millis(100));
     let up = Up::new(scene.config());
     up.signal("TERM");
@@ -99,12 +99,12 @@ fn an_idle_daemon_stops_at_once() {
 }
 
 #[test]
-fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daemon() {
+fn enough_grace_resumes_and_next_daemon_completes_backup() {
     let scene = Scene::new("20s", Duration::from_secs(2));
     let up = scene.inside_the_pause();
     up.signal("TERM");
     let stopping = up.event("daemon.stopping");
-    let reason = "exporting of orders is paused by us and is resumed first; a second signal ends the daemon at once and leaves that to ExecStopPost, `resume-exporting --if-ours` or the next start";
+    let reason = "exporting of orders is paused by this daemon and is resumed first. A second signal ends the daemon at once; then ExecStopPost, `resume-exporting --pending` or the next start resumes it";
     assert_eq!((&stopping["pending_resumes"], &stopping["reason"]), (&1.into(), &reason.into()));
     assert_eq!(end_of(up), (Some(0), vec![]));
     assert!(!scene.paused(), "it stopped and left exporting paused");
@@ -113,7 +113,7 @@ fn with_grace_enough_the_pause_is_left_and_the_backup_completed_by_the_next_daem
 
 /// Nobody confirms the resume: the daemon says so in its log and in its exit code, and `ExecStopPost` goes on.
 #[test]
-fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
+fn resume_rejected_until_end_of_grace_is_reported() {
     let scene = Scene::new("1s", Duration::from_secs(12));
     let up = scene.inside_the_pause();
     locked(scene.cluster()).arm("resume.refuse@*").unwrap();
@@ -129,13 +129,13 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
     );
     let paused = up.event("exporting.still_paused");
     assert_eq!((&paused["cluster"], &paused["owner"]), (&"orders".into(), &"us".into()));
-    assert_eq!(paused["reason"], "the daemon has stopped before its resume was confirmed");
+    assert_eq!(paused["reason"], "the daemon stopped before the resume was confirmed");
     let (code, said) = end_of(up);
     let met = said[0].strip_prefix(
         "error: the resume of orders is not settled yet, so that exporting may be paused there: ",
     );
     let met = met.and_then(|rest| {
-        rest.strip_suffix("; mend that, then run `resume-exporting --if-ours`, or start the daemon again")
+        rest.strip_suffix("; fix this, then run `resume-exporting --pending`, or start the daemon again")
     });
     assert!(met.is_some_and(|met| met.contains("/exporting/resume")), "{said:?}");
     assert_eq!((code, said.len()), (Some(1), 1));
@@ -150,7 +150,7 @@ fn a_resume_that_is_refused_until_the_grace_is_over_is_told() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_and_exec_stop_post_resumes() {
+fn second_signal_exits_at_once_and_exec_stop_post_resumes() {
     let scene = Scene::new("60s", Duration::from_secs(12));
     let up = scene.inside_the_pause();
     up.signal("TERM");
@@ -170,7 +170,7 @@ fn a_second_signal_ends_it_at_once_and_exec_stop_post_resumes() {
 
 /// Where the daemon hangs, its state file is read; when it goes on, it finds its pause broken.
 #[test]
-fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
+fn exec_stop_post_resumes_while_daemon_hangs() {
     let scene = Scene::new("20s", Duration::from_secs(6));
     let up = scene.inside_the_pause();
     up.signal("STOP");
@@ -184,7 +184,7 @@ fn exec_stop_post_resumes_beside_a_daemon_that_is_wedged() {
     let failed = up.event("run.failed");
     let reason = failed["reason"].as_str().unwrap();
     // It may still find the question that it was asked first.
-    let requested = "`resume-exporting --if-ours` was asked for while the run had paused exporting";
+    let requested = "`resume-exporting --pending` was requested while the run had paused exporting";
     assert!(reason.starts_with("the pause was broken: ") || reason == requested, "{reason}");
     up.stop();
     assert!(!scene.paused());

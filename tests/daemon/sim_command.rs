@@ -1,4 +1,4 @@
-//! The `sim` command: a cluster of every family, with a config that the daemon takes, or one sentence why not.
+//! The `sim` command: a cluster of every family with a valid config, or one sentence with the error.
 
 use rstest::rstest;
 use std::io::{BufRead, BufReader};
@@ -55,7 +55,7 @@ impl Drop for Sim {
 #[case("8.10", "elasticsearch", "backupRuntime")]
 #[case("8.10", "rdbms", "backupRuntime")]
 #[tokio::test]
-async fn each_family_serves_and_prints_a_config_that_the_daemon_takes(
+async fn sim_serves_each_family_and_prints_a_valid_config(
     #[case] version: &str,
     #[case] storage: &str,
     #[case] endpoint: &str,

@@ -1,7 +1,7 @@
-//! A disk for the state that can be filled, emptied and broken under a daemon that runs.
+//! A disk for the state that can be filled, emptied and broken under a running daemon.
 //!
-//! Where file systems may be mounted it is an ext4 of its own, really full and really read-only. Elsewhere the daemon's
-//! writes fail by a limit on the size of its files, which needs no privileges. Which one it was is printed.
+//! With the privilege to mount it is an ext4 of its own, really full and really read-only. Otherwise the writes of the
+//! daemon fail by a limit on the size of its files, which needs no privileges. The kind in use is printed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! The real binary when its state can no longer be written: before a pause, inside one, and when it starts.
+//! The real binary when its state can no longer be written: before a pause, inside one, and at the start.
 //!
-//! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges); a file system that is really full, or
-//! read-only, is in `tests/power_loss/run`.
+//! Every write to a file fails (`RLIMIT_FSIZE`, which needs no privileges). A file system that is really full or
+//! read-only is in `tests/jobs/power_loss/run`.
 
 use crate::served::Served;
 use camunda_backupd::domain::BackupState;
@@ -107,7 +107,7 @@ impl Drop for Rig {
 }
 
 #[test]
-fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record() {
+fn disk_failure_inside_the_pause_leaves_nothing_paused_and_no_false_record() {
     let rig = Rig::new(3);
     rig.until("a pause", || rig.paused());
     rig.disk(false);
@@ -138,7 +138,7 @@ fn a_disk_that_fails_inside_the_pause_leaves_nothing_paused_and_no_untrue_record
 }
 
 #[test]
-fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
+fn failed_disk_prevents_pauses_and_daemon_stays_up() {
     let mut rig = Rig::new(2);
     rig.until("a backup", || rig.ended().0 > 0);
     rig.until("no pause", || !rig.paused());
@@ -156,7 +156,7 @@ fn without_a_disk_no_pause_is_begun_and_the_daemon_stays_up() {
 
 /// Systemd tries again after status 1, and leaves a daemon alone that ended with 2.
 #[test]
-fn a_daemon_that_starts_on_a_full_disk_pays_its_debts_and_is_started_again() {
+fn start_on_full_disk_sends_pending_resumes_and_is_retried() {
     let location = Location::new();
     let (zeebe, resumes) = harness::process::broker();
     let config = location.good();

@@ -1,5 +1,5 @@
-//! The real binary on a disk without room, or a state that nobody can write, where `tests/daemon/state_disk.rs` does not look:
-//! while nothing is due, at the very first start, and with a debt that is only in the write-ahead log.
+//! The real binary on a full disk or with a read-only state, in the cases that `tests/daemon/state_disk.rs` does not
+//! cover: while nothing is due, at the first start, and with a pending resume that is only in the write-ahead log.
 
 use crate::on_disk::Rig;
 use camunda_backupd::sim::locked;
@@ -13,7 +13,7 @@ const AT_NIGHT: &str = "daily = '02:00'";
 
 /// Nothing is due before the night: only who tries to write finds out.
 #[test]
-fn health_tells_of_a_full_disk_although_nothing_is_due() {
+fn health_reports_full_disk_while_nothing_is_due() {
     let mut rig = Rig::up(AT_NIGHT);
     rig.until("health is well", || rig.store_is("ok"));
     rig.disk.fill(rig.pid());
@@ -33,7 +33,7 @@ fn health_tells_of_a_full_disk_although_nothing_is_due() {
 
 /// systemd starts again what ended with 1, and leaves alone what ended with 2.
 #[test]
-fn a_first_start_on_a_full_disk_is_tried_again() {
+fn first_start_on_full_disk_is_retried() {
     let mut rig = Rig::new(AT_NIGHT);
     rig.disk.fill(None);
     let output = rig.start_refused(true);
@@ -89,7 +89,7 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
 
 /// The row of the debt knows nothing of it; the daemon does.
 #[test]
-fn a_resume_that_cannot_be_written_down_is_told_of() {
+fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let rig = Rig::up(EVERY_3_S);
     // Nobody resumes before the disk is full.
     locked(&rig.cluster).arm("resume.refuse@*").unwrap();
@@ -130,7 +130,7 @@ fn a_resume_that_cannot_be_written_down_is_told_of() {
 
 /// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.
 #[test]
-fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
+fn damaged_state_file_is_rejected_after_pending_resumes() {
     let location = harness::process::Location::new();
     let (zeebe, resumes) = harness::process::broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
@@ -148,7 +148,7 @@ fn a_damaged_file_is_refused_and_its_debts_are_paid_before() {
 
 /// The command of `docs/state-file.md`, word for word, while backups are being taken.
 #[test]
-fn the_documented_copy_is_whole_while_the_daemon_writes() {
+fn documented_state_copy_is_complete_while_daemon_writes() {
     let document = include_str!("../../docs/state-file.md");
     let written = document.split("```sh\n").find(|block| block.contains(".backup")).unwrap();
     let written = written.split("```").next().unwrap();

@@ -1,4 +1,4 @@
-//! The real binary is killed between the records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
+//! The real binary is killed between records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
 
 use crate::served::Served;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
@@ -90,11 +90,11 @@ fn scenario(pause: Option<&str>) {
 }
 
 #[test]
-fn a_run_whose_pause_was_ended_by_exec_stop_post_has_failed_although_every_part_is_complete() {
+fn run_resumed_by_exec_stop_post_fails_even_with_complete_parts() {
     scenario(None);
 }
 
 #[test]
-fn a_pause_that_somebody_else_began_meanwhile_is_left_alone() {
+fn exec_stop_post_leaves_a_foreign_pause_alone() {
     scenario(Some("now.stranger-pause=0s"));
 }

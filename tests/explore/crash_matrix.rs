@@ -1,9 +1,9 @@
-//! The crash matrix: every touch of a backup, of every family, and everything that can happen to it.
+//! Crash matrix: every disk and network operation of a backup, of every family, with every fault that can happen to it.
 //!
-//! A run without harm shows its touches: each request, each write. Then one is harmed at a time: the daemon dies before
-//! or after it, it fails, its answer is lost, it is done twice; and the resume after it fails for a while. One oracle
-//! judges what is left by the rules of the design. `MATRIX=full` takes every touch; without it those of the same kind in
-//! one step count once, and each family takes a share.
+//! A run without faults lists the operations: each request, each write. Then one operation at a time gets a fault: the
+//! daemon dies before or after it, it fails, its response is lost, it is done twice; and the resume after it fails for a
+//! while. One oracle checks the result by the rules of the design. `MATRIX=full` takes every operation. Otherwise
+//! operations of the same kind in one step count once, and each family takes a share.
 
 use crate::matrix::{chosen, daemon, family, injected, next_daemon};
 use crate::violence::{Harm, Script};
@@ -94,7 +94,7 @@ fn cases(touches: &[String], full: bool) -> Vec<Case> {
 }
 
 #[rstest]
-fn whatever_happens_at_any_touch_the_rules_hold(
+fn rules_hold_after_a_fault_at_any_step(
     #[values(
         "hard pause",
         "web apps first",

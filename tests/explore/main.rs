@@ -1,4 +1,4 @@
-//! Generated scenarios: the engine against simulated clusters on virtual time, harmed at every touch or by a seed.
+//! Generated scenarios: the engine against simulated clusters on virtual time, with injected faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods)] // a test program that takes its time
 

@@ -1,4 +1,4 @@
-//! Families of clusters, daemons whose every touch goes through a script, and the oracle that judges what they leave.
+//! Families of clusters, daemons whose every operation goes through a script, and the oracle for their results.
 
 use crate::violence::{Disk, Script, Wire};
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};

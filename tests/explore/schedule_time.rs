@@ -1,5 +1,5 @@
-//! When schedules are due: every hour that a zone skips or repeats, catching up, and properties over zones.
-//! `ALL_ZONES=1 cargo test --test explore schedule_time` walks every zone of the list; CI does.
+//! Due times of schedules: every hour that a zone skips or repeats, catch-up, and properties over zones.
+//! `ALL_ZONES=1 cargo test --test explore schedule_time` checks every zone of the list; CI does.
 
 use camunda_backupd::domain::Instant;
 use camunda_backupd::schedule::cron::Timing;
@@ -57,7 +57,7 @@ fn named_cases(#[case] text: &str, #[case] zone: &str, #[case] from: &str, #[cas
 }
 
 #[test]
-fn a_timing_ends_with_its_years_and_never_panics_at_the_end_of_time() {
+fn timing_ends_with_its_years_without_panic() {
     let once = timing("0 0 2 1 1 * 2030");
     assert_eq!(next_after(&once, Tz::UTC, at("2029-01-01T00:00")), Some(at("2030-01-01T02:00")));
     assert_eq!(next_after(&once, Tz::UTC, at("2030-01-01T02:00")), None);
@@ -146,7 +146,7 @@ fn zones() -> Vec<Tz> {
 }
 
 #[test]
-fn a_daily_schedule_is_due_exactly_once_per_local_date() {
+fn daily_schedule_is_due_exactly_once_per_local_date() {
     let skipped = NaiveDate::from_ymd_opt(2011, 12, 30).unwrap();
     for tz in zones() {
         for text in ["00:00", "01:15", "02:30", "23:59:59"] {
@@ -179,7 +179,7 @@ fn exists_on(tz: Tz, date: NaiveDate) -> bool {
 }
 
 #[test]
-fn intervals_increase_and_do_not_depend_on_where_the_question_starts() {
+fn intervals_increase_independently_of_the_start() {
     for tz in zones() {
         for text in ["0 * * * *", "*/20 * * * *", "0,30 */2 * * *"] {
             let timing = timing(text);
@@ -206,14 +206,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
-    fn the_next_instant_is_the_one_that_a_plain_search_finds(
+    fn next_instant_equals_plain_search(
         tz in any_zone(), text in proptest::sample::select(&TIMINGS[..]), from in any_instant()
     ) {
         prop_assert_eq!(next_after(&timing(text), tz, from), plain_search(&timing(text), tz, from));
     }
 
     #[test]
-    fn every_change_of_offset_is_crossed_as_a_plain_search_crosses_it(
+    fn every_offset_change_equals_plain_search(
         tz in any_zone(), text in proptest::sample::select(&TIMINGS[..]), from in any_instant(), back in 0..100_000_i64
     ) {
         // Random instants rarely lie near a change, so the nearest one is looked for.
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_stumble(text in "[0-9*/,@a-zL#?ß -]{0,30}") {
+    fn no_input_makes_the_parser_panic(text in "[0-9*/,@a-zL#?ß -]{0,30}") {
         for refusal in [Timing::cron(&text, at("2026-01-01T00:00")), Timing::weekly(&text), Timing::daily(&text)]
             .into_iter()
             .filter_map(Result::err)
@@ -234,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn the_latest_is_the_last_of_a_walk(
+    fn latest_equals_the_last_of_a_walk(
         tz in any_zone(), text in proptest::sample::select(&TIMINGS[..]), since in any_instant(), hours in 0..400_i64
     ) {
         let (timing, until) = (timing(text), since + TimeDelta::hours(hours));
@@ -246,7 +246,7 @@ proptest! {
     }
 
     #[test]
-    fn no_real_gap_is_longer_than_the_longest(
+    fn no_gap_exceeds_longest_gap(
         tz in any_zone(), text in proptest::sample::select(&TIMINGS[..]), from in any_instant()
     ) {
         let timing = timing(text);

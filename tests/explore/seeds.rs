@@ -1,9 +1,9 @@
-//! Deterministic simulation: the whole engine against simulated clusters on virtual time, one story for each seed.
+//! Deterministic simulation: the whole engine against simulated clusters on virtual time, one scenario per seed.
 //!
-//! Clusters of any family, schedules, faults of the clusters, harm to any touch of store or wire, kills, stops and jumps
-//! of the clock come from the seed, and so does every story twice. `SEEDS=100000 cargo test --release --test explore
-//! seeds -- --nocapture` tells that many on all cores and prints the first that breaks a rule with its smallest version;
-//! `SEED=7` tells that one, with `JOURNALS=1` too. Planted bugs show that the oracle can see.
+//! The seed decides families of clusters, schedules, faults of the clusters, faults of store and transport, kills, stops
+//! and clock jumps. A seed gives the same scenario every time. `SEEDS=100000 cargo test --release --test explore seeds
+//! -- --nocapture` runs that many on all cores and prints the first that breaks a rule, reduced to its smallest version.
+//! `SEED=7` runs one, with journals if `JOURNALS=1`. Seeded bugs show that the oracle detects violations.
 
 mod at_once;
 mod edits;
@@ -132,7 +132,7 @@ fn every_seed_keeps_every_rule() {
 
 /// A seed that shows something shows it again.
 #[test]
-fn a_seed_tells_the_same_story_twice() {
+fn same_seed_gives_same_scenario() {
     for seed in 1..20 {
         let (one, again) = (tell(Scenario::of(seed), None), tell(Scenario::of(seed), None));
         assert_eq!(one.happened, again.happened, "seed {seed}");
@@ -140,9 +140,9 @@ fn a_seed_tells_the_same_story_twice() {
     }
 }
 
-/// Every planted bug is seen within a few seeds.
+/// Every seeded bug is found within a few seeds.
 #[test]
-fn no_planted_bug_goes_unseen() {
+fn every_seeded_bug_is_found() {
     let mut unseen = Vec::new();
     for bug in Bug::ALL {
         let caught = (1..60).find_map(|seed| {

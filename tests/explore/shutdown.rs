@@ -1,9 +1,8 @@
-//! SIGTERM at every touch of a backup, of every family, with little grace and with much.
+//! SIGTERM at every operation of a backup, of every family, with a short and with a long grace period.
 //!
-//! What a stop promises: no new run; outside the pause nothing is waited for; inside it the run has the grace to leave
-//! it; and when the daemon has stopped, exporting runs, whatever happens to it next. Then it starts again, and one
-//! oracle judges the rest. The signals themselves are in
-//! `tests/daemon/shutdown_signals.rs`, systemd's part in `tests/systemd/run`.
+//! Guarantees of a stop: no run starts; outside the pause the daemon waits for nothing; inside the pause the run has the
+//! grace period to leave it. After the stop exporting runs. Then the daemon starts again, and one oracle checks the
+//! rest. The signals are in `tests/daemon/shutdown_signals.rs`, the part of systemd in `tests/jobs/systemd/run`.
 
 use crate::matrix::{chosen, daemon, family, injected, next_daemon};
 use crate::violence::Script;
@@ -80,7 +79,7 @@ fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults:
 }
 
 #[rstest]
-fn stopped_at_any_touch_exporting_runs_and_the_rest_is_taken_up(
+fn stop_at_any_step_resumes_and_next_start_continues(
     #[values(
         "hard pause",
         "web apps first",
@@ -122,7 +121,7 @@ fn stopped_at_any_touch_exporting_runs_and_the_rest_is_taken_up(
 
 /// With grace enough a run inside its pause is brought to its resume, and then completed by the next daemon.
 #[test]
-fn grace_enough_saves_the_run_and_none_fails_it() {
+fn enough_grace_completes_the_run_and_no_grace_fails_it() {
     let config = family("web apps first");
     let untouched = scenario(&config, None, Duration::from_secs(90), "");
     let put = untouched.touches.iter().position(|touch| touch.starts_with("Put")).unwrap();
@@ -135,7 +134,7 @@ fn grace_enough_saves_the_run_and_none_fails_it() {
 
 /// A resume that is not confirmed within the grace is left to ExecStopPost and to the next start.
 #[test]
-fn a_resume_that_is_not_confirmed_in_time_is_paid_by_the_next_start() {
+fn unconfirmed_resume_is_sent_by_the_next_start() {
     let config = family("pause first");
     let untouched = scenario(&config, None, Duration::from_secs(90), "");
     let put = untouched.touches.iter().position(|touch| touch.starts_with("Put")).unwrap();
@@ -147,7 +146,7 @@ fn a_resume_that_is_not_confirmed_in_time_is_paid_by_the_next_start() {
 
 /// An idle daemon stops at once, and one that is stopping begins nothing.
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_is_stopping_begins_nothing() {
+async fn stopping_daemon_starts_no_run() {
     let lab = Lab::new();
     lab.queue.go_down(lab.clock.monotonic() + Duration::from_secs(90));
     assert_eq!(lab.queue.under_way(), 0);
@@ -157,7 +156,7 @@ async fn a_daemon_that_is_stopping_begins_nothing() {
 
 /// A deletion gives way to the stop and is gone on with by the next daemon.
 #[tokio::test(start_paused = true)]
-async fn a_deletion_does_not_keep_the_daemon_from_stopping() {
+async fn deletion_does_not_block_the_shutdown() {
     let lab = Lab::new();
     let run = lab.backup().await;
     assert_eq!(class_of(&run), None, "{}", reason_of(&run));

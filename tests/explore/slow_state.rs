@@ -1,4 +1,4 @@
-//! A state disk on which every commit takes seconds: backups are whole all the same, and no resume waits for it.
+//! A state disk with commits that take seconds: backups are complete all the same, and no resume waits for the disk.
 
 use crate::matrix::{daemon, family, injected, judge};
 use crate::violence::Script;
@@ -51,7 +51,7 @@ async fn to_resume(memory: &MemoryStore, script: &Script, run: &Run) -> Duration
 }
 
 #[rstest]
-fn a_backup_is_whole_although_every_commit_takes_seconds(
+fn backup_is_complete_with_commits_of_seconds(
     #[values("web apps first", "pause first", "hard pause")] name: &str,
     #[values(1, 5)] each: u64,
 ) {
@@ -71,7 +71,7 @@ fn a_backup_is_whole_although_every_commit_takes_seconds(
 }
 
 #[rstest]
-fn a_resume_does_not_wait_for_the_disk(#[values("web apps first", "pause first")] name: &str) {
+fn resume_does_not_wait_for_the_disk(#[values("web apps first", "pause first")] name: &str) {
     let slow = Slow::of(name, 5);
     locked(&slow.cluster).arm("zeebe.fail").unwrap();
     daemon(async {
@@ -86,7 +86,7 @@ fn a_resume_does_not_wait_for_the_disk(#[values("web apps first", "pause first")
 
 /// After a crash inside the pause the next daemon finds the debt; its resume does not wait for the disk either.
 #[test]
-fn a_daemon_on_a_slow_disk_pays_what_it_finds() {
+fn daemon_on_slow_disk_sends_pending_resumes() {
     let slow = Slow::of("web apps first", 0);
     let now = daemon(async {
         let lab = slow.lab(begin());

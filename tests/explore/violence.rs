@@ -1,5 +1,5 @@
-//! Violence at every point where a daemon touches something: a store and a transport that count what goes through
-//! them, and do harm at one chosen point. A daemon that dies there does nothing more: every later touch hangs.
+//! Fault injection at every operation of a daemon: a store and a transport that count their operations and inject a fault
+//! at one of them. A daemon that dies there does nothing more: every later operation hangs.
 
 mod bugs;
 mod disk;
@@ -99,11 +99,11 @@ struct Inside {
 
 impl Script {
     pub fn new(targets: impl IntoIterator<Item = (usize, Harm)>) -> Arc<Self> {
-        Self::planted(targets, None)
+        Self::with_bug(targets, None)
     }
 
     /// The same with a mistake in the daemon.
-    pub fn planted(targets: impl IntoIterator<Item = (usize, Harm)>, bug: Option<Bug>) -> Arc<Self> {
+    pub fn with_bug(targets: impl IntoIterator<Item = (usize, Harm)>, bug: Option<Bug>) -> Arc<Self> {
         let inside = Inside { targets: targets.into_iter().collect(), ..Inside::default() };
         Arc::new(Self { inside: Mutex::new(inside), dead: watch::Sender::new(false), bug })
     }
@@ -284,7 +284,7 @@ impl Wire {
         }
     }
 
-    /// Sends the request, with the mistake that is planted.
+    /// Sends the request, with the seeded bug.
     async fn mistaken(&self, mut request: Request) -> Result<Response, TransportError> {
         let (path, ours) = (shape(&request.url), self.script.bug);
         let done = |status| Ok(Response { status, ..Response::default() });

@@ -1,4 +1,4 @@
-//! The journal: one lawful story, everything that may not follow, and text that reads back.
+//! The journal: one valid scenario, all invalid continuations, and a text format that parses back.
 
 use camunda_backupd::domain::{Component, Family, PauseMode};
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, RunStatus, RunView, Step};
@@ -122,7 +122,7 @@ fn scenario() -> Vec<Event> {
 }
 
 #[test]
-fn a_backup_that_goes_well() {
+fn successful_backup_journal() {
     let events = scenario();
     let view = after(events.clone());
     assert_eq!(view.status, RunStatus::Completed);
@@ -147,7 +147,7 @@ fn a_backup_that_goes_well() {
 }
 
 #[test]
-fn the_view_tells_where_a_run_stands() {
+fn view_shows_the_progress_of_a_run() {
     let wait = Step::Wait(Operate);
     let view = after([started(), intended(wait)]);
     assert_eq!((view.status, view.step, view.step_since), (RunStatus::Running, Some(wait), Some(at(1))));
@@ -158,7 +158,7 @@ fn the_view_tells_where_a_run_stands() {
 }
 
 #[test]
-fn a_resume_is_owed_from_the_intent_to_pause_until_it_is_confirmed() {
+fn resume_is_pending_from_pause_intent_until_confirmed() {
     let events = [started(), intended(Step::Pause), pause_confirmed(), resume_intended(), resumed()];
     let owes: Vec<bool> = (0..=events.len()).map(|n| after(events[..n].to_vec()).needs_resume()).collect();
     assert_eq!(owes, [false, false, true, true, true, false]);
@@ -246,7 +246,7 @@ fn each_status_takes_only_its_events(#[case] status: RunStatus, #[case] takes: &
 #[case(vec![started(), intended(Step::Pause), intended(Step::Resume)], done(Step::Resume), "running: no resume was confirmed")]
 #[case(vec![started(), intended(Step::Pause)], failed(), "running: a resume is still owed, and a run does not end before it is confirmed")]
 #[case(vec![started(), intended(Step::Pause), resume_intended()], failed(), "running: a resume is still owed, and a run does not end before it is confirmed")]
-fn what_may_not_follow_is_refused_with_its_reason(
+fn invalid_event_order_is_rejected_with_a_reason(
     #[case] scenario: Vec<Event>,
     #[case] event: Event,
     #[case] expected: &str,
@@ -280,7 +280,7 @@ fn a_backup_lacking_any_one_step_is_not_complete() {
 }
 
 #[test]
-fn looking_and_resuming_may_be_repeated_and_acting_may_not() {
+fn only_probe_and_resume_steps_may_be_repeated() {
     let all = Component::ALL.into_iter().flat_map(|c| [Step::Start(c), Step::Wait(c)]);
     for step in all.chain([Step::Guard, Step::Pause, Step::CheckPause, Step::Resume]) {
         let twice = RunView::replay(&journal([started(), intended(step), intended(step)]));
@@ -338,7 +338,7 @@ proptest! {
     /// Whatever is tried in whatever order: what the rules promise about a view holds, and the accepted entries alone
     /// lead to the same view.
     #[test]
-    fn no_order_of_events_breaks_the_rules(tried in proptest::collection::vec(any_event(), 0..120)) {
+    fn any_event_order_keeps_the_view_rules(tried in proptest::collection::vec(any_event(), 0..120)) {
         let mut view = RunView::default();
         let mut accepted = Vec::new();
         for entry in journal(tried) {

@@ -1,4 +1,4 @@
-//! Everything that needs neither the real binary nor generated scenarios, a folder for each subject.
+//! Tests without the real binary and without generated scenarios, one folder per subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod access {

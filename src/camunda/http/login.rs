@@ -6,10 +6,10 @@ use reqwest::header::HeaderValue;
 use std::collections::BTreeSet;
 
 /// Minimum length of a secret to be masked in errors. Shorter texts would match everywhere.
-const BLOTTED: usize = 4;
+const MASKED_IN_ERRORS: usize = 4;
 /// Minimum length of a secret to be masked in successful responses: a short password may also be part of an
 /// index name.
-const BLOTTED_IN_USE: usize = 12;
+const MASKED_IN_SUCCESS: usize = 12;
 const STARS: &[u8] = b"***";
 
 /// A header, and the secrets in it.
@@ -40,21 +40,21 @@ impl Header {
     /// Masks secrets that a response repeats, so that no error shows them. In a successful response only the
     /// sent text is masked: names in the response are used, and `camunda` is a common password as well as a
     /// common name.
-    pub fn blot(&self, body: &mut Vec<u8>, success: bool) {
-        if success && self.shown.expose().len() < BLOTTED_IN_USE {
+    pub fn mask(&self, body: &mut Vec<u8>, success: bool) {
+        if success && self.shown.expose().len() < MASKED_IN_SUCCESS {
             return;
         }
-        blot(body, &self.shown);
+        mask(body, &self.shown);
         if let (Some(behind), false) = (&self.behind, success) {
-            blot(body, behind);
+            mask(body, behind);
         }
     }
 }
 
 /// Masks every occurrence of the secret: as plain text and as encoded in JSON and forms.
-pub fn blot(body: &mut Vec<u8>, secret: &Secret) {
+pub fn mask(body: &mut Vec<u8>, secret: &Secret) {
     let plain = secret.expose();
-    if plain.len() < BLOTTED {
+    if plain.len() < MASKED_IN_ERRORS {
         return;
     }
     let json = serde_json::Value::from(plain).to_string();
@@ -67,15 +67,15 @@ pub fn blot(body: &mut Vec<u8>, secret: &Secret) {
 
 fn replace(body: &mut Vec<u8>, text: &[u8]) {
     let mut rest = body.as_slice();
-    let mut blotted = Vec::new();
+    let mut masked = Vec::new();
     while let Some(at) = rest.windows(text.len()).position(|piece| piece == text) {
-        blotted.extend_from_slice(&rest[..at]);
-        blotted.extend_from_slice(STARS);
+        masked.extend_from_slice(&rest[..at]);
+        masked.extend_from_slice(STARS);
         rest = &rest[at + text.len()..];
     }
     if rest.len() < body.len() {
-        blotted.extend_from_slice(rest);
-        *body = blotted;
+        masked.extend_from_slice(rest);
+        *body = masked;
     }
 }
 
@@ -133,13 +133,13 @@ mod tests {
     #[test]
     fn secrets_repeated_by_a_response_are_masked() {
         let mut body = b"{\"you sent\":\"geheim\",\"again\":\"geheimgeheim\"}".to_vec();
-        blot(&mut body, &Secret::new("geheim"));
+        mask(&mut body, &Secret::new("geheim"));
         assert_eq!(String::from_utf8(body).unwrap(), "{\"you sent\":\"***\",\"again\":\"******\"}");
         let mut body = b"abc".to_vec();
-        blot(&mut body, &Secret::new("a"));
+        mask(&mut body, &Secret::new("a"));
         assert_eq!(body, b"abc");
         let mut body = "say \"pa\\\"ss wö\" or pa%22ss+w%C3%B6".as_bytes().to_vec();
-        blot(&mut body, &Secret::new("pa\"ss wö"));
+        mask(&mut body, &Secret::new("pa\"ss wö"));
         assert_eq!(String::from_utf8(body).unwrap(), "say \"***\" or ***");
     }
 }

@@ -3,7 +3,7 @@
 //! Owns TLS and proxies. File contents are compared at each use, so that a renewed certificate takes effect
 //! at once.
 
-use crate::camunda::http::reasons::causes;
+use crate::camunda::http::reasons::{CONNECT, causes};
 use crate::camunda::{Secrets, TransportError};
 use crate::domain::{Access, Identity, Secret};
 use crate::lock::lock;
@@ -11,23 +11,21 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Timeout of a connection, TLS included.
-pub const CONNECT: Duration = Duration::from_secs(5);
 /// Lifetime of an idle connection: shorter than the servers' own limit, so that no connection is used while
 /// it closes.
 const IDLE: Duration = Duration::from_secs(10);
 /// Idle connections kept per host.
 const IDLE_PER_HOST: usize = 2;
 /// Clients kept; the least recently used client is dropped.
-const WAYS: usize = 256;
+const CACHED_CLIENTS: usize = 256;
 
 pub struct Pool {
     plain: reqwest::Client,
     /// Ordered by last use; the last entry is the most recent.
-    ways: Mutex<Vec<Way>>,
+    clients: Mutex<Vec<CachedClient>>,
 }
 
-struct Way {
+struct CachedClient {
     ca: Option<PathBuf>,
     identity: Option<Identity>,
     proxy: Option<String>,
@@ -50,7 +48,7 @@ impl Pool {
             // certificate is trusted then, so that HTTPS fails with its reason.
             .or_else(|_| builder().tls_certs_only([]).build())
             .map_err(|error| TransportError::NotSent(format!("TLS cannot be set up: {}", causes(&error))))?;
-        Ok(Self { plain, ways: Mutex::default() })
+        Ok(Self { plain, clients: Mutex::default() })
     }
 
     /// Client for components without TLS files or proxy.
@@ -64,35 +62,37 @@ impl Pool {
             return Ok(());
         }
         let files = Files::read(access, secrets)?;
-        if lock(&self.ways).iter().any(|way| way.is_for(access) && way.files == files) {
+        if lock(&self.clients).iter().any(|cached| cached.is_for(access) && cached.files == files) {
             return Ok(());
         }
-        Way::new(access, files).map(|_| ())
+        CachedClient::new(access, files).map(|_| ())
     }
 
     /// Client for these settings. Blocks.
     pub fn client(&self, access: &Access, secrets: &dyn Secrets) -> Result<reqwest::Client, TransportError> {
         let files = Files::read(access, secrets);
-        let mut ways = lock(&self.ways);
-        let known = ways.iter().position(|way| way.is_for(access)).map(|at| ways.remove(at));
-        let way = match (known, files) {
-            (Some(way), Ok(files)) if way.files == files => Ok(way),
+        let mut clients = lock(&self.clients);
+        let known = clients.iter().position(|cached| cached.is_for(access)).map(|at| clients.remove(at));
+        let cached = match (known, files) {
+            (Some(cached), Ok(files)) if cached.files == files => Ok(cached),
             // Keep using the earlier client if the files are gone, or if only one of two was renewed: a
             // resume may depend on it.
-            (Some(way), files) => Ok(files.and_then(|files| Way::new(access, files)).unwrap_or(way)),
-            (None, files) => files.and_then(|files| Way::new(access, files)),
+            (Some(cached), files) => {
+                Ok(files.and_then(|files| CachedClient::new(access, files)).unwrap_or(cached))
+            }
+            (None, files) => files.and_then(|files| CachedClient::new(access, files)),
         };
-        let way = way.map_err(|reason| TransportError::NoAccess { reason, transient: false })?;
-        let client = way.client.clone();
-        ways.push(way);
-        if ways.len() > WAYS {
-            ways.remove(0);
+        let cached = cached.map_err(|reason| TransportError::NoAccess { reason, transient: false })?;
+        let client = cached.client.clone();
+        clients.push(cached);
+        if clients.len() > CACHED_CLIENTS {
+            clients.remove(0);
         }
         Ok(client)
     }
 }
 
-impl Way {
+impl CachedClient {
     fn new(access: &Access, files: Files) -> Result<Self, String> {
         let mut certificates = Vec::new();
         if let (Some(pem), Some(path)) = (&files.ca, &access.ca) {

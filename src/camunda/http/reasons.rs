@@ -5,10 +5,12 @@
 
 use crate::camunda::TransportError;
 use crate::camunda::error::one_line;
-use crate::camunda::http::pool::CONNECT;
 use crate::domain::Access;
 use std::error::Error as _;
 use std::time::Duration;
+
+/// Timeout of a connection, TLS included.
+pub const CONNECT: Duration = Duration::from_secs(5);
 
 pub fn longer_than_the_limit(limit: usize) -> TransportError {
     let limit =

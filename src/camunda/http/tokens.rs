@@ -5,7 +5,7 @@
 
 use crate::camunda::TransportError;
 use crate::camunda::error::one_line;
-use crate::camunda::http::login::blot;
+use crate::camunda::http::login::mask;
 use crate::camunda::http::reasons::{causes, classify, redirect};
 use crate::clock::{Clock, SharedClock};
 use crate::domain::{Access, Oauth, Secret};
@@ -16,25 +16,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Minimum interval between two fetches from one endpoint, for all clients together.
-const GAP: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Backoff of an endpoint that reports too many requests without `Retry-After`.
-const QUIET: Duration = Duration::from_secs(5);
+const DEFAULT_BACKOFF: Duration = Duration::from_secs(5);
 /// Longest backoff that a call waits for itself.
-const MOMENT: Duration = Duration::from_millis(1100);
+const SHORT_BACKOFF: Duration = Duration::from_millis(1100);
 /// Longest `Retry-After` that is obeyed: a resume may wait for the token.
-const QUIET_LIMIT: Duration = Duration::from_mins(5);
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// Timeout of a token endpoint.
-const FETCH: Duration = Duration::from_secs(15);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// A token is renewed this long before it expires, or in its last quarter if its lifetime is short.
-const EARLY: Duration = Duration::from_secs(30);
+const RENEW_EARLY: Duration = Duration::from_secs(30);
 /// Lifetime of a token without `expires_in`.
-const UNSAID: Duration = Duration::from_mins(5);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 /// Maximum time that a token is cached.
-const KEPT: Duration = Duration::from_hours(24);
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// Maximum length of a token endpoint's response, in bytes.
-const ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE: usize = 64 * 1024;
 /// Maximum number of cached tokens and of endpoints.
-const REMEMBERED: usize = 1024;
+const MAX_ENTRIES: usize = 1024;
 
 /// A token to use.
 pub struct Issued {
@@ -64,7 +64,7 @@ struct Slot {
 struct Gate {
     open_at: Duration,
     /// Whether the endpoint itself reported too many requests.
-    requested_for: bool,
+    rate_limited: bool,
 }
 
 impl Tokens {
@@ -107,7 +107,7 @@ impl Tokens {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // `token`, where no token is kept
+    #[allow(clippy::too_many_arguments)] // the rest of `token`, without a cached token
     async fn renew<F>(
         &self,
         slot: &mut Slot,
@@ -129,12 +129,12 @@ impl Tokens {
         }
         let deadline = clock.monotonic() + left;
         let secret = secret().await?;
-        self.pass_gate(oauth, deadline).await?;
+        self.wait_at_gate(oauth, deadline).await?;
         let rest = || deadline.saturating_sub(clock.monotonic());
         let mut fetched = self.fetch(oauth, access, client, &secret, rest()).await;
-        if fetched.is_err() && self.wants_a_moment(oauth).await {
+        if fetched.is_err() && self.has_short_backoff(oauth).await {
             // Another process with this IP address came first.
-            fetched = match self.pass_gate(oauth, deadline).await {
+            fetched = match self.wait_at_gate(oauth, deadline).await {
                 Ok(()) => self.fetch(oauth, access, client, &secret, rest()).await,
                 Err(error) => Err(error),
             };
@@ -153,18 +153,18 @@ impl Tokens {
     }
 
     /// Whether the endpoint's last response was a rate limit that ends within a moment.
-    async fn wants_a_moment(&self, oauth: &Oauth) -> bool {
+    async fn has_short_backoff(&self, oauth: &Oauth) -> bool {
         let gate = one_of(&self.gates, &oauth.token_url);
         let gate = gate.lock().await;
-        gate.requested_for && gate.open_at.saturating_sub(self.clock.monotonic()) <= MOMENT
+        gate.rate_limited && gate.open_at.saturating_sub(self.clock.monotonic()) <= SHORT_BACKOFF
     }
 
     /// Waits until a request to the endpoint is allowed.
-    async fn pass_gate(&self, oauth: &Oauth, deadline: Duration) -> Result<(), TransportError> {
+    async fn wait_at_gate(&self, oauth: &Oauth, deadline: Duration) -> Result<(), TransportError> {
         let gate = one_of(&self.gates, &oauth.token_url);
         let mut gate = gate.lock().await;
         let now = self.clock.monotonic();
-        if gate.requested_for && gate.open_at >= deadline {
+        if gate.rate_limited && gate.open_at >= deadline {
             let seconds = gate.open_at.saturating_sub(now).as_secs().max(1);
             let reason = format!(
                 "the token endpoint {} returned 429 (too many requests): the request is sent again after {seconds} s",
@@ -175,7 +175,7 @@ impl Tokens {
         if gate.open_at > now {
             self.clock.sleep(gate.open_at.saturating_sub(now)).await;
         }
-        *gate = Gate { open_at: self.clock.monotonic() + GAP, requested_for: false };
+        *gate = Gate { open_at: self.clock.monotonic() + MIN_INTERVAL, rate_limited: false };
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Tokens {
         secret: &Secret,
         left: Duration,
     ) -> Result<(Secret, Duration), TransportError> {
-        let deadline = left.min(FETCH);
+        let deadline = left.min(FETCH_TIMEOUT);
         let url = endpoint(oauth);
         let none = |reason: String, transient| TransportError::NoAccess { reason, transient };
         let request = client
@@ -216,9 +216,9 @@ impl Tokens {
             return Err(none(format!("the token endpoint {url} returned {to}: correct `token_url`"), false));
         }
         if status == 429 {
-            let wait = retry_after(&response, &*self.clock).unwrap_or(QUIET).min(QUIET_LIMIT);
+            let wait = retry_after(&response, &*self.clock).unwrap_or(DEFAULT_BACKOFF).min(MAX_BACKOFF);
             let gate = one_of(&self.gates, &oauth.token_url);
-            *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, requested_for: true };
+            *gate.lock().await = Gate { open_at: self.clock.monotonic() + wait, rate_limited: true };
             let seconds = wait.as_secs();
             let reason = format!(
                 "the token endpoint {url} returned 429 (too many requests): the request is sent again after {seconds} s"
@@ -226,11 +226,11 @@ impl Tokens {
             return Err(none(reason, true));
         }
         let mut body =
-            crate::camunda::http::body(response, ANSWER, deadline, Some(access)).await.map_err(|error| {
-                none(format!("no complete response from the token endpoint {url}: {error}"), true)
-            })?;
+            crate::camunda::http::body(response, MAX_RESPONSE, deadline, Some(access)).await.map_err(
+                |error| none(format!("no complete response from the token endpoint {url}: {error}"), true),
+            )?;
         if status >= 400 {
-            blot(&mut body, secret);
+            mask(&mut body, secret);
         }
         let response: Value = serde_json::from_slice(&body).unwrap_or_default();
         match status {
@@ -275,7 +275,7 @@ impl Tokens {
 /// Entry for `key`. Drops an unused entry if there are too many.
 fn one_of<K: Ord + Clone, T: Default>(all: &Mutex<BTreeMap<K, Shared<T>>>, key: &K) -> Shared<T> {
     let mut all = lock(all);
-    if all.len() >= REMEMBERED && !all.contains_key(key) {
+    if all.len() >= MAX_ENTRIES && !all.contains_key(key) {
         let unused = all.iter().find(|(_, entry)| Arc::strong_count(entry) == 1);
         if let Some(unused) = unused.map(|(key, _)| key.clone()) {
             all.remove(&unused);
@@ -320,14 +320,17 @@ fn issued(response: &Value) -> Option<(Secret, Duration)> {
     let text = response["access_token"].as_str().filter(|text| !text.is_empty())?;
     let seconds = &response["expires_in"];
     let seconds = seconds.as_f64().or_else(|| seconds.as_str()?.trim().parse().ok());
-    let life = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(UNSAID).min(KEPT);
-    Some((Secret::new(text), life.saturating_sub(EARLY.min(life / 4))))
+    let life = seconds
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        .unwrap_or(DEFAULT_LIFETIME)
+        .min(MAX_LIFETIME);
+    Some((Secret::new(text), life.saturating_sub(RENEW_EARLY.min(life / 4))))
 }
 
 /// Error text as specified in RFC 6749 section 5.2.
 fn complaint(response: &Value) -> String {
-    let said = |key: &str| response[key].as_str().map(|text| one_line(text, 200));
-    match (said("error"), said("error_description").or_else(|| said("message"))) {
+    let field = |key: &str| response[key].as_str().map(|text| one_line(text, 200));
+    match (field("error"), field("error_description").or_else(|| field("message"))) {
         (Some(error), Some(more)) => format!(" ({error}: {})", more.trim_end_matches(['.', ' '])),
         (Some(error), None) => format!(" ({error})"),
         (None, Some(more)) => format!(" ({})", more.trim_end_matches(['.', ' '])),

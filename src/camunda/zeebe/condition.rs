@@ -109,11 +109,11 @@ impl Zeebe {
             for (broker, response) in some.iter().zip(futures::future::join_all(calls).await) {
                 match response {
                     Ok(response) if response.status() == 200 => {
-                        let told = read_disk_space(&broker.base(), &response);
-                        if told.is_empty() {
+                        let disks = read_disk_space(&broker.base(), &response);
+                        if disks.is_empty() {
                             disk_space_of_brokers.silent.push(broker.base());
                         }
-                        disk_space_of_brokers.told.extend(told);
+                        disk_space_of_brokers.told.extend(disks);
                     }
                     Ok(response) if matches!(response.status(), 401 | 403 | 404) => {
                         disk_space_of_brokers.silent.push(broker.base());
@@ -161,7 +161,7 @@ mod tests {
 
     const TEXT: &str = "text/plain;version=0.0.4;charset=utf-8";
     /// Recorded from a real 8.6.0 with `management.metrics.system.diskspace.paths` set.
-    const TOLD: &str = "# HELP disk_free_bytes Usable space for path\n# TYPE disk_free_bytes gauge\n\
+    const RECORDED: &str = "# HELP disk_free_bytes Usable space for path\n# TYPE disk_free_bytes gauge\n\
         disk_free_bytes{path=\"/data/broker\",} 5.0499407872E10\n\
         # HELP disk_total_bytes Total space for path\n# TYPE disk_total_bytes gauge\n\
         disk_total_bytes{path=\"/data/broker\",} 2.70553174016E11\n";
@@ -175,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn disk_space_of_every_broker_is_reported() {
         let canned = Canned::new();
-        canned.of_type(200, TEXT, TOLD);
+        canned.of_type(200, TEXT, RECORDED);
         canned.of_type(404, "", "");
         let disk_space_of_brokers =
             zeebe(&canned, &["http://a:9600", "http://b:9600"]).disk_space_of_brokers().await;
@@ -200,9 +200,9 @@ mod tests {
     #[case("<html>disk_free_bytes{</html>")]
     #[case("")]
     #[tokio::test]
-    async fn implausible_disk_metrics_are_ignored(#[case] told: &str) {
+    async fn implausible_disk_metrics_are_ignored(#[case] metrics: &str) {
         let canned = Canned::new();
-        canned.of_type(200, TEXT, told);
+        canned.of_type(200, TEXT, metrics);
         let disk_space_of_brokers = zeebe(&canned, &["http://a:9600"]).disk_space_of_brokers().await;
         assert_eq!(
             (disk_space_of_brokers.told, disk_space_of_brokers.silent),
@@ -214,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn disk_of_a_gateway_is_ignored() {
         let canned = Canned::new();
-        canned.of_type(404, "", "").of_type(200, TEXT, TOLD);
+        canned.of_type(404, "", "").of_type(200, TEXT, RECORDED);
         let disk_space_of_brokers = zeebe(&canned, &[]).disk_space_of_brokers().await;
         assert_eq!(
             (disk_space_of_brokers.told, disk_space_of_brokers.silent),
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn unreachable_broker_does_not_hide_the_others() {
         let canned = Canned::new();
-        canned.of_type(502, "", "").of_type(200, TEXT, TOLD);
+        canned.of_type(502, "", "").of_type(200, TEXT, RECORDED);
         let disk_space_of_brokers =
             zeebe(&canned, &["http://a:9600", "http://b:9600"]).disk_space_of_brokers().await;
         assert_eq!((disk_space_of_brokers.told.len(), disk_space_of_brokers.errors.len()), (1, 1));

@@ -277,7 +277,7 @@ impl Cluster {
     }
 
     /// Changes the condition of the backup store; with a duration the store recovers afterwards.
-    pub fn spoil_store(&mut self, store: BackupStore, for_a_while: Option<Duration>) {
+    pub fn break_store(&mut self, store: BackupStore, for_a_while: Option<Duration>) {
         self.set_store(store);
         if let Some(duration) = for_a_while {
             self.at(duration, Timer::StoreUp);
@@ -309,7 +309,7 @@ impl Cluster {
     }
 
     /// Passes to every partition the end of its backed-up log, if the brokers keep log until it is backed up.
-    pub(crate) fn tell_what_is_backed_up(&mut self) {
+    pub(crate) fn announce_backed_up_position(&mut self) {
         if !self.config.continuous {
             return;
         }

@@ -215,7 +215,7 @@ impl Partition {
             return None;
         }
         self.state.checkpoint_id = id;
-        self.state.end += 1; // the checkpoint's own record, which no exporter is told to export
+        self.state.end += 1; // the record of the checkpoint itself is not exported
         self.state.checkpoint_position = self.state.end;
         Some(BrokerCopy {
             partition: self.index,

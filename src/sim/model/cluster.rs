@@ -18,7 +18,7 @@ use crate::sim::model::indices::Index;
 use crate::sim::model::random::Random;
 use crate::sim::model::restore;
 use crate::sim::model::restore::{Piece, Restored};
-use crate::sim::model::saas::Provider;
+use crate::sim::model::saas::SaasCluster;
 use crate::sim::model::snapshots::{Repository, SnapshotState};
 use crate::sim::model::webapps::WebApp;
 use crate::sim::model::world::{World, span};
@@ -54,17 +54,17 @@ pub(crate) enum Timer {
     /// A delayed request to switch exporting is executed.
     SwitchesLate(Phase),
     /// A SaaS backup ends.
-    ProviderEnds(String),
+    SaasBackupEnds(String),
     /// A SaaS restore reaches its next state.
-    ProviderRestores(String, &'static str),
+    SaasRestoreAdvances(String, &'static str),
     /// A change of the cluster ends.
     Changed,
     /// The partitions process commands again.
     Processes,
     /// A foreign resume of exporting.
-    StrangerResumes,
+    ForeignResume,
     /// A foreign pause of exporting; `true` for a soft pause.
-    StrangerPauses(bool),
+    ForeignPause(bool),
 }
 
 /// A simulated Camunda cluster.
@@ -81,7 +81,7 @@ pub struct Cluster {
     /// The operator's backups of a relational database, oldest first.
     pub databases: Vec<DatabaseBackup>,
     /// State of the cluster in Camunda 8 SaaS.
-    pub saas: Provider,
+    pub saas: SaasCluster,
     /// Condition of the backup store.
     pub store: BackupStore,
     /// Injected faults.
@@ -146,7 +146,7 @@ impl Cluster {
             repositories: [(config.repository.clone(), Repository::default())].into(),
             backups: BTreeMap::new(),
             databases: Vec::new(),
-            saas: Provider::default(),
+            saas: SaasCluster::default(),
             store: BackupStore::Up,
             faults: Faults::default(),
             pauses: Pauses::default(),
@@ -183,7 +183,7 @@ impl Cluster {
             self.fire(timer);
         }
         self.live_until(now);
-        if !self.world.remembers_much() {
+        if !self.world.should_drop_records() {
             return;
         }
         let needed: Vec<u64> =
@@ -203,7 +203,7 @@ impl Cluster {
 
     fn live_until(&mut self, to: Instant) {
         if to > self.now {
-            self.tell_what_is_backed_up();
+            self.announce_backed_up_position();
             let config = &self.config;
             self.world.live(self.now, to, !self.broker_down, config.load, &config.timing, &mut self.random);
             self.now = to;
@@ -232,10 +232,10 @@ impl Cluster {
             Timer::Processes => self.condition.stopped = false,
             Timer::StoreUp => self.set_store(BackupStore::Up),
             Timer::SwitchesLate(phase) => self.set_phase(phase, usize::MAX),
-            Timer::ProviderEnds(uuid) => self.provider_ends(&uuid),
-            Timer::ProviderRestores(uuid, state) => self.provider_restored(&uuid, state),
-            Timer::StrangerResumes => self.set_phase(Phase::Exporting, usize::MAX),
-            Timer::StrangerPauses(soft) => {
+            Timer::SaasBackupEnds(uuid) => self.saas_end_backup(&uuid),
+            Timer::SaasRestoreAdvances(uuid, state) => self.saas_advance_restore(&uuid, state),
+            Timer::ForeignResume => self.set_phase(Phase::Exporting, usize::MAX),
+            Timer::ForeignPause(soft) => {
                 self.set_phase(if soft { Phase::SoftPaused } else { Phase::Paused }, usize::MAX);
             }
         }
@@ -293,7 +293,7 @@ impl Cluster {
     /// Exports pending records as far as the phase permits, then takes a broker snapshot and compacts the
     /// log.
     pub fn snapshot_broker_now(&mut self) {
-        self.tell_what_is_backed_up();
+        self.announce_backed_up_position();
         self.world.export(self.now);
         self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::take_snapshot);
     }

@@ -5,7 +5,7 @@
 //! instant.
 
 use crate::domain::Instant;
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::world::{World, span};
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ pub struct Hosted {
 
 /// State of the cluster in Camunda 8 SaaS.
 #[derive(Clone, Debug, Default)]
-pub struct Provider {
+pub struct SaasCluster {
     /// Backups, oldest first.
     pub backups: Vec<Hosted>,
     /// Camunda's own schedule, as uploaded; shown but never executed.
@@ -87,7 +87,11 @@ pub(crate) enum SaasRefusal {
 
 impl Cluster {
     /// Starts a backup.
-    pub(crate) fn provider_begins(&mut self, manual: bool, struck: &[What]) -> Result<Hosted, SaasRefusal> {
+    pub(crate) fn saas_start_backup(
+        &mut self,
+        manual: bool,
+        effects: &[Effect],
+    ) -> Result<Hosted, SaasRefusal> {
         if self.restoring() {
             return Err(SaasRefusal::Conflict("A restore is in progress for this cluster"));
         }
@@ -98,8 +102,8 @@ impl Cluster {
         {
             return Err(SaasRefusal::TooOften(every.saturating_sub(since)));
         }
-        let stall = struck.iter().find_map(|what| match what {
-            What::Stall(length) => Some(*length),
+        let stall = effects.iter().find_map(|what| match what {
+            Effect::Stall(length) => Some(*length),
             _ => None,
         });
         let hosted = Hosted {
@@ -108,21 +112,21 @@ impl Cluster {
             created: self.now,
             completed: None,
             state: HostedState::InProgress,
-            fails: struck.contains(&What::Fail),
+            fails: effects.contains(&Effect::Fail),
             taken: None,
         };
         self.saas.backups.push(hosted.clone());
         let takes = self.config.timing.saas_backup;
         match stall {
             Some(None) => {}
-            Some(Some(length)) => self.at(takes + length, Timer::ProviderEnds(hosted.uuid.clone())),
-            None => self.at(takes, Timer::ProviderEnds(hosted.uuid.clone())),
+            Some(Some(length)) => self.at(takes + length, Timer::SaasBackupEnds(hosted.uuid.clone())),
+            None => self.at(takes, Timer::SaasBackupEnds(hosted.uuid.clone())),
         }
         Ok(hosted)
     }
 
     /// Ends a backup: a copy of the whole cluster as it is now.
-    pub(crate) fn provider_ends(&mut self, uuid: &str) {
+    pub(crate) fn saas_end_backup(&mut self, uuid: &str) {
         let (now, world) = (self.now, &self.world);
         if let Some(backup) = self.saas.backups.iter_mut().find(|b| b.uuid == uuid) {
             backup.completed = Some(now);
@@ -139,13 +143,13 @@ impl Cluster {
     }
 
     /// Deletes a backup.
-    pub(crate) fn provider_deletes(&mut self, uuid: &str) -> Result<Hosted, SaasRefusal> {
+    pub(crate) fn saas_delete_backup(&mut self, uuid: &str) -> Result<Hosted, SaasRefusal> {
         let at = self.saas.backups.iter().position(|b| b.uuid == uuid);
         at.map(|at| self.saas.backups.remove(at)).ok_or(SaasRefusal::Unknown)
     }
 
     /// Starts a restore of the cluster.
-    pub(crate) fn provider_restores(&mut self, uuid: &str) -> Result<(), SaasRefusal> {
+    pub(crate) fn saas_start_restore(&mut self, uuid: &str) -> Result<(), SaasRefusal> {
         let backup = self.saas.backups.iter().find(|b| b.uuid == uuid).ok_or(SaasRefusal::Unknown)?;
         if backup.taken.is_none() {
             return Err(SaasRefusal::Conflict("Only a completed backup can be restored"));
@@ -156,13 +160,13 @@ impl Cluster {
         self.saas.restores.insert(uuid.to_owned(), "PENDING");
         let step = self.config.timing.saas_backup / 4;
         for (after, state) in [(1, "VALIDATING"), (2, "IN_PROGRESS"), (4, "COMPLETED")] {
-            self.at(step * after, Timer::ProviderRestores(uuid.to_owned(), state));
+            self.at(step * after, Timer::SaasRestoreAdvances(uuid.to_owned(), state));
         }
         Ok(())
     }
 
     /// Advances a restore to `state`.
-    pub(crate) fn provider_restored(&mut self, uuid: &str, state: &'static str) {
+    pub(crate) fn saas_advance_restore(&mut self, uuid: &str, state: &'static str) {
         self.saas.restores.insert(uuid.to_owned(), state);
         let taken = self.saas.backups.iter().find(|b| b.uuid == uuid).and_then(|b| b.taken.clone());
         if let (Some(world), "COMPLETED") = (taken, state) {
@@ -175,7 +179,7 @@ impl Cluster {
     }
 
     /// Issues a token, unless the last request was a moment ago.
-    pub(crate) fn provider_token(&mut self) -> Result<String, SaasRefusal> {
+    pub(crate) fn saas_issue_token(&mut self) -> Result<String, SaasRefusal> {
         let since = self.saas.token_requested.map(|at| (self.now - at).to_std().unwrap_or_default());
         self.saas.token_requested = Some(self.now);
         if let Some(since) = since.filter(|since| *since < TOKEN_GAP) {
@@ -189,7 +193,7 @@ impl Cluster {
     }
 
     /// Whether that token was issued and is still valid.
-    pub(crate) fn provider_knows(&self, token: &str) -> bool {
+    pub(crate) fn saas_accepts_token(&self, token: &str) -> bool {
         self.saas.tokens.get(token).is_some_and(|until| *until > self.now)
     }
 }

@@ -37,7 +37,7 @@ pub enum WebAppRefusal {
     /// Snapshots with that id exist, as `name/uuid`.
     Exists(Vec<String>),
     /// One snapshot is running, and this Operate cannot parse that state.
-    CannotTell,
+    StateUnreadable,
     /// Parts of another backup are waiting.
     Busy,
     /// There is no such web app.
@@ -77,7 +77,7 @@ impl Cluster {
         }
         let found = self.parts_taken(app, id).map_err(|_| WebAppRefusal::NoRepository)?;
         if self.cannot_read_running(app) && found.iter().any(|s| s.state == SnapshotState::InProgress) {
-            return Err(WebAppRefusal::CannotTell);
+            return Err(WebAppRefusal::StateUnreadable);
         }
         if !found.is_empty() {
             let named = |s: &&Snapshot| format!("{}/{}", s.name, s.uuid);
@@ -171,7 +171,7 @@ impl Cluster {
     }
 
     /// Injects a fault into part `number` of the next backup of `app`.
-    pub fn spoil_part(&mut self, app: App, number: u32, outcome: SnapshotOutcome) {
+    pub fn break_part(&mut self, app: App, number: u32, outcome: SnapshotOutcome) {
         if let Some(memory) = self.apps.get_mut(&app) {
             memory.outcome = Some((number, outcome));
         }

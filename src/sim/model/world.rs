@@ -246,7 +246,7 @@ impl World {
     }
 
     /// Whether enough records are in memory to drop some.
-    pub fn remembers_much(&self) -> bool {
+    pub fn should_drop_records(&self) -> bool {
         self.partitions.iter().any(|p| p.histories.remembered() >= REMEMBERED)
     }
 

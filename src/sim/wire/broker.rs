@@ -4,18 +4,19 @@
 //! the documents. Must not know web apps or search.
 
 use crate::camunda::{Method, Response};
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::broker::Phase;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::Storage;
 use crate::sim::model::importer::App;
+use crate::sim::wire::condition::pending_change;
 use crate::sim::wire::{ACTUATOR, Acted, JSON, WireRequest, empty_response, json_response};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 impl Cluster {
     /// A request to the broker's management port.
-    pub(crate) fn broker(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn broker(&mut self, request: &WireRequest, rest: &str, effects: &[Effect]) -> Acted {
         let modern = self.config.version.minor >= 6;
         let Some(path) = rest.strip_prefix("/actuator") else {
             return if matches!(rest, "/ready" | "/health" | "/startup") {
@@ -59,7 +60,7 @@ impl Cluster {
                 json_response(200, JSON, &body)
             }
             (Method::Post, "/exporting/pause" | "/exporting/resume") => {
-                return self.switch_exporting(request, path, struck);
+                return self.switch_exporting(request, path, effects);
             }
             (method, path) if path.starts_with("/exporting/") && !path.get(11..).unwrap_or("").contains('/') => {
                 if method == Method::Post {
@@ -70,7 +71,7 @@ impl Cluster {
             }
             (_, path) => {
                 if let Some(path) = below(path, self.config.runtime_endpoint()) {
-                    return self.runtime(request, path, rest, struck);
+                    return self.runtime(request, path, rest, effects);
                 }
                 if let Some(path) = below(path, "backupHistory").filter(|_| self.has_history()) {
                     return self.history(request, path, rest).into();
@@ -137,7 +138,7 @@ impl Cluster {
         }]});
         if self.condition.changing {
             topology["version"] = 2.into();
-            topology["pendingChange"] = crate::sim::model::condition::pending_change();
+            topology["pendingChange"] = pending_change();
         }
         topology
     }
@@ -169,12 +170,12 @@ impl Cluster {
         self.apps.contains_key(&App::History)
     }
 
-    fn switch_exporting(&mut self, request: &WireRequest, path: &str, struck: &[What]) -> Acted {
-        let Some(phase) = self.wanted_phase(request, path) else {
+    fn switch_exporting(&mut self, request: &WireRequest, path: &str, effects: &[Effect]) -> Acted {
+        let Some(phase) = self.requested_phase(request, path) else {
             return self.spring_error(400, Some("Type mismatch."), &format!("/actuator{path}")).into();
         };
         let switched = json_response(200, JSON, &json!({"body": null, "status": 204, "contentType": null}));
-        match self.switch(phase, struck) {
+        match self.switch(phase, effects) {
             Switched::Done => switched.into(),
             Switched::Failed => stack_trace().into(),
             Switched::Late(late) => Acted::Slow(late, switched),
@@ -182,7 +183,7 @@ impl Cluster {
     }
 
     /// Phase that a request to pause or resume demands; `None` for an invalid request.
-    pub(crate) fn wanted_phase(&self, request: &WireRequest, path: &str) -> Option<Phase> {
+    pub(crate) fn requested_phase(&self, request: &WireRequest, path: &str) -> Option<Phase> {
         if path.ends_with("resume") {
             return Some(Phase::Exporting);
         }
@@ -196,24 +197,24 @@ impl Cluster {
     }
 
     /// Switches exporting, subject to the effects of faults.
-    pub(crate) fn switch(&mut self, phase: Phase, struck: &[What]) -> Switched {
+    pub(crate) fn switch(&mut self, phase: Phase, effects: &[Effect]) -> Switched {
         let some = self.world.partitions.len().div_ceil(2).min(self.world.partitions.len().saturating_sub(1));
-        if struck.contains(&What::Fail) {
+        if effects.contains(&Effect::Fail) {
             return Switched::Failed;
         }
-        if struck.contains(&What::Partial) {
+        if effects.contains(&Effect::Partial) {
             self.set_phase(phase, some);
             return Switched::Failed;
         }
-        let late = struck.iter().find_map(|what| match what {
-            What::ActLate(late) => Some(*late),
+        let late = effects.iter().find_map(|what| match what {
+            Effect::ActLate(late) => Some(*late),
             _ => None,
         });
         if let Some(late) = late {
             self.at(late, Timer::SwitchesLate(phase));
             return Switched::Late(late);
         }
-        let count = if struck.contains(&What::PartialSilent) { some } else { usize::MAX };
+        let count = if effects.contains(&Effect::PartialSilent) { some } else { usize::MAX };
         self.set_phase(phase, count);
         Switched::Done
     }

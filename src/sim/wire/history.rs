@@ -94,7 +94,7 @@ impl Cluster {
             )),
             WebAppRefusal::Busy => HistoryRefusal::Conflict("Another backup is running at the moment".into()),
             WebAppRefusal::SearchDown => self.history_unreachable(),
-            WebAppRefusal::NoRepository | WebAppRefusal::CannotTell | WebAppRefusal::Absent => {
+            WebAppRefusal::NoRepository | WebAppRefusal::StateUnreadable | WebAppRefusal::Absent => {
                 self.history_repository_missing()
             }
         })

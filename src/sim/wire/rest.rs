@@ -5,7 +5,7 @@
 //! actuators.
 
 use crate::camunda::{Method, Response};
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::cluster::Cluster;
 use crate::sim::model::snapshots::Snapshot;
 use crate::sim::wire::broker::Switched;
@@ -82,7 +82,7 @@ const WRONG_PREFIX: &str = "The prefix must be digits followed by a single '*'";
 
 impl Cluster {
     /// A request to the REST port.
-    pub(crate) fn rest(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn rest(&mut self, request: &WireRequest, rest: &str, effects: &[Effect]) -> Acted {
         if rest == self.config.version.topology_path() {
             if request.method != Method::Get {
                 return self.spring_error(405, Some("Supported methods: [GET]"), rest).into();
@@ -103,9 +103,9 @@ impl Cluster {
         };
         let done = match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
             ["exporting", verb @ ("pause" | "resume")] if request.method == Method::Post => {
-                return self.rest_exporting(request, verb, rest, struck);
+                return self.rest_exporting(request, verb, rest, effects);
             }
-            ["backups", "runtime", below @ ..] => self.rest_runtime(request, below, struck),
+            ["backups", "runtime", below @ ..] => self.rest_runtime(request, below, effects),
             ["backups", "history", below @ ..] if self.has_history() => self.rest_history(request, below),
             ["backups", "history", ..] => {
                 let text = "History backups need Elasticsearch or OpenSearch as secondary storage";
@@ -156,11 +156,11 @@ impl Cluster {
         body
     }
 
-    fn rest_exporting(&mut self, request: &WireRequest, verb: &str, rest: &str, struck: &[What]) -> Acted {
-        let Some(phase) = self.wanted_phase(request, verb) else {
+    fn rest_exporting(&mut self, request: &WireRequest, verb: &str, rest: &str, effects: &[Effect]) -> Acted {
+        let Some(phase) = self.requested_phase(request, verb) else {
             return problem(400, title(400), "The parameter 'soft' is not a boolean", rest).into();
         };
-        match self.switch(phase, struck) {
+        match self.switch(phase, effects) {
             Switched::Done => empty_response(204).into(),
             Switched::Failed => problem(500, title(500), "Not every partition was switched", rest).into(),
             Switched::Late(late) => Acted::Slow(late, empty_response(204)),
@@ -171,11 +171,11 @@ impl Cluster {
         &mut self,
         request: &WireRequest,
         below: &[&str],
-        struck: &[What],
+        effects: &[Effect],
     ) -> Result<Option<Response>, Refusal> {
         Ok(Some(match (request.method, below) {
             (Method::Post, []) => {
-                let id = self.start_runtime(requested_id(request)?, struck)?;
+                let id = self.start_runtime(requested_id(request)?, effects)?;
                 json_response(202, JSON, &json!({"backupId": id}))
             }
             (Method::Get, []) => {

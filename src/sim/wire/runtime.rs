@@ -5,7 +5,7 @@
 
 use crate::camunda::{Method, Response};
 use crate::domain::Instant;
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::backups::{
     BackupOutcome, BackupRefusal, BackupStore, PartitionBackup, PartitionState, ZeebeBackup,
 };
@@ -60,14 +60,14 @@ impl Cluster {
         request: &WireRequest,
         path: &str,
         rest: &str,
-        struck: &[What],
+        effects: &[Effect],
     ) -> Acted {
-        if let Err(refusal) = self.known_tenant(request) {
+        if let Err(refusal) = self.check_tenant(request) {
             return refusal.at_the_actuator();
         }
         let done = match (request.method, path.strip_prefix('/')) {
             (Method::Post, None) => match self.requested_backup(request, rest) {
-                Ok(requested) => self.start_runtime(requested, struck).map(|id| self.started(id)),
+                Ok(requested) => self.start_runtime(requested, effects).map(|id| self.started(id)),
                 Err(response) => return response.into(),
             },
             (Method::Get, None) => self.list_runtime("*").map(|list| json_response(200, ACTUATOR, &list)),
@@ -97,7 +97,7 @@ impl Cluster {
     }
 
     /// Rejects every tenant except the only one.
-    fn known_tenant(&self, request: &WireRequest) -> Result<(), RuntimeRefusal> {
+    fn check_tenant(&self, request: &WireRequest) -> Result<(), RuntimeRefusal> {
         match request.parameter("physicalTenant") {
             Some(tenant) if self.config.version.minor >= 10 && !matches!(tenant.as_str(), "" | TENANT) => {
                 Err(RuntimeRefusal::new(400, format!("Physical tenant '{tenant}' does not exist")))
@@ -145,7 +145,7 @@ impl Cluster {
     }
 
     /// The error caused by a broken or absent store.
-    fn store_trouble(&self) -> Result<(), RuntimeRefusal> {
+    fn store_error(&self) -> Result<(), RuntimeRefusal> {
         match self.store {
             BackupStore::Up => Ok(()),
             BackupStore::Down => Err(RuntimeRefusal::new(500, STORE_DOWN)),
@@ -160,7 +160,7 @@ impl Cluster {
     pub(crate) fn start_runtime(
         &mut self,
         requested: Option<i64>,
-        struck: &[What],
+        effects: &[Effect],
     ) -> Result<i64, RuntimeRefusal> {
         let id = match requested {
             Some(_) if self.config.generates_ids() => return Err(RuntimeRefusal::new(400, ID_GENERATED)),
@@ -168,19 +168,19 @@ impl Cluster {
             Some(id) if id > 0 => id,
             _ => return Err(RuntimeRefusal::new(400, "A backupId must be provided and it must be > 0")),
         };
-        if struck.contains(&What::Scaling) || self.refuses_while_changing() {
+        if effects.contains(&Effect::Scaling) || self.refuses_while_changing() {
             return Err(RuntimeRefusal::new(409, SCALING));
         }
-        if struck.contains(&What::Conflict) {
+        if effects.contains(&Effect::Conflict) {
             // A foreign backup came first, with a higher id.
             let _ = self.begin_zeebe_backup(id.saturating_add(7), None);
         }
         // The checkpoint is a command, and no partition processes it.
         let unprocessed = self.condition.stopped.then_some(BackupOutcome::Stall(None));
-        let outcome = struck.iter().find_map(|what| match what {
-            What::Stall(length) => Some(BackupOutcome::Stall(*length)),
-            What::Fail => Some(BackupOutcome::Fail),
-            What::MissingPartition => Some(BackupOutcome::Missing),
+        let outcome = effects.iter().find_map(|what| match what {
+            Effect::Stall(length) => Some(BackupOutcome::Stall(*length)),
+            Effect::Fail => Some(BackupOutcome::Fail),
+            Effect::MissingPartition => Some(BackupOutcome::Missing),
             _ => None,
         });
         let outcome = unprocessed.or(outcome);
@@ -199,7 +199,7 @@ impl Cluster {
 
     /// The backups with a matching id, newest first.
     pub(crate) fn list_runtime(&self, pattern: &str) -> Result<Value, RuntimeRefusal> {
-        self.store_trouble()?;
+        self.store_error()?;
         let seen = self.backups.iter().rev().filter(|(_, b)| exists(b, self.now));
         let wanted = seen.filter(|(id, _)| matches(pattern, &id.to_string()));
         Ok(wanted.map(|(id, backup)| self.backup_body(*id, backup, false)).collect())
@@ -207,7 +207,7 @@ impl Cluster {
 
     /// One backup.
     pub(crate) fn one_runtime(&self, id: i64) -> Result<Value, RuntimeRefusal> {
-        self.store_trouble()?;
+        self.store_error()?;
         let backup = self.backups.get(&id).filter(|b| exists(b, self.now));
         let backup =
             backup.ok_or_else(|| RuntimeRefusal::new(404, format!("Backup with id {id} does not exist")))?;
@@ -216,7 +216,7 @@ impl Cluster {
 
     /// Deletes a backup, if it exists.
     pub(crate) fn drop_runtime(&mut self, id: i64) -> Result<(), RuntimeRefusal> {
-        self.store_trouble()?;
+        self.store_error()?;
         self.delete_zeebe_backup(id);
         Ok(())
     }

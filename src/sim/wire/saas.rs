@@ -5,7 +5,7 @@
 
 use crate::camunda::{Method, Response};
 use crate::domain::{Instant, instant_text};
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::cluster::Cluster;
 use crate::sim::model::config::{SAAS_CLIENT, SAAS_SECRET};
 use crate::sim::model::saas::{Hosted, SaasRefusal};
@@ -15,31 +15,31 @@ use std::time::Duration;
 
 impl Cluster {
     /// Handles a request below `/saas`.
-    pub(crate) fn administration(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn administration(&mut self, request: &WireRequest, rest: &str, effects: &[Effect]) -> Acted {
         if rest == "/oauth/token" {
             return self.token(request).into();
         }
         let token = request.authorization.as_deref().and_then(|header| header.strip_prefix("Bearer "));
         if request.authorization.as_deref() != Some(IN_MEMORY)
-            && !token.is_some_and(|t| self.provider_knows(t))
+            && !token.is_some_and(|t| self.saas_accepts_token(t))
         {
-            return said(401, "Unauthorized").into();
+            return text(401, "Unauthorized").into();
         }
         let cluster = self.config.cluster_uuid();
         let segments: Vec<&str> = rest.split('/').skip(1).collect();
         if segments.first() != Some(&"clusters") {
-            return said(404, "Not Found").into();
+            return text(404, "Not Found").into();
         }
         if segments.len() == 1 {
             return json_response(200, JSON, &json!([self.cluster_body()])).into();
         }
         if segments.get(1) != Some(&cluster.as_str()) {
-            return said(404, "Cluster not found").into();
+            return text(404, "Cluster not found").into();
         }
-        self.of_cluster(request, segments.get(2..).unwrap_or_default(), struck).into()
+        self.of_cluster(request, segments.get(2..).unwrap_or_default(), effects).into()
     }
 
-    fn of_cluster(&mut self, request: &WireRequest, path: &[&str], struck: &[What]) -> Response {
+    fn of_cluster(&mut self, request: &WireRequest, path: &[&str], effects: &[Effect]) -> Response {
         match (request.method, path) {
             (Method::Get, []) => json_response(200, JSON, &self.cluster_body()),
             (Method::Get, ["backups"]) => {
@@ -47,23 +47,23 @@ impl Cluster {
                 json_response(200, JSON, &all.into())
             }
             (Method::Post, ["backups"]) => {
-                let begun = self.provider_begins(true, struck);
+                let begun = self.saas_start_backup(true, effects);
                 self.response(begun)
             }
             (method, ["backups", "schedule"]) => self.schedule(method, request),
             (Method::Delete, ["backups", uuid]) => {
-                let deleted = self.provider_deletes(uuid);
+                let deleted = self.saas_delete_backup(uuid);
                 self.response(deleted)
             }
-            (Method::Post, ["backups", uuid, "restore"]) => match self.provider_restores(uuid) {
+            (Method::Post, ["backups", uuid, "restore"]) => match self.saas_start_restore(uuid) {
                 Ok(()) => json_response(200, JSON, &json!({"state": "PENDING", "backupId": uuid})),
                 Err(refusal) => refused(&refusal),
             },
             (Method::Get, ["backups", uuid, "restore"]) => match self.saas.restores.get(*uuid) {
                 Some(state) => json_response(200, JSON, &json!({"state": state, "backupId": uuid})),
-                None => said(404, "No restore of this backup"),
+                None => text(404, "No restore of this backup"),
             },
-            _ => said(404, "Not Found"),
+            _ => text(404, "Not Found"),
         }
     }
 
@@ -72,7 +72,7 @@ impl Cluster {
             Method::Put => {
                 let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
                 let cron = body["schedule"].as_str().filter(|cron| cron.split_whitespace().count() == 5);
-                let Some(cron) = cron else { return said(400, "Invalid cron expression") };
+                let Some(cron) = cron else { return text(400, "Invalid cron expression") };
                 self.saas.schedule = Some(cron.to_owned());
             }
             Method::Delete => {
@@ -83,14 +83,14 @@ impl Cluster {
         }
         match &self.saas.schedule {
             Some(cron) => json_response(200, JSON, &json!({"name": "nightly", "schedule": cron})),
-            None => said(404, "No schedule"),
+            None => text(404, "No schedule"),
         }
     }
 
     fn token(&mut self, request: &WireRequest) -> Response {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         // Every request counts, including failed ones.
-        let token = self.provider_token();
+        let token = self.saas_issue_token();
         if request.method != Method::Post || !request.is_json() || body["grant_type"] != "client_credentials"
         {
             return json_response(400, JSON, &json!({"error": "invalid_request"}));
@@ -160,7 +160,7 @@ impl Cluster {
     }
 }
 
-fn said(status: u16, message: &str) -> Response {
+fn text(status: u16, message: &str) -> Response {
     json_response(status, JSON, &json!({"message": message}))
 }
 
@@ -169,9 +169,9 @@ fn refused(refusal: &SaasRefusal) -> Response {
         SaasRefusal::TooOften(left) => {
             // Whole seconds, rounded up.
             let left = Duration::from_secs(left.as_secs() + 1);
-            Response { retry_after: Some(left), ..said(429, "Too many requests") }
+            Response { retry_after: Some(left), ..text(429, "Too many requests") }
         }
-        SaasRefusal::Unknown => said(404, "Backup not found"),
-        SaasRefusal::Conflict(message) => said(409, message),
+        SaasRefusal::Unknown => text(404, "Backup not found"),
+        SaasRefusal::Conflict(message) => text(409, message),
     }
 }

@@ -4,7 +4,7 @@
 //! the content of documents.
 
 use crate::camunda::{Method, Response};
-use crate::sim::faults::What;
+use crate::sim::faults::Effect;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::config::Storage;
 use crate::sim::model::indices::matches;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 impl Cluster {
     /// A request to the search engine.
-    pub(crate) fn search(&mut self, request: &WireRequest, rest: &str, struck: &[What]) -> Acted {
+    pub(crate) fn search(&mut self, request: &WireRequest, rest: &str, effects: &[Effect]) -> Acted {
         let path: Vec<String> = rest.trim_matches('/').split('/').map(decoded).collect();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match (request.method, path.as_slice()) {
@@ -34,7 +34,7 @@ impl Cluster {
             (Method::Get, ["_snapshot", repository, names]) => self.see_snapshots(request, repository, names),
             (Method::Get, ["_snapshot", repository, names, "_status"]) => self.see_status(repository, names),
             (Method::Put | Method::Post, ["_snapshot", repository, name]) => {
-                return self.take_snapshot(request, repository, name, struck);
+                return self.take_snapshot(request, repository, name, effects);
             }
             (Method::Delete, ["_snapshot", repository, names]) => self.drop_snapshots(repository, names),
             (Method::Get, ["_cat", "indices"]) => self.cat_indices(request, "*"),
@@ -206,7 +206,7 @@ impl Cluster {
         request: &WireRequest,
         repository: &str,
         name: &str,
-        struck: &[What],
+        effects: &[Effect],
     ) -> Acted {
         let body: Value = match serde_json::from_slice(&request.body) {
             Ok(body) => body,
@@ -229,12 +229,12 @@ impl Cluster {
             ignore_unavailable: flag("ignore_unavailable"),
             metadata: body.get("metadata").filter(|m| m.is_object()).cloned(),
         };
-        let outcome = struck.iter().find_map(|what| match what {
-            What::Stall(length) => Some(SnapshotOutcome::Stall(*length)),
-            What::FailedShard => Some(SnapshotOutcome::FailedShard),
+        let outcome = effects.iter().find_map(|what| match what {
+            Effect::Stall(length) => Some(SnapshotOutcome::Stall(*length)),
+            Effect::FailedShard => Some(SnapshotOutcome::FailedShard),
             _ => None,
         });
-        self.records_hidden = struck.contains(&What::Empty);
+        self.records_hidden = effects.contains(&Effect::Empty);
         let begun = self.begin_snapshot(repository, name, &wanted, self.config.timing.snapshot, outcome);
         self.records_hidden = false;
         match begun {

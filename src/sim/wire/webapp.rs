@@ -85,7 +85,7 @@ impl Cluster {
                 );
                 self.app_error(app, if app == App::Optimize { 409 } else { 400 }, &text)
             }
-            Err(WebAppRefusal::CannotTell) => self.app_error(
+            Err(WebAppRefusal::StateUnreadable) => self.app_error(
                 app,
                 400,
                 &format!("Exception occurred when validating whether backup with ID [{id}] already exists."),

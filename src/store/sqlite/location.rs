@@ -3,7 +3,7 @@
 //! Owns what is compared. Must not read what is in them.
 
 use crate::store::StoreError;
-use crate::store::sqlite::{FILE, lock};
+use crate::store::sqlite::FILE;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,12 @@ impl Location {
     /// As they are now.
     pub(crate) fn of(dir: &Path) -> Self {
         // The log holds what was written last, and stays as long as a connection is open.
-        let files = [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm"), lock::FILE.to_owned()];
+        let files = [
+            FILE.to_owned(),
+            format!("{FILE}-wal"),
+            format!("{FILE}-shm"),
+            super::trace::LOCK_FILE.to_owned(),
+        ];
         let opened = |name: &String| (dir.join(name), identity(&dir.join(name)).ok());
         Self { files: files.iter().map(opened).collect() }
     }

@@ -4,7 +4,7 @@
 //! as text for the message, and below it the note of `trace`. Must not know the database.
 
 use super::failure::unopened;
-use super::trace;
+use super::trace::{self, LOCK_FILE, own_line};
 use crate::domain::Instant;
 use crate::store::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,8 +12,6 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The file's name inside the state directory.
-pub(super) const FILE: &str = "state.lock";
 /// A pid and a note are shorter.
 const LENGTH: u64 = 64;
 
@@ -30,7 +28,7 @@ pub struct StateLock {
 impl StateLock {
     /// Takes the lock or says who has it.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(FILE);
+        let path = dir.join(LOCK_FILE);
         let unusable = |what: &str, error: &std::io::Error| {
             let remedy = "make it writable for the daemon's user, or set another [daemon] state_dir";
             unopened(error, &path, what, remedy)
@@ -71,12 +69,7 @@ impl StateLock {
 
 /// What the last daemon noted, which may be alive.
 pub(super) fn noted(dir: &Path) -> Option<Instant> {
-    trace::noted(&text(&mut File::open(dir.join(FILE)).ok()?))
-}
-
-/// The line of this process.
-pub(super) fn own_line() -> String {
-    format!("{}\n", std::process::id())
+    trace::noted(&text(&mut File::open(dir.join(LOCK_FILE)).ok()?))
 }
 
 fn text(file: &mut File) -> String {

@@ -47,6 +47,6 @@ pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
         let _ = tell_rest.send(Rest { trace, unlisted: reading.map(Reading::rest) });
     };
     // Without a thread both channels close.
-    let _ = std::thread::Builder::new().name("state-look".into()).spawn(work);
+    let _ = crate::clock::thread("state-read", work);
     ReadOnlyState { listed, rest }
 }

@@ -11,6 +11,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// The file's name inside the state directory.
+pub(super) const LOCK_FILE: &str = "state.lock";
+
 /// When the file was last written by a daemon, and what is missing since.
 #[derive(Debug, Default)]
 pub struct Trace {
@@ -54,8 +57,8 @@ pub(super) struct Note {
 impl Note {
     /// On a file of its own, so that it does not hold the lock; `noted`: what need not be written.
     pub(super) fn beside(dir: &Path, noted: Option<Instant>) -> Option<Self> {
-        let file = OpenOptions::new().write(true).open(dir.join(super::lock::FILE)).ok()?;
-        Some(Self { file, at: super::lock::own_line().len() as u64, noted })
+        let file = OpenOptions::new().write(true).open(dir.join(LOCK_FILE)).ok()?;
+        Some(Self { file, at: own_line().len() as u64, noted })
     }
 
     /// Called when that is on disk in the file, never before: a note that is too old misses a loss, no more.
@@ -80,4 +83,9 @@ pub(super) fn noted(text: &str) -> Option<Instant> {
     let (_, note) = text.split_once('\n')?;
     let (note, _) = note.split_once('\n')?;
     At::column_result(ValueRef::Text(note.as_bytes())).ok().map(|at| at.0)
+}
+
+/// The line of this process.
+pub(super) fn own_line() -> String {
+    format!("{}\n", std::process::id())
 }

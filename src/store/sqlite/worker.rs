@@ -4,6 +4,7 @@
 //! savepoint) and the deadline of callers. Must not know any table.
 
 use super::failure::{Doing, Failure, sentence};
+use crate::clock::{self, within_real_time};
 use crate::store::StoreError;
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -120,12 +121,12 @@ impl Worker {
             self.queue.send(Message::Do(Box::new(task))).await.map_err(|_| StoreError::Closed)?;
             response.await.unwrap_or(Err(StoreError::Closed))
         };
-        match tokio::time::timeout(DEADLINE, exchange).await {
-            Ok(response) => response,
-            Err(_) if taken.swap(true, Ordering::AcqRel) && self.doing == Doing::Writing => {
+        match within_real_time(DEADLINE, exchange).await {
+            Some(response) => response,
+            None if taken.swap(true, Ordering::AcqRel) && self.doing == Doing::Writing => {
                 Err(StoreError::Unknown { path: self.path.clone() })
             }
-            Err(_) => Err(late(&self.path, self.doing)),
+            None => Err(late(&self.path, self.doing)),
         }
     }
 
@@ -138,8 +139,8 @@ impl Worker {
                 let _ = closed.await;
             }
         };
-        let late = |_| StoreError::Unknown { path: self.path.clone() };
-        tokio::time::timeout(DEADLINE, exchange).await.map_err(late)
+        let late = || StoreError::Unknown { path: self.path.clone() };
+        within_real_time(DEADLINE, exchange).await.ok_or_else(late)
     }
 }
 
@@ -149,8 +150,7 @@ pub(super) fn thread(
     path: &Path,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<(), StoreError> {
-    let started = std::thread::Builder::new().name(name.into()).spawn(work);
-    started.map(drop).map_err(|error| StoreError::Unusable {
+    clock::thread(name, work).map_err(|error| StoreError::Unusable {
         path: path.display().to_string(),
         reason: format!("no thread can be started for it ({error}): raise the limit of tasks"),
     })

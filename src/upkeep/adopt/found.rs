@@ -1,4 +1,4 @@
-//! What an adopted backup is said to be: completed only when every component shows it complete.
+//! State of an adopted backup: completed only if every component reports it complete.
 
 use crate::camunda::snapshot::state_of;
 use crate::camunda::{PartState, Progress, Snapshot};
@@ -8,14 +8,14 @@ use crate::journal::{ComponentView, FailureClass, Outcome, RunStatus, RunView};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What the components show of one backup.
+/// State of one backup in all components.
 pub(crate) struct Found {
     seen: BTreeMap<Component, PartState>,
     records: Snapshot,
     repositories: BTreeMap<Component, String>,
 }
 
-/// Looks at every component the config names. `Err` when one cannot say or is still taking it.
+/// Probes every configured component. `Err` if a component is unclear or still taking the backup.
 pub(crate) async fn probe(
     clients: &Clients,
     spec: &Spec,
@@ -52,7 +52,7 @@ pub(crate) async fn probe(
 }
 
 impl Found {
-    /// When it was taken, and the view of the run that took it.
+    /// Time of the backup, and the view of the run that took it.
     pub(crate) fn view(&self, now: Instant) -> (Instant, RunView) {
         let times = |seen: &PartState| -> Vec<Instant> {
             let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
@@ -95,7 +95,7 @@ impl Found {
             parts_total: parts.len() as u32,
             repository: self.repositories.get(&component).cloned().filter(|_| is_snapshot),
             names,
-            // By the mark all of it is ours, so deletion looks everywhere.
+            // The tag proves that all parts are ours, so deletion covers every location.
             requested_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
             finished_at: parts.iter().filter_map(|p| p.updated_at.or(p.started_at)).max(),
             reason: (!matches!(seen, PartState::Completed(_))).then(|| seen.describe()),

@@ -1,6 +1,6 @@
-//! Everything a cluster lists: ids in every component, and records snapshots with the marks they carry.
+//! Survey of a cluster: ids in every component, and records snapshots with their ownership tags.
 //!
-//! Only looks. A list that cannot be had makes the whole survey fail: unknown is not empty.
+//! Read-only. A list that cannot be read fails the whole survey: unknown is not empty.
 
 use crate::camunda::Snapshot;
 use crate::camunda::id_in_name;
@@ -9,22 +9,22 @@ use crate::domain::OwnershipTag;
 use crate::domain::{BackupId, Component};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a cluster lists.
+/// Result of a survey.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// Every id, and who shows it.
+    /// Every id, with the components that list it.
     pub ids: BTreeMap<i64, BTreeSet<Component>>,
     /// The records snapshots, by id.
     pub records: BTreeMap<BackupId, Snapshot>,
 }
 
 impl Survey {
-    /// The mark on the records snapshot of that id.
+    /// Ownership tag on the records snapshot of that id.
     pub(crate) fn tag(&self, id: BackupId) -> Option<OwnershipTag> {
         self.records.get(&id)?.metadata.as_ref().and_then(OwnershipTag::read)
     }
 
-    /// The largest id anything shows.
+    /// Largest id listed by any component.
     pub(crate) fn largest(&self) -> i64 {
         self.ids.keys().next_back().copied().unwrap_or(0)
     }
@@ -34,7 +34,7 @@ impl Survey {
     }
 }
 
-/// Lists everything.
+/// Reads all lists.
 pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, String> {
     let clients = Clients::new(&spec.addresses, &context.transport);
     let mut found = Survey::default();
@@ -68,7 +68,8 @@ pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, Str
     for (component, app) in &clients.apps {
         match app.list().await {
             Ok(listed) => listed.iter().for_each(|line| found.add(line.id, *component)),
-            // Operate on OpenSearch cannot list while a part is running; the snapshot names have told its ids.
+            // Operate on OpenSearch cannot list while a part is running. The snapshot names already contain
+            // the ids.
             Err(_) if by_name => {}
             Err(error) => return Err(format!("{component}'s backups could not be listed: {error}")),
         }
@@ -76,7 +77,7 @@ pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, Str
     Ok(found)
 }
 
-/// Whose snapshot it is, by its name.
+/// Component that owns a snapshot, from its name.
 fn owner(name: &str) -> Option<Component> {
     let rest = name.strip_prefix("camunda_")?;
     if rest.starts_with("zeebe_records_backup_") {

@@ -1,6 +1,6 @@
-//! The places that hold the parts of one backup, and one way to look at and to delete from each.
+//! Locations of the parts of one backup, with one interface to probe and delete each.
 //!
-//! Owns which places a backup has, from what its journal says was asked for. Must not decide whether to delete.
+//! Derives the locations from the requests in the journal of the run. Must not decide whether to delete.
 
 use crate::camunda::snapshot::state_of;
 use crate::camunda::{
@@ -13,22 +13,22 @@ use crate::journal::{ComponentView, Run, Step};
 use crate::parts::saas;
 use crate::retention::ownership::RecordsShown;
 
-/// One place.
+/// One location.
 pub(crate) struct Location {
-    /// Whose part it holds.
+    /// Component that owns the part.
     pub component: Component,
     route: Route,
 }
 
 enum Route {
     Zeebe(Zeebe),
-    /// The provider's list, by its own name of the backup.
+    /// Backup list of Camunda 8 SaaS, by its own name of the backup.
     Saas {
         saas: Saas,
         uuid: String,
     },
     App(WebApp),
-    /// Snapshots of a web app under the names it announced, for what its API does not show.
+    /// Snapshots of a web app under the names it announced, for parts that its API does not list.
     Named {
         search: Search,
         repository: String,
@@ -41,16 +41,17 @@ enum Route {
     },
 }
 
-/// What a look at one place showed.
+/// Result of a probe of one location.
 pub(crate) struct Look {
     pub component: Component,
     pub seen: PartState,
-    /// Of the records snapshot only.
+    /// Set for the records snapshot only.
     pub records: Option<RecordsShown>,
 }
 
-/// In the order of deletion: Zeebe, web apps, records last, because they carry the proof. Components that were
-/// never asked hold nothing of ours. `Err` names a component that was asked and can no longer be reached.
+/// Locations in the order of deletion: Zeebe, web apps, records last, because they carry the proof.
+/// Components without a request hold nothing of ours. `Err` names a component with a request that is no
+/// longer reachable.
 pub(crate) fn locations(
     run: &Run,
     addresses: &Addresses,
@@ -90,7 +91,7 @@ pub(crate) fn locations(
                 address.cluster_id
             ));
         }
-        // One whose name never came to us cannot be told from others: the provider prunes it.
+        // A backup whose name was never received is indistinguishable from others: Camunda 8 SaaS prunes it.
         if let Some(uuid) = view.names.first().cloned() {
             locations.push(Location {
                 component: Component::Saas,
@@ -110,7 +111,8 @@ pub(crate) fn locations(
     Ok(locations)
 }
 
-/// Where the records of a run that never asked for any would be: who has taken some under its id has the rest as well.
+/// Location of the records for a run that never requested any: an instance with records under its id owns the
+/// other parts too.
 pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Location> {
     let (search, address) = (clients.search.as_ref()?, addresses.search.as_ref()?);
     let name = Search::records_name(run.backup_id);
@@ -119,7 +121,7 @@ pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Cli
         .then(|| Location::records(search, address.repository.clone(), name))
 }
 
-/// Whether the run asked any component to start: otherwise nothing of it can be anywhere.
+/// Whether the run requested a start from any component: otherwise no part of it can exist.
 pub(crate) fn has_requested(run: &Run) -> bool {
     run.view.components.keys().any(|component| requested(run, *component).is_some())
 }
@@ -149,7 +151,7 @@ impl Location {
         self.component == Component::Records
     }
 
-    /// Whether it only shows what another place of the same component may have missed.
+    /// Whether the location only lists parts that another location of the same component may have missed.
     pub(crate) fn is_second_probe(&self) -> bool {
         matches!(self.route, Route::Named { .. })
     }
@@ -173,7 +175,7 @@ impl Location {
         Ok(Look { component: self.component, seen, records })
     }
 
-    /// Asks for deletion of what the look showed; it may take effect later, or not at all.
+    /// Requests deletion of the parts found by the probe. It may take effect later, or not at all.
     pub(crate) async fn delete(&self, id: BackupId, seen: &PartState) -> Result<(), ClientError> {
         match &self.route {
             Route::Zeebe(zeebe) => zeebe.delete(id).await,
@@ -207,12 +209,13 @@ async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Pa
     })
 }
 
-/// The names that are this backup's: what was once noted of another is not deleted with it (rule I8).
+/// Names that belong to this backup: names stored earlier for another backup are not deleted with it (rule
+/// I8).
 fn named_after(id: BackupId, names: &[String]) -> Vec<String> {
     names.iter().filter(|name| id_in_name(name).is_none_or(|of| of == id.get())).cloned().collect()
 }
 
-/// What all names begin with: one request instead of one for each.
+/// Common prefix of all names: one request instead of one for each.
 fn common_beginning(names: &[String]) -> &str {
     let Some((first, rest)) = names.split_first() else { return "" };
     let mut length = first.len();
@@ -238,7 +241,8 @@ mod tests {
         assert_eq!(common_beginning(&[]), "");
     }
 
-    /// A gateway that mixed answers up had announced the parts of an earlier backup; a state file may hold them.
+    /// A gateway that mixed up responses had announced the parts of an earlier backup; a state file may
+    /// contain them.
     #[test]
     fn parts_of_another_backup_are_not_deleted_with_this_one() {
         let names = [

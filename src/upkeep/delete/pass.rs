@@ -1,6 +1,7 @@
-//! One pass over the places of one backup: look, prove, delete, look again, until each answers that it is gone.
+//! One pass over the locations of a backup: probe, prove ownership, delete, probe again, until each reports
+//! it gone.
 //!
-//! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a part that still runs goes on.
+//! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a running part continues.
 
 use crate::camunda::{PartState, Progress};
 use crate::clock::within;
@@ -16,16 +17,17 @@ use std::future::Future;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Longest pass; what is left is left to the next one.
+/// Time limit of a pass; the next pass does the rest.
 pub const PASS_LIMIT: Duration = Duration::from_mins(1);
-/// Longest wait for one place, so that one that hangs does not use up the pass.
+/// Time limit for one location, so that a hanging location does not use up the pass.
 pub const LOCATION_LIMIT: Duration = Duration::from_secs(20);
-/// A web app asked to delete while it takes parts shows nothing between two of them: absence has to last so long.
+/// A web app that receives a DELETE while it takes parts lists nothing between two parts: absence must last
+/// this long.
 pub const SETTLE: Duration = Duration::from_secs(1);
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const LAST_POLL: Duration = Duration::from_secs(2);
 
-/// Why a pass ended before everything was gone.
+/// Reason why a pass ended before all parts were gone.
 #[derive(Debug)]
 pub(crate) enum End {
     Yielded,
@@ -38,9 +40,9 @@ pub(crate) struct Pass<'a> {
     backup: &'a Backup,
     yield_now: &'a CancellationToken,
     until: Duration,
-    /// Proof of an earlier pass or of this one.
+    /// Proof of ownership, from this or an earlier pass.
     proof: Option<OwnershipProof>,
-    /// Something was seen that may go on after its deletion.
+    /// A part was found that may continue after its deletion.
     unconfirmed: bool,
 }
 
@@ -51,7 +53,7 @@ impl<'a> Pass<'a> {
         Self { context, backup, yield_now, until, proof, unconfirmed: false }
     }
 
-    /// `Ok` when every place answers that nothing is there.
+    /// `Ok` if every location reports that it is empty.
     pub(crate) async fn walk(&mut self, addresses: &Addresses) -> Result<(), End> {
         let run = &self.backup.run;
         let mut addresses = addresses.clone();
@@ -82,7 +84,7 @@ impl<'a> Pass<'a> {
         self.clear_all(&records).await
     }
 
-    /// A start whose answer was lost may surface shortly after a look that showed nothing.
+    /// A start whose response was lost may become visible shortly after an empty probe.
     fn may_surface(&self) -> bool {
         let ended = self.backup.run.view.finished_at;
         let failed = self.backup.run.view.reason().is_some();
@@ -115,7 +117,7 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The proof is stored before the first DELETE, because what follows may remove the evidence.
+    /// The proof is stored before the first DELETE, because the deletion may remove the evidence.
     async fn prove(&mut self, probes: &[Look]) -> Result<(), End> {
         if self.proof.is_some() || probes.iter().all(|probe| probe.seen == PartState::Absent) {
             return Ok(());
@@ -146,7 +148,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Clears each place in its order; one that stays does not keep the others.
+    /// Clears each location in order; a failing location does not block the others.
     async fn clear_all(&mut self, locations: &[Location]) -> Result<(), End> {
         let mut left: BTreeMap<Component, String> = BTreeMap::new();
         for location in locations {
@@ -173,14 +175,14 @@ impl<'a> Pass<'a> {
             let probe = self.probe(location).await?;
             let repeat = match &probe.seen {
                 PartState::Absent => return Ok(()),
-                // The real broker answers 204 and goes on: its end is when asking again helps. Operate on OpenSearch
-                // cannot be read while it takes a part: later it can.
+                // A real broker responds 204 and continues: a second request helps once it has finished.
+                // Operate on OpenSearch cannot be read while it takes a part; it can later.
                 PartState::Running(_) | PartState::Unclear { .. } => !requested,
                 PartState::Incomplete(_) | PartState::Completed(_) | PartState::Failed { .. } => true,
             };
             if repeat {
                 if self.proof.is_none() {
-                    // Surfaced after the look that showed nothing.
+                    // Became visible after the empty probe.
                     self.prove(std::slice::from_ref(&probe)).await?;
                 }
                 requested = true;
@@ -209,8 +211,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// One request, unless a due run wants the cluster or the pass is over. Never cut off by a due run: an answer
-    /// that is outstanding is waited for.
+    /// One request, unless a due run needs the cluster or the pass is over. A due run never cancels it: an
+    /// outstanding response is awaited.
     async fn request<T>(&self, request: impl Future<Output = T>) -> Result<T, End> {
         if self.yield_now.is_cancelled() {
             return Err(End::Yielded);

@@ -1,4 +1,4 @@
-//! The clusters, their configuration, and the daemon's process.
+//! The simulated clusters, their config, and the process of the daemon.
 
 use super::oracle::{self, History, Period};
 use camunda_backupd::clock::SystemClock;

@@ -1,4 +1,4 @@
-//! What must hold of a state file and a log after all the violence. Computes due instants by itself.
+//! Oracle: rules for a state file and a log after all kills and faults. Computes due instants independently.
 
 use super::fleet::Fleet;
 use camunda_backupd::domain::{BackupState, Instant, Occurrence, RunId};

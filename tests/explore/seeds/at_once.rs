@@ -1,5 +1,5 @@
-//! A store that answers before virtual time goes on: what asks it waits for the thread of the state file right there, so
-//! that a story on a state file is as repeatable as one in memory.
+//! A store that responds before virtual time goes on: its caller blocks on the thread of the state file, so that a
+//! scenario on a state file is as repeatable as one in memory.
 
 use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
 use camunda_backupd::journal::{Entry, Run, RunView};

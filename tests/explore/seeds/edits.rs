@@ -1,4 +1,4 @@
-//! The config file of a story and what people do to it.
+//! The config file of a scenario and its edits.
 
 use super::scenario::begin;
 use crate::violence::Keeps;

@@ -1,4 +1,4 @@
-//! One story: daemons that live, die and come back on virtual time, until everything has settled.
+//! One scenario: daemons that start, die and restart on virtual time, until everything has settled.
 
 use super::edits::{Edit, File, keeps, pairs};
 use super::oracle::Oracle;
@@ -60,7 +60,7 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(life)
 }
 
-/// Tells the story of a scenario; with a bug planted, what the oracle says must not be nothing.
+/// Tells the story of a scenario; with a seeded bug, the oracle must report a violation.
 pub fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
     let clusters = scenario.clusters.iter().map(|c| sim::shared(sim::Cluster::new(c.clone(), begin())));
     let clusters: Vec<SharedCluster> = clusters.collect();
@@ -111,7 +111,7 @@ pub fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
 
 impl World {
     fn live(&mut self, inject: Vec<(usize, Harm)>) -> End {
-        let script = Script::planted(inject, self.bug);
+        let script = Script::with_bug(inject, self.bug);
         let (end, now) = daemon(async {
             let clock = ManualClock::at(self.now + self.skew);
             let sim_clock = ManualClock::at(self.now);
@@ -148,7 +148,7 @@ impl World {
         let mut running = self.file.config();
         script.keep(keeps(&running));
         script.pin(self.people.pinned.clone());
-        let config = planted(&running, self.bug);
+        let config = with_bug(&running, self.bug);
         let Ok(daemon) = Daemon::come_up(config, store.clone(), transport, clock.clone()).await else {
             return End::Down(5);
         };
@@ -204,7 +204,7 @@ impl World {
                             Event::Edit { edit, .. } => self.edit(&edit),
                             _ => continue,
                         };
-                        match daemon.apply(planted(&after, self.bug)).await {
+                        match daemon.apply(with_bug(&after, self.bug)).await {
                             Ok(()) => {
                                 script.keep(keeps(&after));
                                 (running, self.reloaded) = (after, seconds);
@@ -305,7 +305,7 @@ fn silent(config: &Config) -> Config {
     config
 }
 
-fn planted(config: &Config, bug: Option<Bug>) -> Config {
+fn with_bug(config: &Config, bug: Option<Bug>) -> Config {
     let mut config = config.clone();
     if bug == Some(Bug::KeepsOneLess) {
         config.schedules.values_mut().for_each(|s| s.keep.successful = s.keep.successful.saturating_sub(1));

@@ -1,4 +1,4 @@
-//! Judges a story by the rules of the design, from what store and clusters show.
+//! Oracle: checks a scenario by the rules of the design, from store and clusters.
 
 use super::edits::{Pairs, keeps, pairs};
 use super::people::People;

@@ -1,4 +1,4 @@
-//! What operators do beside schedules: cancel, hold, release, delete, adopt; and what they were told.
+//! Commands of operators beside schedules: cancel, hold, release, delete, adopt; and the confirmations they got.
 
 use super::scenario::Event;
 use crate::violence::Script;

@@ -1,4 +1,4 @@
-//! What one seed makes: clusters, schedules, harm and when.
+//! Scenario of one seed: clusters, schedules, and faults with their times.
 
 use camunda_backupd::config::{
     CatchUp, ClusterConfig, Config, Daemon, Http, Listen, Log, Manual, ScheduleConfig,

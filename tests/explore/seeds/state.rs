@@ -1,4 +1,4 @@
-//! The state of a story's daemons, which outlives them: in memory, or a file in memory.
+//! State of the daemons of a scenario, which outlives them: a store in memory, or a file in memory.
 
 use super::at_once::AtOnce;
 use camunda_backupd::store::SharedStore;

@@ -1,5 +1,5 @@
-//! Judges what became of every due instant while schedules come, go and change (rules I5, I13; design 4): due is what a
-//! pair's times say from when it began until it was edited, and nothing before, after or twice.
+//! Checks the outcome of every due instant while schedules come, go and change (rules I5, I13). A pair is due at the
+//! instants of its times between its start and its next edit, each once, and at no other instant.
 
 use super::edits::{Pairs, active, pairs};
 use super::scenario::begin;

@@ -1,51 +1,53 @@
-//! Mistakes that a daemon could make, each planted where it touches something.
+//! Seeded bugs: mistakes that a daemon could make, each at one of its disk or network operations.
+//!
+//! Owns the list; docs/proof.md has the check that detects each of them. Must not act: `violence` applies a bug.
 
-/// A mistake that a daemon could make, planted where it touches something.
+/// Bug that a scenario runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A resume is taken for confirmed that was never sent.
+    /// A resume counts as confirmed and was never sent.
     ResumeNotSent,
-    /// A pause is taken for confirmed that was never sent.
+    /// A pause counts as confirmed and was never sent.
     PauseNotSent,
     /// Zeebe is backed up before the records.
     ZeebeFirst,
-    /// Whatever is deleted, it is the newest.
+    /// Every deletion deletes the newest backup.
     DeletesTheNewest,
-    /// The debt is written after the pause, or never.
-    NoDebt,
-    /// A run gets the id of the one before.
+    /// The pending resume is written after the pause, or never.
+    NoPendingResume,
+    /// A run gets the id of the previous run.
     IdAgain,
-    /// A run does not settle the occurrences it serves.
+    /// A run does not finish the occurrences that it serves.
     NotClaimed,
     /// A claim is never written.
     ClaimLost,
-    /// Runs that a crash left are not taken up.
+    /// Unfinished runs are not recovered after a crash.
     RunsForgotten,
     /// Intents are not written.
     NoIntent,
-    /// Retention keeps one less.
+    /// Retention keeps one backup less.
     KeepsOneLess,
     /// Retention never deletes.
     NeverDeletes,
-    /// What is asked to be deleted is called deleted.
+    /// A requested deletion counts as done.
     CalledDeleted,
-    /// What is in progress is taken for complete.
+    /// A part in progress counts as complete.
     NotWaitedFor,
-    /// A reload forgets what waits for a schedule or cluster that it takes out.
+    /// A reload loses waiting occurrences of a removed schedule or cluster.
     ReloadForgetsWaiting,
-    /// What is under way and owed at a cluster that left the file is forgotten.
+    /// Runs and pending resumes of a removed cluster are lost.
     RemovedForgotten,
-    /// The backups of a cluster that left the file go with it.
+    /// The backups of a removed cluster are deleted with it.
     OrphansDeleted,
-    /// A reload lets every schedule begin anew.
+    /// A reload restarts every schedule.
     AllBeginAnew,
-    /// A schedule whose times were edited goes on from where it was.
+    /// An edited schedule continues from its old position.
     EditedGoesOn,
     /// A hold is confirmed and not written.
     HoldForgotten,
-    /// A deletion by hand is confirmed and not written.
+    /// A manual deletion is confirmed and not written.
     DeletionForgotten,
-    /// While it waits, an answer that was given about another id will do.
+    /// A wait accepts a response about another id.
     AnyAnswerTaken,
 }
 
@@ -55,7 +57,7 @@ impl Bug {
         Self::PauseNotSent,
         Self::ZeebeFirst,
         Self::DeletesTheNewest,
-        Self::NoDebt,
+        Self::NoPendingResume,
         Self::IdAgain,
         Self::NotClaimed,
         Self::ClaimLost,

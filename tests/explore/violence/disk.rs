@@ -1,5 +1,4 @@
-//! The state of a daemon, in whichever store: every write is a touch that may be harmed, and mistakes of a store are
-//! planted here.
+//! The store of a daemon, of either kind: every write is an operation for injected faults and for bugs of a store.
 
 use super::{Bug, Harm, Script};
 use camunda_backupd::clock::SharedClock;
@@ -171,7 +170,7 @@ impl Store for Disk {
 
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            if self.has(Bug::NoDebt) {
+            if self.has(Bug::NoPendingResume) {
                 return self.inner.append(pending_resume.run_id, vec![entry]).await.map(|_| ());
             }
             self.write("owe", self.inner.record_pending_resume(pending_resume, entry)).await

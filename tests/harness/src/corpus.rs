@@ -1,4 +1,4 @@
-//! The inputs kept under `tests/data/corpus`, and the small changes that make new ones of them.
+//! Inputs under `tests/data/corpus`, and small mutations of them.
 
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -1,4 +1,4 @@
-//! Credentials in a directory, and clients of a cluster that wants them.
+//! Credentials in a directory, and clients of a cluster that needs them.
 
 use camunda_backupd::camunda::{HttpTransport, SharedTransport, Zeebe};
 use camunda_backupd::clock::SystemClock;

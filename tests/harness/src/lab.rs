@@ -1,4 +1,4 @@
-//! A daemon's queue against one simulated cluster, in memory and on virtual time, for stories of ten lines.
+//! The queue of a daemon against one simulated cluster, in memory and on virtual time, for scenarios of ten lines.
 
 use camunda_backupd::clock::{Clock, ManualClock, Tasks};
 use camunda_backupd::context::resume_attempts::ResumeAttempts;

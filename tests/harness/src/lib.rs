@@ -1,4 +1,4 @@
-//! What more than one test program needs: a cluster in memory, the real binary, credentials, certificates, kept inputs.
+//! Fixtures of more than one test program: a cluster in memory, the real binary, credentials, certificates, corpus.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 #![allow(clippy::missing_panics_doc, clippy::new_without_default)] // whatever goes wrong here fails a test
 #![allow(clippy::disallowed_methods)] // servers and processes of tests, on the real clock

@@ -1,4 +1,4 @@
-//! The real binary, a place for its files, and a broker that counts resumes.
+//! The real binary, a directory for its files, and a broker that counts resumes.
 
 use camunda_backupd::domain::{Access, Addresses, Family, PauseMode, Trigger};
 use camunda_backupd::journal::{Entry, Event, Step};

@@ -1,4 +1,4 @@
-//! Authorities and certificates made for a test, a broker behind TLS, and a proxy.
+//! Certificate authorities and certificates for a test, a broker behind TLS, and a proxy.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Logins over the wire: what is shown, what is said when it is refused, and that no secret is ever told.
+//! Logins over the wire: headers that are sent, errors for a rejected login, and secrets that are never printed.
 
 use camunda_backupd::camunda::{ClientError, ErrorKind, Search, authenticated};
 use camunda_backupd::domain::{Access, Addresses, Login, SearchAddress};
@@ -41,13 +41,13 @@ fn no_secret_in(error: &ClientError) {
 #[case(bearer(), "Bearer geheim-7f3a")]
 #[case(api_key(), "ApiKey geheim-7f3a")]
 #[tokio::test]
-async fn each_login_is_shown_in_its_own_way(#[case] access: Access, #[case] authorization: &str) {
+async fn each_login_sends_its_header(#[case] access: Access, #[case] authorization: &str) {
     let server = guarded(authorization).await;
     Keys::new().zeebe(&server.uri(), &access).resume(&harness::TestResume).await.unwrap();
 }
 
 #[tokio::test]
-async fn only_the_component_that_wants_it_is_shown_it() {
+async fn login_is_sent_only_to_its_component() {
     let keys = Keys::new();
     let server = always(ResponseTemplate::new(204), 1).await;
     keys.zeebe(&server.uri(), &login(Login::None)).resume(&harness::TestResume).await.unwrap();
@@ -56,7 +56,7 @@ async fn only_the_component_that_wants_it_is_shown_it() {
 }
 
 #[tokio::test]
-async fn a_changed_file_counts_at_once() {
+async fn changed_credential_file_is_used_at_once() {
     let keys = Keys::new();
     let server = guarded("Bearer the-new-one").await;
     let zeebe = keys.zeebe(&server.uri(), &bearer());
@@ -97,7 +97,7 @@ async fn a_changed_file_counts_at_once() {
     "zeebe returned 403 to POST /actuator/exporting/resume (Bad credentials): the credential `key` lacks the permission for this call, grant it"
 )]
 #[tokio::test]
-async fn a_refused_login_is_told_in_one_sentence_and_not_tried_twice(
+async fn rejected_login_is_one_sentence_and_not_retried(
     #[case] access: Access,
     #[case] status: u16,
     #[case] sentence: &str,
@@ -116,7 +116,7 @@ async fn a_refused_login_is_told_in_one_sentence_and_not_tried_twice(
 #[case(bearer())]
 #[case(api_key())]
 #[tokio::test]
-async fn what_a_server_repeats_of_the_secret_is_not_told(#[case] access: Access) {
+async fn secret_echoed_by_a_server_is_masked(#[case] access: Access) {
     let server = MockServer::start().await;
     let echo = |request: &Request| {
         let shown = request.headers["authorization"].to_str().unwrap();
@@ -135,7 +135,7 @@ async fn what_a_server_repeats_of_the_secret_is_not_told(#[case] access: Access)
 #[case(bearer())]
 #[case(api_key())]
 #[tokio::test]
-async fn a_password_that_is_a_common_word_takes_nothing_out_of_an_answer(#[case] access: Access) {
+async fn common_word_as_password_does_not_mask_responses(#[case] access: Access) {
     let keys = Keys::new();
     keys.put("key", "camunda");
     let indices = json!([{"index": "camunda-operate-list-view", "status": "open"}]);
@@ -154,7 +154,7 @@ async fn a_password_that_is_a_common_word_takes_nothing_out_of_an_answer(#[case]
 }
 
 #[tokio::test]
-async fn a_page_for_people_is_no_answer() {
+async fn html_page_is_not_a_valid_response() {
     let page = "<html><body>Please log in</body></html>";
     let server = always(ResponseTemplate::new(200).set_body_raw(page, "text/html;charset=UTF-8"), 1).await;
     let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
@@ -166,7 +166,7 @@ async fn a_page_for_people_is_no_answer() {
 }
 
 #[tokio::test]
-async fn being_sent_to_a_login_page_is_told_as_such() {
+async fn redirect_to_login_page_is_reported() {
     let to = ResponseTemplate::new(302).insert_header("location", "https://login.example.org/auth?state=1");
     let server = always(to, 1).await;
     let error = Keys::new().zeebe(&server.uri(), &basic()).list().await.unwrap_err();
@@ -177,7 +177,7 @@ async fn being_sent_to_a_login_page_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_gone_keeps_the_request_back() {
+async fn missing_credential_prevents_the_request() {
     let keys = Keys::new();
     let server = always(ResponseTemplate::new(204), 0).await;
     std::fs::remove_file(keys.file("key")).unwrap();
@@ -192,7 +192,7 @@ async fn a_credential_that_is_gone_keeps_the_request_back() {
 }
 
 #[tokio::test]
-async fn a_secret_that_no_header_can_carry_is_not_sent_in_pieces() {
+async fn secret_with_invalid_header_bytes_is_not_sent() {
     let keys = Keys::new();
     keys.put("key", "geheim-7f3a\nX-Other: 1");
     let server = always(ResponseTemplate::new(204), 0).await;

@@ -1,4 +1,4 @@
-//! TLS and proxies: whose certificate is believed, what we show, and what is said when it is not accepted.
+//! TLS and proxies: trusted certificates, client certificates, and the error text of each rejection.
 
 use camunda_backupd::camunda::{ClientError, ErrorKind};
 use camunda_backupd::domain::{Access, Identity};
@@ -20,7 +20,7 @@ fn with_identity(access: &Access) -> Access {
 }
 
 #[tokio::test]
-async fn an_authority_is_no_server_and_plain_http_is_no_tls() {
+async fn ca_certificate_and_plain_http_are_rejected_as_server() {
     let ca = Ca::new();
     let (keys, access) = with_ca(&ca);
     let url = broker(&ca.issue_authority("localhost"), None).await;
@@ -44,7 +44,7 @@ fn sentence(error: &ClientError, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_ca_of_our_own_is_believed() {
+async fn private_ca_is_trusted() {
     let ca = Ca::new();
     let url = broker(&ca.issue("localhost"), None).await;
     let (keys, access) = with_ca(&ca);
@@ -52,7 +52,7 @@ async fn a_ca_of_our_own_is_believed() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_ca_is_not_believed() {
+async fn certificate_of_unknown_ca_is_rejected() {
     let url = broker(&Ca::new().issue("localhost"), None).await;
     let (keys, access) = with_ca(&Ca::new());
     for access in [access, Access::default()] {
@@ -67,7 +67,7 @@ async fn a_certificate_of_an_unknown_ca_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_name_is_not_believed() {
+async fn certificate_of_another_name_is_rejected() {
     let ca = Ca::new();
     let url = broker(&ca.issue("zeebe.example.org"), None).await;
     let (keys, access) = with_ca(&ca);
@@ -79,7 +79,7 @@ async fn a_certificate_of_another_name_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_not_believed() {
+async fn expired_certificate_is_rejected() {
     let ca = Ca::new();
     let url = broker(&ca.issue_expired("localhost"), None).await;
     let (keys, access) = with_ca(&ca);
@@ -90,7 +90,7 @@ async fn an_expired_certificate_is_not_believed() {
 }
 
 #[tokio::test]
-async fn our_certificate_is_shown() {
+async fn client_certificate_is_sent() {
     let (ca, ours) = (Ca::new(), Ca::new());
     let url = broker(&ca.issue("localhost"), Some(&ours)).await;
     let (keys, access) = with_ca(&ca);
@@ -105,7 +105,7 @@ async fn our_certificate_is_shown() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_ours_that_is_missing_or_not_accepted_is_told_as_such() {
+async fn missing_or_rejected_client_certificate_is_reported() {
     let (ca, ours) = (Ca::new(), Ca::new());
     let url = broker(&ca.issue("localhost"), Some(&ours)).await;
     let (keys, access) = with_ca(&ca);
@@ -128,7 +128,7 @@ async fn a_certificate_of_ours_that_is_missing_or_not_accepted_is_told_as_such()
 }
 
 #[tokio::test]
-async fn a_renewed_ca_counts_at_once_and_one_that_is_gone_still_counts() {
+async fn renewed_ca_is_used_at_once_and_removed_ca_stays() {
     let (old, new) = (Ca::new(), Ca::new());
     let (before, after) =
         (broker(&old.issue("localhost"), None).await, broker(&new.issue("localhost"), None).await);
@@ -147,7 +147,7 @@ async fn a_renewed_ca_counts_at_once_and_one_that_is_gone_still_counts() {
 #[case("cert", "cert-key")]
 #[case("cert-key", "cert")]
 #[tokio::test]
-async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first: &str, #[case] then: &str) {
+async fn half_renewed_client_certificate_keeps_the_old_one(#[case] first: &str, #[case] then: &str) {
     let (ca, ours) = (Ca::new(), Ca::new());
     let url = broker(&ca.issue("localhost"), Some(&ours)).await;
     let (keys, access) = with_ca(&ca);
@@ -196,7 +196,7 @@ async fn a_certificate_that_is_half_renewed_still_counts_as_it_was(#[case] first
     "the credentials `cert` and `cert-key` are not a certificate with its key: store both as PEM, the key without a passphrase"
 )]
 #[tokio::test]
-async fn files_that_are_no_certificates_are_told_by_name(#[case] broken: &str, #[case] reason: &str) {
+async fn files_without_certificates_are_named(#[case] broken: &str, #[case] reason: &str) {
     let (keys, access) = with_ca(&Ca::new());
     let issued = Ca::new().issue("backup");
     keys.put("cert", &issued.cert.pem());
@@ -212,7 +212,7 @@ async fn files_that_are_no_certificates_are_told_by_name(#[case] broken: &str, #
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_named_is_used() {
+async fn configured_proxy_is_used() {
     let ca = Ca::new();
     let url = broker(&ca.issue("localhost"), None).await;
     let (proxy, requested) = proxy(None).await;
@@ -235,7 +235,7 @@ async fn a_proxy_that_is_named_is_used() {
     "POST /actuator/exporting/resume was not sent to zeebe: the proxy PROXY requires a login (407): use a proxy without one"
 )]
 #[tokio::test]
-async fn a_proxy_that_refuses_is_told_as_such(
+async fn rejecting_proxy_is_reported(
     #[case] response: &'static str,
     #[case] kind: ErrorKind,
     #[case] expected: &str,
@@ -259,10 +259,7 @@ async fn a_proxy_that_refuses_is_told_as_such(
     "the proxy PROXY rejected POST /actuator/exporting/resume to zeebe with 407: it requires a login, use a proxy without one"
 )]
 #[tokio::test]
-async fn a_proxy_before_plain_http_is_named_beside_the_component(
-    #[case] response: &'static str,
-    #[case] expected: &str,
-) {
+async fn proxy_before_plain_http_is_named_in_errors(#[case] response: &'static str, #[case] expected: &str) {
     let (proxy, requested) = proxy(Some(response)).await;
     let access = Access { proxy: Some(proxy.clone()), ..Access::default() };
     let error = Keys::new()
@@ -287,7 +284,7 @@ async fn a_proxy_before_plain_http_is_named_beside_the_component(
     "the proxy PROXY requires a login (407) for the token endpoint http://login.example.org/token: use a proxy without one"
 )]
 #[tokio::test]
-async fn a_proxy_before_the_token_endpoint_is_told_as_such(#[case] token_url: &str, #[case] expected: &str) {
+async fn proxy_before_token_endpoint_is_named_in_errors(#[case] token_url: &str, #[case] expected: &str) {
     let response = "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
     let (proxy, _) = proxy(Some(response)).await;
     let access = Access { proxy: Some(proxy.clone()), ..keys::oauth(token_url) };
@@ -299,7 +296,7 @@ async fn a_proxy_before_the_token_endpoint_is_told_as_such(#[case] token_url: &s
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_named() {
+async fn unreachable_proxy_is_named() {
     let access = Access { proxy: Some("http://127.0.0.1:1".into()), ..Access::default() };
     let error =
         Keys::new().zeebe("https://localhost:2", &access).resume(&harness::TestResume).await.unwrap_err();

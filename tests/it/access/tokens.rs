@@ -1,4 +1,4 @@
-//! OAuth client credentials: how often a token endpoint is asked, and what becomes of a token that is refused.
+//! OAuth client credentials: number of token requests, and handling of rejected tokens.
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 use camunda_backupd::camunda::{ClientError, ErrorKind, Method, Request, TransportError, Zeebe};
@@ -75,7 +75,7 @@ fn no_secret_in(error: &ClientError) {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_in_the_words_of_the_standard_and_used_again() {
+async fn token_is_requested_as_rfc_6749_and_reused() {
     let server = MockServer::start().await;
     let form = "grant_type=client_credentials&client_id=backup&client_secret=geheim-7f3a&audience=zeebe+api";
     Mock::given(body_string(form))
@@ -91,7 +91,7 @@ async fn a_token_is_asked_for_in_the_words_of_the_standard_and_used_again() {
 }
 
 #[tokio::test]
-async fn many_who_need_one_token_cause_one_fetch() {
+async fn concurrent_calls_share_one_token_request() {
     let slow = ResponseTemplate::new(200).set_body_json(token("first-token", 300));
     let server = endpoint([slow.set_delay(Duration::from_millis(200))]).await;
     let broker = broker(&[("first-token", 204, 8)]).await;
@@ -101,7 +101,7 @@ async fn many_who_need_one_token_cause_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
+async fn expired_token_is_renewed_and_the_call_repeated() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 204, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
@@ -110,7 +110,7 @@ async fn a_token_that_runs_out_mid_run_is_renewed_and_the_call_repeated() {
 }
 
 #[tokio::test]
-async fn a_call_is_repeated_once_and_no_more() {
+async fn call_is_repeated_only_once() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1), ("second-token", 401, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
@@ -129,7 +129,7 @@ async fn a_call_is_repeated_once_and_no_more() {
 #[case(403)]
 #[case(500)]
 #[tokio::test]
-async fn nothing_else_is_repeated(#[case] status: u16) {
+async fn only_a_401_repeats_a_call(#[case] status: u16) {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", status, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
@@ -137,7 +137,7 @@ async fn nothing_else_is_repeated(#[case] status: u16) {
 }
 
 #[tokio::test]
-async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
+async fn cached_token_is_renewed_only_after_401() {
     let server = issuing(&["first-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 403, 1), ("first-token", 503, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
@@ -151,7 +151,7 @@ async fn a_kept_token_is_not_renewed_for_anything_but_a_401() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_runs_out() {
+async fn token_is_renewed_before_expiry() {
     let short = |text| ResponseTemplate::new(200).set_body_json(token(text, 0));
     let server = endpoint([short("first-token"), short("second-token")]).await;
     let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
@@ -166,7 +166,7 @@ async fn a_token_is_renewed_before_it_runs_out() {
 #[case::says_no(ResponseTemplate::new(401))]
 #[case::hangs(ResponseTemplate::new(200).set_delay(Duration::from_secs(20)))]
 #[tokio::test]
-async fn a_token_in_its_last_seconds_is_used_where_no_other_is_to_be_had(#[case] response: ResponseTemplate) {
+async fn token_near_expiry_is_used_if_renewal_fails(#[case] response: ResponseTemplate) {
     let first = ResponseTemplate::new(200).set_body_json(token("first-token", 0));
     let server = endpoint([first, response]).await;
     let broker = broker(&[("first-token", 204, 2)]).await;
@@ -176,19 +176,19 @@ async fn a_token_in_its_last_seconds_is_used_where_no_other_is_to_be_had(#[case]
 }
 
 #[tokio::test]
-async fn a_token_that_has_run_out_and_cannot_be_renewed_is_told_by_what_keeps_it_from_that() {
+async fn failed_renewal_of_expired_token_reports_the_cause() {
     let first = ResponseTemplate::new(200).set_body_json(token("first-token", 0));
     let server = endpoint([first, ResponseTemplate::new(503), ResponseTemplate::new(503)]).await;
     let broker = broker(&[("first-token", 204, 1), ("first-token", 401, 1)]).await;
     let (_keys, zeebe) = client(&server, &broker);
     zeebe.resume(&harness::TestResume).await.unwrap();
     let error = zeebe.resume(&harness::TestResume).await.unwrap_err();
-    assert!(error.to_string().contains("answered 503: see its log"), "{error}");
+    assert!(error.to_string().contains("returned 503: see its log"), "{error}");
     assert_eq!(error.kind, ErrorKind::NoAccess);
 }
 
 #[tokio::test]
-async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
+async fn token_endpoint_gets_at_most_one_request_a_second() {
     let server = issuing(&["first-token", "second-token"]).await;
     let broker = broker(&[("first-token", 204, 1), ("second-token", 204, 1)]).await;
     let keys = Keys::new();
@@ -245,7 +245,7 @@ async fn one_endpoint_is_asked_once_a_second_whoever_needs_a_token() {
     "the token endpoint URL returned 429 (too many requests): the request is sent again after 5 s"
 )]
 #[tokio::test]
-async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
+async fn token_endpoint_error_is_one_sentence(
     #[case] status: u16,
     #[case] body: &str,
     #[case] kind: ErrorKind,
@@ -271,7 +271,7 @@ async fn an_endpoint_that_gives_no_token_is_told_in_one_sentence(
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_told_by_name() {
+async fn unreachable_token_endpoint_is_named() {
     let broker = broker(&[]).await;
     let error = Keys::new()
         .zeebe(&broker.uri(), &oauth("http://127.0.0.1:1/token"))
@@ -287,7 +287,7 @@ async fn an_endpoint_that_is_not_there_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn quiet_that_is_asked_for_is_kept_and_then_asked_again() {
+async fn retry_after_of_token_endpoint_is_kept() {
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "2");
     let server = endpoint([busy, ResponseTemplate::new(200).set_body_json(token("first-token", 300))]).await;
     let broker = broker(&[("first-token", 204, 1)]).await;
@@ -299,20 +299,20 @@ async fn quiet_that_is_asked_for_is_kept_and_then_asked_again() {
 }
 
 #[tokio::test]
-async fn those_who_waited_for_a_fetch_that_failed_do_not_fetch_again() {
+async fn waiters_of_a_failed_token_request_do_not_repeat_it() {
     let slow = ResponseTemplate::new(500).set_delay(Duration::from_millis(200));
     let server = endpoint([slow]).await;
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
     let all = futures::future::join_all((0..4).map(|_| zeebe.resume(&harness::TestResume))).await;
-    assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("answered 500")), "{all:?}");
+    assert!(all.iter().all(|one| one.as_ref().unwrap_err().to_string().contains("returned 500")), "{all:?}");
 }
 
 #[rstest]
 #[case("120".to_owned())]
 #[case((chrono::Utc::now() + chrono::TimeDelta::seconds(119)).format("%a, %d %b %Y %H:%M:%S GMT").to_string())]
 #[tokio::test]
-async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry_after: String) {
+async fn retry_after_beyond_the_deadline_fails_at_once(#[case] retry_after: String) {
     let server = endpoint([ResponseTemplate::new(429).insert_header("retry-after", retry_after)]).await;
     let keys = Keys::new();
     let zeebe = keys.zeebe("http://127.0.0.1:1", &oauth(&url(&server)));
@@ -327,7 +327,7 @@ async fn quiet_that_outlasts_the_deadline_is_told_at_once_and_kept(#[case] retry
 }
 
 #[tokio::test]
-async fn one_deadline_holds_over_the_token_and_the_call() {
+async fn one_deadline_covers_token_and_call() {
     let slow = ResponseTemplate::new(200).set_body_json(token("first-token", 300));
     let server = endpoint([slow.set_delay(Duration::from_secs(20))]).await;
     let broker = broker(&[]).await;

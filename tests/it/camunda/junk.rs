@@ -378,7 +378,7 @@ impl Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let response: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let said = response.clone();
+        let current = response.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -396,7 +396,7 @@ impl Endpoint {
                     }
                 }
                 let response = if request.starts_with(b"POST /token") {
-                    said.lock().unwrap().clone()
+                    current.lock().unwrap().clone()
                 } else {
                     b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_vec()
                 };
@@ -412,8 +412,8 @@ impl Endpoint {
         let keys = Keys::new();
         let zeebe = keys.zeebe(&self.url, &oauth(&format!("{}/token", self.url)));
         let error = runtime.block_on(zeebe.resume(&harness::TestResume)).err();
-        let told = error.as_ref().map(|error| format!("{error} {error:?}")).unwrap_or_default();
-        assert!(!told.contains(SECRET), "{told}");
+        let shown = error.as_ref().map(|error| format!("{error} {error:?}")).unwrap_or_default();
+        assert!(!shown.contains(SECRET), "{shown}");
         assert_fits_a_log_line(error);
     }
 }

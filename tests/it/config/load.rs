@@ -40,7 +40,11 @@ fn schema_file_is_current() {
         fs::write(&path, &text).unwrap();
     }
     let file = fs::read_to_string(&path).unwrap();
-    assert!(file == text, "{} is old: run `UPDATE_SCHEMA=1 cargo test the_schema_file`", path.display());
+    assert!(
+        file == text,
+        "{} is old: run `UPDATE_SCHEMA=1 cargo test --test it schema_file_is_current`",
+        path.display()
+    );
 }
 
 #[test]

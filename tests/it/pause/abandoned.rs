@@ -1,4 +1,5 @@
-//! A debt is forgiven while exporting is still paused: health tells of the pause at once, not of a look from before it.
+//! A resume is abandoned while exporting is still paused: health reports the pause at once, without a stale
+//! probe.
 
 use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};
@@ -26,7 +27,7 @@ fn config() -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_tells_of_a_pause_whose_debt_was_forgiven() {
+async fn health_reports_a_pause_whose_resume_was_abandoned() {
     let clock = ManualClock::at(begin());
     let cluster = sim::shared(sim::Cluster::new(sim::Config::named("orders"), begin()));
     let memory = MemoryStore::shared();

@@ -1,4 +1,4 @@
-//! What a pause may cost: room on the brokers' disks before it and inside it, and what the last pauses foretell.
+//! Cost of a pause: disk space of the brokers before and inside it, and the forecast from the last pauses.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Limits, MinDiskSpace, instant_text};
@@ -36,7 +36,7 @@ fn never_paused(lab: &Lab, run: &Run, before: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_room_a_backup_is_taken_and_its_certificate_tells_how_much_there_was() {
+async fn attestation_contains_the_free_disk_space() {
     let lab = limited(500);
     arm(&lab, "now.disk=900");
     let run = lab.backup().await;
@@ -48,7 +48,7 @@ async fn with_room_a_backup_is_taken_and_its_certificate_tells_how_much_there_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_room_exporting_is_not_paused() {
+async fn too_little_disk_space_prevents_the_pause() {
     let lab = limited(500);
     arm(&lab, "now.disk=400");
     let reason = lab.hindered().await;
@@ -66,7 +66,7 @@ async fn without_room_exporting_is_not_paused() {
 
 /// The web apps may take hours before the pause begins.
 #[tokio::test(start_paused = true)]
-async fn the_disk_is_looked_at_again_right_before_the_pause() {
+async fn disk_space_is_probed_again_right_before_the_pause() {
     let lab = limited(500);
     arm(&lab, "tasklist-post.disk=400");
     let run = lab.backup().await;
@@ -94,7 +94,7 @@ async fn a_disk_that_fills_inside_the_pause_ends_it() {
 
 /// Each of the last three pauses took 1,500 MiB of the disk.
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_would_take_too_much_room_is_not_begun() {
+async fn pause_needing_too_much_disk_space_does_not_start() {
     let lab = limited(500);
     for _ in 0..3 {
         arm(&lab, "now.disk=3000,zeebe.stall=20s,zeebe-post.disk=1500");
@@ -114,9 +114,9 @@ async fn a_pause_that_would_take_too_much_room_is_not_begun() {
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
 }
 
-/// What forbids a backup must not do so by itself for days: a day after the last pause it is tried again.
+/// A blocked pause yields no new measurement, so the block expires a day after the last pause.
 #[tokio::test(start_paused = true)]
-async fn what_a_pause_would_take_is_tried_again_after_a_day() {
+async fn blocked_pause_is_retried_after_a_day() {
     let lab = limited(500);
     let mut resumed = lab.clock.now();
     for _ in 0..3 {
@@ -169,7 +169,7 @@ async fn a_limit_that_cannot_be_kept_is_not_taken_for_kept(#[case] fault: &str, 
     assert!(reason.starts_with(begins), "{reason}");
     assert_eq!(lab.requested("pause"), 0);
     assert!(!check(&lab, "broker_disk").await.unwrap().ok);
-    // Where nobody asked for it, it hinders nothing.
+    // Without a configured limit the forecast blocks nothing.
     let lab = Lab::new().fault(fault);
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     assert_eq!(check(&lab, "broker_disk").await, None);
@@ -218,10 +218,10 @@ fn budget(lab: &mut Lab, pause_budget: Duration) {
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
 }
 
-/// A budget that was cut below the last pauses keeps backups from being taken for a day, not for as long as those pauses
-/// are remembered; and where the next one is too long again, for another.
+/// A budget reduced below the last pauses blocks backups for a day, not as long as those pauses are
+/// remembered. If the next pause is too long again, it blocks another day.
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_was_called_hopeless_is_tried_once_a_day() {
+async fn pause_forecast_over_budget_is_retried_once_a_day() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@4");
     let mut resumed = lab.clock.now();
     for _ in 0..3 {
@@ -248,7 +248,7 @@ async fn a_pause_that_was_called_hopeless_is_tried_once_a_day() {
     }
 }
 
-/// A pause that ended for another reason tells nothing of how long one takes: it puts nothing off for another day.
+/// A pause that ended for another reason is no measurement: it does not extend the block.
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_failed_otherwise_is_no_try() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@3");
@@ -263,7 +263,7 @@ async fn a_pause_that_failed_otherwise_is_no_try() {
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
 }
 
-/// What a clock that was ahead wrote down forbids nothing until it is there again.
+/// Pauses recorded while the clock was ahead block nothing.
 #[tokio::test(start_paused = true)]
 async fn pauses_that_lie_ahead_forbid_nothing() {
     let lab = Lab::new().fault("zeebe.stall=30s@3");
@@ -279,7 +279,7 @@ async fn pauses_that_lie_ahead_forbid_nothing() {
     assert_eq!(hopeless(now - TimeDelta::days(30)).await, None);
 }
 
-/// Where there were fewer, or one was short enough, nothing is forbidden.
+/// Fewer pauses, or one short pause, block nothing.
 #[tokio::test(start_paused = true)]
 async fn one_slow_day_forbids_nothing() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@2");

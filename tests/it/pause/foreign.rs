@@ -1,4 +1,4 @@
-//! A pause that is not ours, seen over days by one daemon after the other: since when it lasts is told truly.
+//! A foreign pause across several daemons and days: its start time is reported correctly.
 
 use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};
@@ -17,7 +17,7 @@ fn begin() -> Instant {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-/// `orders` where it is, or at `there`, or not at all.
+/// `orders` at its address, at `there`, or absent.
 fn config(there: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
@@ -29,7 +29,7 @@ fn config(there: &str) -> Config {
     config::load(&file, &Environment::from_process(begin())).unwrap().config
 }
 
-/// What outlives a daemon.
+/// State that survives a daemon.
 struct Bed {
     cluster: SharedCluster,
     memory: Arc<MemoryStore>,
@@ -46,7 +46,7 @@ impl Bed {
         locked(&self.cluster).arm(fault).unwrap();
     }
 
-    /// A daemon that dies after so many minutes; what its last look showed, and since when.
+    /// A daemon that dies after `minutes`; returns the result of its last probe, and the start of the pause.
     fn daemon(&mut self, minutes: u64) -> (Exporting, Option<Instant>) {
         self.daemon_that_notes_from(0, minutes)
     }
@@ -68,7 +68,7 @@ impl Bed {
             self.now = clock.now();
             seen(&daemon)
         });
-        // Nobody looks for an hour.
+        // No probe for an hour.
         self.now += TimeDelta::hours(1);
         seen
     }
@@ -84,7 +84,7 @@ fn paused_since(at: Instant) -> (Exporting, Option<Instant>) {
 }
 
 #[test]
-fn a_restart_does_not_make_an_old_pause_young() {
+fn restart_keeps_the_start_of_a_foreign_pause() {
     let mut bed = Bed::new();
     bed.arm("now.stranger-pause=0s");
     let (exporting, since) = bed.daemon(3);
@@ -120,7 +120,7 @@ fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
     assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
 }
 
-/// A state that takes no note is asked again at the next look.
+/// A failed write is retried at the next probe.
 #[test]
 fn a_pause_that_could_not_be_noted_is_noted_later() {
     let mut bed = Bed::new();
@@ -149,7 +149,7 @@ fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
     let mut bed = Bed::new();
     bed.arm("now.stranger-pause=0s");
     let (_, first) = bed.daemon(3);
-    // Until after the hour in which nobody looks.
+    // Until after the hour without probes.
     bed.arm("now.no-leader=3700s");
     let (exporting, since) = bed.daemon(0);
     assert_eq!((exporting, since), (Exporting::Mixed, first));
@@ -160,7 +160,7 @@ fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
 #[rstest]
 #[case::pointed_elsewhere("elsewhere")]
 #[case::taken_out("none")]
-fn what_was_seen_is_forgotten_with_the_cluster(#[case] meanwhile: &str) {
+fn observations_are_dropped_with_the_cluster(#[case] meanwhile: &str) {
     let bed = Bed::new();
     bed.arm("now.stranger-pause=0s");
     let runtime =

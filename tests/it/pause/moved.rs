@@ -1,4 +1,4 @@
-//! A cluster is at another address before its resume is confirmed: the debt is paid where it is now.
+//! A cluster moves to another address before its resume is confirmed: the resume goes to the new address.
 
 use camunda_backupd::camunda::{Request, Response, Transport, TransportError};
 use camunda_backupd::clock::Clock;
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Names by which hosts of the simulation are reached, as a DNS would have them.
 struct Names {
     to: SimTransport,
-    /// The name of the credential without which nobody is let in.
+    /// Name of the credential that the cluster requires.
     wants: Arc<Mutex<Option<&'static str>>>,
     known: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
 }
@@ -74,7 +74,7 @@ impl Town {
         town
     }
 
-    /// The name is gone, and the config says another, behind which `host` is.
+    /// The old name is removed, and the config has a new name for `host`.
     async fn moves(&self, host: &'static str, to: impl Fn(&ClusterSettings) -> ClusterSettings) {
         *self.known.lock().unwrap() = BTreeMap::from([("new", host)]);
         self.lab.queue.configure(BTreeMap::from([("orders".to_owned(), to(&self.lab.settings))]));
@@ -96,7 +96,8 @@ impl Town {
     }
 }
 
-/// The first resumes there may reach some partitions only, or lose their answer: what proved it is gone then.
+/// The first resumes may reach some partitions only, or lose their response: afterwards the evidence of the
+/// move is gone.
 #[rstest]
 #[case::whole("now.heal")]
 #[case::reaches_some("resume.partial@4")]
@@ -109,7 +110,7 @@ async fn a_cluster_that_has_moved_is_resumed_where_it_is(#[case] fault: &str) {
     town.all_is_well().await;
 }
 
-/// Its other components stay where they are.
+/// The other components keep their addresses.
 #[tokio::test(start_paused = true)]
 async fn a_management_port_that_has_moved_alone_is_found() {
     let town = Town::paused().await;
@@ -122,9 +123,9 @@ async fn a_management_port_that_has_moved_alone_is_found() {
     town.all_is_well().await;
 }
 
-/// The debt's own copy of the address stays what counts for the next process, with what was shown since.
+/// The address in the pending resume counts for the next process, with the proven move.
 #[tokio::test(start_paused = true)]
-async fn the_next_process_goes_where_the_cluster_was_shown_to_be() {
+async fn next_process_uses_the_proven_address() {
     let town = Town::paused().await;
     locked(&town.lab.cluster).arm("resume.refuse@*").unwrap();
     town.moves("sim-orders", |settings| at(settings, "new")).await;
@@ -139,7 +140,7 @@ async fn the_next_process_goes_where_the_cluster_was_shown_to_be() {
 
 /// The credential it was paused with is gone, and the config names another: each has its turn.
 #[tokio::test(start_paused = true)]
-async fn a_credential_of_another_name_is_used_for_a_debt_too() {
+async fn renamed_credential_is_used_for_a_pending_resume() {
     let town = Town::paused().await;
     *town.wants.lock().unwrap() = Some("key");
     *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);
@@ -150,9 +151,9 @@ async fn a_credential_of_another_name_is_used_for_a_debt_too() {
     town.all_is_well().await;
 }
 
-/// Positions tell that it is not the cluster that was paused: whoever paused it wants it so.
+/// Positions prove that it is another cluster: its pause is foreign.
 #[tokio::test(start_paused = true)]
-async fn another_cluster_at_the_new_address_is_left_alone_and_the_debt_stays() {
+async fn foreign_cluster_at_new_address_is_not_resumed() {
     let town = Town::paused().await;
     locked(&town.other).pause(true);
     town.moves("sim-pay", |settings| at(settings, "new")).await;

@@ -153,8 +153,8 @@ async fn parts_created_after_the_delete_are_deleted(#[values(false, true)] on_op
     let mut pass = scenario.pass(&backup).await;
     if on_opensearch {
         assert!(
-            left(pass).contains("no component shows when its part"),
-            "a 400 has no time in it: try later"
+            left(pass).contains("no component reports the start time of its part"),
+            "a 400 response has no time: retried by the next pass"
         );
         tokio::time::advance(3 * SECOND).await;
         pass = scenario.pass(&backup).await;
@@ -253,7 +253,7 @@ async fn without_records_snapshot_part_times_are_the_proof() {
     scenario.cluster.forget_requests();
     assert_eq!(
         not_ours(scenario.pass(&theirs).await),
-        "operate shows 2027-01-15T08:54:00Z as the beginning of its part, outside of the run (2027-01-15T09:00:00Z to \
+        "operate reports 2027-01-15T08:54:00Z as the start of its part, outside the run (2027-01-15T09:00:00Z to \
          2027-01-15T09:00:00Z)"
     );
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);

@@ -91,7 +91,7 @@ async fn a_lost_answer_is_looked_up_and_the_act_not_repeated(#[case] endpoint: &
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_makes_no_sense_is_looked_up_like_a_lost_one() {
+async fn malformed_response_is_handled_like_a_lost_one() {
     let lab = Lab::new().fault("operate-post.content-type");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -131,10 +131,7 @@ async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Fai
 #[case("pause.partial-silent", FailureClass::PauseBroken)]
 #[case("search-put.stranger-resume=0s", FailureClass::PauseBroken)]
 #[tokio::test(start_paused = true)]
-async fn whatever_fails_the_run_says_why_and_exporting_runs(
-    #[case] fault: &str,
-    #[case] class: FailureClass,
-) {
+async fn every_failure_has_a_reason_and_exporting_resumes(#[case] fault: &str, #[case] class: FailureClass) {
     let lab = Lab::new().fault(fault);
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
@@ -159,7 +156,7 @@ async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_posit
 #[case(config(), "hard", "PAUSED")]
 #[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() }, "softly", "SOFT_PAUSED")]
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_another_kind_by_someone_else_is_told_as_theirs(
+async fn foreign_pause_of_another_mode_is_reported_as_foreign(
     #[case] config: sim::Config,
     #[case] how: &str,
     #[case] phase: &str,
@@ -178,7 +175,7 @@ async fn a_pause_of_another_kind_by_someone_else_is_told_as_theirs(
 
 /// A broker answers COMPLETED for an id that its store already holds, and takes nothing: it is asked before.
 #[tokio::test(start_paused = true)]
-async fn an_id_that_a_component_already_knows_is_burnt() {
+async fn backup_id_already_used_is_skipped() {
     let lab = Lab::new().fault("operate.stall=5s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     let id = lab.store.run(run_id).await.unwrap().unwrap().backup_id;
@@ -220,7 +217,7 @@ async fn a_pause_that_acts_after_our_resume_is_resumed_again(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_was_never_sent_is_not_waited_for() {
+async fn unsent_pause_is_not_awaited() {
     let lab = Lab::new().fault("pause.refuse");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Unreachable), "{}", reason_of(&run));
@@ -235,7 +232,7 @@ async fn a_pause_that_was_never_sent_is_not_waited_for() {
 #[case("tasklist-get.search-down=3s")]
 #[case("resume.search-down=3s")]
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_tells_nothing_is_asked_for_again(
+async fn unclear_response_is_retried(
     #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
     #[case] fault: &str,
 ) {
@@ -249,9 +246,9 @@ async fn an_answer_that_tells_nothing_is_asked_for_again(
 #[rstest]
 #[case(
     "operate-get.search-down=60s",
-    "could not be asked whether it knows the id before the start: operate answered 400"
+    "could not be asked whether it knows the id before the start: operate returned 400"
 )]
-#[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate answered 400")]
+#[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate returned 400")]
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_tells_nothing_for_long_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {
     let lab = Lab::new().fault(fault);
@@ -261,7 +258,7 @@ async fn an_answer_that_tells_nothing_for_long_is_unreachable(#[case] fault: &st
 }
 
 #[tokio::test(start_paused = true)]
-async fn someone_elses_pause_is_reported_and_never_resumed() {
+async fn foreign_pause_is_reported_and_never_resumed() {
     let lab = Lab::new();
     locked(&lab.cluster).pause(true);
     let refused = lab.refused().await;
@@ -273,9 +270,9 @@ async fn someone_elses_pause_is_reported_and_never_resumed() {
     assert!(paused, "their pause is untouched");
 }
 
-/// A phase that a later version invents is nobody's pause.
+/// An unknown phase of a later version is not a foreign pause.
 #[tokio::test(start_paused = true)]
-async fn a_phase_that_cannot_be_judged_is_not_called_paused_by_another() {
+async fn unknown_phase_is_not_reported_as_foreign_pause() {
     let lab = Lab::new().fault("partitions.unknown-state@*");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
@@ -299,7 +296,7 @@ async fn a_part_that_stalls_fails_the_run_after_stall_after() {
 /// no stall, whatever the web app says meanwhile.
 #[rstest]
 #[tokio::test(start_paused = true)]
-async fn a_long_part_that_moves_is_no_stall(
+async fn long_part_with_progress_is_no_stall(
     #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
 ) {
     let long = Duration::from_mins(20);
@@ -322,13 +319,13 @@ async fn a_pause_that_grows_too_long_is_ended_by_its_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_was_never_seen_is_not_said_to_have_been_too_long() {
+async fn unseen_pause_is_not_reported_as_over_budget() {
     let limits = Limits { pause_budget: Duration::from_secs(8), ..Limits::default() };
     let lab = Lab::with(config(), limits).fault("pause.drop-request");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
     assert!(
-        reason_of(&run).contains("not seen to hold within the pause_budget of 8s"),
+        reason_of(&run).contains("the pause was requested but not confirmed within the pause_budget of 8s"),
         "{}",
         reason_of(&run)
     );
@@ -361,7 +358,7 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
     lab.nothing_owed(&run).await;
 }
 
-/// The gateway says 204, and one partition never heard of it.
+/// The gateway responds 204, but one partition did not receive the resume.
 #[rstest]
 #[case(config())]
 #[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() })]
@@ -375,7 +372,7 @@ async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config
     lab.nothing_owed(&run).await;
 }
 
-/// Whom the resume did not reach cannot be seen for a while: nobody takes that for exporting.
+/// The unreached partition is unreadable for a while: unreadable does not count as exporting.
 #[rstest]
 #[case("no-leader=5s")]
 #[case("no-leader=50s")]
@@ -389,9 +386,9 @@ async fn a_resume_is_not_over_while_a_partition_cannot_be_seen(#[case] hidden: &
     lab.nothing_owed(&run).await;
 }
 
-/// What is owed meanwhile is told: the resume was confirmed, and what is waited for.
+/// The pending resume shows that the resume was confirmed, and the condition still awaited.
 #[tokio::test(start_paused = true)]
-async fn while_partitions_cannot_be_seen_after_a_resume_the_debt_says_so() {
+async fn unreadable_partitions_after_resume_are_shown_in_the_pending_resume() {
     let lab = Lab::new().fault("resume.broker-restart=40s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("resume") == 0 {
@@ -409,9 +406,9 @@ async fn while_partitions_cannot_be_seen_after_a_resume_the_debt_says_so() {
     lab.nothing_owed(&run).await;
 }
 
-/// Tries come up to a minute apart; whoever has mended the cluster need not wait for the next.
+/// The backoff grows to a minute; an operator who fixed the cluster need not wait for it.
 #[tokio::test(start_paused = true)]
-async fn a_resume_is_tried_at_once_when_somebody_asks_for_it() {
+async fn resume_is_retried_at_once_on_request() {
     let lab = Lab::new().fault("resume.refuse@*");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_mins(10)).await;
@@ -428,9 +425,10 @@ async fn a_resume_is_tried_at_once_when_somebody_asks_for_it() {
     lab.nothing_owed(&run).await;
 }
 
-/// The cluster was torn down while its run waited to resume it: an operator says so, and nothing is tried any longer.
+/// The cluster was removed while its run retried the resume: the operator abandons the resume, and no request
+/// follows.
 #[tokio::test(start_paused = true)]
-async fn a_resume_that_is_given_up_fails_the_run_that_waits_for_it() {
+async fn abandoned_resume_fails_its_run() {
     let lab = Lab::new().fault("resume.refuse@*");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_mins(10)).await;
@@ -462,7 +460,7 @@ async fn a_resume_recorded_from_outside_breaks_the_pause() {
     lab.nothing_owed(&run).await;
 }
 
-/// An index of old days that its lifecycle deletes while the web apps are backed up is missed by nobody.
+/// The lifecycle deletes an old index during the backup of the web apps: its absence is no failure.
 #[tokio::test(start_paused = true)]
 async fn the_records_hold_every_index_that_there_is_when_their_snapshot_begins() {
     let lab = Lab::new().fault("operate.stall=5s");
@@ -508,7 +506,7 @@ async fn cancel_resumes_first_and_fails_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_asked_of_a_cluster_that_cannot_be_backed_up() {
+async fn unsupported_cluster_gets_no_request() {
     for (version, sentence) in [("8.2.3", "too old"), ("8.11.0", "not yet supported")] {
         let mut lab = Lab::new();
         lab.settings.spec.version = Some(version.into());

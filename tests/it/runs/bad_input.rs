@@ -1,5 +1,5 @@
-//! What clusters answer that is not what one hoped for: each ends in a class that can be counted, a sentence that names
-//! the thing and what to do, and exporting that runs.
+//! Unexpected responses of clusters: each ends with a failure class, an error that names the component and
+//! the remedy, and resumed exporting.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
@@ -106,9 +106,9 @@ async fn after_an_id_in_milliseconds_ours_are_above_it(#[case] version: &str) {
     lab.nothing_owed(&run).await;
 }
 
-/// Somebody's backup by hand is still being taken by the web app.
+/// A manual backup of somebody else is in progress in the web app.
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_backup_in_progress_is_named() {
+async fn foreign_backup_in_progress_is_named() {
     let lab = Lab::new().fault("operate.stall=90s");
     let theirs = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(1)).await;

@@ -69,7 +69,7 @@ async fn the_pause_is_where_the_version_wants_it(#[case] version: &str, #[case] 
 #[case("zeebe-post.stranger-resume=0s", Some(FailureClass::PauseBroken))]
 #[case("pause.act-late=40s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
-async fn from_8_8_whatever_happens_exporting_runs_afterwards(
+async fn from_8_8_exporting_resumes_after_every_failure(
     #[case] fault: &str,
     #[case] class: Option<FailureClass>,
 ) {
@@ -83,7 +83,7 @@ async fn from_8_8_whatever_happens_exporting_runs_afterwards(
     lab.nothing_owed(&run).await;
 }
 
-/// Two more than are kept, with time between them for what is deleted to go.
+/// Two backups more than retention keeps, with time between them for the deletions.
 async fn five_backups(lab: &Lab) -> Vec<BackupId> {
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -102,7 +102,7 @@ async fn from_8_8_old_backups_are_deleted_everywhere() {
     lab.keeps_the_newest_three().await;
 }
 
-/// A long part is no stall where the pause is around it, as long as the pause budget allows it.
+/// A long part inside the pause is no stall as long as the pause budget allows it.
 #[tokio::test(start_paused = true)]
 async fn from_8_8_a_web_app_that_takes_too_long_is_ended_by_the_pause_budget() {
     let limits = Limits { pause_budget: Duration::from_mins(10), ..Limits::default() };
@@ -142,14 +142,14 @@ async fn beside_a_database_zeebe_is_backed_up_without_a_pause(
     assert!(attestation["reminder"].as_str().unwrap().contains("the relational database is not part"));
 }
 
-/// Which id was given is in the answer alone: where that is lost, nothing is guessed.
+/// Only the response contains the assigned id: after a lost response no id is guessed.
 #[rstest]
 #[case("zeebe-post.drop-answer", Some(FailureClass::Component), "it is not known whether zeebe began")]
 #[case("zeebe-post.drop-request", Some(FailureClass::Component), "it is not known whether zeebe began")]
 #[case("zeebe-post.stall=5s", None, "")]
 #[case("zeebe-post.fail", Some(FailureClass::Component), "zeebe failed")]
 #[tokio::test(start_paused = true)]
-async fn where_the_cluster_gives_the_id_a_lost_answer_is_no_guess(
+async fn lost_response_with_assigned_id_is_not_guessed(
     #[case] fault: &str,
     #[case] class: Option<FailureClass>,
     #[case] sentence: &str,
@@ -203,9 +203,9 @@ fn by_rest_alone(mut lab: Lab) -> Lab {
     lab
 }
 
-/// From 8.10, where no management port is configured.
+/// From 8.10, without a management port.
 #[tokio::test(start_paused = true)]
-async fn from_8_10_the_rest_api_alone_will_do() {
+async fn from_8_10_the_rest_api_is_sufficient() {
     let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false));
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -213,7 +213,7 @@ async fn from_8_10_the_rest_api_alone_will_do() {
     lab.nothing_owed(&run).await;
 }
 
-/// The REST API answers 401 and 403 where the credential or its permission is missing.
+/// The REST API responds 401 and 403 if the credential or its permission is missing.
 #[rstest]
 #[case("zeebe-post.forbidden@*", "403")]
 #[case("pause.unauthorized@*", "401")]
@@ -226,7 +226,7 @@ async fn a_missing_permission_is_told(#[case] fault: &str, #[case] status: &str)
     lab.nothing_owed(&run).await;
 }
 
-/// Inside the pause nobody waits long for a credential to come back; one that does is used.
+/// Inside the pause the wait for a renewed credential is short; a renewed one is used.
 #[rstest]
 #[case("history-get.unauthorized@*+2", Some(FailureClass::Access))]
 #[case("history-get.unauthorized@5+2", None)]
@@ -247,7 +247,7 @@ async fn a_credential_that_runs_out_inside_the_pause_ends_it_soon(
 #[case("8.6.0")]
 #[case("8.9.1")]
 #[tokio::test(start_paused = true)]
-async fn what_was_accepted_and_then_answered_with_an_error_is_looked_up(
+async fn accepted_request_with_error_response_is_verified(
     #[case] version: &str,
     #[values("zeebe-post.acted-502", "zeebe-post.acted-503", "zeebe-post.acted-504")] fault: &str,
 ) {
@@ -284,9 +284,9 @@ async fn numbers_as_text_are_numbers(
     lab.nothing_owed(&run).await;
 }
 
-/// The answer that had the id is lost: the backup may be there, nobody can name it, and that stops no retention.
+/// The response with the id is lost: a backup may exist without a known id, which does not stop retention.
 #[tokio::test(start_paused = true)]
-async fn a_given_id_that_never_came_is_told_and_no_riddle_to_retention() {
+async fn unknown_assigned_id_is_reported_and_retention_continues() {
     let given = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
     let lab = Lab::with(given, Limits::default()).fault("zeebe-post.drop-answer");
     let run = lab.backup().await;
@@ -307,7 +307,7 @@ async fn a_given_id_that_never_came_is_told_and_no_riddle_to_retention() {
     assert_eq!(completed, 3, "retention goes on");
 }
 
-/// One answer that tells nothing, right before the pause, is asked for again.
+/// One unclear response right before the pause is retried.
 #[tokio::test(start_paused = true)]
 async fn partitions_that_cannot_be_read_once_fail_no_run() {
     let lab = lab("8.8.0", Storage::OpenSearch, false).fault("partitions.acted-503+1");
@@ -358,9 +358,9 @@ async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] 
     }
 }
 
-/// Stopped between the request and its answer: what the cluster may have taken is noted and told.
+/// Stopped between the request and its response: the possible backup is recorded and reported.
 #[tokio::test(start_paused = true)]
-async fn a_given_id_whose_answer_nobody_waited_for_is_told() {
+async fn unreceived_assigned_id_is_reported() {
     let config = sim::Config { continuous: true, ..config("8.10.0", Storage::Rdbms, false) };
     let lab = Lab::with(config, Limits::default()).fault("zeebe-post.delay=5s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();

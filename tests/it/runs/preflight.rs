@@ -1,4 +1,4 @@
-//! `check --online` against the simulated cluster: each thing that would fail a backup, in its own sentence.
+//! `check --online` against the simulated cluster: each problem has its own error text.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
@@ -46,15 +46,15 @@ async fn a_healthy_cluster_fails_nothing(
     "No backup store is configured",
     "configure a backup store on every broker"
 )]
-#[case("now.store-down", "backup_store", "answered 500", "whether they reach their backup store")]
+#[case("now.store-down", "backup_store", "returned 500", "whether they reach their backup store")]
 #[case("tasklist.refuse@*", "tasklist", "cannot connect to tasklist at", "start it, or correct its address")]
-#[case("operate.not-json@*", "operate", "operate answered", "`operate` of this cluster in the config")]
+#[case("operate.not-json@*", "operate", "operate responded to", "`operate` of this cluster in the config")]
 #[case("now.search-down=1h", "search", "cannot connect to search at", "start it, or correct its address")]
 #[case("zeebe.refuse@*", "backup_store", "cannot connect to zeebe at", "start it, or correct its address")]
 #[case(
     "partitions.no-leader=1h",
     "exporting",
-    "no leader of partition 1 is visible",
+    "no leader of partition 1 was seen",
     "list every broker's management URL"
 )]
 #[case("now.clock=-10m", "clock", "are 600 s apart", "NTP")]
@@ -95,7 +95,7 @@ async fn who_paused_is_told_as_far_as_it_is_known(#[case] owes: Option<bool>, #[
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_backup_is_seen() {
+async fn foreign_backup_is_detected() {
     let lab = Lab::new().fault("search-put.stall");
     lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("search-put") == 0 {
@@ -131,7 +131,7 @@ fn hosted() -> Lab {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
+async fn saas_cluster_is_checked_through_the_administration_api() {
     let lab = hosted();
     let told = |checks: Vec<Check>| {
         checks.into_iter().map(|c| format!("{} {}: {}", c.ok, c.check, c.detail)).collect()
@@ -152,13 +152,13 @@ async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
         lines[1..],
         [
             "true backups: 1 backups are listed; the provider keeps 3 and takes one in 15m: the next may be from 2026-03-01T12:15:00.035Z",
-            "true provider_schedule: the provider takes backups by its own schedule nightly as well: `0 2 * * *` in UTC; keep ours apart from it",
+            "true provider_schedule: Camunda 8 SaaS takes backups by its own schedule nightly as well: `0 2 * * *` in UTC; keep ours apart from it",
         ]
     );
 }
 
 #[rstest]
-#[case("now.suspend", "saas", "the provider says that it is Suspended", "see Console")]
+#[case("now.suspend", "saas", "Camunda 8 SaaS reports the state Suspended", "see Console")]
 #[case(
     "saas-list.stranger-backup",
     "backups",
@@ -169,7 +169,7 @@ async fn of_a_cluster_in_the_cloud_the_provider_is_asked() {
 #[case("saas-cluster.refuse", "saas", "cannot connect to saas at", "let this machine connect to it: `api`")]
 #[case("saas-list.not-json", "backups", "saas responded to GET", "`api`, `cluster_id` and the client")]
 #[tokio::test(start_paused = true)]
-async fn what_the_provider_lacks_has_its_sentence_and_its_remedy(
+async fn saas_problem_has_its_sentence_and_its_remedy(
     #[case] fault: &str,
     #[case] check: &str,
     #[case] sentence: &str,

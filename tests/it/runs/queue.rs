@@ -1,4 +1,4 @@
-//! What becomes of occurrences that wait for their cluster: served together, skipped with a reason, never forgotten.
+//! Queue of a cluster: occurrences are served together, skipped with a reason, and never lost.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::id_scope;
@@ -30,7 +30,7 @@ async fn claimed(lab: &Lab, schedules: &[&str]) -> Vec<OccurrenceRow> {
     lab.store.claim(rows.collect()).await.unwrap()
 }
 
-/// What has become of them, as `schedule fate reason`.
+/// Outcomes as `schedule outcome reason`.
 async fn told(lab: &Lab) -> Vec<String> {
     let mut rows = lab.store.occurrences(None, None, 0).await.unwrap();
     rows.sort_by(|a, b| a.occurrence.cmp(&b.occurrence));
@@ -91,7 +91,7 @@ async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_
     assert_eq!(lab.ended(next).await.view.reason(), None);
 }
 
-/// What is left to delete of the old name waits while the new one pauses the same brokers.
+/// Remaining deletions under the old name wait while the run under the new name pauses the same brokers.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_an_old_name_is_deleted_beside_a_run_of_the_new_one() {
     let lab = Lab::new();
@@ -127,7 +127,7 @@ async fn occurrences_of_one_instant_are_served_by_one_run() {
 
 /// A reload may take the cluster out between the claim and the hand-over.
 #[tokio::test(start_paused = true)]
-async fn what_is_handed_over_for_a_cluster_that_is_gone_is_skipped() {
+async fn occurrence_of_a_removed_cluster_is_skipped() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily"]).await;
     lab.queue.configure(BTreeMap::new());
@@ -138,7 +138,7 @@ async fn what_is_handed_over_for_a_cluster_that_is_gone_is_skipped() {
 
 /// With a spread an occurrence waits for a while: a schedule that is disabled meanwhile pauses nothing any more.
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
+async fn occurrence_of_a_removed_schedule_is_skipped() {
     for handed_over_late in [false, true] {
         let mut lab = Lab::new();
         let rows = claimed(&lab, &["daily", "weekly"]).await;
@@ -160,7 +160,7 @@ async fn what_waits_for_a_schedule_that_is_gone_is_skipped() {
 
 /// A schedule of seconds behind a run of hours must not pile up.
 #[tokio::test(start_paused = true)]
-async fn of_one_schedule_only_the_newest_waits() {
+async fn only_the_newest_of_one_schedule_waits() {
     let lab = Lab::new().fault("tasklist.stall=30s");
     let running = lab.queue.manual("orders", None).await.unwrap();
     for _ in 0..3 {
@@ -173,9 +173,10 @@ async fn of_one_schedule_only_the_newest_waits() {
     assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Started"]);
 }
 
-/// One that waits for calm is no other than one that waits for its cluster: two of one schedule would be two runs.
+/// An occurrence waiting for a ready cluster counts like one waiting for a free cluster: two of one schedule
+/// would be two runs.
 #[tokio::test(start_paused = true)]
-async fn of_one_schedule_only_the_newest_waits_for_calm() {
+async fn only_the_newest_of_one_schedule_waits_for_a_ready_cluster() {
     let lab = Lab::new().fault("now.unassigned");
     for _ in 0..3 {
         lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
@@ -191,7 +192,7 @@ async fn of_one_schedule_only_the_newest_waits_for_calm() {
     assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
 }
 
-/// The next one comes while the first is in hand: its cluster is being looked at, and is not calm.
+/// The next occurrence comes due while the first is being probed on a cluster that is not ready.
 #[tokio::test(start_paused = true)]
 async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwhile() {
     let lab = Lab::new().fault("now.unassigned,info.delay=5s");
@@ -210,7 +211,7 @@ async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwh
     assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
 }
 
-/// The same where the store fails while the run is about to begin.
+/// As above, but the store fails when the run is about to begin.
 #[tokio::test(start_paused = true)]
 async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_meanwhile() {
     let lab = Lab::new().fault("info.delay=5s");
@@ -223,7 +224,8 @@ async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_m
     assert_eq!(told(&lab).await, [overtaken, "daily Started"]);
 }
 
-/// Claimed two seconds ahead, and with a spread that is longer than what lies between two of them: each still has its turn.
+/// Claimed two seconds ahead, with a spread longer than the interval of the schedule: each occurrence still
+/// gets its turn.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_overtaken_before_its_own_time_has_come() {
     let lab = Lab::new();
@@ -239,7 +241,7 @@ async fn nothing_is_overtaken_before_its_own_time_has_come() {
     assert_eq!(told(&lab).await, ["daily Started"; 3]);
 }
 
-/// What waited for calm when the daemon went down waits in the store as it was claimed.
+/// An occurrence that waited for a ready cluster at shutdown is stored as it was claimed.
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
     let lab = Lab::new();
@@ -252,9 +254,9 @@ async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
     assert_eq!(told(&lab).await, [overtaken, "daily Started"]);
 }
 
-/// The caller of a manual backup hangs up while the cluster is still being asked.
+/// The caller of a manual backup disconnects while the cluster is being probed.
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_hangs_up_leaves_no_cluster_reserved() {
+async fn disconnected_caller_leaves_no_cluster_reserved() {
     let lab = Lab::new().fault("info.delay=5s");
     let requested = tokio::time::timeout(Duration::from_secs(1), lab.queue.manual("orders", None)).await;
     assert!(requested.is_err(), "it was still asking");
@@ -264,9 +266,9 @@ async fn a_caller_who_hangs_up_leaves_no_cluster_reserved() {
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
 }
 
-/// A run that the store knows and nobody carries out: its commit came after it was given up.
+/// A stored run without an executor: its commit arrived after the request was abandoned.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_nobody_carries_out_is_taken_over() {
+async fn run_without_executor_is_taken_over() {
     for by_hand in [true, false] {
         let lab = Lab::new();
         let orphan = lab.claimed_run(lab.spec()).await;
@@ -324,7 +326,7 @@ async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
 
 /// The run is on disk, its answer is lost and the next reads fail too: it is carried out all the same.
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_commit_was_not_answered_is_carried_out() {
+async fn run_with_lost_commit_response_is_carried_out() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily"]).await;
     lab.memory.lose_next_response_and_reads(5);
@@ -364,7 +366,7 @@ async fn clusters_on_one_search_engine_never_take_the_same_id() {
 
 /// A search engine that lost a shard for two minutes costs no backup, and no failure either.
 #[tokio::test(start_paused = true)]
-async fn an_occurrence_waits_until_its_cluster_is_calm() {
+async fn occurrence_waits_until_its_cluster_is_ready() {
     let lab = Lab::new().fault("now.unassigned");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_mins(2)).await;
@@ -394,10 +396,7 @@ async fn an_occurrence_waits_until_its_cluster_is_calm() {
     "partition 1 processes nothing (PAUSED), so that no backup of it would end: see whether its broker's disk is full, or who paused processing"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
-    #[case] fault: &str,
-    #[case] reason: &str,
-) {
+async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[case] reason: &str) {
     let lab = Lab::new();
     locked(&lab.cluster).arm(fault).unwrap();
     // The topology learns of a lost leader only by gossip.
@@ -408,7 +407,7 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
     lab.clock.sleep(Duration::from_hours(7)).await;
     assert_eq!(told(&lab).await, [format!("daily Skipped {reason}")]);
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
-    // By hand there is somebody to be told at once, and it is no failure either.
+    // A manual request returns the reason at once, and does not count as a failure.
     let refused = lab.refused().await;
     assert_eq!(refused.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty());
@@ -420,12 +419,12 @@ async fn a_cluster_that_never_gets_calm_is_skipped_with_the_reason(
 #[case(
     10,
     60,
-    "daily Skipped no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
+    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[case(
     1,
     60,
-    "daily Skipped no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
+    "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[tokio::test(start_paused = true)]
 async fn a_short_window_is_waited_for_too(
@@ -448,7 +447,7 @@ async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
     let refused = lab.refused().await;
     assert_eq!(
         refused.to_string(),
-        "cluster orders cannot be backed up now: no leader of partition 1 is visible: wait until it has one, and see the brokers' logs where that lasts"
+        "cluster orders cannot be backed up now: no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
     );
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(5)).await;
@@ -459,9 +458,10 @@ async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
     assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
 }
 
-/// Whoever asks by hand while the cluster is not calm may ask again when it is: the limit counts runs, and there was none.
+/// A manual request to a cluster that is not ready may be retried: the limit counts runs, and no run was
+/// created.
 #[tokio::test(start_paused = true)]
-async fn a_request_to_a_cluster_that_is_not_calm_costs_nothing() {
+async fn request_to_a_cluster_not_ready_does_not_count_as_a_run() {
     let mut lab = Lab::new().fault("now.unassigned");
     lab.settings.manual_min_interval = Duration::from_hours(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
@@ -472,7 +472,7 @@ async fn a_request_to_a_cluster_that_is_not_calm_costs_nothing() {
     assert!(matches!(lab.refused().await, ManualError::Store(StoreError::RateLimited { .. })));
 }
 
-/// What does not pass by itself is kept as evidence, and counts.
+/// A permanent error is kept as evidence and counts.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_succeed_makes_a_failed_run() {
     let mut lab = Lab::new().fault("zeebe-list.unauthorized@*");

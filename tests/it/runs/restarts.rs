@@ -1,4 +1,4 @@
-//! What becomes of a run when its daemon dies or is stopped and another starts: a story for every row of those rules.
+//! Restart of the daemon with an unfinished run: one scenario for each rule of recovery.
 //!
 //! A daemon is a runtime here, and dropping the runtime is its death: nothing of it lives on but state and cluster.
 
@@ -18,7 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What outlives a daemon.
+/// State that survives a daemon.
 struct Remains {
     cluster: SharedCluster,
     store: Arc<MemoryStore>,
@@ -33,7 +33,7 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(life)
 }
 
-/// A daemon that begins a run by hand and dies at the first sight of `moment`.
+/// A daemon that begins a manual run and dies as soon as `moment` is true.
 fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[PendingResume], &Lab) -> bool) -> Remains {
     dies_on(sim::Config::named("orders"), faults, limits, moment)
 }
@@ -94,7 +94,7 @@ impl Remains {
             }
             lab.queue.recover().await.unwrap();
             let run = lab.ended(self.run_id).await;
-            // Where nobody keeps the log for a restore, there is none to judge by.
+            // Without a retained log for a restore, the check has no reference.
             let kept = lab.settings.spec.addresses.search.is_some() || locked(&lab.cluster).config.continuous;
             if kept {
                 lab.nothing_owed(&run).await;
@@ -130,7 +130,7 @@ fn in_the_pause(_: &RunView, _: &[PendingResume], lab: &Lab) -> bool {
     lab.requested("search-put") == 1
 }
 
-/// The same, but told to stop at that moment, with so many seconds to leave the pause.
+/// As `dies`, but the daemon is stopped at that moment with `grace` seconds to leave the pause.
 fn stops(faults: &str, grace: u64, moment: impl Fn(&RunView, &[PendingResume], &Lab) -> bool) -> Remains {
     daemon(async {
         let lab = Lab::new().fault(faults);
@@ -159,7 +159,7 @@ fn stops(faults: &str, grace: u64, moment: impl Fn(&RunView, &[PendingResume], &
 }
 
 #[test]
-fn told_to_stop_outside_the_pause_it_leaves_the_run_to_the_next_start() {
+fn stop_outside_the_pause_leaves_the_run_to_the_next_start() {
     let remains = stops("operate.stall=20s", 90, in_a_wait);
     assert_eq!(locked(&remains.cluster).seen.get("pause"), None, "no pause begins any more");
     let (run, lab) = remains.down(5).restarts();
@@ -168,14 +168,14 @@ fn told_to_stop_outside_the_pause_it_leaves_the_run_to_the_next_start() {
 }
 
 #[test]
-fn told_to_stop_inside_the_pause_it_has_its_grace_to_leave_it() {
+fn stop_inside_the_pause_grants_the_grace_period() {
     let (run, lab) = stops("search-put.stall=20s", 90, in_the_pause).down(5).restarts();
     completed(&run);
     assert_eq!(lab.requested("pause"), 2, "its own, and that of the next backup");
 }
 
 #[test]
-fn told_to_stop_inside_the_pause_it_resumes_when_the_grace_is_over() {
+fn stop_inside_the_pause_resumes_when_the_grace_is_over() {
     let (run, _) = stops("search-put.stall", 30, in_the_pause).fault("now.heal").down(5).restarts();
     failed(&run, FailureClass::Interrupted, "its shutdown grace ran out");
 }
@@ -194,14 +194,14 @@ fn claimed(change: impl FnOnce(&mut serde_json::Value)) -> Remains {
 }
 
 #[test]
-fn a_run_of_which_nothing_was_begun_starts() {
+fn claimed_run_starts_after_restart() {
     let (run, lab) = claimed(|_| {}).down(60).restarts();
     completed(&run);
     assert_eq!(lab.requested("pause"), 2, "its own, and that of the next backup");
 }
 
 #[test]
-fn a_run_of_which_nothing_was_begun_before_its_deadline_fails() {
+fn claimed_run_past_its_deadline_fails() {
     let (run, _) = claimed(|_| {}).down(5 * 3600).restarts();
     failed(&run, FailureClass::Interrupted, "from before the first step until the run_deadline was over");
 }
@@ -310,7 +310,7 @@ fn an_old_pause_that_was_never_seen_is_looked_at_after_its_resume(#[case] down: 
 
 /// The backup had all its parts and the pause had held: only the resume was missing.
 #[test]
-fn a_run_that_only_owes_its_resume_pays_and_completes() {
+fn run_with_only_a_pending_resume_resumes_and_completes() {
     let owes = |_: &RunView, pending_resumes: &[PendingResume], _: &Lab| {
         pending_resumes.iter().any(|d| d.resume_intended_at.is_some())
     };
@@ -358,14 +358,15 @@ fn after_the_resume_a_failure_sends_no_other_one() {
 }
 
 #[test]
-fn a_cluster_that_was_taken_out_of_the_config_is_resumed_all_the_same() {
+fn cluster_removed_from_config_is_still_resumed() {
     let mut remains = dies("", Limits::default(), in_the_pause).down(20);
     remains.configured = false;
     let (run, _) = remains.restarts();
     failed(&run, FailureClass::Removed, "taken out of the config while the daemon was down");
 }
 
-/// A state file of other hands: what a run needs cannot be read, and its cluster must not stay busy for ever.
+/// A foreign state file: the settings of the run cannot be parsed, and the cluster must not stay busy for
+/// ever.
 #[rstest]
 fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
     #[values(true, false)] owes: bool,
@@ -475,7 +476,7 @@ fn given() -> sim::Config {
     sim::Config { storage: sim::Storage::Rdbms, continuous: true, ..version("8.10.0") }
 }
 
-/// The id was in the answer alone: nothing is guessed, and what is there is told.
+/// Only the response contained the id: no id is guessed, and existing backups are reported.
 #[rstest]
 fn a_given_id_that_died_with_its_daemon_is_not_guessed(#[values("8.9.0", "8.10.0")] of: &str) {
     let config = sim::Config { version: of.parse().unwrap(), ..given() };
@@ -490,7 +491,7 @@ fn a_given_id_that_died_with_its_daemon_is_not_guessed(#[values("8.9.0", "8.10.0
 
 /// After the answer the id is in the journal, and everything goes by it.
 #[test]
-fn a_given_id_that_was_answered_outlives_the_daemon() {
+fn assigned_id_survives_a_restart() {
     let responded = |view: &RunView, _: &[PendingResume], _: &Lab| view.identified.is_some();
     let remains = dies_on(given(), "zeebe-post.stall=30s+1", Limits::default(), responded);
     let (run, lab) = remains.down(60).restarts();
@@ -529,9 +530,9 @@ fn parts_from_before_and_after_an_upgrade_are_no_backup() {
     failed(&run, FailureClass::Component, "8.7.3");
 }
 
-/// What an earlier process was shown is evidence all the same.
+/// Evidence from an earlier process is kept.
 #[test]
-fn the_certificate_tells_what_was_proven_before_the_restart() {
+fn attestation_contains_facts_from_before_the_restart() {
     let (run, _) = dies("", Limits::default(), in_the_pause).down(20).restarts();
     completed(&run);
     let Some(Outcome::Completed { attestation }) = &run.view.outcome else { panic!("not completed") };

@@ -26,9 +26,10 @@ fn two(fault: &str) -> (Lab, Lab) {
     (first, second)
 }
 
-/// One of them is refused by a web app that takes the other's backup; what it then deletes must not be the other's.
+/// A web app rejects the second daemon during the backup of the first: its clean-up must not delete the other
+/// backup.
 #[tokio::test(start_paused = true)]
-async fn the_one_that_is_refused_deletes_nothing_of_the_other() {
+async fn rejected_daemon_deletes_nothing_of_the_other() {
     let (first, second) = two("");
     let (one, other) = tokio::join!(first.queue.manual("orders", None), second.queue.manual("orders", None));
     let (one, other) = tokio::join!(first.ended(one.unwrap()), second.ended(other.unwrap()));

@@ -1,4 +1,4 @@
-//! Clusters of Camunda's cloud: the provider is asked once, waited for, and left to keep and prune what it took.
+//! Camunda 8 SaaS clusters: a backup is requested once, polled, and left to the retention of Camunda 8 SaaS.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupState, Component, Family, Instant, Limits, Occurrence, RunId};
@@ -49,7 +49,7 @@ fn waiting_row(schedule: &str, due_at: Instant, wait: TimeDelta) -> OccurrenceRo
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_provider_is_asked_once_and_brings_everything_back() {
+async fn saas_backup_is_requested_once_and_restores_everything() {
     let lab = lab();
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -75,7 +75,7 @@ async fn the_provider_is_asked_once_and_brings_everything_back() {
     assert!(live.abs_diff(taken) < 100, "{taken} instances were backed up, {live} are there at {now}");
 }
 
-/// An answer that does not come says nothing: the list does, and the provider is not asked twice.
+/// A lost response proves nothing: the list shows the backup, and no second request is sent.
 #[rstest]
 #[case("saas-post.drop-answer")]
 #[case("saas-post.acted-502")]
@@ -108,7 +108,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case(
     "saas-post.refuse",
     FailureClass::Unreachable,
-    "saas did not start the backup: saas cannot be reached"
+    "saas did not start the backup: cannot connect to saas"
 )]
 #[case("saas-post.unauthorized", FailureClass::Access, "saas did not start the backup")]
 #[case("saas-post.forbidden", FailureClass::Access, "saas did not start the backup")]
@@ -143,7 +143,7 @@ async fn what_goes_wrong_fails_the_run_with_its_class(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_the_provider_names_is_kept_also_when_ours_is_shorter() {
+async fn rate_limit_of_saas_is_kept_if_ours_is_shorter() {
     let mut lab = lab();
     lab.settings.spec.addresses.saas.as_mut().unwrap().min_interval = Duration::from_secs(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
@@ -197,7 +197,7 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_provider_prunes_is_missing_and_nothing_is_deleted_by_us() {
+async fn backup_pruned_by_saas_is_missing_and_not_deleted_by_us() {
     let lab = lab();
     for _ in 0..5 {
         let run = lab.backup().await;
@@ -212,7 +212,7 @@ async fn what_the_provider_prunes_is_missing_and_nothing_is_deleted_by_us() {
 
 /// Nor when the cluster has become a self-managed one of the same name, and an operator's limits are over.
 #[tokio::test(start_paused = true)]
-async fn a_providers_backup_outlives_the_move_of_its_cluster() {
+async fn saas_backup_survives_the_move_of_its_cluster() {
     let hosted = lab();
     let run = hosted.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -244,12 +244,12 @@ async fn without_the_list_nothing_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_deletes_at_the_provider_which_frees_the_limit() {
+async fn operator_delete_in_saas_frees_the_rate_limit() {
     let lab = lab();
     let run = lab.backup().await;
     assert!(lab.refused().await.to_string().contains("the provider takes one backup in 15m"));
     lab.store
-        .request_deletion(run.run_id, "command".into(), "asked for by an operator".into(), lab.clock.now())
+        .request_deletion(run.run_id, "command".into(), "requested by an operator".into(), lab.clock.now())
         .await
         .unwrap();
     lab.queue.request_upkeep("orders");
@@ -260,7 +260,8 @@ async fn an_operator_deletes_at_the_provider_which_frees_the_limit() {
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
 }
 
-/// Runs that never came to a backup at the provider are forgotten as elsewhere; those that did are the provider's.
+/// Failed runs without a backup in Camunda 8 SaaS are forgotten as for other clusters; backups there are
+/// kept.
 #[tokio::test(start_paused = true)]
 async fn failures_that_left_nothing_are_forgotten() {
     let lab = lab().fault("saas-cluster.unauthorized@5");
@@ -273,9 +274,10 @@ async fn failures_that_left_nothing_are_forgotten() {
     assert_eq!(lab.requested("saas-delete"), 0);
 }
 
-/// One operation at a time (rule I4): a restore is one, whoever asked for it, and the next daemon knows it too.
+/// One operation at a time (rule I4): a restore is an operation, also if requested elsewhere or before a
+/// restart.
 #[tokio::test(start_paused = true)]
-async fn while_the_provider_restores_nothing_else_begins() {
+async fn no_operation_starts_during_a_saas_restore() {
     let lab = lab();
     let run = lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
@@ -330,7 +332,7 @@ async fn a_run_and_the_request_for_a_restore_keep_each_other_out() {
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
 }
 
-/// What outlives a daemon.
+/// State that survives a daemon.
 struct Remains {
     cluster: SharedCluster,
     store: Arc<MemoryStore>,
@@ -399,7 +401,7 @@ fn a_restart_finds_the_backup_again(#[case] faults: &str, #[case] moment: fn(&Ru
 #[rstest]
 #[case("saas-list.delay=5s@*", about_to_ask, 0)]
 #[case("saas-post.drop-request", asked_and_not_answered, 1)]
-fn a_request_that_never_arrived_is_told_after_a_restart(
+fn lost_request_is_reported_after_a_restart(
     #[case] faults: &str,
     #[case] moment: fn(&RunView, &Lab) -> bool,
     #[case] requested: u64,
@@ -410,7 +412,7 @@ fn a_request_that_never_arrived_is_told_after_a_restart(
     assert_eq!(lab.requested("saas-post"), requested, "never asked twice");
 }
 
-/// The list is right again a moment later, and what is missing once is missing for good.
+/// The list is incomplete only for a moment, but a backup once marked missing stays missing.
 #[tokio::test(start_paused = true)]
 async fn a_list_that_shows_nothing_for_a_moment_takes_nothing_away() {
     let lab = lab();
@@ -441,7 +443,7 @@ async fn a_backup_that_is_not_listed_for_a_moment_after_its_end_is_looked_for_ag
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
 }
 
-/// Without addresses they cannot be looked at, and a deletion asked for would be carried out when it moves back.
+/// Without addresses the parts cannot be probed; a requested deletion would run when the cluster moves back.
 #[tokio::test(start_paused = true)]
 async fn a_self_managed_backup_outlives_the_move_of_its_cluster() {
     let own = Lab::new();
@@ -458,7 +460,7 @@ async fn a_self_managed_backup_outlives_the_move_of_its_cluster() {
     assert_eq!(backups(&hosted).await[0].state, BackupState::Completed);
 }
 
-/// The list of one cluster tells nothing of what was taken of another.
+/// The list of one cluster does not show the backups of another.
 #[tokio::test(start_paused = true)]
 async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
     let first = lab();
@@ -483,7 +485,7 @@ async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
     assert!(note.contains("put its `cluster_id` back or delete it in Console"), "{note}");
 }
 
-/// What a clock now set right wrote down holds nothing up for longer than it could have meant.
+/// Times written while the clock was ahead block backups no longer than the configured limit.
 #[rstest]
 #[case(TimeDelta::days(30), true)]
 #[case(TimeDelta::minutes(1), false)]
@@ -512,9 +514,9 @@ async fn the_limit_counts_from_the_request() {
     );
 }
 
-/// Whoever deletes by hand does not wait for the second look at what the provider pruned, which a due run cuts off.
+/// A manual deletion does not wait for the second probe of pruned backups, which a due run interrupts.
 #[tokio::test(start_paused = true)]
-async fn a_deletion_by_hand_does_not_wait_behind_what_the_provider_pruned() {
+async fn manual_deletion_does_not_wait_for_the_pruning_probe() {
     let lab = lab();
     lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
@@ -522,7 +524,7 @@ async fn a_deletion_by_hand_does_not_wait_behind_what_the_provider_pruned() {
     lab.clock.sleep(Duration::from_mins(1)).await;
     locked(&lab.cluster).saas.backups.retain(|backup| backup.uuid == uuid_of(&run));
     lab.store
-        .request_deletion(run.run_id, "command".into(), "asked for by an operator".into(), lab.clock.now())
+        .request_deletion(run.run_id, "command".into(), "requested by an operator".into(), lab.clock.now())
         .await
         .unwrap();
     lab.queue.request_upkeep("orders");
@@ -534,7 +536,7 @@ async fn a_deletion_by_hand_does_not_wait_behind_what_the_provider_pruned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_cancelled_run_left_under_way_is_not_called_a_strangers() {
+async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
     let lab = lab().fault("saas-post.stall");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(30)).await;
@@ -550,7 +552,7 @@ async fn what_a_cancelled_run_left_under_way_is_not_called_a_strangers() {
     assert!(!reason.contains("not ours"), "{reason}");
 }
 
-/// Where backups may follow each other closely, a due run would cut off every long second look.
+/// With a short interval between backups, a due run would interrupt every long second probe.
 #[tokio::test(start_paused = true)]
 async fn what_was_pruned_is_noted_between_two_backups_that_are_close() {
     let mut lab = lab();

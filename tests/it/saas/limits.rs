@@ -1,4 +1,4 @@
-//! When a provider is asked for a backup and when it is left alone: its restores, its limit, starts without an answer.
+//! Limits of Camunda 8 SaaS: restores, the rate limit, and backup requests without a response.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{BackupState, Component, Limits};
@@ -15,7 +15,7 @@ fn lab() -> Lab {
     Lab::with(sim::Config { storage: Storage::Saas, ..sim::Config::named("orders") }, limits)
 }
 
-/// What the provider has, by its own names.
+/// Backups in Camunda 8 SaaS, by name.
 fn at_the_provider(lab: &Lab) -> Vec<String> {
     locked(&lab.cluster).saas.backups.iter().map(|backup| backup.uuid.clone()).collect()
 }
@@ -24,7 +24,7 @@ fn names(run: &Run) -> &[String] {
     &run.view.components[&Component::Saas].names
 }
 
-/// Asked for by hand; returns while the request is on its way.
+/// Requests a manual backup; returns while the request is in flight.
 async fn asked_and_not_answered(lab: &Lab) -> uuid::Uuid {
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("saas-post") == 0 {
@@ -37,14 +37,14 @@ async fn backups(lab: &Lab) -> Vec<Backup> {
     lab.store.backups(BackupFilter::default()).await.unwrap()
 }
 
-/// Past the provider's limit.
+/// Advances the clock past the rate limit of Camunda 8 SaaS.
 async fn a_while(lab: &Lab) {
     lab.clock.sleep(Duration::from_mins(16)).await;
 }
 
-/// What the provider pruned can be restored no more, and nobody is asked about it, however long the daemon has run.
+/// A pruned backup cannot be restored, so its restores are not queried, however long the daemon has run.
 #[tokio::test(start_paused = true)]
-async fn only_backups_that_are_still_there_are_asked_about_their_restore() {
+async fn only_existing_backups_are_queried_for_restores() {
     let lab = lab();
     for _ in 0..6 {
         let run = lab.backup().await;
@@ -58,9 +58,9 @@ async fn only_backups_that_are_still_there_are_asked_about_their_restore() {
     assert_eq!(lab.requested("saas-restore") - requested, 3);
 }
 
-/// One after the other they would take a minute: the provider refuses itself what may not be.
+/// Sequential queries would take a minute. Camunda 8 SaaS itself rejects conflicting operations.
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginning() {
+async fn slow_saas_restore_query_does_not_block_other_operations() {
     let lab = lab();
     for _ in 0..3 {
         lab.backup().await;
@@ -73,7 +73,7 @@ async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginnin
     assert!(took < Duration::from_secs(35), "{took:?}");
 }
 
-/// What passes by itself is no failure, and no evidence of one is left: whoever asked is told.
+/// A transient condition is no failure and leaves no evidence: the caller gets the reason.
 #[rstest]
 #[case("saas-list.stranger-backup", "the provider is taking backup scheduled (")]
 #[case(
@@ -81,10 +81,7 @@ async fn a_provider_that_is_slow_to_tell_of_restores_keeps_nothing_from_beginnin
     "the provider says that the cluster is Suspended: see Console, a backup is taken when it is Healthy"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_is_not_ready_costs_a_request_by_hand_nothing(
-    #[case] fault: &str,
-    #[case] begins: &str,
-) {
+async fn manual_request_to_a_cluster_not_ready_leaves_no_failure(#[case] fault: &str, #[case] begins: &str) {
     let lab = lab().fault(fault);
     let reason = lab.hindered().await;
     assert!(reason.starts_with(begins), "{reason}");
@@ -94,9 +91,9 @@ async fn a_cluster_that_is_not_ready_costs_a_request_by_hand_nothing(
 
 const LIMIT: &str = "the provider takes one backup in 15m, and the last was asked for at 2026-03-01T12:0";
 
-/// Nobody waits for the answer any more: what came of the request is looked for all the same, and the limit kept.
+/// The response is no longer awaited: the result of the request is still determined, and the limit kept.
 #[tokio::test(start_paused = true)]
-async fn a_run_cancelled_inside_its_request_finds_what_came_of_it() {
+async fn run_cancelled_inside_its_request_finds_its_backup() {
     let lab = lab().fault("saas-post.delay=20s");
     let run_id = asked_and_not_answered(&lab).await;
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
@@ -112,7 +109,7 @@ async fn a_run_cancelled_inside_its_request_finds_what_came_of_it() {
 
 /// It may still come up: unknown is neither failed nor done.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_given_up_and_shows_nowhere_is_told_and_counts() {
+async fn abandoned_request_is_reported_and_counts() {
     let lab = lab().fault("saas-post.delay=20s");
     let run_id = asked_and_not_answered(&lab).await;
     locked(&lab.cluster).saas.backups.clear();
@@ -131,7 +128,7 @@ async fn a_request_that_was_given_up_and_shows_nowhere_is_told_and_counts() {
     a_while(&lab).await;
     let next = lab.backup().await;
     assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
-    // Its record stays for as long as an operator has not looked, and goes when he says so.
+    // Its record stays until an operator deletes it.
     let lost = &backups(&lab).await[0];
     assert_eq!(lost.state, BackupState::Failed);
     let at = lab.clock.now();
@@ -168,7 +165,7 @@ async fn an_answer_that_could_not_be_written_is_looked_for() {
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
-/// What was never sent cannot have begun anything.
+/// An unsent request cannot have begun anything.
 #[tokio::test(start_paused = true)]
 async fn a_run_cancelled_before_its_request_may_be_followed_at_once() {
     let lab = lab().fault("saas-list.delay=20s+2");

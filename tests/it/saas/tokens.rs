@@ -84,7 +84,7 @@ async fn a_token_that_is_refused_is_fetched_anew_once() {
 
 /// Two programs of one machine share its address, and so the second between two tokens.
 #[tokio::test]
-async fn a_token_asked_for_too_soon_is_waited_for() {
+async fn token_request_waits_for_the_rate_limit() {
     let cloud = Cloud::begin().await;
     let (one, other) = (cloud.keys.transport(), cloud.keys.transport());
     cloud.client(&one, |_| {}).list().await.unwrap();
@@ -96,7 +96,7 @@ async fn a_token_asked_for_too_soon_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_known_is_told_so_without_its_secret() {
+async fn unknown_client_error_does_not_contain_the_secret() {
     let cloud = Cloud::begin().await;
     cloud.keys.put("wrong", "geheim-und-falsch");
     let saas = cloud.client(&cloud.keys.transport(), |oauth| oauth.client_secret = "wrong".into());

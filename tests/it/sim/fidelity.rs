@@ -66,18 +66,18 @@ fn meanwhile(cluster: &mut Cluster, scenario: &str, nth: usize) {
     let hour = Duration::from_hours(1);
     match (scenario, nth) {
         ("two operate backups at once", 0) => {
-            cluster.spoil_part(App::Operate, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
-            cluster.spoil_part(App::Tasklist, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
+            cluster.break_part(App::Operate, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
+            cluster.break_part(App::Tasklist, 1, SnapshotOutcome::Stall(Some(Duration::from_secs(5))));
         }
         ("s3 down during zeebe backup", 0) => cluster.arm("now.store-down").unwrap(),
         ("broker killed during soft pause", 2) => cluster.restart_broker(hour),
         ("broker with backup store NONE", 0) => cluster.arm("now.store-none").unwrap(),
         ("snapshot repository missing", 0) => cluster.pass(Duration::from_secs(10)),
         ("tasklist killed mid-backup", 0) => {
-            cluster.spoil_part(App::Tasklist, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
+            cluster.break_part(App::Tasklist, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
         }
         ("operate killed mid-backup", 0) => {
-            cluster.spoil_part(App::Operate, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
+            cluster.break_part(App::Operate, 2, SnapshotOutcome::Stall(Some(Duration::from_secs(4))));
         }
         // The search engine was busy deleting during the recording, so this request waited.
         ("reuse of a deleted id", 2) => cluster.pass(Duration::from_secs(1)),
@@ -213,7 +213,7 @@ fn compare(real: &Value, simulated: &Value, location: &str, found: &mut Vec<Stri
 }
 
 /// A text without the variable parts: numbers, uuids and lists.
-fn told(text: &str) -> String {
+fn normalized(text: &str) -> String {
     let text = text.split(" Found snapshots: ").next().unwrap_or(text);
     // Jackson's errors about invalid JSON differ in wording only.
     for start in ["JSON parse error", "Required request body is missing", "Unexpected end-of-input"] {
@@ -222,20 +222,20 @@ fn told(text: &str) -> String {
         }
     }
     // OpenSearch appends a uuid to the snapshot's name in one kind of error.
-    let mut told = String::new();
+    let mut normalized = String::new();
     let mut in_uuid = false;
     for c in text.chars() {
         in_uuid = (in_uuid || c == '/') && c != ']' && c != ' ';
         if !in_uuid && !c.is_ascii_digit() {
-            told.push(c);
+            normalized.push(c);
         }
     }
-    told
+    normalized
 }
 
 fn compare_texts(real: &Value, simulated: &Value, found: &mut Vec<String>) {
     for pointer in ["/message", "/error/reason", "/error/type", "/state", "/status", "/failureReason"] {
-        let text = |value: &Value| value.pointer(pointer).and_then(Value::as_str).map(told);
+        let text = |value: &Value| value.pointer(pointer).and_then(Value::as_str).map(normalized);
         let (real, simulated) = (text(real), text(simulated));
         if real != simulated {
             found.push(format!("{pointer} is {simulated:?}, not {real:?}"));

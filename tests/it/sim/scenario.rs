@@ -75,7 +75,7 @@ impl Scenario {
     }
 }
 
-#[allow(clippy::unnecessary_wraps)] // it goes where bodies are optional
+#[allow(clippy::unnecessary_wraps)] // matches the type of optional bodies
 pub fn body_of(id: i64) -> Option<Value> {
     Some(json!({"backupId": id}))
 }

@@ -1,7 +1,7 @@
-//! The second table of docs/support.md, made from what is run: each way of being let in, against a server that lets
-//! nobody else in.
+//! The second table of docs/support.md, generated from its tests: each authentication method, against a server that
+//! rejects every other request.
 //!
-//! `SUPPORT_TABLE=write cargo test --test it support::access` writes it anew.
+//! `SUPPORT_TABLE=write cargo test --test it support::access` updates it.
 
 use camunda_backupd::domain::{Access, Identity};
 use harness::keys::{Keys, SECRET, api_key, basic, bearer, oauth};
@@ -50,7 +50,7 @@ async fn by_certificate(of_ours: bool, through_proxy: bool) -> bool {
 }
 
 #[tokio::test]
-async fn the_table_of_access_is_what_was_run() {
+async fn access_table_matches_tests() {
     let rows = [
         (
             "user name and password",

@@ -79,7 +79,7 @@ fn proved(version: &str, storage: &str) -> Option<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_support_table_is_what_was_run() {
+async fn support_table_matches_tests() {
     let mut table = String::from(
         "| Camunda | storage | Optimize | a backup consists of | shown |\n|---|---|---|---|---|\n",
     );
@@ -125,7 +125,7 @@ async fn the_support_table_is_what_was_run() {
 
 /// What `sim` prints for each cluster is a config that loads and points a daemon at it.
 #[test]
-fn the_table_that_the_simulation_prints_is_a_config_that_loads() {
+fn config_printed_by_sim_is_valid() {
     for version in VERSIONS {
         for (storage, name) in STORAGES.into_iter().chain([(Storage::Saas, "saas")]) {
             let config =

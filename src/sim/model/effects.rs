@@ -4,7 +4,7 @@
 //! own effects.
 
 use crate::sim::faults;
-use crate::sim::faults::{Fault, What};
+use crate::sim::faults::{Effect, Fault};
 use crate::sim::model::backups::BackupStore;
 use crate::sim::model::cluster::{Cluster, Timer};
 use crate::sim::model::condition::Condition;
@@ -24,85 +24,85 @@ impl Cluster {
 
     /// Arms one fault.
     pub fn arm_fault(&mut self, fault: Fault) {
-        if fault.when == "now" {
+        if fault.trigger == "now" {
             self.faults.happened += 1;
-            self.strike_before("zeebe", &[fault.what]);
-            self.strike_after("zeebe", &[fault.what]);
+            self.apply_before("zeebe", &[fault.effect]);
+            self.apply_after("zeebe", &[fault.effect]);
         } else {
             self.faults.arm(fault);
         }
     }
 
     /// Effects that precede the execution of the request.
-    pub(crate) fn strike_before(&mut self, part: &str, struck: &[What]) {
-        for what in struck {
+    pub(crate) fn apply_before(&mut self, part: &str, effects: &[Effect]) {
+        for what in effects {
             match *what {
-                What::StoreDown(length) => self.spoil_store(BackupStore::Down, length),
-                What::StoreHung(length) => self.spoil_store(BackupStore::Hung, length),
-                What::StoreNone => self.spoil_store(BackupStore::Absent, None),
-                What::SearchDown(length) => self.stop_search(length),
-                What::Clock(error) => self.clock_error = error,
-                What::Compact => self.snapshot_broker_now(),
-                What::RangeGap => {
+                Effect::StoreDown(length) => self.break_store(BackupStore::Down, length),
+                Effect::StoreHung(length) => self.break_store(BackupStore::Hung, length),
+                Effect::StoreNone => self.break_store(BackupStore::Absent, None),
+                Effect::SearchDown(length) => self.stop_search(length),
+                Effect::Clock(error) => self.clock_error = error,
+                Effect::Compact => self.snapshot_broker_now(),
+                Effect::RangeGap => {
                     self.world.export(self.now);
                     self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::drop_log);
                 }
-                What::StrangerBackup => self.stranger_backup(part),
-                What::NoLeader(length) => {
+                Effect::StrangerBackup => self.foreign_backup(part),
+                Effect::NoLeader(length) => {
                     self.leaderless = Some(self.now);
                     self.at(length, Timer::LeaderElected);
                 }
-                What::Suspend => self.saas.status = Some("Suspended"),
-                What::Change(length) => {
+                Effect::Suspend => self.saas.status = Some("Suspended"),
+                Effect::Change(length) => {
                     self.condition.changing = true;
                     self.at(length, Timer::Changed);
                 }
-                What::StopProcessing(length) => {
+                Effect::StopProcessing(length) => {
                     self.condition.stopped = true;
                     self.at(length, Timer::Processes);
                 }
-                What::Disk(left) => self.condition.disk = left * 1024 * 1024 + self.log_bytes(),
-                What::Heal => self.heal(),
-                What::Unassigned => self.lose_a_primary(part),
-                What::Stall(length) => self.spoil_app(part, SnapshotOutcome::Stall(length)),
-                What::FailedShard | What::Fail => self.spoil_app(part, SnapshotOutcome::FailedShard),
+                Effect::Disk(left) => self.condition.disk = left * 1024 * 1024 + self.log_bytes(),
+                Effect::Heal => self.heal(),
+                Effect::Unassigned => self.lose_a_primary(part),
+                Effect::Stall(length) => self.break_app(part, SnapshotOutcome::Stall(length)),
+                Effect::FailedShard | Effect::Fail => self.break_app(part, SnapshotOutcome::FailedShard),
                 _ => {}
             }
         }
     }
 
     /// Effects that follow the execution of the request.
-    pub(crate) fn strike_after(&mut self, part: &str, struck: &[What]) {
-        for what in struck {
+    pub(crate) fn apply_after(&mut self, part: &str, effects: &[Effect]) {
+        for what in effects {
             match *what {
-                What::BrokerRestart(down) => self.restart_broker(down),
-                What::LeaderChange => self.change_leader(),
-                What::Kill(down) if part == App::History.name() => self.restart_broker(down),
-                What::Kill(down) => {
+                Effect::BrokerRestart(down) => self.restart_broker(down),
+                Effect::LeaderChange => self.change_leader(),
+                Effect::Kill(down) if part == App::History.name() => self.restart_broker(down),
+                Effect::Kill(down) => {
                     if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
                         self.restart_app(app, down);
                     }
                 }
-                What::StrangerResume(later) => self.at(later, Timer::StrangerResumes),
-                What::StrangerPause(later) => self.at(later, Timer::StrangerPauses(true)),
-                What::StrangerHardPause(later) => self.at(later, Timer::StrangerPauses(false)),
+                Effect::StrangerResume(later) => self.at(later, Timer::ForeignResume),
+                Effect::StrangerPause(later) => self.at(later, Timer::ForeignPause(true)),
+                Effect::StrangerHardPause(later) => self.at(later, Timer::ForeignPause(false)),
                 _ => {}
             }
         }
     }
 
-    fn spoil_app(&mut self, part: &str, outcome: SnapshotOutcome) {
+    fn break_app(&mut self, part: &str, outcome: SnapshotOutcome) {
         if let Some(app) = App::ALL.into_iter().find(|app| app.name() == part) {
             // A part in the middle, so that some parts exist and later ones are missing.
-            self.spoil_part(app, app.parts().div_ceil(2), outcome);
+            self.break_part(app, app.parts().div_ceil(2), outcome);
         }
     }
 
     /// Starts a foreign backup of the same kind.
-    fn stranger_backup(&mut self, part: &str) {
+    fn foreign_backup(&mut self, part: &str) {
         // A rejected foreign backup has no effect.
         if self.config.storage == crate::sim::model::config::Storage::Saas {
-            let _ = self.provider_begins(false, &[]);
+            let _ = self.saas_start_backup(false, &[]);
             return;
         }
         let _ = match App::ALL.into_iter().find(|app| app.name() == part) {
