@@ -191,16 +191,13 @@ mod tests {
 
     fn pending_resume(resume_intended: bool) -> PendingResume {
         PendingResume {
-            run_id: uuid::Uuid::nil(),
-            cluster: "orders".into(),
-            addresses: Addresses { zeebe: "http://z".into(), ..Addresses::default() },
-            intended_at: at(1),
-            intended_since_boot_ms: None,
             resume_intended_at: resume_intended.then(|| at(3)),
-            attempts: 0,
-            last_error: None,
-            confirmed_at: None,
-            abandoned: None,
+            ..PendingResume::new(
+                uuid::Uuid::nil(),
+                "orders",
+                Addresses { zeebe: "http://z".into(), ..Addresses::default() },
+                at(1),
+            )
         }
     }
 

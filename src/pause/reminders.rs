@@ -112,16 +112,14 @@ mod tests {
 
     fn pending_resume(seconds: i64) -> PendingResume {
         PendingResume {
-            run_id: RunId::nil(),
-            cluster: "orders".into(),
-            addresses: ADDRESSES.clone(),
-            intended_at: now() - TimeDelta::seconds(seconds),
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
             attempts: 7,
             last_error: Some("connection refused".into()),
-            confirmed_at: None,
-            abandoned: None,
+            ..PendingResume::new(
+                RunId::nil(),
+                "orders",
+                ADDRESSES.clone(),
+                now() - TimeDelta::seconds(seconds),
+            )
         }
     }
 

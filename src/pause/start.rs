@@ -76,16 +76,13 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let mode = execution.plan.pause.unwrap_or(PauseMode::Soft);
     let at = clock.now();
     let pending_resume = PendingResume {
-        run_id: execution.run.run_id,
-        cluster: execution.run.cluster.clone(),
-        addresses: execution.spec.addresses.clone(),
-        intended_at: at,
         intended_since_boot_ms: clock.since_boot().map(|d| d.as_millis() as u64),
-        resume_intended_at: None,
-        attempts: 0,
-        last_error: None,
-        confirmed_at: None,
-        abandoned: None,
+        ..PendingResume::new(
+            execution.run.run_id,
+            execution.run.cluster.clone(),
+            execution.spec.addresses.clone(),
+            at,
+        )
     };
     let entry = Entry { at, event: Event::StepIntended { step: Step::Pause } };
     match execution.context.store.record_pending_resume(pending_resume, entry).await {

@@ -1,7 +1,7 @@
 //! The store kept in memory: for tests and simulation, with the same promises but for durability.
 //!
 //! Owns the rows as plain maps and the faults that a test can ask for. Must not decide anything that another store
-//! would decide differently: that is `store::rules`.
+//! would decide differently: that is `store::rules`. Kept beside SQLite so that generated scenarios run without a disk.
 
 mod rows;
 

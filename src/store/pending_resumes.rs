@@ -1,8 +1,8 @@
-//! What an open debt means: whose pause it stands for, and what is said of it.
+//! Meaning of a pending resume: the cluster that it belongs to, and its text for operators.
 //!
-//! Pure. A debt's cluster may be configured under another name by now, or no more.
+//! Pure. The cluster may have been renamed in the config since, or removed from it.
 
-use crate::domain::{Addresses, Exporting, Instant};
+use crate::domain::{Addresses, Exporting, Instant, RunId};
 use crate::store::PendingResume;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -53,7 +53,28 @@ pub fn is_same_cluster(one: &Addresses, other: &Addresses) -> bool {
 }
 
 impl PendingResume {
-    /// Whether exporting may still be paused for it: of one that is open although it was paid, only the record is missing.
+    /// A pause that is about to be requested. `intended_at` is stored before the request leaves.
+    pub fn new(
+        run_id: RunId,
+        cluster: impl Into<String>,
+        addresses: Addresses,
+        intended_at: Instant,
+    ) -> Self {
+        Self {
+            run_id,
+            cluster: cluster.into(),
+            addresses,
+            intended_at,
+            intended_since_boot_ms: None,
+            resume_intended_at: None,
+            attempts: 0,
+            last_error: None,
+            confirmed_at: None,
+            abandoned: None,
+        }
+    }
+
+    /// False once a server confirmed a resume, even if the confirmation could not be stored yet.
     pub fn may_be_paused(&self) -> bool {
         self.confirmed_at.is_none()
     }
@@ -97,7 +118,7 @@ pub fn retried_by_daemon(cluster: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Access, RunId};
+    use crate::domain::Access;
     use rstest::rstest;
 
     fn at(zeebe: &str) -> Addresses {
@@ -118,18 +139,7 @@ mod tests {
     }
 
     fn pending_resume(addresses: Addresses) -> PendingResume {
-        PendingResume {
-            run_id: RunId::nil(),
-            cluster: "orders".into(),
-            addresses,
-            intended_at: chrono::DateTime::UNIX_EPOCH,
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
-            attempts: 0,
-            last_error: None,
-            confirmed_at: None,
-            abandoned: None,
-        }
+        PendingResume::new(RunId::nil(), "orders", addresses, chrono::DateTime::UNIX_EPOCH)
     }
 
     #[rstest]

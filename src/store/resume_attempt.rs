@@ -63,16 +63,9 @@ mod tests {
 
     fn row(attempts: u32, last_error: Option<&str>) -> PendingResume {
         PendingResume {
-            run_id: RunId::nil(),
-            cluster: "orders".into(),
-            addresses: Addresses::default(),
-            intended_at: at(0),
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
             attempts,
             last_error: last_error.map(str::to_owned),
-            confirmed_at: None,
-            abandoned: None,
+            ..PendingResume::new(RunId::nil(), "orders", Addresses::default(), at(0))
         }
     }
 

@@ -177,16 +177,8 @@ pub fn addresses() -> Addresses {
 
 pub fn pending_resume(run: &Run, now: &str) -> PendingResume {
     PendingResume {
-        run_id: run.run_id,
-        cluster: run.cluster.clone(),
-        addresses: addresses(),
-        intended_at: at(now),
         intended_since_boot_ms: Some(123_456),
-        resume_intended_at: None,
-        attempts: 0,
-        last_error: None,
-        confirmed_at: None,
-        abandoned: None,
+        ..PendingResume::new(run.run_id, run.cluster.clone(), addresses(), at(now))
     }
 }
 

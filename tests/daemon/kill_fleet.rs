@@ -342,17 +342,6 @@ mod red {
     }
 
     fn pending_resume() -> PendingResume {
-        PendingResume {
-            run_id: uuid::Uuid::nil(),
-            cluster: "orders".into(),
-            addresses: Addresses::default(),
-            intended_at: at(0),
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
-            attempts: 0,
-            last_error: None,
-            confirmed_at: None,
-            abandoned: None,
-        }
+        PendingResume::new(uuid::Uuid::nil(), "orders", Addresses::default(), at(0))
     }
 }

@@ -1,7 +1,10 @@
 //! A daemon is killed during a pause of its own. `ExecStopPost` or the next daemon resumes, and every backup is still known.
 
 use crate::served::Served;
+use camunda_backupd::journal::PauseView;
 use camunda_backupd::sim::locked;
+use camunda_backupd::store::BackupFilter;
+use camunda_backupd::store::sqlite::SqliteStore;
 use harness::process::{Location, Up, command, ends, owed};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,11 +24,23 @@ fn killed_in_pause(location: &Location) -> Served {
     backup(&served.config, &["backup", "orders", "--wait"]);
     backup(&served.config, &["backup", "orders"]);
     wait_until(&served, true);
+    // A pause that no probe confirmed may still be carried out, and is watched for longer.
+    let began = Instant::now();
+    while !pause_is_confirmed(&location.path("state")) {
+        assert!(began.elapsed() < LIMIT, "the daemon did not confirm the pause");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     up.child.kill().unwrap();
     up.child.wait().unwrap();
     assert!(is_paused(&served));
     assert_eq!(owed(&location.path("state")), 1);
     served
+}
+
+fn pause_is_confirmed(state: &Path) -> bool {
+    let backups = SqliteStore::read_backups(state, &BackupFilter::default()).unwrap_or_default();
+    let confirmed = |pause: &PauseView| pause.confirmed_at.is_some() && pause.resume_intended_at.is_none();
+    backups.iter().any(|backup| confirmed(&backup.run.view.pause))
 }
 
 fn backup(config: &Path, words: &[&str]) {

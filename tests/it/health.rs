@@ -155,16 +155,15 @@ fn pausing(since: &str) -> Run {
 
 fn pending_resume(run: &Run, intended: &str, resume_intended: Option<&str>) -> PendingResume {
     PendingResume {
-        run_id: run.run_id,
-        cluster: run.cluster.clone(),
-        addresses: Scene::good().clusters[0].addresses.clone(),
-        intended_at: at(intended),
-        intended_since_boot_ms: None,
         resume_intended_at: resume_intended.map(at),
         attempts: 3,
         last_error: Some("connection refused".into()),
-        confirmed_at: None,
-        abandoned: None,
+        ..PendingResume::new(
+            run.run_id,
+            run.cluster.clone(),
+            Scene::good().clusters[0].addresses.clone(),
+            at(intended),
+        )
     }
 }
 

@@ -170,18 +170,13 @@ impl<'a> Reading<'a> {
         let cluster = self.get(row, 1).unwrap_or_else(|| "a cluster whose name cannot be read".to_owned());
         let addresses = self.get::<Json<Addresses>>(row, 2);
         let Some(Json(addresses)) = addresses else { return self.known_elsewhere(key) };
+        // An unreadable time counts as long ago: the sweeper does not wait for a pause that no probe confirmed.
+        let intended_at = self.get::<At>(row, 3).map_or(Instant::UNIX_EPOCH, |at| at.0);
         Some(PendingResume {
-            run_id,
-            cluster,
-            addresses,
-            // Long ago: a pause that was never seen is not waited for.
-            intended_at: self.get::<At>(row, 3).map_or(Instant::UNIX_EPOCH, |at| at.0),
-            intended_since_boot_ms: None,
             resume_intended_at: self.get::<Option<At>>(row, 5).flatten().map(|at| at.0),
             attempts: self.get(row, 6).unwrap_or_default(),
             last_error: self.get(row, 7).flatten(),
-            confirmed_at: None,
-            abandoned: None,
+            ..PendingResume::new(run_id, cluster, addresses, intended_at)
         })
     }
 

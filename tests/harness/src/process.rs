@@ -272,18 +272,7 @@ pub async fn killed_in_its_pause(
         above: None,
     };
     store.append(run_id, vec![Entry { at: now, event: started }]).await.unwrap();
-    let pending_resume = PendingResume {
-        run_id,
-        cluster: cluster.into(),
-        addresses,
-        intended_at: now,
-        intended_since_boot_ms: None,
-        resume_intended_at: None,
-        attempts: 0,
-        last_error: None,
-        confirmed_at: None,
-        abandoned: None,
-    };
+    let pending_resume = PendingResume::new(run_id, cluster, addresses, now);
     store
         .record_pending_resume(
             pending_resume,

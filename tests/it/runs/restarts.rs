@@ -404,18 +404,7 @@ async fn record_pending_resume(lab: &Lab, run: &Run) {
         above: None,
     };
     lab.store.append(run.run_id, vec![entry(started)]).await.unwrap();
-    let pending_resume = PendingResume {
-        run_id: run.run_id,
-        cluster: "orders".into(),
-        addresses: lab.settings.spec.addresses.clone(),
-        intended_at: at,
-        intended_since_boot_ms: None,
-        resume_intended_at: None,
-        attempts: 0,
-        last_error: None,
-        confirmed_at: None,
-        abandoned: None,
-    };
+    let pending_resume = PendingResume::new(run.run_id, "orders", lab.settings.spec.addresses.clone(), at);
     lab.store
         .record_pending_resume(pending_resume, entry(Event::StepIntended { step: Step::Pause }))
         .await
