@@ -77,7 +77,7 @@ async fn a_command_that_fails_takes_only_itself_back() {
     let all = async {
         tokio::join!(biased; bed.write("one"), half_done, defect, bed.write("one"), bed.write("two"))
     };
-    let (one, half_done, defect, twice, two) = bed.held_up(all).await;
+    let (one, half_done, defect, twice, two) = Box::pin(bed.held_up(all)).await;
     one.unwrap();
     two.unwrap();
     assert_eq!(half_done.unwrap_err().to_string(), "no");
@@ -96,7 +96,7 @@ async fn a_commit_that_fails_fails_all_that_share_it() {
     bed.write("before").await.unwrap();
     let too_much = "x".repeat(200_000);
     let all = async { tokio::join!(biased; bed.write("first"), bed.write(&too_much), bed.write("last")) };
-    let (first, too_much, last) = bed.held_up(all).await;
+    let (first, too_much, last) = Box::pin(bed.held_up(all)).await;
     let full = StoreError::Unwritable { path: PATH.into(), reason: "the disk is full".into() };
     assert_eq!((first, too_much, last), (Err(full.clone()), Err(full.clone()), Err(full)));
 
@@ -108,7 +108,7 @@ async fn a_commit_that_fails_fails_all_that_share_it() {
 async fn closing_finishes_what_was_asked_for_before() {
     let bed = bed("");
     let all = async { tokio::join!(biased; bed.write("before"), bed.worker.close(), bed.write("after")) };
-    let (before, closed, after) = bed.held_up(all).await;
+    let (before, closed, after) = Box::pin(bed.held_up(all)).await;
     before.unwrap();
     closed.unwrap();
     assert_eq!(after, Err(StoreError::Closed));
