@@ -164,7 +164,7 @@ async fn run_of_removed_cluster_can_be_cancelled_by_name() {
     let cancel =
         |seconds| bed.daemon.cancel("orders".into(), "it is gone".into(), Duration::from_secs(seconds));
     let said = cancel(1).await.unwrap();
-    let still = "the run of orders is being cancelled; its resume is still pending and is retried: zeebe ";
+    let still = "the run of orders is being cancelled; its resume is still pending and is retried: cannot connect to zeebe ";
     assert_eq!((said.done, said.message.starts_with(still)), (false, true), "{}", said.message);
     bed.heal();
     assert!(cancel(120).await.unwrap().done);

@@ -123,10 +123,7 @@ fn resume_rejected_until_end_of_grace_is_reported() {
         serde_json::from_slice(&scene.reports(&["--json", "status"]).stdout).unwrap();
     let dispatch =
         health["checks"].as_array().unwrap().iter().find(|check| check["name"] == "dispatch").unwrap();
-    assert_eq!(
-        dispatch["detail"],
-        "the daemon is stopping: nothing is begun, and what has paused exporting resumes it"
-    );
+    assert_eq!(dispatch["detail"], "the daemon is stopping: no run starts, and paused clusters are resumed");
     let paused = up.event("exporting.still_paused");
     assert_eq!((&paused["cluster"], &paused["owner"]), (&"orders".into(), &"us".into()));
     assert_eq!(paused["reason"], "the daemon stopped before the resume was confirmed");

@@ -120,7 +120,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let table = String::from_utf8(rig.cli(&["pending-resumes"]).stdout).unwrap();
     assert!(table.contains("confirmed"), "{table}");
     let (status, detail) = rig.check("pending_resumes");
-    let still = "the debt of orders is still open: the resume was confirmed at 2";
+    let still = "the resume of orders is confirmed but still pending in the state file: the resume was confirmed at 2";
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
     rig.disk.make_room(rig.pid());
