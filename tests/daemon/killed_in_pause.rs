@@ -15,11 +15,11 @@ fn killed_in_pause(location: &Location) -> Served {
         &location.path("state"),
         crate::served::orders(10.0, Duration::from_secs(3)),
         "instance = 'killed'\n",
-        "[schedules.often]\nclusters = ['orders']\ndaily = '02:00'\n",
+        "[defaults]\nmanual = { min_interval = '0s' }\n[schedules.often]\nclusters = ['orders']\ndaily = '02:00'\n",
     );
     let mut up = Up::new(&served.config);
     backup(&served.config, &["backup", "orders", "--wait"]);
-    backup(&served.config, &["backup", "orders", "--force"]);
+    backup(&served.config, &["backup", "orders"]);
     wait_until(&served, true);
     up.child.kill().unwrap();
     up.child.wait().unwrap();
@@ -82,6 +82,6 @@ fn exec_stop_post_resumes_and_the_next_daemon_goes_on() {
     let mut states = states(&served.config);
     states.sort();
     assert_eq!(states, ["completed", "failed"]);
-    backup(&served.config, &["backup", "orders", "--wait", "--force"]);
+    backup(&served.config, &["backup", "orders", "--wait"]);
     up.stop();
 }
