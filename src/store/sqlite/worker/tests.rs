@@ -77,7 +77,7 @@ async fn a_command_that_fails_takes_only_itself_back() {
     let all = async {
         tokio::join!(biased; bed.write("one"), half_done, defect, bed.write("one"), bed.write("two"))
     };
-    let (one, half_done, defect, twice, two) = bed.held_up(all).await;
+    let (one, half_done, defect, twice, two) = Box::pin(bed.held_up(all)).await;
     one.unwrap();
     two.unwrap();
     assert_eq!(half_done.unwrap_err().to_string(), "no");
