@@ -48,7 +48,11 @@ fn every_cited_rule_is_in_docs_rules() {
         for citation in cited.find_iter(&text) {
             for rule in number.find_iter(citation.as_str()) {
                 citations += 1;
-                assert!(rules.contains(rule.as_str()), "{name} cites {}, which docs/rules.md lacks", rule.as_str());
+                assert!(
+                    rules.contains(rule.as_str()),
+                    "{name} cites {}, which docs/rules.md lacks",
+                    rule.as_str()
+                );
             }
         }
     }
