@@ -103,7 +103,7 @@ async fn scenario(
     let config = load(&file, &environment).map_err(|e| format!("{:?}", e.first())).unwrap().config;
     let clock = SystemClock::shared();
     let clusters = (0..count).map(|index| {
-        // Without load of their own: ten thousand clusters' users would be most of what is measured.
+        // Without load of their own: the users of ten thousand clusters would dominate the measurement.
         let load = sim::Load { per_second: 0.0, initial: 10 };
         let config =
             sim::Config { timing: Timing::tiny(), load, partitions: 1, ..sim::Config::named(&name(index)) };

@@ -26,7 +26,7 @@ const RUNS: usize = 5;
 
 type PartState = Arc<Mutex<BTreeMap<String, Instant>>>;
 
-/// Answers as a broker of 8.6 does to a resume, and notes when each was first asked.
+/// Responds like a broker of 8.6, and records the first resume of each cluster.
 async fn brokers(seen: PartState) -> String {
     let response = |State(seen): State<PartState>, uri: Uri| async move {
         if uri.path().ends_with("/actuator/exporting/resume") {
@@ -47,7 +47,7 @@ async fn brokers(seen: PartState) -> String {
     base
 }
 
-/// Takes connections and says nothing.
+/// Accepts connections and never responds.
 async fn silence() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

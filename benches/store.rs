@@ -54,7 +54,7 @@ fn started() -> Event {
     }
 }
 
-/// What one run writes over and over: intent, progress, outcome, each waited for.
+/// Writes the journal of one run repeatedly: intent, progress, outcome, each awaited.
 async fn write_until(stop: &AtomicBool, store: &SharedStore, run_id: RunId, latencies: &mut Vec<Duration>) {
     let step = Step::Wait(Component::Zeebe);
     for n in 0.. {
@@ -130,7 +130,7 @@ async fn measure(writers: usize, length: Duration) {
     store.close().await.unwrap();
 }
 
-/// What the disk does at most: the same file grown by a page and synced, one after the other.
+/// Upper limit of the disk: grows a file by a page and syncs it, one after the other.
 fn syncs_per_second(length: Duration) -> f64 {
     use std::io::Write;
     let mut file = match std::env::var_os("BENCH_DIR") {

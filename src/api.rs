@@ -79,7 +79,7 @@ pub trait Control: Send + Sync + 'static {
     fn resume_pending(&self, wait: Duration) -> Act<'_, UnconfirmedResumes>;
     /// Resumes one cluster for an operator, a foreign pause included.
     fn resume_exporting(&self, cluster: String, wait: Duration) -> Act<'_, String>;
-    /// Rebuilds the state of a cluster from what it lists.
+    /// Rebuilds the state of a cluster from the backups that its components list.
     fn adopt(&self, cluster: String) -> Act<'_, AdoptReport>;
     /// Requests the restore of a Camunda 8 SaaS cluster; rejected for a self-managed one.
     fn restore(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;

@@ -1,7 +1,7 @@
 //! Periodic work of the daemon: expiry of waiting occurrences, probes, pending resumes, pending deletions, heartbeat.
 //!
 //! Owns the intervals. Each round is its own task, so that a slow cluster or disk does not delay the others. Must not
-//! decide what a run, a resume or retention does.
+//! contain the logic of runs, resumes or retention.
 
 use super::Daemon;
 use super::watch::Change;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// A broker that lets in whoever shows the token.
+/// A broker that accepts requests with the token only.
 async fn broker() -> MockServer {
     let server = MockServer::start().await;
     Mock::given(header("authorization", format!("Bearer {SECRET}")))

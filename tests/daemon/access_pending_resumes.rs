@@ -21,7 +21,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// A broker that confirms a resume to whoever shows the token.
+/// A broker that confirms resumes with the token only.
 fn guarded_broker() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -58,7 +58,7 @@ fn put(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A place with a refused config, and a debt of a cluster that wants credentials.
+/// A directory with a rejected config, and a pending resume of a cluster with credentials.
 fn still_pending() -> (Location, PathBuf, RunId) {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", "[schedules.daily]\nclusters = [\"nobody\"]\n");
@@ -103,7 +103,7 @@ impl Transport for Slow {
     }
 }
 
-/// Whoever paid ends right afterwards, and with it every task it has.
+/// The process ends right after the resume, and all its tasks with it.
 #[tokio::test]
 async fn credential_copies_are_removed_before_the_resume_is_reported() {
     let location = Location::new();
@@ -206,7 +206,7 @@ fn credential_copy_readable_by_others_is_not_used() {
     keys.keyring().read("key").unwrap();
 }
 
-/// Carries requests to the simulated cluster, holds each to what its component wants, and notes what a pause needs.
+/// Transport to the simulated cluster that checks the authentication of each request and records those around a pause.
 struct Watched {
     inner: Arc<dyn Transport>,
     keyring: Arc<Keyring>,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a command came to.
+/// Result of a command.
 struct Said {
     code: Option<i32>,
     out: String,
@@ -244,7 +244,7 @@ fn commands_that_need_a_daemon_exit_3_without_one(
     assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()));
 }
 
-/// Stopped, as by a debugger or a frozen control group: whoever asks learns it soon, whatever time the act may take.
+/// A daemon stopped by a debugger or a frozen control group: commands fail soon, whatever their own time limit.
 #[test]
 fn hanging_daemon_does_not_block_commands() {
     const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "pending-resumes"];
@@ -357,7 +357,7 @@ fn commands_over_url_are_read_only() {
     up.stop();
 }
 
-/// A cluster that cannot be reached and debts older than five minutes make `status` end with 1.
+/// An unreachable cluster and a resume pending for more than five minutes make `status` exit with 1.
 #[test]
 fn status_of_failing_daemon_exits_1() {
     let location = Location::new();

@@ -35,7 +35,7 @@ fn any_times() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What is written as times is understood, and then comes due again and again, or is refused in one sentence.
+/// Times are parsed, and then come due again and again, or are rejected in one sentence.
 fn understood_or_refused(text: &str) {
     for read in [Timing::cron(text, now()), Timing::daily(text), Timing::weekly(text)] {
         match read {
@@ -136,9 +136,9 @@ fn any_request() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => request, 6 => kept, 1 => proptest::collection::vec(any::<u8>(), 0..600)]
 }
 
-/// Sends, says that nothing more comes, and reads what comes back until the end.
+/// Sends, closes the sending side, and reads the response to its end.
 fn responded(mut stream: impl Read + Write, end: impl FnOnce(), bytes: &[u8]) -> Vec<u8> {
-    // Whoever has heard enough may close before all of it is written.
+    // The server may close the connection before all of it is written.
     let _ = stream.write_all(bytes);
     end();
     let mut response = Vec::new();

@@ -98,7 +98,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
     let mut faults = 0_u64;
     let mut child = fleet.start();
     while (began.elapsed() < length || tally.owing_when_killed == 0) && wrong.is_empty() {
-        // Until a kill has met what it is for.
+        // Until a kill has hit a moment of the wanted kind.
         if began.elapsed() > length + MOST {
             break;
         }
@@ -130,7 +130,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
         let (still_pending, paused) = (fleet.still_pending().await, fleet.paused());
         tally.owing_when_killed += usize::from(!still_pending.is_empty());
         tally.paused_when_killed += paused.len();
-        // What systemd does after a kill; not always, so that both ways are shown.
+        // `ExecStopPost` after a kill; not always, so that both paths are tested.
         if chance.below(3) == 0 {
             tally.paid_outside += 1;
             fleet.pay_outside("5s");
@@ -150,7 +150,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
         }
     }
     println!("{faults} faults armed; healed now");
-    // What is wrong already does not come to rest.
+    // A fleet with a violation does not settle.
     let rest = if wrong.is_empty() { fleet.rest().await } else { Ok(chrono::Utc::now()) };
     let until = rest.unwrap_or_else(|why| {
         wrong.push(why);
@@ -159,7 +159,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
     tally.memory_kib = tally.memory_kib.max(fleet::memory_kib(&child));
     signal(&child, "TERM");
     wrong.extend(fleet.ended(&mut child).await);
-    // As at every stop. A pause that was asked for at that moment stays owed until this command has seen it through.
+    // As at every stop. A pause requested at that moment stays pending until this command has resumed it.
     fleet.pay_outside("45s");
     wrong.extend(completed.probe_once_more(fleet).await);
     let history = fleet.history().await;
@@ -169,7 +169,7 @@ async fn live(fleet: &Fleet, length: Duration) -> Vec<String> {
     let log = oracle::Log::read(&fleet.log);
     wrong.extend(log.judge(&history));
     report(fleet, &tally, &history, &log, &completed, faults, until - from);
-    // A loop that never met what it is for has shown nothing.
+    // A loop without a kill at a wanted moment proves nothing.
     if tally.owing_when_killed == 0 {
         wrong.push("no kill met an open pause: nothing was shown".to_owned());
     }

@@ -102,7 +102,7 @@ async fn one_loop(number: u64, kills: usize, binary: PathBuf) -> Tally {
             break;
         }
     }
-    // What is wrong already does not come to rest.
+    // A loop with a violation does not settle.
     if kill_loop.wrong.is_empty() {
         kill_loop.settle(daemon.log_begins).await;
         kill_loop.judge_completed().await;
@@ -179,7 +179,7 @@ impl Loop {
         locked(&self.cluster).pauses.since.is_some()
     }
 
-    /// Waits for a moment of the wanted kind, stops the daemon there, notes what it was at, and kills it.
+    /// Waits for a moment of the wanted kind, stops the daemon there, records its step, and kills it.
     async fn kill(&mut self, child: &mut Child, tally: &mut Tally, number: usize) {
         let wanted = number % 20;
         let inside = wanted < 13;
@@ -247,7 +247,7 @@ impl Loop {
                 continue;
             }
             let restored = locked(&self.cluster).restore(id);
-            // Retention may have begun on it between the two looks.
+            // Retention may have started on it between the two reads.
             let still = self
                 .backups()
                 .await
@@ -281,7 +281,7 @@ impl Loop {
         self.wrong.push(format!("the daemon did not come to rest within {REST:?}"));
     }
 
-    /// Every due instant is accounted for once, ids only grow, and no debt is left.
+    /// Every due instant has one outcome, ids only grow, and no resume is pending.
     async fn judge_history(&mut self, began: Instant, until: Instant) {
         let store = self.store();
         let rows = store.occurrences(None, None, 0).await.unwrap();

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
-/// What a daemon says until it is up; it is stopped then.
+/// Log of a daemon until it has started; then it is stopped.
 fn says_at_its_start(config: &Path) -> Vec<Value> {
     let mut child = command(config, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = Vec::new();
@@ -55,7 +55,7 @@ fn new_state_file_is_logged_once() {
 /// Enough for a table of several pages.
 const CLUSTERS: usize = 60;
 
-/// A state file in which as many clusters at `zeebe` owe a resume; of every second one the addresses are known besides.
+/// A state file with a pending resume of `CLUSTERS` clusters at `zeebe`; every second one has its addresses elsewhere, too.
 fn owe_many(state: &Path, zeebe: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -103,7 +103,7 @@ fn spoil_a_page_of(state: &Path, table: &str) {
     file.write_all_at(&[0xA5; 512], (spoilt - 1) * 4096).unwrap();
 }
 
-/// What can be read is paid; that there may be more is told, by the command and by a start.
+/// Readable pending resumes are sent. The command and a start report that there may be more.
 fn is_no_all_clear(location: &Location, paid: impl Fn() -> bool) {
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
     let (said, error) =
@@ -187,7 +187,7 @@ fn damaged_index_loses_no_pending_resume() {
     is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == CLUSTERS);
 }
 
-/// What a daemon leaves that was killed in its pause: these files of its state.
+/// Copies these state files of a daemon that was killed in its pause.
 fn killed(location: &Location, zeebe: &str, files: &[&str]) {
     let (runtime, before) = (tokio::runtime::Runtime::new().unwrap(), location.path("before"));
     runtime.block_on(async {
@@ -254,7 +254,7 @@ fn lost_wal_is_reported() {
     assert_eq!(resumes.load(Ordering::SeqCst), 0);
 }
 
-/// Whoever opens a state with its log folds it into the file, and then the log goes: that is no loss.
+/// A process that opens the state checkpoints the WAL and removes it: that is no loss.
 #[test]
 fn wal_checkpointed_by_another_process_is_not_reported_lost() {
     let location = Location::new();
@@ -346,7 +346,7 @@ fn older_state_copy_is_reported() {
     assert_eq!(told(&says_at_its_start(&location.good()), "store.behind").len(), 1);
 }
 
-/// Whoever reads a pipe waits for as long as nobody writes into it: the look at the file takes for ever here.
+/// A reader of a pipe waits for a writer: reading the file takes for ever here.
 #[test]
 fn resume_is_sent_before_the_file_is_checked() {
     let location = Location::new();
@@ -379,7 +379,7 @@ fn resume_is_sent_before_the_file_is_checked() {
     assert_eq!(harness::process::owed(&location.path("state")), 0, "it was recorded");
 }
 
-/// The list of open debts is whole, and what is wrong is found while they are paid.
+/// The list of pending resumes is complete, and the damage is found while they are sent.
 #[test]
 fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     let location = Location::new();
@@ -396,7 +396,7 @@ fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     assert_eq!(harness::process::owed(&location.path("state")), 0, "what is paid was not recorded");
 }
 
-/// Whoever closes a state file last folds the log into it, unless told not to.
+/// The last process that closes a state file checkpoints the WAL, unless that is switched off.
 #[test]
 fn start_on_damaged_file_keeps_the_wal() {
     let location = Location::new();

@@ -111,7 +111,7 @@ fn old_state_copy_reuses_no_id_and_deletes_no_unknown_backup() {
     let next = rig.backup();
     assert!(next > newest, "{next} after {newest}");
     assert!(locked(&rig.served.cluster).restore(next).is_whole());
-    // Before anything would go, the cluster is asked what it has.
+    // Before retention deletes anything, the cluster lists its backups.
     rig.backup();
     rig.backup();
     rig.until("health says that retention has stopped", |rig| rig.retention().contains("adopt"));
@@ -131,7 +131,7 @@ fn old_state_copy_reuses_no_id_and_deletes_no_unknown_backup() {
     up.stop();
 }
 
-/// The copy was taken inside a pause: it says that a resume is owed which has long been sent.
+/// The copy was taken inside a pause: its pending resume was sent and confirmed since.
 #[test]
 fn resume_confirmed_after_state_copy_is_sent_again_without_harm() {
     let rig = Rig::new();

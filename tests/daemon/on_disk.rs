@@ -60,7 +60,7 @@ impl Rig {
         rig
     }
 
-    /// A daemon under a limit on its files does not die of it: what goes beyond fails.
+    /// A limit on the size of its files does not kill the daemon: writes beyond it fail.
     fn daemon(&self, soft_limit: &str) -> Command {
         let mut shell = Command::new("sh");
         let script = format!("trap '' XFSZ; ulimit -S -f {soft_limit}; exec \"$@\"");
@@ -131,7 +131,7 @@ impl Rig {
         (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
-    /// What health says of one thing: its status and the detail.
+    /// Status and detail of one check of health.
     pub fn check(&self, name: &str) -> (String, String) {
         let (_, health) = self.status();
         let checks = health["checks"].as_array().cloned().unwrap_or_default();
@@ -174,13 +174,13 @@ impl Rig {
         self.runtime.block_on(self.store().pending_resumes()).unwrap().len()
     }
 
-    /// The record is true: the journal gives the view, ids grow, and what is called completed is there and whole.
+    /// The record is true: the journal gives the view, ids grow, and every completed backup exists and is whole.
     pub fn record_is_true(&self) {
         let backups = self.backups();
         for backup in &backups {
             let run = &backup.run;
             let journal = self.runtime.block_on(self.store().journal(run.run_id)).unwrap();
-            // One that is under way may have gone on between the two looks.
+            // A running backup may have made progress between the two reads.
             if run.view.ended() {
                 assert_eq!(RunView::replay(&journal).unwrap(), run.view);
             }

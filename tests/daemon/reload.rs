@@ -60,7 +60,7 @@ async fn occurrence_due_before_its_schedule_was_removed_has_an_outcome() {
     }
 }
 
-/// A daemon in memory with this config, and what it talks to.
+/// A daemon in memory with this config, and its clusters.
 struct Bed {
     clock: Arc<ManualClock>,
     cluster: SharedCluster,
@@ -95,7 +95,7 @@ impl Bed {
         locked(&self.cluster).arm("now.heal").unwrap();
     }
 
-    /// What health says of the only configured cluster's exporting.
+    /// `exporting` of the only configured cluster in health.
     async fn exporting(&self) -> String {
         let store: SharedStore = self.memory.clone();
         let health = facts::judged(&store, self.daemon.live()).await;
@@ -119,7 +119,7 @@ fn without_orders() -> Config {
     written(&table)
 }
 
-/// The debt holds all that is needed to pay it, and the operator knows it by its name.
+/// The pending resume has all that is needed to send it, and the operator names its cluster.
 #[tokio::test(start_paused = true)]
 async fn resume_of_removed_cluster_can_be_requested_by_name() {
     let before = config("");
@@ -164,14 +164,14 @@ async fn run_of_removed_cluster_can_be_cancelled_by_name() {
     let cancel =
         |seconds| bed.daemon.cancel("orders".into(), "it is gone".into(), Duration::from_secs(seconds));
     let said = cancel(1).await.unwrap();
-    let still = "the run of orders is being cancelled; its resume is still pending and is retried: zeebe ";
+    let still = "the run of orders is being cancelled; its resume is still pending and is retried: cannot connect to zeebe ";
     assert_eq!((said.done, said.message.starts_with(still)), (false, true), "{}", said.message);
     bed.heal();
     assert!(cancel(120).await.unwrap().done);
     assert_eq!(cancel(1).await.unwrap_err().kind, RefusalKind::NotFound);
 }
 
-/// Its debt has the old name, and the pause is ours all the same.
+/// The pending resume has the old name, and the pause is ours all the same.
 #[tokio::test(start_paused = true)]
 async fn own_pause_is_recognised_under_the_new_cluster_name() {
     let before = config("");
@@ -197,7 +197,7 @@ async fn own_pause_is_recognised_under_the_new_cluster_name() {
     assert_eq!((last.run.cluster.as_str(), last.state), ("shop", BackupState::Completed));
 }
 
-/// Nobody can tell whose pause is left when its debt was given up.
+/// The owner of a pause is unknown once its resume was abandoned.
 #[tokio::test(start_paused = true)]
 async fn pause_abandoned_under_the_old_name_is_foreign_at_once() {
     let before = config("");

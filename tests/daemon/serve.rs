@@ -72,7 +72,7 @@ fn unconfirmed_resume_is_reported_and_stays_pending() {
     assert_eq!(owed(&location.path("state")), 1);
 }
 
-/// The daemon goes on trying; whoever asked it learns what it met, and what is left to do.
+/// The daemon keeps retrying; the command reports the error and the remedy.
 #[test]
 fn running_daemon_reports_errors_of_its_resumes() {
     let location = Location::new();
@@ -158,7 +158,7 @@ fn newer_schema_is_rejected_unchanged_after_pending_resumes() {
     assert_eq!(resumes.load(Ordering::SeqCst), 2);
 }
 
-/// Root may write everywhere: where the test runs as root, the daemon runs as somebody else.
+/// Root may write everywhere: if the test runs as root, the daemon runs as another user.
 #[test]
 fn read_only_state_directory_is_rejected_after_pending_resumes() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -273,7 +273,7 @@ fn running_daemon_is_found_with_a_broken_config() {
     up.stop();
 }
 
-/// A daemon that is there and cannot do it: its state file tells all the same.
+/// A running daemon that returns an error: the command reads the state file instead.
 #[rstest]
 #[case("500 Internal Server Error", 0, 1)]
 #[case("503 Service Unavailable", 0, 1)]

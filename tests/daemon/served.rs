@@ -12,7 +12,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// The config goes into `directory`; `daemon` are more keys of its first table, `more` what follows the cluster's.
+    /// Writes the config to `directory`; `daemon` has more keys of its first table, `more` the tables after the cluster.
     pub fn new(directory: &Path, state: &Path, sim: sim::Config, daemon: &str, more: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (cluster, table) = runtime.block_on(answering(sim));

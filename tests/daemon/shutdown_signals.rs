@@ -60,7 +60,7 @@ impl Scene {
         up
     }
 
-    /// The next daemon ends what this one left, and the backup is this.
+    /// The next daemon completes the run; returns its backup.
     fn next_daemon_makes_it(&self, state: &str) -> String {
         let up = Up::new(self.config());
         within("the run ends", || self.backup()["state"] != "running");
@@ -81,7 +81,7 @@ fn within(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Its exit code, and what it printed after its log.
+/// Exit code, and the lines printed after the log.
 fn end_of(mut up: Up) -> (Option<i32>, Vec<String>) {
     within("it ends", || up.log_ended());
     let code = up.child.wait().unwrap().code();
@@ -111,7 +111,7 @@ fn enough_grace_resumes_and_next_daemon_completes_backup() {
     assert_eq!(scene.next_daemon_makes_it("completed"), "");
 }
 
-/// Nobody confirms the resume: the daemon says so in its log and in its exit code, and `ExecStopPost` goes on.
+/// No server confirms the resume: log and exit code report it, and `ExecStopPost` retries.
 #[test]
 fn resume_rejected_until_end_of_grace_is_reported() {
     let scene = Scene::new("1s", Duration::from_secs(12));
@@ -123,10 +123,7 @@ fn resume_rejected_until_end_of_grace_is_reported() {
         serde_json::from_slice(&scene.reports(&["--json", "status"]).stdout).unwrap();
     let dispatch =
         health["checks"].as_array().unwrap().iter().find(|check| check["name"] == "dispatch").unwrap();
-    assert_eq!(
-        dispatch["detail"],
-        "the daemon is stopping: nothing is begun, and what has paused exporting resumes it"
-    );
+    assert_eq!(dispatch["detail"], "the daemon is stopping: no run starts, and paused clusters are resumed");
     let paused = up.event("exporting.still_paused");
     assert_eq!((&paused["cluster"], &paused["owner"]), (&"orders".into(), &"us".into()));
     assert_eq!(paused["reason"], "the daemon stopped before the resume was confirmed");
@@ -168,7 +165,7 @@ fn second_signal_exits_at_once_and_exec_stop_post_resumes() {
     assert!(reason.starts_with("the daemon went down inside the pause and"), "{reason}");
 }
 
-/// Where the daemon hangs, its state file is read; when it goes on, it finds its pause broken.
+/// For a hanging daemon the state file is read; when it continues, it finds its pause broken.
 #[test]
 fn exec_stop_post_resumes_while_daemon_hangs() {
     let scene = Scene::new("20s", Duration::from_secs(6));
@@ -183,7 +180,7 @@ fn exec_stop_post_resumes_while_daemon_hangs() {
     up.signal("CONT");
     let failed = up.event("run.failed");
     let reason = failed["reason"].as_str().unwrap();
-    // It may still find the question that it was asked first.
+    // It may still receive the first request.
     let requested = "`resume-exporting --pending` was requested while the run had paused exporting";
     assert!(reason.starts_with("the pause was broken: ") || reason == requested, "{reason}");
     up.stop();

@@ -21,7 +21,7 @@ impl Sim {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // It goes on serving, so nothing but the last line of the table tells that it is whole.
+        // It keeps serving, so that only the last line of the table shows that it is complete.
         let (mut table, end) = (String::new(), if storage == "rdbms" { "storage" } else { "search" });
         for line in lines {
             let line = line.unwrap();

@@ -40,7 +40,7 @@ impl Disk {
         matches!(self, Self::Mounted { .. })
     }
 
-    /// Where the state goes.
+    /// Directory for the state.
     pub fn state(&self) -> PathBuf {
         let (Self::Mounted { at, .. } | Self::Limited { at }) = self;
         at.join("state")

@@ -20,7 +20,7 @@ struct Rig {
     child: Child,
 }
 
-/// A daemon whose file size limit does not kill it: what goes beyond fails.
+/// A daemon that survives its file size limit: writes beyond it fail.
 fn serve(config: &Path, location: &Location) -> Child {
     let log = std::fs::File::options().append(true).create(true).open(location.path("log")).unwrap();
     let mut shell = Command::new("sh");

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 const EVERY_3_S: &str = "cron = '*/3 * * * * *'";
 const AT_NIGHT: &str = "daily = '02:00'";
 
-/// Nothing is due before the night: only who tries to write finds out.
+/// Nothing is due before the night: only a test write finds the full disk.
 #[test]
 fn health_reports_full_disk_while_nothing_is_due() {
     let mut rig = Rig::up(AT_NIGHT);
@@ -31,7 +31,7 @@ fn health_reports_full_disk_while_nothing_is_due() {
     println!("nothing due: told after {told:?}, taken back after {again:?}");
 }
 
-/// systemd starts again what ended with 1, and leaves alone what ended with 2.
+/// systemd restarts the service after exit code 1, and not after 2.
 #[test]
 fn first_start_on_full_disk_is_retried() {
     let mut rig = Rig::new(AT_NIGHT);
@@ -47,8 +47,8 @@ fn first_start_on_full_disk_is_retried() {
     rig.until("health is well", || rig.store_is("ok"));
 }
 
-/// The debt of a daemon that was killed is in the write-ahead log; after a power loss SQLite's shared memory is gone, and
-/// where nothing can be written it cannot be made again.
+/// The pending resume of a killed daemon is in the write-ahead log. After a power loss the shared memory of SQLite is
+/// gone, and cannot be created on a read-only file system.
 #[rstest]
 #[case::full("full", true)]
 #[case::full_without_shared_memory("full", false)]
@@ -87,7 +87,7 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
     rig.record_is_true();
 }
 
-/// The row of the debt knows nothing of it; the daemon does.
+/// The confirmation is in memory only, not in the row of the pending resume.
 #[test]
 fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let rig = Rig::up(EVERY_3_S);
@@ -120,7 +120,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let table = String::from_utf8(rig.cli(&["pending-resumes"]).stdout).unwrap();
     assert!(table.contains("confirmed"), "{table}");
     let (status, detail) = rig.check("pending_resumes");
-    let still = "the debt of orders is still open: the resume was confirmed at 2";
+    let still = "the resume of orders is confirmed but still pending in the state file: the resume was confirmed at 2";
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
     rig.disk.make_room(rig.pid());
@@ -128,7 +128,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     rig.until("health is well", || rig.store_is("ok"));
 }
 
-/// A state file that fails SQLite's check is refused; what it still tells of debts is paid before.
+/// A state file that fails the check of SQLite is rejected; its readable pending resumes are sent before.
 #[test]
 fn damaged_state_file_is_rejected_after_pending_resumes() {
     let location = harness::process::Location::new();

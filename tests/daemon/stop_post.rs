@@ -25,7 +25,7 @@ fn json(config: &Path, words: &[&str]) -> Value {
     serde_json::from_slice(&ends(command(config, words)).stdout).unwrap()
 }
 
-/// `pause`: what somebody else does to exporting between the resume and the restart; it must be left as it is.
+/// `pause`: a foreign change of exporting between the resume and the restart; it must stay.
 fn scenario(pause: Option<&str>) {
     let sim_config = sim::Config { timing: Timing::default().faster(2.0), ..sim::Config::named("orders") };
     let location = Location::new();

@@ -17,7 +17,7 @@ use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is done to one story.
+/// Fault of one scenario.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     touch: usize,
@@ -32,7 +32,7 @@ struct Told {
     completed: bool,
 }
 
-/// One backup under harm, the next daemon where the first one dies, and what is left of it all.
+/// One backup with a fault, the next daemon if the first one dies, and the final state.
 fn scenario(name: &str, case: Option<Case>) -> Told {
     let config = &family(name);
     let begin: Instant = "2026-03-01T12:00:00Z".parse().unwrap();
@@ -58,7 +58,7 @@ fn scenario(name: &str, case: Option<Case>) -> Told {
                     lab.clock.sleep(Duration::from_millis(100)).await;
                 }
             }
-            // What goes on by itself after the end.
+            // Components may continue after the end.
             lab.clock.sleep(Duration::from_mins(3)).await;
         };
         tokio::select! {

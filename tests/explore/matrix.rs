@@ -31,7 +31,7 @@ pub fn family(name: &str) -> sim::Config {
         "pause first" => sim::Config { optimize: true, ..config("8.8.0", Storage::OpenSearch) },
         "database" => config("8.9.0", Storage::Rdbms),
         "given ids" => sim::Config { continuous: true, ..config("8.10.0", Storage::Rdbms) },
-        // What makes it so are its addresses.
+        // Only its addresses differ.
         "REST alone" => config("8.10.0", Storage::OpenSearch),
         "cloud" => config("8.6.0", Storage::Saas),
         other => panic!("{other}"),
@@ -127,7 +127,7 @@ async fn settle(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     first
 }
 
-/// The rules, by what store and cluster show. Answers whether the first backup was completed.
+/// Checks the rules on store and cluster. Returns whether the first backup was completed.
 pub async fn judge(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     let store = &lab.memory;
     if let Some(pending_resume) = store.pending_resumes().await.unwrap().first() {
@@ -159,7 +159,7 @@ pub async fn judge(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     backups.first().is_some_and(|b| matches!(b.run.view.outcome, Some(Outcome::Completed { .. })))
 }
 
-/// Why what is called completed is not whole (rules I2 and I6).
+/// Reason why a completed backup is not whole (rules I2 and I6).
 pub fn not_whole(lab: &Lab, run: &Run) -> Option<String> {
     let cluster = locked(&lab.cluster);
     match cluster.config.storage {

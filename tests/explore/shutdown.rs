@@ -28,7 +28,7 @@ struct Told {
     paused: bool,
 }
 
-/// A backup during which the daemon is told to stop at this touch, and the next daemon.
+/// A backup with a stop of the daemon at this operation, and the next daemon.
 fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults: &str) -> Told {
     let begin: Instant = "2026-03-01T12:00:00Z".parse().unwrap();
     let cluster = sim::shared(sim::Cluster::new(config.clone(), begin));
@@ -65,7 +65,7 @@ fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults:
     if now_paused && !faults.contains("resume") {
         told.wrong.push("I1: the daemon has stopped and exporting is paused".into());
     }
-    // One that was never seen may act late: its debt stays open although the resume was sent (docs/adr/0008).
+    // A pause that was never seen may take effect late: its resume stays pending although it was sent (docs/adr/0008).
     let seen = daemon(async {
         let pending_resumes = memory.pending_resumes().await.unwrap();
         let runs = memory.unfinished().await.unwrap();

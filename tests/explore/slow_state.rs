@@ -84,7 +84,7 @@ fn resume_does_not_wait_for_the_disk(#[values("web apps first", "pause first")] 
     });
 }
 
-/// After a crash inside the pause the next daemon finds the debt; its resume does not wait for the disk either.
+/// After a crash inside the pause the next daemon finds the pending resume; sending it does not wait for the disk.
 #[test]
 fn daemon_on_slow_disk_sends_pending_resumes() {
     let slow = Slow::of("web apps first", 0);

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What is done to one touch.
+/// Fault of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Harm {
     /// The daemon dies right before it.
@@ -27,7 +27,7 @@ pub enum Harm {
     DieAfter,
     /// It fails, and nothing is done.
     Fail,
-    /// It is done, and what is heard is that nobody knows.
+    /// The operation is done, and its result is reported as unknown.
     LoseAnswer,
     /// A request alone: nobody knows, and nothing was done.
     LoseRequest,
@@ -39,9 +39,9 @@ pub enum Harm {
     Page,
     /// Done, but it takes so long.
     Slow(u64),
-    /// A request alone: done, and answered with what the same question was answered before, of another id if it can be.
+    /// Requests only: done, with the response of an earlier request of the same kind, of another id if possible.
     Repeat,
-    /// A request alone: done, and the answer tells of another id.
+    /// Requests only: done, and the response has another id.
     OtherId,
 }
 
@@ -68,7 +68,7 @@ impl Harm {
 /// How many newer good ones let a backup go: by cluster and pool; a pool that is not named is frozen.
 pub type Keeps = BTreeMap<(String, RetentionGroup), u32>;
 
-/// What touches there were, and which of them is harmed.
+/// Records the operations, and injects a fault at one of them.
 pub struct Script {
     inside: Mutex<Inside>,
     dead: watch::Sender<bool>,
@@ -77,20 +77,20 @@ pub struct Script {
 
 #[derive(Default)]
 struct Inside {
-    /// The largest id that was asked to start.
+    /// The largest id of a requested start.
     newest: i64,
-    /// Zeebe's backup that was asked for too early.
+    /// A Zeebe backup that was requested too early.
     early: Option<i64>,
     touches: Vec<String>,
     targets: BTreeMap<usize, Harm>,
     happened: Vec<String>,
     wrong: Vec<String>,
     starts: BTreeMap<String, usize>,
-    /// The last answers to each kind of question, by the URL that asked.
+    /// The last responses to each kind of request, by URL.
     earlier: BTreeMap<String, Vec<(String, Response)>>,
-    /// What retention may do, as the config says; and as it said before the last reload, which a pass may still go by.
+    /// Deletions allowed by the active config, and by the one before the last reload, which a pass may still use.
     keeps: Option<(Keeps, Option<Keeps>)>,
-    /// What an operator was told that it is held.
+    /// Backups with a confirmed hold.
     pinned: BTreeSet<RunId>,
     /// Every write takes so long.
     slow: Duration,
@@ -120,7 +120,7 @@ impl Script {
         self.lock().happened.clone()
     }
 
-    /// What the daemon did against a rule that is seen only while it acts.
+    /// Violations of rules that are visible only during an operation.
     pub fn wrong(&self) -> Vec<String> {
         self.lock().wrong.clone()
     }
@@ -135,14 +135,14 @@ impl Script {
         let _ = dead.wait_for(|dead| *dead).await;
     }
 
-    /// Retention may do this from now on, and for a moment still what it might before.
+    /// Sets the allowed deletions; the previous ones stay allowed for a moment.
     pub fn keep(&self, keeps: Keeps) {
         let mut inside = self.lock();
         let before = inside.keeps.take().map(|(now, _)| now);
         inside.keeps = Some((keeps, before));
     }
 
-    /// What an operator was told that it is held.
+    /// Backups with a confirmed hold.
     pub fn pin(&self, runs: BTreeSet<RunId>) {
         self.lock().pinned = runs;
     }
@@ -174,7 +174,7 @@ impl Script {
         self.dead.send_replace(true);
     }
 
-    /// The harm to this touch. Whoever is dead comes no further.
+    /// The fault of this operation. A dead daemon hangs here.
     async fn touch(&self, what: String) -> Option<Harm> {
         self.live().await;
         let inject = {
@@ -367,7 +367,7 @@ impl Wire {
         self.script.lock().touches.iter().any(|touch| touch.contains("/backupHistory"))
     }
 
-    /// Rules that are seen only at the moment of an act: the intent is on disk, the debt is, and nothing is begun twice.
+    /// Rules that are visible only during an operation: intent and pending resume are on disk, and nothing starts twice.
     async fn judge(&self, request: &Request) {
         if matches!(request.method, Method::Get) || self.script.is_dead() {
             return;
@@ -395,7 +395,7 @@ impl Wire {
         let begun = inside.starts.entry(format!("{} {component}", run.run_id)).or_default();
         *begun += 1;
         let begun = *begun;
-        // Where the cluster may give the ids, one that refuses that for want of an id is asked with ours.
+        // A cluster that could assign ids but rejects a request without one gets our id.
         let most = if run.view.above.is_some() { 2 } else { 1 };
         if begun > most {
             inside.wrong.push(format!("I9: {component} is asked to start {begun} times in one run"));
@@ -434,7 +434,7 @@ fn started(method: Method, path: &str) -> Option<Component> {
         .find(|component| component.name() == part)
 }
 
-/// The last number in a URL that looks like an id.
+/// The last number in a URL that may be an id.
 fn last_number(url: &str) -> Option<i64> {
     let mut numbers = url.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() > 5);
     numbers.next_back()?.parse().ok()

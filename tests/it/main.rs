@@ -71,6 +71,7 @@ mod sim {
     mod scenario;
     mod wire;
 }
+mod words;
 mod support {
     mod access;
     mod versions;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A pause that was open at a kill is over after so long, whatever is wrong with its cluster meanwhile: the run goes on,
 /// with a part that stalls, until it is given up.
 const OVER: Duration = Duration::from_secs(90);
-/// Without any more faults whatever was begun before ends; what waits may do so for `start_within`, beside its spread.
+/// Time without faults in which all started work ends; an occurrence may wait for `start_within`, besides its spread.
 const REST: Duration = Duration::from_secs(300 + 120);
 
 pub struct Chance(pub u64);
@@ -40,7 +40,7 @@ pub struct Fleet {
     rarely: i64,
 }
 
-/// One in eight of each but the first: what most operators run.
+/// One in eight of each except the first, which is the most common set-up.
 fn kind(index: usize) -> (&'static str, Storage) {
     match index % 8 {
         1 => ("8.5.8", Storage::Elasticsearch),
@@ -118,7 +118,7 @@ impl Fleet {
         self.command(&["serve"]).spawn().unwrap()
     }
 
-    /// As systemd's `ExecStopPost` does; what it cannot pay the next daemon pays.
+    /// As `ExecStopPost` of systemd; the next daemon sends the resumes that stay pending.
     pub fn pay_outside(&self, patience: &str) {
         self.command(&["resume-exporting", "--pending", "--for", patience]).status().unwrap();
     }
@@ -134,7 +134,7 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let status = child.wait().unwrap();
-        // Who stops while a resume is owed says so, as the last thing.
+        // A daemon that stops with a pending resume reports it in its last line.
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let told = log.lines().next_back().is_some_and(|line| line.starts_with("error: the resume of "));
         match status.code() {
@@ -152,7 +152,7 @@ impl Fleet {
         SqliteStore::open_without_lock(&self.state).unwrap()
     }
 
-    /// Runs that have paused and owe a resume.
+    /// Runs with a pending resume.
     pub async fn still_pending(&self) -> BTreeSet<RunId> {
         let Some(store) = self.store() else { return BTreeSet::new() };
         store
@@ -206,8 +206,8 @@ impl Fleet {
         }
     }
 
-    /// Heals everything, and returns when: whatever came due or was begun before has its fate or its end within `REST`,
-    /// and what it owed is paid. Others begin meanwhile; of a fleet that is busy no instant shows nobody at work.
+    /// Heals all faults and returns the time. All earlier occurrences and runs get their outcome within `REST`, and their
+    /// resumes are confirmed. Later runs start meanwhile: a busy fleet is never idle.
     pub async fn rest(&self) -> Result<camunda_backupd::domain::Instant, String> {
         for cluster in &self.clusters {
             locked(cluster).arm("now.heal").unwrap();
@@ -274,7 +274,7 @@ pub fn signal(child: &Child, name: &str) {
     assert!(status.success());
 }
 
-/// Resident memory of a process, in KiB; 0 where it cannot be read.
+/// Resident memory of a process, in KiB; 0 if it cannot be read.
 pub fn memory_kib(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -43,13 +43,13 @@ impl History {
     }
 }
 
-/// What the fleet was told to do, and when.
+/// Commands to the fleet, with their times.
 pub struct Expected {
     pub clusters: Vec<String>,
     pub periods: Vec<Period>,
     /// When the first daemon was started: no pair may claim to be much younger, or whatever it missed would not count.
     pub began: Instant,
-    /// What was begun before this instant had its time to end.
+    /// Work started before this instant must have ended.
     pub until: Instant,
 }
 
@@ -89,7 +89,7 @@ pub fn judge(history: &History, expected: &Expected) -> Vec<String> {
         for occurrence in &run.occurrences {
             *times.entry(occurrence).or_insert(0) += 1;
         }
-        // What began after that instant was under way when the daemon was stopped.
+        // Runs started later were in progress when the daemon was stopped.
         if !run.view.ended() && run.created_at < until {
             wrong.push(format!("backup {} of {} has not ended", run.backup_id, run.cluster));
         }
@@ -146,7 +146,7 @@ fn pairs(history: &History, expected: &Expected) -> Vec<String> {
     wrong
 }
 
-/// What is left of the time before an instant: a run under way, a resume owed, or an occurrence that still waits, as one
+/// Work left from before an instant: a run in progress, a pending resume, or an occurrence that still waits, as one
 /// does whose cluster's run ended a moment ago.
 pub fn from_before(
     instant: Instant,
@@ -256,8 +256,8 @@ impl Completed {
             .collect()
     }
 
-    /// What is wrong with those called completed since the last look. A database is its operator's: its cluster's
-    /// backups are counted, not restored.
+    /// Violations of backups completed since the last check. A database belongs to its operator: backups of its cluster
+    /// are counted, not restored.
     pub async fn probe(&mut self, fleet: &Fleet) -> Vec<String> {
         let mut wrong = Vec::new();
         let kept: Vec<_> =
@@ -283,7 +283,7 @@ impl Completed {
             self.seen.insert((name, id));
         }
         if !doubtful.is_empty() {
-            // Retention may have begun on it between the two looks.
+            // Retention may have started on it between the two reads.
             let still = Self::kept(fleet).await;
             wrong.extend(doubtful.into_iter().filter(|(one, _)| still.contains(one)).map(|(_, what)| what));
         }

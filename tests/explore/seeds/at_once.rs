@@ -39,7 +39,7 @@ fn done<T>(work: impl Future<Output = T>) -> T {
 macro_rules! at_once {
     ($($name:ident($($arg:ident: $kind:ty),*) -> $response:ty;)*) => {
         $(fn $name(&self, $($arg: $kind),*) -> StoreFuture<'_, $response> {
-            // Not before it is awaited: who only builds the future has asked for nothing.
+            // Not before it is awaited: a future that is only built sends no request.
             Box::pin(async move { ready(done(self.0.$name($($arg),*))).await })
         })*
     };

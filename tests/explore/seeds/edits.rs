@@ -87,7 +87,7 @@ impl File {
         }
     }
 
-    /// What the loader would make of it.
+    /// The config as the loader returns it.
     pub fn config(&self) -> Config {
         let mut config = self.whole.clone();
         let gone = |name: &str| self.removed.iter().any(|r| name == r || name == renamed(r));
@@ -101,7 +101,7 @@ impl File {
     }
 }
 
-/// What a config lets be due.
+/// Pairs of schedule and cluster of a config.
 pub fn pairs(config: &Config) -> Pairs {
     let enabled = config.schedules.values().filter(|s| s.enabled);
     enabled
@@ -109,7 +109,7 @@ pub fn pairs(config: &Config) -> Pairs {
         .collect()
 }
 
-/// The same of what a store remembers.
+/// The same for the rows of a store.
 pub fn active(rows: &[TimetableRow]) -> impl Iterator<Item = &TimetableRow> {
     rows.iter().filter(|row| row.active)
 }

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a story came to.
+/// Result of a scenario.
 pub struct Told {
     pub wrong: Vec<String>,
     pub happened: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Told {
     pub completed: usize,
 }
 
-/// What outlives a daemon.
+/// Objects that outlive a daemon.
 pub struct World {
     pub scenario: Scenario,
     pub clusters: Vec<SharedCluster>,
@@ -87,7 +87,7 @@ pub fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
                 let World { mut oracle, state, clusters, file, people, happened, touches, now, .. } = world;
                 oracle.wrong.extend(people.wrong());
                 let store = state.store();
-                // Time goes on at a cluster that nobody asks, too.
+                // Time passes in a cluster without requests, too.
                 for cluster in &clusters {
                     locked(cluster).advance(now);
                 }
@@ -208,7 +208,7 @@ impl World {
                             Ok(()) => {
                                 script.keep(keeps(&after));
                                 (running, self.reloaded) = (after, seconds);
-                                // What happens next may take longer than the new times last.
+                                // The next event may take longer than the new times are valid.
                                 let told = daemon.live().store_error.is_none().then_some(&running);
                                 self.oracle.follow(&inner, told, clock.now()).await;
                             }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Oracle {
     pub wrong: Vec<String>,
-    /// Runs that had not ended at the last look.
+    /// Runs that had not ended at the last check.
     unfinished: BTreeSet<RunId>,
     times: Times,
 }
@@ -42,7 +42,7 @@ impl Oracle {
         self.times.half_reloaded(before, after);
     }
 
-    /// What is refused changes nothing, and is shown (rule I12).
+    /// A rejected config changes nothing, and is shown (rule I12).
     pub fn unchanged(&mut self, running: &Config, live: &Live) {
         if pairs(running) != pairs(&live.config) || !running.clusters.keys().eq(live.config.clusters.keys()) {
             self.say("I12: a refused config has changed what runs".into());
@@ -52,7 +52,7 @@ impl Oracle {
         }
     }
 
-    /// What the store says of each schedule after a tick; and the config that ticks, if its claims can be written.
+    /// Rows of the timetable after a tick; and the active config, if its claims can be written.
     pub async fn follow(&mut self, memory: &SharedStore, running: Option<&Config>, now: Instant) {
         let rows = memory.timetable().await.unwrap_or_default();
         for wrong in self.times.follow(&rows, running, now) {
@@ -60,7 +60,7 @@ impl Oracle {
         }
     }
 
-    /// What must hold at every moment.
+    /// Rules for every moment.
     pub async fn probe(&mut self, memory: &SharedStore, clusters: &[SharedCluster]) {
         let pending_resumes = memory.pending_resumes().await.unwrap_or_default();
         for cluster in clusters {
@@ -78,7 +78,7 @@ impl Oracle {
         self.unfinished = unfinished;
         for run_id in ended {
             let Ok(Some(run)) = memory.run(run_id).await else { continue };
-            // Somebody may have deleted it by hand before this look.
+            // An operator may have deleted it before this check.
             let backup = memory.backup(run.cluster.clone(), run.backup_id).await.ok().flatten();
             let goes = backup.is_some_and(|backup| backup.deletion.is_some_and(|d| d.by == "command"));
             if matches!(run.view.outcome, Some(Outcome::Completed { .. })) && !goes {
@@ -95,7 +95,7 @@ impl Oracle {
             Storage::Saas => {
                 let uuid = run.view.components.values().next().and_then(|c| c.names.first());
                 let there = cluster.saas.backups.iter().any(|b| Some(&b.uuid) == uuid);
-                // The provider prunes what it likes.
+                // Camunda 8 SaaS deletes backups on its own.
                 (!there && when.starts_with("when")).then(|| "the provider has none".to_owned())
             }
             Storage::Rdbms => {
@@ -113,7 +113,7 @@ impl Oracle {
         }
     }
 
-    /// What must hold in the end. Answers how many runs there were, and how many were completed.
+    /// Rules for the end. Returns the number of runs and of completed runs.
     pub async fn conclude(
         &mut self,
         config: &Config,
@@ -230,8 +230,8 @@ impl Oracle {
                 BackupState::Deleted | BackupState::Missing => {}
                 BackupState::Deleting => {
                     let why = backup.deletion.as_ref().and_then(|d| d.last_error.clone()).unwrap_or_default();
-                    // Zeebe deletes nothing that a stalled partition still takes; that it is said will do.
-                    // A request that was delivered twice looks like another's: that is reported, and left to people.
+                    // Zeebe deletes no backup that a stalled partition still takes; a report of it is enough.
+                    // A request delivered twice looks foreign: it is reported, and left to an operator.
                     if !why.contains("in progress") && !why.contains("never accepted our request") {
                         self.say(format!("the deletion of backup {id} does not end: {why}"));
                     }
@@ -257,7 +257,7 @@ impl Oracle {
             };
             let enough = |group: &RetentionGroup| keep(group).is_some_and(|keep| newer(group) >= keep);
             match backup.state {
-                // Whether that was right was judged when it was asked for.
+                // The check ran when the deletion was requested.
                 BackupState::Deleted | BackupState::Deleting => {}
                 // The provider keeps and prunes as it likes.
                 BackupState::Completed | BackupState::Missing if hosted(&run.cluster) => {}

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 #[derive(Default)]
 pub struct People {
-    /// What they were told is held.
+    /// Backups with a confirmed hold.
     pub pinned: BTreeSet<RunId>,
-    /// What they were told will be deleted.
+    /// Backups with a confirmed deletion.
     pub deleted: BTreeSet<RunId>,
     wrong: Arc<Mutex<Vec<String>>>,
 }
@@ -24,7 +24,7 @@ impl People {
         self.wrong.lock().unwrap().clone()
     }
 
-    /// `truth` is what the store holds, `store` the daemon's way to it.
+    /// `truth` is the store itself, `store` the daemon's access to it.
     pub async fn act(
         &mut self,
         act: Event,
@@ -84,7 +84,7 @@ impl People {
         script.pin(self.pinned.clone());
     }
 
-    /// Whoever was told that it is done can rely on it.
+    /// A confirmed command must have its effect.
     fn cancel(&self, cluster: String, daemon: Arc<Daemon>, truth: SharedStore) {
         let wrong = self.wrong.clone();
         tokio::spawn(async move {

@@ -15,7 +15,7 @@ use super::edits::Edit;
 use crate::violence::Harm;
 use harness::lab;
 
-/// What happens to the daemon from outside, at so many seconds after the beginning.
+/// Events from outside the daemon, in seconds after the start.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Something in a cluster; `sim::faults` has the language.
@@ -31,13 +31,13 @@ pub enum Event {
     Term(i64),
     /// A backup by hand.
     ByHand(String),
-    /// The file is edited; and the daemon told so, or left to find it at its next start.
+    /// The file is edited; the daemon reloads it, or finds it at its next start.
     Edit {
         edit: Edit,
         reload: bool,
     },
     /// A cluster is taken out of the file at the first moment from then on at which its exporting is paused; the daemon
-    /// is told so, or is killed and finds it so many seconds later.
+    /// reloads, or is killed and finds it so many seconds later.
     TakeOutPaused {
         cluster: String,
         killed: Option<i64>,
@@ -72,7 +72,7 @@ pub struct Scenario {
     pub sqlite: bool,
 }
 
-/// What is known of a cluster by its REST API alone.
+/// Version of a cluster that is known by its REST API alone.
 const BY_REST: &str = "8.10.1";
 
 pub fn begin() -> Instant {
@@ -210,7 +210,7 @@ fn act(r: &mut Random, clusters: &[String]) -> Event {
 
 fn inject(r: &mut Random) -> Vec<(usize, Harm)> {
     let count = *pick(r, &[0, 0, 1, 1, 2, 4]);
-    // What is meant for a request and hits a write does the nearest thing.
+    // A fault for requests that hits a write has the nearest effect.
     (0..count).map(|_| (r.below(500) as usize, *pick(r, &Harm::TO_REQUESTS))).collect()
 }
 

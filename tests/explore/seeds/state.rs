@@ -25,7 +25,7 @@ impl State {
         if !sqlite {
             return Self::Memory(MemoryStore::shared());
         }
-        // Where there is a file system in memory, nobody waits for a disk.
+        // A file system in memory, if there is one, avoids waits for a disk.
         let memory = Path::new("/dev/shm");
         let location = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let location = location.unwrap();
@@ -39,7 +39,7 @@ impl State {
         }
     }
 
-    /// The next daemon finds what was committed, as a crash leaves it: nothing is closed, nothing folded into the file.
+    /// The next daemon finds the committed state of a crash: no connection is closed, and the WAL is not checkpointed.
     pub fn crash(&mut self) {
         let Self::File { location, crashes, open, _lock } = self else { return };
         let from = location.path().join(crashes.to_string());

@@ -30,7 +30,7 @@ struct Epoch {
 
 #[derive(Default)]
 pub struct Times {
-    /// The wall clock jumps: which instants are due is then a matter of the rules that `tests/it/schedule/timetable.rs` tells.
+    /// The wall clock jumps: `tests/it/schedule/timetable.rs` has the rules for the due instants then.
     jumps: bool,
     epochs: BTreeMap<Pair, Vec<Epoch>>,
     /// Pairs that were edited since they were last seen to begin.

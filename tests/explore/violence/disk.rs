@@ -13,7 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// After so long the store says that it does not know.
+/// Time after which the store reports an unknown result.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The state of the daemon.
@@ -89,7 +89,7 @@ impl Disk {
         self.has(Bug::RemovedForgotten) && !configured()
     }
 
-    /// What retention asks for must be allowed by every pool, at the moment it asks (rule I8).
+    /// A deletion by retention must be allowed by every retention group when it is requested (rule I8).
     async fn judge_deletion(&self, run_id: RunId) {
         let Some((now, before)) = self.script.lock().keeps.clone() else { return };
         let all = self.inner.backups(BackupFilter::default()).await.unwrap_or_default();

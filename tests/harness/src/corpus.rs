@@ -29,7 +29,7 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// So many cases; what breaks something is kept beside the corpus, and tried first from then on.
+/// Number of cases; a failing input is stored beside the corpus, and tried first from then on.
 pub fn cases(count: u32, kept: &'static str) -> ProptestConfig {
     let failure_persistence = Some(Box::new(FileFailurePersistence::Direct(kept)) as Box<_>);
     ProptestConfig { failure_persistence, ..ProptestConfig::with_cases(count) }

@@ -56,7 +56,7 @@ pub fn addresses(config: &sim::Config) -> Addresses {
     }
 }
 
-/// The same where no management port is configured, from 8.10.
+/// The same without a management port, from 8.10.
 pub fn by_rest_alone(addresses: &mut Addresses) {
     addresses.zeebe = addresses.rest.clone().unwrap();
     addresses.routes.runtime = RuntimeRoute::Rest;
@@ -108,7 +108,7 @@ impl Lab {
         Self { clock, cluster, store, memory, queue, context, settings }
     }
 
-    /// Arms faults; `sim::faults` tells their language.
+    /// Arms faults; `sim::faults` has their syntax.
     pub fn fault(self, spec: &str) -> Self {
         locked(&self.cluster).arm(spec).unwrap();
         self
@@ -138,7 +138,7 @@ impl Lab {
         self.store.begin_run(new).await.unwrap()
     }
 
-    /// What a run keeps of its settings.
+    /// Settings that a run stores.
     pub fn spec(&self) -> serde_json::Value {
         serde_json::to_value(&self.settings.spec).unwrap()
     }
@@ -166,7 +166,7 @@ impl Lab {
         panic!("the run did not end: {:?}", self.store.run(run_id).await.unwrap().unwrap().view);
     }
 
-    /// What must hold at every end: exporting runs, nothing is owed, and what is called completed is whole.
+    /// Checks the final state: exporting runs, no resume is pending, and every completed backup is whole.
     pub async fn nothing_owed(&self, run: &Run) {
         assert!(self.store.pending_resumes().await.unwrap().is_empty(), "a debt is left");
         let cluster = locked(&self.cluster);
@@ -200,7 +200,7 @@ impl Lab {
         }
     }
 
-    /// How often an endpoint was asked.
+    /// Number of requests to an endpoint.
     pub fn requested(&self, endpoint: &str) -> u64 {
         locked(&self.cluster).seen.get(endpoint).copied().unwrap_or(0)
     }

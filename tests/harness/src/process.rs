@@ -123,7 +123,7 @@ impl Up {
         }
     }
 
-    /// The process has closed its log; what was in it and was not asked for is kept for `printed`.
+    /// Waits until the process has closed its log; unread lines are kept for `printed`.
     pub fn log_ended(&mut self) -> bool {
         loop {
             match self.log.try_recv() {
@@ -146,7 +146,7 @@ impl Up {
         self.stop_with(0);
     }
 
-    /// One that owes a resume and cannot pay it ends with 1.
+    /// A daemon with a resume that stays pending exits with 1.
     pub fn stop_owing(self) {
         self.stop_with(1);
     }
@@ -170,7 +170,7 @@ impl Drop for Up {
     }
 }
 
-/// What a broker shows of its one partition, whose exporter runs.
+/// Response of a broker with one partition that exports.
 pub const EXPORTING: &str = r#"{"1":{"role":"LEADER","processedPosition":951,"snapshotId":null,"streamProcessorPhase":"PROCESSING","exporterPhase":"EXPORTING","exportedPosition":967}}"#;
 
 /// A broker that confirms resumes, and counts them.
@@ -207,7 +207,7 @@ pub fn broker_saying(status: &'static str) -> (String, Arc<AtomicUsize>) {
     (base, resumes)
 }
 
-/// A state file in which a run of a cluster at `zeebe` owes a resume.
+/// A state file with a pending resume of a cluster at `zeebe`.
 pub fn record_pending_resume(state: &Path, zeebe: &str) {
     owe_since(state, zeebe, chrono::TimeDelta::zero());
 }
@@ -217,7 +217,7 @@ pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
     owe_with(state, zeebe, std::collections::BTreeMap::new(), age);
 }
 
-/// The same of a cluster that wants something of those who reach it. Returns the run.
+/// The same for a cluster with credentials. Returns the run.
 pub fn owe_with(
     state: &Path,
     zeebe: &str,
@@ -293,7 +293,7 @@ pub fn owed(state: &Path) -> usize {
 }
 
 impl Location {
-    /// A config that only says where the daemon is.
+    /// A config with only the directories of the daemon.
     pub fn good_reader(&self) -> PathBuf {
         let daemon = std::fs::read_to_string(self.path("config.toml")).unwrap();
         let file = self.path("reader.toml");

@@ -43,7 +43,7 @@ impl Ca {
         self.sign(params)
     }
 
-    /// What `openssl req -x509` makes: an authority that is meant for a server.
+    /// A CA certificate used as server certificate, as `openssl req -x509` creates it.
     pub fn issue_authority(&self, name: &str) -> Issued {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -56,7 +56,7 @@ impl Ca {
     }
 }
 
-/// A broker behind TLS that answers 204 to everything; with `clients`, only to those who show a certificate of theirs.
+/// A broker behind TLS that returns 204 for everything; with `clients`, only to clients with a certificate of that CA.
 pub async fn broker(issued: &Issued, clients: Option<&Ca>) -> String {
     let builder = ServerConfig::builder();
     let builder = match clients {

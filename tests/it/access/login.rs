@@ -10,7 +10,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const RESUME: &str = "/actuator/exporting/resume";
 
-/// A broker that lets in whoever shows `authorization`.
+/// A broker that accepts requests with `authorization` only.
 async fn guarded(authorization: &str) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(method("POST"))
@@ -22,7 +22,7 @@ async fn guarded(authorization: &str) -> MockServer {
     server
 }
 
-/// A broker that gives one answer to everything, as often as is said.
+/// A broker with one response to everything, for the given number of requests.
 async fn always(response: ResponseTemplate, times: u64) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(wiremock::matchers::any()).respond_with(response).expect(times).mount(&server).await;

@@ -165,7 +165,7 @@ async fn half_renewed_client_certificate_keeps_the_old_one(#[case] first: &str, 
     keys::zeebe(&url, &access, &transport).resume(&harness::TestResume).await.unwrap();
     keys.put("ca.pem", "not yet written");
     keys::zeebe(&url, &access, &transport).resume(&harness::TestResume).await.unwrap();
-    // It connects as it did, and health tells that it will not after a restart.
+    // It connects as before, and health reports that it cannot after a restart.
     let addresses = camunda_backupd::domain::Addresses {
         access: [("zeebe".to_owned(), access.clone())].into(),
         ..Default::default()

@@ -42,7 +42,7 @@ async fn issuing(tokens: &[&str]) -> MockServer {
     endpoint(tokens.iter().map(|text| ResponseTemplate::new(200).set_body_json(token(text, 3600)))).await
 }
 
-/// A broker: what it answers to each token, how often.
+/// A broker: status per token, with the number of requests.
 async fn broker(responses: &[(&str, u16, u64)]) -> MockServer {
     let server = MockServer::start().await;
     for (at, (token, status, times)) in responses.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! The support table in docs/support.md, made from what is run: here against the simulation, and in the lanes of
-//! tests/real against the real thing (`proved.tsv` has a line for each of those that the lanes check).
+//! The support table in docs/support.md, generated from backups of simulated clusters and from
+//! `tests/data/observed_on_real_clusters.tsv`.
 //!
-//! `SUPPORT_TABLE=write cargo test --test it support::versions` writes it anew.
+//! `SUPPORT_TABLE=write cargo test --test it support::versions` updates it.
 
 use camunda_backupd::backup::prepare::prepare;
 use camunda_backupd::camunda::Saas;
@@ -69,7 +69,7 @@ async fn taken_by_the_provider() -> Vec<String> {
     run.view.components.keys().map(|component| component.name().to_owned()).collect()
 }
 
-/// What a lane against the real thing has shown of that version and storage.
+/// Observation on a real cluster with this version and storage.
 fn proved(version: &str, storage: &str) -> Option<(String, String)> {
     let lines = include_str!("../../data/observed_on_real_clusters.tsv")
         .lines()
@@ -123,7 +123,7 @@ async fn support_table_matches_tests() {
     assert_eq!(old, table, "run SUPPORT_TABLE=write cargo test --test it support::versions");
 }
 
-/// What `sim` prints for each cluster is a config that loads and points a daemon at it.
+/// `sim` prints a valid config for each cluster.
 #[test]
 fn config_printed_by_sim_is_valid() {
     for version in VERSIONS {

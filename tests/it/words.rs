@@ -1,0 +1,98 @@
+//! Words of the repository: cited rules and tests exist, and private expressions do not return.
+
+use regex::Regex;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
+    fn walk(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, ending, found);
+            } else if path.extension().is_some_and(|extension| extension == ending) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), ending, &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "no {ending} file in {folder}");
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        (name, text)
+    };
+    found.into_iter().map(named).collect()
+}
+
+fn rules() -> String {
+    fs::read_to_string(root().join("docs/rules.md")).unwrap()
+}
+
+#[test]
+fn every_cited_rule_is_in_docs_rules() {
+    let heading = Regex::new(r"(?m)^## (I\d+):").unwrap();
+    let rules: BTreeSet<String> = heading.captures_iter(&rules()).map(|found| found[1].to_owned()).collect();
+    assert_eq!(rules.len(), 15, "{rules:?}");
+    let cited = Regex::new(r"\b[Rr]ules? (I\d+)(?:(?:,| and| to) (I\d+))*").unwrap();
+    let number = Regex::new(r"I\d+").unwrap();
+    let mut citations = 0;
+    for (name, text) in ["src", "tests"].into_iter().flat_map(|folder| files(folder, "rs")) {
+        for citation in cited.find_iter(&text) {
+            for rule in number.find_iter(citation.as_str()) {
+                citations += 1;
+                assert!(
+                    rules.contains(rule.as_str()),
+                    "{name} cites {}, which docs/rules.md lacks",
+                    rule.as_str()
+                );
+            }
+        }
+    }
+    assert!(citations > 20, "only {citations} citations were found");
+}
+
+#[test]
+fn every_test_that_docs_rules_cites_exists() {
+    let citation = Regex::new(r"`([\w/]+\.rs)`: `(\w+)`").unwrap();
+    let rules = rules();
+    let cited: Vec<_> = citation.captures_iter(&rules).collect();
+    assert!(cited.len() > 90, "only {} citations were found", cited.len());
+    for cited in cited {
+        let text = fs::read_to_string(root().join(&cited[1])).unwrap_or_default();
+        assert!(text.contains(&format!("fn {}(", &cited[2])), "{} has no test {}", &cited[1], &cited[2]);
+    }
+}
+
+/// The list has one regular expression a line; `allow PREFIX EXPRESSION` permits it in files whose path begins so.
+#[test]
+fn private_expressions_do_not_return() {
+    let list = fs::read_to_string(root().join("tests/data/private_expressions.txt")).unwrap();
+    let lines: Vec<&str> = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let allowed: Vec<(&str, &str)> =
+        lines.iter().filter_map(|line| line.strip_prefix("allow ")?.split_once(' ')).collect();
+    let expressions: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with("allow ")).collect();
+    assert!(expressions.len() >= 30, "only {} expressions", expressions.len());
+    let sources = ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs"));
+    let texts: Vec<_> = sources.chain(files("docs", "md")).collect();
+    let mut hits = Vec::new();
+    for text in expressions {
+        let expression = Regex::new(text).unwrap();
+        for (name, content) in &texts {
+            if allowed.iter().any(|(prefix, of)| *of == text && name.starts_with(prefix)) {
+                continue;
+            }
+            for (n, line) in content.lines().enumerate().filter(|(_, line)| expression.is_match(line)) {
+                hits.push(format!("{name}:{}: {text}: {}", n + 1, line.trim()));
+            }
+        }
+    }
+    assert!(hits.is_empty(), "use the terms of docs/glossary.md:\n{}", hits.join("\n"));
+}
