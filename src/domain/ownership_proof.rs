@@ -1,6 +1,6 @@
-//! Proof of ownership, as it is stored with a deletion.
+//! Evidence that a backup is ours, as it is stored with its deletion.
 //!
-//! Owns the two kinds of evidence and their text. Must not decide whether evidence is enough: that is `retention::ownership`.
+//! Pure data. Must not decide whether the evidence is enough: `retention` does.
 
 use super::{Component, Instant, RunId};
 use chrono::SecondsFormat;
