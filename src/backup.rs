@@ -5,5 +5,6 @@ pub(crate) mod finish;
 pub(crate) mod poll;
 pub(crate) mod preconditions;
 pub mod prepare;
+pub(crate) mod probe;
 pub mod recover;
 pub(crate) mod steps;

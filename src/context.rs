@@ -7,8 +7,10 @@ pub mod error;
 pub(crate) mod evidence;
 pub mod execution;
 pub mod pause_clock;
+pub mod prepared;
 pub mod resume_attempts;
 pub(crate) mod retry;
+pub(crate) mod start_error;
 
 use crate::camunda::{Saas, Search, SharedTransport, WebApp, Zeebe, authenticated};
 use crate::clock::{SharedClock, Tasks};

@@ -9,18 +9,16 @@
 //! | May exporting be paused now? | `disk_space`, `forecast` |
 //! | How is it paused, and when is the pause confirmed? | `start` |
 //! | Did the pause hold? | `verify` |
-//! | Who resumes exporting, and until when? | `resume`, `confirm` |
+//! | Who resumes exporting, and until when? | `resume`, `resume::confirm` |
 //! | Who resumes after a crash? | `sweep`, `offline` |
-//! | Where is the cluster now, and which credentials does it accept? | `relocate`, `credentials` |
+//! | Where is the cluster now, and which credentials does it accept? | `resume::relocate`, `credentials` |
 //! | What does the operator see meanwhile? | `reminders` |
 
-mod confirm;
 pub mod credentials;
 pub mod disk_space;
 pub mod forecast;
 pub mod offline;
 mod permit;
-mod relocate;
 pub mod reminders;
 pub mod resume;
 pub mod start;

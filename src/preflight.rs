@@ -74,7 +74,7 @@ pub async fn preflight(
     transport: &SharedTransport,
     clock: &dyn Clock,
     spec: &Spec,
-    owes: Option<bool>,
+    is_pending: Option<bool>,
     forecast: &Forecast,
 ) -> Vec<Check> {
     if let Some(address) = &spec.addresses.saas {
@@ -95,7 +95,7 @@ pub async fn preflight(
     checks.extend(found.notes.iter().map(|note| Check::good("note", note)));
     checks.push(brokers::topology(&found));
     checks.extend(brokers::change(&found));
-    checks.extend(brokers::exporting(&clients, &found, owes, clock.now()).await);
+    checks.extend(brokers::exporting(&clients, &found, is_pending, clock.now()).await);
     if found.family != Family::V89OnRdbms {
         checks.extend(pause::checks(&clients.zeebe, spec.limits, forecast, found.brokers.len()).await);
     }

@@ -15,8 +15,7 @@
 //! ```
 //! use camunda_backupd::sim::{Cluster, Config, SimTransport, Timing, shared};
 //! let config = Config { seed: 7, timing: Timing::default().faster(10.0), ..Config::named("orders") };
-//! let table = config.daemon_table(&config.memory_url()); // TOML table of this cluster for the daemon's
-//! config
+//! let table = config.daemon_table(&config.memory_url()); // configures a daemon
 //! let cluster = shared(Cluster::new(config, chrono::DateTime::UNIX_EPOCH));
 //! # assert!(table.contains("zeebe = \"http://sim-orders/zeebe\""));
 //! # drop(cluster);

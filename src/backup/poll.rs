@@ -3,7 +3,7 @@
 //! While waiting, a transient answer and a final one look the same (404, INCOMPLETE, Operate's 400 on OpenSearch,
 //! 5xx, a lost answer): only progress and `stall_after` tell them apart.
 
-use crate::backup::steps;
+use crate::backup::probe;
 use crate::camunda::snapshot::part_of;
 use crate::camunda::{ErrorKind, Part, PartState, Progress, SnapshotState};
 use crate::context::error::StepError;
@@ -63,7 +63,7 @@ pub(crate) async fn wait(execution: &Execution, component: Component) -> Result<
         };
         clock.sleep(pause).await;
         let requested = clock.monotonic();
-        let seen = steps::probe(execution, component).await;
+        let seen = probe::probe(execution, component).await;
         let closer = match &seen {
             Ok(PartState::Unclear { .. }) => true,
             Ok(_) => requested.saturating_sub(moved_at) >= CLOSER.min(stall_after / 4),
@@ -271,7 +271,7 @@ fn of_another_version(execution: &Execution, progress: &Progress) -> Option<Stri
 async fn believe_records(execution: &Execution) -> Result<(), StepError> {
     let uncertain =
         |why: String| StepError::new(FailureClass::Records, format!("the records snapshot {why}"));
-    let Some((search, repository)) = steps::records(execution) else { return Ok(()) };
+    let Some((search, repository)) = probe::records(execution) else { return Ok(()) };
     let name = crate::camunda::Search::records_name(execution.id());
     let probe = RetryTransient::new(&*execution.context.clock, Duration::from_secs(20));
     let snapshot = probe

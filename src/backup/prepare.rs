@@ -11,33 +11,14 @@ use crate::camunda::id_in_name;
 use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, probe};
 use crate::context::error::StepError;
 use crate::context::error::refused;
+use crate::context::prepared::Prepared;
 use crate::context::{Clients, Context, Spec};
-use crate::domain::{Addresses, Component, Family, PauseMode, Routes, instant_text};
+use crate::domain::{Addresses, Component, Family, instant_text};
 use crate::journal::FailureClass;
 use crate::parts::saas;
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
 use std::sync::Arc;
-
-/// Result of the probe before a run.
-pub struct Prepared {
-    /// Version as the cluster or the config reports it.
-    pub version: String,
-    /// Camunda family, which selects the procedure.
-    pub family: Family,
-    /// API routes of the components.
-    pub routes: Routes,
-    /// Pause mode; `None` if the procedure does not pause exporting.
-    pub pause: PauseMode,
-    /// Components to back up.
-    pub components: Vec<Component>,
-    /// Largest id listed by a component or contained in a snapshot name.
-    pub largest_seen: i64,
-    /// Indices that match the records pattern.
-    pub records_indices: Vec<String>,
-    /// Partitions that a complete Zeebe backup contains.
-    pub partitions: Option<u32>,
-}
 
 /// Reads all facts that a run of this cluster needs.
 pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {

@@ -3,12 +3,14 @@
 //! Must not know the order of steps (that is the plan's) or write intents (the executor does).
 
 use crate::backup::poll;
+use crate::backup::probe::{probe, records};
 use crate::camunda::checkpoints::OWN_IDS;
-use crate::camunda::{ClientError, ErrorKind, PartState, Scheduled, Search};
+use crate::camunda::{ClientError, PartState, Scheduled, Search};
 use crate::context::error::StepError;
 use crate::context::error::refused;
 use crate::context::execution::Execution;
 use crate::context::retry::RetryTransient;
+use crate::context::start_error::refused_or_unknown;
 use crate::domain::Component;
 use crate::domain::{OwnershipTag, id_scope};
 use crate::journal::{Event, FailureClass, Step};
@@ -66,33 +68,6 @@ async fn guard(execution: &Execution, component: Component) -> Result<(), StepEr
             ),
         )),
     }
-}
-
-/// One look at this run's id in one component.
-pub(crate) async fn probe(execution: &Execution, component: Component) -> Result<PartState, ClientError> {
-    let id = execution.id();
-    match component {
-        Component::Saas => match &execution.clients.saas {
-            Some(saas) => Box::pin(saas::probe(execution, saas)).await,
-            None => Ok(PartState::Absent),
-        },
-        Component::Zeebe => execution.clients.zeebe.see(id).await,
-        Component::Records => {
-            let Some((search, repository)) = records(execution) else { return Ok(PartState::Absent) };
-            let snapshot = search.see_snapshot(&repository, &Search::records_name(id)).await?;
-            Ok(crate::camunda::snapshot::state_of(snapshot.as_ref()))
-        }
-        app => match execution.clients.apps.get(&app) {
-            Some(client) => client.see(id).await,
-            None => Ok(PartState::Absent),
-        },
-    }
-}
-
-/// The search client and the repository of the records snapshot.
-pub(crate) fn records(execution: &Execution) -> Option<(&Search, String)> {
-    let address = execution.spec.addresses.search.as_ref()?;
-    Some((execution.clients.search.as_ref()?, address.repository.clone()))
 }
 
 async fn start(execution: &Execution, component: Component) -> Result<(), StepError> {
@@ -169,35 +144,6 @@ fn says_generated(error: &ClientError) -> bool {
     ["generated", "continuous", "scheduler", "must not be provided", "must be omitted"]
         .iter()
         .any(|w| text.contains(w))
-}
-
-/// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
-pub(crate) async fn refused_or_unknown(
-    execution: &Execution,
-    component: Component,
-    error: &ClientError,
-) -> Result<(), StepError> {
-    execution.remember(error);
-    if let ErrorKind::Conflict { highest } = error.kind {
-        if let Some(highest) = highest {
-            let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
-            execution.context.store.raise_highest_id(scope, highest).await?;
-        }
-        return Err(StepError::new(
-            FailureClass::Conflict,
-            format!("{component} refused the backup: {error}"),
-        ));
-    }
-    if error.may_have_acted() {
-        execution.evidence.uncertain(component, error);
-        return execution.write(vec![Event::StartUncertain { component }]).await;
-    }
-    let class = match error.kind {
-        ErrorKind::NotSent | ErrorKind::NoAccess => FailureClass::Unreachable,
-        ErrorKind::AuthRejected => FailureClass::Access,
-        _ => FailureClass::Component,
-    };
-    Err(StepError::new(class, format!("{component} did not start the backup: {error}")))
 }
 
 /// What is written of a start that may have been sent and whose answer nobody has: cut off, or not written down.

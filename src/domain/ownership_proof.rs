@@ -1,3 +1,7 @@
+//! Evidence that a backup is ours, as it is stored with its deletion.
+//!
+//! Pure data. Must not decide whether the evidence is enough: `retention` does.
+
 use super::{Component, Instant, RunId};
 use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};

@@ -7,13 +7,13 @@ mod lost_start;
 
 pub(crate) use lost_start::{may_have, may_have_been_sent, probe_for_lost_start};
 
-use crate::backup::prepare::Prepared;
 use crate::camunda::saas::{Hosting, too_old};
 use crate::camunda::{ClientError, ErrorKind, PartState, Saas, authenticated};
 use crate::clock::within;
 use crate::context::error::StepError;
 use crate::context::error::refused;
 use crate::context::execution::Execution;
+use crate::context::prepared::Prepared;
 use crate::context::{Context, Spec};
 use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
 use crate::journal::{Event, FailureClass, Run, RunStatus};
@@ -127,7 +127,7 @@ pub(crate) async fn start(execution: &Execution, saas: &Saas) -> Result<(), Step
             if let Some(until) = quiet(&error, execution.context.clock.now()) {
                 execution.write(vec![Event::QuietRequested { until }]).await?;
             }
-            crate::backup::steps::refused_or_unknown(execution, SAAS, &error).await
+            crate::context::start_error::refused_or_unknown(execution, SAAS, &error).await
         }
     }
 }

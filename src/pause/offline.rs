@@ -295,7 +295,7 @@ async fn resume_pending_offline(context: Context, wait: Duration) -> Result<Sett
     let of = |pending_resumes: Vec<PendingResume>| {
         pending_resumes.into_iter().map(|pending_resume| (pending_resume.run_id, pending_resume.cluster))
     };
-    let owed: BTreeMap<RunId, String> = of(store.pending_resumes().await?).collect();
+    let pending: BTreeMap<RunId, String> = of(store.pending_resumes().await?).collect();
     sweeper.sweep("command").await?;
     loop {
         let pending_resumes = store.pending_resumes().await?;
@@ -303,13 +303,14 @@ async fn resume_pending_offline(context: Context, wait: Duration) -> Result<Sett
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
         if still_pending.is_empty() || left.is_zero() {
             // Who paid may not have come to it before this process ends.
-            for run in owed.keys().filter(|run| !still_pending.contains_key(*run)) {
+            for run in pending.keys().filter(|run| !still_pending.contains_key(*run)) {
                 transport.release(*run).await;
             }
             let still_pending: UnconfirmedResumes =
                 pending_resumes.into_iter().map(|pending_resume| why(&context, pending_resume)).collect();
-            let owed: BTreeSet<String> = owed.into_values().collect();
-            let resumed = owed.into_iter().filter(|cluster| !still_pending.contains_key(cluster)).collect();
+            let pending: BTreeSet<String> = pending.into_values().collect();
+            let resumed =
+                pending.into_iter().filter(|cluster| !still_pending.contains_key(cluster)).collect();
             return Ok((resumed, still_pending));
         }
         within(&**clock, left, clock.sleep(Duration::from_millis(50))).await;

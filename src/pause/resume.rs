@@ -3,13 +3,15 @@
 //! Owns every resume the program sends. Rule I1 outranks all others: a resume waits for no lock, no lease and no
 //! journal write that succeeds. Must not touch a pause that is not ours, nor the debt of a live run.
 
+mod confirm;
+mod relocate;
+
 use crate::camunda::Zeebe;
 use crate::clock::within;
 use crate::context::Context;
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
 use crate::pause::permit::ResumePermit;
-use crate::pause::{confirm, relocate};
 use crate::store::StoreError;
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ pub(crate) fn topology(found: &Capabilities) -> Check {
 pub(crate) async fn exporting(
     clients: &Clients,
     found: &Capabilities,
-    owes: Option<bool>,
+    is_pending: Option<bool>,
     now: Instant,
 ) -> Vec<Check> {
     let pauses = found.family != Family::V89OnRdbms;
@@ -56,7 +56,7 @@ pub(crate) async fn exporting(
             "whether exporting is paused cannot be read: list every broker's management URL in `brokers`",
         )];
     }
-    let mut checks = vec![phases(&exporters, found.partitions, owes, pauses)];
+    let mut checks = vec![phases(&exporters, found.partitions, is_pending, pauses)];
     checks.extend(unprocessed(&exporters).map(|what| {
         Check::bad("processing", what, "see whether its broker's disk is full, or who paused processing")
     }));
@@ -71,11 +71,11 @@ pub(crate) fn change(found: &Capabilities) -> Option<Check> {
     Some(Check::bad("change", format!("the cluster is being scaled or changed, {change} is under way"), help))
 }
 
-fn phases(exporters: &Exporters, partitions: Option<u32>, owes: Option<bool>, pauses: bool) -> Check {
+fn phases(exporters: &Exporters, partitions: Option<u32>, is_pending: Option<bool>, pauses: bool) -> Check {
     let advice = "list every broker's management URL in `brokers`";
     let described = exporters.describe();
     if exporters.any_paused() {
-        return match owes {
+        return match is_pending {
             Some(true) => Check::bad(
                 "exporting",
                 format!("exporting is paused by us ({described}): a resume is owed"),

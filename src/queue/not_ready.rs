@@ -52,12 +52,12 @@ impl Queue {
         let until_mended = |reason| Ok(Some(NotReady { reason, over: None }));
         let pending_resumes = self.context.store.pending_resumes().await?;
         match ClustersToResume::by(&pending_resumes).to(cluster, &spec.addresses) {
-            Some(owed) if owed == cluster => {
+            Some(pending) if pending == cluster => {
                 return until_mended(format!("{RESUME_PENDING}: an earlier run's resume is not settled yet"));
             }
-            Some(owed) => {
+            Some(pending) => {
                 return until_mended(format!(
-                    "{RESUME_PENDING}: the resume of cluster {owed}, which is at the same address, is not settled yet"
+                    "{RESUME_PENDING}: the resume of cluster {pending}, which is at the same address, is not settled yet"
                 ));
             }
             None => {}

@@ -1,11 +1,11 @@
 //! Start of a run: the backup id, the first journal entry, then the executor.
 
 use crate::backup::prepare;
-use crate::backup::prepare::Prepared;
 use crate::clock::within;
 use crate::context::Spec;
 use crate::context::error::{Left, StepError, Stop};
 use crate::context::execution::Execution;
+use crate::context::prepared::Prepared;
 use crate::domain::id_scope;
 use crate::domain::{Family, RetentionGroup, RunId, Trigger, instant_text};
 use crate::journal::{Entry, Event, FailureClass, Run};

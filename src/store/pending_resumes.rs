@@ -18,15 +18,15 @@ pub struct ClustersToResume<'a> {
 impl<'a> ClustersToResume<'a> {
     /// By these debts.
     pub fn by(pending_resumes: impl IntoIterator<Item = &'a PendingResume>) -> Self {
-        let mut owed = Self { names: HashSet::new(), locations: HashMap::new() };
+        let mut pending = Self { names: HashSet::new(), locations: HashMap::new() };
         for pending_resume in pending_resumes {
-            owed.names.insert(&pending_resume.cluster);
-            owed.locations.extend(
+            pending.names.insert(&pending_resume.cluster);
+            pending.locations.extend(
                 locations(&pending_resume.addresses)
                     .map(|location| (location, pending_resume.cluster.as_str())),
             );
         }
-        owed
+        pending
     }
 
     /// Under which name a resume is owed to the cluster of this name or at these addresses.
@@ -151,11 +151,11 @@ mod tests {
     #[case::nor_had_it_one("shop", Addresses::default(), Addresses::default(), false)]
     fn a_debt_is_of_the_cluster_that_its_resume_reaches(
         #[case] name: &str,
-        #[case] owed: Addresses,
+        #[case] pending: Addresses,
         #[case] requested: Addresses,
         #[case] ours: bool,
     ) {
-        let pending_resumes = [pending_resume(owed)];
+        let pending_resumes = [pending_resume(pending)];
         assert_eq!(ClustersToResume::by(&pending_resumes).to(name, &requested), ours.then_some("orders"));
     }
 }

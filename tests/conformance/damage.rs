@@ -186,9 +186,9 @@ fn no_flipped_byte_hides_a_debt() {
     let mut flips = flips(&whole);
     flips.extend(flips_of_debts(&whole));
     let mut read = [0, 0, 0];
-    for (flip, owed) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
-        let all = owed.as_ref().map_or(0, |owed| owed.pending_resumes.len());
-        let told = owed.is_none_or(|owed| owed.unread.is_some());
+    for (flip, pending) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
+        let all = pending.as_ref().map_or(0, |pending| pending.pending_resumes.len());
+        let told = pending.is_none_or(|pending| pending.unread.is_some());
         assert!(all == 2 || told, "{flip:?} hides a debt: {all} are read, and nothing is told");
         read[all] += 1;
     }

@@ -227,16 +227,16 @@ async fn a_guest_pays_a_debt_beside_the_daemon() {
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     a_busy_night(&store).await;
     let read_only = SqliteStore::open_without_lock(dir.path()).unwrap().unwrap();
-    let owed = read_only.pending_resumes().await.unwrap();
-    assert_eq!(owed, store.pending_resumes().await.unwrap());
-    read_only.resume_intended(owed[0].run_id, "command".into(), at(NOW)).await.unwrap();
-    read_only.resume_confirmed(owed[0].run_id, "command".into(), at(NOW)).await.unwrap();
+    let pending = read_only.pending_resumes().await.unwrap();
+    assert_eq!(pending, store.pending_resumes().await.unwrap());
+    read_only.resume_intended(pending[0].run_id, "command".into(), at(NOW)).await.unwrap();
+    read_only.resume_confirmed(pending[0].run_id, "command".into(), at(NOW)).await.unwrap();
     read_only.close().await.unwrap();
 
     assert_eq!(store.pending_resumes().await.unwrap(), []);
-    let pause = store.run(owed[0].run_id).await.unwrap().unwrap().view.pause;
+    let pause = store.run(pending[0].run_id).await.unwrap().unwrap().view.pause;
     assert_eq!(pause.resumed_at, Some(at(NOW)));
-    store.append(owed[0].run_id, vec![entry(NOW, failed("interrupted"))]).await.unwrap();
+    store.append(pending[0].run_id, vec![entry(NOW, failed("interrupted"))]).await.unwrap();
 }
 
 #[tokio::test]

@@ -63,8 +63,8 @@ async fn failed_resumes_are_counted(#[values(Kind::Memory, Kind::Sqlite)] kind: 
     let run = bed.still_pending("prod", NOW).await;
     bed.resume_failed(run.run_id, "connection refused".into()).await.unwrap();
     bed.resume_failed(run.run_id, "503".into()).await.unwrap();
-    let owed = &bed.pending_resumes().await.unwrap()[0];
-    assert_eq!((owed.attempts, owed.last_error.as_deref()), (2, Some("503")));
+    let pending = &bed.pending_resumes().await.unwrap()[0];
+    assert_eq!((pending.attempts, pending.last_error.as_deref()), (2, Some("503")));
 }
 
 #[rstest]

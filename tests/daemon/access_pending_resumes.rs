@@ -13,7 +13,7 @@ use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
 use harness::keys::{self, Keys, SECRET, bearer};
 use harness::lab::{Lab, class_of, reason_of};
-use harness::process::{self, Location, command, ends, owe_with, owed};
+use harness::process::{self, Location, command, ends, owe_with, pending_count};
 use rstest::rstest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -76,7 +76,7 @@ fn credential_copy_resumes_without_config_and_credentials(#[case] words: &[&str]
     let output = ends(command(&config, words));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{text}");
-    assert_eq!(owed(&location.path("state")), 0, "{text}");
+    assert_eq!(pending_count(&location.path("state")), 0, "{text}");
     assert!(!copy.exists(), "the copy is needed no more");
     assert!(!text.contains(SECRET), "{text}");
 }
@@ -130,7 +130,7 @@ fn proxy_of_the_environment_is_not_used() {
         resume_until_confirmed.env(name, "http://127.0.0.1:1");
     }
     assert_eq!(ends(resume_until_confirmed).status.code(), Some(0));
-    assert_eq!(owed(&location.path("state")), 0);
+    assert_eq!(pending_count(&location.path("state")), 0);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn rejected_config_still_names_the_credentials_directory() {
     std::fs::write(&config, text.replace("[daemon]\n", &told)).unwrap();
     let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "10s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(owed(&location.path("state")), 0);
+    assert_eq!(pending_count(&location.path("state")), 0);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn missing_credential_keeps_resume_pending_and_is_reported() {
     let (location, config, _) = still_pending();
     let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(owed(&location.path("state")), 1);
+    assert_eq!(pending_count(&location.path("state")), 1);
 }
 
 #[test]
@@ -176,11 +176,11 @@ fn credential_copies_are_private_and_removed_with_the_pending_resume() {
     let access = Access { ca: Some(ca.clone()), ..bearer() };
     ring.keep(first, &access).unwrap();
     ring.keep(second, &access).unwrap();
-    let owed = keys.dir.path().join("run/owed");
-    let copies = |run: RunId| std::fs::read_dir(owed.join(run.to_string())).map_or(0, Iterator::count);
+    let pending = keys.dir.path().join("run/owed");
+    let copies = |run: RunId| std::fs::read_dir(pending.join(run.to_string())).map_or(0, Iterator::count);
     assert_eq!((copies(first), copies(second)), (2, 2));
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let dir = owed.join(first.to_string());
+    let dir = pending.join(first.to_string());
     assert_eq!((mode(dir.clone()), mode(dir.join("key"))), (0o700, 0o600));
 
     std::fs::remove_dir_all(keys.dir.path().join("credentials")).unwrap();
@@ -191,7 +191,7 @@ fn credential_copies_are_private_and_removed_with_the_pending_resume() {
     ring.keep_only(&BTreeSet::from([second]));
     assert_eq!((copies(first), copies(second)), (0, 2));
     ring.release(second);
-    assert_eq!(std::fs::read_dir(&owed).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(&pending).unwrap().count(), 0);
     ring.read("key").unwrap_err();
 }
 

@@ -321,8 +321,8 @@ mod red {
         let waits = OccurrenceRow { outcome: OccurrenceOutcome::Waiting, reason: None, ..row(10) };
         let runs = [run(&waits)];
         assert_eq!(from_before(instant, &runs, &[], std::slice::from_ref(&waits)).as_deref(), left);
-        let owed = from_before(at(1), &[], &[pending_resume()], &[]);
-        assert_eq!(owed.as_deref(), Some("a resume of orders is owed"));
+        let pending = from_before(at(1), &[], &[pending_resume()], &[]);
+        assert_eq!(pending.as_deref(), Some("a resume of orders is owed"));
         assert_eq!(from_before(at(0), &[], &[pending_resume()], &[]), None);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::served::Served;
 use camunda_backupd::sim::locked;
-use harness::process::{Location, Up, command, ends, owed};
+use harness::process::{Location, Up, command, ends, pending_count};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn killed_in_pause(location: &Location) -> Served {
     up.child.kill().unwrap();
     up.child.wait().unwrap();
     assert!(is_paused(&served));
-    assert_eq!(owed(&location.path("state")), 1);
+    assert_eq!(pending_count(&location.path("state")), 1);
     served
 }
 
@@ -66,7 +66,7 @@ fn next_daemon_resumes_and_knows_the_backups() {
     assert_eq!(states.len(), 2, "{states:?}");
     assert!(states.contains(&"completed".to_owned()), "{states:?}");
     up.stop();
-    assert_eq!(owed(&location.path("state")), 0);
+    assert_eq!(pending_count(&location.path("state")), 0);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn exec_stop_post_resumes_and_the_next_daemon_goes_on() {
     let output = ends(command(&served.config, &["resume-exporting", "--pending", "--for", "20s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(!is_paused(&served));
-    assert_eq!(owed(&location.path("state")), 0);
+    assert_eq!(pending_count(&location.path("state")), 0);
     let up = Up::new(&served.config);
     let failed = up.event("run.failed");
     assert_eq!(failed["cluster"], "orders", "{failed}");

@@ -376,7 +376,7 @@ fn resume_is_sent_before_the_file_is_checked() {
              known: run `resume-exporting --pending` with a longer `--for`\n"
         )
     );
-    assert_eq!(harness::process::owed(&location.path("state")), 0, "it was recorded");
+    assert_eq!(harness::process::pending_count(&location.path("state")), 0, "it was recorded");
 }
 
 /// The list of pending resumes is complete, and the damage is found while they are sent.
@@ -393,7 +393,7 @@ fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     assert!(error.contains("cannot be read in full ("), "{error}");
     assert!(said.contains("c07"), "{said}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
-    assert_eq!(harness::process::owed(&location.path("state")), 0, "what is paid was not recorded");
+    assert_eq!(harness::process::pending_count(&location.path("state")), 0, "what is paid was not recorded");
 }
 
 /// The last process that closes a state file checkpoints the WAL, unless that is switched off.

@@ -145,11 +145,11 @@ fn resume_confirmed_after_state_copy_is_sent_again_without_harm() {
     let (id, resumes) = (rig.known()[0].0, rig.requested("resume"));
     up.stop();
     rig.put_back(&copy);
-    assert_eq!(harness::process::owed(&rig.location.path("state")), 1);
+    assert_eq!(harness::process::pending_count(&rig.location.path("state")), 1);
 
     let up = Up::new(&rig.served.config);
     rig.until("the run ends again", |rig| rig.known().iter().all(|(_, state)| state == "failed"));
-    assert_eq!(harness::process::owed(&rig.location.path("state")), 0);
+    assert_eq!(harness::process::pending_count(&rig.location.path("state")), 0);
     assert_eq!(rig.requested("resume"), resumes + 1);
     assert!(locked(&rig.served.cluster).pauses.since.is_none());
     assert!(rig.backup() > id);

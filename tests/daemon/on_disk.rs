@@ -170,7 +170,7 @@ impl Rig {
         self.paused() && unfinished.iter().any(|run| run.view.pause.confirmed_at.is_some())
     }
 
-    pub fn owed(&self) -> usize {
+    pub fn pending_count(&self) -> usize {
         self.runtime.block_on(self.store().pending_resumes()).unwrap().len()
     }
 

@@ -81,7 +81,7 @@ impl Bed {
     }
 
     /// Exporting of `orders` is paused by a run of ours that nobody carries on, and its resume is refused.
-    async fn owes(&self, config: &Config) {
+    async fn record_resume(&self, config: &Config) {
         locked(&self.cluster).arm("resume.refuse@*").unwrap();
         locked(&self.cluster).arm("now.stranger-pause=0s").unwrap();
         let store: SharedStore = self.memory.clone();
@@ -124,7 +124,7 @@ fn without_orders() -> Config {
 async fn resume_of_removed_cluster_can_be_requested_by_name() {
     let before = config("");
     let bed = Bed::up(config("")).await;
-    bed.owes(&before).await;
+    bed.record_resume(&before).await;
     bed.daemon.apply(without_orders()).await.unwrap();
     let resume =
         |name: &str, seconds| bed.daemon.resume_exporting(name.to_owned(), Duration::from_secs(seconds));
@@ -176,17 +176,17 @@ async fn run_of_removed_cluster_can_be_cancelled_by_name() {
 async fn own_pause_is_recognised_under_the_new_cluster_name() {
     let before = config("");
     let bed = Bed::up(config("")).await;
-    bed.owes(&before).await;
+    bed.record_resume(&before).await;
     bed.daemon.apply(renamed(OFTEN)).await.unwrap();
     bed.clock.sleep(Duration::from_secs(320)).await;
     assert_eq!(bed.daemon.live().clusters["shop"].exporting, Exporting::PausedByUs);
     assert_eq!(bed.exporting().await, "paused_by_us");
-    let owed =
+    let pending =
         "resume_pending: the resume of cluster orders, which is at the same address, is not settled yet";
     let rows = bed.memory.occurrences(None, Some("shop".into()), 0).await.unwrap();
-    assert!(!rows.is_empty() && rows.iter().all(|row| row.reason.as_deref() == Some(owed)), "{rows:?}");
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.reason.as_deref() == Some(pending)), "{rows:?}");
     let refused = bed.daemon.backup("shop".into(), None).await.unwrap_err();
-    assert_eq!(refused.message, format!("cluster shop cannot be backed up now: {owed}"));
+    assert_eq!(refused.message, format!("cluster shop cannot be backed up now: {pending}"));
 
     bed.heal();
     let said = bed.daemon.resume_exporting("shop".into(), Duration::from_secs(90)).await.unwrap();
@@ -202,7 +202,7 @@ async fn own_pause_is_recognised_under_the_new_cluster_name() {
 async fn pause_abandoned_under_the_old_name_is_foreign_at_once() {
     let before = config("");
     let bed = Bed::up(config("")).await;
-    bed.owes(&before).await;
+    bed.record_resume(&before).await;
     bed.daemon.apply(renamed("")).await.unwrap();
     bed.clock.sleep(Duration::from_secs(320)).await;
     assert_eq!(bed.exporting().await, "paused_by_us");

@@ -1,7 +1,8 @@
 //! Failed starts of the real binary: each cause is reported, and pending resumes are sent first.
 
 use harness::process::{
-    Location, Up, broker, broker_saying, command, command_of, ends, owed, record_pending_resume, refused,
+    Location, Up, broker, broker_saying, command, command_of, ends, pending_count, record_pending_resume,
+    refused,
 };
 use rstest::rstest;
 use std::io::{Read, Write};
@@ -30,7 +31,7 @@ fn port_in_use_is_rejected_after_pending_resumes() {
         text.contains(&format!("cannot listen on {address}: ")) && text.contains("set another [http] listen"),
         "{text}"
     );
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (1, 0));
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn invalid_config_is_rejected_after_pending_resumes() {
         &["serve"],
     ));
     assert!(text.contains("nobody") && text.contains("25:00"), "both mistakes at once: {text}");
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (1, 0));
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn resume_exporting_works_without_daemon_config_and_ca_certificates() {
     resume_until_confirmed.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
     let output = ends(resume_until_confirmed);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (1, 0));
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn unconfirmed_resume_is_reported_and_stays_pending() {
                http://127.0.0.1:1: Connection refused (os error 111); fix this, then run the command again, or start \
                the daemon, which continues to send the resume\n";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
-    assert_eq!(owed(&location.path("state")), 1);
+    assert_eq!(pending_count(&location.path("state")), 1);
 }
 
 /// The daemon keeps retrying; the command reports the error and the remedy.
@@ -122,7 +123,7 @@ fn rejected_resume_is_retried_until_the_time_limit() {
     assert!(why.starts_with("zeebe returned 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
-    assert_eq!(owed(&location.path("state")), 1);
+    assert_eq!(pending_count(&location.path("state")), 1);
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn control_socket_in_use_is_rejected_after_pending_resumes() {
     std::fs::write(&config, text.replace(&run(&location), &run(&first))).unwrap();
     let text = refused(command(&config, &["serve"]));
     assert!(text.contains("another daemon listens on") && text.contains("[daemon] runtime_dir"), "{text}");
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (1, 0));
     let output = ends(command(&first.good(), &["status"]));
     assert_eq!(output.status.code(), Some(0), "the first one answers as before");
     up.stop();
@@ -236,7 +237,7 @@ fn invalid_toml_still_names_the_state_directory() {
     let config = location.config("127.0.0.1:0", "[schedules.d\nclusters = \n");
     let text = refused(command(&config, &["serve"]));
     assert!(text.contains("config.toml"), "{text}");
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (1, 0));
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn state_directory_can_be_given_beside_a_broken_config() {
     let daemon = format!("[daemon]\nstate_dir = \"{}\"\n", location.path("state").display());
     std::fs::write(location.path("conf.d").join("daemon.toml"), daemon).unwrap();
     refused(command(&location.path("config.toml"), &["serve"]));
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (1, 0));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (1, 0));
 }
 
 #[test]
@@ -306,7 +307,7 @@ fn a_daemon_that_fails_is_as_good_as_none(
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
     assert!(daemon.join().unwrap().starts_with("POST /v1/pending-resumes/resume "));
-    assert_eq!((resumes.load(Ordering::SeqCst), owed(&location.path("state"))), (paid, 1 - paid));
+    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (paid, 1 - paid));
 }
 
 #[test]

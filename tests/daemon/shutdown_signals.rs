@@ -4,7 +4,7 @@
 
 use crate::served::{Served, orders};
 use camunda_backupd::sim::{SharedCluster, locked};
-use harness::process::{Location, Up, command, ends, owed};
+use harness::process::{Location, Up, command, ends, pending_count};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ impl Scene {
         assert_eq!(backup["state"], state, "{backup}");
         up.stop();
         assert!(!self.paused(), "exporting is left paused");
-        assert_eq!(owed(&self.location.path("state")), 0);
+        assert_eq!(pending_count(&self.location.path("state")), 0);
         backup["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
@@ -185,5 +185,5 @@ fn exec_stop_post_resumes_while_daemon_hangs() {
     assert!(reason.starts_with("the pause was broken: ") || reason == requested, "{reason}");
     up.stop();
     assert!(!scene.paused());
-    assert_eq!(owed(&scene.location.path("state")), 0);
+    assert_eq!(pending_count(&scene.location.path("state")), 0);
 }

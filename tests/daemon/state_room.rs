@@ -83,7 +83,7 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
         _ => rig.disk.mount_again("rw"),
     }
     rig.start();
-    rig.until("no debt is left", || rig.owed() == 0 && !rig.paused());
+    rig.until("no debt is left", || rig.pending_count() == 0 && !rig.paused());
     rig.record_is_true();
 }
 
@@ -171,5 +171,5 @@ fn documented_state_copy_is_complete_while_daemon_writes() {
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
-    assert_eq!(harness::process::owed(copies.path()), 1, "the pause it was made in is in it");
+    assert_eq!(harness::process::pending_count(copies.path()), 1, "the pause it was made in is in it");
 }

@@ -85,7 +85,7 @@ fn scenario(pause: Option<&str>) {
         pause.is_some(),
         "a pause that is not ours is left alone"
     );
-    assert_eq!(harness::process::owed(&location.path("state")), 0);
+    assert_eq!(harness::process::pending_count(&location.path("state")), 0);
     up.stop();
 }
 

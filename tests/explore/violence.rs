@@ -294,9 +294,9 @@ impl Wire {
             Some(Bug::PauseNotSent) if path.contains("/exporting/pause") => return done(204),
             Some(Bug::PauseNotSent) if path.ends_with("/partitions") => {
                 let mut response = self.inner.send(request).await?;
-                let owed = !self.memory.pending_resumes().await.unwrap_or_default().is_empty();
+                let pending = !self.memory.pending_resumes().await.unwrap_or_default().is_empty();
                 let text = String::from_utf8_lossy(&response.body).into_owned();
-                if owed {
+                if pending {
                     response.body = text.replace("\"EXPORTING\"", "\"SOFT_PAUSED\"").into_bytes();
                 }
                 return Ok(response);
@@ -377,8 +377,8 @@ impl Wire {
         let cluster = host.unwrap_or_default();
         let runs = self.memory.unfinished().await.unwrap_or_default();
         if path.contains("/exporting/pause") {
-            let owed = self.memory.pending_resumes().await.unwrap_or_default();
-            if owed.iter().all(|pending_resume| pending_resume.cluster != cluster) {
+            let pending = self.memory.pending_resumes().await.unwrap_or_default();
+            if pending.iter().all(|pending_resume| pending_resume.cluster != cluster) {
                 self.script.lock().wrong.push("I1: a pause is asked for without a debt on disk".into());
             }
         }

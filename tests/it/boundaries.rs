@@ -282,7 +282,7 @@ fn decisions_do_no_io_and_read_no_clock() {
 
 #[test]
 fn only_pause_can_resume_exporting() {
-    only_in(&["impl ResumeAuthority"], &["src/pause/permit.rs"]);
+    only_in(&["impl ResumeAuthority for"], &["src/pause/permit.rs"]);
     only_in(&["ResumePermit::issue()"], &["src/pause/"]);
     only_in(&["OperatorResume::confirmed()"], &["src/daemon/control.rs"]);
 }

@@ -160,8 +160,9 @@ fn view_shows_the_progress_of_a_run() {
 #[test]
 fn resume_is_pending_from_pause_intent_until_confirmed() {
     let events = [started(), intended(Step::Pause), pause_confirmed(), resume_intended(), resumed()];
-    let owes: Vec<bool> = (0..=events.len()).map(|n| after(events[..n].to_vec()).needs_resume()).collect();
-    assert_eq!(owes, [false, false, true, true, true, false]);
+    let is_pending: Vec<bool> =
+        (0..=events.len()).map(|n| after(events[..n].to_vec()).needs_resume()).collect();
+    assert_eq!(is_pending, [false, false, true, true, true, false]);
 }
 
 #[test]

@@ -96,16 +96,17 @@ impl People {
                 return;
             }
             for run_id in before {
-                let owed = truth
+                let pending = truth
                     .pending_resumes()
                     .await
                     .unwrap()
                     .iter()
                     .any(|pending_resume| pending_resume.run_id == run_id);
                 let ended = truth.run(run_id).await.unwrap().is_some_and(|run| run.view.ended());
-                if owed || !ended {
-                    let what =
-                        format!("the run of {cluster} is said to be cancelled: ended {ended}, owing {owed}");
+                if pending || !ended {
+                    let what = format!(
+                        "the run of {cluster} is said to be cancelled: ended {ended}, owing {pending}"
+                    );
                     wrong.lock().unwrap().push(what);
                 }
             }

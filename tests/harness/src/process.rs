@@ -296,7 +296,7 @@ pub async fn killed_in_its_pause(
     run_id
 }
 
-pub fn owed(state: &Path) -> usize {
+pub fn pending_count(state: &Path) -> usize {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         SqliteStore::open_without_lock(state).unwrap().unwrap().pending_resumes().await.unwrap().len()

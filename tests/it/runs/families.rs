@@ -291,10 +291,10 @@ async fn unknown_assigned_id_is_reported_and_retention_continues() {
     let lab = Lab::with(given, Limits::default()).fault("zeebe-post.drop-answer");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
-    let owed = run.view.cleanup_unfinished.join("; ");
+    let pending = run.view.cleanup_unfinished.join("; ");
     assert!(
-        owed.starts_with("zeebe may have taken this backup under an id that never came to us (1772"),
-        "{owed}"
+        pending.starts_with("zeebe may have taken this backup under an id that never came to us (1772"),
+        "{pending}"
     );
     for _ in 0..5 {
         lab.clock.sleep(Duration::from_mins(2)).await;

@@ -9,9 +9,9 @@ use harness::lab::Lab;
 use rstest::rstest;
 use std::time::Duration;
 
-async fn probe(lab: &Lab, owes: Option<bool>) -> Vec<Check> {
+async fn probe(lab: &Lab, is_pending: Option<bool>) -> Vec<Check> {
     let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
-    preflight(&lab.context.transport, &*lab.context.clock, &lab.settings.spec, owes, &forecast).await
+    preflight(&lab.context.transport, &*lab.context.clock, &lab.settings.spec, is_pending, &forecast).await
 }
 
 fn failed(checks: &[Check]) -> Vec<(&str, String)> {
@@ -85,10 +85,10 @@ async fn each_failure_has_its_sentence_and_its_remedy(
 #[case(Some(false), "exporting is paused by someone else")]
 #[case(None, "by whom cannot be told")]
 #[tokio::test(start_paused = true)]
-async fn who_paused_is_told_as_far_as_it_is_known(#[case] owes: Option<bool>, #[case] sentence: &str) {
+async fn who_paused_is_told_as_far_as_it_is_known(#[case] is_pending: Option<bool>, #[case] sentence: &str) {
     let lab = Lab::new();
     locked(&lab.cluster).pause(true);
-    let checks = probe(&lab, owes).await;
+    let checks = probe(&lab, is_pending).await;
     let failed = failed(&checks);
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert!(failed[0].1.contains(sentence), "{failed:?}");

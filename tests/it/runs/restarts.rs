@@ -311,11 +311,11 @@ fn an_old_pause_that_was_never_seen_is_looked_at_after_its_resume(#[case] down: 
 /// The backup had all its parts and the pause had held: only the resume was missing.
 #[test]
 fn run_with_only_a_pending_resume_resumes_and_completes() {
-    let owes = |_: &RunView, pending_resumes: &[PendingResume], _: &Lab| {
+    let is_pending = |_: &RunView, pending_resumes: &[PendingResume], _: &Lab| {
         pending_resumes.iter().any(|d| d.resume_intended_at.is_some())
     };
     let (run, _) =
-        dies("resume.refuse@*", Limits::default(), owes).down(2 * 3600).fault("now.heal").restarts();
+        dies("resume.refuse@*", Limits::default(), is_pending).down(2 * 3600).fault("now.heal").restarts();
     completed(&run);
 }
 
@@ -369,12 +369,12 @@ fn cluster_removed_from_config_is_still_resumed() {
 /// ever.
 #[rstest]
 fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
-    #[values(true, false)] owes: bool,
+    #[values(true, false)] is_pending: bool,
     #[values(true, false)] configured: bool,
 ) {
     let mut remains = claimed(|spec| *spec = "not what it was".into());
     remains.configured = configured;
-    if owes {
+    if is_pending {
         let Remains { cluster, store, settings, now, .. } = remains;
         remains = daemon(async move {
             let lab = Lab::daemon(cluster, store, settings, now);

@@ -395,10 +395,10 @@ async fn server_shuts_down_with_a_response_pending() {
     locked(&served.cluster).arm("search-put.stall").unwrap();
     let url = format!("{}/search/_snapshot/camunda/x?wait_for_completion=true", served.base);
     let tasks = Tasks::new();
-    let owed = tasks.spawn(async move { reqwest::Client::new().put(url).send().await.is_err() });
+    let pending = tasks.spawn(async move { reqwest::Client::new().put(url).send().await.is_err() });
     while !locked(&served.cluster).seen.contains_key("search-put") {
         tokio::task::yield_now().await;
     }
     served.end().await;
-    assert!(owed.await.unwrap(), "the answer that was owed is dropped");
+    assert!(pending.await.unwrap(), "the answer that was owed is dropped");
 }
