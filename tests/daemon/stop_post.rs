@@ -78,7 +78,7 @@ fn scenario(pause: Option<&str>) {
     assert_eq!(
         requested(cluster, "resume"),
         resumes,
-        "a second resume could have ended somebody else's pause"
+        "a second resume could have ended a foreign pause"
     );
     assert_eq!(
         locked(cluster).pauses.since.is_some(),

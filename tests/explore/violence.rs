@@ -155,7 +155,7 @@ impl Script {
     }
 
     /// Injects no more faults from now on.
-    pub fn calm(&self) {
+    pub fn stop_faults(&self) {
         self.lock().targets.clear();
     }
 

@@ -228,7 +228,7 @@ impl World {
             }
             later.into_iter().rev().for_each(|event| self.events.push_front(event));
             if seconds >= self.scenario.seconds {
-                script.calm();
+                script.stop_faults();
                 if !quiet && daemon.apply(silent(&running)).await.is_ok() {
                     quiet = true;
                     running = silent(&running);
