@@ -155,7 +155,7 @@ pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, Clie
 /// Probes components that rejected our credentials, and checks that credentials can be read. The transport
 /// stores
 /// the result.
-pub async fn knock(context: &Context, spec: &Spec) {
+pub async fn probe_rejected_logins(context: &Context, spec: &Spec) {
     for (component, access) in &spec.addresses.access {
         context.transport.examine(component, Arc::new(access.clone())).await;
     }

@@ -149,7 +149,7 @@ impl Daemon {
         let name = &cluster.name;
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
-        prepare::knock(&self.context, &spec).await;
+        prepare::probe_rejected_logins(&self.context, &spec).await;
         let probed = match saas::not_ready_reason(&self.context, &spec).await {
             // Camunda 8 SaaS does not report the state of exporting.
             Some(Ok(None)) => Ok(ExportingState::Unknown),

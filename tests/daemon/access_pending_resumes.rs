@@ -114,9 +114,9 @@ async fn credential_copies_are_removed_before_the_resume_is_reported() {
     let slow = Slow::default();
     let released = slow.0.clone();
     let (clock, wait) = (SystemClock::shared(), std::time::Duration::from_secs(10));
-    let paid =
+    let resumed =
         resume_from(&location.path("state"), Arc::new(slow), clock, String::new(), wait).await.unwrap();
-    assert_eq!(paid.resumed, ["orders"]);
+    assert_eq!(resumed.resumed, ["orders"]);
     assert!(released.lock().unwrap().contains(&run));
 }
 

@@ -392,7 +392,7 @@ fn status_of_failing_daemon_exits_1() {
 #[case("check")]
 #[case("status")]
 #[case("frobnicate")]
-fn whoever_stops_reading_gets_no_panic(#[case] words: &str) {
+fn closed_output_causes_no_panic(#[case] words: &str) {
     let location = Location::new();
     let up = Up::new(&location.good());
     let (reader, writer) = std::io::pipe().unwrap();

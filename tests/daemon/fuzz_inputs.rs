@@ -163,7 +163,10 @@ fn no_request_causes_a_panic_or_5xx() {
         let head = String::from_utf8_lossy(&response[..response.len().min(12)]).into_owned();
         assert!(response.is_empty() || head.starts_with("HTTP/1."), "{head}");
         let requested = String::from_utf8_lossy(bytes);
-        assert!(!head.starts_with("HTTP/1.1 500"), "a stranger's request fails the daemon: {requested:?}");
+        assert!(
+            !head.starts_with("HTTP/1.1 500"),
+            "a request of an unknown client fails the daemon: {requested:?}"
+        );
         let unix = UnixStream::connect(&socket).unwrap();
         unix.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let end = unix.try_clone().unwrap();

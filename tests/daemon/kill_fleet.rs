@@ -193,7 +193,7 @@ fn report(
     over.sort();
     let millis = |at: usize| over.get(at).map_or(0, Duration::as_millis);
     println!(
-        "{} clusters for {} s: {} SIGKILLs and {} SIGTERMs ({} of them followed by a long time down, {} by resume-exporting), {} with a resume owed; {faults} faults armed, {} happened",
+        "{} clusters for {} s: {} SIGKILLs and {} SIGTERMs ({} of them followed by a long time down, {} by resume-exporting), {} with a pending resume; {faults} faults armed, {} happened",
         fleet.clusters.len(),
         length.num_seconds(),
         tally.kills,
@@ -304,7 +304,7 @@ mod red {
     #[case(|h: &mut History| h.timetable[0].since = at(68), "often of orders is in the timetable since 2023-11-14 22:14:28 UTC only")]
     #[case(|h: &mut History| h.occurrences.push(row(25)), "often of orders was never due at 2023-11-14 22:13:45 UTC")]
     #[case(|h: &mut History| h.runs.push(run(&h.occurrences[0])), "run 00000000-0000-0000-0000-000000000000 serves often of orders")]
-    #[case(|h: &mut History| h.pending_resumes.push(pending_resume()), "a resume of orders is still owed")]
+    #[case(|h: &mut History| h.pending_resumes.push(pending_resume()), "a resume of orders is still pending")]
     fn one_thing_wrong_is_seen(#[case] spoil: fn(&mut History), #[case] sentence: &str) {
         let mut history = well();
         spoil(&mut history);
@@ -322,7 +322,7 @@ mod red {
         let runs = [run(&waits)];
         assert_eq!(from_before(instant, &runs, &[], std::slice::from_ref(&waits)).as_deref(), left);
         let pending = from_before(at(1), &[], &[pending_resume()], &[]);
-        assert_eq!(pending.as_deref(), Some("a resume of orders is owed"));
+        assert_eq!(pending.as_deref(), Some("a resume of orders is pending"));
         assert_eq!(from_before(at(0), &[], &[pending_resume()], &[]), None);
     }
 

@@ -320,23 +320,23 @@ impl Loop {
             self.wrong.push(format!("{due} was run {times} times"));
         }
         if !store.pending_resumes().await.unwrap().is_empty() {
-            self.wrong.push("a debt is left".into());
+            self.wrong.push("a resume is still pending".into());
         }
         if self.paused() {
             self.wrong.push("exporting is left paused".into());
         }
         let failed = backups.iter().filter(|b| b.run.view.reason().is_some()).count();
-        let fates = |outcome: OccurrenceOutcome| {
+        let outcomes = |outcome: OccurrenceOutcome| {
             rows.iter().filter(|r| r.outcome == outcome).map(|r| r.count).sum::<u64>()
         };
         println!(
             "{} runs: {} completed (all restore whole), {failed} failed; occurrences: {} fired, {} coalesced, {} skipped with reason, {} waiting",
             backups.len(),
             backups.iter().filter(|b| b.run.view.ended() && b.run.view.reason().is_none()).count(),
-            fates(OccurrenceOutcome::Started) + fates(OccurrenceOutcome::CaughtUp),
-            fates(OccurrenceOutcome::Coalesced),
-            fates(OccurrenceOutcome::Skipped),
-            fates(OccurrenceOutcome::Waiting)
+            outcomes(OccurrenceOutcome::Started) + outcomes(OccurrenceOutcome::CaughtUp),
+            outcomes(OccurrenceOutcome::Coalesced),
+            outcomes(OccurrenceOutcome::Skipped),
+            outcomes(OccurrenceOutcome::Waiting)
         );
     }
 }

@@ -104,12 +104,12 @@ fn spoil_a_page_of(state: &Path, table: &str) {
 }
 
 /// Readable pending resumes are sent. The command and a start report that there may be more.
-fn is_no_all_clear(location: &Location, paid: impl Fn() -> bool) {
+fn is_no_all_clear(location: &Location, is_resumed: impl Fn() -> bool) {
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
     let (said, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(1), "{said}{error}");
-    assert!(paid(), "{said}{error}");
+    assert!(is_resumed(), "{said}{error}");
     assert!(!said.contains("no cluster needs to be resumed"), "{said}");
     let file = location.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
@@ -393,7 +393,11 @@ fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     assert!(error.contains("cannot be read in full ("), "{error}");
     assert!(said.contains("c07"), "{said}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
-    assert_eq!(harness::process::pending_count(&location.path("state")), 0, "what is paid was not recorded");
+    assert_eq!(
+        harness::process::pending_count(&location.path("state")),
+        0,
+        "the confirmation was not recorded"
+    );
 }
 
 /// The last process that closes a state file checkpoints the WAL, unless that is switched off.

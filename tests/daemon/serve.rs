@@ -282,7 +282,7 @@ fn running_daemon_is_found_with_a_broken_config() {
 fn a_daemon_that_fails_is_as_good_as_none(
     #[case] status: &'static str,
     #[case] code: i32,
-    #[case] paid: usize,
+    #[case] confirmed: usize,
 ) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
@@ -307,7 +307,10 @@ fn a_daemon_that_fails_is_as_good_as_none(
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
     assert!(daemon.join().unwrap().starts_with("POST /v1/pending-resumes/resume "));
-    assert_eq!((resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))), (paid, 1 - paid));
+    assert_eq!(
+        (resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))),
+        (confirmed, 1 - confirmed)
+    );
 }
 
 #[test]

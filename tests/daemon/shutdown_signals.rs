@@ -139,8 +139,8 @@ fn resume_rejected_until_end_of_grace_is_reported() {
     assert!(scene.paused());
 
     locked(scene.cluster()).arm("now.heal").unwrap();
-    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
-    assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
+    let output = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
     assert_eq!(reason, "the daemon was stopped inside the pause and its shutdown grace ran out");
@@ -158,8 +158,8 @@ fn second_signal_exits_at_once_and_exec_stop_post_resumes() {
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
     assert!(scene.paused(), "it had time to resume: nothing was tried here");
 
-    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
-    assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
+    let output = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!scene.paused(), "ExecStopPost left it paused");
     let reason = scene.next_daemon_makes_it("failed");
     assert!(reason.starts_with("the daemon went down inside the pause and"), "{reason}");
@@ -171,11 +171,11 @@ fn exec_stop_post_resumes_while_daemon_hangs() {
     let scene = Scene::new("20s", Duration::from_secs(6));
     let up = scene.inside_the_pause();
     up.signal("STOP");
-    let paid = scene.reports(&["resume-exporting", "--pending", "--for", "2s"]);
-    let said = String::from_utf8_lossy(&paid.stderr);
+    let output = scene.reports(&["resume-exporting", "--pending", "--for", "2s"]);
+    let said = String::from_utf8_lossy(&output.stderr);
     // It may have been stopped in the middle of a write, so that nobody else can write.
     let unrecorded = said.contains("every resume is confirmed, but that could not be recorded");
-    assert_eq!(paid.status.code(), Some(i32::from(unrecorded)), "{said}");
+    assert_eq!(output.status.code(), Some(i32::from(unrecorded)), "{said}");
     assert!(!scene.paused(), "ExecStopPost left it paused");
     up.signal("CONT");
     let failed = up.event("run.failed");

@@ -121,7 +121,7 @@ fn disk_failure_inside_the_pause_leaves_nothing_paused_and_no_false_record() {
     assert_eq!(
         rig.requested("pause"),
         pauses,
-        "a pause was begun whose debt could not be written\n{}",
+        "a pause started without a stored pending resume\n{}",
         rig.log()
     );
     assert!(!rig.paused());
@@ -132,7 +132,7 @@ fn disk_failure_inside_the_pause_leaves_nothing_paused_and_no_false_record() {
     rig.until("the next backup", || rig.ended().0 > before);
     rig.until("health is well again", || store_check(&rig.status().1) == "ok");
     let pending_resumes = ends(command(&rig.served.config, &["pending-resumes", "--json"]));
-    rig.until("no debt is left", || harness::process::pending_count(&rig.location.path("state")) == 0);
+    rig.until("no resume is pending", || harness::process::pending_count(&rig.location.path("state")) == 0);
     assert_eq!(pending_resumes.status.code(), Some(0));
     assert!(rig.log().lines().all(|line| !line.contains("panicked")));
 }

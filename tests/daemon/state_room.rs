@@ -83,7 +83,7 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
         _ => rig.disk.mount_again("rw"),
     }
     rig.start();
-    rig.until("no debt is left", || rig.pending_count() == 0 && !rig.paused());
+    rig.until("no resume is pending", || rig.pending_count() == 0 && !rig.paused());
     rig.record_is_true();
 }
 
@@ -107,10 +107,10 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
             .as_str()
             .is_some_and(|why| why.starts_with("no complete response from zeebe"))
     };
-    rig.until("the debt tells what the resume met", || met(&pending_resumes()[0]));
+    rig.until("the pending resume has the error", || met(&pending_resumes()[0]));
     locked(&rig.cluster).arm("now.heal").unwrap();
     rig.until("exporting runs again", || !rig.paused());
-    rig.until("the debt tells of it", || told(&pending_resumes()[0]));
+    rig.until("the pending resume has the confirmation", || told(&pending_resumes()[0]));
     let pending_resume = &pending_resumes()[0];
     assert!(
         pending_resume["attempts"].as_u64() >= Some(1) && pending_resume["resume_intended_at"].is_string(),
@@ -124,7 +124,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
     rig.disk.make_room(rig.pid());
-    rig.until("the debt is written off", || pending_resumes()[0].is_null());
+    rig.until("the confirmation is stored", || pending_resumes()[0].is_null());
     rig.until("health is well", || rig.store_is("ok"));
 }
 

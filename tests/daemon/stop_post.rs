@@ -47,8 +47,8 @@ fn scenario(pause: Option<&str>) {
     up.child.wait().unwrap();
     assert!(locked(cluster).pauses.since.is_some(), "the kill was not inside the pause");
 
-    let paid = ends(command(config, &["resume-exporting", "--pending", "--for", "20s"]));
-    assert_eq!(paid.status.code(), Some(0), "{}", String::from_utf8_lossy(&paid.stderr));
+    let output = ends(command(config, &["resume-exporting", "--pending", "--for", "20s"]));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(locked(cluster).pauses.since.is_none(), "ExecStopPost left it paused");
     let resumes = requested(cluster, "resume");
     if let Some(fault) = pause {
@@ -78,7 +78,7 @@ fn scenario(pause: Option<&str>) {
     assert_eq!(
         requested(cluster, "resume"),
         resumes,
-        "a second resume could have ended somebody else's pause"
+        "a second resume could have ended a foreign pause"
     );
     assert_eq!(
         locked(cluster).pauses.since.is_some(),

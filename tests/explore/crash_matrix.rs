@@ -6,7 +6,7 @@
 //! operations of the same kind in one step count once, and each family takes a share.
 
 use crate::matrix::{chosen, daemon, family, injected, next_daemon};
-use crate::violence::{Harm, Script};
+use crate::violence::{Fault, Script};
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::sim::{self, locked};
@@ -21,7 +21,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 struct Case {
     touch: usize,
-    inject: Harm,
+    inject: Fault,
     /// So many resumes fail first.
     resumes_fail: u32,
 }
@@ -79,7 +79,7 @@ fn cases(touches: &[String], full: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for touch in chosen(touches, full) {
         let written = touches[touch].starts_with("write");
-        let injected_faults: &[Harm] = if written { &Harm::TO_WRITES } else { &Harm::TO_REQUESTS };
+        let injected_faults: &[Fault] = if written { &Fault::TO_WRITES } else { &Fault::TO_REQUESTS };
         for inject in injected_faults {
             // Only after the pause is there anything to resume.
             let failures: &[u32] = if pause.is_some_and(|pause| touch >= pause) { &[0, 1, 3] } else { &[0] };
@@ -131,5 +131,5 @@ fn rules_hold_after_a_fault_at_any_step(
         cases.len()
     );
     assert!(wrong.is_empty(), "{} of {run} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(completed > 0 && completed < run, "harm that never matters, or always, shows nothing");
+    assert!(completed > 0 && completed < run, "faults that never matter, or always, prove nothing");
 }

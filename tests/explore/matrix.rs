@@ -43,7 +43,7 @@ pub fn daemon<T>(life: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(life)
 }
 
-/// A daemon whose touches go through the script.
+/// A daemon whose operations go through the script.
 pub fn injected(
     cluster: &SharedCluster,
     memory: &Arc<MemoryStore>,
@@ -73,7 +73,7 @@ pub fn injected(
     Lab { clock, cluster, store, memory, queue, context, settings }
 }
 
-/// Three seconds later somebody starts the next daemon, and nothing harms it. Answers whether the first backup was
+/// Three seconds later the next daemon starts, without faults. Returns whether the first backup was
 /// completed.
 pub fn next_daemon(
     cluster: &SharedCluster,
@@ -131,7 +131,7 @@ async fn settle(lab: &Lab, wrong: &mut Vec<String>) -> bool {
 pub async fn judge(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     let store = &lab.memory;
     if let Some(pending_resume) = store.pending_resumes().await.unwrap().first() {
-        wrong.push(format!("I1: a debt is left: {:?}", pending_resume.last_error));
+        wrong.push(format!("I1: a resume is still pending: {:?}", pending_resume.last_error));
     }
     if locked(&lab.cluster).pauses.since.is_some() {
         wrong.push("I1: exporting is left paused".into());

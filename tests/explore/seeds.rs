@@ -25,7 +25,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// The same scenario with as little as still breaks a rule: one event or harm after the other is left out.
+/// The smallest version that still breaks a rule: leaves out one event or fault after the other.
 fn smallest(mut scenario: Scenario) -> (Scenario, Told) {
     let mut told = tell(scenario.clone(), None);
     let mut changed = true;
@@ -85,7 +85,7 @@ fn every_seed_keeps_every_rule() {
     let began = Instant::now();
     let next = AtomicU64::new(first);
     let (runs, completed, injected_faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let stories = AtomicU64::new(0);
+    let scenarios = AtomicU64::new(0);
     let broken: Mutex<Option<u64>> = Mutex::new(None);
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -97,7 +97,7 @@ fn every_seed_keeps_every_rule() {
                         return;
                     }
                     let told = tell(Scenario::of(seed), None);
-                    stories.fetch_add(1, Ordering::Relaxed);
+                    scenarios.fetch_add(1, Ordering::Relaxed);
                     runs.fetch_add(told.runs as u64, Ordering::Relaxed);
                     completed.fetch_add(told.completed as u64, Ordering::Relaxed);
                     injected_faults.fetch_add(told.happened.len() as u64, Ordering::Relaxed);
@@ -111,18 +111,18 @@ fn every_seed_keeps_every_rule() {
     });
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} of {seeds} seeds from {first}: {} backups, {} completed, {} harms and events; {:.0} seeds and {:.0} backups per second on {cores} cores",
-        stories.load(Ordering::Relaxed),
+        "{} of {seeds} seeds from {first}: {} backups, {} completed, {} faults and events; {:.0} seeds and {:.0} backups per second on {cores} cores",
+        scenarios.load(Ordering::Relaxed),
         runs.load(Ordering::Relaxed),
         completed.load(Ordering::Relaxed),
         injected_faults.load(Ordering::Relaxed),
-        stories.load(Ordering::Relaxed) as f64 / seconds,
+        scenarios.load(Ordering::Relaxed) as f64 / seconds,
         runs.load(Ordering::Relaxed) as f64 / seconds,
     );
     if let Some(seed) = *broken.lock().unwrap() {
         let (scenario, told) = smallest(Scenario::of(seed));
         if std::env::var_os("JOURNALS").is_some() {
-            println!("the smallest story once more:");
+            println!("the smallest scenario again:");
             tell(scenario.clone(), None);
         }
         print(&scenario, &told);

@@ -72,7 +72,7 @@ fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults:
         !pending_resumes.is_empty() && runs.iter().any(|run| run.view.pause.confirmed_at.is_some())
     });
     if seen && !faults.contains("resume") {
-        told.wrong.push("I1: the daemon has stopped and owes the resume of a pause that it had seen".into());
+        told.wrong.push("I1: the daemon has stopped without a resume of a pause that it had seen".into());
     }
     told.completed = next_daemon(&cluster, &memory, &settings, now, &mut told.wrong);
     told

@@ -102,7 +102,7 @@ fn daemon_on_slow_disk_sends_pending_resumes() {
         }
         lab.clock.now()
     });
-    // Somebody has resumed one partition by hand meanwhile: the run cannot go on.
+    // An operator has resumed one partition meanwhile: the run cannot go on.
     slow.script.slow_disk(Duration::from_secs(20));
     locked(&slow.cluster).arm("now.broker-restart=0s").unwrap();
     daemon(async {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 /// Fault of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Harm {
+pub enum Fault {
     /// The daemon dies right before it.
     DieBefore,
     /// It is done, and the daemon dies before it hears so.
@@ -45,7 +45,7 @@ pub enum Harm {
     OtherId,
 }
 
-impl Harm {
+impl Fault {
     pub const TO_REQUESTS: [Self; 13] = [
         Self::DieBefore,
         Self::DieAfter,
@@ -82,7 +82,7 @@ struct Inside {
     /// A Zeebe backup that was requested too early.
     early: Option<i64>,
     touches: Vec<String>,
-    targets: BTreeMap<usize, Harm>,
+    targets: BTreeMap<usize, Fault>,
     happened: Vec<String>,
     wrong: Vec<String>,
     starts: BTreeMap<String, usize>,
@@ -98,12 +98,12 @@ struct Inside {
 }
 
 impl Script {
-    pub fn new(targets: impl IntoIterator<Item = (usize, Harm)>) -> Arc<Self> {
+    pub fn new(targets: impl IntoIterator<Item = (usize, Fault)>) -> Arc<Self> {
         Self::with_bug(targets, None)
     }
 
     /// The same with a mistake in the daemon.
-    pub fn with_bug(targets: impl IntoIterator<Item = (usize, Harm)>, bug: Option<Bug>) -> Arc<Self> {
+    pub fn with_bug(targets: impl IntoIterator<Item = (usize, Fault)>, bug: Option<Bug>) -> Arc<Self> {
         let inside = Inside { targets: targets.into_iter().collect(), ..Inside::default() };
         Arc::new(Self { inside: Mutex::new(inside), dead: watch::Sender::new(false), bug })
     }
@@ -154,8 +154,8 @@ impl Script {
         }
     }
 
-    /// No more harm from now on.
-    pub fn calm(&self) {
+    /// Injects no more faults from now on.
+    pub fn stop_faults(&self) {
         self.lock().targets.clear();
     }
 
@@ -175,7 +175,7 @@ impl Script {
     }
 
     /// The fault of this operation. A dead daemon hangs here.
-    async fn touch(&self, what: String) -> Option<Harm> {
+    async fn touch(&self, what: String) -> Option<Fault> {
         self.live().await;
         let inject = {
             let mut inside = self.lock();
@@ -187,7 +187,7 @@ impl Script {
             inside.touches.push(what);
             inject
         };
-        if inject == Some(Harm::DieBefore) {
+        if inject == Some(Fault::DieBefore) {
             self.die();
             self.live().await;
         }
@@ -246,35 +246,35 @@ impl Wire {
         let inject = self.script.touch(what.clone()).await;
         let lost = || TransportError::Lost("connection lost".into());
         match inject {
-            Some(Harm::Fail) => return Err(TransportError::NotSent("connection refused".into())),
-            Some(Harm::LoseRequest) => return Err(lost()),
-            Some(Harm::Twice) => drop(self.inner.send(request.clone()).await),
+            Some(Fault::Fail) => return Err(TransportError::NotSent("connection refused".into())),
+            Some(Fault::LoseRequest) => return Err(lost()),
+            Some(Fault::Twice) => drop(self.inner.send(request.clone()).await),
             _ => {}
         }
         let url = request.url.clone();
         let response = self.mistaken(request).await;
-        self.script.die_if(inject == Some(Harm::DieAfter)).await;
-        if inject == Some(Harm::Repeat) {
+        self.script.die_if(inject == Some(Fault::DieAfter)).await;
+        if inject == Some(Fault::Repeat) {
             return self.script.repeated(&what, &url).map_or(response, |(_, earlier)| Ok(earlier));
         }
         if let Ok(response) = &response {
             self.script.remember(&what, url.clone(), response);
         }
         match inject {
-            Some(Harm::LoseAnswer) => Err(lost()),
-            Some(Harm::DoneButError(status)) => {
+            Some(Fault::LoseAnswer) => Err(lost()),
+            Some(Fault::DoneButError(status)) => {
                 let body = br#"{"message":"something went wrong on the way"}"#.to_vec();
                 Ok(Response { status, content_type: "application/json".into(), body, retry_after: None })
             }
-            Some(Harm::Page) => {
+            Some(Fault::Page) => {
                 let body = b"<html>welcome</html>".to_vec();
                 Ok(Response { status: 200, content_type: "text/html".into(), body, retry_after: None })
             }
-            Some(Harm::OtherId) => response.map(|response| {
+            Some(Fault::OtherId) => response.map(|response| {
                 let told = last_number(&url).or(last_number(&String::from_utf8_lossy(&response.body)));
                 of_id(response, told, told.map(|id| id - 1))
             }),
-            Some(Harm::Slow(seconds)) => {
+            Some(Fault::Slow(seconds)) => {
                 let length = Duration::from_secs(seconds);
                 self.clock.sleep(length.min(deadline)).await;
                 self.script.live().await;
@@ -379,7 +379,10 @@ impl Wire {
         if path.contains("/exporting/pause") {
             let pending = self.memory.pending_resumes().await.unwrap_or_default();
             if pending.iter().all(|pending_resume| pending_resume.cluster != cluster) {
-                self.script.lock().wrong.push("I1: a pause is asked for without a debt on disk".into());
+                self.script
+                    .lock()
+                    .wrong
+                    .push("I1: a pause is requested without a pending resume on disk".into());
             }
         }
         let Some(component) = started(request.method, &path) else { return };
@@ -440,7 +443,7 @@ fn last_number(url: &str) -> Option<i64> {
     numbers.next_back()?.parse().ok()
 }
 
-/// The path without ids, so that two runs show the same touches.
+/// The path without ids, so that two runs show the same operations.
 fn shape(url: &str) -> String {
     let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     let plain = |segment: &str| {

@@ -139,7 +139,7 @@ impl Fleet {
         let told = log.lines().next_back().is_some_and(|line| line.starts_with("error: the resume of "));
         match status.code() {
             Some(0) if !self.still_pending().await.is_empty() => {
-                Some("SIGTERM ended with 0 while a resume is owed".to_owned())
+                Some("SIGTERM ended with 0 while a resume is pending".to_owned())
             }
             Some(0) => None,
             Some(1) if told => None,

@@ -121,7 +121,7 @@ pub fn judge(history: &History, expected: &Expected) -> Vec<String> {
         history
             .pending_resumes
             .iter()
-            .map(|pending_resume| format!("a resume of {} is still owed", pending_resume.cluster)),
+            .map(|pending_resume| format!("a resume of {} is still pending", pending_resume.cluster)),
     );
     wrong
 }
@@ -160,7 +160,7 @@ pub fn from_before(
     if let Some(pending_resume) =
         pending_resumes.iter().find(|pending_resume| pending_resume.intended_at < instant)
     {
-        return Some(format!("a resume of {} is owed", pending_resume.cluster));
+        return Some(format!("a resume of {} is pending", pending_resume.cluster));
     }
     let row = waiting.iter().find(|row| row.occurrence.due_at < instant)?;
     let Occurrence { schedule, cluster, due_at } = &row.occurrence;

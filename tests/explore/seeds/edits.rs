@@ -114,7 +114,7 @@ pub fn active(rows: &[TimetableRow]) -> impl Iterator<Item = &TimetableRow> {
     rows.iter().filter(|row| row.active)
 }
 
-/// How many newer good ones each pool of a config wants before one goes.
+/// Number of newer good backups after which one is deleted, per retention group of a config.
 pub fn keeps(config: &Config) -> Keeps {
     let mut keeps = Keeps::new();
     for (name, cluster) in &config.clusters {

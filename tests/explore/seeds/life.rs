@@ -5,7 +5,7 @@ use super::oracle::Oracle;
 use super::people::People;
 use super::scenario::{Event, Scenario, begin};
 use super::state::State;
-use crate::violence::{Bug, Disk, Harm, Script, Wire};
+use crate::violence::{Bug, Disk, Fault, Script, Wire};
 use camunda_backupd::api::Control;
 use camunda_backupd::clock::{Clock, ManualClock};
 use camunda_backupd::config::Config;
@@ -60,7 +60,7 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(life)
 }
 
-/// Tells the story of a scenario; with a seeded bug, the oracle must report a violation.
+/// Runs a scenario; with a seeded bug, the oracle must report a violation.
 pub fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
     let clusters = scenario.clusters.iter().map(|c| sim::shared(sim::Cluster::new(c.clone(), begin())));
     let clusters: Vec<SharedCluster> = clusters.collect();
@@ -110,7 +110,7 @@ pub fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
 }
 
 impl World {
-    fn live(&mut self, inject: Vec<(usize, Harm)>) -> End {
+    fn live(&mut self, inject: Vec<(usize, Fault)>) -> End {
         let script = Script::with_bug(inject, self.bug);
         let (end, now) = daemon(async {
             let clock = ManualClock::at(self.now + self.skew);
@@ -228,7 +228,7 @@ impl World {
             }
             later.into_iter().rev().for_each(|event| self.events.push_front(event));
             if seconds >= self.scenario.seconds {
-                script.calm();
+                script.stop_faults();
                 if !quiet && daemon.apply(silent(&running)).await.is_ok() {
                     quiet = true;
                     running = silent(&running);
@@ -242,7 +242,7 @@ impl World {
                     return End::Over;
                 }
                 if settling > 4000 {
-                    self.oracle.wrong.push("nothing settled in half an hour without harm".into());
+                    self.oracle.wrong.push("nothing settled in half an hour without faults".into());
                     return End::Over;
                 }
             }

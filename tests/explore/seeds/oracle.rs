@@ -69,7 +69,7 @@ impl Oracle {
                 (cluster.config.name.clone(), cluster.pauses.since.is_some())
             };
             if paused && !pending_resumes.iter().any(|pending_resume| pending_resume.cluster == name) {
-                self.say(format!("I1: exporting of {name} is paused and nobody owes a resume"));
+                self.say(format!("I1: exporting of {name} is paused without a pending resume"));
             }
         }
         let unfinished = memory.unfinished().await.unwrap_or_default();
@@ -124,7 +124,7 @@ impl Oracle {
         self.probe(memory, clusters).await;
         for pending_resume in memory.pending_resumes().await.unwrap() {
             self.say(format!(
-                "I1: a debt of {} is left: {:?}",
+                "I1: a resume of {} is still pending: {:?}",
                 pending_resume.cluster, pending_resume.last_error
             ));
         }
@@ -183,7 +183,7 @@ impl Oracle {
         }
     }
 
-    /// Each due instant has exactly one fate, and none is left waiting (rules I5, I13).
+    /// Each due instant has exactly one outcome, and none is left waiting (rules I5, I13).
     async fn occurrences(&mut self, memory: &SharedStore, backups: &[Backup]) {
         let rows = memory.occurrences(None, None, 0).await.unwrap();
         if std::env::var_os("JOURNALS").is_some() {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::edits::Edit;
-use crate::violence::Harm;
+use crate::violence::Fault;
 use harness::lab;
 
 /// Events from outside the daemon, in seconds after the start.
@@ -29,7 +29,7 @@ pub enum Event {
     Kill(i64),
     /// SIGTERM, and so many seconds until the next start.
     Term(i64),
-    /// A backup by hand.
+    /// A manual backup.
     ByHand(String),
     /// The file is edited; the daemon reloads it, or finds it at its next start.
     Edit {
@@ -46,7 +46,7 @@ pub enum Event {
     Refused,
     /// The run of a cluster is cancelled.
     Cancel(String),
-    /// A backup, the so-maniest of all, is held, released, or deleted by hand.
+    /// The backup with this number is held, released, or deleted by an operator.
     Hold(usize),
     Release(usize),
     Delete {
@@ -57,15 +57,15 @@ pub enum Event {
     Adopt(String),
 }
 
-/// One story to be.
+/// One generated scenario.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
     pub clusters: Vec<sim::Config>,
     pub config: Config,
     pub events: Vec<(i64, Event)>,
-    /// Harm to touches of the first daemon, of the second, and so on.
-    pub inject: Vec<Vec<(usize, Harm)>>,
+    /// Faults of operations of the first daemon, of the second, and so on.
+    pub inject: Vec<Vec<(usize, Fault)>>,
     /// How long schedules go on.
     pub seconds: i64,
     /// The state is a file.
@@ -208,10 +208,10 @@ fn act(r: &mut Random, clusters: &[String]) -> Event {
     }
 }
 
-fn inject(r: &mut Random) -> Vec<(usize, Harm)> {
+fn inject(r: &mut Random) -> Vec<(usize, Fault)> {
     let count = *pick(r, &[0, 0, 1, 1, 2, 4]);
     // A fault for requests that hits a write has the nearest effect.
-    (0..count).map(|_| (r.below(500) as usize, *pick(r, &Harm::TO_REQUESTS))).collect()
+    (0..count).map(|_| (r.below(500) as usize, *pick(r, &Fault::TO_REQUESTS))).collect()
 }
 
 fn cluster(name: &str, r: &mut Random) -> sim::Config {

@@ -110,7 +110,7 @@ impl Times {
         wrong
     }
 
-    /// Each due instant has exactly one fate, and nothing else has any.
+    /// Each due instant has exactly one outcome, and no other instant has one.
     pub fn judge(&self, rows: &[OccurrenceRow]) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.jumps {
@@ -122,9 +122,9 @@ impl Times {
                 let timing = timing(&epoch.times_key);
                 let mut due = next_after(&timing, chrono_tz::UTC, epoch.since);
                 while let Some(at) = due.filter(|at| *at <= epoch.covered - LATE) {
-                    let fates = rows.iter().filter(|row| covers(row, at)).count();
-                    if fates != 1 {
-                        wrong.push(format!("I13: {} of {} at {at} has {fates} fates", pair.0, pair.1));
+                    let outcomes = rows.iter().filter(|row| covers(row, at)).count();
+                    if outcomes != 1 {
+                        wrong.push(format!("I13: {} of {} at {at} has {outcomes} outcomes", pair.0, pair.1));
                     }
                     due = next_after(&timing, chrono_tz::UTC, at);
                 }

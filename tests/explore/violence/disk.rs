@@ -1,6 +1,6 @@
 //! The store of a daemon, of either kind: every write is an operation for injected faults and for bugs of a store.
 
-use super::{Bug, Harm, Script};
+use super::{Bug, Fault, Script};
 use camunda_backupd::clock::SharedClock;
 use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, OwnershipProof, RunId};
 use camunda_backupd::journal::{Entry, Event, Run, RunView, Step};
@@ -45,19 +45,19 @@ macro_rules! writes {
 }
 
 impl Disk {
-    /// A write, with the harm that is meant for it.
+    /// A write, with its injected fault.
     async fn write<T>(
         &self,
         name: &str,
         write: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let inject = self.script.touch(format!("write {name}")).await;
-        if inject == Some(Harm::Fail) {
+        if inject == Some(Fault::Fail) {
             let reason = "a test asked it to fail".into();
             return Err(StoreError::Unwritable { path: "state.db".into(), reason });
         }
         let slow = match inject {
-            Some(Harm::Slow(seconds)) => Duration::from_secs(seconds),
+            Some(Fault::Slow(seconds)) => Duration::from_secs(seconds),
             _ => self.script.lock().slow,
         };
         if slow > Duration::ZERO {
@@ -65,12 +65,12 @@ impl Disk {
             self.script.live().await;
         }
         let response = write.await;
-        self.script.die_if(inject == Some(Harm::DieAfter)).await;
+        self.script.die_if(inject == Some(Fault::DieAfter)).await;
         match inject {
-            Some(Harm::Slow(_)) if slow >= DEADLINE && response.is_ok() => {
+            Some(Fault::Slow(_)) if slow >= DEADLINE && response.is_ok() => {
                 Err(StoreError::Unknown { path: "state.db".into() })
             }
-            Some(Harm::LoseAnswer) if response.is_ok() => {
+            Some(Fault::LoseAnswer) if response.is_ok() => {
                 Err(StoreError::Unknown { path: "state.db".into() })
             }
             _ => response,
@@ -173,7 +173,7 @@ impl Store for Disk {
             if self.has(Bug::NoPendingResume) {
                 return self.inner.append(pending_resume.run_id, vec![entry]).await.map(|_| ());
             }
-            self.write("owe", self.inner.record_pending_resume(pending_resume, entry)).await
+            self.write("record_pending_resume", self.inner.record_pending_resume(pending_resume, entry)).await
         })
     }
 

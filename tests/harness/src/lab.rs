@@ -114,7 +114,7 @@ impl Lab {
         self
     }
 
-    /// Takes a backup by hand and waits for its end.
+    /// Takes a manual backup and waits for its end.
     pub async fn backup(&self) -> Run {
         let run_id = self.queue.manual("orders", None).await.unwrap();
         self.ended(run_id).await
@@ -147,14 +147,14 @@ impl Lab {
         self.queue.manual("orders", None).await.unwrap_err()
     }
 
-    /// Why a backup by hand does not begin now, although it may soon.
+    /// Reason why a manual backup cannot start now, although it may soon.
     pub async fn hindered(&self) -> String {
         let refused = self.refused().await;
         let ManualError::Hindered { reason, .. } = refused else { panic!("refused otherwise: {refused}") };
         reason
     }
 
-    /// The run after its end; a day of virtual time is enough for every story.
+    /// The run after its end; a day of virtual time is enough for every scenario.
     pub async fn ended(&self, run_id: uuid::Uuid) -> Run {
         for _ in 0..864_000 {
             let run = self.store.run(run_id).await.unwrap().unwrap();
@@ -168,7 +168,7 @@ impl Lab {
 
     /// Checks the final state: exporting runs, no resume is pending, and every completed backup is whole.
     pub async fn nothing_owed(&self, run: &Run) {
-        assert!(self.store.pending_resumes().await.unwrap().is_empty(), "a debt is left");
+        assert!(self.store.pending_resumes().await.unwrap().is_empty(), "a resume is still pending");
         let cluster = locked(&self.cluster);
         let paused = cluster.pauses.since.is_some();
         assert!(!paused, "exporting is left paused");

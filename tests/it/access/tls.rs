@@ -114,9 +114,9 @@ async fn missing_or_rejected_client_certificate_is_reported() {
         sentence(&error, &url),
         "POST /actuator/exporting/resume was not sent to zeebe: it requires a client certificate (received fatal alert: CertificateRequired): configure `client_cert` and `client_key` under access"
     );
-    let stranger = Ca::new().issue("backup");
-    keys.put("cert", &stranger.cert.pem());
-    keys.put("cert-key", &stranger.key.serialize_pem());
+    let unknown_ca = Ca::new().issue("backup");
+    keys.put("cert", &unknown_ca.cert.pem());
+    keys.put("cert-key", &unknown_ca.key.serialize_pem());
     let error = keys.zeebe(&url, &with_identity(&access)).resume(&harness::TestResume).await.unwrap_err();
     let text = sentence(&error, &url);
     assert!(text.contains(": it rejects the client certificate (received fatal alert: "), "{text}");

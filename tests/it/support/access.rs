@@ -57,27 +57,33 @@ async fn access_table_matches_tests() {
             "`kind = \"basic\"`",
             by_header(&basic(), "Basic b3BlcmF0b3I6Z2VoZWltLTdmM2E=").await,
         ),
-        ("a token in a file", "`kind = \"bearer\"`", by_header(&bearer(), &format!("Bearer {SECRET}")).await),
+        (
+            "bearer token in a file",
+            "`kind = \"bearer\"`",
+            by_header(&bearer(), &format!("Bearer {SECRET}")).await,
+        ),
         ("OAuth client credentials", "`kind = \"oauth\"`", by_token().await),
         (
-            "an API key of Elasticsearch",
+            "Elasticsearch API key",
             "`kind = \"api_key\"`",
             by_header(&api_key(), &format!("ApiKey {SECRET}")).await,
         ),
-        ("a CA of one's own", "`ca`", by_certificate(false, false).await),
-        ("a certificate of ours", "`client_cert`, `client_key`", by_certificate(true, false).await),
-        ("a proxy between", "`proxy`", by_certificate(false, true).await),
+        ("private CA", "`ca`", by_certificate(false, false).await),
+        ("client certificate", "`client_cert`, `client_key`", by_certificate(true, false).await),
+        ("HTTP proxy", "`proxy`", by_certificate(false, true).await),
     ];
-    let mut table = String::from("| what it wants | written as | shown |\n|---|---|---|\n");
-    for (what, keys, works) in rows {
-        let shown = if works { "run against a server of the test" } else { "not supported" };
-        writeln!(table, "| {what} | {keys} | {shown} |").unwrap();
+    let mut table = String::from("| method | config | evidence |\n|---|---|---|\n");
+    for (method, keys, works) in rows {
+        let shown = if works { "tested with a server in the test" } else { "not supported" };
+        writeln!(table, "| {method} | {keys} | {shown} |").unwrap();
     }
     assert!(!table.contains("not supported"), "{table}");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/support.md");
     let text = std::fs::read_to_string(&file).unwrap();
-    let (head, rest) = text.split_once("<!-- access -->\n").expect("docs/support.md has no place for it");
-    let (old, tail) = rest.split_once("<!-- end of access -->").expect("docs/support.md has no end of it");
+    let (head, rest) =
+        text.split_once("<!-- access -->\n").expect("docs/support.md has no start of the table");
+    let (old, tail) =
+        rest.split_once("<!-- end of access -->").expect("docs/support.md has no end of the table");
     if std::env::var("SUPPORT_TABLE").as_deref() == Ok("write") {
         std::fs::write(&file, format!("{head}<!-- access -->\n{table}<!-- end of access -->{tail}")).unwrap();
         return;

@@ -53,8 +53,8 @@ async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<St
     Ok(run.view.components.keys().map(|component| component.name().to_owned()).collect())
 }
 
-/// The same of a cluster of Camunda's cloud, which the provider brings back.
-async fn taken_by_the_provider() -> Vec<String> {
+/// The same for a Camunda 8 SaaS cluster, restored through the API.
+async fn taken_by_saas() -> Vec<String> {
     let lab =
         Lab::with(sim::Config { storage: Storage::Saas, ..sim::Config::named("orders") }, Limits::default());
     let run = lab.backup().await;
@@ -70,7 +70,7 @@ async fn taken_by_the_provider() -> Vec<String> {
 }
 
 /// Observation on a real cluster with this version and storage.
-fn proved(version: &str, storage: &str) -> Option<(String, String)> {
+fn observed(version: &str, storage: &str) -> Option<(String, String)> {
     let lines = include_str!("../../data/observed_on_real_clusters.tsv")
         .lines()
         .map(|line| line.split('\t').collect::<Vec<_>>());
@@ -81,14 +81,14 @@ fn proved(version: &str, storage: &str) -> Option<(String, String)> {
 #[tokio::test(start_paused = true)]
 async fn support_table_matches_tests() {
     let mut table = String::from(
-        "| Camunda | storage | Optimize | a backup consists of | shown |\n|---|---|---|---|---|\n",
+        "| Camunda | storage | Optimize | parts of a backup | evidence |\n|---|---|---|---|---|\n",
     );
     for version in VERSIONS {
         for (storage, name) in STORAGES {
             for optimize in [false, true] {
                 let with = if optimize { "yes" } else { "no" };
                 let (parts, shown) = match taken(version, storage, optimize).await {
-                    Ok(parts) => (parts.join(", "), "run against the simulation, restored whole".to_owned()),
+                    Ok(parts) => (parts.join(", "), "tested with the simulation, restored whole".to_owned()),
                     Err(_)
                         if storage == Storage::Rdbms
                             && !version.starts_with("8.9")
@@ -98,9 +98,9 @@ async fn support_table_matches_tests() {
                     }
                     Err(why) => ("-".to_owned(), format!("not supported: {why}")),
                 };
-                let shown = match proved(version, name) {
-                    Some((parts, lane)) if !optimize => {
-                        format!("**run against the real thing** ({parts}; `{lane}`); {shown}")
+                let shown = match observed(version, name) {
+                    Some((parts, until)) if !optimize => {
+                        format!("**observed on a real cluster** ({parts}; until {until}); {shown}")
                     }
                     _ => shown,
                 };
@@ -108,13 +108,13 @@ async fn support_table_matches_tests() {
             }
         }
     }
-    let parts = taken_by_the_provider().await.join(", ");
-    let shown = "run against the simulation, restored by the provider's API";
-    writeln!(table, "| 8.2.4 and later | Camunda's cloud | as it is | {parts} | {shown} |").unwrap();
+    let parts = taken_by_saas().await.join(", ");
+    let shown = "tested with the simulation, restored through the API";
+    writeln!(table, "| 8.2.4 and later | Camunda 8 SaaS | any | {parts} | {shown} |").unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/support.md");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let (head, rest) =
-        text.split_once("<!-- clusters -->\n").expect("docs/support.md has no place for the table");
+        text.split_once("<!-- clusters -->\n").expect("docs/support.md has no start of the table");
     let (old, tail) = rest.split_once("<!-- end -->").expect("docs/support.md has no end of the table");
     if std::env::var("SUPPORT_TABLE").as_deref() == Ok("write") {
         std::fs::write(&file, format!("{head}<!-- clusters -->\n{table}<!-- end -->{tail}")).unwrap();
