@@ -75,9 +75,10 @@ impl SqliteStore {
         Ok((Self::start(&file, writer, Some(owned))?, lock))
     }
 
-    /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, or one
-    /// that was not made to its end, so that nothing is owed. Creates nothing, changes no schema, and leaves what it
-    /// writes in the log: nobody has looked yet whether the file is sound.
+    /// Opens the state beside a possibly running daemon, to send pending resumes. `None` without a state file
+    /// or with an unfinished one, which has no pending resumes.
+    /// Creates nothing and changes no schema. Commits stay in the WAL, because the file is not yet checked
+    /// for damage.
     pub fn open_without_lock(state_dir: &Path) -> Result<Option<SharedStore>, StoreError> {
         Ok(Self::read_only(state_dir)?.map(|read_only| read_only as SharedStore))
     }
@@ -117,8 +118,8 @@ impl SqliteStore {
         self.close().await
     }
 
-    /// The open debts of a file in whatever state it is, changed by nothing: one that is damaged, of a newer version, or
-    /// one that may not be written. `None` where not even that can be read.
+    /// Pending resumes of a file in any state: damaged, of a newer version or read-only. Changes nothing.
+    /// `None` if even they cannot be read.
     pub fn read_debts(state_dir: &Path) -> Option<FoundDebts> {
         let connection = open::read_only(&state_dir.join(FILE)).ok()?;
         let mut reading = Reading::of(&connection)?;

@@ -301,7 +301,7 @@ impl Rows {
             && rules::journal_open(&row.run.view)
             && wanted(&row.run.view)
         {
-            // A journal that refuses must not keep the debt from being written.
+            // A rejected journal entry must not prevent writing the pending resume.
             let _ = self.append(run_id, vec![entry]);
         }
     }

@@ -1,4 +1,4 @@
-//! Clusters that are or were configured, pauses of others seen there, and the probe row.
+//! Clusters configured now or earlier, foreign pauses seen there, and the probe row.
 //!
 //! Owns the tables `clusters`, `foreign_pauses` and `probe`.
 
@@ -59,7 +59,7 @@ pub(super) fn set_state_behind(
     Ok(())
 }
 
-/// The first look that showed it, and none of the future by a clock that was set back.
+/// First probe that found the pause; a time in the future, from a clock set back since, is replaced.
 pub(super) fn foreign_pause(connection: &Connection, cluster: &str, at: Instant) -> Result<Instant, Failure> {
     connection
         .prepare_cached(

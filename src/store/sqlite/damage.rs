@@ -1,4 +1,4 @@
-//! What tells a damaged state file from the file of another program, of a newer version, or of another user.
+//! Distinguishes a damaged state file from a file of another program, a newer version or another user.
 //!
 //! Owns the marks of a file of ours: the schema, and its text in the first bytes. Must not write.
 
@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What an operator does about it.
+/// Remedy for the operator.
 pub const REMEDY: &str =
     "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
 
@@ -51,13 +51,13 @@ fn head(file: &Path, length: u64) -> Vec<u8> {
     head
 }
 
-/// The sentence, whatever SQLite's own words for it are.
+/// Error for a damaged file, independent of SQLite's text.
 pub(super) fn damaged(file: &Path, what: &str) -> StoreError {
     let reason = format!("it is damaged ({}): {REMEDY}", clause(what));
     StoreError::Unusable { path: file.display().to_string(), reason }
 }
 
-/// What a check of SQLite says, on one line.
+/// Result of a check by SQLite, on one line.
 pub(super) fn clause(what: &str) -> String {
     what.trim_start_matches("*** in database main ***\n").replace('\n', ", ")
 }

@@ -1,4 +1,4 @@
-//! What SQLite says, put into the store's sentences.
+//! Maps errors of SQLite to the store's sentences.
 //!
 //! Owns the mapping from database errors to `StoreError`. Must not decide what happens next.
 
@@ -9,7 +9,7 @@ use rusqlite::{ErrorCode, ffi};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// What makes a file that may not be written one that may.
+/// Remedy for a file that is not writable.
 pub(super) const TO_BE_WRITTEN: &str =
     "make it and its directory writable for the daemon's user, or set another [daemon] state_dir";
 /// The system's number for an error of the disk.
@@ -100,7 +100,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
     StoreError::Unusable { path, reason }
 }
 
-/// The sentence for a file or directory that the system does not open.
+/// Error for a file or directory that cannot be opened.
 pub(super) fn unopened(error: &std::io::Error, path: &Path, what: &str, remedy: &str) -> StoreError {
     let path = path.display().to_string();
     match error.kind() {
@@ -141,7 +141,7 @@ pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// The system's word, in a clause.
+/// Error text of the system, as a clause.
 fn word(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full".into(),

@@ -32,8 +32,8 @@ impl Location {
         Self { files: files.iter().map(opened).collect() }
     }
 
-    /// Refuses where one was moved, removed or replaced: a debt in it would be found by nobody. What cannot be told, as on
-    /// a disk that fails, is for the write itself to meet.
+    /// Fails if a file was moved, removed or replaced: the next start would not find a pending resume in it.
+    /// Unreadable metadata, as on a failing disk, is left for the write itself to report.
     pub(crate) fn is_kept(&self) -> Result<(), StoreError> {
         let gone = self.files.iter().find(|(path, opened)| match identity(path) {
             Ok(now) => opened.is_some_and(|opened| opened != now),

@@ -26,7 +26,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Takes the lock or says who has it.
+    /// Takes the lock, or fails with its holder.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
         let unusable = |what: &str, error: &std::io::Error| {
@@ -61,13 +61,13 @@ impl StateLock {
         self.made
     }
 
-    /// What the file has lost since a daemon wrote to it last, in a sentence with what to do.
+    /// Commits lost since the last write by a daemon, as a sentence with the remedy.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
 }
 
-/// What the last daemon noted, which may be alive.
+/// Note of the last daemon, which may be running.
 pub(super) fn noted(dir: &Path) -> Option<Instant> {
     trace::noted(&text(&mut File::open(dir.join(LOCK_FILE)).ok()?))
 }

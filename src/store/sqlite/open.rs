@@ -41,7 +41,8 @@ pub(super) fn create(file: &Path) -> Result<(), StoreError> {
     made.map(|_| ()).map_err(|error| unopened(&error, file, "it cannot be opened for writing", TO_BE_WRITTEN))
 }
 
-/// Empty beside a log: SQLite would take it for a new one, and throw away the log with all that is owed.
+/// Rejects an empty file beside a WAL: SQLite would treat it as new and discard the WAL with all pending
+/// resumes.
 fn is_emptied(file: &Path) -> bool {
     let length = |file: &Path| file.metadata().map_or(0, |found| found.len());
     length(file) == 0 && length(&file.with_extension("db-wal")) > 0
@@ -128,7 +129,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     Ok((connection, version == 0))
 }
 
-/// Whether the last connection that closes folds the log into the file.
+/// Sets whether the last connection checkpoints the WAL when it closes.
 pub(super) fn fold_on_close(connection: &Connection, folds: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds).map(drop)
 }
@@ -137,7 +138,7 @@ pub(super) fn fold_on_close(connection: &Connection, folds: bool) -> rusqlite::R
 pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Result<(), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     if file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
-        // The first does not ask whether an index has what its table has, on which it hangs whether a debt is seen.
+        // The quick check skips the content of indexes, which decides whether a pending resume is found.
         for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(pending_resumes)"] {
             let applies = version > 0 || check.contains("quick");
             let said: Option<String> = applies
@@ -174,8 +175,8 @@ fn made(file: &Path) -> Result<&'static BTreeMap<i64, Schema>, StoreError> {
     })
 }
 
-/// The connection that only looks. Were it the last to close, it would fold the log, `query_only` or not: that is for the
-/// writer, which knows whether the file is sound.
+/// Read-only connection. It must not checkpoint the WAL when it closes last, which would happen even with
+/// `query_only`: the writer does that once the file is known to be sound.
 pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     let connection = connect(file).and_then(|connection| {
         connection.pragma_update(None, "query_only", true)?;
@@ -249,7 +250,7 @@ fn of_a_copy(file: &Path) -> rusqlite::Result<Connection> {
 
 fn copied_to(folder: &Path, file: &Path) -> rusqlite::Result<Connection> {
     static COPIES: AtomicU32 = AtomicU32::new(0);
-    // A name that is taken is somebody else's, and stays.
+    // An existing file of this name is not ours: keep it.
     let made = (0..16).find_map(|_| {
         let number = COPIES.fetch_add(1, Ordering::Relaxed);
         let directory = folder.join(format!("camunda-backupd-{}-{number}", std::process::id()));

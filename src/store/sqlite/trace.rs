@@ -1,8 +1,9 @@
-//! What a state directory shows of commits that its file no longer has.
+//! Evidence in a state directory of commits that its file has lost.
 //!
-//! The daemon writes the instant of its last probe into the file, and, once that is on disk, beside its process id in
-//! `state.lock`. A file that knows only an earlier one has lost commits: its write-ahead log is gone, or an older copy was
-//! put back. Whoever folds the log into the file loses nothing, and so raises no alarm.
+//! The daemon writes the time of its last probe into the file. Once that is durable, it writes the same time
+//! beside its process id in `state.lock`. A file with only an earlier time has lost commits: its WAL is gone,
+//! or an older copy was restored.
+//! Checkpointing the WAL loses no commits, so it does not trigger the lost-commits warning.
 
 use super::columns::At;
 use crate::domain::{Instant, instant_text};

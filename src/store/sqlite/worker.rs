@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 4096;
 /// Commands that share a commit at most.
 const BATCH: usize = 1024;
-/// How long a caller waits for an answer.
+/// Time limit of a caller for a response.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 enum Message {
@@ -38,7 +38,7 @@ struct Task<T, F> {
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
-    /// Set by whoever comes first: the thread that begins the work, or the caller who gives up.
+    /// Set by the first of two: the thread that begins the work, or the caller that gives up.
     taken: Arc<AtomicBool>,
 }
 
@@ -68,7 +68,7 @@ where
             None => self.result,
         };
         if let Some(result) = result {
-            // A caller that has gone needs no answer.
+            // A caller that is gone needs no response.
             let _ = self.reply.send(result);
         }
     }
