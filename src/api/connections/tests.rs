@@ -62,7 +62,7 @@ impl House {
         ours
     }
 
-    /// A client that has said this so far.
+    /// Client that has sent these bytes so far.
     async fn reports(&self, text: &str) -> DuplexStream {
         let mut client = self.connect();
         client.write_all(text.as_bytes()).await.unwrap();
@@ -74,14 +74,14 @@ impl House {
     }
 }
 
-/// What still comes until the connection is closed.
+/// Remaining bytes until the connection is closed.
 async fn rest(client: &mut DuplexStream) -> String {
     let mut text = String::new();
     let _ = client.read_to_string(&mut text).await;
     text
 }
 
-/// Lets everybody do what can be done without time passing.
+/// Runs all tasks that are ready, without advancing time.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! The rows of the store in memory and what each question does to them.
+//! Rows of the store in memory, and the effect of each method on them.
 //!
 //! Owns the maps. Every change checks first and changes after, so that a refusal has changed nothing.
 

@@ -42,12 +42,12 @@ impl From<IllegalEvent> for Failure {
     }
 }
 
-/// What was being done when the database failed.
+/// Operation during which the database failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// Committing.
     Writing,
-    /// Looking.
+    /// Reading.
     Reading,
     /// Opening or migrating.
     Opening,
@@ -85,7 +85,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
         }
         _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
         _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
-        // What may be over soon is told apart from what nobody but an operator mends.
+        // Distinguish transient errors from those that only an operator can repair.
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
             return StoreError::Unwritable { path, reason: word(error) };
         }
@@ -111,8 +111,8 @@ pub(super) fn unopened(error: &std::io::Error, path: &Path, what: &str, remedy: 
     }
 }
 
-/// Whether it is the disk itself. What a full disk, a quota or a limit refuses looks like a write that failed, and may come
-/// out only when what was written is to reach the disk or is mapped.
+/// Whether the disk itself failed. A full disk, a quota or a limit looks like a failed write, and may appear
+/// only when data reaches the disk or is mapped.
 fn is_the_disk(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     !matches!(
@@ -130,7 +130,7 @@ fn is_the_disk(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether a row holds what this program did not write.
+/// Whether a row holds data that this program did not write.
 pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     matches!(
         error,

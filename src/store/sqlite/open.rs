@@ -1,6 +1,6 @@
 //! Opening the state file: directory, lock, pragmas, schema.
 //!
-//! Owns what is checked before the first question. Must not touch rows.
+//! Owns the checks before the first query. Must not touch rows.
 
 use super::damage::{self, Schema, damaged};
 use super::failure::{Doing, TO_BE_WRITTEN, sentence, unopened};
@@ -48,8 +48,8 @@ fn is_emptied(file: &Path) -> bool {
     length(file) == 0 && length(&file.with_extension("db-wal")) > 0
 }
 
-/// The connection that writes, and whether there was nothing in the file. The owner of the state brings the schema up to
-/// date. A guest changes none, and leaves a file that has none alone: a daemon may be about to make it.
+/// Writing connection, and whether the file was empty. The owner migrates the schema. A secondary process
+/// changes no schema and leaves a file without one alone: a daemon may be creating it.
 pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     let found = |connection: &Connection| damage::schema(connection).map_err(explain);
@@ -62,7 +62,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
         ));
     }
     let mut connection = connect(file).map_err(explain)?;
-    // Nothing is folded into a file that is found damaged, nor into one that nobody has looked at yet.
+    // A damaged or unchecked file must not receive a checkpoint.
     fold_on_close(&connection, false).map_err(explain)?;
     if !owner {
         connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(explain)?;
@@ -114,7 +114,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
             ))
         };
         MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
-            // That the file is not as a step expects it.
+            // The file does not match the expectation of a migration step.
             rusqlite_migration::Error::RusqliteError {
                 err:
                     rusqlite::Error::SqlInputError { msg, .. }
@@ -134,7 +134,7 @@ pub(super) fn fold_on_close(connection: &Connection, folds: bool) -> rusqlite::R
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds).map(drop)
 }
 
-/// Whether the file passes every check that takes no long time.
+/// Whether the file passes every quick check.
 pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Result<(), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     if file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
@@ -186,14 +186,14 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     connection.map_err(|error| sentence(&error, file, Doing::Opening))
 }
 
-/// A connection that only looks, whatever the schema is and although nothing can be written.
+/// Read-only connection for any schema, even if nothing can be written.
 pub(super) fn read_only(file: &Path) -> rusqlite::Result<Connection> {
     if is_emptied(file) {
         return Err(rusqlite::Error::InvalidPath(file.to_owned()));
     }
     let log = file.with_extension("db-wal").metadata().map_or(0, |log| log.len());
     let otherwise = |error| {
-        // Where nothing is in the log, what has not got there stands still.
+        // With an empty WAL the file does not change and can be read as it stands.
         let still = if log == 0 { standing_still(file) } else { Err(error) };
         still.or_else(|error| alone(file).or_else(|_| of_a_copy(file)).map_err(|_| error))
     };
@@ -223,7 +223,7 @@ fn looking(connection: Connection) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// On a full disk the memory shared with other processes cannot be made. Who is alone needs none.
+/// On a full disk the shared memory cannot be created; a single process needs none.
 fn alone(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
@@ -233,8 +233,8 @@ fn alone(file: &Path) -> rusqlite::Result<Connection> {
     looking(connection)
 }
 
-/// Nobody can be sure to be alone on a read-only file system: file and log are read elsewhere, in memory where that can
-/// be, since the temporary folder may lie on the same disk.
+/// On a read-only file system other processes cannot be excluded. Read copies of file and WAL, in memory if
+/// possible, because the temporary folder may lie on the same disk.
 fn of_a_copy(file: &Path) -> rusqlite::Result<Connection> {
     let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let folders = runtime.into_iter().chain(["/dev/shm".into(), std::env::temp_dir()]);
@@ -264,7 +264,7 @@ fn copied_to(folder: &Path, file: &Path) -> rusqlite::Result<Connection> {
         Ok(_) => alone(&copy),
         Err(_) => Err(rusqlite::Error::InvalidPath(copy)),
     };
-    // What is open stays readable without its name.
+    // An open file stays readable without its name.
     let _ = std::fs::remove_dir_all(&directory);
     connection
 }
@@ -285,7 +285,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 mod tests {
     use super::*;
 
-    /// Which of two connections closes last is chance.
+    /// The order in which two connections close is not defined.
     #[test]
     fn whoever_only_looks_folds_nothing() {
         let (there, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

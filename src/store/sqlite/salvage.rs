@@ -62,7 +62,7 @@ impl<'a> Reading<'a> {
     pub(super) fn rest(mut self) -> FoundDebts {
         self.everything();
         let found = std::mem::take(&mut self.found);
-        // In a file that is sound the list shows all: what it does not is from after it was read.
+        // In a sound file the list is complete: other finds were written after it was read.
         let pending_resumes = found.into_values().flatten().filter(|_| self.wrong.is_some());
         FoundDebts { pending_resumes: self.in_order(pending_resumes), unread: self.wrong }
     }
@@ -100,9 +100,9 @@ impl<'a> Reading<'a> {
         self.each_run("WHERE status IN ('claimed', 'running')", |reading, key| {
             reading.unfinished.insert(key, false);
         });
-        // Without the index, which may be what is damaged.
+        // Read without the index, which may be damaged.
         if !self.rows("NOT INDEXED ORDER BY run_id", []) {
-            // What lies behind the damage is reached from the other end, and what lies within by its name.
+            // Read rows behind the damage from the other end, and rows within it by key.
             self.rows("NOT INDEXED ORDER BY run_id DESC", []);
             self.each_run("", |reading, key| {
                 reading.rows("NOT INDEXED WHERE run_id = ?1", [text(&key)]);
@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
         self.unless(read).is_some()
     }
 
-    /// Has something done with each run that can be read of a list.
+    /// Applies a function to each readable run of a list.
     fn each_run(&mut self, which: &str, mut act: impl FnMut(&mut Self, Key)) {
         let connection = self.connection;
         let read =
@@ -174,7 +174,7 @@ impl<'a> Reading<'a> {
             run_id,
             cluster,
             addresses,
-            // Long ago: a pause that was never seen is not waited for.
+            // Use a time long ago: no watch for a delayed pause is needed.
             intended_at: self.get::<At>(row, 3).map_or(Instant::UNIX_EPOCH, |at| at.0),
             intended_since_boot_ms: None,
             resume_intended_at: self.get::<Option<At>>(row, 5).flatten().map(|at| at.0),

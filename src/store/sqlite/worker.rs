@@ -1,4 +1,4 @@
-//! A thread that owns a connection: callers send closures and await what they return.
+//! A thread that owns a connection: callers send closures and await the results.
 //!
 //! Owns the queue, group commit (one transaction and one fsync for everything that waits, each command in its own
 //! savepoint) and the deadline of callers. Must not know any table.
@@ -30,7 +30,7 @@ enum Message {
 trait Job: Send {
     /// Does the work; an error means that its savepoint must be rolled back.
     fn run(&mut self, connection: &Connection, path: &Path, doing: Doing) -> Result<(), StoreError>;
-    /// Answers the caller, with `broken` instead of the result if the commit failed.
+    /// Responds to the caller, with `broken` instead of the result if the commit failed.
     fn response(self: Box<Self>, broken: Option<&StoreError>);
 }
 
@@ -74,7 +74,7 @@ where
     }
 }
 
-/// What is done after each commit, before anybody has the answer.
+/// Work after each commit, before any caller gets its response.
 pub(super) type After = Box<dyn FnMut(&Connection) + Send>;
 
 /// The sending side of a thread.
@@ -90,7 +90,7 @@ impl Worker {
         Self::spawn("state-writer", connection, path, Doing::Writing, after)
     }
 
-    /// Starts a thread that answers questions.
+    /// Starts a thread that reads.
     pub(super) fn reading(connection: Connection, path: &Path) -> Result<Self, StoreError> {
         Self::spawn("state-reader", connection, path, Doing::Reading, Box::new(|_| ()))
     }
@@ -130,12 +130,12 @@ impl Worker {
         }
     }
 
-    /// Returns when everything asked for before is done and the connection is closed.
+    /// Returns once all earlier requests are done and the connection is closed.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         let (done, closed) = oneshot::channel();
         let exchange = async {
             if self.queue.send(Message::Close(done)).await.is_ok() {
-                // An error means that somebody else closed it.
+                // An error means that another caller closed it.
                 let _ = closed.await;
             }
         };
@@ -210,7 +210,7 @@ fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>
     }
     let broken = commit(connection, path, &mut jobs).err();
     if broken.is_some() && !connection.is_autocommit() {
-        // If this fails too, the next BEGIN fails and says why.
+        // If this fails too, the next BEGIN fails and reports the reason.
         let _ = connection.execute_batch("ROLLBACK");
     }
     if broken.is_none() {
@@ -231,7 +231,7 @@ fn commit(connection: &Connection, path: &Path, jobs: &mut [Box<dyn Job>]) -> Re
         execute("SAVEPOINT command")?;
         if let Err(error) = job.run(connection, path, Doing::Writing) {
             if connection.is_autocommit() {
-                // A full disk and its like end the whole transaction, and what was done before is gone.
+                // A full disk and similar errors end the whole transaction and undo earlier commands.
                 return Err(error);
             }
             execute("ROLLBACK TO command")?;
@@ -246,7 +246,7 @@ fn read_batch(connection: &Connection, path: &Path, jobs: Vec<Box<dyn Job>>) {
         let begun = connection.execute_batch("BEGIN").map_err(|error| sentence(&error, path, Doing::Reading));
         let broken = match begun {
             Ok(()) => {
-                // Its own error is in its answer.
+                // Its own error is in its response.
                 let _ = job.run(connection, path, Doing::Reading);
                 let _ = connection.execute_batch("ROLLBACK");
                 None
