@@ -1,4 +1,4 @@
-//! Everything about one pause of exporting: starting it, showing that it held, and resuming.
+//! One pause of exporting: checks before it, its start, proof that it held, and its resume.
 //!
 //! Owns every resume that the program sends (rule I1). A pause is requested only after its pending resume is
 //! durable.

@@ -121,7 +121,7 @@ pub fn may_serve(
     }
 }
 
-/// Whether what was found may be adopted.
+/// Whether a found backup may be adopted.
 pub fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreError> {
     let name = name(&adopted.cluster, adopted.backup_id);
     if !adopted.view.ended() {

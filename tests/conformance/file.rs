@@ -198,7 +198,8 @@ async fn a_thousand_concurrent_appends_are_all_on_disk() {
     assert_eq!(seen, (0..1000).collect::<Vec<_>>());
 }
 
-/// A daemon that made its file a moment ago fills it itself: filled by a guest meanwhile, its start was refused.
+/// Only the daemon fills a file that it has just created: if a secondary process filled it, the daemon could
+/// not start.
 #[rstest]
 #[case::not_yet_a_database("")]
 #[case::no_tables_yet("PRAGMA journal_mode = WAL")]

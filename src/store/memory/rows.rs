@@ -77,8 +77,8 @@ impl Rows {
         Ok(new)
     }
 
-    /// Known by itself or as part of a range. What was skipped as missed by a clock that was ahead has not been, once
-    /// its instant really comes.
+    /// Known alone or as part of a range. Excludes occurrences due now that a clock ahead of time had skipped
+    /// as missed.
     fn known(&self, new: &OccurrenceRow) -> bool {
         let occurrence = &new.occurrence;
         self.occurrences.range(..=occurrence).any(|(key, row)| {

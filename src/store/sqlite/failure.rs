@@ -69,7 +69,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
     let code = error.sqlite_error_code();
     let reason = match code {
         Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged: {REMEDY}"),
-        // Before anything else is known of it, its header is what SQLite cannot take.
+        // SQLite rejects the header before it reports anything else.
         Some(ErrorCode::NotADatabase | ErrorCode::Unknown)
             if doing == Doing::Opening && was_ours(Path::new(&path)) =>
         {

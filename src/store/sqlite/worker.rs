@@ -85,7 +85,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that commits what it is sent.
+    /// Starts a thread that commits received commands.
     pub(super) fn writing(connection: Connection, path: &Path, after: After) -> Result<Self, StoreError> {
         Self::spawn("state-writer", connection, path, Doing::Writing, after)
     }
