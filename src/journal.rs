@@ -1,7 +1,7 @@
-//! The journal of a run: what is written before and after each act, and the one function that derives status.
+//! Journal of a run: records before and after each act, and the only function that derives the status.
 //!
-//! Owns `RunView` and the list of legal transitions (rule I10); what can be written is `event`'s. Must not do IO or
-//! read a clock: the store keeps the entries, the executor makes them, everybody else reads the view.
+//! Owns `RunView` and the list of legal transitions (rule I10); `event` owns the records. Must not do IO or
+//! read a clock: the store keeps the entries, the executor makes them, all others read the view.
 
 mod event;
 mod step;
@@ -12,58 +12,58 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 pub use step::Step;
 
-/// A run's status, derived from its journal and from nothing else.
+/// Status of a run, derived only from its journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// Has its id, has done nothing yet.
+    /// The backup id is assigned; no act was done yet.
     #[default]
     Claimed,
-    /// Under way.
+    /// In progress.
     Running,
-    /// Ended well.
+    /// Ended with a complete backup.
     Completed,
-    /// Ended otherwise.
+    /// Ended without a complete backup.
     Failed,
 }
 
-/// What is known of one component of a run.
+/// State of one component of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ComponentView {
-    /// What it last said, in its own word, or `requested` before it said anything.
+    /// Last reported state, as the component spells it; `requested` before the first report.
     pub state: String,
     /// Parts done.
     pub parts_done: u32,
-    /// Parts announced or seen.
+    /// Parts expected or found.
     pub parts_total: u32,
     /// Snapshot repository.
     pub repository: Option<String>,
     /// Snapshot names.
     pub names: Vec<String>,
-    /// When it was asked to start.
+    /// Time of the start request.
     pub requested_at: Option<Instant>,
-    /// When it was seen complete.
+    /// Time of the probe that found it complete.
     pub finished_at: Option<Instant>,
-    /// Why it failed.
+    /// Reason of the failure.
     pub reason: Option<String>,
 }
 
-/// What is known of a run's pause.
+/// State of the pause of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PauseView {
-    /// Before it was asked for.
+    /// Time before the pause was requested.
     pub intended_at: Option<Instant>,
-    /// When it was seen.
+    /// Time at which every readable partition read paused.
     pub confirmed_at: Option<Instant>,
-    /// Asked for.
+    /// Requested mode.
     pub requested: Option<PauseMode>,
-    /// As read.
+    /// Mode read from the partitions.
     pub mode: Option<PauseMode>,
-    /// Exported positions at that moment.
+    /// Exported positions at the confirmation, by partition.
     pub positions: BTreeMap<u32, i64>,
-    /// First resume that was about to be sent.
+    /// Time before the first resume was sent.
     pub resume_intended_at: Option<Instant>,
     /// Time at which the server confirmed a resume, or an operator abandoned it.
     pub resumed_at: Option<Instant>,
@@ -71,7 +71,7 @@ pub struct PauseView {
     pub abandoned: bool,
 }
 
-/// Everything derived from a run's journal.
+/// State derived from the journal of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunView {
@@ -81,15 +81,15 @@ pub struct RunView {
     pub version: Option<String>,
     /// Procedure.
     pub family: Option<Family>,
-    /// By which APIs.
+    /// APIs used.
     pub routes: Routes,
-    /// Where the cluster gives the ids: the largest there was before.
+    /// Largest earlier backup id, if the cluster assigns the ids.
     pub above: Option<i64>,
-    /// The id that the cluster gave.
+    /// Backup id assigned by the cluster.
     pub identified: Option<BackupId>,
-    /// The step that was intended last and has not ended.
+    /// Last intended step that has not ended.
     pub step: Option<Step>,
-    /// Since when.
+    /// Time of that intent.
     pub step_since: Option<Instant>,
     /// Steps planned.
     pub steps: Vec<Step>,
@@ -97,52 +97,52 @@ pub struct RunView {
     pub intended: BTreeSet<Step>,
     /// Steps done.
     pub done: BTreeSet<Step>,
-    /// Components whose start may or may not have been acted upon, until something of it shows.
+    /// Components whose start is uncertain until some part of it shows.
     pub uncertain: BTreeSet<Component>,
-    /// Components whose start was left without an answer, whatever shows since.
+    /// Components whose start request got no response, even if parts show later.
     pub without_response: BTreeSet<Component>,
-    /// What components that name their backups themselves held right before they were asked.
+    /// Backups held right before the start request, of components that name their backups themselves.
     pub before: BTreeMap<Component, Vec<String>>,
-    /// Until when a component that refused wants to be left alone.
+    /// Earliest time of the next request, by component that asked for a delay.
     pub quiet_until: Option<Instant>,
-    /// How long each step took, in milliseconds.
+    /// Duration of each step, in milliseconds.
     pub step_ms: BTreeMap<Step, u64>,
     /// Indices that matched the records pattern before their snapshot.
     pub records_indices: Vec<String>,
-    /// Partitions that Zeebe's part must hold, where the topology tells.
+    /// Partitions that the backup of Zeebe must hold, if the topology reports them.
     pub partitions: Option<u32>,
-    /// Per component.
+    /// State by component.
     pub components: BTreeMap<Component, ComponentView>,
-    /// The pause.
+    /// State of the pause.
     pub pause: PauseView,
-    /// Facts for the certificate.
+    /// Facts for the attestation.
     pub proof: BTreeMap<String, serde_json::Value>,
-    /// Why it is being ended, from the moment that is decided.
+    /// Reason for ending the run, from that decision on.
     pub aborting: Option<(FailureClass, String)>,
-    /// Clean-up still owed.
+    /// Pending clean-up.
     pub cleanup_unfinished: Vec<String>,
-    /// When the run began.
+    /// Start of the run.
     pub started_at: Option<Instant>,
-    /// When it ended.
+    /// End of the run.
     pub finished_at: Option<Instant>,
-    /// How it ended.
+    /// Result of the run.
     pub outcome: Option<Outcome>,
 }
 
-/// An event that may not follow.
+/// Event that may not follow the current status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the journal refuses `{event}` while the run is {status}: {why}; this is a defect, please report it")]
 pub struct IllegalEvent {
-    /// The event's name.
+    /// Name of the event.
     pub event: String,
     /// Status before it.
     pub status: String,
-    /// Which rule it breaks.
+    /// Violated rule.
     pub why: String,
 }
 
 impl RunView {
-    /// The view after `entries`.
+    /// Applies `entries` to an empty view.
     pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, IllegalEvent> {
         let mut view = Self::default();
         for entry in entries {
@@ -151,12 +151,12 @@ impl RunView {
         Ok(view)
     }
 
-    /// Whether a component has answered that it takes our request: what it shows under our id is ours.
+    /// Whether a component accepted our request: a backup that it reports under our id is then ours.
     pub fn was_taken(&self, component: Component) -> bool {
         self.done.contains(&Step::Start(component)) && !self.without_response.contains(&component)
     }
 
-    /// The one place that says which event may follow which.
+    /// Applies one event; the only function that decides which event may follow which.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEvent> {
         let at = entry.at;
         match (&self.status, &entry.event) {
@@ -241,7 +241,7 @@ impl RunView {
             }
             (RunStatus::Running, Event::Before { component, names }) => {
                 self.before.insert(*component, names.clone());
-                // The look that told them may have taken a while.
+                // The probe that reported them may have taken a while.
                 self.components.entry(*component).or_default().requested_at = Some(entry.at);
             }
             (RunStatus::Running, Event::QuietRequested { until }) => {
@@ -264,7 +264,7 @@ impl RunView {
             }
             (RunStatus::Running, Event::ResumeIntended { .. }) => {
                 self.pause.resume_intended_at.get_or_insert(at);
-                // Until it is confirmed, this is what the run does, whatever it did before.
+                // Until the resume is confirmed, it is the current step, whatever the run did before.
                 self.intended.insert(Step::Resume);
                 self.step = Some(Step::Resume);
                 self.step_since = self.pause.resume_intended_at;
@@ -352,7 +352,7 @@ impl RunView {
         Ok(())
     }
 
-    /// Whether a pause was intended and no resume has been confirmed since.
+    /// Whether a pause was intended and no resume was confirmed since.
     pub fn needs_resume(&self) -> bool {
         self.pause.intended_at.is_some() && self.pause.resumed_at.is_none()
     }
@@ -362,7 +362,7 @@ impl RunView {
         matches!(self.status, RunStatus::Completed | RunStatus::Failed)
     }
 
-    /// The operator's sentence of a failed run.
+    /// Reason of a failed run, as a sentence for the operator.
     pub fn reason(&self) -> Option<&str> {
         match &self.outcome {
             Some(Outcome::Failed { reason, .. }) => Some(reason),
@@ -385,26 +385,26 @@ impl RunView {
     }
 }
 
-/// A run's fixed facts and its derived view, as the store hands it out.
+/// Fixed facts of a run and its derived view, as returned by the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Identity.
+    /// Id of the run.
     pub run_id: crate::domain::RunId,
     /// Cluster name.
     pub cluster: String,
-    /// The id of the backup, given in the transaction that made the run.
+    /// Backup id, assigned in the transaction that created the run.
     pub backup_id: BackupId,
-    /// Why it exists.
+    /// Trigger of the run.
     pub trigger: crate::domain::Trigger,
-    /// The occurrences it serves; empty for a manual one.
+    /// Occurrences served; empty for a manual run.
     pub occurrences: Vec<crate::domain::Occurrence>,
-    /// Pools it counts in.
+    /// Retention groups that count the run.
     pub retention_groups: Vec<crate::domain::RetentionGroup>,
-    /// An operator's note.
+    /// Note of the operator.
     pub note: Option<String>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Instant,
-    /// What it needs to go on after a restart, whatever the config says by then.
+    /// Input needed to continue after a restart, independent of the current config.
     pub spec: serde_json::Value,
     /// Derived from the journal.
     pub view: RunView,

@@ -1,18 +1,24 @@
-//! Everything about one pause of exporting: starting it, showing that it held, and resuming.
+//! One pause of exporting: checks before it, its start, proof that it held, and its resume.
 //!
-//! Owns every resume that the program sends (rule I1). A pause is requested only after its pending resume is durable.
-//! A resume waits for no lock, no lease and no write that succeeds, and is retried until the server confirms it. Must
-//! not touch a pause of somebody else, and must not know the other steps of a backup.
+//! Owns every resume that the program sends (rule I1). A pause is requested only after its pending resume is
+//! durable.
+//! A resume waits for no lock and no lease. It does not depend on a successful write, and is retried with
+//! backoff until the server confirms it.
 //!
-//! | question | file |
+//! The live run that paused exporting resumes it. After a crash or restart the sweeper of the daemon does.
+//! Without a daemon the command `resume-exporting --pending` does.
+//!
+//! Must not touch a foreign pause, and must not depend on the other steps of a backup.
+//!
+//! | task | file |
 //! |---|---|
-//! | May exporting be paused now? | `disk_space`, `forecast` |
-//! | How is it paused, and when is the pause confirmed? | `start` |
-//! | Did the pause hold? | `verify` |
-//! | Who resumes exporting, and until when? | `resume`, `resume::confirm` |
-//! | Who resumes after a crash? | `sweep`, `offline` |
-//! | Where is the cluster now, and which credentials does it accept? | `resume::relocate`, `credentials` |
-//! | What does the operator see meanwhile? | `reminders` |
+//! | Check disk space and the cost of the last pauses before pausing | `disk_space`, `forecast` |
+//! | Pause, and wait until every partition reads paused | `start` |
+//! | Prove that the pause held until the resume | `verify` |
+//! | Resume after every pause, until confirmed and read back | `resume`, `resume::confirm` |
+//! | Resume after a crash: by the daemon, without the daemon | `sweep`, `offline` |
+//! | Current address and credentials of a cluster with a pending resume | `resume::relocate`, `credentials` |
+//! | Remind the operator while exporting stays paused | `reminders` |
 
 pub mod credentials;
 pub mod disk_space;

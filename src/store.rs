@@ -1,8 +1,8 @@
-//! Durable state: the few questions the program asks of it.
+//! Durable state: the `Store` trait and its rows.
 //!
-//! Owns the `Store` trait and its rows. Must not know SQL (that is `store/sqlite`), read a clock (every instant
-//! is passed in) or assume that one process writes. Each method is one transaction: when it returns `Ok`, what it
-//! did is on disk; when it returns an error, nothing of it happened, except `Unknown`, which says so.
+//! Owns the trait. Must not depend on SQL (`store/sqlite`), read a clock (callers pass every instant) or
+//! assume a single writing process. Each method is one transaction: `Ok` means durable, and an error means no
+//! change, except `Unknown`.
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
 pub mod memory;
@@ -26,17 +26,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why the store did not do it.
+/// Error of a store method.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The disk, the file or the database says no.
+    /// The disk, the file or the database rejected the operation.
     #[error(
         "the state file {path} cannot be written: {reason}; free space or mend permissions, nothing was lost"
     )]
     Unwritable {
         /// File.
         path: String,
-        /// The system's word.
+        /// Error text of the system.
         reason: String,
     },
     /// The file cannot be opened or understood.
@@ -44,20 +44,20 @@ pub enum StoreError {
     Unusable {
         /// File.
         path: String,
-        /// One clause, with the remedy.
+        /// Cause and remedy, as a clause.
         reason: String,
     },
-    /// The disk gives an error of its own.
+    /// The disk returned an error of its own.
     #[error(
         "the state file {path} cannot be used: its disk fails ({reason}): look into the kernel's log (`dmesg`) and mend the disk"
     )]
     DiskFails {
         /// File.
         path: String,
-        /// The system's word.
+        /// Error text of the system.
         reason: String,
     },
-    /// An event that may not follow.
+    /// Illegal transition of a run.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),
     /// Another run of this cluster has not ended.
@@ -65,7 +65,7 @@ pub enum StoreError {
     Busy {
         /// Cluster.
         cluster: String,
-        /// The run that is under way.
+        /// Run in progress.
         run_id: RunId,
     },
     /// The manual rate limit.
@@ -79,10 +79,11 @@ pub enum StoreError {
         cluster: String,
         /// Start of the newest manual run.
         last: Instant,
-        /// When the next is allowed.
+        /// Earliest time of the next manual run.
         until: Instant,
     },
-    /// The answer did not come in time. The only error after which it may have happened: look before acting again.
+    /// No response within the time limit. The only error after which the change may have happened: read
+    /// before acting again.
     #[error(
         "the state file {path} did not answer in time: what was asked may still happen; look at the disk"
     )]
@@ -90,18 +91,18 @@ pub enum StoreError {
         /// File.
         path: String,
     },
-    /// A second daemon.
+    /// Another process holds the lock of the state directory.
     #[error("the state directory {dir} is in use by {by}: stop it or set another [daemon] state_dir")]
     InUse {
         /// Directory.
         dir: String,
-        /// `process PID`, or `another process` where it left no pid.
+        /// `process PID`, or `another process` if the lock file has no pid.
         by: String,
     },
     /// No such row.
     #[error("the state knows no {0}")]
     NotFound(String),
-    /// The row's state does not allow it.
+    /// The state of the row does not allow the change.
     #[error("{0}")]
     Refused(String),
     /// The daemon is stopping and the writer has gone.
@@ -109,34 +110,36 @@ pub enum StoreError {
     Closed,
 }
 
-/// An answer of the store.
+/// Result of a store method.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// A store to pass around.
+/// Shared handle of a store.
 pub type SharedStore = Arc<dyn Store>;
 
-/// What is known about one (schedule, cluster) pair between restarts.
+/// Stored state of one (schedule, cluster) pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimetableRow {
     /// Schedule name.
     pub schedule: String,
     /// Cluster name.
     pub cluster: String,
-    /// Canonical text of times and zone; another text means the times were edited.
+    /// Canonical text of times and zone; a change means that the times were edited.
     pub times_key: String,
-    /// When the pair appeared, its times were edited, or it was enabled again: nothing before it is missed.
+    /// Time at which the pair appeared, was edited or was enabled again; earlier due times do not count as
+    /// missed.
     pub since: Instant,
-    /// The last due instant that has been accounted for.
+    /// Last due instant that was processed.
     pub last_due: Option<Instant>,
-    /// The pair is in the config and enabled; rows that are not stay, so that pools can be shown as frozen.
+    /// Whether the pair is configured and enabled. Inactive rows stay, so that their retention groups can be
+    /// shown as frozen.
     pub active: bool,
 }
 
-/// What became of an occurrence (rule I13).
+/// Outcome of an occurrence (rule I13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OccurrenceOutcome {
-    /// Claimed, waiting for its instant, its cluster or calm.
+    /// Claimed; waits for its start time, its cluster or its preconditions.
     Waiting,
     /// Served by a run of its own.
     Started,
@@ -148,114 +151,114 @@ pub enum OccurrenceOutcome {
     Skipped,
 }
 
-/// One occurrence, or a range of missed ones, and what became of it.
+/// One occurrence, or a range of missed ones, with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OccurrenceRow {
-    /// Which; of a range, the first.
+    /// Due instant; of a range, the first one.
     pub occurrence: Occurrence,
     /// Of a range, the last due instant.
     pub until: Option<Instant>,
-    /// How many it stands for.
+    /// Number of occurrences in the range.
     pub count: u64,
-    /// When it may start: `due_at` plus spread.
+    /// Earliest start: `due_at` plus spread.
     pub start_at: Instant,
-    /// When waiting ends.
+    /// End of waiting.
     pub start_until: Instant,
-    /// It was missed while the daemon was down.
+    /// Whether the occurrence was missed while the daemon was down.
     pub missed: bool,
-    /// What became of it.
+    /// Outcome.
     pub outcome: OccurrenceOutcome,
-    /// Why it was skipped.
+    /// Reason for skipping.
     pub reason: Option<String>,
-    /// The run that served it.
+    /// Run that served the occurrence.
     pub run_id: Option<RunId>,
 }
 
-/// What a new run needs.
+/// Input for a new run.
 #[derive(Clone, Debug)]
 pub struct NewRun {
-    /// Identity.
+    /// Id of the run.
     pub run_id: RunId,
     /// Cluster name.
     pub cluster: String,
-    /// Why.
+    /// Trigger of the run.
     pub trigger: Trigger,
-    /// Waiting occurrences it serves, each with what they become.
+    /// Waiting occurrences to serve, each with its outcome.
     pub occurrences: Vec<(Occurrence, OccurrenceOutcome)>,
-    /// Pools it counts in.
+    /// Retention groups that count the run.
     pub retention_groups: Vec<RetentionGroup>,
-    /// An operator's note.
+    /// Note of the operator.
     pub note: Option<String>,
-    /// What the run needs after a restart.
+    /// Input needed to continue after a restart.
     pub spec: serde_json::Value,
-    /// Clusters that share a search engine and repository share ids: the scope of the high-water mark.
+    /// Scope of the high-water mark: clusters with the same search engine and repository share ids.
     pub id_scope: String,
-    /// The largest id any component, snapshot name or earlier run showed; `0` if none.
+    /// Largest id found in any component, snapshot name or earlier run; `0` if none.
     pub largest_seen: i64,
     /// Wall-clock time.
     pub now: Instant,
-    /// For manual runs: the shortest interval between their starts.
+    /// For manual runs: shortest interval between two starts.
     pub min_interval: Option<Duration>,
 }
 
-/// An exporting pause that we owe a resume; complete enough to be paid without config and without the daemon.
+/// Pending resume of an exporting pause; complete enough to be sent without config and daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PendingResume {
-    /// The run that paused.
+    /// Run that requested the pause.
     pub run_id: RunId,
     /// Cluster name.
     pub cluster: String,
-    /// Where to send the resume.
+    /// Addresses for the resume.
     pub addresses: Addresses,
-    /// Before the pause was asked for.
+    /// Time before the pause was requested.
     pub intended_at: Instant,
-    /// Machine uptime at that moment, in milliseconds, where it can be read.
+    /// Machine uptime at that moment, in milliseconds, if readable.
     pub intended_since_boot_ms: Option<u64>,
-    /// First resume that was about to be sent.
+    /// Time before the first resume was sent.
     pub resume_intended_at: Option<Instant>,
-    /// Resumes tried.
+    /// Number of resume attempts.
     pub attempts: u32,
-    /// What the last one met.
+    /// Error of the last attempt.
     pub last_error: Option<String>,
-    /// When a server confirmed a resume; of an open debt, where only memory knows.
+    /// Time of a confirmed resume. While the resume is pending, this time is known only in memory.
     pub confirmed_at: Option<Instant>,
-    /// Given up by an operator, with the reason.
+    /// Reason of the operator who abandoned the resume.
     pub abandoned: Option<String>,
 }
 
-/// A request to delete and how far it got.
+/// Deletion request and its progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
-    /// When it was asked for.
+    /// Time of the request.
     pub requested_at: Instant,
     /// `retention` or `command`.
     pub by: String,
-    /// Retention's or the operator's reason.
+    /// Reason given by retention or the operator.
     pub reason: String,
-    /// Passes tried.
+    /// Number of deletion passes.
     pub attempts: u32,
     /// Result of the last pass.
     pub last_error: Option<String>,
     /// Stored before the first DELETE; `None` while nothing was deleted.
     pub ownership_proof: Option<OwnershipProof>,
-    /// When every place answered that it is gone.
+    /// Time at which every location reported the backup as gone.
     pub done_at: Option<Instant>,
 }
 
-/// A backup: its run and what has become of it since.
+/// Backup: a run with its later state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Backup {
-    /// The run that made it.
+    /// Run that created the backup.
     pub run: Run,
-    /// As every surface shows it.
+    /// State, as all interfaces show it.
     pub state: BackupState,
     /// Pinned by an operator.
     pub held: bool,
-    /// If deletion was asked for.
+    /// Deletion request, if any.
     pub deletion: Option<Deletion>,
 }
 
-/// What the store remembers of a cluster, in the config or not.
+/// Stored state of a cluster, configured or not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterRow {
     /// Name.
@@ -264,53 +267,53 @@ pub struct ClusterRow {
     pub uuid: uuid::Uuid,
     /// Last known addresses.
     pub addresses: Addresses,
-    /// It is in the config that runs.
+    /// Whether the cluster is in the current config.
     pub configured: bool,
-    /// Why retention of this cluster has stopped until `adopt`.
+    /// Reason for stopping retention of this cluster until `adopt`.
     pub state_behind: Option<String>,
 }
 
-/// A backup found in a cluster and taken over by `adopt`.
+/// Backup found in a cluster, for `adopt`.
 #[derive(Clone, Debug)]
 pub struct Adopted {
-    /// Identity; the one in the snapshot's metadata, so that adopting twice changes nothing.
+    /// Run id from the metadata of the snapshot, so that repeated adoption changes nothing.
     pub run_id: RunId,
     /// Cluster name.
     pub cluster: String,
-    /// Its id.
+    /// Backup id.
     pub backup_id: BackupId,
-    /// When it was taken.
+    /// Creation time.
     pub created_at: Instant,
-    /// What the run would have needed.
+    /// Input that a run would have needed.
     pub spec: serde_json::Value,
-    /// What the components show: names, states, outcome.
+    /// Names, states and outcome reported by the components.
     pub view: RunView,
 }
 
-/// Which backups to list.
+/// Filter for lists of backups.
 #[derive(Clone, Debug, Default)]
 pub struct BackupFilter {
     /// Only this cluster.
     pub cluster: Option<String>,
-    /// Leave out those verified gone.
+    /// Omit backups verified as gone.
     pub existing: bool,
-    /// At most so many, the newest ones; `0` means all.
+    /// Limit, newest first; `0` means all.
     pub limit: u32,
 }
 
-/// Durable state. All lists are in time order, oldest first, unless said otherwise.
+/// Durable state. Lists are in time order, oldest first, unless noted otherwise.
 pub trait Store: Send + Sync + 'static {
     /// All pairs, active or not.
     fn timetable(&self) -> StoreFuture<'_, Vec<TimetableRow>>;
     /// Replaces the rows of these pairs and marks every other pair inactive. Where `times_key` and `since` stay the same,
     /// `last_due` does not move back: a claim may have come between reading the rows and writing them.
     fn set_timetable(&self, rows: Vec<TimetableRow>) -> StoreFuture<'_, ()>;
-    /// Writes occurrences (fate `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in one
-    /// transaction. An occurrence that is already known, by itself or inside a range, stays as it is, unless it was
-    /// skipped as missed by a clock that was ahead and comes due now. Returns those that
-    /// were new: claiming twice after a crash cannot fire twice (rule I5).
+    /// Writes occurrences (outcome `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in
+    /// one transaction. Known occurrences, alone or inside a range, stay unchanged. Exception: an occurrence due now
+    /// that a clock ahead of time had skipped as missed. Returns the new ones: claiming twice after a crash cannot
+    /// start a run twice (rule I5).
     fn claim(&self, rows: Vec<OccurrenceRow>) -> StoreFuture<'_, Vec<OccurrenceRow>>;
-    /// Occurrences that wait.
+    /// Waiting occurrences.
     fn waiting(&self) -> StoreFuture<'_, Vec<OccurrenceRow>>;
     /// Ends the waiting of occurrences that no run will serve. Those that no longer wait stay as they are.
     fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> StoreFuture<'_, ()>;
@@ -341,63 +344,63 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that have not ended.
     fn unfinished(&self) -> StoreFuture<'_, Vec<Run>>;
 
-    /// Writes a debt before the pause is asked for (rule I1), together with the journal entry of that intent.
+    /// Writes a pending resume before the pause is requested (rule I1), with the journal entry of the intent.
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()>;
-    /// Notes that a resume is about to be sent, on the debt and, while the run lasts, in its journal: there once for each
-    /// `by`, so that trying for ever does not fill the disk.
+    /// Records the intent to resume, in the pending resume and in the journal of an unfinished run. The
+    /// journal gets one entry for each `by`, so that endless retries do not fill the disk.
     fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()>;
-    /// Notes a resume that failed.
+    /// Records a failed resume attempt.
     fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()>;
-    /// Notes that a debt's cluster was shown to be at other addresses now; only its own copy of them changes.
+    /// Records the new addresses of a pending resume whose cluster has moved; other rows keep theirs.
     fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()>;
-    /// Notes that the server confirmed a resume, on the debt and, while the run lasts, in its journal.
+    /// Records a confirmed resume, in the pending resume and in the journal of an unfinished run.
     fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()>;
-    /// Debts neither paid nor forgiven.
+    /// Resumes that are neither confirmed nor abandoned.
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>>;
-    /// Gives up the debts of a cluster that no longer exists; also counts as resumed in the runs' journals.
+    /// Abandons the pending resumes of a removed cluster; the journals of its runs count them as resumed.
     fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32>;
 
     /// Backups, oldest first.
     fn backups(&self, filter: BackupFilter) -> StoreFuture<'_, Vec<Backup>>;
-    /// Per cluster, how many runs have failed since its last success; clusters without any are left out. Failed runs
-    /// count when retention has deleted them.
+    /// Number of failed runs since the last success, by cluster; clusters without any are omitted. Failed
+    /// runs still count after retention has deleted them.
     fn failures_in_a_row(&self) -> StoreFuture<'_, BTreeMap<String, u32>>;
     /// One backup by cluster and id.
     fn backup(&self, cluster: String, backup_id: BackupId) -> StoreFuture<'_, Option<Backup>>;
-    /// Marks a backup `deleting`. `Refused` for a held, running or deleted one, each with its own sentence; asking twice
-    /// is asking once.
+    /// Marks a backup `deleting`. `Refused` for a held, running or deleted one, each with its own reason.
+    /// Idempotent.
     fn request_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant)
     -> StoreFuture<'_, ()>;
-    /// Stores the proof that the backup of a requested deletion is ours. Nothing of the backup is deleted before this returns.
+    /// Stores the proof of ownership for a requested deletion. Deletion starts only after this returns.
     fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()>;
-    /// Notes a deletion pass that left something.
+    /// Records an incomplete deletion pass.
     fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()>;
-    /// Every place answers that it is gone.
+    /// Records that every location reported the backup as gone.
     fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()>;
     /// A completed or failed backup was found gone. `Refused` for others.
     fn set_missing(&self, run_id: RunId) -> StoreFuture<'_, ()>;
     /// Pins or releases a backup. Pinning is `Refused` once it is missing, being deleted or deleted.
     fn hold(&self, run_id: RunId, held: bool) -> StoreFuture<'_, ()>;
-    /// Takes over a backup found in a cluster; the pool is `adopted`. Twice is once. `Refused` when it has not ended, or
-    /// when its id is known as another run's.
+    /// Adopts a backup found in a cluster into the retention group `adopted`. Idempotent. `Refused` while the
+    /// backup is running, or if its id belongs to another run.
     fn adopt(&self, adopted: Adopted) -> StoreFuture<'_, ()>;
 
     /// All clusters ever configured.
     fn clusters(&self) -> StoreFuture<'_, Vec<ClusterRow>>;
-    /// Replaces addresses of these clusters and marks every other cluster as not configured; `state_behind` stays. Foreign
-    /// pauses are forgotten of the others, and where the addresses are not what they were.
+    /// Replaces addresses of these clusters and marks all others as not configured; `state_behind` stays.
+    /// Foreign pauses of the other clusters, and of changed addresses, are removed.
     fn set_clusters(&self, rows: Vec<ClusterRow>) -> StoreFuture<'_, ()>;
     /// Stops or restarts retention of a cluster.
     fn set_state_behind(&self, cluster: String, reason: Option<String>) -> StoreFuture<'_, ()>;
 
-    /// A look showed exporting of a configured cluster `paused_by_other` or `mixed`: the first look of any daemon that did,
-    /// without one in between that showed it to run.
+    /// Records a probe that found exporting `paused_by_other` or `mixed`. Keeps the time of the first such
+    /// probe since exporting last ran, across restarts.
     fn foreign_pause(&self, cluster: String, at: Instant) -> StoreFuture<'_, Instant>;
-    /// A look showed it to run; twice is once.
+    /// Records a probe that found exporting running. Idempotent.
     fn foreign_pause_over(&self, cluster: String) -> StoreFuture<'_, ()>;
 
     /// Commits a small row: proves that the state can be written.
     fn probe(&self, at: Instant) -> StoreFuture<'_, ()>;
-    /// Finishes what was asked for before; everything after it is `Closed`.
+    /// Finishes earlier requests; later ones return `Closed`.
     fn close(&self) -> StoreFuture<'_, ()>;
 }

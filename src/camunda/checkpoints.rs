@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
 pub(crate) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
-/// What to change where a cluster on a search engine gives ids itself.
+/// Remedy if a cluster with a search engine assigns ids itself.
 pub(crate) const OWN_IDS: &str = "such a cluster gives every backup an id of its own, and the parts in the search engine need the same: switch off its backup schedule, checkpoint-interval and continuous mode (camunda.data.primary-storage.backup.*)";
 
 /// The checkpoints of all partitions.

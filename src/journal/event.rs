@@ -1,19 +1,19 @@
-//! What can stand in a journal: events, their outcomes, and why a run failed.
+//! Records of a journal: events, their outcomes, and the failure classes of a run.
 //!
-//! Owns the words; which of them may follow which is the journal's.
+//! Owns their spelling; `journal` owns their order.
 
 use super::Step;
 use crate::domain::{BackupId, Component, Family, Instant, PauseMode, Routes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Why a run failed, in a word that can be counted.
+/// Countable class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// A component or the search engine said no, or said that its part failed.
+    /// A component or the search engine rejected a request, or reported that its part failed.
     Component,
-    /// The id was already known somewhere.
+    /// Backup id already used.
     Conflict,
     /// No progress for `stall_after`.
     Stalled,
@@ -21,13 +21,13 @@ pub enum FailureClass {
     Deadline,
     /// `pause_budget` passed.
     PauseBudget,
-    /// A broker's disk had less room than `min_free_disk`.
+    /// Free space of a broker's disk was below `min_free_disk`.
     Disk,
     /// Exporting did not stay paused.
     PauseBroken,
     /// The records snapshot is partial, empty or lacks indices.
     Records,
-    /// The daemon was stopped or died, and the run could not lawfully go on.
+    /// The daemon stopped or crashed, and the run could not legally continue.
     Interrupted,
     /// An operator cancelled it.
     Cancelled,
@@ -35,135 +35,136 @@ pub enum FailureClass {
     Removed,
     /// The state file could not be written.
     Store,
-    /// A component could not be reached or gave no usable answer.
+    /// A component was unreachable or returned no usable response.
     Unreachable,
-    /// A component, or what guards it, refused whoever we say we are: credentials, permissions, certificates.
+    /// A component or its proxy rejected our credentials, permissions or TLS certificates.
     Access,
 }
 
-/// How a run ended.
+/// Result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Rule I6 holds; the certificate says by what evidence.
+    /// Rule I6 holds; the attestation lists the evidence.
     Completed {
-        /// Evidence: per component what was seen, pause times, indices.
+        /// Evidence by component, pause times and indices.
         attestation: serde_json::Value,
     },
-    /// Anything else.
+    /// Any other end.
     Failed {
-        /// Countable reason.
+        /// Countable class.
         class: FailureClass,
         /// One sentence for the operator.
         reason: String,
-        /// Evidence: the answers that led to it.
+        /// Evidence: the responses that led to the failure.
         failure_report: serde_json::Value,
     },
 }
 
-/// What is written. Serialised into the state file: fields may be added with defaults, none renamed.
-/// Externally tagged, because the other forms cannot read maps with numeric keys back.
+/// Content of an entry. Serialised into the state file: fields may be added with defaults, none renamed.
+/// Externally tagged: other representations cannot deserialise maps with numeric keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// The plan is fixed and the id is ours.
+    /// The plan is fixed and the backup id is assigned.
     Started {
         /// Camunda version found.
         version: String,
         /// Procedure chosen.
         family: Family,
-        /// By which APIs.
+        /// APIs used.
         #[serde(default)]
         routes: Routes,
-        /// Pause asked for; none where the procedure has none.
+        /// Requested pause mode; `None` if the procedure does not pause.
         pause: Option<PauseMode>,
-        /// Everything this backup consists of.
+        /// Components of the backup.
         components: Vec<Component>,
-        /// Steps that a completed run has done, in order.
+        /// Steps of a completed run, in order.
         steps: Vec<Step>,
-        /// Indices that matched the records pattern before.
+        /// Indices that matched the records pattern before the snapshot.
         records_indices: Vec<String>,
-        /// Partitions that Zeebe's part must hold, where the topology tells.
+        /// Partitions that the backup of Zeebe must hold, if the topology reports them.
         partitions: Option<u32>,
-        /// The largest id that was there before, where the cluster gives the ids itself: ours will be above.
+        /// Largest earlier backup id, if the cluster assigns the ids: the new id will be greater.
         #[serde(default)]
         above: Option<i64>,
     },
-    /// The cluster gave the backup its id.
+    /// The cluster assigned the backup id.
     Identified {
-        /// The id, which is the backup's from now on.
+        /// Assigned id, which replaces the earlier one.
         backup_id: BackupId,
     },
-    /// About to act.
+    /// A step is about to start.
     StepIntended {
-        /// Which.
+        /// Intended step.
         step: Step,
     },
-    /// Acted, and it went well.
+    /// A step succeeded.
     StepDone {
-        /// Which.
+        /// Completed step.
         step: Step,
-        /// How long it took, in milliseconds.
+        /// Duration in milliseconds.
         ms: u64,
     },
-    /// Acted or tried to, and it went wrong.
+    /// A step failed.
     StepFailed {
-        /// Which.
+        /// Failed step.
         step: Step,
-        /// One sentence.
+        /// Reason, as a sentence.
         reason: String,
     },
-    /// Whether a component has begun is not known: the answer was lost, or the daemon died before it came. The wait
-    /// that follows looks, and gives it less time to show (rule I9).
+    /// A start is uncertain: its response was lost, or the daemon crashed before the response. The wait step
+    /// that follows probes the component, with a shorter time limit (rule I9).
     StartUncertain {
-        /// Whose.
+        /// Component.
         component: Component,
     },
-    /// A component said what it will write; deletion later goes by these names.
+    /// A component reported the names it will write; deletion later uses these names.
     Announced {
-        /// Whose.
+        /// Component.
         component: Component,
         /// Snapshot repository, if it writes snapshots.
         repository: Option<String>,
         /// Snapshot names.
         names: Vec<String>,
-        /// Of the records: the indices that matched when their snapshot was about to be asked for.
+        /// For the records: indices that matched right before the snapshot request.
         #[serde(default)]
         indices: Vec<String>,
     },
-    /// What a component held right before it was asked, where it names its backups itself: what is new later is ours.
+    /// Backups held by a component right before the request, if it names its backups itself: a later one is
+    /// ours.
     Before {
-        /// Whose.
+        /// Component.
         component: Component,
-        /// Its names of them.
+        /// Names of these backups.
         names: Vec<String>,
     },
-    /// A component refused and said how long it wants to be left alone.
+    /// A component rejected a request and named a delay.
     QuietRequested {
-        /// No sooner is it asked again.
+        /// Earliest time of the next request.
         until: Instant,
     },
-    /// A component's part moved.
+    /// The part of a component progressed.
     Progress {
-        /// Whose.
+        /// Component.
         component: Component,
-        /// What it last said.
+        /// Last reported state.
         state: String,
         /// Parts done.
         done: u32,
-        /// Parts known or announced.
+        /// Parts expected or found.
         total: u32,
     },
-    /// Facts for the certificate, by name: a later process has not seen them.
+    /// Facts for the attestation, by name, for a later process.
     Proved(BTreeMap<String, serde_json::Value>),
     /// Every readable partition reads paused.
     PauseConfirmed {
-        /// As read, which may differ from what was asked.
+        /// Mode read from the partitions; may differ from the requested mode.
         mode: PauseMode,
-        /// Exported position per partition at that moment, where it can be read.
+        /// Exported position by partition at that moment, if readable.
         positions: BTreeMap<u32, i64>,
     },
-    /// Somebody of ours is about to send a resume.
+    /// This program is about to send a resume.
     ResumeIntended {
         /// `run`, `sweeper` or `command`.
         by: String,
@@ -178,32 +179,32 @@ pub enum Event {
         /// Reason given by the operator.
         reason: String,
     },
-    /// The run is being ended: only resume and clean-up follow, also in the next process.
+    /// The run is ending: only resume and clean-up follow, also in a later process.
     Aborting {
-        /// Countable reason.
+        /// Countable class.
         class: FailureClass,
-        /// One sentence.
+        /// Reason, as a sentence.
         reason: String,
     },
-    /// The daemon came back and goes on with the run.
+    /// The daemon restarted and continues the run.
     Recovered {
-        /// What is done with it.
+        /// Chosen recovery.
         how: String,
     },
-    /// Clean-up that could not be done within its deadline.
+    /// Clean-up that exceeded its deadline.
     CleanupUnfinished {
-        /// One sentence.
+        /// Remaining clean-up, as a sentence.
         what: String,
     },
-    /// The end.
+    /// The run ended.
     Ended(Outcome),
 }
 
-/// An event and when it was written.
+/// Event with the time of its entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Wall-clock time of writing.
+    /// Wall-clock time of the entry.
     pub at: Instant,
-    /// What happened.
+    /// Recorded event.
     pub event: Event,
 }

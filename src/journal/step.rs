@@ -1,26 +1,26 @@
-//! The acts of a run, and their names in journal, log and routes.
+//! Steps of a run, and their names in journal, log and routes.
 //!
-//! Owns which of them may be repeated. Must not know their order (that is the plan's).
+//! Owns their repeatability. Must not depend on their order, which the plan owns.
 
 use crate::domain::Component;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// One act of a run.
+/// One step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Step {
-    /// Ask every component whether it already knows the id.
+    /// Check that no component has the backup id already.
     Guard,
-    /// Ask a component to start.
+    /// Request a component to start its backup.
     Start(Component),
     /// Wait until a component has ended.
     Wait(Component),
-    /// Pause exporting and see it paused.
+    /// Pause exporting and confirm it.
     Pause,
-    /// See that the pause held.
+    /// Check that the pause held.
     CheckPause,
-    /// Resume exporting and have it confirmed.
+    /// Resume exporting until confirmed.
     Resume,
 }
 
@@ -66,7 +66,7 @@ impl TryFrom<String> for Step {
 }
 
 impl Step {
-    /// Whether the step only looks, or may be repeated without harm: it can be intended again after a restart.
+    /// Whether the step is read-only or safe to repeat: it may be intended again after a restart.
     pub fn repeatable(self) -> bool {
         matches!(self, Self::Guard | Self::Wait(_) | Self::CheckPause | Self::Resume)
     }

@@ -1,7 +1,8 @@
-//! The daemon's credentials: read where the config says, and copied for as long as a debt needs them.
+//! Credentials of the daemon: read from the configured directories, and copied while a resume is pending.
 //!
-//! A copy outlives the directory it came from and a config that no longer loads, so that a resume can be sent whatever
-//! becomes of them (rule I1). Must not print, log or put a secret into an error.
+//! A copy outlives its source directory and a config that no longer loads, so that a resume can always be
+//! sent
+//! (rule I1). Must not print or log a secret, or put one into an error.
 
 use crate::camunda::Secrets;
 use crate::config::Environment;
@@ -15,30 +16,30 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Below a runtime directory: one directory for each run that owes a resume.
+/// Subdirectory of a runtime directory, with one directory for each run with a pending resume.
 const OWED: &str = "owed";
-/// The copied file of certificates, beside copied credentials; no credential's name begins with a dot.
+/// Copied CA file, beside the copied credentials; names of credentials never begin with a dot.
 const CA: &str = ".ca.pem";
-/// Longer files are no credential and no certificates.
+/// Largest file accepted as a credential or CA file, in bytes.
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
-/// Runs whose copies are looked at.
+/// Most runs whose copies are read from one directory.
 const RUNS: usize = 10_000;
 
-/// Where credentials are, and where copies of them lie.
+/// Directories of the credentials and of their copies.
 pub struct Keyring {
     credentials: Mutex<Credentials>,
-    /// Runtime directories: copies are written into the first and looked for in all.
+    /// Directories of copies: written to the first, read from all.
     locations: Vec<PathBuf>,
 }
 
 impl Keyring {
-    /// Credentials of these places; copies below `runtime_dirs`, written into the first.
+    /// Reads `credentials`; keeps copies below `runtime_dirs`, written to the first.
     pub fn new(credentials: Credentials, runtime_dirs: Vec<PathBuf>) -> Arc<Self> {
         let locations = runtime_dirs.into_iter().map(|dir| dir.join(OWED)).collect();
         Arc::new(Self { credentials: Mutex::new(credentials), locations })
     }
 
-    /// What a process of this environment reads where `[daemon]` says this.
+    /// Keyring from `[daemon] credentials_dir` and the environment of the process.
     pub fn of(
         environment: &Environment,
         credentials_dir: Option<PathBuf>,
@@ -48,12 +49,12 @@ impl Keyring {
         Self::new(Credentials { systemd, configured: credentials_dir }, runtime_dirs)
     }
 
-    /// A reload has changed `[daemon] credentials_dir`.
+    /// Applies `[daemon] credentials_dir` after a reload.
     pub fn move_to(&self, credentials_dir: Option<PathBuf>) {
         lock(&self.credentials).configured = credentials_dir;
     }
 
-    /// The copies of that name, the newest run's first: run ids sort by the time they were made.
+    /// Copies of this name, newest run first: run ids sort by creation time.
     fn copies(&self, name: &str) -> impl Iterator<Item = Vec<u8>> {
         let mut runs: Vec<PathBuf> =
             self.locations.iter().flat_map(|location| runs_in(location)).map(|(_, dir)| dir).collect();
@@ -109,13 +110,13 @@ impl Secrets for Keyring {
 
     fn release(&self, run: RunId) {
         for location in &self.locations {
-            // The directory above stays: another run may be about to put its own there.
+            // Keep the parent directory: another run may be creating its own there.
             let _ = fs::remove_dir_all(location.join(run.to_string()));
         }
     }
 }
 
-/// Two files of certificates of one run are told apart by their paths.
+/// File name of a copied CA file: a hash of the path distinguishes the CA files of one run.
 fn ca_copy(path: &Path) -> String {
     let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, path.as_os_str().as_encoded_bytes());
     format!("{CA}.{hash}")
@@ -126,7 +127,7 @@ fn runs_in(location: &Path) -> Vec<(RunId, PathBuf)> {
     entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect()
 }
 
-/// A copy is believed only where nobody but its owner could have written or read it.
+/// Content of a copy, if only its owner could have written or read the file.
 fn ours(path: &Path) -> Option<Vec<u8>> {
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     matches!(found.mode() & 0o077, 0).then(|| read_at_most(path).ok()).flatten()
@@ -144,7 +145,7 @@ fn read_at_most(path: &Path) -> std::io::Result<Vec<u8>> {
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
     let written = (|| {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        // Whole or not at all: another process may be reading it.
+        // Write atomically: another process may be reading the file.
         let new = dir.join(format!(".{}.new", uuid::Uuid::now_v7()));
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(bytes)?;
         fs::rename(new, dir.join(name))

@@ -1,6 +1,7 @@
-//! Room on the brokers' disks: their logs grow while exporting is paused.
+//! Disk space of the brokers, whose logs grow while exporting is paused.
 //!
-//! Owns `limits.min_free_disk`, before the pause and inside it. Must not resume: that a run has to end is all it says.
+//! Owns `limits.min_free_disk`, before and during the pause. Must not resume: it only reports that a run must
+//! end.
 
 use crate::camunda::{BrokersDiskSpace, DiskSpace, Zeebe};
 use crate::clock::Clock;
@@ -15,13 +16,14 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long to try to read them before the pause.
+/// Time limit for reading disk space before the pause.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
-/// How often the disks are looked at inside the pause.
+/// Interval between two reads of disk space during the pause.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Refuses to pause where too little room is left, or would be left after a pause like the last ones, or where some of
-/// so many brokers do not tell; else tells the tightest disk.
+/// Rejects a pause if too little disk space is left, now or after a pause like the last ones. Also rejects it
+/// if fewer than `brokers` brokers report their disk space.
+/// Returns the disk nearest to the limit.
 pub(crate) async fn enough(
     zeebe: &Zeebe,
     clock: &dyn Clock,
@@ -65,10 +67,10 @@ pub(crate) async fn enough(
     Ok(room.clone())
 }
 
-/// The sentence where no broker tells.
+/// Reason if no broker reports its disk space.
 const NOBODY: &str = "limits.min_free_disk is set, and no broker tells how much room its disk has: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
 
-/// The sentence where one of so many brokers does not tell; 0 where nobody knows how many there are.
+/// Reason if a broker does not report its disk space; `brokers` is 0 if their number is unknown.
 pub(crate) fn untold(disk_space_of_brokers: &BrokersDiskSpace, brokers: usize) -> Option<String> {
     let told: BTreeSet<&str> = disk_space_of_brokers.told.iter().map(|room| room.broker.as_str()).collect();
     if told.is_empty() {
@@ -87,23 +89,24 @@ pub(crate) fn untold(disk_space_of_brokers: &BrokersDiskSpace, brokers: usize) -
     })
 }
 
-/// `the disk of broker http://broker:9600 has 3 GiB left at /data`.
+/// Sentence about a disk: `the disk of broker http://broker:9600 has 3 GiB left at /data`.
 pub(crate) fn has(room: &DiskSpace) -> String {
     format!("the disk of broker {} has {} left at {}", room.broker, bytes_text(room.free), room.path)
 }
 
-/// The disk that comes nearest to the limit.
+/// Disk nearest to the limit.
 pub(crate) fn tightest(disk_space_of_brokers: &[DiskSpace], least: MinDiskSpace) -> Option<&DiskSpace> {
     disk_space_of_brokers.iter().min_by_key(|room| i128::from(room.free) - i128::from(least.of(room.total)))
 }
 
-/// What is said of a disk with too little room.
+/// Reason if the disk has less free space than the limit.
 pub(crate) fn lacking(room: &DiskSpace, least: MinDiskSpace) -> Option<String> {
     (room.free < least.of(room.total))
         .then(|| format!("{}, less than limits.min_free_disk, {least}", has(room)))
 }
 
-/// Right before the pause: once more, because web apps may have taken hours since the run began. The certificate tells it.
+/// Checks again right before the pause, because backups of the web apps may have taken hours. Adds the disk
+/// to the attestation.
 pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
     let Some(least) = execution.spec.limits.min_free_disk else { return Ok(()) };
     let clock = &execution.context.clock;
@@ -112,7 +115,7 @@ pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> 
     Ok(())
 }
 
-/// Returns when, while exporting is paused by us, a disk has too little room; never where no limit is set.
+/// Returns once a disk has too little free space during our pause; never returns without a limit.
 pub(crate) async fn exhausted(execution: &Execution) -> StepError {
     let Some(least) = execution.spec.limits.min_free_disk else {
         return futures::future::pending().await;
@@ -124,7 +127,7 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
             continue;
         };
         let disk_space_of_brokers = execution.clients.zeebe.disk_space_of_brokers().await;
-        // The pause budget ends the run where disks can no longer be read.
+        // Unreadable disks do not end the pause here: the pause budget does.
         disk_space_of_brokers.errors.iter().for_each(|error| execution.remember(error));
         let Some(room) = tightest(&disk_space_of_brokers.told, least) else { continue };
         if let Some(what) = lacking(room, least) {
@@ -136,7 +139,7 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
     }
 }
 
-/// What the disk lost inside the pause, for the next forecast.
+/// Records disk space lost during the pause, for the next forecast.
 fn remember(execution: &Execution, room: &DiskSpace, paused: Duration) {
     let mut disk = execution.proof()[DISK].clone();
     if disk["broker"] == room.broker.as_str() && disk["path"] == room.path.as_str() {

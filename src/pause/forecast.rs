@@ -1,6 +1,6 @@
-//! What the next pause will cost, from the last ones of the same cluster.
+//! Cost of the next pause, estimated from the last pauses of the same cluster.
 //!
-//! Owns which runs are taken and what is made of them. Must not decide what follows from it.
+//! Owns the choice of runs and the figures. Must not decide whether to pause.
 
 use crate::domain::Instant;
 use crate::journal::{FailureClass, Outcome, Run, RunStatus};
@@ -8,42 +8,44 @@ use crate::store::{Backup, BackupFilter, SharedStore};
 use chrono::TimeDelta;
 use std::time::Duration;
 
-/// The fact in a run's proof: room on the tightest disk before the pause, and when it was last looked at inside it.
+/// Key in the proof of a run: free space of the tightest disk before the pause, and at its last read during
+/// the pause.
 pub(crate) const DISK: &str = "disk";
-/// So many of the newest completed runs are taken.
+/// Number of newest completed runs used.
 const TAKEN: usize = 5;
-/// With fewer nothing is forbidden for what they say.
+/// Fewest figures that may block a pause.
 const ENOUGH: usize = 3;
-/// Runs that are looked at for them, failed ones between included.
+/// Most runs read to find them, including failed ones.
 const PROBED: u32 = 200;
-/// What is older tells nothing of today.
+/// Oldest run used.
 const AGE: TimeDelta = TimeDelta::days(7);
-/// What is forbidden makes no new figures: so long after the last pause it is tried again.
+/// A blocked pause yields no new measurement, so the block expires this long after the last pause.
 const BELIEVED: TimeDelta = TimeDelta::hours(24);
 
-/// What the last completed backups of a cluster cost.
+/// Figures of the last completed backups of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forecast {
-    /// From the pause's intent to our first resume, shortest first.
+    /// Time from the intent to pause to our first resume, shortest first.
     pauses: Vec<Duration>,
-    /// Bytes by which the tightest disk shrank inside each, as far as that was looked at; largest last.
+    /// Bytes lost on the tightest disk during each pause, if measured; largest last.
     growths: Vec<u64>,
-    /// Until when nothing is begun for what they say; none where the last pause is longer ago than that is believed.
+    /// Expiry of a block by these figures; `None` if the last pause is too old.
     until: Option<Instant>,
 }
 
 impl Forecast {
-    /// From the newest runs of the cluster; nothing where they cannot be read, which a run will notice by itself.
+    /// Reads the newest runs of the cluster; empty if the store cannot be read, which the run itself will
+    /// report.
     pub async fn of(store: &SharedStore, cluster: &str, now: Instant) -> Self {
         Self::of_backups(&store.backups(Self::taken_from(cluster)).await.unwrap_or_default(), now)
     }
 
-    /// The backups to make it of.
+    /// Filter for the backups used by the forecast.
     pub fn taken_from(cluster: &str) -> BackupFilter {
         BackupFilter { cluster: Some(cluster.to_owned()), limit: PROBED, ..BackupFilter::default() }
     }
 
-    /// From these, oldest first.
+    /// Forecast from `backups`, oldest first.
     pub fn of_backups(backups: &[Backup], now: Instant) -> Self {
         let runs = backups.iter().rev().map(|backup| &backup.run);
         let lately = runs.filter(|run| run.view.status == RunStatus::Completed && now - run.created_at < AGE);
@@ -52,14 +54,14 @@ impl Forecast {
         let mut growths: Vec<u64> = taken.iter().filter_map(|run| growth_of(run)).collect();
         pauses.sort();
         growths.sort_unstable();
-        // What lies ahead was written by a clock that was set back since.
+        // Ignore pauses in the future: the clock was set back since.
         let tried =
             backups.iter().filter_map(|backup| tried_until(&backup.run)).filter(|at| *at <= now).max();
         let until = tried.map(|at| at + BELIEVED).filter(|until| *until > now);
         Self { pauses, growths, until }
     }
 
-    /// How long exporting will be paused, as far as anybody can tell: the middle of the last pauses.
+    /// Expected length of a pause: the median of the last ones.
     pub fn usual(&self) -> Option<Duration> {
         self.pauses.get(self.pauses.len() / 2).copied()
     }
@@ -69,19 +71,19 @@ impl Forecast {
         self.pauses.last().copied()
     }
 
-    /// Bytes that a pause will take from a disk, and until when nothing is begun for that: the middle of the last ones,
-    /// so that one odd day forbids nothing. None where too few were looked at to be believed.
+    /// Bytes that a pause is expected to take from a disk, with the expiry of a block by this figure.
+    /// The median, so that one unusual day blocks nothing. `None` with fewer than `ENOUGH` measurements.
     pub fn growth(&self) -> Option<(u64, Instant)> {
         let middle = self.growths.get(self.growths.len() / 2).filter(|_| self.growths.len() >= ENOUGH)?;
         Some((*middle, self.until?))
     }
 
-    /// Why pausing would only do harm, and until when that is believed: the budget is bound to end it.
+    /// Reason and expiry of a block: the pause budget would certainly end the pause.
     pub fn hopeless(&self, budget: Duration) -> Option<(String, Instant)> {
         Some((self.over(budget)?, self.until?))
     }
 
-    /// That none of the last pauses was within that budget.
+    /// Reason if none of the last pauses was within this budget.
     pub fn over(&self, budget: Duration) -> Option<String> {
         let least = self.pauses.first().filter(|_| self.pauses.len() >= ENOUGH)?;
         (*least > budget).then(|| {
@@ -90,7 +92,7 @@ impl Forecast {
         })
     }
 
-    /// `the last 5 pauses took 2.1s as a rule, 3.4s at most`; nothing where there were none.
+    /// Summary, or `None` without pauses: `the last 5 pauses took 2.1s as a rule, 3.4s at most`.
     pub fn in_text(&self) -> Option<String> {
         let (usual, longest) = (in_text(self.usual()?), in_text(self.longest()?));
         Some(match self.pauses.len() {
@@ -100,7 +102,7 @@ impl Forecast {
     }
 }
 
-/// A duration to a tenth of a second, for a sentence.
+/// Duration for a sentence, to a tenth of a second below 10 s.
 pub(crate) fn in_text(duration: Duration) -> String {
     if duration < Duration::from_secs(10) {
         return format!("{:.1}s", duration.as_secs_f64());
@@ -113,7 +115,8 @@ fn pause_of(run: &Run) -> Option<Duration> {
     (to - from).to_std().ok()
 }
 
-/// When the pause of a run ended that shows what a pause costs: it was long enough, or budget or disk ended it.
+/// End of a pause that shows the cost of pausing: a completed run, or one ended by pause budget or disk
+/// space.
 fn tried_until(run: &Run) -> Option<Instant> {
     let shows = match &run.view.outcome {
         Some(Outcome::Completed { .. }) => true,

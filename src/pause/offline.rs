@@ -1,7 +1,8 @@
-//! Paying debts without the daemon: `resume-exporting --pending`, and a start-up that is refused.
+//! Resumes pending resumes without the daemon: `resume-exporting --pending`, and a start-up that is rejected.
 //!
-//! Reads the state file alone; the debt's row holds every address that is needed. Nothing that is wrong with the
-//! config or with the state file itself keeps a debt that can still be read from being paid (rule I1).
+//! Reads the state file only; the row of a pending resume holds every address needed. Neither a broken config
+//! nor a
+//! damaged state file may prevent a readable pending resume from being sent (rule I1).
 
 use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{Clock, SharedClock, Tasks, within};
@@ -20,14 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the state of a refused config lies: `[daemon] state_dir` as far as the files can be read at all, else
-/// `$STATE_DIRECTORY`, else `./state`.
+/// State directory of a rejected config: `[daemon] state_dir` if readable, else `$STATE_DIRECTORY`, else
+/// `./state`.
 pub fn state_dir_of(config: &Path, state_directory: Option<&PathBuf>) -> PathBuf {
     told(config, "state_dir").or_else(|| state_directory.cloned()).unwrap_or_else(|| "./state".into())
 }
 
-/// A directory that a refused config names in `[daemon]`: read as TOML, else line by line, since one mistake anywhere
-/// keeps a file from being TOML.
+/// Directory named in `[daemon]` of a rejected config. Parsed as TOML, else line by line, because one mistake
+/// anywhere invalidates the whole file.
 pub fn told(config: &Path, key: &str) -> Option<PathBuf> {
     let read = |file: PathBuf| String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned().into();
     files(config).into_iter().filter_map(read).find_map(|text: String| {
@@ -43,8 +44,8 @@ pub fn told(config: &Path, key: &str) -> Option<PathBuf> {
     })
 }
 
-/// The way to the clusters for a command beside the daemon: credentials where the config says they are, or where one
-/// that does not load says so, else their copies in a runtime directory.
+/// Transport for a command beside the daemon. Credentials come from the configured directory, read even from
+/// a rejected config, else from copies in a runtime directory.
 pub fn transport_of(
     loaded: Option<&Config>,
     config: &Path,
@@ -60,7 +61,7 @@ pub fn transport_of(
     Ok(Arc::new(HttpTransport::with(keyring, clock.clone())?))
 }
 
-/// Where a daemon may listen for the CLI, as far as a config tells that does not load.
+/// Possible control sockets of the daemon, read from a config that may not load.
 pub fn sockets_of(config: &Path, environment: &Environment) -> Vec<PathBuf> {
     let state_dir = state_dir_of(config, environment.state_directory.as_ref());
     let dirs = runtime_dirs_of(config, environment, &state_dir);
@@ -89,29 +90,29 @@ fn files(config: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A state file that takes longer to be written is only read.
+/// Longest wait for a write to the state file; after that it is only read.
 const RECORDS: Duration = Duration::from_millis(500);
 
-/// What paying came to.
+/// Result of resuming without the daemon.
 #[derive(Debug, Default)]
 pub struct OfflineResult {
     /// Clusters whose resume was confirmed.
     pub resumed: Vec<String>,
-    /// Clusters whose resume is not settled.
+    /// Clusters whose resume is not confirmed, with the reason.
     pub still_pending: UnconfirmedResumes,
-    /// False: there is no state file.
+    /// Whether a state file exists.
     pub found: bool,
-    /// Why the resumes that were confirmed could not be written down.
+    /// Error that prevented recording confirmed resumes.
     pub unrecorded: Option<StoreError>,
-    /// When a daemon wrote to the state file last, as that says.
+    /// Time of the last write by a daemon, from the state file.
     pub last_written: Option<Instant>,
-    /// Why more may be owed than could be read, in a sentence.
+    /// Sentence that explains why some pending resumes may be unread.
     pub unread: Option<String>,
 }
 
-/// Pays what the state file in `state_dir` says we owe, for at most `wait`. What is listed as open is paid at once; the
-/// file is looked at beside that, and what else turns up is paid too. A file that cannot be used, one of a newer version
-/// for example, is still read: its resumes are sent and only not recorded.
+/// Sends every pending resume of the state file in `state_dir`, for at most `wait`. Listed ones are sent at
+/// once; a full scan runs in parallel, and its finds are sent too.
+/// An unusable file, for example of a newer version, is still read: its resumes are sent but not recorded.
 pub async fn resume_from(
     state_dir: &Path,
     transport: SharedTransport,
@@ -130,7 +131,7 @@ pub async fn resume_from(
     if let Ok(None) = opened {
         let seen = within(&*clock, left(), rest).await;
         let unread = seen.map_or_else(|| Some(not_in_time(&file)), |seen| seen.ok()?.trace.lost);
-        // One that was not made to its end owes nothing, and is there.
+        // An unfinished state file exists but has no pending resumes.
         let found = state_dir.join(FILE).exists();
         return Ok(OfflineResult { found, unread, ..OfflineResult::default() });
     }
@@ -184,15 +185,16 @@ pub async fn resume_from(
         }
     };
     if let Some(store) = store.filter(|_| unread.is_none() && still_pending.is_empty()) {
-        // What does not get there stays in the log.
+        // Commits that are not checkpointed stay in the WAL.
         let _ = within(&*clock, RECORDS, store.close_folding(state_dir)).await;
     }
     let unrecorded = unusable.filter(|_| !(resumed.is_empty() && still_pending.is_empty()));
     Ok(OfflineResult { resumed, still_pending, found: true, unrecorded, last_written, unread })
 }
 
-/// The state file, where it can soon be had and written to; `None` where there is none. Nobody knows yet whether it is
-/// sound: that a resume is intended is written before it is sent all the same (design 5), into the log alone.
+/// Opens the state file for writing within the time limit; `None` if there is none. The file is not yet
+/// checked for damage.
+/// The intent to resume is still recorded before sending, in the WAL only.
 async fn writable(
     state_dir: &Path,
     file: &str,
@@ -202,15 +204,15 @@ async fn writable(
     let opened = within(clock, RECORDS, SqliteStore::open_beside(state_dir)).await;
     let Some(store) = opened.unwrap_or_else(|| Err(late()))? else { return Ok(None) };
     let requested = async {
-        // Who owes nothing writes nothing.
+        // Without pending resumes nothing is written.
         if store.pending_resumes().await?.is_empty() { Ok(()) } else { store.probe(clock.now()).await }
     };
-    // It can be read, and a resume waits for no record.
+    // A timeout is no obstacle: the file is still readable, and a resume waits for no record.
     within(clock, RECORDS, requested).await.unwrap_or_else(|| Err(late()))?;
     Ok(Some(store))
 }
 
-/// Clusters that were resumed, and those that are still owed one.
+/// Resumed clusters, and clusters whose resume is not confirmed.
 type Settled = (Vec<String>, UnconfirmedResumes);
 
 async fn resume_unrecorded(
@@ -230,7 +232,7 @@ async fn resume_unrecorded(
     )
 }
 
-/// The look was not over when the time was.
+/// Warning if the scan did not end within the time limit.
 fn not_in_time(path: &str) -> String {
     format!(
         "the state file {path} was not read to its end in the time given, so that more may be owed than is known: run \
@@ -238,8 +240,8 @@ fn not_in_time(path: &str) -> String {
     )
 }
 
-/// What can be read is paid, and that is not all. The daemon that ends a pause may not come up on this file,
-/// which is therefore mended first.
+/// Warning if only a part of the file was readable. The daemon may not start with this file, so the remedy
+/// repairs it first.
 fn in_part(path: &str, why: &str) -> String {
     format!(
         "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: {REMEDY}; then, \
@@ -248,7 +250,7 @@ fn in_part(path: &str, why: &str) -> String {
     )
 }
 
-/// A pause of ours may be open, and only the operator can find out.
+/// Error if the pending resumes are unreadable: only the operator can find a pause of ours.
 fn nobody_knows(unusable: StoreError) -> StoreError {
     let StoreError::Unusable { path, reason } = unusable else { return unusable };
     let reason = format!(
@@ -258,7 +260,7 @@ fn nobody_knows(unusable: StoreError) -> StoreError {
     StoreError::Unusable { path, reason }
 }
 
-/// The cluster and why, if its resume is not confirmed after `wait`.
+/// Cluster and reason, if its resume is not confirmed after `wait`.
 async fn resumed(
     context: &Context,
     pending_resume: &PendingResume,
@@ -280,14 +282,14 @@ async fn resumed(
         .then(|| why(context, pending_resume.clone()))
 }
 
-/// The cluster of a debt that is still open, and why it is.
+/// Cluster of an open pending resume, and the reason it is open.
 fn why(context: &Context, pending_resume: PendingResume) -> (String, String) {
     let cluster = pending_resume.cluster.clone();
     let pending_resume = context.attempts.over(vec![pending_resume]).pop();
     (cluster, pending_resume.map(|pending_resume| pending_resume.why()).unwrap_or_default())
 }
 
-/// Sends a resume for every open debt until it is confirmed, for at most `wait`.
+/// Retries every pending resume with backoff until it is confirmed, for at most `wait`.
 async fn resume_pending_offline(context: Context, wait: Duration) -> Result<Settled, StoreError> {
     let sweeper = Sweeper::new(context.clone());
     let Context { store, transport, clock, .. } = &context;

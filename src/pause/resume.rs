@@ -1,7 +1,8 @@
-//! The guardian of debts: sends resumes until a server confirms them.
+//! Sends resumes until a server confirms them.
 //!
-//! Owns every resume the program sends. Rule I1 outranks all others: a resume waits for no lock, no lease and no
-//! journal write that succeeds. Must not touch a pause that is not ours, nor the debt of a live run.
+//! Owns every resume of a pending resume. Rule I1 outranks all others: a resume waits for no lock and no
+//! lease, and does not depend on a successful journal write.
+//! Must not touch a foreign pause, nor the pending resume of another live run.
 
 mod confirm;
 mod relocate;
@@ -15,42 +16,42 @@ use crate::pause::permit::ResumePermit;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// A resume waits for its own record no longer than this.
+/// Longest wait for the record of a resume, before the resume is sent regardless.
 pub(crate) const RECORD: Duration = Duration::from_millis(500);
-/// The longest time between two tries.
+/// Longest backoff between two resume attempts.
 pub(crate) const BACK_OFF: Duration = Duration::from_secs(60);
 
-/// One debt to pay.
+/// One pending resume, as given to the task that resumes it.
 pub struct ResumeTask<'a> {
-    /// The run that paused.
+    /// Run that requested the pause.
     pub run_id: RunId,
     /// Cluster name.
     pub cluster: &'a str,
-    /// Where to send it.
+    /// Addresses of the cluster when it was paused.
     pub addresses: &'a Addresses,
-    /// `run`, `sweeper` or `command`.
+    /// Task that resumes, for journal and log: `run`, `sweeper` or `command`.
     pub by: &'static str,
-    /// When the pause was intended.
+    /// Time of the intent to pause.
     pub paused_since: Option<Instant>,
-    /// Resumes that earlier processes have sent.
+    /// Resume attempts of earlier processes.
     pub attempts: u32,
-    /// What is known of the pause without asking the store.
+    /// Facts about the pause that need no read of the store.
     pub pause: PauseKnown,
 }
 
-/// What is known of a pause that is to be ended.
+/// Facts about a pause that decide how its resume is confirmed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PauseKnown {
-    /// It was carried out or refused, and cannot be carried out later.
+    /// The pause request was carried out or rejected, so it cannot take effect later.
     pub settled: bool,
-    /// Every partition was read when it was confirmed, so that they can be read.
+    /// Every partition was read when the pause was confirmed, so phases are readable.
     pub read: bool,
-    /// How many partitions there are, where that is known.
+    /// Number of partitions, if known.
     pub partitions: Option<u32>,
 }
 
 impl PauseKnown {
-    /// As the journal has it.
+    /// Facts from the journal of the run.
     pub fn of(view: &RunView) -> Self {
         let pause = &view.pause;
         let read = u32::try_from(pause.positions.len()).ok().filter(|count| *count > 0);
@@ -62,7 +63,8 @@ impl PauseKnown {
     }
 }
 
-/// Resumes until the server confirms it and the record of that is durable. Returns only then.
+/// Sends resumes until the server confirms one, every partition reads resumed and the confirmation is
+/// durable. Returns only then.
 pub async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
     let ResumeTask { run_id, cluster, by, .. } = task;
     let clock = &*context.clock;
@@ -78,7 +80,7 @@ pub async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
     context.attempts.confirmed(*run_id, confirmed_at, None);
     let mut pause = Duration::from_millis(100);
     while let Err(error) = context.store.resume_confirmed(*run_id, (*by).to_owned(), clock.now()).await {
-        // The debt is not known, or the daemon ends: the resume was confirmed, and there is nothing to write it into.
+        // Nothing is left to update: the row is missing or the store is closed, and the resume is confirmed.
         if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
             return;
         }
@@ -90,22 +92,26 @@ pub async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
     context.transport.release(*run_id).await;
 }
 
-/// The way to the brokers of one payment.
+/// Connection to the brokers for one pending resume.
 pub(crate) struct Route {
     pub(crate) zeebe: Zeebe,
-    /// It leads where the cluster was shown to have moved, for good: what proved it ends with the first resume there.
+    /// Set once the cluster is known to have moved. Permanent: the first resume at the new address destroys
+    /// the evidence.
     pub(crate) moved: bool,
-    /// It has the credential of today's config. The debt's own has its turn too.
+    /// Uses the credentials of the current config. Attempts alternate with the credentials of the pending
+    /// resume.
     pub(crate) today: bool,
 }
 
-/// Resumes until the server confirms it; answers when it did. A cluster that has moved is resumed where it is now.
+/// Retries with backoff until the server confirms a resume; returns the time of the confirmation. Follows a
+/// cluster that has moved to its new address.
 pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut Route) -> Instant {
     let ResumeTask { run_id, cluster, by, .. } = task;
     let clock = &*context.clock;
     let mut pause = Duration::from_millis(200);
     loop {
-        // Written before it is sent, so that nobody takes the pause for unbroken afterwards; but never waited for long.
+        // Recorded before sending, so that no run takes its pause for unbroken. The wait for the record is
+        // limited.
         let now = clock.now();
         context.attempts.intends(*run_id, now);
         let intent = context.store.resume_intended(*run_id, (*by).to_owned(), now);
@@ -145,7 +151,7 @@ pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut
     now
 }
 
-/// What the journal knows of the pause, if it can be read at once.
+/// Facts about the pause from the journal, if it can be read within the time limit of a record.
 async fn written(context: &Context, task: &ResumeTask<'_>) -> PauseKnown {
     match within(&*context.clock, RECORD, context.store.run(task.run_id)).await {
         Some(Ok(Some(run))) => PauseKnown::of(&run.view),
@@ -153,7 +159,7 @@ async fn written(context: &Context, task: &ResumeTask<'_>) -> PauseKnown {
     }
 }
 
-/// Returns when the debt of a run is open no more: paid, or forgiven by an operator.
+/// Returns once the pending resume of a run is closed: confirmed, or abandoned by an operator.
 pub(crate) async fn settled(context: &Context, run_id: RunId) {
     loop {
         context.clock.sleep(Duration::from_secs(5)).await;

@@ -1,6 +1,7 @@
-//! The pause window: how long it has lasted, pausing, and showing that the pause held.
+//! Start of the pause: checks before pausing, the pause request, and confirmation that every partition is
+//! paused.
 //!
-//! Must not resume: that is the guardian's act, shared by runs, start-up and the command.
+//! Must not resume: `resume` does that for runs, start-up and the command.
 
 use crate::camunda::{Exporters, ExportingState};
 use crate::context::error::StepError;
@@ -17,17 +18,19 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long to try to read the partitions before the pause.
+/// Time limit for reading the partitions before the pause.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
-/// How long to wait for every partition to read paused.
+/// Time limit for every partition to read paused.
 const CONFIRM: Duration = Duration::from_secs(15);
-/// A hard pause stops the exporters' reading, not the flush of what they have read: that comes within their bulk
-/// delay, 5 s unless configured. What is flushed after the records snapshot would be missing from the backup.
+/// Time for exporters to flush after a hard pause, which stops reading but not flushing. The flush comes
+/// within the bulk delay, 5 s unless configured. Records flushed after the records snapshot would be missing
+/// from the backup.
 const DRAIN: Duration = Duration::from_secs(6);
-/// A position that still moves so long after the hard pause shows that somebody exports.
+/// Time limit for positions to stop moving after a hard pause; later movement shows that some exporter is
+/// still active.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// Pauses exporting and sees it paused. The debt is durable before the request leaves (rule I1).
+/// Pauses exporting and confirms it. The pending resume is durable before the request is sent (rule I1).
 pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.context.clock;
     let zeebe = &execution.clients.zeebe;
@@ -61,12 +64,12 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
             return Err(refused("exporter phases could not be read before the pause", &error));
         }
     };
-    // Whoever could be seen before must be seen paused.
+    // Every partition that was readable before the pause must read paused after it.
     let expected = execution.view().partitions.max(u32::try_from(before.partitions.len()).ok());
     let forecast = Forecast::of(&execution.context.store, &execution.run.cluster, clock.now()).await;
     disk_space::before_pause(execution, &forecast).await?;
 
-    // Before the debt: a pause whose resume could not be paid for is not asked for.
+    // Copy the credentials first: without them the resume could not be sent, so exporting must not be paused.
     if let Some(access) = execution.spec.addresses.access.get("zeebe") {
         let kept = execution.context.transport.keep(execution.run.run_id, Arc::new(access.clone())).await;
         kept.map_err(|why| {
@@ -88,7 +91,8 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     match execution.context.store.record_pending_resume(pending_resume, entry).await {
         Ok(()) => execution.pause_begins(at).await,
         Err(error) => {
-            // The debt may have reached the disk all the same: then it is paid, although nothing was paused.
+            // The pending resume may be stored despite the error: then it is resumed, although nothing was
+            // paused.
             if matches!(error, StoreError::Unknown { .. }) {
                 execution.evidence.note_pause_cannot_act_late();
                 execution.pause_begins(at).await;
@@ -97,7 +101,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
         }
     }
 
-    // A lost answer may have paused all the same: the partitions tell.
+    // A request without a response may have paused exporting: read the partitions to find out.
     let requested = zeebe.pause(mode).await;
     if requested.as_ref().err().is_none_or(|error| !error.may_have_acted()) {
         execution.evidence.note_pause_cannot_act_late();
@@ -149,7 +153,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     }
 }
 
-/// Waits until the positions of a hard pause have stood still for as long as a flush may take.
+/// Waits until positions have not moved for `DRAIN` after a hard pause.
 async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, StepError> {
     let clock = &execution.context.clock;
     let began = clock.monotonic();
@@ -190,7 +194,7 @@ async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, 
     }
 }
 
-/// Every partition's leader must show its phase, where phases can be read at all.
+/// Fails unless the leader of every partition shows its phase, if phases are readable at all.
 fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
     let advice = "so the pause could not be shown to hold: see whether its broker is well, and list every broker's management port in `brokers`";
     match seen.unseen(execution.view().partitions).filter(|_| seen.readable) {

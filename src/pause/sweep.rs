@@ -1,4 +1,5 @@
-//! Resumes every pending resume that no live run answers for.
+//! Starts a resume task for every pending resume that no live run has claimed, for example after a crash or
+//! restart.
 //!
 //! Must not touch the pending resume of a live run.
 
@@ -11,37 +12,39 @@ use crate::store::{PendingResume, StoreError};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-/// Pays the debts that no live run will pay.
+/// Resumes exporting for pending resumes without a live run.
 #[derive(Clone)]
 pub struct Sweeper {
     context: Context,
-    /// Debts somebody is on: a live run's own, or one being paid.
+    /// Runs whose pending resume is in progress: claimed by the live run itself, or resumed by a task of this
+    /// sweeper.
     taken: Arc<Mutex<BTreeSet<RunId>>>,
 }
 
 impl Sweeper {
-    /// Knows of no debt yet.
+    /// Starts without claimed runs.
     pub fn new(context: Context) -> Self {
         Self { context, taken: Arc::default() }
     }
 
-    /// A live run answers for its own debt until `release`.
+    /// Reserves the pending resume of a live run: the sweeper leaves it alone until `release`.
     pub fn claim(&self, run_id: RunId) {
         lock(&self.taken).insert(run_id);
     }
 
-    /// The run has ended, or the debt is paid or forgiven.
+    /// Ends the reservation after the run has ended, or after its pending resume was confirmed or abandoned.
     pub fn release(&self, run_id: RunId) {
         self.leave(run_id);
         self.context.attempts.forget(run_id);
     }
 
-    /// The run goes no further in this process, which is still to tell what its resume met.
+    /// Ends the reservation of a run that stops in this process, but keeps the results of its resume attempts
+    /// for display.
     pub fn leave(&self, run_id: RunId) {
         lock(&self.taken).remove(&run_id);
     }
 
-    /// Starts a payment for every debt that nobody is on. Returns how many debts are open.
+    /// Starts a resume task for every unclaimed pending resume. Returns the number of pending resumes.
     pub async fn sweep(&self, by: &'static str) -> Result<usize, StoreError> {
         let pending_resumes = self.context.store.pending_resumes().await?;
         let open = pending_resumes.len();
@@ -54,9 +57,10 @@ impl Sweeper {
         Ok(open)
     }
 
-    /// Removes the copies of credentials that no debt needs, left by a crash or a debt that was forgiven.
+    /// Removes copies of credentials without a pending resume, left by a crash or by an abandoned resume.
     pub async fn tidy_copies(&self) {
-        // Debts first: whoever owes later has claimed its debt before.
+        // Read pending resumes before claims: a run claims its resume before it records one, so no copy in
+        // use is removed.
         let Ok(pending_resumes) = self.context.store.pending_resumes().await else { return };
         let mut needed: BTreeSet<RunId> =
             pending_resumes.into_iter().map(|pending_resume| pending_resume.run_id).collect();
@@ -74,7 +78,8 @@ impl Sweeper {
             attempts: pending_resume.attempts,
             pause: PauseKnown::default(),
         };
-        // After a restart the copies are gone with the runtime directory; made anew, where that takes no time.
+        // The runtime directory is empty after a restart: copy the credentials again, within the time limit
+        // of a record.
         if let Some(access) = pending_resume.addresses.access.get("zeebe") {
             let kept = self.context.transport.keep(pending_resume.run_id, Arc::new(access.clone()));
             let _ = within(&*self.context.clock, RECORD, kept).await;
@@ -82,7 +87,7 @@ impl Sweeper {
         tokio::select! {
             biased;
             () = resume_until_confirmed(&self.context, &task) => {}
-            // A forgiven debt is not tried for ever.
+            // Stop retrying once an operator has abandoned the pending resume.
             () = settled(&self.context, pending_resume.run_id) => {}
         }
         self.release(pending_resume.run_id);

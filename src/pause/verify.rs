@@ -11,10 +11,11 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long to try to read the partitions before the resume; the resume must not wait long for evidence.
+/// Time limit for reading the partitions before the resume: evidence must not delay the resume.
 const READ: Duration = Duration::from_secs(5);
 
-/// Sees every partition still paused right before our resume, at the positions it was paused at.
+/// Checks right before our resume that every partition is still paused, at the positions recorded at the
+/// pause.
 pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.context.clock;
     let view = execution.view();
@@ -45,7 +46,7 @@ pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     let held = match (state, view.pause.mode) {
         (ExportingState::SoftPaused, Some(PauseMode::Soft))
         | (ExportingState::Paused, Some(PauseMode::Hard)) => true,
-        // Never readable: the pause's confirmation is all the evidence there can be.
+        // Phases were never readable: the confirmation of the pause is the only evidence.
         (ExportingState::Unknown, _) => view.pause.positions.is_empty(),
         _ => false,
     };
@@ -80,7 +81,7 @@ pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     Ok(())
 }
 
-/// In which way somebody else has paused a partition that was paused by us: brokers never turn one into the other by
+/// Kind of the foreign pause that replaced ours in a partition, if any. Brokers never change the kind by
 /// themselves.
 fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
     let (theirs, how) = match ours {
@@ -90,8 +91,8 @@ fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
     seen.partitions.values().any(|partition| partition.phase == theirs).then_some(how)
 }
 
-/// How the first partition whose acknowledged position is not what it was at the confirmation has moved. A lower one
-/// comes from a restarted broker: a resume that followed could hide below the old position.
+/// Describes the first partition whose acknowledged position changed since the confirmation of the pause. A
+/// lower position comes from a restarted broker: a resume that followed could hide below the old position.
 pub(crate) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<String> {
     before.iter().find_map(|(partition, before)| match now.get(partition) {
         Some(after) if after > before => Some(format!(

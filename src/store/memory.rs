@@ -16,7 +16,7 @@ use rows::Rows;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What errors name as the file.
+/// File name in errors.
 const PATH: &str = "(memory)";
 
 #[derive(Default)]
@@ -47,17 +47,17 @@ impl MemoryStore {
         self.lock().failures_left = count;
     }
 
-    /// Until told otherwise, every write fails and does nothing.
+    /// Every write fails and does nothing until this is switched off.
     pub fn fail_all_writes(&self, failing: bool) {
         self.lock().failing = failing;
     }
 
-    /// The next `count` writes are done, but their answers are lost.
+    /// The next `count` writes are done, but their responses are lost.
     pub fn lose_next_responses(&self, count: u32) {
         self.lock().responses_to_lose = count;
     }
 
-    /// The next write is done, but its answer is lost, and the next `reads` reads fail.
+    /// The next write is done, but its response is lost, and the next `reads` reads fail.
     pub fn lose_next_response_and_reads(&self, reads: u32) {
         let mut inside = self.lock();
         (inside.responses_to_lose, inside.reads_to_fail) = (1, reads);

@@ -6,17 +6,17 @@ use crate::domain::{Addresses, Exporting, Instant, RunId};
 use crate::store::PendingResume;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A URL at which the brokers of one cluster answer, and the proxy behind which it is theirs.
+/// Broker URL of a cluster, with the proxy in front of it.
 type Location<'a> = (&'a str, Option<&'a str>);
 
-/// The clusters that open debts of ours owe a resume; made once, so that asking for each of many is cheap.
+/// Clusters with a pending resume, indexed for many cheap lookups.
 pub struct ClustersToResume<'a> {
     names: HashSet<&'a str>,
     locations: HashMap<Location<'a>, &'a str>,
 }
 
 impl<'a> ClustersToResume<'a> {
-    /// By these debts.
+    /// Index of these pending resumes.
     pub fn by(pending_resumes: impl IntoIterator<Item = &'a PendingResume>) -> Self {
         let mut pending = Self { names: HashSet::new(), locations: HashMap::new() };
         for pending_resume in pending_resumes {
@@ -29,19 +29,19 @@ impl<'a> ClustersToResume<'a> {
         pending
     }
 
-    /// Under which name a resume is owed to the cluster of this name or at these addresses.
+    /// Name recorded in the pending resume of the cluster with this name or these addresses.
     pub fn to(&self, cluster: &str, addresses: &Addresses) -> Option<&'a str> {
         let by_name = self.names.get(cluster).copied();
         by_name.or_else(|| locations(addresses).find_map(|location| self.locations.get(&location).copied()))
     }
 }
 
-/// Where a resume could be sent to; a broker's own address is the same cluster's as its gateway's.
+/// Destinations of a resume; the address of a broker and of its gateway mean the same cluster.
 fn locations(addresses: &Addresses) -> impl Iterator<Item = Location<'_>> {
     let proxy = |name| addresses.access.get(name).and_then(|access| access.proxy.as_deref());
     let management = std::iter::once(&addresses.zeebe).chain(&addresses.brokers).map(|url| (url, "zeebe"));
     let all = management.chain(addresses.rest.iter().map(|url| (url, "rest")));
-    // Where the provider runs the cluster there is no such address.
+    // Clusters of Camunda 8 SaaS have no such address.
     all.filter(|(url, _)| !url.is_empty()).map(move |(url, name)| (url.trim_end_matches('/'), proxy(name)))
 }
 
@@ -92,23 +92,23 @@ impl PendingResume {
             && self.resume_intended_at.is_some_and(|sent| checked_at > Some(sent))
     }
 
-    /// What keeps it open, in words.
+    /// Reason that the resume is still pending.
     pub fn why(&self) -> String {
         self.last_error.clone().unwrap_or_else(|| "nothing has answered it yet".into())
     }
 }
 
-/// Clusters whose resume is not settled, each with why.
+/// Clusters whose resume is not confirmed, with the reason.
 pub type UnconfirmedResumes = BTreeMap<String, String>;
 
-/// The sentence on one of them, with what to do next.
+/// Sentence about one of them, with the remedy.
 pub fn unconfirmed(cluster: &str, why: &str, next: &str) -> String {
     format!(
         "the resume of {cluster} is not settled yet, so that exporting may be paused there: {why}; {next}"
     )
 }
 
-/// What to do next where a daemon lives.
+/// Remedy while a daemon is running.
 pub fn retried_by_daemon(cluster: &str) -> String {
     format!(
         "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `pending-resumes abandon {cluster} --why TEXT`"

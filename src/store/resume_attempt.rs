@@ -1,27 +1,28 @@
-//! What the process that pays a debt knows of it beyond its row: a full disk keeps it from being written down.
+//! Progress of a resume that is known in memory beyond its row: a full disk may prevent recording it.
 //!
-//! Pure; who pays keeps it (`run::attempts`), and every surface tells it over the row.
+//! Pure; the resuming process keeps it (`context::resume_attempts`), and every interface shows it over the
+//! row.
 
 use crate::domain::{Instant, RunId, instant_text};
 use crate::store::{PendingResume, StoreError};
 use std::collections::BTreeMap;
 
-/// The resumes that were sent for one debt.
+/// Attempts of one pending resume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tried {
-    /// When the first was about to be sent.
+    /// Time before the first attempt.
     pub intended_at: Option<Instant>,
-    /// How many, those of earlier processes included.
+    /// Number of attempts, including earlier processes.
     pub attempts: u32,
-    /// What the last one met, or what is waited for after it.
+    /// Error of the last attempt, or the current wait.
     pub last_error: Option<String>,
-    /// The server has confirmed the resume, and nothing is left but to write it down.
+    /// Time of the confirmed resume, which is not recorded yet.
     pub confirmed_at: Option<Instant>,
-    /// Why that could not be written down.
+    /// Error that prevented recording the confirmation.
     pub unwritten: Option<StoreError>,
 }
 
-/// Open debts with what is known beyond their rows.
+/// Pending resumes with the facts known beyond their rows.
 pub fn with_attempt(
     tried: &BTreeMap<RunId, Tried>,
     mut pending_resumes: Vec<PendingResume>,
@@ -35,7 +36,7 @@ pub fn with_attempt(
 }
 
 impl Tried {
-    /// Tells it over a row. An open debt that has `confirmed_at` is one whose payment is not written down.
+    /// Overlays the attempt on a row. A pending resume with `confirmed_at` is confirmed but not recorded.
     fn over(&self, pending_resume: &mut PendingResume) {
         pending_resume.attempts = pending_resume.attempts.max(self.attempts);
         pending_resume.resume_intended_at = pending_resume.resume_intended_at.or(self.intended_at);

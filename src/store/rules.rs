@@ -1,7 +1,7 @@
-//! What every store decides alike: ids, the manual limit, states, and what a state refuses.
+//! Decisions shared by all stores: ids, the manual limit, states and rejections.
 //!
-//! Owns decisions as pure functions, so that two implementations cannot differ in them. Must not keep anything
-//! or know how rows are kept.
+//! Owns decisions as pure functions, so that implementations cannot differ. Must not keep state or depend on
+//! the storage of rows.
 
 use super::{Adopted, Deletion, NewRun, OccurrenceOutcome, OccurrenceRow, StoreError};
 use crate::domain::{BackupId, BackupState, Instant, Occurrence, RetentionGroup, RunId, Trigger};
@@ -20,14 +20,14 @@ pub fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupId, Stor
     })
 }
 
-/// When the next manual run is allowed, given the start of the newest; `None` when it is allowed now.
+/// Earliest time of the next manual run, given the start of the newest; `None` if allowed now.
 pub fn limited_until(last: Instant, now: Instant, interval: Duration) -> Option<Instant> {
     let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
     let until = last.checked_add_signed(interval).unwrap_or(Instant::MAX_UTC);
     (now < until).then_some(until)
 }
 
-/// What has become of a backup.
+/// State of a backup.
 pub fn state(status: RunStatus, missing: bool, deletion: Option<&Deletion>) -> BackupState {
     match (status, deletion) {
         (RunStatus::Claimed, _) => BackupState::Queued,
@@ -40,12 +40,12 @@ pub fn state(status: RunStatus, missing: bool, deletion: Option<&Deletion>) -> B
     }
 }
 
-/// How sentences name a backup.
+/// Name of a backup in sentences.
 pub fn name(cluster: &str, id: BackupId) -> String {
     format!("backup {id} of cluster {cluster}")
 }
 
-/// Whether deletion may be asked for; `false` when it has been.
+/// Whether deletion may be requested; `false` if it was requested before.
 pub fn may_delete(name: &str, state: BackupState, held: bool) -> Result<bool, StoreError> {
     match state {
         BackupState::Queued => refuse(format!("{name} has not begun: cancel the run instead of deleting it")),
@@ -71,7 +71,7 @@ pub fn may_hold(name: &str, state: BackupState, held: bool) -> Result<(), StoreE
     }
 }
 
-/// Whether a backup can be found gone; `false` when it was before.
+/// Whether a backup may be recorded as gone; `false` if it was recorded before.
 pub fn may_be_missing(name: &str, state: BackupState) -> Result<bool, StoreError> {
     match state {
         BackupState::Completed | BackupState::Failed => Ok(true),
@@ -121,7 +121,7 @@ pub fn may_serve(
     }
 }
 
-/// Whether what was found may be adopted.
+/// Whether a found backup may be adopted.
 pub fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreError> {
     let name = name(&adopted.cluster, adopted.backup_id);
     if !adopted.view.ended() {
@@ -133,28 +133,28 @@ pub fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreE
     }
 }
 
-/// How sentences name an occurrence.
+/// Name of an occurrence in sentences.
 pub fn occurrence_name(occurrence: &Occurrence) -> String {
     let due_at = occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     format!("occurrence {due_at} of schedule {} for cluster {}", occurrence.schedule, occurrence.cluster)
 }
 
-/// How sentences name a run.
+/// Name of a run in sentences.
 pub fn run_name(run_id: RunId) -> String {
     format!("run {run_id}")
 }
 
-/// How sentences name a debt.
+/// Name of a pending resume in sentences.
 pub fn pending_resume_name(run_id: RunId) -> String {
     format!("debt of run {run_id}")
 }
 
-/// How sentences name a request to delete.
+/// Name of a deletion request in sentences.
 pub fn deletion_name(run_id: RunId) -> String {
     format!("request to delete the backup of run {run_id}")
 }
 
-/// How sentences name a cluster.
+/// Name of a cluster in sentences.
 pub fn cluster_name(name: &str) -> String {
     format!("cluster {name}")
 }
@@ -204,7 +204,7 @@ pub fn adopted_run(adopted: Adopted) -> Run {
     }
 }
 
-/// Whether a run's journal still takes what becomes of its debt.
+/// Whether the journal of a run still records changes of its pending resume.
 pub fn journal_open(view: &RunView) -> bool {
     view.status == RunStatus::Running
 }

@@ -1,6 +1,6 @@
 //! The state file: SQLite behind the `Store` trait, and the only SQL of the program.
 //!
-//! Owns the two threads and which of them answers what: one commits (`synchronous=FULL`, group commit), one reads, so
+//! Owns the two threads and their work: one commits (`synchronous=FULL`, group commit), one reads, so
 //! that a long list never holds up a journal entry. Must not decide anything that another store would decide
 //! differently: that is `store::rules`.
 
@@ -49,7 +49,7 @@ pub const FILE: &str = "state.db";
 
 /// Durable state in one file.
 pub struct SqliteStore {
-    /// Of the daemon's own, not of a guest's beside it.
+    /// Set for the daemon's own store, not for a secondary process.
     location: Option<Arc<Location>>,
     writer: Worker,
     reader: Worker,
@@ -75,9 +75,10 @@ impl SqliteStore {
         Ok((Self::start(&file, writer, Some(owned))?, lock))
     }
 
-    /// Opens the state beside a daemon that may be alive, for paying debts; `None` where there is no state file, or one
-    /// that was not made to its end, so that nothing is owed. Creates nothing, changes no schema, and leaves what it
-    /// writes in the log: nobody has looked yet whether the file is sound.
+    /// Opens the state beside a possibly running daemon, to send pending resumes. `None` without a state file
+    /// or with an unfinished one, which has no pending resumes.
+    /// Creates nothing and changes no schema. Commits stay in the WAL, because the file is not yet checked
+    /// for damage.
     pub fn open_without_lock(state_dir: &Path) -> Result<Option<SharedStore>, StoreError> {
         Ok(Self::read_only(state_dir)?.map(|read_only| read_only as SharedStore))
     }
@@ -93,18 +94,18 @@ impl SqliteStore {
         }
     }
 
-    /// The same on a thread of its own, for who cannot wait for it.
+    /// Opens the state on a separate thread, for a caller that must not block.
     pub async fn open_beside(state_dir: &Path) -> Result<Option<Arc<Self>>, StoreError> {
         let (path, dir) = (state_dir.join(FILE), state_dir.to_owned());
         let (tell, told) = oneshot::channel();
         worker::thread("state-open", &path, move || {
-            // Who asked may have gone.
+            // The caller may be gone.
             let _ = tell.send(Self::read_only(&dir));
         })?;
         told.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Closes what was opened without the lock; where the file is as a daemon would have it, the log is folded into it.
+    /// Closes a store opened without the lock; checkpoints the WAL if the file is sound.
     pub async fn close_folding(&self, state_dir: &Path) -> Result<(), StoreError> {
         let file = state_dir.join(FILE);
         self.reader
@@ -117,8 +118,8 @@ impl SqliteStore {
         self.close().await
     }
 
-    /// The open debts of a file in whatever state it is, changed by nothing: one that is damaged, of a newer version, or
-    /// one that may not be written. `None` where not even that can be read.
+    /// Pending resumes of a file in any state: damaged, of a newer version or read-only. Changes nothing.
+    /// `None` if even they cannot be read.
     pub fn read_debts(state_dir: &Path) -> Option<FoundDebts> {
         let connection = open::read_only(&state_dir.join(FILE)).ok()?;
         let mut reading = Reading::of(&connection)?;
@@ -128,18 +129,18 @@ impl SqliteStore {
         Some(FoundDebts { pending_resumes, unread: rest.unread })
     }
 
-    /// Looks at the same file, how recent it is and whether it has lost something, on a thread of its own.
+    /// Scans the file on a separate thread: pending resumes, last write and lost commits.
     pub fn probe(state_dir: &Path) -> ReadOnlyState {
         read_only::begin(state_dir)
     }
 
-    /// Backups as that file tells of them, changed by nothing; `None` where it cannot be read.
+    /// Backups in the file, read without changes; `None` if unreadable.
     pub fn read_backups(state_dir: &Path, filter: &BackupFilter) -> Option<Vec<Backup>> {
         let connection = open::beside(&state_dir.join(FILE)).ok()?;
         backups::list(&connection, filter).ok()
     }
 
-    /// `owned`: where the owner's files are, and what it does after each commit.
+    /// `owned`: files of the owner and its work after each commit.
     fn start(
         file: &Path,
         writer: Connection,
@@ -152,7 +153,7 @@ impl SqliteStore {
         Ok(Arc::new(Self { location, writer, reader: Worker::reading(reader, file)? }))
     }
 
-    /// What the next start must find is not written where nobody would look.
+    /// A commit to files that the next start would not find is rejected.
     fn write_to_be_found<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
@@ -345,7 +346,7 @@ impl Store for SqliteStore {
 
     fn close(&self) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            // The last connection to go folds the write-ahead log into the file, which is not for the reader.
+            // The last connection checkpoints the WAL when it closes; the reader must not do that.
             self.reader.close().await?;
             self.writer.close().await
         })

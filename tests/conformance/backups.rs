@@ -1,4 +1,4 @@
-//! Backups: what became of them, what each state refuses, and lists.
+//! Backups: their states, the changes that each state rejects, and lists.
 
 use crate::bed::{Bed, Kind, at, completed, entry, failed, id, refused, started};
 use camunda_backupd::domain::{BackupState, Component, OwnershipProof, RetentionGroup, RunId};
@@ -38,7 +38,7 @@ async fn states_follow_the_run(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind)
     assert_eq!(bed.backup("prod".into(), id(1)).await.unwrap(), None);
 }
 
-/// The text of an error is for people. Whatever it says, the stored proof of ownership stays the same.
+/// Error texts are for people. A changed text leaves the stored proof of ownership unchanged.
 #[rstest]
 #[tokio::test]
 async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {

@@ -1,4 +1,4 @@
-//! Stores to ask and the shortest ways to say what is asked.
+//! Stores under test, with short constructors for their input.
 
 use camunda_backupd::domain::{
     Addresses, BackupId, Component, Family, Occurrence, PauseMode, RetentionGroup, RunId, Trigger,
@@ -23,7 +23,7 @@ pub enum Kind {
     Sqlite,
 }
 
-/// A store, and what must live as long as it.
+/// A store with the values that must live as long.
 pub struct Bed {
     pub store: SharedStore,
     _kept: Option<(TempDir, StateLock)>,
@@ -53,7 +53,7 @@ impl Bed {
         self.begin_run(scheduled(cluster, now)).await.unwrap()
     }
 
-    /// A run that has started its plan.
+    /// A run with a pending resume.
     pub async fn started(&self, cluster: &str, now: &str) -> Run {
         let run = self.begun(cluster, now).await;
         self.append(run.run_id, vec![entry(now, started())]).await.unwrap();

@@ -77,7 +77,7 @@ async fn a_foreign_pause_is_as_old_as_the_first_look_at_it(#[values(Kind::Memory
     bed.foreign_pause_over("prod".into()).await.unwrap();
     assert_eq!(seen("prod", ten).await, ten);
 
-    // Nobody looks at a cluster that is not in the config.
+    // Clusters outside the config are not probed.
     bed.set_clusters(vec![cluster("test")]).await.unwrap();
     bed.set_clusters(vec![cluster("prod"), cluster("test")]).await.unwrap();
     let eleven = at("2025-03-01T11:00:00Z");

@@ -1,4 +1,4 @@
-//! One byte of the state file is not what was written: it serves all the same, or is called damaged, with the remedy.
+//! One changed byte in the state file: the file still works, or is reported as damaged with the remedy.
 //!
 //! Every byte of the first two pages, every fifth of the schema, and a seeded sample of the others.
 
@@ -14,7 +14,7 @@ const PAGE: usize = 4096;
 /// More than cores: opening a state waits for its threads.
 const WORKERS: usize = 4;
 
-/// The bytes of a state with two debts among runs that have ended, closed.
+/// Bytes of a closed state file with two pending resumes among ended runs.
 fn whole_state() -> Vec<u8> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -39,7 +39,7 @@ fn whole_state() -> Vec<u8> {
     std::fs::read(dir.path().join(FILE)).unwrap()
 }
 
-/// In memory where that can be: what is tried is not the disk.
+/// In memory if possible: the disk is not under test.
 fn location() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -51,13 +51,13 @@ fn puts(dir: &Path, bytes: &[u8]) {
     std::fs::write(dir.join(FILE), bytes).unwrap();
 }
 
-/// A number that looks like chance and is the same each time.
+/// Pseudo-random number, the same in each test run.
 fn next(seed: &mut u64) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 33) as usize
 }
 
-/// Which byte, and what is done to it.
+/// Position of a byte and its change.
 fn flips(whole: &[u8]) -> Vec<(usize, u8)> {
     let (mut seed, length) = (7, whole.len());
     let mut flips: Vec<_> = (0..2 * PAGE).map(|at| (at, 0xFF)).collect();
@@ -72,7 +72,7 @@ fn flips(whole: &[u8]) -> Vec<(usize, u8)> {
     flips
 }
 
-/// Tries each flip, on several threads; what `probe` says of it is returned.
+/// Applies each flip, on several threads; returns the results of `probe`.
 fn each<T: Send>(
     whole: &[u8],
     flips: Vec<(usize, u8)>,
@@ -105,7 +105,7 @@ fn thoroughly(flipped: usize) -> bool {
     !(100..2 * PAGE).contains(&flipped) || flipped.is_multiple_of(8)
 }
 
-/// What it says when it is told to write, and asked for all it has.
+/// Result of writing to the file and reading all of it.
 async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreError> {
     store.probe(at(NOW)).await?;
     assert_eq!(store.pending_resumes().await?.len(), 2, "a debt is not seen");
@@ -153,7 +153,7 @@ fn a_flipped_byte_is_no_reason_to_install_another_version_or_to_mend_permissions
     assert!(damaged > 1000, "{damaged} of {}", said.len());
 }
 
-/// Each bit at the head of a page where debts are kept, and two of each byte that is in use there.
+/// Each bit in the header of a page with pending resumes, and two bits of each used byte there.
 fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
     let dir = location();
     puts(dir.path(), whole);
@@ -172,14 +172,14 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
             _ => flips.extend([(); 2].map(|()| (at, 1 << (next(&mut seed) % 8)))),
         }
     }
-    // The number of the page where the table begins stands before the text of its schema.
+    // The number of the table's first page precedes the text of its schema.
     let schema = b"CREATE TABLE pending_resumes (";
     let text = whole.windows(schema.len()).position(|text| text == schema).unwrap();
     flips.extend((0..8).map(|bit| (text - 1, 1 << bit)));
     flips
 }
 
-/// Rule I1: what can be read of it is paid, and what cannot is told.
+/// Rule I1: every readable resume is sent, and unreadable ones are reported.
 #[test]
 fn no_flipped_byte_hides_a_debt() {
     let whole = whole_state();

@@ -1,4 +1,4 @@
-//! What the state file promises beyond the trait: it survives, it is shared with a guest, operators can read it.
+//! Guarantees of the state file beyond the trait: durability, secondary processes, views for operators.
 
 use crate::bed::{
     Bed, Kind, at, completed, entry, failed, occurrence, pause_intended, pending_resume, scheduled, started,
@@ -51,7 +51,7 @@ async fn a_busy_night(store: &SharedStore) {
     store.request_deletion(failing.run_id, "command".into(), "asked".into(), at(NOW)).await.unwrap();
 }
 
-/// A debt in a file that nobody finds again would be paid by nobody.
+/// A pending resume in a file that no start can find would never be sent.
 #[tokio::test]
 async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
     let (log, index) = (&format!("{FILE}-wal"), &format!("{FILE}-shm"));
@@ -79,7 +79,7 @@ async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
         assert_eq!(store.probe(at(NOW)).await.unwrap_err().to_string(), sentence);
         assert!(store.begin_run(scheduled("other", NOW)).await.is_err());
         assert!(store.pending_resumes().await.unwrap().is_empty());
-        // What is under way is still told.
+        // Runs in progress are still listed.
         store.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
         std::fs::rename(dir.path().join("elsewhere"), &file).unwrap();
         store.probe(at(NOW)).await.unwrap();
@@ -125,7 +125,7 @@ async fn closing_and_opening_changes_nothing() {
     );
 }
 
-/// SQLite would take it for a new one: nothing would be owed, and the log that says otherwise would be gone.
+/// SQLite would treat it as new and discard the WAL with its pending resumes.
 #[tokio::test]
 async fn an_emptied_file_beside_its_log_is_refused_and_the_log_stays() {
     let dir = tempfile::tempdir().unwrap();
@@ -198,7 +198,8 @@ async fn a_thousand_concurrent_appends_are_all_on_disk() {
     assert_eq!(seen, (0..1000).collect::<Vec<_>>());
 }
 
-/// A daemon that made its file a moment ago fills it itself: filled by a guest meanwhile, its start was refused.
+/// Only the daemon fills a file that it has just created: if a secondary process filled it, the daemon could
+/// not start.
 #[rstest]
 #[case::not_yet_a_database("")]
 #[case::no_tables_yet("PRAGMA journal_mode = WAL")]

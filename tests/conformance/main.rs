@@ -1,4 +1,4 @@
-//! What every store promises, asked of each of them, and what the state file promises on top.
+//! Guarantees of every store, checked on each implementation, and additional guarantees of the state file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod backups;

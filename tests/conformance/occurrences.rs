@@ -49,7 +49,7 @@ async fn claiming_twice_is_claiming_once(#[values(Kind::Memory, Kind::Sqlite)] k
     assert_eq!(bed.waiting().await.unwrap().len(), 1);
 }
 
-/// A clock that was days ahead has recorded as missed what had not come yet; set right, it comes.
+/// A clock days ahead recorded future occurrences as missed; after its correction they become due.
 #[rstest]
 #[tokio::test]
 async fn what_was_missed_by_a_clock_that_was_ahead_comes_due_all_the_same(

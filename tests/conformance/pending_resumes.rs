@@ -1,4 +1,4 @@
-//! Debts: durable before the pause, paid or forgiven once, mirrored in the journal.
+//! Pending resumes: durable before the pause, confirmed or abandoned once, mirrored in the journal.
 
 use crate::bed::{Bed, Kind, addresses, at, entry, failed, pause_intended, pending_resume, started};
 use camunda_backupd::domain::Addresses;

@@ -1,4 +1,4 @@
-//! State that cannot be used: one sentence with the place and the remedy, and nothing changed.
+//! Unusable state: one sentence with the path and the remedy, and no change.
 
 use crate::bed::{failed, scheduled};
 use camunda_backupd::journal::Entry;

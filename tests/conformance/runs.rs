@@ -1,4 +1,4 @@
-//! Runs: ids that only grow, one per cluster, journals that take only what is legal.
+//! Runs: increasing ids, one run per cluster, journals that accept only legal events.
 
 use crate::bed::{
     At, Bed, Kind, at, completed, entry, failed, id, manual, pause_intended, scheduled, seconds, started,

@@ -75,11 +75,7 @@ fn scenario(pause: Option<&str>) {
         "the daemon went down inside the pause and exporting was resumed before the backup had all its parts",
         "{backup}"
     );
-    assert_eq!(
-        requested(cluster, "resume"),
-        resumes,
-        "a second resume could have ended a foreign pause"
-    );
+    assert_eq!(requested(cluster, "resume"), resumes, "a second resume could have ended a foreign pause");
     assert_eq!(
         locked(cluster).pauses.since.is_some(),
         pause.is_some(),

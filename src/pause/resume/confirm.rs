@@ -1,7 +1,7 @@
-//! Whether a confirmed resume has reached every partition, and outlasts a pause that is still on its way.
+//! Confirmation that a resume reached every partition, and that no delayed pause takes effect after it.
 //!
-//! Owns the looks after a resume and how long they may take. Must not end before a resume is confirmed again, once it
-//! has sent one.
+//! Owns the probes after a resume and their time limits. After a further resume it must not return before
+//! that one is confirmed.
 
 use crate::camunda::{ExportingState, Zeebe};
 use crate::clock::within;
@@ -10,22 +10,23 @@ use crate::domain::Instant;
 use crate::pause::resume::{BACK_OFF, PauseKnown, RECORD, ResumeTask, Route, resume};
 use std::time::Duration;
 
-/// Partitions follow a resume one by one, within this time.
+/// Time for partitions to follow a resume, one by one.
 const FOLLOW: Duration = Duration::from_secs(1);
-/// Between two looks at them.
+/// Poll interval while partitions follow.
 const PROBE_LIMIT: Duration = Duration::from_millis(50);
-/// Whoever shows nothing of its partitions is looked at for so long: `ExecStopPost` has time for it, and for a resume more.
+/// Time limit for partitions that cannot be read; leaves `ExecStopPost` time for a further resume.
 const WATCH: Duration = Duration::from_secs(30);
-/// Between two looks meanwhile.
+/// Poll interval after the time to follow.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-/// A pause that was asked for and never seen may be carried out after our resume, by a gateway that hung meanwhile:
-/// its debt stays open, and the partitions are watched, until so long after the pause was intended.
+/// Time from the intent to pause during which an unconfirmed pause may still take effect, by a gateway that
+/// hung. The pending resume stays open and partitions are watched until then.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
-/// The same after one that was carried out late: the partitions follow one by one.
+/// Further watch time after a delayed pause took effect: partitions follow one by one.
 const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 
-/// A resume may be confirmed although it reached some partitions only: it is sent again as long as one reads paused.
-/// Where phases cannot be read at all, the confirmation is all there is. Answers when the last resume was confirmed.
+/// Sends the resume again while a partition reads paused: a confirmed resume may have reached only some
+/// partitions.
+/// If phases cannot be read, the confirmation suffices. Returns the time of the last confirmed resume.
 pub(crate) async fn reach_all(
     context: &Context,
     task: &ResumeTask<'_>,
@@ -39,7 +40,7 @@ pub(crate) async fn reach_all(
     loop {
         match shown(context, task, &route.zeebe, known).await {
             Shown::Reached => return confirmed_at,
-            // As by a broker that restarts: what it does afterwards is told to it once more.
+            // A broker may be restarting: send one more resume for its partitions.
             Shown::Nothing => return resume(context, task, route).await,
             Shown::Paused => {}
         }
@@ -56,13 +57,13 @@ pub(crate) async fn reach_all(
     }
 }
 
-/// What the partitions show after a confirmed resume.
+/// State of the partitions after a confirmed resume.
 enum Shown {
-    /// All of them export, or there is no way to read them.
+    /// Every partition exports, or phases are not readable.
     Reached,
-    /// Some read paused although they had a second to follow.
+    /// Some partition reads paused after the time to follow.
     Paused,
-    /// Not everybody who could tell has answered for long.
+    /// Some readable partition returned no phase within the time limit.
     Nothing,
 }
 
@@ -104,8 +105,8 @@ async fn watches(context: &Context, task: &ResumeTask<'_>) {
     let _ = within(&*context.clock, RECORD, context.store.resume_failed(task.run_id, note.to_owned())).await;
 }
 
-/// Resumes again whenever the partitions read paused, until that can be no pause of ours any more. Where phases cannot
-/// be read, another resume at the end stands for the look. Answers when the last resume was confirmed.
+/// Sends the resume again whenever partitions read paused, until our pause can no longer take effect.
+/// If phases cannot be read, sends one more resume at the end. Returns the time of the last confirmed resume.
 pub(crate) async fn outlast_late_pause(
     context: &Context,
     task: &ResumeTask<'_>,

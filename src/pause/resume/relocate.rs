@@ -1,6 +1,7 @@
-//! Whether the cluster of a debt is to be reached otherwise by now, as the config of today says.
+//! Changed address or credentials of a cluster with a pending resume, from the current config.
 //!
-//! Owns the proof that it is the same cluster. Must not send anything: a pause that only looks like ours is another's.
+//! Owns the proof that both addresses reach the same cluster. Must not send a resume: a similar pause may be
+//! foreign.
 
 use crate::camunda::Zeebe;
 use crate::clock::within;
@@ -8,9 +9,10 @@ use crate::context::Context;
 use crate::domain::{Access, Addresses};
 use crate::pause::resume::{RECORD, ResumeTask};
 
-/// The brokers at the address that the config has for this name today, where that is another one than the debt's and every
-/// partition stands at the position at which our run saw it paused. The debt keeps that address from now on, written before
-/// anything is sent there.
+/// Brokers at the configured address of this cluster, if it differs from the address of the pending resume
+/// and is proven to reach the same cluster.
+/// Proof: every partition stands at the position recorded at our pause. The new address is stored with the
+/// pending resume before any resume is sent there.
 pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe> {
     let ResumeTask { run_id, cluster, addresses, .. } = task;
     let configured = today(context, task)?;
@@ -31,7 +33,7 @@ pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe
     Some(zeebe)
 }
 
-/// The debt's address with what the config shows there today, where that differs.
+/// Address of the pending resume with the current access settings, if only these differ.
 pub(crate) fn with_current_credentials(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
     let configured = today(context, task)?;
     let same = location(&configured) == location(task.addresses);
@@ -43,7 +45,7 @@ fn today(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
     Some(Addresses { routes: task.addresses.routes, ..configured })
 }
 
-/// Where a resume is sent.
+/// Broker URL and proxy, which identify the destination of a resume.
 fn location(addresses: &Addresses) -> (&str, Option<&str>) {
     let proxy = access(addresses).and_then(|access| access.proxy.as_deref());
     (addresses.zeebe.trim_end_matches('/'), proxy)

@@ -1,4 +1,4 @@
-//! The rows of the store in memory and what each question does to them.
+//! Rows of the store in memory, and the effect of each method on them.
 //!
 //! Owns the maps. Every change checks first and changes after, so that a refusal has changed nothing.
 
@@ -77,8 +77,8 @@ impl Rows {
         Ok(new)
     }
 
-    /// Known by itself or as part of a range. What was skipped as missed by a clock that was ahead has not been, once
-    /// its instant really comes.
+    /// Known alone or as part of a range. Excludes occurrences due now that a clock ahead of time had skipped
+    /// as missed.
     fn known(&self, new: &OccurrenceRow) -> bool {
         let occurrence = &new.occurrence;
         self.occurrences.range(..=occurrence).any(|(key, row)| {
@@ -301,7 +301,7 @@ impl Rows {
             && rules::journal_open(&row.run.view)
             && wanted(&row.run.view)
         {
-            // A journal that refuses must not keep the debt from being written.
+            // A rejected journal entry must not prevent writing the pending resume.
             let _ = self.append(run_id, vec![entry]);
         }
     }

@@ -1,4 +1,4 @@
-//! Backups: what has become of runs that ended - held, missing, being deleted, deleted.
+//! State of backups after their runs ended: held, missing, being deleted, deleted.
 //!
 //! Owns the table `deletions` and the columns `held` and `missing` of `runs`.
 

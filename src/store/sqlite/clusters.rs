@@ -1,4 +1,4 @@
-//! Clusters that are or were configured, pauses of others seen there, and the probe row.
+//! Clusters configured now or earlier, foreign pauses seen there, and the probe row.
 //!
 //! Owns the tables `clusters`, `foreign_pauses` and `probe`.
 
@@ -59,7 +59,7 @@ pub(super) fn set_state_behind(
     Ok(())
 }
 
-/// The first look that showed it, and none of the future by a clock that was set back.
+/// First probe that found the pause; a time in the future, from a clock set back since, is replaced.
 pub(super) fn foreign_pause(connection: &Connection, cluster: &str, at: Instant) -> Result<Instant, Failure> {
     connection
         .prepare_cached(
@@ -77,8 +77,8 @@ pub(super) fn foreign_pause_over(connection: &Connection, cluster: &str) -> Resu
     Ok(())
 }
 
-/// What the daemon writes to find out whether it can. A clock that was set back lowers nothing, or no loss would be
-/// noticed until it has caught up. What cannot be understood is replaced.
+/// Probe row, written to find out whether the state is writable. A clock set back lowers nothing, else a loss
+/// would go unnoticed until it has caught up. Unreadable values are replaced.
 pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure> {
     let last = probed(connection).ok().flatten().map_or(at, |At(last)| last.max(at));
     // SQLite writes nothing where a row stays as it is.
@@ -87,7 +87,7 @@ pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure>
     Ok(())
 }
 
-/// The same of a guest, which leaves the instant as the daemon wrote it.
+/// Write probe of a secondary process, which keeps the daemon's time.
 pub(super) fn probe_as_guest(connection: &Connection) -> Result<(), Failure> {
     let at: Option<String> = connection.query_row("SELECT at FROM probe", [], |row| row.get(0)).optional()?;
     connection.execute("DELETE FROM probe", [])?;
@@ -108,7 +108,7 @@ pub(super) fn written(connection: &Connection, at: Instant) -> Result<(), Failur
     Ok(())
 }
 
-/// When the daemon wrote last; nothing where it never did, or the file has lost even its tables.
+/// Last write by the daemon; `None` if it never wrote, or the tables are lost.
 pub(super) fn probed(connection: &Connection) -> rusqlite::Result<Option<At>> {
     if !connection.prepare_cached("SELECT 1 FROM sqlite_schema")?.exists([])? {
         return Ok(None);
@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(last(&connection), Some(expected));
             assert!(connection.total_changes() > before);
         }
-        // What cannot be read is no instant.
+        // Unreadable text is no time.
         connection.execute("UPDATE probe SET at = 'spoilt'", []).unwrap();
         probe(&connection, early).unwrap();
         assert_eq!(last(&connection), Some(early));

@@ -1,4 +1,4 @@
-//! How values look in columns: instants as sortable text, ids as text, structures as JSON, enums as their word.
+//! Format of column values: instants as sortable text, ids as text, structures as JSON, enums as their word.
 //!
 //! Owns the four wrappers. Must not know any table.
 

@@ -1,6 +1,6 @@
-//! What tells a damaged state file from the file of another program, of a newer version, or of another user.
+//! Distinguishes a damaged state file from a file of another program, a newer version or another user.
 //!
-//! Owns the marks of a file of ours: the schema, and its text in the first bytes. Must not write.
+//! Owns the signs of our own file: the schema, and its text in the first bytes. Must not write.
 
 use crate::store::StoreError;
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What an operator does about it.
+/// Remedy for the operator.
 pub const REMEDY: &str =
     "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
 
@@ -17,7 +17,7 @@ pub const REMEDY: &str =
 const MARK: &[u8] = b"CREATE TABLE pending_resumes (";
 /// It was written into a new file, and so lies near its beginning.
 const PROBED: u64 = 1 << 20;
-/// Where the header says who may write, and the largest number that it has for that.
+/// Offset of the header's write version, and its largest valid number.
 const WRITE_VERSION: (usize, u8) = (18, 2);
 
 /// Names and text of tables and indexes. The views are the operators' own.
@@ -33,12 +33,12 @@ pub(super) fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
     rows.collect()
 }
 
-/// Whether our schema stands in a file which SQLite does not take for a database.
+/// Whether the first bytes of a file that SQLite rejects hold our schema.
 pub(super) fn was_ours(file: &Path) -> bool {
     head(file, PROBED).windows(MARK.len()).any(|text| text == MARK)
 }
 
-/// Whether the header keeps everybody from writing, which nothing of ours ever asks for.
+/// Whether the header forbids writing, which this program never sets.
 pub(super) fn forbids_writing(file: &Path) -> bool {
     let (at, largest) = WRITE_VERSION;
     head(file, 100).get(at).is_some_and(|version| *version > largest)
@@ -46,18 +46,18 @@ pub(super) fn forbids_writing(file: &Path) -> bool {
 
 fn head(file: &Path, length: u64) -> Vec<u8> {
     let mut head = Vec::new();
-    // What cannot be read shows no mark.
+    // An unreadable file shows no sign.
     let _ = File::open(file).map(|file| file.take(length).read_to_end(&mut head));
     head
 }
 
-/// The sentence, whatever SQLite's own words for it are.
+/// Error for a damaged file, independent of SQLite's text.
 pub(super) fn damaged(file: &Path, what: &str) -> StoreError {
     let reason = format!("it is damaged ({}): {REMEDY}", clause(what));
     StoreError::Unusable { path: file.display().to_string(), reason }
 }
 
-/// What a check of SQLite says, on one line.
+/// Result of a check by SQLite, on one line.
 pub(super) fn clause(what: &str) -> String {
     what.trim_start_matches("*** in database main ***\n").replace('\n', ", ")
 }

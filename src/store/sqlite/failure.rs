@@ -1,4 +1,4 @@
-//! What SQLite says, put into the store's sentences.
+//! Maps errors of SQLite to the store's sentences.
 //!
 //! Owns the mapping from database errors to `StoreError`. Must not decide what happens next.
 
@@ -9,7 +9,7 @@ use rusqlite::{ErrorCode, ffi};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// What makes a file that may not be written one that may.
+/// Remedy for a file that is not writable.
 pub(super) const TO_BE_WRITTEN: &str =
     "make it and its directory writable for the daemon's user, or set another [daemon] state_dir";
 /// The system's number for an error of the disk.
@@ -42,12 +42,12 @@ impl From<IllegalEvent> for Failure {
     }
 }
 
-/// What was being done when the database failed.
+/// Operation during which the database failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     /// Committing.
     Writing,
-    /// Looking.
+    /// Reading.
     Reading,
     /// Opening or migrating.
     Opening,
@@ -69,7 +69,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
     let code = error.sqlite_error_code();
     let reason = match code {
         Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged: {REMEDY}"),
-        // Before anything else is known of it, its header is what SQLite cannot take.
+        // SQLite rejects the header before it reports anything else.
         Some(ErrorCode::NotADatabase | ErrorCode::Unknown)
             if doing == Doing::Opening && was_ours(Path::new(&path)) =>
         {
@@ -85,7 +85,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
         }
         _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
         _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
-        // What may be over soon is told apart from what nobody but an operator mends.
+        // Distinguish transient errors from those that only an operator can repair.
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
             return StoreError::Unwritable { path, reason: word(error) };
         }
@@ -100,7 +100,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
     StoreError::Unusable { path, reason }
 }
 
-/// The sentence for a file or directory that the system does not open.
+/// Error for a file or directory that cannot be opened.
 pub(super) fn unopened(error: &std::io::Error, path: &Path, what: &str, remedy: &str) -> StoreError {
     let path = path.display().to_string();
     match error.kind() {
@@ -111,8 +111,8 @@ pub(super) fn unopened(error: &std::io::Error, path: &Path, what: &str, remedy: 
     }
 }
 
-/// Whether it is the disk itself. What a full disk, a quota or a limit refuses looks like a write that failed, and may come
-/// out only when what was written is to reach the disk or is mapped.
+/// Whether the disk itself failed. A full disk, a quota or a limit looks like a failed write, and may appear
+/// only when data reaches the disk or is mapped.
 fn is_the_disk(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     !matches!(
@@ -130,7 +130,7 @@ fn is_the_disk(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether a row holds what this program did not write.
+/// Whether a row holds data that this program did not write.
 pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     matches!(
         error,
@@ -141,7 +141,7 @@ pub(super) fn is_unreadable_row(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// The system's word, in a clause.
+/// Error text of the system, as a clause.
 fn word(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full".into(),

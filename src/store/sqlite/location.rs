@@ -1,6 +1,6 @@
-//! Whether the files that are open are still those that the next start would find.
+//! Check that the open files are still those that the next start would open.
 //!
-//! Owns what is compared. Must not read what is in them.
+//! Owns the comparison. Must not read the content of the files.
 
 use crate::store::StoreError;
 use crate::store::sqlite::FILE;
@@ -13,7 +13,7 @@ pub(crate) struct Location {
     files: Vec<(PathBuf, Option<(u64, u64)>)>,
 }
 
-/// Device and inode; nothing where that cannot be told.
+/// Device and inode; `None` if they cannot be read.
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
     path.metadata().map(|found| (found.dev(), found.ino()))
 }
@@ -21,7 +21,7 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 impl Location {
     /// As they are now.
     pub(crate) fn of(dir: &Path) -> Self {
-        // The log holds what was written last, and stays as long as a connection is open.
+        // The WAL holds the newest commits, and stays while a connection is open.
         let files = [
             FILE.to_owned(),
             format!("{FILE}-wal"),
@@ -32,8 +32,8 @@ impl Location {
         Self { files: files.iter().map(opened).collect() }
     }
 
-    /// Refuses where one was moved, removed or replaced: a debt in it would be found by nobody. What cannot be told, as on
-    /// a disk that fails, is for the write itself to meet.
+    /// Fails if a file was moved, removed or replaced: the next start would not find a pending resume in it.
+    /// Unreadable metadata, as on a failing disk, is left for the write itself to report.
     pub(crate) fn is_kept(&self) -> Result<(), StoreError> {
         let gone = self.files.iter().find(|(path, opened)| match identity(path) {
             Ok(now) => opened.is_some_and(|opened| opened != now),

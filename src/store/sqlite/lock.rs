@@ -15,7 +15,7 @@ use std::path::Path;
 /// A pid and a note are shorter.
 const LENGTH: u64 = 64;
 
-/// The lock, given up when dropped, and what its holder found.
+/// Lock, released when dropped, with the earlier content of its file.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
@@ -26,7 +26,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Takes the lock or says who has it.
+    /// Takes the lock, or fails with its holder.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
         let unusable = |what: &str, error: &std::io::Error| {
@@ -51,7 +51,7 @@ impl StateLock {
         }
         let noted = trace::noted(&text(&mut file));
         let line = own_line() + &noted.map(trace::line).unwrap_or_default();
-        // Only for sentences: a full disk is told by the database itself.
+        // Only for messages: the database itself reports a full disk.
         let _ = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
         Ok(Self { _file: file, noted, made: false, lost: None })
     }
@@ -61,20 +61,20 @@ impl StateLock {
         self.made
     }
 
-    /// What the file has lost since a daemon wrote to it last, in a sentence with what to do.
+    /// Commits lost since the last write by a daemon, as a sentence with the remedy.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
 }
 
-/// What the last daemon noted, which may be alive.
+/// Note of the last daemon, which may be running.
 pub(super) fn noted(dir: &Path) -> Option<Instant> {
     trace::noted(&text(&mut File::open(dir.join(LOCK_FILE)).ok()?))
 }
 
 fn text(file: &mut File) -> String {
     let mut text = String::new();
-    // What is no text holds neither pid nor note.
+    // Content other than text holds neither pid nor note.
     let _ = file.take(LENGTH).read_to_string(&mut text);
     text
 }

@@ -49,8 +49,8 @@ pub(super) fn claim(
     Ok(new)
 }
 
-/// Known by itself or as part of a range. What was skipped as missed by a clock that was ahead has not been, once its
-/// instant really comes.
+/// Known alone or as part of a range. Excludes occurrences due now that a clock ahead of time had skipped as
+/// missed.
 fn known(connection: &Connection, row: &OccurrenceRow) -> Result<bool, Failure> {
     let mut statement = connection.prepare_cached(
         "SELECT 1 FROM occurrences

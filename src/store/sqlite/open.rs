@@ -1,6 +1,6 @@
 //! Opening the state file: directory, lock, pragmas, schema.
 //!
-//! Owns what is checked before the first question. Must not touch rows.
+//! Owns the checks before the first query. Must not touch rows.
 
 use super::damage::{self, Schema, damaged};
 use super::failure::{Doing, TO_BE_WRITTEN, sentence, unopened};
@@ -41,14 +41,15 @@ pub(super) fn create(file: &Path) -> Result<(), StoreError> {
     made.map(|_| ()).map_err(|error| unopened(&error, file, "it cannot be opened for writing", TO_BE_WRITTEN))
 }
 
-/// Empty beside a log: SQLite would take it for a new one, and throw away the log with all that is owed.
+/// Rejects an empty file beside a WAL: SQLite would treat it as new and discard the WAL with all pending
+/// resumes.
 fn is_emptied(file: &Path) -> bool {
     let length = |file: &Path| file.metadata().map_or(0, |found| found.len());
     length(file) == 0 && length(&file.with_extension("db-wal")) > 0
 }
 
-/// The connection that writes, and whether there was nothing in the file. The owner of the state brings the schema up to
-/// date. A guest changes none, and leaves a file that has none alone: a daemon may be about to make it.
+/// Writing connection, and whether the file was empty. The owner migrates the schema. A secondary process
+/// changes no schema and leaves a file without one alone: a daemon may be creating it.
 pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     let found = |connection: &Connection| damage::schema(connection).map_err(explain);
@@ -61,7 +62,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
         ));
     }
     let mut connection = connect(file).map_err(explain)?;
-    // Nothing is folded into a file that is found damaged, nor into one that nobody has looked at yet.
+    // A damaged or unchecked file must not receive a checkpoint.
     fold_on_close(&connection, false).map_err(explain)?;
     if !owner {
         connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(explain)?;
@@ -113,7 +114,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
             ))
         };
         MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
-            // That the file is not as a step expects it.
+            // The file does not match the expectation of a migration step.
             rusqlite_migration::Error::RusqliteError {
                 err:
                     rusqlite::Error::SqlInputError { msg, .. }
@@ -128,16 +129,16 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     Ok((connection, version == 0))
 }
 
-/// Whether the last connection that closes folds the log into the file.
+/// Sets whether the last connection checkpoints the WAL when it closes.
 pub(super) fn fold_on_close(connection: &Connection, folds: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds).map(drop)
 }
 
-/// Whether the file passes every check that takes no long time.
+/// Whether the file passes every quick check.
 pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Result<(), StoreError> {
     let explain = |error: rusqlite::Error| sentence(&error, file, Doing::Opening);
     if file.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
-        // The first does not ask whether an index has what its table has, on which it hangs whether a debt is seen.
+        // The quick check skips the content of indexes, which decides whether a pending resume is found.
         for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(pending_resumes)"] {
             let applies = version > 0 || check.contains("quick");
             let said: Option<String> = applies
@@ -174,8 +175,8 @@ fn made(file: &Path) -> Result<&'static BTreeMap<i64, Schema>, StoreError> {
     })
 }
 
-/// The connection that only looks. Were it the last to close, it would fold the log, `query_only` or not: that is for the
-/// writer, which knows whether the file is sound.
+/// Read-only connection. It must not checkpoint the WAL when it closes last, which would happen even with
+/// `query_only`: the writer does that once the file is known to be sound.
 pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     let connection = connect(file).and_then(|connection| {
         connection.pragma_update(None, "query_only", true)?;
@@ -185,14 +186,14 @@ pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     connection.map_err(|error| sentence(&error, file, Doing::Opening))
 }
 
-/// A connection that only looks, whatever the schema is and although nothing can be written.
+/// Read-only connection for any schema, even if nothing can be written.
 pub(super) fn read_only(file: &Path) -> rusqlite::Result<Connection> {
     if is_emptied(file) {
         return Err(rusqlite::Error::InvalidPath(file.to_owned()));
     }
     let log = file.with_extension("db-wal").metadata().map_or(0, |log| log.len());
     let otherwise = |error| {
-        // Where nothing is in the log, what has not got there stands still.
+        // With an empty WAL the file does not change and can be read as it stands.
         let still = if log == 0 { standing_still(file) } else { Err(error) };
         still.or_else(|error| alone(file).or_else(|_| of_a_copy(file)).map_err(|_| error))
     };
@@ -222,7 +223,7 @@ fn looking(connection: Connection) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// On a full disk the memory shared with other processes cannot be made. Who is alone needs none.
+/// On a full disk the shared memory cannot be created; a single process needs none.
 fn alone(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
@@ -232,8 +233,8 @@ fn alone(file: &Path) -> rusqlite::Result<Connection> {
     looking(connection)
 }
 
-/// Nobody can be sure to be alone on a read-only file system: file and log are read elsewhere, in memory where that can
-/// be, since the temporary folder may lie on the same disk.
+/// On a read-only file system other processes cannot be excluded. Read copies of file and WAL, in memory if
+/// possible, because the temporary folder may lie on the same disk.
 fn of_a_copy(file: &Path) -> rusqlite::Result<Connection> {
     let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let folders = runtime.into_iter().chain(["/dev/shm".into(), std::env::temp_dir()]);
@@ -249,7 +250,7 @@ fn of_a_copy(file: &Path) -> rusqlite::Result<Connection> {
 
 fn copied_to(folder: &Path, file: &Path) -> rusqlite::Result<Connection> {
     static COPIES: AtomicU32 = AtomicU32::new(0);
-    // A name that is taken is somebody else's, and stays.
+    // An existing file of this name is not ours: keep it.
     let made = (0..16).find_map(|_| {
         let number = COPIES.fetch_add(1, Ordering::Relaxed);
         let directory = folder.join(format!("camunda-backupd-{}-{number}", std::process::id()));
@@ -263,7 +264,7 @@ fn copied_to(folder: &Path, file: &Path) -> rusqlite::Result<Connection> {
         Ok(_) => alone(&copy),
         Err(_) => Err(rusqlite::Error::InvalidPath(copy)),
     };
-    // What is open stays readable without its name.
+    // An open file stays readable without its name.
     let _ = std::fs::remove_dir_all(&directory);
     connection
 }
@@ -284,7 +285,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 mod tests {
     use super::*;
 
-    /// Which of two connections closes last is chance.
+    /// The order in which two connections close is not defined.
     #[test]
     fn whoever_only_looks_folds_nothing() {
         let (there, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

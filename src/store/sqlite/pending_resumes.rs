@@ -1,7 +1,7 @@
-//! Debts: exporting pauses that we owe a resume.
+//! Pending resumes of exporting pauses.
 //!
-//! Owns the table `pending_resumes`; what becomes of a debt is mirrored in the run's journal while the run lasts.
-//! A journal that does not take the mirror must never keep the debt from being written (rule I1).
+//! Owns the table `pending_resumes`. While the run lasts, changes are mirrored in its journal. A rejected
+//! journal entry must never prevent writing the pending resume (rule I1).
 
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::{Entry, Event, RunView};
@@ -55,7 +55,7 @@ pub(crate) fn resume_intended(
             "UPDATE pending_resumes SET resume_intended_at = coalesce(resume_intended_at, ?2) WHERE run_id = ?1",
         )?
         .execute(params![Id(run_id), At(at)])?;
-    // Once for each who tries, so that trying for ever does not fill the disk.
+    // Once for each kind of resumer, so that endless retries do not fill the disk.
     let event = Event::ResumeIntended { by };
     let written = connection
         .prepare_cached("SELECT 1 FROM journal WHERE run_id = ?1 AND event = ?2")?
@@ -119,7 +119,7 @@ pub(crate) fn open(connection: &Connection) -> Result<Vec<PendingResume>, Failur
     ))?;
     let mut pending_resumes: Vec<PendingResume> =
         statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
-    // An index that is damaged lists what is paid too, and a resume could end somebody else's pause.
+    // A damaged index may list confirmed resumes too, and sending one could end a foreign pause.
     pending_resumes
         .retain(|pending_resume| pending_resume.confirmed_at.is_none() && pending_resume.abandoned.is_none());
     Ok(pending_resumes)
@@ -140,7 +140,7 @@ fn mirror(
         Ok(())
     })();
     match mirrored {
-        // It refused before it wrote anything, and the debt comes first.
+        // The rejection wrote nothing, and the pending resume takes precedence.
         Err(Failure::Store(_)) => Ok(()),
         Err(Failure::Sql(error)) if is_unreadable_row(&error) => Ok(()),
         other => other,

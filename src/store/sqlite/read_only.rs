@@ -1,6 +1,6 @@
-//! A look at a whole state file, beside everything else: no resume waits for it.
+//! Read-only scan of a whole state file, beside all other work: no resume waits for it.
 //!
-//! Owns the thread on which it is done, and its order: what is owed first. Must not write.
+//! Owns the thread and its order: pending resumes first. Must not write.
 
 use crate::store::PendingResume;
 use crate::store::sqlite::salvage::{FoundDebts, Reading};
@@ -9,23 +9,23 @@ use crate::store::sqlite::{FILE, clusters, lock, open};
 use std::path::Path;
 use tokio::sync::oneshot;
 
-/// What a look will tell. A channel that closes tells that there is nothing to be had of that.
+/// Results of a scan. A closed channel means that this result is not available.
 pub struct ReadOnlyState {
-    /// What the list of open debts shows, each with whether its run is known to have seen its pause.
+    /// Listed pending resumes, each with whether its run confirmed its pause.
     pub listed: oneshot::Receiver<Vec<(PendingResume, bool)>>,
-    /// The rest, once every row was looked at.
+    /// Results of the full scan.
     pub rest: oneshot::Receiver<Rest>,
 }
 
-/// What a look shows in the end.
+/// Final result of a scan.
 pub struct Rest {
-    /// How recent the file is.
+    /// Last write and lost commits.
     pub trace: Trace,
-    /// Debts that were not listed; `None` where the file cannot be read.
+    /// Pending resumes missing from the list; `None` if the file cannot be read.
     pub unlisted: Option<FoundDebts>,
 }
 
-/// Begins to look.
+/// Starts the scan.
 pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
     let (tell_listed, listed) = oneshot::channel();
     let (tell_rest, rest) = oneshot::channel();
@@ -35,11 +35,11 @@ pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
         let connection = (!matches!(file.try_exists(), Ok(false))).then(|| open::read_only(&file));
         let reading = connection.as_ref().and_then(|connection| Reading::of(connection.as_ref().ok()?));
         let reading = reading.map(|mut reading| {
-            // Who asked may have gone.
+            // The caller may be gone.
             let _ = tell_listed.send(reading.listed());
             reading
         });
-        // First what must be in the file: a daemon that is alive may add to it.
+        // Read the trace first: a running daemon may add to the file.
         let noted = lock::noted(&state_dir);
         let last = connection.as_ref().map(|connection| connection.as_ref().map_err(drop));
         let last = last.map(|connection| connection.and_then(|c| clusters::probed(c).map_err(drop)));

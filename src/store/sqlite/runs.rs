@@ -15,7 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 pub(super) const COLUMNS: &str = "runs.run_id, runs.cluster, runs.backup_id, runs.trigger, runs.occurrences, \
                                   runs.retention_groups, runs.note, runs.created_at, runs.spec, runs.view";
 
-/// A refusal by rate is an answer and not an error here, because a start in the future is put right with it.
+/// A rejection by the rate limit is a result and not an error here, because a start in the future is
+/// corrected with it.
 pub(super) fn begin(connection: &Connection, new: NewRun) -> Result<Result<Run, StoreError>, Failure> {
     let busy: Option<Id> = connection
         .prepare_cached("SELECT run_id FROM runs WHERE cluster = ?1 AND status IN ('claimed', 'running')")?
@@ -189,7 +190,7 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
     Ok(view)
 }
 
-/// The cluster gave the backup an id of its own, which takes the place of ours.
+/// Backup id assigned by the cluster, which replaces ours.
 fn identify(connection: &Connection, run_id: RunId, id: BackupId) -> Result<(), Failure> {
     connection
         .prepare_cached("UPDATE runs SET backup_id = ?2 WHERE run_id = ?1")?

@@ -1,7 +1,7 @@
-//! The open debts of a file that may be damaged, as far as anything in it tells of them.
+//! Pending resumes of a file that may be damaged, from every readable part of it.
 //!
-//! Owns what is made of rows that cannot be read or understood: each is left out by itself, and that it was is told
-//! (rule I1: what can be paid is paid, and where there may be more is no all-clear). Must not write.
+//! Owns the handling of unreadable rows: each is skipped by itself and reported. Rule I1: every readable
+//! resume is sent, and possible losses are reported. Must not write.
 
 use super::columns::{At, Id, Json};
 use super::damage::clause;
@@ -14,40 +14,40 @@ use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The open debts that could be read, and whether there may be more.
+/// Pending resumes that could be read, and whether there may be more.
 #[derive(Debug)]
 pub struct FoundDebts {
-    /// Each with whether its run is known to have seen its pause.
+    /// Pending resumes, each with whether its run confirmed its pause.
     pub pending_resumes: Vec<(PendingResume, bool)>,
-    /// What is wrong with the file, in a clause; nothing where these are all.
+    /// Damage, as a clause; `None` if the list is complete.
     pub unread: Option<String>,
 }
 
-/// The run of a debt, as it stands there.
+/// Stored run of a pending resume.
 type Key = Vec<u8>;
 
-/// Holds open debts only: those that are paid are never pruned, and may be many.
+/// Collects pending resumes only: closed ones are never pruned, and may be many.
 pub(super) struct Reading<'a> {
     connection: &'a Connection,
-    /// What the list of open debts showed.
+    /// Resumes found in the list of pending ones.
     listed: BTreeSet<Key>,
-    /// What it did not show; nothing for one without use.
+    /// Resumes missing from the list; `None` for an unusable row.
     found: BTreeMap<Key, Option<PendingResume>>,
-    /// Runs that have not ended, one of a cluster at most; true where the row of its debt was seen.
+    /// Unfinished runs, at most one of a cluster; true if the row of its pending resume was found.
     unfinished: BTreeMap<Key, bool>,
-    /// The first thing that is wrong.
+    /// First damage found.
     wrong: Option<String>,
 }
 
 impl<'a> Reading<'a> {
-    /// `None` where not even the schema can be read.
+    /// `None` if not even the schema can be read.
     pub(super) fn of(connection: &'a Connection) -> Option<Self> {
         connection.prepare(&format!("SELECT {COLUMNS} FROM pending_resumes")).ok()?;
         let (listed, found, unfinished) = Default::default();
         Some(Self { connection, listed, found, unfinished, wrong: None })
     }
 
-    /// What the list of open debts shows, as far as it goes: soon read, however large the file is.
+    /// Reads the list of pending resumes as far as possible: fast even for a large file.
     pub(super) fn listed(&mut self) -> Vec<(PendingResume, bool)> {
         self.rows(&format!("WHERE {OPEN}"), []);
         let pending_resumes: BTreeMap<Key, PendingResume> = std::mem::take(&mut self.found)
@@ -58,11 +58,11 @@ impl<'a> Reading<'a> {
         self.in_order(pending_resumes.into_values())
     }
 
-    /// What that did not show, after a look at every row there is.
+    /// Reads every row for resumes missing from the list.
     pub(super) fn rest(mut self) -> FoundDebts {
         self.everything();
         let found = std::mem::take(&mut self.found);
-        // In a file that is sound the list shows all: what it does not is from after it was read.
+        // In a sound file the list is complete: other finds were written after it was read.
         let pending_resumes = found.into_values().flatten().filter(|_| self.wrong.is_some());
         FoundDebts { pending_resumes: self.in_order(pending_resumes), unread: self.wrong }
     }
@@ -100,9 +100,9 @@ impl<'a> Reading<'a> {
         self.each_run("WHERE status IN ('claimed', 'running')", |reading, key| {
             reading.unfinished.insert(key, false);
         });
-        // Without the index, which may be what is damaged.
+        // Read without the index, which may be damaged.
         if !self.rows("NOT INDEXED ORDER BY run_id", []) {
-            // What lies behind the damage is reached from the other end, and what lies within by its name.
+            // Read rows behind the damage from the other end, and rows within it by key.
             self.rows("NOT INDEXED ORDER BY run_id DESC", []);
             self.each_run("", |reading, key| {
                 reading.rows("NOT INDEXED WHERE run_id = ?1", [text(&key)]);
@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
         self.unless(read).is_some()
     }
 
-    /// Has something done with each run that can be read of a list.
+    /// Applies a function to each readable run of a list.
     fn each_run(&mut self, which: &str, mut act: impl FnMut(&mut Self, Key)) {
         let connection = self.connection;
         let read =
@@ -164,7 +164,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// An open debt, with what a resume needs; the rest of the row may be spoilt.
+    /// Pending resume with all that a resume needs; the rest of the row may be damaged.
     fn pending_resume(&mut self, row: &Row<'_>, key: &Key) -> Option<PendingResume> {
         let run_id = self.get::<Id>(row, 0).map_or(RunId::nil(), |id| id.0);
         let cluster = self.get(row, 1).unwrap_or_else(|| "a cluster whose name cannot be read".to_owned());
@@ -186,7 +186,7 @@ impl<'a> Reading<'a> {
         self.unless(view).is_some_and(|view| view.0.needs_resume())
     }
 
-    /// What its run and its cluster tell of a debt whose own row is lost.
+    /// Rebuilds a lost pending resume from its run and its cluster.
     fn known_elsewhere(&mut self, key: &Key) -> Option<PendingResume> {
         let sql = "SELECT runs.run_id, runs.cluster, clusters.addresses, runs.created_at
                    FROM runs JOIN clusters ON clusters.name = runs.cluster WHERE runs.run_id = ?1";

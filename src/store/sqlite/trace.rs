@@ -1,8 +1,9 @@
-//! What a state directory shows of commits that its file no longer has.
+//! Evidence in a state directory of commits that its file has lost.
 //!
-//! The daemon writes the instant of its last probe into the file, and, once that is on disk, beside its process id in
-//! `state.lock`. A file that knows only an earlier one has lost commits: its write-ahead log is gone, or an older copy was
-//! put back. Whoever folds the log into the file loses nothing, and so raises no alarm.
+//! The daemon writes the time of its last probe into the file. Once that is durable, it writes the same time
+//! beside its process id in `state.lock`. A file with only an earlier time has lost commits: its WAL is gone,
+//! or an older copy was restored.
+//! Checkpointing the WAL loses no commits, so it does not trigger the lost-commits warning.
 
 use super::columns::At;
 use crate::domain::{Instant, instant_text};
@@ -14,24 +15,24 @@ use std::path::Path;
 /// The file's name inside the state directory.
 pub(super) const LOCK_FILE: &str = "state.lock";
 
-/// When the file was last written by a daemon, and what is missing since.
+/// Last write by a daemon, and commits lost since.
 #[derive(Debug, Default)]
 pub struct Trace {
-    /// As the file itself says.
+    /// Time stored in the file itself.
     pub last: Option<Instant>,
-    /// In a sentence, with what to do.
+    /// Lost commits, as a sentence with the remedy.
     pub lost: Option<String>,
 }
 
 impl Trace {
-    /// `last`: as the file says, if it is there and can be asked; `noted`: as `state.lock` says.
+    /// `last`: time in the file, if readable; `noted`: time in `state.lock`.
     pub(super) fn of<E>(file: &Path, last: Option<Result<Option<At>, E>>, noted: Option<Instant>) -> Self {
         let path = file.display();
         let (last, state) = match last {
             None => (None, "is gone".to_owned()),
             Some(Ok(None)) => (None, "is empty".to_owned()),
             Some(Ok(Some(At(last)))) => (Some(last), format!("ends at {}", instant_text(last))),
-            // What cannot be asked is told of elsewhere.
+            // An unreadable file is reported elsewhere.
             Some(Err(_)) => return Self::default(),
         };
         let lost = noted.filter(|noted| last.is_none_or(|last| last < *noted)).map(|noted| {
@@ -55,13 +56,14 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// On a file of its own, so that it does not hold the lock; `noted`: what need not be written.
+    /// Opens a separate descriptor, so that it does not hold the lock; `noted`: value that need not be
+    /// written again.
     pub(super) fn beside(dir: &Path, noted: Option<Instant>) -> Option<Self> {
         let file = OpenOptions::new().write(true).open(dir.join(LOCK_FILE)).ok()?;
         Some(Self { file, at: own_line().len() as u64, noted })
     }
 
-    /// Called when that is on disk in the file, never before: a note that is too old misses a loss, no more.
+    /// Called once the time is durable in the file, never before: a note that is too old only misses a loss.
     pub(super) fn keep(&mut self, last: Option<Instant>) {
         let Some(new) = last.filter(|_| last != self.noted) else { return };
         if self.file.write_all_at(line(new).as_bytes(), self.at).is_ok() {

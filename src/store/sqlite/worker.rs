@@ -1,4 +1,4 @@
-//! A thread that owns a connection: callers send closures and await what they return.
+//! A thread that owns a connection: callers send closures and await the results.
 //!
 //! Owns the queue, group commit (one transaction and one fsync for everything that waits, each command in its own
 //! savepoint) and the deadline of callers. Must not know any table.
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 4096;
 /// Commands that share a commit at most.
 const BATCH: usize = 1024;
-/// How long a caller waits for an answer.
+/// Time limit of a caller for a response.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 enum Message {
@@ -30,7 +30,7 @@ enum Message {
 trait Job: Send {
     /// Does the work; an error means that its savepoint must be rolled back.
     fn run(&mut self, connection: &Connection, path: &Path, doing: Doing) -> Result<(), StoreError>;
-    /// Answers the caller, with `broken` instead of the result if the commit failed.
+    /// Responds to the caller, with `broken` instead of the result if the commit failed.
     fn response(self: Box<Self>, broken: Option<&StoreError>);
 }
 
@@ -38,7 +38,7 @@ struct Task<T, F> {
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
-    /// Set by whoever comes first: the thread that begins the work, or the caller who gives up.
+    /// Set by the first of two: the thread that begins the work, or the caller that gives up.
     taken: Arc<AtomicBool>,
 }
 
@@ -68,13 +68,13 @@ where
             None => self.result,
         };
         if let Some(result) = result {
-            // A caller that has gone needs no answer.
+            // A caller that is gone needs no response.
             let _ = self.reply.send(result);
         }
     }
 }
 
-/// What is done after each commit, before anybody has the answer.
+/// Work after each commit, before any caller gets its response.
 pub(super) type After = Box<dyn FnMut(&Connection) + Send>;
 
 /// The sending side of a thread.
@@ -85,12 +85,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that commits what it is sent.
+    /// Starts a thread that commits received commands.
     pub(super) fn writing(connection: Connection, path: &Path, after: After) -> Result<Self, StoreError> {
         Self::spawn("state-writer", connection, path, Doing::Writing, after)
     }
 
-    /// Starts a thread that answers questions.
+    /// Starts a thread that reads.
     pub(super) fn reading(connection: Connection, path: &Path) -> Result<Self, StoreError> {
         Self::spawn("state-reader", connection, path, Doing::Reading, Box::new(|_| ()))
     }
@@ -130,12 +130,12 @@ impl Worker {
         }
     }
 
-    /// Returns when everything asked for before is done and the connection is closed.
+    /// Returns once all earlier requests are done and the connection is closed.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         let (done, closed) = oneshot::channel();
         let exchange = async {
             if self.queue.send(Message::Close(done)).await.is_ok() {
-                // An error means that somebody else closed it.
+                // An error means that another caller closed it.
                 let _ = closed.await;
             }
         };
@@ -210,7 +210,7 @@ fn write_batch(connection: &Connection, path: &Path, mut jobs: Vec<Box<dyn Job>>
     }
     let broken = commit(connection, path, &mut jobs).err();
     if broken.is_some() && !connection.is_autocommit() {
-        // If this fails too, the next BEGIN fails and says why.
+        // If this fails too, the next BEGIN fails and reports the reason.
         let _ = connection.execute_batch("ROLLBACK");
     }
     if broken.is_none() {
@@ -231,7 +231,7 @@ fn commit(connection: &Connection, path: &Path, jobs: &mut [Box<dyn Job>]) -> Re
         execute("SAVEPOINT command")?;
         if let Err(error) = job.run(connection, path, Doing::Writing) {
             if connection.is_autocommit() {
-                // A full disk and its like end the whole transaction, and what was done before is gone.
+                // A full disk and similar errors end the whole transaction and undo earlier commands.
                 return Err(error);
             }
             execute("ROLLBACK TO command")?;
@@ -246,7 +246,7 @@ fn read_batch(connection: &Connection, path: &Path, jobs: Vec<Box<dyn Job>>) {
         let begun = connection.execute_batch("BEGIN").map_err(|error| sentence(&error, path, Doing::Reading));
         let broken = match begun {
             Ok(()) => {
-                // Its own error is in its answer.
+                // Its own error is in its response.
                 let _ = job.run(connection, path, Doing::Reading);
                 let _ = connection.execute_batch("ROLLBACK");
                 None
