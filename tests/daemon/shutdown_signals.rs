@@ -174,7 +174,7 @@ fn exec_stop_post_resumes_while_daemon_hangs() {
     let output = scene.reports(&["resume-exporting", "--pending", "--for", "2s"]);
     let said = String::from_utf8_lossy(&output.stderr);
     // It may have been stopped in the middle of a write, so that nobody else can write.
-    let unrecorded = said.contains("every resume is confirmed, but that could not be recorded");
+    let unrecorded = said.contains("every resume is confirmed, but the confirmation could not be stored: ");
     assert_eq!(output.status.code(), Some(i32::from(unrecorded)), "{said}");
     assert!(!scene.paused(), "ExecStopPost left it paused");
     up.signal("CONT");
