@@ -29,6 +29,8 @@ pub enum Compensation {
     DeleteRunningSnapshot,
     /// Delete running parts, and again after they have ended.
     DeleteRunningParts,
+    /// Search for the backup of a start without a response: it cannot be cancelled, but must not stay unknown.
+    FindLostStart,
 }
 
 /// One step with its position in the order.

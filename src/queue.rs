@@ -7,6 +7,7 @@
 
 mod not_ready;
 mod recovery;
+mod saas_limit;
 mod start;
 mod upkeep;
 mod waiting;

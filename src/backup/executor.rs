@@ -5,7 +5,7 @@
 //! interpret
 //! component responses (`steps`, `poll`).
 
-use crate::backup::finish::{GIVEN_UP, ResumeEnd};
+use crate::backup::finish::{RESUME_ABANDONED, ResumeEnd};
 use crate::backup::steps;
 use crate::clock::within;
 use crate::context::error::{Left, StepError, Stop};
@@ -224,7 +224,9 @@ impl Execution {
         if self.view().pause.resumed_at.is_none() {
             match self.resume_until_confirmed().await {
                 ResumeEnd::Resumed => {}
-                ResumeEnd::Abandoned => return Err(StepError::new(FailureClass::Cancelled, GIVEN_UP)),
+                ResumeEnd::Abandoned => {
+                    return Err(StepError::new(FailureClass::Cancelled, RESUME_ABANDONED));
+                }
                 ResumeEnd::StillPending => {
                     return Err(StepError::new(
                         FailureClass::Interrupted,

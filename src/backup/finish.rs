@@ -2,7 +2,7 @@
 //!
 //! Owns the order of these actions and their time limits. Must not walk the plan (`executor`).
 
-use crate::backup::steps;
+use crate::backup::{clean_up, steps};
 use crate::clock::within;
 use crate::context::Context;
 use crate::context::error::{Left, StepError, Stop};
@@ -34,7 +34,7 @@ pub(crate) enum ResumeEnd {
 }
 
 /// Failure reason of a run whose resume was abandoned.
-pub(crate) const GIVEN_UP: &str = "an operator gave up its resume (`pending-resumes abandon`), so that exporting was never seen to run again";
+pub(crate) const RESUME_ABANDONED: &str = "an operator abandoned its resume (`pending-resumes abandon`), so exporting was never confirmed as running again";
 
 impl Execution {
     /// Retries the resume until the server confirms it, an operator abandons it or the daemon stops.
@@ -84,7 +84,7 @@ impl Execution {
         } else {
             noted.await;
         }
-        let clean_up = steps::clean_up(self, error.class);
+        let clean_up = clean_up::clean_up(self, error.class);
         match within(&*self.context.clock, CLEAN_UP_DEADLINE, clean_up).await {
             Some(unfinished) => {
                 for what in unfinished {

@@ -8,21 +8,21 @@ use crate::backup::preconditions::{
 use crate::camunda::checkpoints::OWN_IDS;
 use crate::camunda::checkpoints::OWN_LATELY;
 use crate::camunda::id_in_name;
-use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, probe};
+use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, Saas, probe};
 use crate::context::error::StepError;
 use crate::context::error::refused;
 use crate::context::prepared::Prepared;
 use crate::context::{Clients, Context, Spec};
 use crate::domain::{Addresses, Component, Family, instant_text};
 use crate::journal::FailureClass;
-use crate::parts::saas;
+use crate::parts::{no_index, saas};
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
 use std::sync::Arc;
 
 /// Reads all facts that a run of this cluster needs.
 pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
-    if let Some(saas) = saas::client(context, spec) {
+    if let Some(saas) = Saas::of(&spec.addresses, &context.transport) {
         return saas::prepare(&saas).await;
     }
     let capabilities = probe(&spec.addresses, spec.version.as_deref(), &context.transport)
@@ -99,12 +99,7 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
                 // them.
                 capabilities.components.retain(|component| *component != Component::Records);
             } else if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
-                return Err(StepError::new(
-                    FailureClass::Records,
-                    format!(
-                        "no index matches {pattern}: the records snapshot would be empty; check `search.records` and the exporter"
-                    ),
-                ));
+                return Err(StepError::new(FailureClass::Records, no_index(pattern)));
             }
         }
     }

@@ -16,7 +16,7 @@
 //! Must not do IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the
 //! decision, and `pause` resumes.
 
-use crate::backup::finish::GIVEN_UP;
+use crate::backup::finish::RESUME_ABANDONED;
 use crate::camunda::ExportingState;
 use crate::domain::{Instant, Limits, PauseMode};
 use crate::journal::{FailureClass, Run, RunStatus, Step};
@@ -80,7 +80,7 @@ pub fn decide(known: &Known<'_>) -> Recovery {
         return fail(*class, reason);
     }
     if pause.abandoned {
-        return fail(FailureClass::Cancelled, GIVEN_UP);
+        return fail(FailureClass::Cancelled, RESUME_ABANDONED);
     }
     if checked && view.needs_resume() {
         return Recovery::Finish;

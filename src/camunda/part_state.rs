@@ -92,6 +92,11 @@ impl Progress {
         self.parts.iter().filter_map(|p| p.started_at).min()
     }
 
+    /// Number of parts stated in the snapshot names (`…_part_1_of_6`).
+    pub fn total_in_names(&self) -> Option<u32> {
+        self.parts.iter().find_map(|part| part.name.rsplit_once("_of_")?.1.parse().ok())
+    }
+
     /// Number of completed parts.
     pub fn done(&self) -> usize {
         self.parts.iter().filter(|p| p.is_done()).count()

@@ -8,8 +8,8 @@ use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START, segment}
 use crate::camunda::error::{ClientError, ErrorKind};
 use crate::camunda::probe::refused;
 use crate::camunda::reading::{instant, text};
-use crate::camunda::{Method, Part, PartState, Progress, SharedTransport};
-use crate::domain::{Component, Instant, SaasAddress, Version};
+use crate::camunda::{Method, Part, PartState, Progress, SharedTransport, authenticated};
+use crate::domain::{Addresses, Component, Instant, SaasAddress, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -87,6 +87,11 @@ impl Saas {
     pub fn new(address: &SaasAddress, transport: SharedTransport) -> Self {
         let path = format!("/clusters/{}", segment(&address.cluster_id));
         Self { caller: Caller::new(Component::Saas.name(), &address.api, transport), path }
+    }
+
+    /// Client for the cluster at these addresses, if it is hosted.
+    pub fn of(addresses: &Addresses, transport: &SharedTransport) -> Option<Self> {
+        Some(Self::new(addresses.saas.as_ref()?, authenticated(addresses, transport)))
     }
 
     /// Fetches the cluster details.

@@ -25,19 +25,30 @@ impl<'a> RetryTransient<'a> {
     /// Probe of a backup: an unclear response is transient too, and is returned after the limit.
     pub(crate) async fn probe_backup<F>(
         &self,
-        mut once: impl FnMut() -> F,
-        mut remember: impl FnMut(&ClientError),
+        once: impl FnMut() -> F,
+        remember: impl FnMut(&ClientError),
     ) -> Result<PartState, ClientError>
     where
         F: Future<Output = Result<PartState, ClientError>>,
     {
+        self.until_clear(once, remember, |state| matches!(state, PartState::Unclear { .. })).await
+    }
+
+    /// The first response that `is_unclear` does not apply to, or the last one after the limit.
+    pub(crate) async fn until_clear<T, F>(
+        &self,
+        mut once: impl FnMut() -> F,
+        mut remember: impl FnMut(&ClientError),
+        is_unclear: impl Fn(&T) -> bool,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         let began = self.clock.monotonic();
         loop {
-            let seen = self.probe(&mut once, &mut remember).await?;
-            if !matches!(seen, PartState::Unclear { .. })
-                || self.clock.monotonic().saturating_sub(began) >= self.limit
-            {
-                return Ok(seen);
+            let response = self.probe(&mut once, &mut remember).await?;
+            if !is_unclear(&response) || self.clock.monotonic().saturating_sub(began) >= self.limit {
+                return Ok(response);
             }
             self.clock.sleep(INTERVAL).await;
         }

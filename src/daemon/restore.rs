@@ -51,7 +51,7 @@ impl Daemon {
 
     async fn hosted_backup(&self, cluster: &str, id: BackupId) -> Result<(Saas, String), Refusal> {
         let spec = apply::spec(&self.known(cluster)?);
-        let Some(saas) = saas::client(&self.context, &spec) else {
+        let Some(saas) = Saas::of(&spec.addresses, &self.context.transport) else {
             return Err(refused(format!(
                 "cluster {cluster} is self-managed and is restored manually. Follow docs/restore.md; `--json show {id}` lists the snapshots"
             )));

@@ -7,7 +7,7 @@ use super::Daemon;
 use super::watch::Change;
 use crate::api::{Control, LiveCluster, ProbeError, facts, shapes};
 use crate::backup::prepare;
-use crate::camunda::ExportingState;
+use crate::camunda::{ExportingState, Saas};
 use crate::clock::within;
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{BackupState, Exporting};
@@ -150,7 +150,11 @@ impl Daemon {
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
         prepare::probe_rejected_logins(&self.context, &spec).await;
-        let probed = match saas::not_ready_reason(&self.context, &spec).await {
+        let hosted = match Saas::of(&spec.addresses, &self.context.transport) {
+            Some(saas) => Some(saas::not_ready_reason(&saas).await),
+            None => None,
+        };
+        let probed = match hosted {
             // Camunda 8 SaaS does not report the state of exporting.
             Some(Ok(None)) => Ok(ExportingState::Unknown),
             Some(Ok(Some(reason))) => Err(ProbeError::Unreachable(reason)),

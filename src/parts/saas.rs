@@ -1,46 +1,175 @@
-//! Runs of a cluster that the provider runs: what is asked of the Administration API instead of the components.
+//! The one part of a cluster in Camunda 8 SaaS: the provider takes, keeps and prunes the backup as a whole.
 //!
-//! Owns what takes the place of preparation, guard, start, look and retention there. The provider takes the backup as a
-//! whole, keeps it and prunes it: nothing here pauses anything, and nothing is deleted but by an operator.
-
-mod lost_start;
-
-pub(crate) use lost_start::{may_have, may_have_been_sent, probe_for_lost_start};
+//! Owns how a backup of ours is identified in the provider's list. Pauses nothing. Must not decide when a backup may be
+//! requested (`queue::saas_limit`) or which records are kept (`upkeep::saas_sync`).
 
 use crate::camunda::saas::{Hosting, too_old};
-use crate::camunda::{ClientError, ErrorKind, PartState, Saas, authenticated};
-use crate::clock::within;
-use crate::context::error::StepError;
-use crate::context::error::refused;
-use crate::context::execution::Execution;
+use crate::camunda::{ClientError, ErrorKind, PartState, Progress, Saas};
+use crate::context::Spec;
+use crate::context::error::{StepError, refused};
 use crate::context::prepared::Prepared;
-use crate::context::{Context, Spec};
-use crate::domain::{BackupState, Component, Family, Instant, PauseMode, Routes, SaasAddress, instant_text};
-use crate::journal::{Event, FailureClass, Run, RunStatus};
-use crate::store::{Backup, BackupFilter, StoreError};
+use crate::domain::{Component, Family, Instant, PauseMode, Routes, SaasAddress};
+use crate::journal::{Event, FailureClass, Run, RunView, Step};
+use crate::parts::part::{Guard, Notes, Part, PartRun, Seen, StartError, Verdict};
 use chrono::TimeDelta;
+use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
 use std::time::Duration;
 
-/// A start whose answer was lost shows in the provider's list within this time, or was never acted upon.
-pub(crate) const LOST_START: Duration = Duration::from_mins(2);
-/// Between two looks at the list; one API serves every cluster of an organization, and a backup takes minutes.
-pub(crate) const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
-/// The longest quiet that is believed where the API asks for some.
-const QUIET_LIMIT: Duration = Duration::from_hours(24);
-/// How long until a restore that goes on is looked at again.
-const RESTORE_PROBE: TimeDelta = TimeDelta::seconds(30);
-/// How long the provider is asked, backup after backup, whether it restores one.
-const RESTORES: Duration = Duration::from_secs(30);
-pub(crate) const SAAS: Component = Component::Saas;
+/// A start without a response appears in the list within this time, or never.
+const LOST_START: Duration = Duration::from_mins(2);
+/// Time limit of the retries of the list before the start.
+const GUARD_LIMIT: Duration = Duration::from_mins(1);
+/// Poll intervals: one API serves every cluster of an organization, and a backup takes minutes.
+const POLL_INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+/// Longest `Retry-After` that is followed.
+pub(crate) const QUIET_LIMIT: Duration = Duration::from_hours(24);
 
-/// The client of a spec's cluster, if the provider runs it.
-pub(crate) fn client(context: &Context, spec: &Spec) -> Option<Saas> {
-    let address = spec.addresses.saas.as_ref()?;
-    Some(Saas::new(address, authenticated(&spec.addresses, &context.transport)))
+const SAAS: Component = Component::Saas;
+
+pub(crate) struct SaasPart {
+    pub saas: Saas,
 }
 
-/// Whether the cluster can be backed up at all; ids are ours alone there, since the provider has others.
+impl Part for SaasPart {
+    fn component(&self) -> Component {
+        SAAS
+    }
+
+    /// The list before the start is stored before the request, so that our backup can be identified if the response is
+    /// lost.
+    fn guard<'a>(&'a self, _run: &'a PartRun<'_>) -> BoxFuture<'a, Result<Guard, ClientError>> {
+        async {
+            let listed = self.saas.list().await?;
+            if let Err(error) = refuse_beside_others(&listed) {
+                return Ok(Guard::Refused(error));
+            }
+            let names = listed.into_iter().map(|backup| backup.uuid).collect();
+            Ok(Guard::Free(vec![Event::Before { component: SAAS, names }]))
+        }
+        .boxed()
+    }
+
+    fn start<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<Notes, StartError>> {
+        async {
+            let before = run.view.before.get(&SAAS);
+            match self.saas.start().await {
+                Ok(begun) if before.is_some_and(|names| names.contains(&begun.uuid)) => {
+                    Err(StartError::Certain(StepError::new(
+                        FailureClass::Conflict,
+                        format!(
+                            "Camunda 8 SaaS returned backup {}, which existed before the request: no new backup was taken",
+                            begun.uuid
+                        ),
+                    )))
+                }
+                Ok(begun) => {
+                    let fact = json!({ "uuid": begun.uuid, "name": begun.name, "created": begun.created });
+                    Ok(Notes { events: vec![announced(begun.uuid)], facts: vec![("provider", fact)] })
+                }
+                Err(error) => {
+                    let until = quiet_until(&error, run.now());
+                    let events = until.map(|until| Event::QuietRequested { until }).into_iter().collect();
+                    Err(StartError::Request(error, events))
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// Reads our backup by its uuid. If the response with the uuid was lost, the one new backup in the list is ours.
+    fn probe<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<Seen, ClientError>> {
+        async {
+            if let Some(uuid) = uuid_of(&run.view) {
+                return Ok(self.saas.see(&uuid).await?.into());
+            }
+            let Some(before) = run.view.before.get(&SAAS) else { return Ok(PartState::Absent.into()) };
+            let listed = self.saas.list().await?;
+            let new: Vec<&Hosting> =
+                listed.iter().filter(|backup| !before.contains(&backup.uuid)).collect();
+            Ok(match new.as_slice() {
+                [] => PartState::Absent.into(),
+                [ours] => Seen { state: ours.seen(), found: Some(announced(ours.uuid.clone())) },
+                several => {
+                    let reason = format!(
+                        "{} backups are new in the list of Camunda 8 SaaS; the one of this run cannot be identified",
+                        several.len()
+                    );
+                    PartState::Unclear { reason }.into()
+                }
+            })
+        }
+        .boxed()
+    }
+
+    /// Only the provider knows the components of the backup.
+    fn verify<'a>(
+        &'a self,
+        _run: &'a PartRun<'_>,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<Verdict, ClientError>> {
+        let facts = vec![(SAAS.name(), json!(progress.parts))];
+        ready(Ok(Verdict::Verified(Notes { events: vec![], facts }))).boxed()
+    }
+
+    fn delete<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>> {
+        async {
+            match uuid_of(&run.view) {
+                Some(uuid) => self.saas.delete(&uuid).await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn guard_limit(&self) -> Duration {
+        GUARD_LIMIT
+    }
+
+    fn lost_start_limit(&self) -> Duration {
+        LOST_START
+    }
+
+    fn poll_intervals(&self) -> Option<(Duration, Duration)> {
+        Some(POLL_INTERVALS)
+    }
+
+    fn list_may_lag(&self) -> bool {
+        true
+    }
+
+    /// The list before the start is stored right before the request.
+    fn may_have_been_sent(&self, view: &RunView) -> bool {
+        view.before.contains_key(&SAAS)
+    }
+}
+
+fn announced(uuid: String) -> Event {
+    Event::Announced { component: SAAS, repository: None, names: vec![uuid], indices: vec![] }
+}
+
+/// End of the `Retry-After` of a rejection. Without one, nothing is repeated before the next occurrence.
+fn quiet_until(error: &ClientError, now: Instant) -> Option<Instant> {
+    let seconds = error.retry_after.filter(|_| error.kind == ErrorKind::Refused)?;
+    let quiet = Duration::from_secs(seconds).min(QUIET_LIMIT);
+    Some(now + TimeDelta::from_std(quiet).unwrap_or_default())
+}
+
+/// Two backups in progress could not be told apart. One may be of an earlier run that was aborted.
+fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
+    match listed.iter().find(|backup| backup.in_progress()) {
+        None => Ok(()),
+        Some(other) => Err(StepError::not_ready(
+            FailureClass::Component,
+            format!(
+                "Camunda 8 SaaS is taking backup {} ({}), which this run did not request. Wait for its end, and keep the schedule in Console apart from this one",
+                other.name, other.uuid
+            ),
+        )),
+    }
+}
+
+/// Facts for a run; fails if the cluster cannot be backed up now.
 pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
     let hosted =
         saas.cluster().await.map_err(|error| refused("the cluster could not be examined", &error))?;
@@ -50,8 +179,10 @@ pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
     if let Some(status) = hosted.not_ready() {
         return Err(StepError::not_ready(FailureClass::Component, not_ready(status)));
     }
-    let listed =
-        saas.list().await.map_err(|error| refused("the provider's backups could not be listed", &error))?;
+    let listed = saas
+        .list()
+        .await
+        .map_err(|error| refused("the backups in Camunda 8 SaaS could not be listed", &error))?;
     refuse_beside_others(&listed)?;
     Ok(Prepared {
         version: hosted.generation,
@@ -59,200 +190,56 @@ pub(crate) async fn prepare(saas: &Saas) -> Result<Prepared, StepError> {
         routes: Routes::default(),
         pause: PauseMode::Soft,
         components: vec![SAAS],
+        // The provider assigns ids of its own, so ours only need to be unique here.
         largest_seen: 0,
         records_indices: vec![],
         partitions: None,
     })
 }
 
-/// Why Camunda 8 SaaS does not report the cluster as ready, or `Ok(None)`; `None` for a self-managed cluster.
-pub(crate) async fn not_ready_reason(
-    context: &Context,
-    spec: &Spec,
-) -> Option<Result<Option<String>, ClientError>> {
-    let hosted = client(context, spec)?.cluster().await;
-    Some(hosted.map(|hosted| hosted.not_ready().map(not_ready)))
+/// Reason why Camunda 8 SaaS does not report the cluster as ready.
+pub(crate) async fn not_ready_reason(saas: &Saas) -> Result<Option<String>, ClientError> {
+    Ok(saas.cluster().await?.not_ready().map(not_ready))
 }
 
 fn not_ready(status: &str) -> String {
     format!(
-        "the provider says that the cluster is {status}: see Console, a backup is taken when it is Healthy"
+        "Camunda 8 SaaS reports the cluster as {status}. A backup is taken once it is Healthy; see Console"
     )
 }
 
-/// Which of two under way is ours could not be told. One may be an earlier run's that was given up.
-fn refuse_beside_others(listed: &[Hosting]) -> Result<(), StepError> {
-    match listed.iter().find(|backup| backup.in_progress()) {
-        None => Ok(()),
-        Some(other) => Err(StepError::not_ready(
-            FailureClass::Component,
-            format!(
-                "the provider is taking backup {} ({}), which is not this run's: wait for its end, and keep the provider's own schedule apart from ours",
-                other.name, other.uuid
-            ),
-        )),
-    }
-}
-
-/// What the list holds; nobody else's backup may be under way.
-pub(crate) async fn guard(execution: &Execution, saas: &Saas) -> Result<Vec<Hosting>, StepError> {
-    let retry =
-        crate::context::retry::RetryTransient::new(&*execution.context.clock, Duration::from_secs(60));
-    let listed = retry.probe(|| saas.list(), |error| execution.remember(error)).await;
-    let listed = listed.map_err(|error| refused("the provider's backups could not be listed", &error))?;
-    refuse_beside_others(&listed)?;
-    Ok(listed)
-}
-
-/// Asks for the backup. What the list shows before is written first, so that ours is told from it if the answer is lost.
-pub(crate) async fn start(execution: &Execution, saas: &Saas) -> Result<(), StepError> {
-    let before: Vec<String> = guard(execution, saas).await?.into_iter().map(|backup| backup.uuid).collect();
-    execution.write(vec![Event::Before { component: SAAS, names: before.clone() }]).await?;
-    match saas.start().await {
-        Ok(begun) if before.contains(&begun.uuid) => Err(StepError::new(
-            FailureClass::Conflict,
-            format!(
-                "the provider answered with backup {}, which was there before: it took no new one",
-                begun.uuid
-            ),
-        )),
-        Ok(begun) => {
-            execution.prove(
-                "provider",
-                json!({ "uuid": begun.uuid, "name": begun.name, "created": begun.created }),
-            );
-            execution.write(vec![announced(begun.uuid)]).await
-        }
-        Err(error) => {
-            if let Some(until) = quiet(&error, execution.context.clock.now()) {
-                execution.write(vec![Event::QuietRequested { until }]).await?;
-            }
-            crate::context::start_error::refused_or_unknown(execution, SAAS, &error).await
-        }
-    }
-}
-
-fn announced(uuid: String) -> Event {
-    Event::Announced { component: SAAS, repository: None, names: vec![uuid], indices: vec![] }
-}
-
-/// Until when a refusal wants us to be quiet. Without a word of it nothing is repeated before the next occurrence.
-fn quiet(error: &ClientError, now: Instant) -> Option<Instant> {
-    let seconds = error.retry_after.filter(|_| error.kind == ErrorKind::Refused)?;
-    let quiet = Duration::from_secs(seconds).min(QUIET_LIMIT);
-    Some(now + TimeDelta::from_std(quiet).unwrap_or_default())
-}
-
-/// One look at our backup: by its uuid, or, where the answer that had it was lost, at what is new in the list.
-pub(crate) async fn probe(execution: &Execution, saas: &Saas) -> Result<PartState, ClientError> {
-    let view = execution.view();
-    if let Some(uuid) = uuid_of(&view) {
-        return saas.see(&uuid).await;
-    }
-    let Some(before) = view.before.get(&SAAS) else { return Ok(PartState::Absent) };
-    let new: Vec<Hosting> =
-        saas.list().await?.into_iter().filter(|backup| !before.contains(&backup.uuid)).collect();
-    match new.as_slice() {
-        [] => Ok(PartState::Absent),
-        [ours] => {
-            // Where it cannot be written now, the next look finds it again.
-            let _ = execution.append(vec![announced(ours.uuid.clone())]).await;
-            Ok(ours.seen())
-        }
-        several => Ok(PartState::Unclear {
-            reason: format!(
-                "{} backups are new in the provider's list, and which of them is ours cannot be told",
-                several.len()
-            ),
-        }),
-    }
-}
-
-/// Whether a run was of that cluster of the provider's: a name in the config may stand for another by now.
+/// Whether a run was of that hosted cluster: a name in the config may stand for another one now.
 pub(crate) fn is_of(run: &Run, address: &SaasAddress) -> bool {
     cluster_id_of(run).is_none_or(|id| id == address.cluster_id)
 }
 
-/// The provider's name of the cluster that a run was of.
+/// Cluster id in Camunda 8 SaaS of the cluster that a run was of.
 pub(crate) fn cluster_id_of(run: &Run) -> Option<String> {
     let spec: Spec = serde_json::from_value(run.spec.clone()).ok()?;
     Some(spec.addresses.saas?.cluster_id)
 }
 
-/// The provider's name of our backup.
-pub(crate) fn uuid_of(view: &crate::journal::RunView) -> Option<String> {
+/// Uuid of our backup in Camunda 8 SaaS.
+pub(crate) fn uuid_of(view: &RunView) -> Option<String> {
     view.components.get(&SAAS)?.names.first().cloned()
 }
 
-/// Why no backup may be asked for now, and from when on: the provider's limit, as it said it or as it is documented.
-pub(crate) async fn rate_limit(
-    context: &Context,
-    cluster: &str,
-    spec: &Spec,
-    address: &SaasAddress,
-) -> Result<Option<(Instant, String)>, StoreError> {
-    let now = context.clock.now();
-    let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
-    let backups = context.store.backups(filter).await?;
-    let runs: Vec<&Run> =
-        backups.iter().map(|backup| &backup.run).filter(|run| is_of(run, address)).collect();
-    // What lies further ahead was written by a clock that was set back since, and tells nothing.
-    let ahead = |at: Instant, limit: Duration| (at - now).to_std().is_ok_and(|ahead| ahead > limit);
-    let quiet =
-        runs.iter().filter_map(|run| run.view.quiet_until).filter(|until| !ahead(*until, QUIET_LIMIT));
-    if let Some(until) = quiet.max().filter(|until| *until > now) {
-        let reason = format!("the provider asked to be left alone until {}", instant_text(until));
-        return Ok(Some((until, reason)));
-    }
-    // Our own ones that the provider took, or may have; one deleted since frees the limit, as it does there.
-    let taken = runs.iter().filter(|run| may_have(&run.view));
-    let requested = taken.filter_map(|run| run.view.components.get(&SAAS)?.requested_at);
-    let interval = TimeDelta::from_std(address.min_interval).unwrap_or_default();
-    let last = requested.filter(|at| !ahead(*at, address.min_interval)).max();
-    if let Some((last, until)) = last.map(|at| (at, at + interval)).filter(|(_, until)| *until > now) {
-        let reason = format!(
-            "the provider takes one backup in {}, and the last was asked for at {}: the next may be from {}",
-            humantime::format_duration(address.min_interval),
-            instant_text(last),
-            instant_text(until)
-        );
-        return Ok(Some((until, reason)));
-    }
-    let Some(saas) = client(context, spec) else { return Ok(None) };
-    let restoring = restoring(context, &saas, address, &backups).await;
-    Ok(restoring.map(|reason| (now + RESTORE_PROBE, reason)))
+/// Whether Camunda 8 SaaS has, or may have, a backup of a run.
+pub(crate) fn may_have(view: &RunView) -> bool {
+    uuid_of(view).is_some() || view.uncertain.contains(&SAAS) || without_response(view)
 }
 
-/// Why nothing may begin: the provider brings the cluster back, to whichever of its backups that are still there. One
-/// that cannot be asked about, or not in time, keeps nothing from beginning: the provider refuses itself.
-pub(crate) async fn restoring(
-    context: &Context,
-    saas: &Saas,
-    address: &SaasAddress,
-    backups: &[Backup],
-) -> Option<String> {
-    // One that is to be deleted is there until it is gone, and must not be deleted meanwhile.
-    let there = |backup: &&Backup| matches!(backup.state, BackupState::Completed | BackupState::Deleting);
-    let of_it = backups.iter().filter(there).map(|backup| &backup.run).filter(|run| is_of(run, address));
-    // The newest first: it is the likeliest.
-    let completed = of_it.rev().filter(|run| run.view.status == RunStatus::Completed);
-    let asking = restored_now(saas, completed.filter_map(|run| Some((run, uuid_of(&run.view)?))));
-    within(&*context.clock, RESTORES, asking).await.flatten()
+/// Whether the start request was sent and neither a response nor a rejection ended the step.
+fn without_response(view: &RunView) -> bool {
+    let ended = view.done.contains(&Step::Start(SAAS))
+        || view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
+    view.before.contains_key(&SAAS) && !ended
 }
 
-async fn restored_now(saas: &Saas, backups: impl Iterator<Item = (&Run, String)>) -> Option<String> {
-    for (run, uuid) in backups {
-        match saas.restore_state(&uuid).await {
-            Ok(restore) if restore.goes_on() => {
-                return Some(format!(
-                    "the provider is bringing the cluster back to backup {} ({}): wait for its end, Console shows how far it is",
-                    run.backup_id, restore.state
-                ));
-            }
-            // Who does not answer for one does not answer for the others.
-            Err(error) if error.is_transient() => return None,
-            _ => {}
-        }
-    }
-    None
+/// Whether a start without a response has to be searched for in the list after an abort. A wait that failed by itself
+/// has searched for longer already.
+pub(crate) fn has_lost_start(view: &RunView) -> bool {
+    let searched = view.intended.contains(&Step::Wait(SAAS))
+        && view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
+    uuid_of(view).is_none() && may_have(view) && !searched
 }

@@ -208,7 +208,8 @@ mod tests {
     fn saas_backup_is_one_request_and_one_wait() {
         let plan = plan(&input(Family::Saas, &[Component::Saas]));
         assert_eq!(plan.pause, None);
-        assert!(plan.steps.iter().all(|step| step.compensation.is_none()));
+        let compensations: Vec<_> = plan.steps.iter().map(|step| step.compensation).collect();
+        assert_eq!(compensations, [None, Some(Compensation::FindLostStart), None]);
         let order = order(Family::Saas, &[Component::Saas]);
         assert_eq!(order, ["guard <- ", "saas.start <- guard", "saas.wait <- saas.start"]);
     }

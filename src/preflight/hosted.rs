@@ -29,7 +29,7 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
     }];
     checks.push(backups(saas, address, now).await);
     checks.push(match saas.schedule().await {
-        Ok(None) => Check::good("provider_schedule", "the provider takes no backups by a schedule of its own"),
+        Ok(None) => Check::good("provider_schedule", "Camunda 8 SaaS takes no backups by its own schedule"),
         Ok(Some(own)) => Check::good(
             "provider_schedule",
             format!(
@@ -65,20 +65,22 @@ async fn backups(saas: &Saas, address: &SaasAddress, now: Instant) -> Check {
     if let Some(running) = listed.iter().find(|backup| backup.in_progress()) {
         return Check::bad(
             "backups",
-            format!("the provider is taking backup {} ({})", running.name, running.uuid),
+            format!("Camunda 8 SaaS is taking backup {} ({})", running.name, running.uuid),
             "wait for its end: only one backup may be under way",
         );
     }
     let interval = humantime::format_duration(address.min_interval);
     let kept = format!(
-        "{} backups are listed; the provider keeps {} and takes one in {interval}",
+        "{} backups are listed; Camunda 8 SaaS keeps {} and takes one in {interval}",
         listed.len(),
         address.max_backups
     );
     let newest = listed.iter().filter_map(|backup| backup.created).max();
     let next = newest.map(|at| at + TimeDelta::from_std(address.min_interval).unwrap_or_default());
     match next.filter(|next| *next > now) {
-        Some(next) => Check::good("backups", format!("{kept}: the next may be from {}", instant_text(next))),
+        Some(next) => {
+            Check::good("backups", format!("{kept}: the next can start from {}", instant_text(next)))
+        }
         None => Check::good("backups", kept),
     }
 }

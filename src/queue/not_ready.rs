@@ -7,7 +7,7 @@
 use crate::backup::prepare;
 use crate::context::Spec;
 use crate::domain::{Addresses, Instant};
-use crate::parts::saas;
+use crate::queue::saas_limit;
 use crate::queue::waiting::Waiting;
 use crate::queue::{Busy, PAUSED_BY_OTHER, Queue, RESUME_PENDING};
 use crate::store::{ClustersToResume, OccurrenceRow, StoreError, is_same_cluster};
@@ -66,7 +66,7 @@ impl Queue {
             return Ok(Some(NotReady { reason, over: Some(Over::Soon) }));
         }
         if let Some(address) = &spec.addresses.saas {
-            let limit = saas::rate_limit(&self.context, cluster, spec, address).await?;
+            let limit = saas_limit::rate_limit(&self.context, cluster, spec, address).await?;
             return Ok(limit.map(|(at, reason)| NotReady { reason, over: Some(Over::At(at)) }));
         }
         // With a relational database exporting is never paused, so no resume of ours can end a foreign pause.

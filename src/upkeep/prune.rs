@@ -1,9 +1,9 @@
 //! One pass of retention over a cluster: probe the backups that matter, decide, request deletions, carry them
 //! out.
 
+use crate::camunda::Saas;
 use crate::context::{Context, Spec};
 use crate::domain::{BackupId, BackupState};
-use crate::parts::saas;
 use crate::retention::{Decision, RetentionRule, Verdict, decide, needs_probe};
 use crate::store::{Backup, BackupFilter, StoreError};
 use crate::upkeep::adopt::detect_behind;
@@ -58,8 +58,9 @@ async fn pass(
     let row = context.store.clusters().await?.into_iter().find(|row| row.name == cluster);
     report.stopped = row.and_then(|row| row.state_behind);
     let backups = backups(context, cluster).await?;
-    if let (Some(saas), Some(address)) = (saas::client(context, spec), &spec.addresses.saas) {
-        if let Some(reason) = saas::restoring(context, &saas, address, &backups).await {
+    if let (Some(saas), Some(address)) = (Saas::of(&spec.addresses, &context.transport), &spec.addresses.saas)
+    {
+        if let Some(reason) = saas_sync::restoring(context, &saas, address, &backups).await {
             report.trouble = Some(format!("nothing is deleted now: {reason}"));
             return Ok(());
         }

@@ -5,8 +5,10 @@
 //! forgotten as for other clusters.
 
 use crate::camunda::{ClientError, Saas};
+use crate::clock::within;
 use crate::context::Context;
-use crate::domain::{BackupState, SaasAddress};
+use crate::domain::{BackupState, Component, SaasAddress};
+use crate::journal::{Run, RunStatus};
 use crate::parts::saas;
 use crate::retention::{Decision, RetentionRule, Verdict, decide};
 use crate::store::{Backup, StoreError};
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// Interval between the two probes that must both lack a backup, because missing is final. Shorter if backups
 /// may follow so closely that a due run would interrupt every pass.
 const SURE: Duration = Duration::from_secs(30);
+/// Time limit of all probes for a restore in progress.
+const RESTORES: Duration = Duration::from_secs(30);
 /// Reason to keep backups from before the move to Camunda 8 SaaS.
 const ELSEWHERE: &str = "its parts date from before the move to Camunda 8 SaaS and cannot be probed";
 /// Reason to keep backups that Camunda 8 SaaS manages.
@@ -66,7 +70,7 @@ fn keep(decisions: &mut [Decision], backups: &[Backup], which: fn(&Backup) -> bo
 
 /// Whether some parts are at addresses from before the move to Camunda 8 SaaS: these parts cannot be probed.
 fn elsewhere(backup: &Backup) -> bool {
-    backup.run.view.components.keys().any(|component| *component != saas::SAAS)
+    backup.run.view.components.keys().any(|component| *component != Component::Saas)
 }
 
 /// Whether Camunda 8 SaaS has, or may have, a part of the backup.
@@ -114,4 +118,39 @@ async fn note(context: &Context, gone: &[&Backup]) -> Result<(), StoreError> {
         );
     }
     Ok(())
+}
+
+/// Reason why no backup and no deletion may begin: Camunda 8 SaaS is restoring the cluster. A restore that cannot be read
+/// in time prevents nothing, because Camunda 8 SaaS rejects conflicting requests itself.
+pub(crate) async fn restoring(
+    context: &Context,
+    client: &Saas,
+    address: &SaasAddress,
+    backups: &[Backup],
+) -> Option<String> {
+    // A backup in deletion still exists, and must not be deleted during its restore.
+    let there = |backup: &&Backup| matches!(backup.state, BackupState::Completed | BackupState::Deleting);
+    let of_it =
+        backups.iter().filter(there).map(|backup| &backup.run).filter(|run| saas::is_of(run, address));
+    // Newest first, because it is the most likely one.
+    let completed = of_it.rev().filter(|run| run.view.status == RunStatus::Completed);
+    let probes = restored_now(client, completed.filter_map(|run| Some((run, saas::uuid_of(&run.view)?))));
+    within(&*context.clock, RESTORES, probes).await.flatten()
+}
+
+async fn restored_now(client: &Saas, backups: impl Iterator<Item = (&Run, String)>) -> Option<String> {
+    for (run, uuid) in backups {
+        match client.restore_state(&uuid).await {
+            Ok(restore) if restore.goes_on() => {
+                return Some(format!(
+                    "Camunda 8 SaaS is restoring the cluster to backup {} ({}). Wait for its end; Console shows the progress",
+                    run.backup_id, restore.state
+                ));
+            }
+            // The requests for the other backups would fail too.
+            Err(error) if error.is_transient() => return None,
+            _ => {}
+        }
+    }
+    None
 }

@@ -56,7 +56,7 @@ fn saas_backup_restore_and_delete_by_command() {
 
     let (code, _, error) = reports(&cloud.served.config, &["backup", "orders"]);
     assert_eq!(code, 4);
-    assert!(error.starts_with("error: cluster orders cannot be backed up now: the provider takes one backup in 15s, and the last was asked for at "), "{error}");
+    assert!(error.starts_with("error: cluster orders cannot be backed up now: Camunda 8 SaaS takes one backup in 15s and the last was requested at "), "{error}");
     for (words, code, sentence) in [
         (
             &["resume-exporting", "orders", "--yes"][..],

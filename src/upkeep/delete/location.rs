@@ -84,7 +84,7 @@ pub(crate) fn locations(
         let Some(saas) = &clients.saas else { return Err(out_of_reach(Component::Saas, run)) };
         if let Some(address) = addresses.saas.as_ref().filter(|address| !saas::is_of(run, address)) {
             return Err(format!(
-                "backup {} is of the provider's cluster {}, and {} stands for {} by now: put its `cluster_id` back or delete it in Console",
+                "backup {} belongs to the Camunda 8 SaaS cluster {}, but {} now has cluster_id {}. Restore the old `cluster_id` in the config, or delete the backup in Console",
                 run.backup_id,
                 saas::cluster_id_of(run).unwrap_or_default(),
                 run.cluster,
@@ -134,7 +134,7 @@ fn requested(run: &Run, component: Component) -> Option<&ComponentView> {
 fn out_of_reach(component: Component, run: &Run) -> String {
     format!(
         "{component} holds a part and cluster {} has no address for it any more: put the address back or delete the \
-         part by hand",
+         part manually",
         run.cluster
     )
 }

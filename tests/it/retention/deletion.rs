@@ -206,7 +206,7 @@ async fn component_without_address_or_response_keeps_the_backup_deleting() {
     assert_eq!(
         left(scenario.pass(&backup).await),
         "records holds a part and cluster orders has no address for it any more: put the address back or delete the \
-         part by hand"
+         part manually"
     );
     scenario.configure(addresses()).await;
     scenario.cluster.inside().down.insert("tasklist".into());

@@ -112,7 +112,7 @@ async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Fai
     assert_eq!(lab.requested(endpoint), 1, "asked once, never repeated");
     if endpoint != "pause" {
         let (reason, response) = (reason_of(&run), "closed the connection without a response");
-        assert!(reason.contains("it is not known whether") && reason.contains(response), "{reason}");
+        assert!(reason.contains("it is unknown whether") && reason.contains(response), "{reason}");
     }
     lab.nothing_owed(&run).await;
 }
@@ -183,7 +183,7 @@ async fn backup_id_already_used_is_skipped() {
     locked(&lab.cluster).begin_zeebe_backup(id.get(), None).unwrap();
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Conflict), "{}", reason_of(&run));
-    let said = format!("zeebe already answers for backup id {id} (completed): the id is burnt");
+    let said = format!("zeebe already has a backup with id {id} (completed). The next run uses a higher id");
     assert!(reason_of(&run).starts_with(&said), "{}", reason_of(&run));
     assert_eq!(lab.requested("zeebe-post"), 0);
     lab.nothing_owed(&run).await;
@@ -246,7 +246,7 @@ async fn unclear_response_is_retried(
 #[rstest]
 #[case(
     "operate-get.search-down=60s",
-    "could not be asked whether it knows the id before the start: operate returned 400"
+    "could not be probed for this backup id before the start: operate returned 400"
 )]
 #[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate returned 400")]
 #[tokio::test(start_paused = true)]
@@ -438,7 +438,7 @@ async fn abandoned_resume_fails_its_run() {
     lab.clock.sleep(Duration::from_mins(1)).await;
     let run = lab.store.run(run_id).await.unwrap().unwrap();
     assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{:?}", run.view);
-    assert!(reason_of(&run).contains("an operator gave up its resume"), "{}", reason_of(&run));
+    assert!(reason_of(&run).contains("an operator abandoned its resume"), "{}", reason_of(&run));
     assert!(lab.store.pending_resumes().await.unwrap().is_empty());
     let requested = lab.requested("resume");
     lab.clock.sleep(Duration::from_mins(10)).await;

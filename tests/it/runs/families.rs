@@ -144,8 +144,16 @@ async fn beside_a_database_zeebe_is_backed_up_without_a_pause(
 
 /// Only the response contains the assigned id: after a lost response no id is guessed.
 #[rstest]
-#[case("zeebe-post.drop-answer", Some(FailureClass::Component), "it is not known whether zeebe began")]
-#[case("zeebe-post.drop-request", Some(FailureClass::Component), "it is not known whether zeebe began")]
+#[case(
+    "zeebe-post.drop-answer",
+    Some(FailureClass::Component),
+    "it is unknown whether zeebe started its backup"
+)]
+#[case(
+    "zeebe-post.drop-request",
+    Some(FailureClass::Component),
+    "it is unknown whether zeebe started its backup"
+)]
 #[case("zeebe-post.stall=5s", None, "")]
 #[case("zeebe-post.fail", Some(FailureClass::Component), "zeebe failed")]
 #[tokio::test(start_paused = true)]
@@ -293,7 +301,7 @@ async fn unknown_assigned_id_is_reported_and_retention_continues() {
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
     let pending = run.view.cleanup_unfinished.join("; ");
     assert!(
-        pending.starts_with("zeebe may have taken this backup under an id that never came to us (1772"),
+        pending.starts_with("zeebe may have taken this backup under an id that was never received (1772"),
         "{pending}"
     );
     for _ in 0..5 {
@@ -371,5 +379,5 @@ async fn unreceived_assigned_id_is_reported() {
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{}", reason_of(&run));
     let told = run.view.cleanup_unfinished.join(" ");
-    assert!(told.contains("under an id that never came to us"), "{told}");
+    assert!(told.contains("under an id that was never received"), "{told}");
 }

@@ -141,8 +141,8 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
         lines,
         [
             "true saas: cluster orders runs Camunda 8.6.0+gen1 and is Healthy",
-            "true backups: 0 backups are listed; the provider keeps 3 and takes one in 15m",
-            "true provider_schedule: the provider takes no backups by a schedule of its own",
+            "true backups: 0 backups are listed; Camunda 8 SaaS keeps 3 and takes one in 15m",
+            "true provider_schedule: Camunda 8 SaaS takes no backups by its own schedule",
         ]
     );
     lab.backup().await;
@@ -151,7 +151,7 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
     assert_eq!(
         lines[1..],
         [
-            "true backups: 1 backups are listed; the provider keeps 3 and takes one in 15m: the next may be from 2026-03-01T12:15:00.035Z",
+            "true backups: 1 backups are listed; Camunda 8 SaaS keeps 3 and takes one in 15m: the next can start from 2026-03-01T12:15:00.035Z",
             "true provider_schedule: Camunda 8 SaaS takes backups by its own schedule nightly as well: `0 2 * * *` in UTC; keep ours apart from it",
         ]
     );
@@ -162,7 +162,7 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
 #[case(
     "saas-list.stranger-backup",
     "backups",
-    "the provider is taking backup scheduled (",
+    "Camunda 8 SaaS is taking backup scheduled (",
     "wait for its end"
 )]
 #[case("saas-cluster.unauthorized", "saas", "saas returned 401 to GET", "stand under `saas` of this cluster")]

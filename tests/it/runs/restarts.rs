@@ -441,7 +441,7 @@ fn from_8_8_inside_the_pause_it_goes_on_when_every_partition_still_reads_paused(
     FailureClass::Interrupted,
     "to have stayed paused"
 )]
-#[case::restarted("now.broker-restart=1s", FailureClass::Component, "nothing of it shows")]
+#[case::restarted("now.broker-restart=1s", FailureClass::Component, "the backup does not appear")]
 #[case::unreadable("partitions.refuse@*", FailureClass::Interrupted, "to have stayed paused")]
 fn from_8_8_inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
     #[case] faults: &str,
@@ -472,10 +472,10 @@ fn a_given_id_that_died_with_its_daemon_is_not_guessed(#[values("8.9.0", "8.10.0
     let outstanding = |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested("zeebe-post") == 2;
     let remains = dies_on(config, "zeebe-post.delay=5s+1", Limits::default(), outstanding);
     let (run, lab) = remains.down(8).restarts();
-    failed(&run, FailureClass::Component, "it is not known whether zeebe began");
+    failed(&run, FailureClass::Component, "it is unknown whether zeebe started its backup");
     assert_eq!(lab.requested("zeebe-post"), 3, "the one before, its own, and that of the next backup");
     let told = run.view.cleanup_unfinished.join(" ");
-    assert!(told.contains("under an id that never came to us"), "{told}");
+    assert!(told.contains("under an id that was never received"), "{told}");
 }
 
 /// After the answer the id is in the journal, and everything goes by it.

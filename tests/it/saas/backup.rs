@@ -98,12 +98,12 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case(
     "saas-post.drop-request",
     FailureClass::Component,
-    "it is not known whether saas began (no complete response from saas to POST"
+    "it is unknown whether saas started its backup (no complete response from saas to POST"
 )]
 #[case(
     "saas-post.stranger-backup,saas-post.drop-answer",
     FailureClass::Component,
-    "2 backups are new in the provider's list, and which of them is ours cannot be told"
+    "2 backups are new in the list of Camunda 8 SaaS; the one of this run cannot be identified"
 )]
 #[case(
     "saas-post.refuse",
@@ -112,7 +112,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 )]
 #[case("saas-post.unauthorized", FailureClass::Access, "saas did not start the backup")]
 #[case("saas-post.forbidden", FailureClass::Access, "saas did not start the backup")]
-#[case("saas-list.stranger-backup+1", FailureClass::Component, "the provider is taking backup scheduled (")]
+#[case("saas-list.stranger-backup+1", FailureClass::Component, "Camunda 8 SaaS is taking backup scheduled (")]
 #[case(
     "saas.fail",
     FailureClass::Component,
@@ -121,11 +121,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case("saas-post.stall", FailureClass::Stalled, "saas made no progress for its stall_after of 30m")]
 #[case("saas-list.unknown-state@*+3", FailureClass::Stalled, "saas reports REARRANGING, an unknown state")]
 #[case("saas-cluster.unauthorized", FailureClass::Access, "the cluster could not be examined")]
-#[case(
-    "saas-list.unauthorized@*+3",
-    FailureClass::Access,
-    "saas let us in no more while its backup was taken"
-)]
+#[case("saas-list.unauthorized@*+3", FailureClass::Access, "saas rejected the credentials during its backup")]
 #[tokio::test(start_paused = true)]
 async fn what_goes_wrong_fails_the_run_with_its_class(
     #[case] fault: &str,
@@ -139,7 +135,7 @@ async fn what_goes_wrong_fails_the_run_with_its_class(
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
     assert!(lab.requested("saas-post") <= 1, "never asked twice");
-    assert_eq!(lab.requested("saas-delete"), 0, "what the provider has begun it ends itself");
+    assert_eq!(lab.requested("saas-delete"), 0, "Camunda 8 SaaS ends a started backup itself");
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +152,7 @@ async fn rate_limit_of_saas_is_kept_if_ours_is_shorter() {
     assert!(left > TimeDelta::minutes(13) && left < TimeDelta::minutes(15), "{left}");
     let error = lab.refused().await.to_string();
     let expected = format!(
-        "cluster orders cannot be backed up now: the provider asked to be left alone until {}",
+        "cluster orders cannot be backed up now: Camunda 8 SaaS accepts no backup request until {}",
         camunda_backupd::domain::instant_text(until)
     );
     assert_eq!(error, expected);
@@ -185,7 +181,7 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
     let reason = skipped.reason.unwrap();
     assert!(
         reason.starts_with(
-            "the provider takes one backup in 15m, and the last was asked for at 2026-03-01T12:00:"
+            "Camunda 8 SaaS takes one backup in 15m and the last was requested at 2026-03-01T12:00:"
         ),
         "{reason}"
     );
@@ -247,7 +243,7 @@ async fn without_the_list_nothing_is_missing() {
 async fn operator_delete_in_saas_frees_the_rate_limit() {
     let lab = lab();
     let run = lab.backup().await;
-    assert!(lab.refused().await.to_string().contains("the provider takes one backup in 15m"));
+    assert!(lab.refused().await.to_string().contains("Camunda 8 SaaS takes one backup in 15m"));
     lab.store
         .request_deletion(run.run_id, "command".into(), "requested by an operator".into(), lab.clock.now())
         .await
@@ -285,7 +281,7 @@ async fn no_operation_starts_during_a_saas_restore() {
     let saas = camunda_backupd::camunda::Saas::new(&address, lab.context.transport.clone());
     saas.restore(&uuid_of(&run)).await.unwrap();
     let reason = format!(
-        "the provider is bringing the cluster back to backup {} (PENDING): wait for its end, Console shows how far it is",
+        "Camunda 8 SaaS is restoring the cluster to backup {} (PENDING). Wait for its end; Console shows the progress",
         run.backup_id
     );
     assert_eq!(lab.refused().await.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
@@ -408,7 +404,11 @@ fn lost_request_is_reported_after_a_restart(
 ) {
     let (run, lab) = restarts(dies(faults, moment));
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
-    assert!(reason_of(&run).contains("and nothing of it shows: does not exist"), "{}", reason_of(&run));
+    assert!(
+        reason_of(&run).contains("and the backup does not appear: does not exist"),
+        "{}",
+        reason_of(&run)
+    );
     assert_eq!(lab.requested("saas-post"), requested, "never asked twice");
 }
 
@@ -480,9 +480,9 @@ async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_mins(2)).await;
     let left = backups(&lab).await.remove(0);
-    assert_eq!(left.state, BackupState::Deleting, "it is still at the provider");
+    assert_eq!(left.state, BackupState::Deleting, "Camunda 8 SaaS still has it");
     let note = left.deletion.unwrap().last_error.unwrap();
-    assert!(note.contains("put its `cluster_id` back or delete it in Console"), "{note}");
+    assert!(note.contains("Restore the old `cluster_id` in the config, or delete the backup in Console"), "{note}");
 }
 
 /// Times written while the clock was ahead block backups no longer than the configured limit.
@@ -546,7 +546,7 @@ async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
     let reason = lab.hindered().await;
     let uuid = locked(&lab.cluster).saas.backups[0].uuid.clone();
     assert!(
-        reason.contains(&uuid) && reason.contains("which is not this run's: wait for its end"),
+        reason.contains(&uuid) && reason.contains("which this run did not request. Wait for its end"),
         "{reason}"
     );
     assert!(!reason.contains("not ours"), "{reason}");

@@ -52,7 +52,7 @@ async fn only_existing_backups_are_queried_for_restores() {
         a_while(&lab).await;
     }
     let there = backups(&lab).await.iter().filter(|backup| backup.state == BackupState::Completed).count();
-    assert_eq!(there, 3, "the provider keeps three");
+    assert_eq!(there, 3, "Camunda 8 SaaS keeps three");
     let requested = lab.requested("saas-restore");
     lab.queue.manual("orders", None).await.unwrap();
     assert_eq!(lab.requested("saas-restore") - requested, 3);
@@ -75,10 +75,10 @@ async fn slow_saas_restore_query_does_not_block_other_operations() {
 
 /// A transient condition is no failure and leaves no evidence: the caller gets the reason.
 #[rstest]
-#[case("saas-list.stranger-backup", "the provider is taking backup scheduled (")]
+#[case("saas-list.stranger-backup", "Camunda 8 SaaS is taking backup scheduled (")]
 #[case(
     "now.suspend",
-    "the provider says that the cluster is Suspended: see Console, a backup is taken when it is Healthy"
+    "Camunda 8 SaaS reports the cluster as Suspended. A backup is taken once it is Healthy; see Console"
 )]
 #[tokio::test(start_paused = true)]
 async fn manual_request_to_a_cluster_not_ready_leaves_no_failure(#[case] fault: &str, #[case] begins: &str) {
@@ -89,7 +89,7 @@ async fn manual_request_to_a_cluster_not_ready_leaves_no_failure(#[case] fault: 
     assert_eq!(lab.requested("saas-post"), 0);
 }
 
-const LIMIT: &str = "the provider takes one backup in 15m, and the last was asked for at 2026-03-01T12:0";
+const LIMIT: &str = "Camunda 8 SaaS takes one backup in 15m and the last was requested at 2026-03-01T12:0";
 
 /// The response is no longer awaited: the result of the request is still determined, and the limit kept.
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn abandoned_request_is_reported_and_counts() {
     assert_eq!(
         run.view.cleanup_unfinished,
         [
-            "the provider may have begun this backup, although its answer never came (its list shows nothing new): look into Console, delete it there if it comes up, and then this one here"
+            "Camunda 8 SaaS may have started this backup although no response arrived (its list shows no new backup). Check Console: if the backup is listed, delete it there, then delete this one here"
         ]
     );
     assert!(run.view.uncertain.contains(&Component::Saas));
