@@ -25,14 +25,14 @@ use std::process::ExitCode;
 
 /// Exit codes, as listed in the man page.
 mod exit {
-    pub const DONE: u8 = 0;
-    pub const FAILED: u8 = 1;
+    pub(super) const DONE: u8 = 0;
+    pub(super) const FAILED: u8 = 1;
     /// Usage or config error.
-    pub const USAGE: u8 = 2;
+    pub(super) const USAGE: u8 = 2;
     /// Daemon or cluster not reachable.
-    pub const UNREACHABLE: u8 = 3;
+    pub(super) const UNREACHABLE: u8 = 3;
     /// Refused: rate limit, busy, hold, not ours.
-    pub const REFUSED: u8 = 4;
+    pub(super) const REFUSED: u8 = 4;
 }
 
 /// A failed command: the message goes to standard error, the code to the shell.

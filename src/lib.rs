@@ -6,6 +6,7 @@
 //! ARCHITECTURE.md lists the allowed dependencies.
 
 pub mod api;
+mod backoff;
 pub mod backup;
 pub mod camunda;
 mod cli;

@@ -14,6 +14,7 @@ mod waiting;
 
 pub use start::ManualError;
 
+use crate::backoff::Backoff;
 use crate::context::error::Stop;
 use crate::context::{Context, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
@@ -284,14 +285,14 @@ impl Queue {
             );
         }
         let occurrences: Vec<_> = rows.into_iter().map(|r| r.occurrence).collect();
-        let mut pause = Duration::from_millis(200);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         while let Err(error) = self.context.store.skip(occurrences.clone(), reason.clone()).await {
             tracing::error!(event = "store.unwritable", reason = %error);
             if self.going_down() {
                 return;
             }
-            self.context.clock.sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(30));
+            self.context.clock.sleep(backoff.delay()).await;
+            backoff.grow();
         }
     }
 

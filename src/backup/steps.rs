@@ -11,7 +11,6 @@ use crate::context::error::{StepError, refused};
 use crate::context::execution::Execution;
 use crate::context::retry::RetryTransient;
 use crate::context::start_error::refused_or_unknown;
-use crate::domain::Component;
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::part::{Guard, Notes, Part, StartError};
 use crate::pause::{start, verify};

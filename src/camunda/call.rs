@@ -43,7 +43,7 @@ pub(crate) struct ParsedResponse {
 
 impl Caller {
     /// Creates a caller of `component`; paths are relative to `base`.
-    pub fn new(component: &str, base: &str, transport: SharedTransport) -> Self {
+    pub(crate) fn new(component: &str, base: &str, transport: SharedTransport) -> Self {
         let access = transport.access(component);
         Self {
             component: component.to_owned(),
@@ -54,12 +54,12 @@ impl Caller {
     }
 
     /// Base address without user info.
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         one_line(&self.base, 200)
     }
 
     /// Sends one request. `path` begins with a slash and is already encoded.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -142,22 +142,22 @@ impl Caller {
 
 impl ParsedResponse {
     /// HTTP status.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.response.status
     }
 
     /// Whether the body is empty.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.response.body.is_empty()
     }
 
     /// Body as text, regardless of its content type.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.response.body).into_owned()
     }
 
     /// Body as JSON; an error unless both content type and body are JSON.
-    pub fn json(&self) -> Result<Value, ClientError> {
+    pub(crate) fn json(&self) -> Result<Value, ClientError> {
         if self.is_empty() {
             return Err(self.unusable("with an empty body instead of JSON"));
         }
@@ -172,12 +172,12 @@ impl ParsedResponse {
     }
 
     /// Body as a JSON object.
-    pub fn object(&self) -> Result<Value, ClientError> {
+    pub(crate) fn object(&self) -> Result<Value, ClientError> {
         self.json().and_then(|value| if value.is_object() { Ok(value) } else { Err(self.unknown_shape()) })
     }
 
     /// Body as a JSON array.
-    pub fn array(&self) -> Result<Vec<Value>, ClientError> {
+    pub(crate) fn array(&self) -> Result<Vec<Value>, ClientError> {
         match self.json()? {
             Value::Array(all) => Ok(all),
             _ => Err(self.unknown_shape()),
@@ -186,7 +186,7 @@ impl ParsedResponse {
 
     /// Error text of the component, in any of the recorded shapes: `message`, problem+json, Optimize's
     /// `detailedMessage`, a search engine's `error.reason`.
-    pub fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         let body: Value = self.lenient()?;
         let error = &body["error"];
         // Spring's placeholder carries no information.
@@ -201,13 +201,13 @@ impl ParsedResponse {
     }
 
     /// `error.type` of a search engine.
-    pub fn error_type(&self) -> Option<String> {
+    pub(crate) fn error_type(&self) -> Option<String> {
         text(&self.lenient()?["error"]["type"])
     }
 
     /// Whether this 404 is the component's own statement that backup `id` does not exist. Gateways and wrong
     /// paths also return 404, some with a `message`, but none names the id.
-    pub fn reports_no_such_backup(&self, id: i64) -> bool {
+    pub(crate) fn reports_no_such_backup(&self, id: i64) -> bool {
         let names_it = |complaint: String| {
             let mut numbers = complaint.split(|c: char| !c.is_ascii_digit());
             complaint.to_ascii_lowercase().contains("backup") && numbers.any(|n| n.parse() == Ok(id))
@@ -217,12 +217,12 @@ impl ParsedResponse {
 
     /// Whether the body is Spring's own error page, which names the path: either no controller was reached,
     /// or an old controller leaves its 404 to Spring.
-    pub fn is_spring_error_page(&self) -> bool {
+    pub(crate) fn is_spring_error_page(&self) -> bool {
         self.lenient().is_some_and(|body| body["timestamp"].is_string() && body["path"].is_string())
     }
 
     /// The error for this response; the caller expected no success with its status.
-    pub fn failure(&self) -> ClientError {
+    pub(crate) fn failure(&self) -> ClientError {
         let complaint = self.complaint();
         let reports = |part: &str| complaint.as_ref().is_some_and(|c| c.contains(part));
         let no_repository = reports("No repository with name")
@@ -267,7 +267,7 @@ impl ParsedResponse {
     }
 
     /// The error for a response that no component sends. `what` follows the status in the sentence.
-    pub fn unusable(&self, what: &str) -> ClientError {
+    pub(crate) fn unusable(&self, what: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message =
             format!("{component} responded to {call} with {}, {what}; check its address", self.status());
@@ -345,7 +345,7 @@ impl ParsedResponse {
     }
 
     /// The error for JSON of an unknown shape.
-    pub fn unknown_shape(&self) -> ClientError {
+    pub(crate) fn unknown_shape(&self) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
             "{component} responded to {call} with JSON of an unknown shape; check its address and version"
@@ -354,7 +354,7 @@ impl ParsedResponse {
     }
 
     /// The error for a response to another request, for example from a cache or gateway that mixes them up.
-    pub fn another_backup_error(&self, name: &str) -> ClientError {
+    pub(crate) fn another_backup_error(&self, name: &str) -> ClientError {
         let Self { component, call, .. } = self;
         let message = format!(
             "{component} responded to {call} with a part of another backup, {name}: check for a cache or a gateway between"
@@ -363,7 +363,7 @@ impl ParsedResponse {
     }
 
     /// Builds an error from this response, evidence included.
-    pub fn error(&self, kind: ErrorKind, message: String) -> ClientError {
+    pub(crate) fn error(&self, kind: ErrorKind, message: String) -> ClientError {
         ClientError {
             component: self.component.clone(),
             kind,
@@ -375,7 +375,7 @@ impl ParsedResponse {
     }
 
     /// `component returned 400 to CALL: reason; hint`.
-    pub fn sentence(&self, complaint: Option<&str>, hint: Option<&str>) -> String {
+    pub(crate) fn sentence(&self, complaint: Option<&str>, hint: Option<&str>) -> String {
         let Self { component, call, .. } = self;
         let mut sentence = format!("{component} returned {} to {call}", self.status());
         match complaint {
@@ -393,12 +393,12 @@ impl ParsedResponse {
     }
 
     /// Component that returned this response.
-    pub fn component(&self) -> &str {
+    pub(crate) fn component(&self) -> &str {
         &self.component
     }
 
     /// Method and path of the request.
-    pub fn call(&self) -> &str {
+    pub(crate) fn call(&self) -> &str {
         &self.call
     }
 

@@ -17,17 +17,17 @@ pub(crate) struct Canned {
 }
 
 impl Canned {
-    pub fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// Adds the next response: status and JSON text.
-    pub fn json(self: &Arc<Self>, status: u16, body: &str) -> &Arc<Self> {
+    pub(super) fn json(self: &Arc<Self>, status: u16, body: &str) -> &Arc<Self> {
         self.of_type(status, ACTUATOR, body)
     }
 
     /// Adds the next response: status, content type and body.
-    pub fn of_type(self: &Arc<Self>, status: u16, content_type: &str, body: &str) -> &Arc<Self> {
+    pub(super) fn of_type(self: &Arc<Self>, status: u16, content_type: &str, body: &str) -> &Arc<Self> {
         let response = Response {
             status,
             content_type: content_type.to_owned(),
@@ -39,17 +39,17 @@ impl Canned {
     }
 
     /// Makes the next request fail with `error`.
-    pub fn fails(self: &Arc<Self>, error: TransportError) -> &Arc<Self> {
+    pub(super) fn fails(self: &Arc<Self>, error: TransportError) -> &Arc<Self> {
         self.responses.lock().unwrap().push_back(Err(error));
         self
     }
 
-    pub fn shared(self: &Arc<Self>) -> SharedTransport {
+    pub(super) fn shared(self: &Arc<Self>) -> SharedTransport {
         self.clone()
     }
 
     /// The requests sent so far, as `METHOD url body`.
-    pub fn requested(&self) -> Vec<String> {
+    pub(super) fn requested(&self) -> Vec<String> {
         let line = |request: &Request| {
             let method = match request.method {
                 Method::Get => "GET",

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Scheduled, consistent backups for Camunda 8
 #[derive(Debug, Parser)]
 #[command(name = "camunda-backupd", version, about, max_term_width = 110)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Config file, or a directory with *.toml files
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/camunda-backupd/config.toml")]
     pub config: PathBuf,
@@ -27,7 +27,7 @@ pub struct Arguments {
 
 /// The doc comments are the help texts.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the daemon
     Serve,
     #[cfg(feature = "sim")]
@@ -187,7 +187,7 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// `pending-resumes abandon`.
 #[derive(Debug, Subcommand)]
-pub enum PendingResumeAction {
+pub(crate) enum PendingResumeAction {
     /// Stop trying to resume a cluster that no longer exists
     Abandon {
         /// Cluster name from the config
@@ -202,7 +202,7 @@ pub enum PendingResumeAction {
 /// Options of `sim`.
 #[cfg(feature = "sim")]
 #[derive(Debug, clap::Args)]
-pub struct SimOptions {
+pub(crate) struct SimOptions {
     /// Camunda version to simulate, 8.2.4 to 8.10
     #[arg(long, value_name = "VERSION", default_value = "8.6.0")]
     pub cluster_version: String,

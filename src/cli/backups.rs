@@ -12,7 +12,7 @@ use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 /// `backup CLUSTER [--wait]`.
-pub async fn backup(
+pub(super) async fn backup(
     client: &Client,
     cluster: &str,
     wait: bool,
@@ -61,7 +61,7 @@ pub async fn backup(
 }
 
 /// `cancel CLUSTER --why TEXT`.
-pub async fn cancel(
+pub(super) async fn cancel(
     client: &Client,
     cluster: &str,
     why: String,
@@ -75,7 +75,7 @@ pub async fn cancel(
 }
 
 /// Prints the `message` of a response.
-pub fn print_message(response: &Value, as_json: bool) -> u8 {
+pub(super) fn print_message(response: &Value, as_json: bool) -> u8 {
     if as_json {
         print_json(response);
     } else {
@@ -85,7 +85,7 @@ pub fn print_message(response: &Value, as_json: bool) -> u8 {
 }
 
 /// `list [CLUSTER]`.
-pub async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn list(client: &Client, cluster: Option<String>, as_json: bool) -> Result<u8, Failure> {
     let path = match &cluster {
         Some(cluster) => format!("/v1/backups?cluster={cluster}"),
         None => "/v1/backups".into(),
@@ -127,7 +127,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// `show ID`.
-pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failure> {
     let found = client.get(&format!("/v1/backups/{id}")).await?;
     if as_json {
         print_json(&found);
@@ -183,7 +183,7 @@ pub async fn show(client: &Client, id: &str, as_json: bool) -> Result<u8, Failur
 }
 
 /// `delete CLUSTER ID`. The last good backup has a confirmation of its own.
-pub async fn delete(
+pub(super) async fn delete(
     client: &Client,
     cluster: &str,
     id: BackupId,
@@ -213,7 +213,7 @@ pub async fn delete(
 }
 
 /// Prompts on the terminal, default No. Without a terminal the command is refused.
-pub fn confirmed(question: &str) -> Result<bool, Failure> {
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     let input = std::io::stdin();
     if !input.is_terminal() {
         return Err(Failure::new(exit::REFUSED, "confirmation required: add --yes if there is no terminal"));
@@ -225,7 +225,7 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
 }
 
 /// `status`.
-pub async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
     let (http, health) = client.probe("/health").await?;
     if as_json {
         print_json(&health);
@@ -259,7 +259,7 @@ pub async fn status(client: &Client, as_json: bool) -> Result<u8, Failure> {
 }
 
 /// `schedules`.
-pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
     let schedules = client.get("/v1/schedules").await?;
     if as_json {
         print_json(&schedules);
@@ -287,7 +287,7 @@ pub async fn schedules(client: &Client, as_json: bool) -> Result<u8, Failure> {
 const ADOPTED: &str = "  every component reports these as complete or failed. Whether exporting stayed paused while they were taken is unknown: take a new backup, and test a restore before you rely on one of these";
 
 /// `adopt CLUSTER`.
-pub async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn adopt(client: &Client, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let report =
         client.post(&format!("/v1/clusters/{cluster}/adopt"), json!({}), Duration::from_secs(300)).await?;
     if as_json {

@@ -20,7 +20,7 @@ const LIVENESS_INTERVAL: Duration = Duration::from_secs(5);
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to one daemon.
-pub struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     location: String,
@@ -30,7 +30,7 @@ pub struct Client {
 
 impl Client {
     /// The daemon at `--url`, else the one of the config.
-    pub fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
+    pub(super) fn find(url: Option<&str>, config: &Path) -> Result<Self, Failure> {
         match url {
             Some(url) if !(url.starts_with("http://") || url.starts_with("https://")) => Err(Failure::new(
                 exit::USAGE,
@@ -49,7 +49,7 @@ impl Client {
     }
 
     /// The daemon behind one control socket.
-    pub fn at(socket: &Path) -> Result<Self, Failure> {
+    pub(super) fn at(socket: &Path) -> Result<Self, Failure> {
         let builder = || reqwest::Client::builder().unix_socket(socket);
         Self::over(builder, "http://localhost".into(), socket.display().to_string())
     }
@@ -69,26 +69,31 @@ impl Client {
     }
 
     /// A failure for any status above 399.
-    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         Ok(self.request(Method::GET, path, None, RESPONSE_TIMEOUT).await?.1)
     }
 
     /// Status and body of any response.
-    pub async fn probe(&self, path: &str) -> Result<(u16, Value), Failure> {
+    pub(super) async fn probe(&self, path: &str) -> Result<(u16, Value), Failure> {
         self.send(Method::GET, path, None, RESPONSE_TIMEOUT).await
     }
 
     /// `patience`: duration that the action itself may take.
-    pub async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
+    pub(super) async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
         Ok(self.request(Method::POST, path, Some(body), RESPONSE_TIMEOUT.saturating_add(patience)).await?.1)
     }
 
     /// Like `post`, with `limit` as the whole timeout, because the daemon may be down.
-    pub async fn post_within(&self, path: &str, body: Value, limit: Duration) -> Result<Value, Failure> {
+    pub(super) async fn post_within(
+        &self,
+        path: &str,
+        body: Value,
+        limit: Duration,
+    ) -> Result<Value, Failure> {
         Ok(self.request(Method::POST, path, Some(body), limit).await?.1)
     }
 
-    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
         Ok(self.request(Method::DELETE, path, None, RESPONSE_TIMEOUT).await?.1)
     }
 
@@ -185,7 +190,7 @@ impl Client {
 }
 
 /// The control socket of the daemon that runs on this config.
-pub fn socket(config: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn socket(config: &Path) -> Result<PathBuf, Failure> {
     let environment = Environment::from_process(SystemClock::shared().now());
     let loaded = match config::load(config, &environment) {
         Ok(loaded) => loaded,

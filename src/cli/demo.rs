@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const SEEDED: &str = "search-put.failed-shard+1";
 
 /// Runs for `period`, or until Ctrl-C.
-pub async fn demo(period: Option<Duration>, listen: SocketAddr) -> Result<u8, Failure> {
+pub(super) async fn demo(period: Option<Duration>, listen: SocketAddr) -> Result<u8, Failure> {
     let failed = |message: String| Failure::new(exit::FAILED, message);
     let clock = SystemClock::shared();
     let directory = std::env::temp_dir().join(format!("camunda-backupd-demo-{}", std::process::id()));

@@ -23,7 +23,7 @@ fn load_or_print(path: &Path) -> Result<Config, Failure> {
 }
 
 /// `check`: every diagnostic, and when each schedule fires next.
-pub fn check(path: &Path, as_json: bool) -> u8 {
+pub(super) fn check(path: &Path, as_json: bool) -> u8 {
     let (ok, diagnostics, config) = match load(path) {
         Ok(loaded) => (true, loaded.warnings, Some(loaded.config)),
         Err(diagnostics) => (false, diagnostics, None),
@@ -60,7 +60,7 @@ pub fn check(path: &Path, as_json: bool) -> u8 {
 
 /// `plan CLUSTER`: the steps of a run. The version decides the procedure and the pause mode. Without a version in the
 /// config, the addresses decide the plan shown; the probe before a run reads the version from the cluster.
-pub fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
+pub(super) fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Failure> {
     let config = load_or_print(path)?;
     let settings = config.clusters.get(cluster).ok_or_else(|| {
         Failure::new(
@@ -138,7 +138,7 @@ fn components(addresses: &Addresses, family: Family) -> Vec<Component> {
 }
 
 /// `next`: with `--from`, independent of the clock.
-pub fn next(
+pub(super) fn next(
     path: &Path,
     schedule: Option<&str>,
     from: Option<Instant>,

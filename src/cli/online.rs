@@ -19,7 +19,7 @@ use std::path::Path;
 const AT_ONCE: usize = 8;
 
 /// Validates the config, then checks every cluster of a valid one.
-pub async fn check(path: &Path, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn check(path: &Path, as_json: bool) -> Result<u8, Failure> {
     let environment = Environment::from_process(SystemClock::shared().now());
     let loaded = config::load(path, &environment);
     let (config, diagnostics) = match loaded {

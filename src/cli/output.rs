@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::io::Write;
 
 /// Writes to standard output; a closed pipe ends the output without an error.
-pub fn print(text: &str) {
+pub(super) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     if !text.ends_with('\n') {
@@ -14,7 +14,7 @@ pub fn print(text: &str) {
 }
 
 /// Writes a line to standard error; a closed pipe is ignored.
-pub fn complain(text: &str) {
+pub(super) fn complain(text: &str) {
     let mut out = std::io::stderr().lock();
     let _ = out.write_all(text.as_bytes());
     if !text.ends_with('\n') {
@@ -23,12 +23,12 @@ pub fn complain(text: &str) {
 }
 
 /// Prints indented JSON.
-pub fn json(value: &Value) {
+pub(super) fn json(value: &Value) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Prints an aligned table.
-pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
@@ -39,13 +39,13 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
 }
 
 /// One row per object of a JSON list, with the values of `keys`.
-pub fn rows<const N: usize>(list: &Value, keys: [&str; N]) -> Vec<Vec<String>> {
+pub(super) fn rows<const N: usize>(list: &Value, keys: [&str; N]) -> Vec<Vec<String>> {
     let objects = list.as_array().into_iter().flatten();
     objects.map(|object| keys.map(|key| cell(&object[key])).to_vec()).collect()
 }
 
 /// A JSON value as text: `-` for null, lists joined by commas.
-pub fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),

@@ -29,7 +29,7 @@ const NO_RETRY: &str =
     "fix this, then run the command again, or start the daemon, which continues to send the resume";
 
 /// `pending-resumes`.
-pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
     let pending_resumes = client.get("/v1/pending-resumes").await?;
     if as_json {
         print_json(&pending_resumes);
@@ -45,7 +45,12 @@ pub async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
 }
 
 /// `pending-resumes abandon CLUSTER --why TEXT`.
-pub async fn abandon(client: &Client, cluster: &str, why: String, as_json: bool) -> Result<u8, Failure> {
+pub(super) async fn abandon(
+    client: &Client,
+    cluster: &str,
+    why: String,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let response = client
         .post(&format!("/v1/pending-resumes/{cluster}/abandon"), json!({ "why": why }), Duration::ZERO)
         .await?;
@@ -60,7 +65,7 @@ pub async fn abandon(client: &Client, cluster: &str, why: String, as_json: bool)
 }
 
 /// `resume-exporting CLUSTER`: an operator's decision, also for a foreign pause.
-pub async fn resume(
+pub(super) async fn resume(
     client: &Client,
     cluster: &str,
     patience: Duration,
@@ -81,7 +86,7 @@ pub async fn resume(
 
 /// `resume-exporting --pending`: through a live daemon, or from the state file alone where the daemon does not respond
 /// or fails.
-pub async fn resume_pending(
+pub(super) async fn resume_pending(
     config: &Path,
     url: Option<&str>,
     patience: Duration,

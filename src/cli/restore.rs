@@ -19,7 +19,7 @@ const FAILED_POLLS_LIMIT: u32 = 18;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Confirms, starts the restore, and with `wait` polls until it has ended.
-pub async fn restore(
+pub(super) async fn restore(
     client: &Client,
     cluster: &str,
     id: BackupId,

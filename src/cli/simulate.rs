@@ -9,7 +9,7 @@ use futures::StreamExt;
 use tokio::net::TcpListener;
 
 /// Serves the cluster and prints a config for it.
-pub async fn sim(options: SimOptions) -> Result<u8, Failure> {
+pub(super) async fn sim(options: SimOptions) -> Result<u8, Failure> {
     let usage = |message: String| Failure::new(exit::USAGE, message);
     let storage = options.storage.parse().map_err(usage)?;
     let config = Config {

@@ -15,7 +15,7 @@ const RESPONSES: usize = 40;
 
 /// Evidence of one active run; lost when the process ends.
 #[derive(Debug, Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     responses: Mutex<VecDeque<Value>>,
     last_error: Mutex<Option<String>>,
     doubts: Mutex<BTreeMap<Component, String>>,
@@ -26,7 +26,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Stores an error response; the oldest is dropped.
-    pub fn remember(&self, error: &ClientError, at: Instant) {
+    pub(crate) fn remember(&self, error: &ClientError, at: Instant) {
         *lock(&self.last_error) = Some(error.to_string());
         let mut responses = lock(&self.responses);
         if responses.len() == RESPONSES {
@@ -36,48 +36,48 @@ impl Evidence {
     }
 
     /// The last error response, as a sentence.
-    pub fn last_error(&self) -> Option<String> {
+    pub(crate) fn last_error(&self) -> Option<String> {
         lock(&self.last_error).clone()
     }
 
     /// Stores why it is unknown whether a component has begun.
-    pub fn uncertain(&self, component: Component, error: &ClientError) {
+    pub(crate) fn uncertain(&self, component: Component, error: &ClientError) {
         lock(&self.doubts).insert(component, error.to_string());
     }
 
     /// Reason why it is unknown whether a component has begun.
-    pub fn doubt_about(&self, component: Component) -> String {
+    pub(crate) fn doubt_about(&self, component: Component) -> String {
         let why = lock(&self.doubts).get(&component).cloned();
         why.unwrap_or_else(|| "the daemon was stopped before the response arrived".into())
     }
 
     /// Records that the pause got a response or was never sent: it cannot take effect later.
-    pub fn note_pause_cannot_act_late(&self) {
+    pub(crate) fn note_pause_cannot_act_late(&self) {
         self.pause_cannot_act_late.store(true, Ordering::Relaxed);
     }
 
     /// Whether no pause of ours can still take effect.
-    pub fn pause_cannot_act_late(&self) -> bool {
+    pub(crate) fn pause_cannot_act_late(&self) -> bool {
         self.pause_cannot_act_late.load(Ordering::Relaxed)
     }
 
     /// Stores a fact.
-    pub fn prove(&self, name: &str, fact: Value) {
+    pub(crate) fn prove(&self, name: &str, fact: Value) {
         lock(&self.proof).insert(name.to_owned(), fact);
     }
 
     /// All stored responses, oldest first.
-    pub fn responses(&self) -> Value {
+    pub(crate) fn responses(&self) -> Value {
         json!(*lock(&self.responses))
     }
 
     /// Facts not yet in the journal, by name.
-    pub fn proof(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn proof(&self) -> BTreeMap<String, Value> {
         lock(&self.proof).clone()
     }
 
     /// Drops facts that the journal contains now.
-    pub fn proof_is_written(&self, facts: &BTreeMap<String, Value>) {
+    pub(crate) fn proof_is_written(&self, facts: &BTreeMap<String, Value>) {
         lock(&self.proof).retain(|name, fact| facts.get(name) != Some(fact));
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the write policy: an entry that must not be lost is retried until it is written or the daemon stops.
 //! Must not know the content or the order of steps.
 
+use crate::backoff::Backoff;
 use crate::camunda::ClientError;
 use crate::context::error::{StepError, Stop};
 use crate::context::evidence::Evidence;
@@ -107,7 +108,7 @@ impl Execution {
 
     /// Writes entries that must not be lost: retries until success or shutdown.
     pub(crate) async fn persist(&self, events: Vec<Event>) {
-        let mut pause = Duration::from_millis(200);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(60));
         let mut stop = self.stop.clone();
         loop {
             let Err(error) = self.append(events.clone()).await else { return };
@@ -123,10 +124,10 @@ impl Execution {
             }
             tokio::select! {
                 biased;
-                () = self.context.clock.sleep(pause) => {}
+                () = self.context.clock.sleep(backoff.delay()) => {}
                 _ = stop.changed() => {}
             }
-            pause = (pause * 2).min(Duration::from_secs(60));
+            backoff.grow();
         }
     }
 

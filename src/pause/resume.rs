@@ -7,6 +7,7 @@
 mod confirm;
 mod relocate;
 
+use crate::backoff::Backoff;
 use crate::camunda::Zeebe;
 use crate::clock::within;
 use crate::context::Context;
@@ -19,7 +20,7 @@ use std::time::Duration;
 /// Longest wait for the record of a resume, before the resume is sent regardless.
 pub(crate) const RECORD: Duration = Duration::from_millis(500);
 /// Longest backoff between two resume attempts.
-pub(crate) const BACK_OFF: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// One pending resume, as given to the task that resumes it.
 pub struct ResumeTask<'a> {
@@ -78,7 +79,7 @@ pub async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
     }
     confirmed_at = confirm::reach_all(context, task, &mut route, known, confirmed_at).await;
     context.attempts.confirmed(*run_id, confirmed_at, None);
-    let mut pause = Duration::from_millis(100);
+    let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_BACKOFF);
     while let Err(error) = context.store.resume_confirmed(*run_id, (*by).to_owned(), clock.now()).await {
         // Nothing is left to update: the row is missing or the store is closed, and the resume is confirmed.
         if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
@@ -86,8 +87,8 @@ pub async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
         }
         tracing::error!(event = "store.unwritable", %run_id, cluster, reason = %error);
         context.attempts.confirmed(*run_id, confirmed_at, Some(error));
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF);
+        clock.sleep(backoff.delay()).await;
+        backoff.grow();
     }
     context.transport.release(*run_id).await;
 }
@@ -108,7 +109,7 @@ pub(crate) struct Route {
 pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut Route) -> Instant {
     let ResumeTask { run_id, cluster, by, .. } = task;
     let clock = &*context.clock;
-    let mut pause = Duration::from_millis(200);
+    let mut backoff = Backoff::new(Duration::from_millis(200), LONGEST_BACKOFF);
     loop {
         // Recorded before sending, so that no run takes its pause for unbroken. The wait for the record is
         // limited.
@@ -140,7 +141,7 @@ pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut
         }
         tokio::select! {
             biased;
-            () = clock.sleep(pause) => pause = (pause * 2).min(BACK_OFF),
+            () = clock.sleep(backoff.delay()) => backoff.grow(),
             () = context.attempts.hurried() => {}
         }
     }

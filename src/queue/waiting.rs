@@ -23,7 +23,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// Waits for its own time. If that time is over, the reason explains the delay.
-    pub fn new(row: OccurrenceRow, now: Instant) -> Self {
+    pub(super) fn new(row: OccurrenceRow, now: Instant) -> Self {
         let late = now - row.start_at;
         let why = (late > LATE).then(|| {
             format!(
@@ -35,7 +35,7 @@ impl Waiting {
     }
 
     /// Waits until `from` for the given reason.
-    pub fn until(row: OccurrenceRow, from: Instant, why: &str) -> Self {
+    pub(super) fn until(row: OccurrenceRow, from: Instant, why: &str) -> Self {
         Self { row, from, why: Some(why.to_owned()) }
     }
 }

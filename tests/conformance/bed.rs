@@ -15,16 +15,16 @@ use std::ops::Deref;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-pub type At = DateTime<Utc>;
+pub(crate) type At = DateTime<Utc>;
 
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Memory,
     Sqlite,
 }
 
 /// A store with the values that must live as long.
-pub struct Bed {
+pub(crate) struct Bed {
     pub store: SharedStore,
     _kept: Option<(TempDir, StateLock)>,
 }
@@ -37,7 +37,7 @@ impl Deref for Bed {
 }
 
 impl Bed {
-    pub fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Memory => Self { store: MemoryStore::shared(), _kept: None },
             Kind::Sqlite => {
@@ -49,57 +49,57 @@ impl Bed {
     }
 
     /// A scheduled run of `cluster` that has begun.
-    pub async fn begun(&self, cluster: &str, now: &str) -> Run {
+    pub(crate) async fn begun(&self, cluster: &str, now: &str) -> Run {
         self.begin_run(scheduled(cluster, now)).await.unwrap()
     }
 
     /// A run with a pending resume.
-    pub async fn started(&self, cluster: &str, now: &str) -> Run {
+    pub(crate) async fn started(&self, cluster: &str, now: &str) -> Run {
         let run = self.begun(cluster, now).await;
         self.append(run.run_id, vec![entry(now, started())]).await.unwrap();
         run
     }
 
     /// A run that has failed.
-    pub async fn failed(&self, cluster: &str, now: &str) -> Run {
+    pub(crate) async fn failed(&self, cluster: &str, now: &str) -> Run {
         let run = self.begun(cluster, now).await;
         self.append(run.run_id, vec![entry(now, failed("no answer"))]).await.unwrap();
         run
     }
 
     /// A run that owes a resume.
-    pub async fn still_pending(&self, cluster: &str, now: &str) -> Run {
+    pub(crate) async fn still_pending(&self, cluster: &str, now: &str) -> Run {
         let run = self.started(cluster, now).await;
         self.record_pending_resume(pending_resume(&run, now), entry(now, pause_intended())).await.unwrap();
         run
     }
 
-    pub async fn ids(&self, filter: BackupFilter) -> Vec<i64> {
+    pub(crate) async fn ids(&self, filter: BackupFilter) -> Vec<i64> {
         self.backups(filter).await.unwrap().iter().map(|b| b.run.backup_id.get()).collect()
     }
 
-    pub async fn journal_of(&self, run_id: RunId) -> Vec<Event> {
+    pub(crate) async fn journal_of(&self, run_id: RunId) -> Vec<Event> {
         self.journal(run_id).await.unwrap().into_iter().map(|entry| entry.event).collect()
     }
 }
 
-pub fn at(text: &str) -> At {
+pub(crate) fn at(text: &str) -> At {
     text.parse().unwrap()
 }
 
-pub fn seconds(text: &str) -> i64 {
+pub(crate) fn seconds(text: &str) -> i64 {
     at(text).timestamp()
 }
 
-pub fn id(value: i64) -> BackupId {
+pub(crate) fn id(value: i64) -> BackupId {
     BackupId::new(value).unwrap()
 }
 
-pub fn entry(now: &str, event: Event) -> Entry {
+pub(crate) fn entry(now: &str, event: Event) -> Entry {
     Entry { at: at(now), event }
 }
 
-pub fn scheduled(cluster: &str, now: &str) -> NewRun {
+pub(crate) fn scheduled(cluster: &str, now: &str) -> NewRun {
     NewRun {
         run_id: Uuid::now_v7(),
         cluster: cluster.into(),
@@ -115,7 +115,7 @@ pub fn scheduled(cluster: &str, now: &str) -> NewRun {
     }
 }
 
-pub fn manual(cluster: &str, now: &str) -> NewRun {
+pub(crate) fn manual(cluster: &str, now: &str) -> NewRun {
     NewRun {
         trigger: Trigger::Manual,
         retention_groups: vec![RetentionGroup::Manual],
@@ -125,7 +125,7 @@ pub fn manual(cluster: &str, now: &str) -> NewRun {
     }
 }
 
-pub fn started() -> Event {
+pub(crate) fn started() -> Event {
     Event::Started {
         version: "8.6.0".into(),
         family: Family::V82To87,
@@ -139,11 +139,11 @@ pub fn started() -> Event {
     }
 }
 
-pub fn pause_intended() -> Event {
+pub(crate) fn pause_intended() -> Event {
     Event::StepIntended { step: Step::Pause }
 }
 
-pub fn failed(reason: &str) -> Event {
+pub(crate) fn failed(reason: &str) -> Event {
     Event::Ended(Outcome::Failed {
         class: FailureClass::Unreachable,
         reason: reason.into(),
@@ -152,7 +152,7 @@ pub fn failed(reason: &str) -> Event {
 }
 
 /// Everything a run with the one step `guard` does.
-pub fn completed(now: &str) -> Vec<Entry> {
+pub(crate) fn completed(now: &str) -> Vec<Entry> {
     vec![
         entry(now, started()),
         entry(now, Event::StepIntended { step: Step::Guard }),
@@ -161,7 +161,7 @@ pub fn completed(now: &str) -> Vec<Entry> {
     ]
 }
 
-pub fn addresses() -> Addresses {
+pub(crate) fn addresses() -> Addresses {
     Addresses {
         zeebe: "http://zeebe:9600".into(),
         operate: Some("http://operate:8080".into()),
@@ -175,18 +175,18 @@ pub fn addresses() -> Addresses {
     }
 }
 
-pub fn pending_resume(run: &Run, now: &str) -> PendingResume {
+pub(crate) fn pending_resume(run: &Run, now: &str) -> PendingResume {
     PendingResume {
         intended_since_boot_ms: Some(123_456),
         ..PendingResume::new(run.run_id, run.cluster.clone(), addresses(), at(now))
     }
 }
 
-pub fn occurrence(schedule: &str, cluster: &str, due_at: &str) -> Occurrence {
+pub(crate) fn occurrence(schedule: &str, cluster: &str, due_at: &str) -> Occurrence {
     Occurrence { due_at: at(due_at), schedule: schedule.into(), cluster: cluster.into() }
 }
 
-pub fn waiting(occurrence: &Occurrence) -> OccurrenceRow {
+pub(crate) fn waiting(occurrence: &Occurrence) -> OccurrenceRow {
     OccurrenceRow {
         occurrence: occurrence.clone(),
         until: None,
@@ -201,7 +201,7 @@ pub fn waiting(occurrence: &Occurrence) -> OccurrenceRow {
 }
 
 /// A range of missed occurrences that will not run.
-pub fn missed(first: &Occurrence, until: &str, count: u64) -> OccurrenceRow {
+pub(crate) fn missed(first: &Occurrence, until: &str, count: u64) -> OccurrenceRow {
     OccurrenceRow {
         until: Some(at(until)),
         count,
@@ -212,7 +212,7 @@ pub fn missed(first: &Occurrence, until: &str, count: u64) -> OccurrenceRow {
     }
 }
 
-pub fn refused<T: std::fmt::Debug>(response: Result<T, StoreError>) -> String {
+pub(crate) fn refused<T: std::fmt::Debug>(response: Result<T, StoreError>) -> String {
     match response {
         Err(StoreError::Refused(sentence)) => sentence,
         other => panic!("expected a refusal, got {other:?}"),

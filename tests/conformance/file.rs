@@ -31,7 +31,7 @@ async fn everything(store: &SharedStore) -> String {
 }
 
 /// A copy of the files as a power loss leaves them, without the shared memory.
-pub fn as_after_a_crash(dir: &Path) -> TempDir {
+pub(crate) fn as_after_a_crash(dir: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in [FILE.to_owned(), format!("{FILE}-wal")] {
         std::fs::copy(dir.join(&name), copy.path().join(&name)).unwrap();

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Rig {
+pub(crate) struct Rig {
     pub cluster: SharedCluster,
     pub config: PathBuf,
     pub child: Option<Child>,
@@ -32,7 +32,7 @@ pub struct Rig {
 
 impl Rig {
     /// A cluster, a disk and a config with this schedule; no daemon yet.
-    pub fn new(schedule: &str) -> Self {
+    pub(crate) fn new(schedule: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::in_directory(directory.path());
         // Long enough to be met inside.
@@ -54,7 +54,7 @@ impl Rig {
     }
 
     /// The same with a daemon that is up.
-    pub fn up(schedule: &str) -> Self {
+    pub(crate) fn up(schedule: &str) -> Self {
         let mut rig = Self::new(schedule);
         rig.start();
         rig
@@ -73,35 +73,35 @@ impl Rig {
         shell
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = std::fs::File::options().append(true).create(true).open(self.directory.path().join("log"));
         self.child = Some(self.daemon("unlimited").stderr(log.unwrap()).spawn().unwrap());
         self.until("the daemon comes up", || self.status().0 != 3);
     }
 
     /// A start that is expected to be refused, on a full disk if so.
-    pub fn start_refused(&self, full: bool) -> Output {
+    pub(crate) fn start_refused(&self, full: bool) -> Output {
         let limited = full && !self.disk.is_mounted();
         ends(self.daemon(if limited { "0" } else { "unlimited" }))
     }
 
-    pub fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
     }
 
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// How long it took.
-    pub fn until(&self, what: &str, holds: impl Fn() -> bool) -> Duration {
+    pub(crate) fn until(&self, what: &str, holds: impl Fn() -> bool) -> Duration {
         let began = Instant::now();
         while !holds() {
             assert!(began.elapsed() < PATIENCE, "not within a minute: {what}\n{}", self.log());
@@ -110,29 +110,29 @@ impl Rig {
         began.elapsed()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let text = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
     /// How often the log has this event.
-    pub fn told(&self, event: &str) -> usize {
+    pub(crate) fn told(&self, event: &str) -> usize {
         let text = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         text.matches(&format!("\"event\":\"{event}\"")).count()
     }
 
-    pub fn cli(&self, words: &[&str]) -> Output {
+    pub(crate) fn cli(&self, words: &[&str]) -> Output {
         ends(command(&self.config, words))
     }
 
-    pub fn status(&self) -> (i32, Value) {
+    pub(crate) fn status(&self) -> (i32, Value) {
         let output = self.cli(&["status", "--json"]);
         (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
     /// Status and detail of one check of health.
-    pub fn check(&self, name: &str) -> (String, String) {
+    pub(crate) fn check(&self, name: &str) -> (String, String) {
         let (_, health) = self.status();
         let checks = health["checks"].as_array().cloned().unwrap_or_default();
         let found = checks.iter().find(|check| check["name"] == name).cloned().unwrap_or_default();
@@ -140,29 +140,29 @@ impl Rig {
         (word("status"), word("detail"))
     }
 
-    pub fn store_is(&self, status: &str) -> bool {
+    pub(crate) fn store_is(&self, status: &str) -> bool {
         self.check("store").0 == status
     }
 
-    pub fn paused(&self) -> bool {
+    pub(crate) fn paused(&self) -> bool {
         locked(&self.cluster).pauses.since.is_some()
     }
 
     /// How often the watchdog was fed since somebody looked last.
-    pub fn watchdog_fed(&self) -> usize {
+    pub(crate) fn watchdog_fed(&self) -> usize {
         self.watchdog.swap(0, Ordering::SeqCst)
     }
 
-    pub fn store(&self) -> SharedStore {
+    pub(crate) fn store(&self) -> SharedStore {
         SqliteStore::open_without_lock(&self.disk.state()).unwrap().unwrap()
     }
 
-    pub fn backups(&self) -> Vec<Backup> {
+    pub(crate) fn backups(&self) -> Vec<Backup> {
         self.runtime.block_on(self.store().backups(BackupFilter::default())).unwrap()
     }
 
     /// Nobody has to wait for a pause that may be carried out late.
-    pub fn has_seen_its_pause(&self) -> bool {
+    pub(crate) fn has_seen_its_pause(&self) -> bool {
         let store = self.store();
         let unfinished = self.runtime.block_on(store.unfinished()).unwrap();
         // The last one to close the file takes its log away: that must not come after the daemon was killed.
@@ -170,12 +170,12 @@ impl Rig {
         self.paused() && unfinished.iter().any(|run| run.view.pause.confirmed_at.is_some())
     }
 
-    pub fn pending_count(&self) -> usize {
+    pub(crate) fn pending_count(&self) -> usize {
         self.runtime.block_on(self.store().pending_resumes()).unwrap().len()
     }
 
     /// The record is true: the journal gives the view, ids grow, and every completed backup exists and is whole.
-    pub fn record_is_true(&self) {
+    pub(crate) fn record_is_true(&self) {
         let backups = self.backups();
         for backup in &backups {
             let run = &backup.run;

@@ -5,7 +5,7 @@ use camunda_backupd::sim::{self, SharedCluster, Timing};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub struct Served {
+pub(crate) struct Served {
     pub cluster: SharedCluster,
     pub config: PathBuf,
     pub runtime: tokio::runtime::Runtime,
@@ -13,7 +13,7 @@ pub struct Served {
 
 impl Served {
     /// Writes the config to `directory`; `daemon` has more keys of its first table, `more` the tables after the cluster.
-    pub fn new(directory: &Path, state: &Path, sim: sim::Config, daemon: &str, more: &str) -> Self {
+    pub(crate) fn new(directory: &Path, state: &Path, sim: sim::Config, daemon: &str, more: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (cluster, table) = runtime.block_on(answering(sim));
         let config = written(directory, state, daemon, &format!("{table}{more}"));
@@ -22,13 +22,13 @@ impl Served {
 }
 
 /// A cluster called orders, so many times faster than a real one, but for Zeebe's own backup, which takes so long.
-pub fn orders(faster: f64, backup: Duration) -> sim::Config {
+pub(crate) fn orders(faster: f64, backup: Duration) -> sim::Config {
     let timing = Timing { backup, ..Timing::default().faster(faster) };
     sim::Config { timing, ..sim::Config::named("orders") }
 }
 
 /// The cluster, answering for as long as the runtime lives, and its table for a config.
-pub async fn answering(sim: sim::Config) -> (SharedCluster, String) {
+pub(crate) async fn answering(sim: sim::Config) -> (SharedCluster, String) {
     let clock = SystemClock::shared();
     let cluster = sim::shared(sim::Cluster::new(sim.clone(), clock.now()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +38,7 @@ pub async fn answering(sim: sim::Config) -> (SharedCluster, String) {
 }
 
 /// A config of a daemon that keeps its state in `state` and everything else in `directory`.
-pub fn written(directory: &Path, state: &Path, daemon: &str, tables: &str) -> PathBuf {
+pub(crate) fn written(directory: &Path, state: &Path, daemon: &str, tables: &str) -> PathBuf {
     let text = format!(
         "[daemon]\nstate_dir = '{}'\nruntime_dir = '{}'\n{daemon}[http]\nlisten = '127.0.0.1:0'\n\
          [log]\nformat = 'json'\n{tables}",

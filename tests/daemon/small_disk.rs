@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub enum Disk {
+pub(crate) enum Disk {
     Mounted { at: PathBuf, image: PathBuf },
     Limited { at: PathBuf },
 }
@@ -23,7 +23,7 @@ fn text(path: &Path) -> &str {
 
 impl Disk {
     /// In a directory that outlives it.
-    pub fn in_directory(directory: &Path) -> Self {
+    pub(crate) fn in_directory(directory: &Path) -> Self {
         let (at, image) = (directory.join("disk"), directory.join("image"));
         std::fs::create_dir(&at).unwrap();
         std::fs::File::create(&image).unwrap().set_len(24 << 20).unwrap();
@@ -36,18 +36,18 @@ impl Disk {
         Self::Limited { at }
     }
 
-    pub fn is_mounted(&self) -> bool {
+    pub(crate) fn is_mounted(&self) -> bool {
         matches!(self, Self::Mounted { .. })
     }
 
     /// Directory for the state.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         let (Self::Mounted { at, .. } | Self::Limited { at }) = self;
         at.join("state")
     }
 
     /// No byte more can be written, by the process at least.
-    pub fn fill(&self, process: Option<u32>) {
+    pub(crate) fn fill(&self, process: Option<u32>) {
         match self {
             Self::Mounted { at, .. } => {
                 let mut ballast = std::fs::File::create(at.join("ballast")).unwrap();
@@ -60,7 +60,7 @@ impl Disk {
     }
 
     /// There is room again.
-    pub fn make_room(&self, process: Option<u32>) {
+    pub(crate) fn make_room(&self, process: Option<u32>) {
         match self {
             Self::Mounted { at, .. } => std::fs::remove_file(at.join("ballast")).unwrap(),
             Self::Limited { .. } => limit(process, "--fsize=unlimited:unlimited"),
@@ -68,7 +68,7 @@ impl Disk {
     }
 
     /// Unmounts, and mounts again with these options; nobody may have it open.
-    pub fn mount_again(&self, options: &str) {
+    pub(crate) fn mount_again(&self, options: &str) {
         let Self::Mounted { at, image } = self else { return };
         // A child that a test beside this one forks has our files open until it becomes another program.
         let free = || {

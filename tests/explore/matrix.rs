@@ -18,7 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub fn family(name: &str) -> sim::Config {
+pub(crate) fn family(name: &str) -> sim::Config {
     let config = |version: &str, storage| sim::Config {
         version: version.parse().unwrap(),
         storage,
@@ -38,13 +38,13 @@ pub fn family(name: &str) -> sim::Config {
     }
 }
 
-pub fn daemon<T>(life: impl Future<Output = T>) -> T {
+pub(crate) fn daemon<T>(life: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.unwrap().block_on(life)
 }
 
 /// A daemon whose operations go through the script.
-pub fn injected(
+pub(crate) fn injected(
     cluster: &SharedCluster,
     memory: &Arc<MemoryStore>,
     settings: &ClusterSettings,
@@ -75,7 +75,7 @@ pub fn injected(
 
 /// Three seconds later the next daemon starts, without faults. Returns whether the first backup was
 /// completed.
-pub fn next_daemon(
+pub(crate) fn next_daemon(
     cluster: &SharedCluster,
     memory: &Arc<MemoryStore>,
     settings: &ClusterSettings,
@@ -128,7 +128,7 @@ async fn settle(lab: &Lab, wrong: &mut Vec<String>) -> bool {
 }
 
 /// Checks the rules on store and cluster. Returns whether the first backup was completed.
-pub async fn judge(lab: &Lab, wrong: &mut Vec<String>) -> bool {
+pub(crate) async fn judge(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     let store = &lab.memory;
     if let Some(pending_resume) = store.pending_resumes().await.unwrap().first() {
         wrong.push(format!("I1: a resume is still pending: {:?}", pending_resume.last_error));
@@ -160,7 +160,7 @@ pub async fn judge(lab: &Lab, wrong: &mut Vec<String>) -> bool {
 }
 
 /// Reason why a completed backup is not whole (rules I2 and I6).
-pub fn not_whole(lab: &Lab, run: &Run) -> Option<String> {
+pub(crate) fn not_whole(lab: &Lab, run: &Run) -> Option<String> {
     let cluster = locked(&lab.cluster);
     match cluster.config.storage {
         Storage::Saas => {
@@ -187,7 +187,7 @@ pub fn not_whole(lab: &Lab, run: &Run) -> Option<String> {
 }
 
 /// Touches of the same kind in one run: the first and the last of them stand for all.
-pub fn chosen(touches: &[String], full: bool) -> Vec<usize> {
+pub(crate) fn chosen(touches: &[String], full: bool) -> Vec<usize> {
     if full {
         return (0..touches.len()).collect();
     }

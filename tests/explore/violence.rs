@@ -11,8 +11,8 @@ use camunda_backupd::journal::Step;
 use camunda_backupd::store::SharedStore;
 use futures::future::BoxFuture;
 
-pub use bugs::Bug;
-pub use disk::Disk;
+pub(crate) use bugs::Bug;
+pub(crate) use disk::Disk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 /// Fault of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The daemon dies right before it.
     DieBefore,
     /// It is done, and the daemon dies before it hears so.
@@ -46,7 +46,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const TO_REQUESTS: [Self; 13] = [
+    pub(crate) const TO_REQUESTS: [Self; 13] = [
         Self::DieBefore,
         Self::DieAfter,
         Self::Fail,
@@ -61,15 +61,15 @@ impl Fault {
         Self::Repeat,
         Self::OtherId,
     ];
-    pub const TO_WRITES: [Self; 6] =
+    pub(crate) const TO_WRITES: [Self; 6] =
         [Self::DieBefore, Self::DieAfter, Self::Fail, Self::LoseAnswer, Self::Slow(25), Self::Slow(90)];
 }
 
 /// How many newer good ones let a backup go: by cluster and pool; a pool that is not named is frozen.
-pub type Keeps = BTreeMap<(String, RetentionGroup), u32>;
+pub(crate) type Keeps = BTreeMap<(String, RetentionGroup), u32>;
 
 /// Records the operations, and injects a fault at one of them.
-pub struct Script {
+pub(crate) struct Script {
     inside: Mutex<Inside>,
     dead: watch::Sender<bool>,
     bug: Option<Bug>,
@@ -98,12 +98,12 @@ struct Inside {
 }
 
 impl Script {
-    pub fn new(targets: impl IntoIterator<Item = (usize, Fault)>) -> Arc<Self> {
+    pub(crate) fn new(targets: impl IntoIterator<Item = (usize, Fault)>) -> Arc<Self> {
         Self::with_bug(targets, None)
     }
 
     /// The same with a mistake in the daemon.
-    pub fn with_bug(targets: impl IntoIterator<Item = (usize, Fault)>, bug: Option<Bug>) -> Arc<Self> {
+    pub(crate) fn with_bug(targets: impl IntoIterator<Item = (usize, Fault)>, bug: Option<Bug>) -> Arc<Self> {
         let inside = Inside { targets: targets.into_iter().collect(), ..Inside::default() };
         Arc::new(Self { inside: Mutex::new(inside), dead: watch::Sender::new(false), bug })
     }
@@ -112,65 +112,65 @@ impl Script {
         self.inside.lock().unwrap()
     }
 
-    pub fn touches(&self) -> Vec<String> {
+    pub(crate) fn touches(&self) -> Vec<String> {
         self.lock().touches.clone()
     }
 
-    pub fn happened(&self) -> Vec<String> {
+    pub(crate) fn happened(&self) -> Vec<String> {
         self.lock().happened.clone()
     }
 
     /// Violations of rules that are visible only during an operation.
-    pub fn wrong(&self) -> Vec<String> {
+    pub(crate) fn wrong(&self) -> Vec<String> {
         self.lock().wrong.clone()
     }
 
-    pub fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         *self.dead.borrow()
     }
 
     /// Returns when the daemon has died.
-    pub async fn death(&self) {
+    pub(crate) async fn death(&self) {
         let mut dead = self.dead.subscribe();
         let _ = dead.wait_for(|dead| *dead).await;
     }
 
     /// Sets the allowed deletions; the previous ones stay allowed for a moment.
-    pub fn keep(&self, keeps: Keeps) {
+    pub(crate) fn keep(&self, keeps: Keeps) {
         let mut inside = self.lock();
         let before = inside.keeps.take().map(|(now, _)| now);
         inside.keeps = Some((keeps, before));
     }
 
     /// Backups with a confirmed hold.
-    pub fn pin(&self, runs: BTreeSet<RunId>) {
+    pub(crate) fn pin(&self, runs: BTreeSet<RunId>) {
         self.lock().pinned = runs;
     }
 
     /// Passes that began before the last reload are over.
-    pub fn forget_earlier_rules(&self) {
+    pub(crate) fn forget_earlier_rules(&self) {
         if let Some((_, before)) = &mut self.lock().keeps {
             *before = None;
         }
     }
 
     /// Injects no more faults from now on.
-    pub fn stop_faults(&self) {
+    pub(crate) fn stop_faults(&self) {
         self.lock().targets.clear();
     }
 
     /// From now on every write takes so long.
-    pub fn slow_disk(&self, each: Duration) {
+    pub(crate) fn slow_disk(&self, each: Duration) {
         self.lock().slow = each;
     }
 
     /// When resumes were sent.
-    pub fn resumes(&self) -> Vec<Instant> {
+    pub(crate) fn resumes(&self) -> Vec<Instant> {
         self.lock().resumes.clone()
     }
 
     /// Kills the daemon now.
-    pub fn die(&self) {
+    pub(crate) fn die(&self) {
         self.dead.send_replace(true);
     }
 
@@ -227,7 +227,7 @@ impl Script {
 }
 
 /// The way to the clusters.
-pub struct Wire {
+pub(crate) struct Wire {
     pub inner: SharedTransport,
     pub script: Arc<Script>,
     pub clock: SharedClock,

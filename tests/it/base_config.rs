@@ -6,17 +6,17 @@ use std::fs;
 use std::path::Path;
 
 /// Text of `@orders` in a test config.
-pub const ORDERS: &str = "[clusters.orders.self_managed]
+pub(crate) const ORDERS: &str = "[clusters.orders.self_managed]
 zeebe = 'http://h:9600'
 search = { url = 'http://h:9200', repository = 'camunda' }
 ";
 /// Text of `@daily` in a test config.
-pub const DAILY: &str = "[schedules.daily]
+pub(crate) const DAILY: &str = "[schedules.daily]
 clusters = ['orders']
 daily = '02:00'
 ";
 
-pub fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     Environment {
         state_directory: None,
         runtime_directory: Some("/run/elsewhere".into()),
@@ -27,7 +27,7 @@ pub fn environment() -> Environment {
 }
 
 /// A directory with `text` as its config, and the expanded text.
-pub fn written(text: &str) -> (tempfile::TempDir, String) {
+pub(crate) fn written(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let text = text.replace("@orders\n", ORDERS).replace("@daily\n", DAILY);
     fs::write(dir.path().join("config.toml"), &text).unwrap();
@@ -35,7 +35,7 @@ pub fn written(text: &str) -> (tempfile::TempDir, String) {
 }
 
 /// All diagnostics of a config, including the warnings of a valid one.
-pub fn diagnostics(path: &Path) -> Vec<Diagnostic> {
+pub(crate) fn diagnostics(path: &Path) -> Vec<Diagnostic> {
     match config::load(path, &environment()) {
         Ok(loaded) => loaded.warnings,
         Err(found) => found,
@@ -43,7 +43,7 @@ pub fn diagnostics(path: &Path) -> Vec<Diagnostic> {
 }
 
 /// Loads a valid config.
-pub fn load(path: &Path) -> Config {
+pub(crate) fn load(path: &Path) -> Config {
     match config::load(path, &environment()) {
         Ok(loaded) => loaded.config,
         Err(found) => panic!("{}", config::diagnostic::render(&found, false)),
@@ -51,7 +51,7 @@ pub fn load(path: &Path) -> Config {
 }
 
 /// Loads a valid config from its text.
-pub fn load_text(text: &str) -> Config {
+pub(crate) fn load_text(text: &str) -> Config {
     let (dir, _) = written(text);
     load(&dir.path().join("config.toml"))
 }

@@ -13,7 +13,7 @@ const MASKED_IN_SUCCESS: usize = 12;
 const STARS: &[u8] = b"***";
 
 /// A header, and the secrets in it.
-pub struct Header {
+pub(super) struct Header {
     pub value: HeaderValue,
     shown: Secret,
     /// Secret from which `shown` was derived.
@@ -40,7 +40,7 @@ impl Header {
     /// Masks secrets that a response repeats, so that no error shows them. In a successful response only the
     /// sent text is masked: names in the response are used, and `camunda` is a common password as well as a
     /// common name.
-    pub fn mask(&self, body: &mut Vec<u8>, success: bool) {
+    pub(super) fn mask(&self, body: &mut Vec<u8>, success: bool) {
         if success && self.shown.expose().len() < MASKED_IN_SUCCESS {
             return;
         }
@@ -52,7 +52,7 @@ impl Header {
 }
 
 /// Masks every occurrence of the secret: as plain text and as encoded in JSON and forms.
-pub fn mask(body: &mut Vec<u8>, secret: &Secret) {
+pub(super) fn mask(body: &mut Vec<u8>, secret: &Secret) {
     let plain = secret.expose();
     if plain.len() < MASKED_IN_ERRORS {
         return;
@@ -80,7 +80,7 @@ fn replace(body: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Header of a login with a known secret.
-pub fn header(login: &Login, secret: &Secret) -> Result<Option<Header>, TransportError> {
+pub(super) fn header(login: &Login, secret: &Secret) -> Result<Option<Header>, TransportError> {
     let text = secret.expose();
     match login {
         Login::None | Login::Oauth(_) => Ok(None),
@@ -94,7 +94,7 @@ pub fn header(login: &Login, secret: &Secret) -> Result<Option<Header>, Transpor
 }
 
 /// Header of a token that was fetched with `credential`.
-pub fn bearer(token: &Secret, credential: &str) -> Result<Header, TransportError> {
+pub(super) fn bearer(token: &Secret, credential: &str) -> Result<Header, TransportError> {
     Header::new("Bearer", token.expose(), credential, None)
 }
 

@@ -19,7 +19,7 @@ const IDLE_PER_HOST: usize = 2;
 /// Clients kept; the least recently used client is dropped.
 const CACHED_CLIENTS: usize = 256;
 
-pub struct Pool {
+pub(super) struct Pool {
     plain: reqwest::Client,
     /// Ordered by last use; the last entry is the most recent.
     clients: Mutex<Vec<CachedClient>>,
@@ -41,7 +41,7 @@ struct Files {
 }
 
 impl Pool {
-    pub fn new() -> Result<Self, TransportError> {
+    pub(super) fn new() -> Result<Self, TransportError> {
         let plain = builder()
             .build()
             // A machine without CA certificates must still support plain HTTP: a resume may depend on it. No
@@ -52,12 +52,12 @@ impl Pool {
     }
 
     /// Client for components without TLS files or proxy.
-    pub fn plain(&self) -> &reqwest::Client {
+    pub(super) fn plain(&self) -> &reqwest::Client {
         &self.plain
     }
 
     /// Checks that the current files make a valid client, even if an earlier client still connects. Blocks.
-    pub fn examine(&self, access: &Access, secrets: &dyn Secrets) -> Result<(), String> {
+    pub(super) fn examine(&self, access: &Access, secrets: &dyn Secrets) -> Result<(), String> {
         if access.ca.is_none() && access.identity.is_none() {
             return Ok(());
         }
@@ -69,7 +69,11 @@ impl Pool {
     }
 
     /// Client for these settings. Blocks.
-    pub fn client(&self, access: &Access, secrets: &dyn Secrets) -> Result<reqwest::Client, TransportError> {
+    pub(super) fn client(
+        &self,
+        access: &Access,
+        secrets: &dyn Secrets,
+    ) -> Result<reqwest::Client, TransportError> {
         let files = Files::read(access, secrets);
         let mut clients = lock(&self.clients);
         let known = clients.iter().position(|cached| cached.is_for(access)).map(|at| clients.remove(at));

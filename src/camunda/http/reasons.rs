@@ -10,16 +10,16 @@ use std::error::Error as _;
 use std::time::Duration;
 
 /// Timeout of a connection, TLS included.
-pub const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
-pub fn longer_than_the_limit(limit: usize) -> TransportError {
+pub(super) fn longer_than_the_limit(limit: usize) -> TransportError {
     let limit =
         if limit >= 1 << 20 { format!("{} MiB", limit >> 20) } else { format!("{} KiB", limit >> 10) };
     TransportError::Unusable(format!("the body is longer than {limit}"))
 }
 
 /// Only a failed connection or failed authentication is certain to have delivered nothing.
-pub fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Access>) -> TransportError {
+pub(super) fn classify(error: reqwest::Error, deadline: Duration, access: Option<&Access>) -> TransportError {
     if error.is_builder() {
         return TransportError::NotSent(format!("the address is not usable: {}", causes(&error)));
     }
@@ -104,7 +104,7 @@ fn certificate(cause: &str) -> Option<String> {
 }
 
 /// The innermost cause, which names the event; the outer causes repeat the URL.
-pub fn causes(error: &reqwest::Error) -> String {
+pub(super) fn causes(error: &reqwest::Error) -> String {
     let mut innermost: Option<&dyn std::error::Error> = error.source();
     while let Some(next) = innermost.and_then(std::error::Error::source) {
         innermost = Some(next);
@@ -112,7 +112,7 @@ pub fn causes(error: &reqwest::Error) -> String {
     innermost.map_or_else(|| "no reason given".to_owned(), |cause| one_line(&cause.to_string(), 300))
 }
 
-pub fn redirect(response: &reqwest::Response) -> String {
+pub(super) fn redirect(response: &reqwest::Response) -> String {
     let status = response.status().as_u16();
     let location = response.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
     // The query may hold a token of a login page.

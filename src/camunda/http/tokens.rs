@@ -37,13 +37,13 @@ const MAX_RESPONSE: usize = 64 * 1024;
 const MAX_ENTRIES: usize = 1024;
 
 /// A token to use.
-pub struct Issued {
+pub(super) struct Issued {
     pub text: Secret,
     /// False if the token was fetched for this call.
     pub kept: bool,
 }
 
-pub struct Tokens {
+pub(super) struct Tokens {
     clock: SharedClock,
     slots: Mutex<BTreeMap<Oauth, Shared<Slot>>>,
     gates: Mutex<BTreeMap<String, Shared<Gate>>>,
@@ -68,12 +68,12 @@ struct Gate {
 }
 
 impl Tokens {
-    pub fn new(clock: SharedClock) -> Self {
+    pub(super) fn new(clock: SharedClock) -> Self {
         Self { clock, slots: Mutex::default(), gates: Mutex::default() }
     }
 
     /// Returns the cached token, unless it equals `refused` or is about to expire; else fetches a new one.
-    pub async fn token<F>(
+    pub(super) async fn token<F>(
         &self,
         oauth: &Oauth,
         access: &Access,
@@ -339,7 +339,7 @@ fn complaint(response: &Value) -> String {
 }
 
 /// `Retry-After`: seconds, or an instant on the server's clock.
-pub fn retry_after(response: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
+pub(super) fn retry_after(response: &reqwest::Response, clock: &dyn Clock) -> Option<Duration> {
     let text = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

@@ -38,7 +38,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// Requests the state; empty if the version or the route does not offer it.
-    pub async fn request(zeebe: &Caller) -> Self {
+    pub(crate) async fn request(zeebe: &Caller) -> Self {
         let Ok(response) = zeebe.call(Method::Get, "/actuator/cluster", None, READ).await else {
             return Self::default();
         };

@@ -3,11 +3,12 @@
 //! Owns the probes after a resume and their time limits. After a further resume it must not return before
 //! that one is confirmed.
 
+use crate::backoff::Backoff;
 use crate::camunda::{ExportingState, Zeebe};
 use crate::clock::within;
 use crate::context::Context;
 use crate::domain::Instant;
-use crate::pause::resume::{BACK_OFF, PauseKnown, RECORD, ResumeTask, Route, resume};
+use crate::pause::resume::{LONGEST_BACKOFF, PauseKnown, RECORD, ResumeTask, Route, resume};
 use std::time::Duration;
 
 /// Time for partitions to follow a resume, one by one.
@@ -36,7 +37,8 @@ pub(crate) async fn reach_all(
 ) -> Instant {
     let ResumeTask { run_id, cluster, .. } = task;
     let clock = &*context.clock;
-    let (mut confirmed_at, mut pause) = (confirmed_at, Duration::from_millis(200));
+    let (mut confirmed_at, mut backoff) =
+        (confirmed_at, Backoff::new(Duration::from_millis(200), LONGEST_BACKOFF));
     loop {
         match shown(context, task, &route.zeebe, known).await {
             Shown::Reached => return confirmed_at,
@@ -50,7 +52,7 @@ pub(crate) async fn reach_all(
         let _ = within(clock, RECORD, context.store.resume_failed(*run_id, reason.to_owned())).await;
         tokio::select! {
             biased;
-            () = clock.sleep(pause) => pause = (pause * 2).min(BACK_OFF),
+            () = clock.sleep(backoff.delay()) => backoff.grow(),
             () = context.attempts.hurried() => {}
         }
         confirmed_at = resume(context, task, route).await;

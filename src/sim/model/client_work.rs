@@ -39,7 +39,7 @@ impl Step {
 /// restore does not change them. If a restored broker assigns a key again, the key gets the step of its new
 /// instance.
 #[derive(Clone, Debug, Default)]
-pub struct ClientWork {
+pub(crate) struct ClientWork {
     pub(crate) steps: BTreeMap<u64, Step>,
     /// Activated jobs and the end of their activation.
     pub(crate) activated: BTreeMap<u64, Instant>,

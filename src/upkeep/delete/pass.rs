@@ -3,6 +3,7 @@
 //!
 //! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a running part continues.
 
+use crate::backoff::Backoff;
 use crate::camunda::{PartState, Progress};
 use crate::clock::within;
 use crate::context::{Clients, Context};
@@ -170,7 +171,8 @@ impl<'a> Pass<'a> {
     async fn clear(&mut self, location: &Location) -> Result<(), End> {
         let id = self.backup.run.backup_id;
         let until = self.context.clock.monotonic() + LOCATION_LIMIT;
-        let (mut pause, mut requested, mut trouble) = (FIRST_POLL, false, None);
+        let mut backoff = Backoff::new(FIRST_POLL, LAST_POLL);
+        let (mut requested, mut trouble) = (false, None);
         loop {
             let probe = self.probe(location).await?;
             let repeat = match &probe.seen {
@@ -206,8 +208,8 @@ impl<'a> Pass<'a> {
                     probe.seen.describe()
                 )));
             }
-            self.sleep(pause).await?;
-            pause = (pause * 2).min(LAST_POLL);
+            self.sleep(backoff.delay()).await?;
+            backoff.grow();
         }
     }
 

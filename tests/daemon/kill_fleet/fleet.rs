@@ -19,10 +19,10 @@ const OVER: Duration = Duration::from_secs(90);
 /// Time without faults in which all started work ends; an occurrence may wait for `start_within`, besides its spread.
 const REST: Duration = Duration::from_secs(300 + 120);
 
-pub struct Chance(pub u64);
+pub(super) struct Chance(pub u64);
 
 impl Chance {
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -30,7 +30,7 @@ impl Chance {
     }
 }
 
-pub struct Fleet {
+pub(super) struct Fleet {
     pub clusters: Vec<SharedCluster>,
     pub log: PathBuf,
     config: PathBuf,
@@ -53,7 +53,7 @@ fn kind(index: usize) -> (&'static str, Storage) {
 }
 
 impl Fleet {
-    pub async fn new(directory: &Path, binary: PathBuf, count: usize, seconds: u64) -> Self {
+    pub(super) async fn new(directory: &Path, binary: PathBuf, count: usize, seconds: u64) -> Self {
         // In a short run more happens at once.
         let long = seconds > 300;
         let (often, rarely, spread) = if long { (120, 600, "100s") } else { (10, 30, "8s") };
@@ -114,16 +114,16 @@ impl Fleet {
         command
     }
 
-    pub fn start(&self) -> Child {
+    pub(super) fn start(&self) -> Child {
         self.command(&["serve"]).spawn().unwrap()
     }
 
     /// As `ExecStopPost` of systemd; the next daemon sends the resumes that stay pending.
-    pub fn pay_outside(&self, patience: &str) {
+    pub(super) fn pay_outside(&self, patience: &str) {
         self.command(&["resume-exporting", "--pending", "--for", patience]).status().unwrap();
     }
 
-    pub async fn ended(&self, child: &mut Child) -> Option<String> {
+    pub(super) async fn ended(&self, child: &mut Child) -> Option<String> {
         let began = Instant::now();
         while child.try_wait().unwrap().is_none() {
             if began.elapsed() > Duration::from_secs(90) {
@@ -147,13 +147,13 @@ impl Fleet {
         }
     }
 
-    pub fn store(&self) -> Option<SharedStore> {
+    pub(super) fn store(&self) -> Option<SharedStore> {
         // Killed before it had made the file, a daemon left none.
         SqliteStore::open_without_lock(&self.state).unwrap()
     }
 
     /// Runs with a pending resume.
-    pub async fn still_pending(&self) -> BTreeSet<RunId> {
+    pub(super) async fn still_pending(&self) -> BTreeSet<RunId> {
         let Some(store) = self.store() else { return BTreeSet::new() };
         store
             .pending_resumes()
@@ -165,13 +165,16 @@ impl Fleet {
     }
 
     /// Clusters whose exporting is paused, and since when.
-    pub fn paused(&self) -> Vec<(usize, chrono::DateTime<chrono::Utc>)> {
+    pub(super) fn paused(&self) -> Vec<(usize, chrono::DateTime<chrono::Utc>)> {
         let all = self.clusters.iter().enumerate();
         all.filter_map(|(index, cluster)| Some((index, locked(cluster).pauses.since?))).collect()
     }
 
     /// Returns when each of these pauses is over.
-    pub async fn over(&self, paused: &[(usize, chrono::DateTime<chrono::Utc>)]) -> Result<Duration, String> {
+    pub(super) async fn over(
+        &self,
+        paused: &[(usize, chrono::DateTime<chrono::Utc>)],
+    ) -> Result<Duration, String> {
         let began = Instant::now();
         let lasts = |(index, since): &&(usize, chrono::DateTime<chrono::Utc>)| {
             locked(&self.clusters[*index]).pauses.since == Some(*since)
@@ -188,7 +191,7 @@ impl Fleet {
     }
 
     /// Gives a random cluster a random fault; returns how many.
-    pub fn spoil(&self, chance: &mut Chance, faults: &[&str]) -> u64 {
+    pub(super) fn spoil(&self, chance: &mut Chance, faults: &[&str]) -> u64 {
         let cluster = &self.clusters[chance.below(self.clusters.len() as u64) as usize];
         let fault = faults[chance.below(faults.len() as u64) as usize];
         let mut cluster = locked(cluster);
@@ -197,7 +200,7 @@ impl Fleet {
         1
     }
 
-    pub async fn until_somebody_is_paused(&self) {
+    pub(super) async fn until_somebody_is_paused(&self) {
         for _ in 0..3_000 {
             if self.clusters.iter().any(|cluster| locked(cluster).pauses.since.is_some()) {
                 return;
@@ -208,7 +211,7 @@ impl Fleet {
 
     /// Heals all faults and returns the time. All earlier occurrences and runs get their outcome within `REST`, and their
     /// resumes are confirmed. Later runs start meanwhile: a busy fleet is never idle.
-    pub async fn rest(&self) -> Result<camunda_backupd::domain::Instant, String> {
+    pub(super) async fn rest(&self) -> Result<camunda_backupd::domain::Instant, String> {
         for cluster in &self.clusters {
             locked(cluster).arm("now.heal").unwrap();
         }
@@ -227,7 +230,7 @@ impl Fleet {
         Err(format!("{REST:?} after everything was healed, from before: {}", left.unwrap_or_default()))
     }
 
-    pub async fn history(&self) -> History {
+    pub(super) async fn history(&self) -> History {
         let store = self.store().unwrap();
         let backups = store.backups(BackupFilter::default()).await.unwrap();
         History {
@@ -238,11 +241,11 @@ impl Fleet {
         }
     }
 
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.clusters.iter().map(|cluster| locked(cluster).config.name.clone()).collect()
     }
 
-    pub fn periods(&self) -> Vec<Period> {
+    pub(super) fn periods(&self) -> Vec<Period> {
         let period = |schedule: &str, seconds: i64| Period {
             schedule: schedule.to_owned(),
             every: TimeDelta::seconds(seconds),
@@ -251,7 +254,7 @@ impl Fleet {
     }
 
     /// Every cluster exports.
-    pub fn state_of_clusters(&self) -> Vec<String> {
+    pub(super) fn state_of_clusters(&self) -> Vec<String> {
         let paused = self.clusters.iter().filter_map(|cluster| {
             let cluster = locked(cluster);
             let since = cluster.pauses.since?;
@@ -260,22 +263,22 @@ impl Fleet {
         paused.collect()
     }
 
-    pub fn faults_happened(&self) -> u64 {
+    pub(super) fn faults_happened(&self) -> u64 {
         self.clusters.iter().map(|cluster| locked(cluster).faults.happened).sum()
     }
 
-    pub fn longest_pause(&self) -> TimeDelta {
+    pub(super) fn longest_pause(&self) -> TimeDelta {
         self.clusters.iter().map(|cluster| locked(cluster).pauses.longest).max().unwrap_or_default()
     }
 }
 
-pub fn signal(child: &Child, name: &str) {
+pub(super) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
     assert!(status.success());
 }
 
 /// Resident memory of a process, in KiB; 0 if it cannot be read.
-pub fn memory_kib(child: &Child) -> u64 {
+pub(super) fn memory_kib(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)

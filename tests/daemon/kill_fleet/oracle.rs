@@ -13,14 +13,14 @@ use std::path::Path;
 const UNDER_WAY: TimeDelta = TimeDelta::seconds(130);
 
 /// A schedule whose due instants are the multiples of a period.
-pub struct Period {
+pub(super) struct Period {
     pub schedule: String,
     pub every: TimeDelta,
 }
 
 /// Everything in the state file.
 #[derive(Clone)]
-pub struct History {
+pub(super) struct History {
     pub timetable: Vec<TimetableRow>,
     pub occurrences: Vec<OccurrenceRow>,
     pub runs: Vec<Run>,
@@ -28,11 +28,11 @@ pub struct History {
 }
 
 impl History {
-    pub fn failed(&self) -> impl Iterator<Item = &Run> {
+    pub(super) fn failed(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(|run| matches!(run.view.outcome, Some(Outcome::Failed { .. })))
     }
 
-    pub fn classes(&self) -> BTreeMap<String, usize> {
+    pub(super) fn classes(&self) -> BTreeMap<String, usize> {
         let mut classes = BTreeMap::new();
         for run in self.failed() {
             if let Some(Outcome::Failed { class, .. }) = &run.view.outcome {
@@ -44,7 +44,7 @@ impl History {
 }
 
 /// Commands to the fleet, with their times.
-pub struct Expected {
+pub(super) struct Expected {
     pub clusters: Vec<String>,
     pub periods: Vec<Period>,
     /// When the first daemon was started: no pair may claim to be much younger, or whatever it missed would not count.
@@ -57,7 +57,7 @@ pub struct Expected {
 const AT_FIRST: TimeDelta = TimeDelta::seconds(60);
 
 /// Everything that is wrong with it, one sentence each.
-pub fn judge(history: &History, expected: &Expected) -> Vec<String> {
+pub(super) fn judge(history: &History, expected: &Expected) -> Vec<String> {
     let until = expected.until;
     let mut wrong = pairs(history, expected);
     wrong.extend(occurrences(history, &expected.periods, until));
@@ -148,7 +148,7 @@ fn pairs(history: &History, expected: &Expected) -> Vec<String> {
 
 /// Work left from before an instant: a run in progress, a pending resume, or an occurrence that still waits, as one
 /// does whose cluster's run ended a moment ago.
-pub fn from_before(
+pub(super) fn from_before(
     instant: Instant,
     runs: &[Run],
     pending_resumes: &[PendingResume],
@@ -222,23 +222,23 @@ fn occurrences(history: &History, periods: &[Period], until: Instant) -> Vec<Str
 
 /// Backups that were called completed, each restored while it was kept.
 #[derive(Default)]
-pub struct Completed {
+pub(super) struct Completed {
     seen: BTreeSet<(String, i64)>,
     again: usize,
 }
 
 impl Completed {
-    pub fn restored(&self) -> usize {
+    pub(super) fn restored(&self) -> usize {
         self.seen.len()
     }
 
     /// Backups that were restored once more, at the end.
-    pub fn restored_again(&self) -> usize {
+    pub(super) fn restored_again(&self) -> usize {
         self.again
     }
 
     /// At the end: whatever is kept is restored once more. Retention may have taken a piece of it meanwhile.
-    pub async fn probe_once_more(&mut self, fleet: &Fleet) -> Vec<String> {
+    pub(super) async fn probe_once_more(&mut self, fleet: &Fleet) -> Vec<String> {
         let before = std::mem::take(&mut self.seen);
         let wrong = self.probe(fleet).await;
         self.again = self.seen.len();
@@ -258,7 +258,7 @@ impl Completed {
 
     /// Violations of backups completed since the last check. A database belongs to its operator: backups of its cluster
     /// are counted, not restored.
-    pub async fn probe(&mut self, fleet: &Fleet) -> Vec<String> {
+    pub(super) async fn probe(&mut self, fleet: &Fleet) -> Vec<String> {
         let mut wrong = Vec::new();
         let kept: Vec<_> =
             Self::kept(fleet).await.into_iter().filter(|one| !self.seen.contains(one)).collect();
@@ -292,13 +292,13 @@ impl Completed {
 }
 
 /// The daemon's log, over all its lives.
-pub struct Log {
+pub(super) struct Log {
     failed: BTreeMap<String, usize>,
     defects: Vec<String>,
 }
 
 impl Log {
-    pub fn read(path: &Path) -> Self {
+    pub(super) fn read(path: &Path) -> Self {
         let (mut failed, mut defects) = (BTreeMap::new(), Vec::new());
         for line in std::fs::read_to_string(path).unwrap().lines() {
             if line.contains("this is a defect") || line.contains("panicked") {
@@ -313,12 +313,12 @@ impl Log {
         Self { failed, defects }
     }
 
-    pub fn failed(&self) -> usize {
+    pub(super) fn failed(&self) -> usize {
         self.failed.len()
     }
 
     /// One `run.failed` for each failed run, none for others; one may be lost to a kill between the commit and the line.
-    pub fn judge(&self, history: &History) -> Vec<String> {
+    pub(super) fn judge(&self, history: &History) -> Vec<String> {
         let known: BTreeSet<String> = history.failed().map(|run| run.run_id.to_string()).collect();
         let twice = self.failed.iter().filter(|(_, times)| **times > 1);
         let twice = twice.map(|(run, times)| format!("run.failed of {run} is in the log {times} times"));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-pub struct AtOnce(pub SharedStore);
+pub(super) struct AtOnce(pub SharedStore);
 
 struct Unpark(Thread);
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One change of the file. A schedule is named as it was in the beginning.
 #[derive(Clone, Debug)]
-pub enum Edit {
+pub(super) enum Edit {
     Times {
         schedule: String,
         cron: &'static str,
@@ -28,7 +28,7 @@ pub enum Edit {
 
 /// The file as it is now.
 #[derive(Clone)]
-pub struct File {
+pub(super) struct File {
     whole: Config,
     removed: BTreeSet<String>,
     absent: BTreeSet<String>,
@@ -40,14 +40,14 @@ fn renamed(name: &str) -> String {
 }
 
 /// Pairs of schedule and cluster that are due at some time, each with its times.
-pub type Pairs = BTreeMap<(String, String), String>;
+pub(super) type Pairs = BTreeMap<(String, String), String>;
 
 impl File {
-    pub fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self { whole: config.clone(), removed: BTreeSet::new(), absent: BTreeSet::new() }
     }
 
-    pub fn change(&mut self, edit: &Edit) {
+    pub(super) fn change(&mut self, edit: &Edit) {
         match edit {
             Edit::Times { schedule, cron } => {
                 let timing = Timing::cron(cron, begin()).unwrap();
@@ -88,7 +88,7 @@ impl File {
     }
 
     /// The config as the loader returns it.
-    pub fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let mut config = self.whole.clone();
         let gone = |name: &str| self.removed.iter().any(|r| name == r || name == renamed(r));
         config.schedules.retain(|name, _| !gone(name));
@@ -102,7 +102,7 @@ impl File {
 }
 
 /// Pairs of schedule and cluster of a config.
-pub fn pairs(config: &Config) -> Pairs {
+pub(super) fn pairs(config: &Config) -> Pairs {
     let enabled = config.schedules.values().filter(|s| s.enabled);
     enabled
         .flat_map(|s| s.clusters.iter().map(|c| ((s.name.clone(), c.clone()), s.times_key.clone())))
@@ -110,12 +110,12 @@ pub fn pairs(config: &Config) -> Pairs {
 }
 
 /// The same for the rows of a store.
-pub fn active(rows: &[TimetableRow]) -> impl Iterator<Item = &TimetableRow> {
+pub(super) fn active(rows: &[TimetableRow]) -> impl Iterator<Item = &TimetableRow> {
     rows.iter().filter(|row| row.active)
 }
 
 /// Number of newer good backups after which one is deleted, per retention group of a config.
-pub fn keeps(config: &Config) -> Keeps {
+pub(super) fn keeps(config: &Config) -> Keeps {
     let mut keeps = Keeps::new();
     for (name, cluster) in &config.clusters {
         keeps.insert((name.clone(), RetentionGroup::Manual), cluster.manual.keep);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Result of a scenario.
-pub struct Told {
+pub(super) struct Told {
     pub wrong: Vec<String>,
     pub happened: Vec<String>,
     /// Everything that was touched, by every daemon.
@@ -30,7 +30,7 @@ pub struct Told {
 }
 
 /// Objects that outlive a daemon.
-pub struct World {
+pub(super) struct World {
     pub scenario: Scenario,
     pub clusters: Vec<SharedCluster>,
     state: State,
@@ -61,7 +61,7 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
 }
 
 /// Runs a scenario; with a seeded bug, the oracle must report a violation.
-pub fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
+pub(super) fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
     let clusters = scenario.clusters.iter().map(|c| sim::shared(sim::Cluster::new(c.clone(), begin())));
     let clusters: Vec<SharedCluster> = clusters.collect();
     let mut world = World {

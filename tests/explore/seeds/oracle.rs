@@ -14,7 +14,7 @@ use camunda_backupd::store::{Backup, BackupFilter, OccurrenceOutcome, SharedStor
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
-pub struct Oracle {
+pub(super) struct Oracle {
     pub wrong: Vec<String>,
     /// Runs that had not ended at the last check.
     unfinished: BTreeSet<RunId>,
@@ -22,7 +22,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new(scenario: &Scenario) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
         Self { times: Times::new(scenario.jumps()), ..Self::default() }
     }
 
@@ -33,17 +33,17 @@ impl Oracle {
     }
 
     /// The file was edited.
-    pub fn edited(&mut self, before: &Pairs, after: &Pairs) {
+    pub(super) fn edited(&mut self, before: &Pairs, after: &Pairs) {
         self.times.edited(before, after);
     }
 
     /// A reload failed somewhere on its way.
-    pub fn half_reloaded(&mut self, before: &Pairs, after: &Pairs) {
+    pub(super) fn half_reloaded(&mut self, before: &Pairs, after: &Pairs) {
         self.times.half_reloaded(before, after);
     }
 
     /// A rejected config changes nothing, and is shown (rule I12).
-    pub fn unchanged(&mut self, running: &Config, live: &Live) {
+    pub(super) fn unchanged(&mut self, running: &Config, live: &Live) {
         if pairs(running) != pairs(&live.config) || !running.clusters.keys().eq(live.config.clusters.keys()) {
             self.say("I12: a refused config has changed what runs".into());
         }
@@ -53,7 +53,7 @@ impl Oracle {
     }
 
     /// Rows of the timetable after a tick; and the active config, if its claims can be written.
-    pub async fn follow(&mut self, memory: &SharedStore, running: Option<&Config>, now: Instant) {
+    pub(super) async fn follow(&mut self, memory: &SharedStore, running: Option<&Config>, now: Instant) {
         let rows = memory.timetable().await.unwrap_or_default();
         for wrong in self.times.follow(&rows, running, now) {
             self.say(wrong);
@@ -61,7 +61,7 @@ impl Oracle {
     }
 
     /// Rules for every moment.
-    pub async fn probe(&mut self, memory: &SharedStore, clusters: &[SharedCluster]) {
+    pub(super) async fn probe(&mut self, memory: &SharedStore, clusters: &[SharedCluster]) {
         let pending_resumes = memory.pending_resumes().await.unwrap_or_default();
         for cluster in clusters {
             let (name, paused) = {
@@ -114,7 +114,7 @@ impl Oracle {
     }
 
     /// Rules for the end. Returns the number of runs and of completed runs.
-    pub async fn conclude(
+    pub(super) async fn conclude(
         &mut self,
         config: &Config,
         people: &People,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Default)]
-pub struct People {
+pub(super) struct People {
     /// Backups with a confirmed hold.
     pub pinned: BTreeSet<RunId>,
     /// Backups with a confirmed deletion.
@@ -20,12 +20,12 @@ pub struct People {
 }
 
 impl People {
-    pub fn wrong(&self) -> Vec<String> {
+    pub(super) fn wrong(&self) -> Vec<String> {
         self.wrong.lock().unwrap().clone()
     }
 
     /// `truth` is the store itself, `store` the daemon's access to it.
-    pub async fn act(
+    pub(super) async fn act(
         &mut self,
         act: Event,
         daemon: &Arc<Daemon>,

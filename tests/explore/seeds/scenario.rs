@@ -17,7 +17,7 @@ use harness::lab;
 
 /// Events from outside the daemon, in seconds after the start.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// Something in a cluster; `sim::faults` has the language.
     Fault {
         cluster: String,
@@ -59,7 +59,7 @@ pub enum Event {
 
 /// One generated scenario.
 #[derive(Clone, Debug)]
-pub struct Scenario {
+pub(super) struct Scenario {
     pub seed: u64,
     pub clusters: Vec<sim::Config>,
     pub config: Config,
@@ -75,7 +75,7 @@ pub struct Scenario {
 /// Version of a cluster that is known by its REST API alone.
 const BY_REST: &str = "8.10.1";
 
-pub fn begin() -> Instant {
+pub(super) fn begin() -> Instant {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
@@ -115,7 +115,7 @@ const CRONS: [&str; 5] =
     ["*/20 * * * * *", "*/30 * * * * *", "5,25,50 * * * * *", "0 * * * * *", "*/12 * * * * *"];
 
 impl Scenario {
-    pub fn of(seed: u64) -> Self {
+    pub(super) fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let r = &mut random;
         r.draw();
@@ -176,7 +176,7 @@ impl Scenario {
         Self { seed, clusters, config, events, inject, seconds, sqlite }
     }
 
-    pub fn jumps(&self) -> bool {
+    pub(super) fn jumps(&self) -> bool {
         self.events.iter().any(|(_, event)| matches!(event, Event::Jump(_)))
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-pub enum State {
+pub(super) enum State {
     Memory(SharedStore),
     File { location: TempDir, crashes: usize, open: SharedStore, _lock: StateLock },
 }
@@ -21,7 +21,7 @@ fn opened(dir: &Path) -> (SharedStore, StateLock) {
 }
 
 impl State {
-    pub fn new(sqlite: bool) -> Self {
+    pub(super) fn new(sqlite: bool) -> Self {
         if !sqlite {
             return Self::Memory(MemoryStore::shared());
         }
@@ -33,14 +33,14 @@ impl State {
         Self::File { location, crashes: 0, open, _lock: lock }
     }
 
-    pub fn store(&self) -> SharedStore {
+    pub(super) fn store(&self) -> SharedStore {
         match self {
             Self::Memory(store) | Self::File { open: store, .. } => store.clone(),
         }
     }
 
     /// The next daemon finds the committed state of a crash: no connection is closed, and the WAL is not checkpointed.
-    pub fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         let Self::File { location, crashes, open, _lock } = self else { return };
         let from = location.path().join(crashes.to_string());
         *crashes += 1;

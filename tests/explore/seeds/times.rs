@@ -29,7 +29,7 @@ struct Epoch {
 }
 
 #[derive(Default)]
-pub struct Times {
+pub(super) struct Times {
     /// The wall clock jumps: `tests/it/schedule/timetable.rs` has the rules for the due instants then.
     jumps: bool,
     epochs: BTreeMap<Pair, Vec<Epoch>>,
@@ -49,19 +49,24 @@ fn timing(times_key: &str) -> Timing {
 }
 
 impl Times {
-    pub fn new(jumps: bool) -> Self {
+    pub(super) fn new(jumps: bool) -> Self {
         Self { jumps, ..Self::default() }
     }
 
-    pub fn edited(&mut self, before: &Pairs, after: &Pairs) {
+    pub(super) fn edited(&mut self, before: &Pairs, after: &Pairs) {
         self.edited.extend(changed(before, after));
     }
 
-    pub fn half_reloaded(&mut self, before: &Pairs, after: &Pairs) {
+    pub(super) fn half_reloaded(&mut self, before: &Pairs, after: &Pairs) {
         self.blurred.extend(changed(before, after));
     }
 
-    pub fn follow(&mut self, rows: &[TimetableRow], running: Option<&Config>, now: Instant) -> Vec<String> {
+    pub(super) fn follow(
+        &mut self,
+        rows: &[TimetableRow],
+        running: Option<&Config>,
+        now: Instant,
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.jumps {
             return wrong;
@@ -111,7 +116,7 @@ impl Times {
     }
 
     /// Each due instant has exactly one outcome, and no other instant has one.
-    pub fn judge(&self, rows: &[OccurrenceRow]) -> Vec<String> {
+    pub(super) fn judge(&self, rows: &[OccurrenceRow]) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.jumps {
             return wrong;

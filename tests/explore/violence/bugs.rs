@@ -4,7 +4,7 @@
 
 /// Bug that a scenario runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+pub(crate) enum Bug {
     /// A resume counts as confirmed and was never sent.
     ResumeNotSent,
     /// A pause counts as confirmed and was never sent.
@@ -52,7 +52,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::ResumeNotSent,
         Self::PauseNotSent,
         Self::ZeebeFirst,

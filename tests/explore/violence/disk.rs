@@ -17,7 +17,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The state of the daemon.
-pub struct Disk {
+pub(crate) struct Disk {
     pub inner: SharedStore,
     pub script: Arc<Script>,
     pub clock: SharedClock,

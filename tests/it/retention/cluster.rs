@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-pub const PARTS: u32 = 3;
+pub(super) const PARTS: u32 = 3;
 
 /// One backup of Zeebe or one snapshot.
 #[derive(Clone, Debug)]
-pub struct Thing {
+pub(super) struct Thing {
     /// `zeebe` or the repository.
     pub home: String,
     /// Id of a Zeebe backup, or name of a snapshot.
@@ -32,7 +32,7 @@ pub struct Thing {
 }
 
 #[derive(Default)]
-pub struct Inside {
+pub(super) struct Inside {
     pub things: Vec<Thing>,
     /// `DELETE operate/actuator/backups/7`, in the order of arrival.
     pub requests: Vec<String>,
@@ -48,22 +48,22 @@ pub struct Inside {
     pub operate_on_opensearch: bool,
 }
 
-pub struct Cluster {
+pub(super) struct Cluster {
     clock: SharedClock,
     inside: Mutex<Inside>,
 }
 
 impl Cluster {
-    pub fn new(clock: SharedClock) -> Arc<Self> {
+    pub(super) fn new(clock: SharedClock) -> Arc<Self> {
         Arc::new(Self { clock, inside: Mutex::default() })
     }
 
-    pub fn inside(&self) -> MutexGuard<'_, Inside> {
+    pub(super) fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap()
     }
 
     /// Adds a backup or snapshot that exists and has ended.
-    pub fn put(&self, home: &str, name: &str, state: &str) -> usize {
+    pub(super) fn put(&self, home: &str, name: &str, state: &str) -> usize {
         let now = self.clock.monotonic();
         let mut inside = self.inside();
         inside.things.push(Thing {
@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     /// Adds a complete backup; parts of apps and records are snapshots in repository `camunda`.
-    pub fn put_backup(&self, id: i64, tag: Option<OwnershipTag>) {
+    pub(super) fn put_backup(&self, id: i64, tag: Option<OwnershipTag>) {
         self.put("zeebe", &id.to_string(), "COMPLETED");
         for app in ["operate", "tasklist"] {
             for part in 1..=PARTS {
@@ -93,7 +93,7 @@ impl Cluster {
     }
 
     /// Applies `change` to every entry with `id` in its name and the prefix `beginning`.
-    pub fn change(&self, id: i64, beginning: &str, change: impl Fn(&mut Thing)) {
+    pub(super) fn change(&self, id: i64, beginning: &str, change: impl Fn(&mut Thing)) {
         let mut changed = 0;
         for thing in &mut self.inside().things {
             if numbers(&thing.name).contains(&id) && thing.name.starts_with(beginning) {
@@ -104,24 +104,24 @@ impl Cluster {
         assert!(changed > 0, "nothing named {beginning}…{id}");
     }
 
-    pub fn remove(&self, id: i64, beginning: &str) {
+    pub(super) fn remove(&self, id: i64, beginning: &str) {
         let now = self.clock.monotonic();
         self.change(id, beginning, |thing| thing.gone_at = Some(now));
     }
 
     /// Names of all entries of this id that exist or will exist.
-    pub fn left(&self, id: i64) -> Vec<String> {
+    pub(super) fn left(&self, id: i64) -> Vec<String> {
         let now = self.clock.monotonic();
         let inside = self.inside();
         let of = inside.things.iter().filter(|t| numbers(&t.name).contains(&id));
         of.filter(|t| t.gone_at.is_none_or(|at| at > now)).map(|t| t.name.clone()).collect()
     }
 
-    pub fn deletes(&self) -> Vec<String> {
+    pub(super) fn deletes(&self) -> Vec<String> {
         self.inside().requests.iter().filter_map(|r| r.strip_prefix("DELETE ")).map(str::to_owned).collect()
     }
 
-    pub fn forget_requests(&self) {
+    pub(super) fn forget_requests(&self) {
         self.inside().requests.clear();
     }
 
@@ -272,11 +272,11 @@ fn numbers(name: &str) -> Vec<i64> {
     name.split('_').filter_map(|word| word.parse().ok()).collect()
 }
 
-pub fn part_name(app: &str, id: i64, part: u32) -> String {
+pub(super) fn part_name(app: &str, id: i64, part: u32) -> String {
     format!("camunda_{app}_{id}_8.6.0_part_{part}_of_{PARTS}")
 }
 
-pub fn records_name(id: i64) -> String {
+pub(super) fn records_name(id: i64) -> String {
     format!("camunda_zeebe_records_backup_{id}")
 }
 

@@ -21,10 +21,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const ALL: [Component; 4] =
+pub(super) const ALL: [Component; 4] =
     [Component::Operate, Component::Tasklist, Component::Records, Component::Zeebe];
 
-pub struct Scenario {
+pub(super) struct Scenario {
     pub clock: Arc<ManualClock>,
     pub cluster: Arc<Cluster>,
     pub store: Arc<MemoryStore>,
@@ -32,7 +32,7 @@ pub struct Scenario {
     pub spec: Spec,
 }
 
-pub fn addresses() -> Addresses {
+pub(super) fn addresses() -> Addresses {
     Addresses {
         zeebe: "http://zeebe".into(),
         operate: Some("http://operate".into()),
@@ -52,7 +52,7 @@ pub fn addresses() -> Addresses {
 }
 
 impl Scenario {
-    pub async fn begin() -> Self {
+    pub(super) async fn begin() -> Self {
         Log::install();
         let clock = ManualClock::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
         let cluster = Cluster::new(clock.clone());
@@ -73,7 +73,7 @@ impl Scenario {
         scenario
     }
 
-    pub async fn configure(&self, addresses: Addresses) {
+    pub(super) async fn configure(&self, addresses: Addresses) {
         let row = ClusterRow {
             name: "orders".into(),
             uuid: Uuid::from_u128(1),
@@ -86,7 +86,12 @@ impl Scenario {
 
     /// Stores the journal of a run that sent start requests to all of `requested` and ended with `end`. The cluster stays
     /// unchanged.
-    pub async fn journal(&self, group: &str, requested: &[Component], end: Option<FailureClass>) -> Backup {
+    pub(super) async fn journal(
+        &self,
+        group: &str,
+        requested: &[Component],
+        end: Option<FailureClass>,
+    ) -> Backup {
         let run_id = Uuid::from_u128(u128::from(self.clock_ms()) << 64 | u128::from(rank(&self.store).await));
         let new = NewRun {
             run_id,
@@ -144,14 +149,14 @@ impl Scenario {
         self.reload(run.backup_id).await
     }
 
-    pub async fn append(&self, run_id: RunId, events: Vec<Event>) {
+    pub(super) async fn append(&self, run_id: RunId, events: Vec<Event>) {
         let at = self.context.clock.now();
         let entries = events.into_iter().map(|event| Entry { at, event }).collect();
         self.store.append(run_id, entries).await.unwrap();
     }
 
     /// A complete backup in state and cluster. Each call is one hour later.
-    pub async fn good(&self, group: &str) -> Backup {
+    pub(super) async fn good(&self, group: &str) -> Backup {
         let backup = self.journal(group, &ALL, None).await;
         self.cluster.put_backup(backup.run.backup_id.get(), Some(self.tag(&backup)));
         self.clock.jump(TimeDelta::hours(1));
@@ -159,7 +164,7 @@ impl Scenario {
     }
 
     /// A run that failed before the records, with the parts of two web apps.
-    pub async fn failed_before_records(&self, group: &str) -> Backup {
+    pub(super) async fn failed_before_records(&self, group: &str) -> Backup {
         let requested = [Component::Operate, Component::Tasklist];
         let backup = self.journal(group, &requested, Some(FailureClass::Component)).await;
         for app in requested {
@@ -172,7 +177,7 @@ impl Scenario {
         backup
     }
 
-    pub fn tag(&self, backup: &Backup) -> OwnershipTag {
+    pub(super) fn tag(&self, backup: &Backup) -> OwnershipTag {
         let run = &backup.run;
         OwnershipTag {
             instance: self.context.instance.clone(),
@@ -181,33 +186,33 @@ impl Scenario {
         }
     }
 
-    pub async fn request(&self, backup: &Backup) {
+    pub(super) async fn request(&self, backup: &Backup) {
         let at = self.context.clock.now();
         let requested =
             self.store.request_deletion(backup.run.run_id, "retention".into(), "too many".into(), at);
         requested.await.unwrap();
     }
 
-    pub async fn reload(&self, id: BackupId) -> Backup {
+    pub(super) async fn reload(&self, id: BackupId) -> Backup {
         self.store.backup("orders".into(), id).await.unwrap().unwrap()
     }
 
-    pub async fn state(&self, backup: &Backup) -> BackupState {
+    pub(super) async fn state(&self, backup: &Backup) -> BackupState {
         self.reload(backup.run.backup_id).await.state
     }
 
     /// Note of the last deletion pass.
-    pub async fn note(&self, backup: &Backup) -> String {
+    pub(super) async fn note(&self, backup: &Backup) -> String {
         self.reload(backup.run.backup_id).await.deletion.unwrap().last_error.unwrap_or_default()
     }
 
     /// One deletion pass over the stored backup.
-    pub async fn pass(&self, backup: &Backup) -> DeletionPass {
+    pub(super) async fn pass(&self, backup: &Backup) -> DeletionPass {
         let backup = self.reload(backup.run.backup_id).await;
         delete_backup(&self.context, &backup, CancellationToken::new()).await
     }
 
-    pub async fn states(&self) -> Vec<(i64, BackupState)> {
+    pub(super) async fn states(&self) -> Vec<(i64, BackupState)> {
         let all = self.store.backups(BackupFilter::default()).await.unwrap();
         all.into_iter().map(|b| (b.run.backup_id.get(), b.state)).collect()
     }
@@ -223,7 +228,7 @@ async fn rank(store: &Arc<MemoryStore>) -> u64 {
 
 /// Collects logged events, for example `event=backup.deleted`.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 thread_local! {
     /// Log buffer of the scenario on this thread; each scenario has one thread.
@@ -231,7 +236,7 @@ thread_local! {
 }
 
 /// Stops the collection when dropped.
-pub struct Listening;
+pub(super) struct Listening;
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -256,7 +261,7 @@ impl Log {
         });
     }
 
-    pub fn listen() -> (Self, Listening) {
+    pub(super) fn listen() -> (Self, Listening) {
         let log = Self::default();
         // Another thread may have registered an event during the installation of the subscriber.
         tracing::callsite::rebuild_interest_cache();
@@ -264,12 +269,12 @@ impl Log {
         (log, Listening)
     }
 
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
-    pub fn count(&self, level: &str, event: &str) -> usize {
+    pub(super) fn count(&self, level: &str, event: &str) -> usize {
         let event = format!("event=\"{event}\"");
         self.lines().iter().filter(|l| l.trim_start().starts_with(level) && l.contains(&event)).count()
     }
@@ -286,4 +291,4 @@ impl std::io::Write for Log {
     }
 }
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);

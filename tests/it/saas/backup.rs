@@ -482,7 +482,10 @@ async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
     let left = backups(&lab).await.remove(0);
     assert_eq!(left.state, BackupState::Deleting, "Camunda 8 SaaS still has it");
     let note = left.deletion.unwrap().last_error.unwrap();
-    assert!(note.contains("Restore the old `cluster_id` in the config, or delete the backup in Console"), "{note}");
+    assert!(
+        note.contains("Restore the old `cluster_id` in the config, or delete the backup in Console"),
+        "{note}"
+    );
 }
 
 /// Times written while the clock was ahead block backups no longer than the configured limit.

@@ -7,10 +7,10 @@ use camunda_backupd::sim::{Cluster, Restored};
 use std::time::Duration;
 
 /// Number of seeds for each scenario.
-pub const SEEDS: u64 = 40;
+pub(super) const SEEDS: u64 = 40;
 
 /// Advances the time until `done` returns true.
-pub fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
+pub(super) fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
     for _ in 0..1000 {
         if done(cluster) {
             return;
@@ -20,7 +20,7 @@ pub fn wait(cluster: &mut Cluster, done: impl Fn(&Cluster) -> bool) {
     panic!("it never ended");
 }
 
-pub fn take_web_apps(cluster: &mut Cluster, id: i64) {
+pub(super) fn take_web_apps(cluster: &mut Cluster, id: i64) {
     let apps = cluster.config.apps();
     for app in &apps {
         cluster.begin_app_backup(*app, id).unwrap();
@@ -30,7 +30,7 @@ pub fn take_web_apps(cluster: &mut Cluster, id: i64) {
     }
 }
 
-pub fn take_records(cluster: &mut Cluster, id: i64) {
+pub(super) fn take_records(cluster: &mut Cluster, id: i64) {
     let request = SnapshotRequest { indices: vec!["zeebe-record*".into()], ..SnapshotRequest::default() };
     let name = format!("camunda_zeebe_records_backup_{id}");
     let takes = cluster.config.timing.snapshot;
@@ -38,14 +38,17 @@ pub fn take_records(cluster: &mut Cluster, id: i64) {
     wait(cluster, |c| c.snapshot(key).unwrap().state == SnapshotState::Success);
 }
 
-pub fn take_zeebe(cluster: &mut Cluster, id: i64) {
+pub(super) fn take_zeebe(cluster: &mut Cluster, id: i64) {
     cluster.begin_zeebe_backup(id, None).unwrap();
     let partitions = cluster.world.partitions.len();
     wait(cluster, |c| c.backups[&id].pieces(c.now()).len() == partitions);
 }
 
 /// Runs `take` on a cluster of each seed. Returns the result of a later restore of id 1.
-pub fn restored(cluster: impl Fn(u64) -> Cluster, take: impl Fn(&mut Cluster)) -> Vec<(u64, Restored)> {
+pub(super) fn restored(
+    cluster: impl Fn(u64) -> Cluster,
+    take: impl Fn(&mut Cluster),
+) -> Vec<(u64, Restored)> {
     let judge = |seed| {
         let mut cluster = cluster(seed);
         take(&mut cluster);
@@ -55,7 +58,7 @@ pub fn restored(cluster: impl Fn(u64) -> Cluster, take: impl Fn(&mut Cluster)) -
     (0..SEEDS).map(judge).collect()
 }
 
-pub fn all_whole(results: &[(u64, Restored)]) {
+pub(super) fn all_whole(results: &[(u64, Restored)]) {
     for (seed, result) in results {
         assert!(result.is_whole(), "seed {seed}: {result:?}");
         assert!(result.started_in_window > 0, "seed {seed}: nothing was started in the window: {result:?}");

@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A cluster that receives requests.
-pub struct Scenario {
+pub(super) struct Scenario {
     transport: SimTransport,
     pub cluster: SharedCluster,
     pub clock: SharedClock,
 }
 
 impl Scenario {
-    pub fn of(config: Config) -> Self {
+    pub(super) fn of(config: Config) -> Self {
         let clock: SharedClock = ManualClock::at(Utc.with_ymd_and_hms(2026, 11, 23, 6, 0, 0).unwrap());
         let cluster = shared(Cluster::new(config, clock.now()));
         let transport = SimTransport::to([cluster.clone()], clock.clone());
         Self { transport, cluster, clock }
     }
 
-    pub async fn try_send(
+    pub(super) async fn try_send(
         &self,
         method: Method,
         path: &str,
@@ -34,25 +34,25 @@ impl Scenario {
             .await
     }
 
-    pub async fn send(&self, method: Method, path: &str, json: Option<Value>) -> (u16, Value) {
+    pub(super) async fn send(&self, method: Method, path: &str, json: Option<Value>) -> (u16, Value) {
         let response = self.try_send(method, path, json).await.unwrap();
         (response.status, serde_json::from_slice(&response.body).unwrap_or_default())
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         self.send(Method::Get, path, None).await
     }
 
-    pub async fn post(&self, path: &str, json: Option<Value>) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, json: Option<Value>) -> (u16, Value) {
         self.send(Method::Post, path, json).await
     }
 
-    pub fn arm(&self, spec: &str) {
+    pub(super) fn arm(&self, spec: &str) {
         locked(&self.cluster).arm(spec).unwrap();
     }
 
     /// Polls until the body has this state; returns the states seen, without repetition.
-    pub async fn wait(&self, path: &str, state: &str) -> Vec<String> {
+    pub(super) async fn wait(&self, path: &str, state: &str) -> Vec<String> {
         let mut seen: Vec<String> = Vec::new();
         for _ in 0..3000 {
             let (status, body) = self.get(path).await;
@@ -68,7 +68,7 @@ impl Scenario {
         panic!("{path} never became {state}: {seen:?}");
     }
 
-    pub async fn phases(&self) -> Vec<String> {
+    pub(super) async fn phases(&self) -> Vec<String> {
         let (_, body) = self.get("/zeebe/actuator/partitions").await;
         let partitions = body.as_object().unwrap().values();
         partitions.map(|p| p["exporterPhase"].as_str().unwrap().to_owned()).collect()
@@ -76,6 +76,6 @@ impl Scenario {
 }
 
 #[allow(clippy::unnecessary_wraps)] // matches the type of optional bodies
-pub fn body_of(id: i64) -> Option<Value> {
+pub(super) fn body_of(id: i64) -> Option<Value> {
     Some(json!({"backupId": id}))
 }
