@@ -3,14 +3,14 @@
 //! Owns routing, permissions and the JSON shapes. Reads the store. Every change goes through `Control`, which the
 //! daemon implements, so that this module needs no knowledge of runs or timetables. Must not call a cluster.
 
-pub mod actions;
+pub(crate) mod actions;
 mod connections;
 pub mod facts;
 pub mod health;
-pub mod listen;
-pub mod refuse;
-pub mod routes;
-pub mod shapes;
+pub(crate) mod listen;
+pub(crate) mod refuse;
+pub(crate) mod routes;
+pub(crate) mod shapes;
 
 pub use crate::camunda::saas::Restoring;
 use crate::camunda::{ClientError, ErrorKind, Rejection};

@@ -6,22 +6,22 @@
 //! use the same parsers. Sources: the Camunda API documents, and responses recorded from real 8.6.0 and 8.5.8
 //! clusters.
 
-pub mod authenticated;
+pub(crate) mod authenticated;
 mod call;
 #[cfg(test)]
 mod canned;
-pub mod checkpoints;
-pub mod error;
-pub mod exporters;
-pub mod http;
-pub mod part_state;
-pub mod probe;
+pub(crate) mod checkpoints;
+pub(crate) mod error;
+pub(crate) mod exporters;
+pub(crate) mod http;
+pub(crate) mod part_state;
+pub(crate) mod probe;
 mod reading;
-pub mod rejections;
+pub(crate) mod rejections;
 pub mod saas;
 pub mod search;
-pub mod snapshot;
-pub mod webapp;
+pub(crate) mod snapshot;
+pub(crate) mod webapp;
 pub mod zeebe;
 
 pub use authenticated::authenticated;

@@ -3,11 +3,11 @@
 //! Owns the journal writer, the evidence and the step errors of a run. Must not know a step (`backup`) or
 //! decide times (`schedule`) or retention (`retention`).
 
-pub mod error;
+pub(crate) mod error;
 pub(crate) mod evidence;
-pub mod execution;
-pub mod pause_clock;
-pub mod prepared;
+pub(crate) mod execution;
+pub(crate) mod pause_clock;
+pub(crate) mod prepared;
 pub mod resume_attempts;
 pub(crate) mod retry;
 pub(crate) mod start_error;

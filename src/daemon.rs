@@ -3,14 +3,14 @@
 //! Owns the order of start-up (pending resumes first), config changes and shutdown. Must not know how a run, a
 //! timetable or a route works.
 
-pub mod apply;
-pub mod control;
-pub mod notify;
-pub mod restore;
-pub mod rounds;
-pub mod serve;
-pub mod signals;
-pub mod watch;
+pub(crate) mod apply;
+pub(crate) mod control;
+pub(crate) mod notify;
+pub(crate) mod restore;
+pub(crate) mod rounds;
+pub(crate) mod serve;
+pub(crate) mod signals;
+pub(crate) mod watch;
 
 use crate::camunda::SharedTransport;
 use crate::clock::{SharedClock, Tasks, within};

@@ -20,7 +20,7 @@ mod lock;
 pub mod logging;
 pub(crate) mod parts;
 pub mod pause;
-pub mod plan;
+pub(crate) mod plan;
 pub mod preflight;
 pub mod queue;
 pub mod retention;

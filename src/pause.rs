@@ -21,14 +21,14 @@
 //! | Remind the operator while exporting stays paused | `reminders` |
 
 pub mod credentials;
-pub mod disk_space;
+pub(crate) mod disk_space;
 pub mod forecast;
 pub mod offline;
 mod permit;
-pub mod reminders;
-pub mod resume;
-pub mod start;
+pub(crate) mod reminders;
+pub(crate) mod resume;
+pub(crate) mod start;
 pub mod sweep;
-pub mod verify;
+pub(crate) mod verify;
 
 pub use permit::OperatorResume;

@@ -11,10 +11,10 @@ use crate::journal::Step;
 use serde::Serialize;
 use std::time::Duration;
 
-pub use self_managed::plan;
+pub(crate) use self_managed::plan;
 
 /// Note on backups of a cluster with a relational database.
-pub const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
+pub(crate) const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
 
 /// For one probe and one start request.
 const START_DEADLINE: Duration = Duration::from_secs(90);
@@ -22,7 +22,7 @@ const START_DEADLINE: Duration = Duration::from_secs(90);
 /// Action of the executor if a run ends early after this step was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Compensation {
+pub(crate) enum Compensation {
     /// Send resume until the server confirms it; precedes every other compensation.
     ResumeExporting,
     /// Delete the records snapshot while it is in progress.
@@ -35,7 +35,7 @@ pub enum Compensation {
 
 /// One step with its position in the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PlannedStep {
+pub(crate) struct PlannedStep {
     /// Action of the step.
     pub step: Step,
     /// Steps that must be completed before.
@@ -51,7 +51,7 @@ pub struct PlannedStep {
 
 /// All steps of a backup of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Key of the cluster in the config.
     pub cluster: String,
     /// Decides order and pause.
@@ -66,19 +66,19 @@ pub struct Plan {
 
 impl Plan {
     /// The steps of a completed run.
-    pub fn step_names(&self) -> Vec<Step> {
+    pub(crate) fn step_names(&self) -> Vec<Step> {
         self.steps.iter().map(|s| s.step).collect()
     }
 
     /// The planned entry of `step`.
-    pub fn step(&self, step: Step) -> Option<&PlannedStep> {
+    pub(crate) fn step(&self, step: Step) -> Option<&PlannedStep> {
         self.steps.iter().find(|s| s.step == step)
     }
 }
 
 /// Input of `plan`.
 #[derive(Clone, Debug)]
-pub struct PlanInput<'a> {
+pub(crate) struct PlanInput<'a> {
     /// Key of the cluster in the config.
     pub cluster: &'a str,
     /// Procedure of the version.

@@ -37,10 +37,10 @@
 //! - Inspection: `seen` counts requests by endpoint, `pauses` measures exporting pauses, and `GET /sim/state`
 //!   returns both. Tests without time use `advance(now)`, `pass(duration)` and the model's own methods.
 
-pub mod faults;
+pub(crate) mod faults;
 pub mod model;
 pub mod server;
-pub mod transport;
+pub(crate) mod transport;
 pub mod wire;
 
 pub use model::cluster::Cluster;

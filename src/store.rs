@@ -8,7 +8,7 @@
 pub mod memory;
 mod pending_resumes;
 mod resume_attempt;
-pub mod rules;
+pub(crate) mod rules;
 pub mod sqlite;
 
 pub use pending_resumes::{

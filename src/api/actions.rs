@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Permissions of the peer of a control-socket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Take and cancel backups, resume exporting for pending resumes.
     Operate,
     /// All commands.
@@ -25,7 +25,7 @@ pub enum Role {
 }
 
 /// Routes of the commands; merged into the router of the control socket.
-pub fn acting() -> Router<ApiState> {
+pub(crate) fn acting() -> Router<ApiState> {
     Router::new()
         .route("/v1/clusters/{name}/backups", post(backup))
         .route("/v1/clusters/{name}/backups/{id}", delete(delete_backup))

@@ -27,7 +27,7 @@ const OUTSIDE: Bounds = Bounds { listener: "http", open: 256, stay: Some(Duratio
 const INSIDE: Bounds = Bounds { listener: "control", open: 64, stay: None };
 
 /// Opened sockets, before they accept connections.
-pub struct Listeners {
+pub(crate) struct Listeners {
     http: Http,
     control: UnixListener,
     hosts: Vec<String>,
@@ -41,7 +41,7 @@ enum Http {
 
 /// Failure to open a listener.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// The address is in use or not available.
     #[error(
         "cannot listen on {address}: {reason}. Stop the process that uses it, or set another [http] listen"
@@ -66,7 +66,7 @@ pub enum ListenError {
 }
 
 /// Opens every listener of the config.
-pub async fn open(config: &Config) -> Result<Listeners, ListenError> {
+pub(crate) async fn open(config: &Config) -> Result<Listeners, ListenError> {
     let http =
         match &config.http.listen {
             Listen::Tcp(address) => Http::Tcp(TcpListener::bind(address).await.map_err(|error| {
@@ -101,7 +101,7 @@ async fn unix(path: &Path) -> Result<UnixListener, ListenError> {
 
 impl Listeners {
     /// The address of the HTTP listener, with the port the system chose.
-    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+    pub(crate) fn http_address(&self) -> Option<std::net::SocketAddr> {
         match &self.http {
             Http::Tcp(listener) => listener.local_addr().ok(),
             Http::Unix(_) => None,
@@ -109,7 +109,7 @@ impl Listeners {
     }
 
     /// Serves requests until the returned token is cancelled.
-    pub fn serve(
+    pub(crate) fn serve(
         self,
         store: SharedStore,
         control: Arc<dyn Control>,

@@ -47,7 +47,7 @@ fn name(response: &mut Response, id: uuid::Uuid) {
 }
 
 /// Adds a request id to every response, and logs it for a 5xx.
-pub async fn with_request_id(request: Request, next: Next) -> Response {
+pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     if response.headers().contains_key(REQUEST_ID) {
@@ -64,7 +64,7 @@ pub async fn with_request_id(request: Request, next: Next) -> Response {
 }
 
 /// 400 with a problem document.
-pub fn bad_input(detail: impl Into<String>) -> Response {
+pub(crate) fn bad_input(detail: impl Into<String>) -> Response {
     problem(StatusCode::BAD_REQUEST, &detail.into())
 }
 
@@ -82,12 +82,12 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
 }
 
 /// 404 for a path that does not exist.
-pub async fn no_such_path() -> Response {
+pub(crate) async fn no_such_path() -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "message": "unknown path" }))).into_response()
 }
 
 /// Replaces plain-text errors of axum: problem+json for unreadable input, `{"message"}` for 405.
-pub async fn as_json(request: Request, next: Next) -> Response {
+pub(crate) async fn as_json(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let plain = response
         .headers()
@@ -112,7 +112,11 @@ pub async fn as_json(request: Request, next: Next) -> Response {
 }
 
 /// Rejects requests of other machines, except for `/health*`.
-pub async fn local_only(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+pub(crate) async fn local_only(
+    State(hosts): State<Arc<Vec<String>>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if let Some(query) = request.uri().query()
         && query
             .split('&')

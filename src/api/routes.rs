@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// State of every route handler.
 #[derive(Clone)]
-pub struct ApiState {
+pub(crate) struct ApiState {
     /// Durable state, read only here.
     pub store: SharedStore,
     /// Current state and commands.
@@ -26,7 +26,7 @@ pub struct ApiState {
 }
 
 /// Read-only routes; those shaped like Camunda 8 SaaS also below `/api`.
-pub fn reading() -> Router<ApiState> {
+pub(crate) fn reading() -> Router<ApiState> {
     let saas = Router::new()
         .route("/clusters", get(saas_clusters))
         .route("/clusters/{uuid}", get(saas_cluster))

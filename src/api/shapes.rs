@@ -2,7 +2,7 @@
 //!
 //! Pure: builds each shape from rows of the store. Must not read the store or the clock.
 
-pub use crate::domain::instant_text as instant;
+pub(crate) use crate::domain::instant_text as instant;
 use crate::domain::{BackupState, Instant};
 use crate::journal::{Outcome, Run, RunStatus};
 use crate::store::{Backup, ClusterRow, PendingResume};
@@ -25,7 +25,7 @@ fn reason(backup: &Backup) -> Option<String> {
 }
 
 /// Element of `GET /v1/backups`.
-pub fn backup(backup: &Backup) -> Value {
+pub(crate) fn backup(backup: &Backup) -> Value {
     let run = &backup.run;
     let view = &run.view;
     let components: Map<String, Value> = view
@@ -60,7 +60,7 @@ pub fn backup(backup: &Backup) -> Value {
 }
 
 /// `GET /v1/backups/{id}`: the backup with steps, parts, pause, attestation or failure report, deletion and journal.
-pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
+pub(crate) fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
     let mut shape = backup(found);
     let view = &found.run.view;
     let steps: Vec<Value> = view
@@ -118,7 +118,7 @@ pub fn whole(found: &Backup, journal: &[crate::journal::Entry]) -> Value {
 }
 
 /// Element of `GET /v1/pending-resumes`.
-pub fn pending_resume(pending_resume: &PendingResume) -> Value {
+pub(crate) fn pending_resume(pending_resume: &PendingResume) -> Value {
     json!({
         "cluster": pending_resume.cluster,
         "run_id": pending_resume.run_id,
@@ -132,7 +132,7 @@ pub fn pending_resume(pending_resume: &PendingResume) -> Value {
 }
 
 /// `running` of a cluster in `GET /health`.
-pub fn running(run: &Run) -> Value {
+pub(crate) fn running(run: &Run) -> Value {
     let view = &run.view;
     json!({
         "run_id": run.run_id,
@@ -143,7 +143,7 @@ pub fn running(run: &Run) -> Value {
 }
 
 /// `Cluster` of the SaaS Administration API, as far as our clusters have its fields.
-pub fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> Value {
+pub(crate) fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> Value {
     let status = if healthy { "Healthy" } else { "Unhealthy" };
     let by = if row.addresses.saas.is_some() { "saas" } else { "self-managed" };
     let generation = match version {
@@ -168,7 +168,7 @@ pub fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> V
 }
 
 /// `BackupDto` of the SaaS Administration API.
-pub fn saas_backup(backup: &Backup) -> Value {
+pub(crate) fn saas_backup(backup: &Backup) -> Value {
     let run = &backup.run;
     let view = &run.view;
     let status = match backup.state {

@@ -29,7 +29,7 @@ enum Halt {
 impl Execution {
     /// Executes the plan to its end, or aborts. Returns when the last journal entry is written or the daemon
     /// stops.
-    pub async fn execute(self) -> Left {
+    pub(crate) async fn execute(self) -> Left {
         let started = self.context.clock.monotonic();
         match self.walk().await {
             Ok(()) => match self.attest().await {
@@ -42,7 +42,7 @@ impl Execution {
     }
 
     /// Ends the run without another step, for example if it cannot continue after a restart.
-    pub async fn abandon(self, error: StepError) -> Left {
+    pub(crate) async fn abandon(self, error: StepError) -> Left {
         let started = self.context.clock.monotonic();
         self.abort(error, started).await
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// Decision for an unfinished run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recovery {
+pub(crate) enum Recovery {
     /// No step was started: the run starts as if new.
     Start,
     /// The run continues with its next step.
@@ -42,7 +42,7 @@ pub enum Recovery {
 }
 
 /// Facts for the decision.
-pub struct Known<'a> {
+pub(crate) struct Known<'a> {
     /// The run.
     pub run: &'a Run,
     /// `None` if no resume is pending.
@@ -60,7 +60,7 @@ pub struct Known<'a> {
 }
 
 /// Applies the rules in the order of the module header.
-pub fn decide(known: &Known<'_>) -> Recovery {
+pub(crate) fn decide(known: &Known<'_>) -> Recovery {
     let fail = |class, reason: &str| Recovery::Fail { class, reason: reason.to_owned() };
     let view = &known.run.view;
     let pause = &view.pause;

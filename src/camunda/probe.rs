@@ -139,7 +139,10 @@ pub async fn probe(
 }
 
 /// APIs for backups that the cluster at these addresses offers now, independent of its version.
-pub async fn routes(addresses: &Addresses, transport: &SharedTransport) -> Result<Routes, ClientError> {
+pub(crate) async fn routes(
+    addresses: &Addresses,
+    transport: &SharedTransport,
+) -> Result<Routes, ClientError> {
     if addresses.routes.runtime == RuntimeRoute::Rest {
         let history = if addresses.search.is_some() { HistoryRoute::Rest } else { HistoryRoute::None };
         return Ok(Routes { runtime: RuntimeRoute::Rest, history });
@@ -301,7 +304,10 @@ pub(crate) fn refused(component: &str, message: String) -> ClientError {
 }
 
 /// The same addresses with the routes by which the cluster takes backups today; unchanged for Camunda 8 SaaS.
-pub async fn located(addresses: &Addresses, transport: &SharedTransport) -> Result<Addresses, ClientError> {
+pub(crate) async fn located(
+    addresses: &Addresses,
+    transport: &SharedTransport,
+) -> Result<Addresses, ClientError> {
     if addresses.saas.is_some() {
         return Ok(addresses.clone());
     }

@@ -52,7 +52,7 @@ pub struct Rejection {
 
 /// All current rejections.
 #[derive(Default)]
-pub struct Rejections {
+pub(crate) struct Rejections {
     current: Mutex<HashMap<Key, CurrentRejections>>,
 }
 
@@ -68,7 +68,7 @@ struct Key {
 
 impl Rejections {
     /// Records the result of a call.
-    pub fn note(&self, attempt: &Attempt<'_>, now: Instant) {
+    pub(crate) fn note(&self, attempt: &Attempt<'_>, now: Instant) {
         let Attempt { component, base, access, call, outcome } = *attempt;
         let mut all = lock(&self.current);
         // The usual case: no rejections.
@@ -104,7 +104,7 @@ impl Rejections {
     }
 
     /// Current rejections for a cluster at these addresses, oldest first.
-    pub fn of(&self, addresses: &Addresses) -> Vec<Rejection> {
+    pub(crate) fn of(&self, addresses: &Addresses) -> Vec<Rejection> {
         let all = lock(&self.current);
         if all.is_empty() {
             return Vec::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Reason why a run must end, or pause, before its plan is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// No stop is requested.
     None,
     /// The daemon stops: outside the pause window the next start continues the run; inside it the run has
@@ -31,7 +31,7 @@ pub enum Stop {
 
 /// State in which the executor left the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum Left {
     /// The journal has its last entry.
     Ended,
     /// The daemon stops; the next start continues the run.

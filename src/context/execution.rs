@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// One active run.
-pub struct Execution {
+pub(crate) struct Execution {
     pub(crate) context: Context,
     pub(crate) run: Run,
     pub(crate) spec: Spec,
@@ -39,7 +39,7 @@ pub struct Execution {
 impl Execution {
     /// A run with a stored `Started` entry, which names its plan. `pending_resume` is left by an earlier
     /// process, if any.
-    pub fn new(
+    pub(crate) fn new(
         context: Context,
         run: Run,
         spec: Spec,

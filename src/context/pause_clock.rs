@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Duration of our pause: the larger of wall-clock and monotonic time, so that a clock set back or a
 /// suspended machine cannot shorten it.
 #[derive(Clone, Copy, Debug)]
-pub struct PauseClock {
+pub(crate) struct PauseClock {
     intended_at: Instant,
     since_boot: Option<Duration>,
     monotonic: Duration,
@@ -15,13 +15,13 @@ pub struct PauseClock {
 
 impl PauseClock {
     /// A pause that is requested now.
-    pub fn now(intended_at: Instant, clock: &dyn Clock) -> Self {
+    pub(crate) fn now(intended_at: Instant, clock: &dyn Clock) -> Self {
         Self { intended_at, since_boot: clock.since_boot(), monotonic: clock.monotonic() }
     }
 
     /// A pause requested by an earlier process at machine uptime `since_boot_ms`. After a reboot the uptime
     /// is smaller than the elapsed time, so it never lengthens the pause.
-    pub fn after_restart(intended_at: Instant, since_boot_ms: Option<u64>, clock: &dyn Clock) -> Self {
+    pub(crate) fn after_restart(intended_at: Instant, since_boot_ms: Option<u64>, clock: &dyn Clock) -> Self {
         Self {
             intended_at,
             since_boot: since_boot_ms.map(Duration::from_millis),
@@ -30,7 +30,7 @@ impl PauseClock {
     }
 
     /// Time since the pause was requested.
-    pub fn elapsed(&self, clock: &dyn Clock) -> Duration {
+    pub(crate) fn elapsed(&self, clock: &dyn Clock) -> Duration {
         let wall = (clock.now() - self.intended_at).to_std().unwrap_or_default();
         let mono = clock.monotonic().saturating_sub(self.monotonic);
         let boot = match (self.since_boot, clock.since_boot()) {

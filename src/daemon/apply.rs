@@ -50,13 +50,13 @@ impl Daemon {
 }
 
 /// Stable UUID of a cluster in the routes shaped like Camunda 8 SaaS: v5 of instance and name.
-pub fn cluster_uuid(instance: &str, cluster: &str) -> uuid::Uuid {
+pub(crate) fn cluster_uuid(instance: &str, cluster: &str) -> uuid::Uuid {
     let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"camunda-backupd");
     uuid::Uuid::new_v5(&namespace, format!("{instance}/{cluster}").as_bytes())
 }
 
 /// Settings of the queue, per cluster.
-pub fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, ClusterSettings> {
+pub(crate) fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, ClusterSettings> {
     config
         .clusters
         .values()
@@ -78,7 +78,7 @@ pub fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, Clu
 }
 
 /// Settings of the runs of a cluster.
-pub fn spec(cluster: &ClusterConfig) -> Spec {
+pub(crate) fn spec(cluster: &ClusterConfig) -> Spec {
     Spec {
         addresses: cluster.addresses.clone(),
         version: cluster.version.as_ref().map(ToString::to_string),

@@ -19,18 +19,18 @@ const STATUS_LIMIT: usize = 300;
 
 /// Connection to systemd, or a no-op.
 #[derive(Default)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     to: Option<(UnixDatagram, SocketAddr)>,
 }
 
 impl Notifier {
     /// Connects to `$NOTIFY_SOCKET`, if it is set.
-    pub fn from_env() -> Result<Self, String> {
+    pub(crate) fn from_env() -> Result<Self, String> {
         std::env::var_os("NOTIFY_SOCKET").map_or_else(|| Ok(Self::default()), Self::to)
     }
 
     /// Connects to `socket`: a path, or an abstract name with `@` in front.
-    pub fn to(socket: OsString) -> Result<Self, String> {
+    pub(crate) fn to(socket: OsString) -> Result<Self, String> {
         let open = || {
             let address = match socket.as_bytes().strip_prefix(b"@") {
                 Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -50,17 +50,12 @@ impl Notifier {
     }
 
     /// Reports that start-up or a reload is complete, with the `status` of `systemctl status`.
-    pub fn ready(&self, status: &str) -> Result<(), String> {
+    pub(crate) fn ready(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
     }
 
-    /// Sets the status line of `systemctl status`.
-    pub fn status(&self, status: &str) -> Result<(), String> {
-        self.send(&[NotifyState::Status(&one_line(status))])
-    }
-
     /// Reports the start of a reload; `ready` must follow, for a rejected config too.
-    pub fn reloading(&self) -> Result<(), String> {
+    pub(crate) fn reloading(&self) -> Result<(), String> {
         // `Type=notify-reload` ends a service that sends RELOADING without the time.
         let now = NotifyState::monotonic_usec_now()
             .map_err(|e| format!("cannot read the monotonic clock ({e}). Restart the daemon instead"))?;
@@ -68,17 +63,17 @@ impl Notifier {
     }
 
     /// Reports the start of the shutdown.
-    pub fn stopping(&self, status: &str) -> Result<(), String> {
+    pub(crate) fn stopping(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))])
     }
 
     /// Feeds the watchdog; the dispatch loop calls it every `watchdog_interval`.
-    pub fn watchdog(&self) -> Result<(), String> {
+    pub(crate) fn watchdog(&self) -> Result<(), String> {
         self.send(&[NotifyState::Watchdog])
     }
 
     /// Extends the timeout of start or stop to `more` from now.
-    pub fn extend_timeout(&self, more: Duration) -> Result<(), String> {
+    pub(crate) fn extend_timeout(&self, more: Duration) -> Result<(), String> {
         self.send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))])
     }
 
@@ -96,7 +91,7 @@ impl Notifier {
 }
 
 /// Interval for `Notifier::watchdog`: a third of the timeout of systemd; `None` without a watchdog.
-pub fn watchdog_interval() -> Option<Duration> {
+pub(crate) fn watchdog_interval() -> Option<Duration> {
     let read = |name| std::env::var(name).ok();
     interval(read("WATCHDOG_USEC").as_deref(), read("WATCHDOG_PID").as_deref(), std::process::id())
 }

@@ -34,7 +34,7 @@ type Route = Result<SharedTransport, TransportError>;
 
 /// Early end of `serve`.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// All errors, ready to print for the operator.
     pub text: String,
     /// Whether a restart may help without any change: the state could not be written, or a resume is pending, which
@@ -43,7 +43,7 @@ pub struct Refused {
 }
 
 /// Runs the daemon until a signal stops it.
-pub async fn serve(path: &Path) -> Result<(), Refused> {
+pub(crate) async fn serve(path: &Path) -> Result<(), Refused> {
     // First of all: a signal without a handler would end the process at any point.
     let signals = signals::register().map_err(refused)?;
     let clock = SystemClock::shared();

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 /// Request of a signal. The system merges pending signals, so that their number is not reliable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM, SIGINT: leave the pause windows and stop.
     Terminate,
     /// SIGHUP: read the config file again, as it is now.
@@ -36,10 +36,10 @@ impl Signal {
 }
 
 /// Exit code of the hard exit.
-pub const HARD_EXIT: i32 = 130;
+pub(crate) const HARD_EXIT: i32 = 130;
 
 /// The signals of this process from `register` on.
-pub struct SignalStream {
+pub(crate) struct SignalStream {
     signals: Signals,
     handle: Handle,
 }
@@ -47,7 +47,7 @@ pub struct SignalStream {
 /// Takes over TERM, INT, HUP and USR1; to be called once, inside the runtime.
 ///
 /// The second TERM or INT ends the process at once with code 130, in the signal handler, even if the runtime hangs.
-pub fn register() -> Result<SignalStream, String> {
+pub(crate) fn register() -> Result<SignalStream, String> {
     let watch = || {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         let armed = Arc::new(AtomicBool::new(false));

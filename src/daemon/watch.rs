@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 /// Last logged state.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     status: Option<Status>,
     overdue: BTreeMap<(String, String), String>,
 }
 
 /// Change to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The status of health changed.
     Health {
         /// Previous status; `None` at the first check.
@@ -44,7 +44,7 @@ pub enum Change {
 
 impl Watch {
     /// Changes since the last call. A healthy start has none.
-    pub fn changes(&mut self, health: &Health) -> Vec<Change> {
+    pub(crate) fn changes(&mut self, health: &Health) -> Vec<Change> {
         let mut changes = Vec::new();
         let from = self.status.replace(health.status);
         if from.unwrap_or(Status::Ok) != health.status {
@@ -69,14 +69,14 @@ impl Watch {
     }
 
     /// Number of overdue pairs.
-    pub fn overdue(&self) -> usize {
+    pub(crate) fn overdue(&self) -> usize {
         self.overdue.len()
     }
 }
 
 impl Change {
     /// Writes the change to the log.
-    pub fn log(&self) {
+    pub(crate) fn log(&self) {
         match self {
             Self::Health { from, to: to @ Status::Ok, .. } => {
                 tracing::info!(event = "health.changed", from = from.map(Status::word), outcome = to.word());

@@ -23,7 +23,7 @@ pub(crate) const RECORD: Duration = Duration::from_millis(500);
 pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// One pending resume, as given to the task that resumes it.
-pub struct ResumeTask<'a> {
+pub(crate) struct ResumeTask<'a> {
     /// Run that requested the pause.
     pub run_id: RunId,
     /// Cluster name.
@@ -42,7 +42,7 @@ pub struct ResumeTask<'a> {
 
 /// Facts about a pause that decide how its resume is confirmed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PauseKnown {
+pub(crate) struct PauseKnown {
     /// The pause request was carried out or rejected, so it cannot take effect later.
     pub settled: bool,
     /// Every partition was read when the pause was confirmed, so phases are readable.
@@ -53,7 +53,7 @@ pub struct PauseKnown {
 
 impl PauseKnown {
     /// Facts from the journal of the run.
-    pub fn of(view: &RunView) -> Self {
+    pub(crate) fn of(view: &RunView) -> Self {
         let pause = &view.pause;
         let read = u32::try_from(pause.positions.len()).ok().filter(|count| *count > 0);
         Self {
@@ -66,7 +66,7 @@ impl PauseKnown {
 
 /// Sends resumes until the server confirms one, every partition reads resumed and the confirmation is
 /// durable. Returns only then.
-pub async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
+pub(crate) async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
     let ResumeTask { run_id, cluster, by, .. } = task;
     let clock = &*context.clock;
     context.attempts.begins(*run_id, task.attempts);

@@ -11,7 +11,7 @@ use std::time::Duration;
 const PAUSE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The plan of a backup.
-pub fn plan(input: &PlanInput<'_>) -> Plan {
+pub(crate) fn plan(input: &PlanInput<'_>) -> Plan {
     let (steps, pause) = match input.family {
         Family::V82To87 => (web_apps_then_pause(input), Some(input.pause)),
         Family::V88OnSearch => (pause_around_everything(input), Some(input.pause)),

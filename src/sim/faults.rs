@@ -97,11 +97,11 @@ pub enum Effect {
 }
 
 /// Parts of a cluster: the path prefixes, and the history, which is below the broker's prefix.
-pub const PARTS: [&str; 8] =
+pub(crate) const PARTS: [&str; 8] =
     ["zeebe", "operate", "tasklist", "optimize", "history", "search", "rest", "saas"];
 
 /// Every kind of request, as the counters name it.
-pub const ENDPOINTS: [&str; 52] = [
+pub(crate) const ENDPOINTS: [&str; 52] = [
     "pause",
     "resume",
     "partitions",
@@ -243,7 +243,7 @@ impl Faults {
 }
 
 /// Parses a list of faults.
-pub fn parse(spec: &str) -> Result<Vec<Fault>, String> {
+pub(crate) fn parse(spec: &str) -> Result<Vec<Fault>, String> {
     spec.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::parse).collect()
 }
 

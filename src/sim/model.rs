@@ -2,21 +2,21 @@
 //!
 //! Owns the stored data and its change over time. Must not know requests or responses (`wire`).
 
-pub mod backups;
-pub mod broker;
+pub(crate) mod backups;
+pub(crate) mod broker;
 pub(crate) mod client_work;
 pub(crate) mod cluster;
 pub(crate) mod condition;
 pub mod config;
-pub mod content;
+pub(crate) mod content;
 mod effects;
-pub mod history;
-pub mod importer;
-pub mod indices;
+pub(crate) mod history;
+pub(crate) mod importer;
+pub(crate) mod indices;
 pub mod random;
-pub mod restore;
+pub(crate) mod restore;
 pub mod saas;
 pub mod snapshots;
-pub mod timing;
+pub(crate) mod timing;
 pub mod webapps;
-pub mod world;
+pub(crate) mod world;

@@ -31,7 +31,7 @@ pub fn locked(cluster: &SharedCluster) -> MutexGuard<'_, Cluster> {
 
 /// The simulation's wall clock: starts at another clock's wall time and advances with its monotonic time.
 #[derive(Clone)]
-pub struct SimClock {
+pub(crate) struct SimClock {
     clock: SharedClock,
     start: Instant,
     from: Duration,
@@ -39,18 +39,18 @@ pub struct SimClock {
 
 impl SimClock {
     /// A clock that equals `clock` now and does not follow its jumps.
-    pub fn beside(clock: SharedClock) -> Self {
+    pub(crate) fn beside(clock: SharedClock) -> Self {
         Self { start: clock.now(), from: clock.monotonic(), clock }
     }
 
     /// Current time of the simulation.
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         let passed = self.clock.monotonic().saturating_sub(self.from);
         self.start + TimeDelta::from_std(passed).unwrap_or_default()
     }
 
     /// Waits.
-    pub async fn sleep(&self, duration: Duration) {
+    pub(crate) async fn sleep(&self, duration: Duration) {
         if !duration.is_zero() {
             self.clock.sleep(duration).await;
         }

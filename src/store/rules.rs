@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use std::time::Duration;
 
 /// The next backup id of a scope (rule I3).
-pub fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupId, StoreError> {
+pub(crate) fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupId, StoreError> {
     let next = largest.checked_add(1).map(|after| after.max(now.timestamp()).max(1));
     next.and_then(BackupId::new).ok_or_else(|| {
         StoreError::Refused(format!(
@@ -21,14 +21,14 @@ pub fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupId, Stor
 }
 
 /// Earliest time of the next manual run, given the start of the newest; `None` if allowed now.
-pub fn limited_until(last: Instant, now: Instant, interval: Duration) -> Option<Instant> {
+pub(crate) fn limited_until(last: Instant, now: Instant, interval: Duration) -> Option<Instant> {
     let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX);
     let until = last.checked_add_signed(interval).unwrap_or(Instant::MAX_UTC);
     (now < until).then_some(until)
 }
 
 /// State of a backup.
-pub fn state(status: RunStatus, missing: bool, deletion: Option<&Deletion>) -> BackupState {
+pub(crate) fn state(status: RunStatus, missing: bool, deletion: Option<&Deletion>) -> BackupState {
     match (status, deletion) {
         (RunStatus::Claimed, _) => BackupState::Queued,
         (RunStatus::Running, _) => BackupState::Running,
@@ -41,12 +41,12 @@ pub fn state(status: RunStatus, missing: bool, deletion: Option<&Deletion>) -> B
 }
 
 /// Name of a backup in sentences.
-pub fn name(cluster: &str, id: BackupId) -> String {
+pub(crate) fn name(cluster: &str, id: BackupId) -> String {
     format!("backup {id} of cluster {cluster}")
 }
 
 /// Whether deletion may be requested; `false` if it was requested before.
-pub fn may_delete(name: &str, state: BackupState, held: bool) -> Result<bool, StoreError> {
+pub(crate) fn may_delete(name: &str, state: BackupState, held: bool) -> Result<bool, StoreError> {
     match state {
         BackupState::Queued => refuse(format!("{name} has not begun: cancel the run instead of deleting it")),
         BackupState::Running => {
@@ -60,7 +60,7 @@ pub fn may_delete(name: &str, state: BackupState, held: bool) -> Result<bool, St
 }
 
 /// Whether a backup may be pinned or released.
-pub fn may_hold(name: &str, state: BackupState, held: bool) -> Result<(), StoreError> {
+pub(crate) fn may_hold(name: &str, state: BackupState, held: bool) -> Result<(), StoreError> {
     match state {
         BackupState::Deleting if held => {
             refuse(format!("{name} is being deleted: it is too late to hold it"))
@@ -72,7 +72,7 @@ pub fn may_hold(name: &str, state: BackupState, held: bool) -> Result<(), StoreE
 }
 
 /// Whether a backup may be recorded as gone; `false` if it was recorded before.
-pub fn may_be_missing(name: &str, state: BackupState) -> Result<bool, StoreError> {
+pub(crate) fn may_be_missing(name: &str, state: BackupState) -> Result<bool, StoreError> {
     match state {
         BackupState::Completed | BackupState::Failed => Ok(true),
         BackupState::Missing => Ok(false),
@@ -89,7 +89,7 @@ pub(super) fn really_due(row: &OccurrenceRow) -> bool {
 }
 
 /// Whether an occurrence may be written as it is.
-pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
+pub(crate) fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
     let fits = match row.outcome {
         OccurrenceOutcome::Waiting => row.reason.is_none() && row.until.is_none() && row.count == 1,
         OccurrenceOutcome::Skipped => row.reason.is_some() && row.count >= 1,
@@ -105,7 +105,7 @@ pub fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
 }
 
 /// Whether a run may serve an occurrence that has met `outcome` so far.
-pub fn may_serve(
+pub(crate) fn may_serve(
     occurrence: &Occurrence,
     outcome: Option<OccurrenceOutcome>,
     becomes: OccurrenceOutcome,
@@ -122,7 +122,7 @@ pub fn may_serve(
 }
 
 /// Whether a found backup may be adopted.
-pub fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreError> {
+pub(crate) fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreError> {
     let name = name(&adopted.cluster, adopted.backup_id);
     if !adopted.view.ended() {
         return refuse(format!("{name} has not ended: adopt it when no component reports it as in progress"));
@@ -134,33 +134,33 @@ pub fn may_adopt(adopted: &Adopted, same_id: Option<RunId>) -> Result<(), StoreE
 }
 
 /// Name of an occurrence in sentences.
-pub fn occurrence_name(occurrence: &Occurrence) -> String {
+pub(crate) fn occurrence_name(occurrence: &Occurrence) -> String {
     let due_at = occurrence.due_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     format!("occurrence {due_at} of schedule {} for cluster {}", occurrence.schedule, occurrence.cluster)
 }
 
 /// Name of a run in sentences.
-pub fn run_name(run_id: RunId) -> String {
+pub(crate) fn run_name(run_id: RunId) -> String {
     format!("run {run_id}")
 }
 
 /// Name of a pending resume in sentences.
-pub fn pending_resume_name(run_id: RunId) -> String {
+pub(crate) fn pending_resume_name(run_id: RunId) -> String {
     format!("debt of run {run_id}")
 }
 
 /// Name of a deletion request in sentences.
-pub fn deletion_name(run_id: RunId) -> String {
+pub(crate) fn deletion_name(run_id: RunId) -> String {
     format!("request to delete the backup of run {run_id}")
 }
 
 /// Name of a cluster in sentences.
-pub fn cluster_name(name: &str) -> String {
+pub(crate) fn cluster_name(name: &str) -> String {
     format!("cluster {name}")
 }
 
 /// The refusal of a second pause in one run.
-pub fn second_pending_resume(run_id: RunId) -> StoreError {
+pub(crate) fn second_pending_resume(run_id: RunId) -> StoreError {
     StoreError::Refused(format!(
         "{} exists already: a run pauses exporting at most once",
         pending_resume_name(run_id)
@@ -168,12 +168,12 @@ pub fn second_pending_resume(run_id: RunId) -> StoreError {
 }
 
 /// The refusal of a run that exists.
-pub fn second_run(run_id: RunId) -> StoreError {
+pub(crate) fn second_run(run_id: RunId) -> StoreError {
     StoreError::Refused(format!("{} exists already: look at it instead of beginning it", run_name(run_id)))
 }
 
 /// The run that begins.
-pub fn new_run(new: NewRun, backup_id: BackupId) -> Run {
+pub(crate) fn new_run(new: NewRun, backup_id: BackupId) -> Run {
     Run {
         run_id: new.run_id,
         cluster: new.cluster,
@@ -189,7 +189,7 @@ pub fn new_run(new: NewRun, backup_id: BackupId) -> Run {
 }
 
 /// The run that stands for an adopted backup.
-pub fn adopted_run(adopted: Adopted) -> Run {
+pub(crate) fn adopted_run(adopted: Adopted) -> Run {
     Run {
         run_id: adopted.run_id,
         cluster: adopted.cluster,
@@ -205,7 +205,7 @@ pub fn adopted_run(adopted: Adopted) -> Run {
 }
 
 /// Whether the journal of a run still records changes of its pending resume.
-pub fn journal_open(view: &RunView) -> bool {
+pub(crate) fn journal_open(view: &RunView) -> bool {
     view.status == RunStatus::Running
 }
 

@@ -85,7 +85,7 @@ pub struct Record {
 
 /// The records of one timeline of one partition, in order of position.
 #[derive(Clone, Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     /// The timeline that this one continues, and the last position used from it.
     pub parent: Option<(u32, u64)>,
     /// Records written by this timeline.
@@ -94,7 +94,7 @@ pub struct History {
 
 impl History {
     /// Its records with positions `from..=to`.
-    pub fn between(&self, from: u64, to: u64) -> &[Record] {
+    pub(crate) fn between(&self, from: u64, to: u64) -> &[Record] {
         let start = self.records.partition_point(|r| r.position < from);
         let end = self.records.partition_point(|r| r.position <= to);
         self.records.get(start..end).unwrap_or(&[])

@@ -24,7 +24,7 @@ impl Index {
 }
 
 /// Names of the indices in part `number` of a web app's backup.
-pub fn of_part(app: App, number: u32) -> &'static [&'static str] {
+pub(crate) fn of_part(app: App, number: u32) -> &'static [&'static str] {
     match (app, number) {
         (App::Operate, 1) => &["operate-import-position-8.3.0_"],
         (App::Operate, 2) => &["operate-list-view-8.3.0_"],
@@ -102,7 +102,7 @@ pub fn of_part(app: App, number: u32) -> &'static [&'static str] {
 }
 
 /// Patterns that a web app requests for part `number`: its indices, or their dated archives.
-pub fn patterns_of_part(app: App, number: u32) -> Vec<String> {
+pub(crate) fn patterns_of_part(app: App, number: u32) -> Vec<String> {
     if app != App::Optimize && matches!(number, 3 | 5 | 7) {
         let live = of_part(app, number - 1);
         return live.iter().flat_map(|name| [format!("{name}*"), format!("-{name}")]).collect();
@@ -111,14 +111,14 @@ pub fn patterns_of_part(app: App, number: u32) -> Vec<String> {
 }
 
 /// The web app and part number of an index.
-pub fn part_of(name: &str, apps: impl IntoIterator<Item = App>) -> Option<(App, u32)> {
+pub(crate) fn part_of(name: &str, apps: impl IntoIterator<Item = App>) -> Option<(App, u32)> {
     apps.into_iter()
         .flat_map(|app| (1..=app.parts()).map(move |number| (app, number)))
         .find(|(app, number)| of_part(*app, *number).contains(&name))
 }
 
 /// Whether `name` matches `pattern`; `*` matches any text.
-pub fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(head) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();

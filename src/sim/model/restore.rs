@@ -156,7 +156,7 @@ const LOAD_AFTER: u32 = 40;
 
 /// Restores the pieces into an empty cluster. Of two pieces for the same destination the later one wins,
 /// except that copies of brokers beside a database are joined.
-pub fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
+pub(crate) fn rebuild(before: &World, pieces: &[Piece], now: Instant) -> World {
     let count = before.partitions.len();
     let mut records = vec![Content::default(); count];
     let mut apps: std::collections::BTreeMap<App, Imported> =
@@ -211,7 +211,7 @@ fn range_start(copies: &[&BrokerCopy]) -> u64 {
 }
 
 /// Restores the pieces beside the cluster, continues for a while, and counts.
-pub fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
+pub(crate) fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
     let mut world = rebuild(before, pieces, now);
     let mut restored = Restored { missing_pieces: missing_pieces(before, pieces), ..Restored::default() };
     for (index, old) in before.partitions.iter().enumerate() {
