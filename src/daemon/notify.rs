@@ -143,8 +143,6 @@ mod tests {
 
         systemd.notifier.ready("2 clusters, next backup 02:00").unwrap();
         assert_eq!(systemd.received(), "READY=1\nSTATUS=2 clusters, next backup 02:00\n");
-        systemd.notifier.status("backing up orders").unwrap();
-        assert_eq!(systemd.received(), "STATUS=backing up orders\n");
         systemd.notifier.watchdog().unwrap();
         assert_eq!(systemd.received(), "WATCHDOG=1\n");
         systemd.notifier.extend_timeout(Duration::from_secs(90)).unwrap();
@@ -166,11 +164,11 @@ mod tests {
     #[test]
     fn status_cannot_inject_another_notification() {
         let systemd = systemd();
-        systemd.notifier.status("orders: 500\nMAINPID=1").unwrap();
-        assert_eq!(systemd.received(), "STATUS=orders: 500 MAINPID=1\n");
+        systemd.notifier.ready("orders: 500\nMAINPID=1").unwrap();
+        assert_eq!(systemd.received(), "READY=1\nSTATUS=orders: 500 MAINPID=1\n");
 
-        systemd.notifier.status(&"x".repeat(5000)).unwrap();
-        assert_eq!(systemd.received().len(), "STATUS=\n".len() + STATUS_LIMIT);
+        systemd.notifier.ready(&"x".repeat(5000)).unwrap();
+        assert_eq!(systemd.received().len(), "READY=1\nSTATUS=\n".len() + STATUS_LIMIT);
     }
 
     #[test]
