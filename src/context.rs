@@ -38,11 +38,11 @@ pub struct Context {
     /// Resume attempts that are not stored in their rows yet.
     pub attempts: ResumeAttempts,
     /// Current addresses of each cluster, from the config.
-    pub whereabouts: Whereabouts,
+    pub current_addresses: CurrentAddresses,
 }
 
 /// By cluster name.
-pub type Whereabouts = Arc<ArcSwap<BTreeMap<String, Addresses>>>;
+pub type CurrentAddresses = Arc<ArcSwap<BTreeMap<String, Addresses>>>;
 
 /// Settings that a run needs after a restart, independent of the config then; stored with the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

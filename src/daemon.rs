@@ -87,7 +87,7 @@ impl Daemon {
             tasks: Tasks::new(),
             instance: config.daemon.instance.clone(),
             attempts: ResumeAttempts::default(),
-            whereabouts: Arc::default(),
+            current_addresses: Arc::default(),
         };
         let sweeper = Sweeper::new(context.clone());
         let queue = Queue::new(context.clone(), sweeper.clone(), config.daemon.max_parallel_runs);

@@ -328,7 +328,7 @@ impl RunView {
         let event = Event::Ended(outcome.clone());
         if self.needs_resume() {
             return self
-                .illegal(&event, "a resume is still owed, and a run does not end before it is confirmed");
+                .illegal(&event, "a resume is still pending, and a run does not end before it is confirmed");
         }
         self.status = match outcome {
             Outcome::Completed { .. } => {

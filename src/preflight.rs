@@ -69,7 +69,7 @@ impl Check {
     }
 }
 
-/// Runs all checks. `owes`: whether a resume is pending, if known; `forecast`: computed from the last runs.
+/// Runs all checks. `is_pending`: whether a resume is pending, if known; `forecast`: computed from the last runs.
 pub async fn preflight(
     transport: &SharedTransport,
     clock: &dyn Clock,

@@ -114,7 +114,7 @@ impl Queue {
             settings.get(cluster).is_some_and(|s| !s.schedules.contains(&waiting.row.occurrence.schedule))
         });
         let locations = settings.iter().map(|(name, s)| (name.clone(), s.spec.addresses.clone()));
-        self.context.whereabouts.store(Arc::new(locations.collect()));
+        self.context.current_addresses.store(Arc::new(locations.collect()));
         self.settings.store(Arc::new(settings));
         self.skip_later(unwanted, UNSCHEDULED.into());
         for cluster in removed {

@@ -123,7 +123,7 @@ impl Execution {
 
     async fn clean_up_unfinished(&self, what: String) {
         tracing::warn!(event = "step.finished", run_id = %self.run.run_id, cluster = %self.run.cluster,
-            step = "clean_up", outcome = "owed", reason = %what);
+            step = "clean_up", outcome = "unfinished", reason = %what);
         self.persist(vec![Event::CleanupUnfinished { what }]).await;
     }
 

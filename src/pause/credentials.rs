@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Subdirectory of a runtime directory, with one directory for each run with a pending resume.
-const OWED: &str = "owed";
+const PENDING: &str = "pending";
 /// Copied CA file, beside the copied credentials; names of credentials never begin with a dot.
 const CA: &str = ".ca.pem";
 /// Largest file accepted as a credential or CA file, in bytes.
@@ -35,7 +35,7 @@ pub struct Keyring {
 impl Keyring {
     /// Reads `credentials`; keeps copies below `runtime_dirs`, written to the first.
     pub fn new(credentials: Credentials, runtime_dirs: Vec<PathBuf>) -> Arc<Self> {
-        let locations = runtime_dirs.into_iter().map(|dir| dir.join(OWED)).collect();
+        let locations = runtime_dirs.into_iter().map(|dir| dir.join(PENDING)).collect();
         Arc::new(Self { credentials: Mutex::new(credentials), locations })
     }
 

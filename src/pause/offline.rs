@@ -148,7 +148,7 @@ pub async fn resume_from(
             tasks: Tasks::new(),
             instance,
             attempts: ResumeAttempts::default(),
-            whereabouts: Arc::default(),
+            current_addresses: Arc::default(),
         }
     };
     let unrecorded = context(MemoryStore::shared());
@@ -176,7 +176,7 @@ pub async fn resume_from(
         None => (None, Some(not_in_time(&file))),
         Some((Rest { trace, unlisted }, (more_resumed, more_owing))) => {
             if let (None, Some(unusable)) = (&unlisted, unusable.clone()) {
-                return Err(nobody_knows(unusable));
+                return Err(unreadable(unusable));
             }
             resumed.extend(more_resumed.into_iter().filter(|cluster| !still_pending.contains_key(cluster)));
             still_pending.extend(more_owing);
@@ -235,7 +235,7 @@ async fn resume_unrecorded(
 /// Warning if the scan did not end within the time limit.
 fn not_in_time(path: &str) -> String {
     format!(
-        "the state file {path} was not read to its end in the time given, so that more may be owed than is known: run \
+        "the state file {path} was not read to its end in time, so more resumes may be pending than are known: run \
          `resume-exporting --pending` with a longer `--for`"
     )
 }
@@ -244,17 +244,17 @@ fn not_in_time(path: &str) -> String {
 /// repairs it first.
 fn in_part(path: &str, why: &str) -> String {
     format!(
-        "the state file {path} cannot be read in full ({why}), so that more may be owed than is known: {REMEDY}; then, \
-         where `check --online` says that exporting is paused and nobody else paused it, `resume-exporting CLUSTER --yes` \
+        "the state file {path} cannot be read in full ({why}), so more resumes may be pending than are known: {REMEDY}; then, \
+         if `check --online` reports that exporting is paused and nobody else paused it, `resume-exporting CLUSTER --yes` \
          ends it"
     )
 }
 
 /// Error if the pending resumes are unreadable: only the operator can find a pause of ours.
-fn nobody_knows(unusable: StoreError) -> StoreError {
+fn unreadable(unusable: StoreError) -> StoreError {
     let StoreError::Unusable { path, reason } = unusable else { return unusable };
     let reason = format!(
-        "{reason}; what it owed cannot be read either: where `check --online` says then that exporting is paused, \
+        "{reason}; its pending resumes cannot be read either: if `check --online` then reports that exporting is paused, \
          `resume-exporting CLUSTER --yes` ends it"
     );
     StoreError::Unusable { path, reason }

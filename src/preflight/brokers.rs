@@ -78,7 +78,7 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, is_pending: Option<boo
         return match is_pending {
             Some(true) => Check::bad(
                 "exporting",
-                format!("exporting is paused by us ({described}): a resume is owed"),
+                format!("exporting is paused by us ({described}): a resume is pending"),
                 "wait for it: `pending-resumes` shows why it is not confirmed yet, `resume-exporting --pending` retries it now",
             ),
             Some(false) => Check::bad(

@@ -112,7 +112,7 @@ impl Queue {
             Recovery::GoOn => ("goes on", None),
             Recovery::Finish => ("resumes and finishes", None),
             Recovery::Fail { class, reason } => {
-                ("resumes if it owes one and fails", Some(StepError::new(*class, reason.clone())))
+                ("resumes if a resume is pending, and fails", Some(StepError::new(*class, reason.clone())))
             }
         };
         tracing::warn!(event = "run.recovered", %run_id, cluster, backup_id = run.backup_id.get(), outcome = how,

@@ -29,13 +29,13 @@
 //! | `fail` `partial` `partial-silent` | pause, resume: no partition or only one switches; with `partial-silent` the body reports success |
 //! | `act-late=30s` | pause, resume: executed and answered after this delay, as by a hanging gateway |
 //! | `fail` `stall[=10s]` `conflict` `missing-partition` `scaling` | a Zeebe backup fails; hangs; a foreign backup takes a higher id first; one partition is never backed up; or 409 because partitions are being added |
-//! | `stranger-backup` | a foreign backup, of the history or of Zeebe, is running when the request arrives |
+//! | `foreign-backup` | a foreign backup, of the history or of Zeebe, is running when the request arrives |
 //! | `range-gap` | brokers drop log that is in no backup |
 //! | `stall[=10s]` `failed-shard` `unassigned` `empty` | a web app's part or the records: hangs, lacks a shard, has an index without primary, matches no index |
 //! | `broker-restart[=1s]` `leader-change` `no-leader[=5s]` `compact` | applied to the broker after the request, the last two before the request; without a leader a follower reports the first partition's exporter |
 //! | `kill[=1s]` | the web app restarts and loses its queue |
 //! | `store-down[=5s]` `store-hung[=5s]` `store-none` `search-down[=5s]` | failure of the backup store or the search engine |
-//! | `stranger-resume[=1s]` `stranger-pause[=1s]` `stranger-hard-pause[=1s]` | foreign resume or pause after this delay |
+//! | `foreign-resume[=1s]` `foreign-pause[=1s]` `foreign-hard-pause[=1s]` | foreign resume or pause after this delay |
 //! | `suspend` | Camunda 8 SaaS reports the cluster as suspended |
 //! | `change[=10s]` `stop-processing[=10s]` | the cluster is being scaled; its partitions do not process |
 //! | `disk=500` | from now on the brokers' disk has this many MiB available, minus the growth of the log |
@@ -71,7 +71,7 @@ pub enum Effect {
     Conflict,
     MissingPartition,
     Scaling,
-    StrangerBackup,
+    ForeignBackup,
     RangeGap,
     FailedShard,
     Unassigned,
@@ -85,9 +85,9 @@ pub enum Effect {
     StoreHung(Option<Duration>),
     StoreNone,
     SearchDown(Duration),
-    StrangerResume(Duration),
-    StrangerPause(Duration),
-    StrangerHardPause(Duration),
+    ForeignResume(Duration),
+    ForeignPause(Duration),
+    ForeignHardPause(Duration),
     Suspend,
     Change(Duration),
     StopProcessing(Duration),
@@ -315,7 +315,7 @@ fn read_effect(text: &str, effect: &str, value: Option<&str>) -> Result<Effect, 
         "conflict" => Effect::Conflict,
         "missing-partition" => Effect::MissingPartition,
         "scaling" => Effect::Scaling,
-        "stranger-backup" => Effect::StrangerBackup,
+        "foreign-backup" => Effect::ForeignBackup,
         "range-gap" => Effect::RangeGap,
         "failed-shard" => Effect::FailedShard,
         "unassigned" => Effect::Unassigned,
@@ -329,9 +329,9 @@ fn read_effect(text: &str, effect: &str, value: Option<&str>) -> Result<Effect, 
         "store-hung" => Effect::StoreHung(length),
         "store-none" => Effect::StoreNone,
         "search-down" => Effect::SearchDown(or(5)),
-        "stranger-resume" => Effect::StrangerResume(or(1)),
-        "stranger-pause" => Effect::StrangerPause(or(1)),
-        "stranger-hard-pause" => Effect::StrangerHardPause(or(1)),
+        "foreign-resume" => Effect::ForeignResume(or(1)),
+        "foreign-pause" => Effect::ForeignPause(or(1)),
+        "foreign-hard-pause" => Effect::ForeignHardPause(or(1)),
         "suspend" => Effect::Suspend,
         "change" => Effect::Change(or(10)),
         "stop-processing" => Effect::StopProcessing(or(10)),

@@ -146,7 +146,7 @@ pub(crate) fn run_name(run_id: RunId) -> String {
 
 /// Name of a pending resume in sentences.
 pub(crate) fn pending_resume_name(run_id: RunId) -> String {
-    format!("debt of run {run_id}")
+    format!("pending resume of run {run_id}")
 }
 
 /// Name of a deletion request in sentences.

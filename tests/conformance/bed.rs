@@ -67,7 +67,7 @@ impl Bed {
         run
     }
 
-    /// A run that owes a resume.
+    /// A run with a pending resume.
     pub(crate) async fn still_pending(&self, cluster: &str, now: &str) -> Run {
         let run = self.started(cluster, now).await;
         self.record_pending_resume(pending_resume(&run, now), entry(now, pause_intended())).await.unwrap();

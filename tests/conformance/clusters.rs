@@ -36,9 +36,12 @@ async fn a_cluster_taken_out_of_the_config_is_remembered(#[values(Kind::Memory, 
 async fn state_behind_outlives_a_reload(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.set_clusters(vec![cluster("prod")]).await.unwrap();
-    bed.set_state_behind("prod".into(), Some("id 9 is above our mark".into())).await.unwrap();
+    bed.set_state_behind("prod".into(), Some("id 9 is above our highest id".into())).await.unwrap();
     bed.set_clusters(vec![cluster("prod")]).await.unwrap();
-    assert_eq!(bed.clusters().await.unwrap()[0].state_behind.as_deref(), Some("id 9 is above our mark"));
+    assert_eq!(
+        bed.clusters().await.unwrap()[0].state_behind.as_deref(),
+        Some("id 9 is above our highest id")
+    );
     bed.set_state_behind("prod".into(), None).await.unwrap();
     assert_eq!(bed.clusters().await.unwrap(), [cluster("prod")]);
 

@@ -108,7 +108,7 @@ fn thoroughly(flipped: usize) -> bool {
 /// Result of writing to the file and reading all of it.
 async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreError> {
     store.probe(at(NOW)).await?;
-    assert_eq!(store.pending_resumes().await?.len(), 2, "a debt is not seen");
+    assert_eq!(store.pending_resumes().await?.len(), 2, "a pending resume is not found");
     if !thoroughly {
         return store.close().await;
     }
@@ -181,7 +181,7 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
 
 /// Rule I1: every readable resume is sent, and unreadable ones are reported.
 #[test]
-fn no_flipped_byte_hides_a_debt() {
+fn no_flipped_byte_hides_a_pending_resume() {
     let whole = whole_state();
     let mut flips = flips(&whole);
     flips.extend(flips_of_debts(&whole));
@@ -189,7 +189,7 @@ fn no_flipped_byte_hides_a_debt() {
     for (flip, pending) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
         let all = pending.as_ref().map_or(0, |pending| pending.pending_resumes.len());
         let told = pending.is_none_or(|pending| pending.unread.is_some());
-        assert!(all == 2 || told, "{flip:?} hides a debt: {all} are read, and nothing is told");
+        assert!(all == 2 || told, "{flip:?} hides a pending resume: {all} are read and nothing is reported");
         read[all] += 1;
     }
     assert!(read[1] > 100 && read[2] > 5 * read[0], "{read:?}");

@@ -114,7 +114,7 @@ async fn closing_and_opening_changes_nothing() {
     store.close().await.unwrap();
     drop((store, lock));
     let side_file = dir.path().join(format!("{FILE}-wal"));
-    assert!(!side_file.exists(), "closing folds the log into the file");
+    assert!(!side_file.exists(), "closing checkpoints the WAL");
 
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     assert_eq!(everything(&store).await, before);
@@ -210,7 +210,7 @@ fn a_guest_leaves_a_file_alone_that_is_being_made(#[case] made_so_far: &str) {
     let daemon = Connection::open(&file).unwrap();
     daemon.execute_batch(made_so_far).unwrap();
     let before = std::fs::read(&file).unwrap();
-    assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "it owes nothing yet");
+    assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "no pending resume yet");
     assert!(std::fs::read(&file).unwrap() == before, "the guest wrote to it");
     let tables: i64 = daemon.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 0);
@@ -222,7 +222,7 @@ fn a_guest_leaves_a_file_alone_that_is_being_made(#[case] made_so_far: &str) {
 #[tokio::test]
 async fn a_guest_pays_a_debt_beside_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "no state, nothing owed");
+    assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "no state, no pending resume");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "and none is made");
 
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();

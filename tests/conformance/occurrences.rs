@@ -154,10 +154,10 @@ async fn a_run_settles_its_occurrences(#[values(Kind::Memory, Kind::Sqlite)] kin
     assert_eq!(run.occurrences, [daily.clone(), weekly.clone()]);
     assert_eq!(bed.run(run.run_id).await.unwrap(), Some(run.clone()));
     assert!(bed.waiting().await.unwrap().is_empty());
-    let fates: Vec<_> =
+    let outcomes: Vec<_> =
         bed.occurrences(None, None, 0).await.unwrap().into_iter().map(|r| (r.outcome, r.run_id)).collect();
     assert_eq!(
-        fates,
+        outcomes,
         [(OccurrenceOutcome::Coalesced, Some(run.run_id)), (OccurrenceOutcome::Started, Some(run.run_id))]
     );
 

@@ -33,7 +33,7 @@ async fn a_debt_and_its_intent_are_written_together(#[values(Kind::Memory, Kind:
 
 #[rstest]
 #[tokio::test]
-async fn an_illegal_intent_leaves_no_debt(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn illegal_intent_leaves_no_pending_resume(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let claimed = bed.begun("prod", NOW).await;
     let response =
@@ -50,7 +50,7 @@ async fn an_illegal_intent_leaves_no_debt(#[values(Kind::Memory, Kind::Sqlite)] 
         .await;
     assert_eq!(
         second.unwrap_err().to_string(),
-        format!("debt of run {} exists already: a run pauses exporting at most once", run.run_id)
+        format!("pending resume of run {} exists already: a run pauses exporting at most once", run.run_id)
     );
     assert_eq!(bed.journal_of(run.run_id).await.len(), 2);
     assert_eq!(bed.pending_resumes().await.unwrap(), [pending_resume(&run, NOW)]);
@@ -177,7 +177,7 @@ async fn a_debt_that_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sql
         bed.resume_confirmed(nobody, "run".into(), at(NOW)).await,
     ];
     for response in responses {
-        let sentence = "the state knows no debt of run 00000000-0000-0000-0000-000000000000";
+        let sentence = "the state has no pending resume of run 00000000-0000-0000-0000-000000000000";
         assert_eq!(response.unwrap_err().to_string(), sentence);
     }
 }

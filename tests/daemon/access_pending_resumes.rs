@@ -71,7 +71,7 @@ fn still_pending() -> (Location, PathBuf, RunId) {
 #[case::a_start_that_is_refused(&["serve"], 2)]
 fn credential_copy_resumes_without_config_and_credentials(#[case] words: &[&str], #[case] code: i32) {
     let (location, config, run) = still_pending();
-    let copy = location.path("run").join("owed").join(run.to_string()).join("key");
+    let copy = location.path("run").join("pending").join(run.to_string()).join("key");
     put(&copy, 0o600);
     let output = ends(command(&config, words));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -124,7 +124,7 @@ async fn credential_copies_are_removed_before_the_resume_is_reported() {
 #[test]
 fn proxy_of_the_environment_is_not_used() {
     let (location, config, run) = still_pending();
-    put(&location.path("run").join("owed").join(run.to_string()).join("key"), 0o600);
+    put(&location.path("run").join("pending").join(run.to_string()).join("key"), 0o600);
     let mut resume_until_confirmed = command(&config, &["resume-exporting", "--pending", "--for", "10s"]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         resume_until_confirmed.env(name, "http://127.0.0.1:1");
@@ -176,7 +176,7 @@ fn credential_copies_are_private_and_removed_with_the_pending_resume() {
     let access = Access { ca: Some(ca.clone()), ..bearer() };
     ring.keep(first, &access).unwrap();
     ring.keep(second, &access).unwrap();
-    let pending = keys.dir.path().join("run/owed");
+    let pending = keys.dir.path().join("run/pending");
     let copies = |run: RunId| std::fs::read_dir(pending.join(run.to_string())).map_or(0, Iterator::count);
     assert_eq!((copies(first), copies(second)), (2, 2));
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -199,7 +199,7 @@ fn credential_copies_are_private_and_removed_with_the_pending_resume() {
 fn credential_copy_readable_by_others_is_not_used() {
     let keys = Keys::new();
     std::fs::remove_file(keys.file("key")).unwrap();
-    let copy = keys.dir.path().join("run/owed").join(uuid::Uuid::now_v7().to_string()).join("key");
+    let copy = keys.dir.path().join("run/pending").join(uuid::Uuid::now_v7().to_string()).join("key");
     put(&copy, 0o640);
     keys.keyring().read("key").unwrap_err();
     put(&copy, 0o600);
@@ -257,7 +257,7 @@ fn lab(keys: &Keys, denies: &'static str) -> (Lab, Arc<Mutex<Vec<String>>>) {
     lab.context.transport = Arc::new(Watched {
         inner: lab.context.transport.clone(),
         keyring: keys.keyring(),
-        copies: keys.dir.path().join("run/owed"),
+        copies: keys.dir.path().join("run/pending"),
         denies,
         seen: seen.clone(),
     });

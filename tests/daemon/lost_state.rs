@@ -113,8 +113,8 @@ fn is_no_all_clear(location: &Location, is_resumed: impl Fn() -> bool) {
     assert!(!said.contains("no cluster needs to be resumed"), "{said}");
     let file = location.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
-    let after = "), so that more may be owed than is known: stop the daemon, restore the newest copy of the file, or move \
-                 it away and run `adopt`; then, where `check --online` says that exporting is paused and nobody else paused \
+    let after = "), so more resumes may be pending than are known: stop the daemon, restore the newest copy of the file, or move \
+                 it away and run `adopt`; then, if `check --online` reports that exporting is paused and nobody else paused \
                  it, `resume-exporting CLUSTER --yes` ends it\n";
     let sentence = error.lines().last().unwrap();
     assert!(sentence.starts_with(&before) && error.ends_with(after), "{error}");
@@ -234,8 +234,8 @@ fn lost_wal_is_reported() {
         assert!(reason.contains(", but a daemon wrote to it until 20"), "{reason}");
         assert!(
             reason.trim_end().ends_with(
-                "Z: its write-ahead log is gone or an older copy was put back, and what was owed since is not known; put \
-                 both files back together, or, where `check --online` says that exporting is paused, end that with \
+                "Z: its write-ahead log is gone or an older copy was restored, and pending resumes since then are unknown; restore \
+                 both files together, or, if `check --online` reports that exporting is paused, end that with \
                  `resume-exporting CLUSTER --yes`, and run `adopt` for each cluster"
             ),
             "{reason}"
@@ -372,7 +372,7 @@ fn resume_is_sent_before_the_file_is_checked() {
     assert_eq!(
         error,
         format!(
-            "error: the state file {file} was not read to its end in the time given, so that more may be owed than is \
+            "error: the state file {file} was not read to its end in time, so more resumes may be pending than are \
              known: run `resume-exporting --pending` with a longer `--for`\n"
         )
     );

@@ -83,7 +83,7 @@ impl Bed {
     /// Exporting of `orders` is paused by a run of ours that nobody carries on, and its resume is refused.
     async fn record_resume(&self, config: &Config) {
         locked(&self.cluster).arm("resume.refuse@*").unwrap();
-        locked(&self.cluster).arm("now.stranger-pause=0s").unwrap();
+        locked(&self.cluster).arm("now.foreign-pause=0s").unwrap();
         let store: SharedStore = self.memory.clone();
         let addresses = config.clusters["orders"].addresses.clone();
         process::killed_in_its_pause(&store, "orders", addresses, self.clock.now()).await;

@@ -92,5 +92,5 @@ fn run_resumed_by_exec_stop_post_fails_even_with_complete_parts() {
 
 #[test]
 fn exec_stop_post_leaves_a_foreign_pause_alone() {
-    scenario(Some("now.stranger-pause=0s"));
+    scenario(Some("now.foreign-pause=0s"));
 }

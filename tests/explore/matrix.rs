@@ -66,7 +66,7 @@ pub(crate) fn injected(
         tasks: Tasks::new(),
         instance: "lab".into(),
         attempts: ResumeAttempts::default(),
-        whereabouts: Arc::default(),
+        current_addresses: Arc::default(),
     };
     let queue = Queue::new(context.clone(), Sweeper::new(context.clone()), 8);
     let (cluster, memory, settings) = (cluster.clone(), memory.clone(), settings.clone());

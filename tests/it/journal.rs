@@ -245,8 +245,8 @@ fn each_status_takes_only_its_events(#[case] status: RunStatus, #[case] takes: &
 #[case(vec![started(), resumed()], intended(Step::Pause), "running: nothing but the resume follows an intended resume")]
 #[case(vec![started(), intended(Step::CheckPause), resume_intended()], done(Step::CheckPause), "running: a resume was intended before the pause was seen to have held")]
 #[case(vec![started(), intended(Step::Pause), intended(Step::Resume)], done(Step::Resume), "running: no resume was confirmed")]
-#[case(vec![started(), intended(Step::Pause)], failed(), "running: a resume is still owed, and a run does not end before it is confirmed")]
-#[case(vec![started(), intended(Step::Pause), resume_intended()], failed(), "running: a resume is still owed, and a run does not end before it is confirmed")]
+#[case(vec![started(), intended(Step::Pause)], failed(), "running: a resume is still pending, and a run does not end before it is confirmed")]
+#[case(vec![started(), intended(Step::Pause), resume_intended()], failed(), "running: a resume is still pending, and a run does not end before it is confirmed")]
 fn invalid_event_order_is_rejected_with_a_reason(
     #[case] scenario: Vec<Event>,
     #[case] event: Event,

@@ -41,7 +41,7 @@ pub(crate) fn with_current_credentials(context: &Context, task: &ResumeTask<'_>)
 }
 
 fn today(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
-    let configured = context.whereabouts.load().get(task.cluster)?.clone();
+    let configured = context.current_addresses.load().get(task.cluster)?.clone();
     Some(Addresses { routes: task.addresses.routes, ..configured })
 }
 

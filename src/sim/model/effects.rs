@@ -47,7 +47,7 @@ impl Cluster {
                     self.world.export(self.now);
                     self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::drop_log);
                 }
-                Effect::StrangerBackup => self.foreign_backup(part),
+                Effect::ForeignBackup => self.foreign_backup(part),
                 Effect::NoLeader(length) => {
                     self.leaderless = Some(self.now);
                     self.at(length, Timer::LeaderElected);
@@ -83,9 +83,9 @@ impl Cluster {
                         self.restart_app(app, down);
                     }
                 }
-                Effect::StrangerResume(later) => self.at(later, Timer::ForeignResume),
-                Effect::StrangerPause(later) => self.at(later, Timer::ForeignPause(true)),
-                Effect::StrangerHardPause(later) => self.at(later, Timer::ForeignPause(false)),
+                Effect::ForeignResume(later) => self.at(later, Timer::ForeignResume),
+                Effect::ForeignPause(later) => self.at(later, Timer::ForeignPause(true)),
+                Effect::ForeignHardPause(later) => self.at(later, Timer::ForeignPause(false)),
                 _ => {}
             }
         }

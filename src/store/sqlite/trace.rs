@@ -38,8 +38,8 @@ impl Trace {
         let lost = noted.filter(|noted| last.is_none_or(|last| last < *noted)).map(|noted| {
             format!(
                 "the state file {path} {state}, but a daemon wrote to it until {}: its write-ahead log is gone or an older \
-                 copy was put back, and what was owed since is not known; put both files back together, or, where `check \
-                 --online` says that exporting is paused, end that with `resume-exporting CLUSTER --yes`, and run `adopt` \
+                 copy was restored, and pending resumes since then are unknown; restore both files together, or, if `check \
+                 --online` reports that exporting is paused, end that with `resume-exporting CLUSTER --yes`, and run `adopt` \
                  for each cluster",
                 instant_text(noted)
             )

@@ -102,7 +102,7 @@ impl Lab {
             tasks: Tasks::new(),
             instance: "lab".into(),
             attempts: ResumeAttempts::default(),
-            whereabouts: Arc::default(),
+            current_addresses: Arc::default(),
         };
         let queue = Queue::new(context.clone(), Sweeper::new(context.clone()), 8);
         Self { clock, cluster, store, memory, queue, context, settings }

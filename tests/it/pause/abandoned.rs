@@ -41,7 +41,7 @@ async fn health_reports_a_pause_whose_resume_was_abandoned() {
     assert_eq!(daemon.live().clusters["orders"].exporting, Exporting::Running, "the look before the pause");
 
     locked(&cluster).arm("resume.refuse@*").unwrap();
-    locked(&cluster).arm("now.stranger-pause=0s").unwrap();
+    locked(&cluster).arm("now.foreign-pause=0s").unwrap();
     process::killed_in_its_pause(&store, "orders", addresses, clock.now()).await;
     clock.sleep(Duration::from_secs(30)).await;
     assert_eq!(memory.pending_resumes().await.unwrap().len(), 1, "the resume is refused");

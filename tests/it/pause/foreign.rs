@@ -86,7 +86,7 @@ fn paused_since(at: Instant) -> (Exporting, Option<Instant>) {
 #[test]
 fn restart_keeps_the_start_of_a_foreign_pause() {
     let mut bed = Bed::new();
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let (exporting, since) = bed.daemon(3);
     let first = since.unwrap();
     assert!(
@@ -98,10 +98,10 @@ fn restart_keeps_the_start_of_a_foreign_pause() {
 
     // Its end, seen or not in the look that was due, makes the next one another.
     bed.arm("now.heal");
-    bed.arm("now.stranger-resume=0s");
+    bed.arm("now.foreign-resume=0s");
     let (exporting, _) = bed.daemon(3);
     assert_eq!(exporting, Exporting::Running);
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let again = bed.now;
     let (exporting, since) = bed.daemon(3);
     assert!(exporting == Exporting::PausedByOther && since.unwrap() >= again, "{exporting} since {since:?}");
@@ -111,12 +111,12 @@ fn restart_keeps_the_start_of_a_foreign_pause() {
 #[test]
 fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
     let mut bed = Bed::new();
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon(3);
     bed.arm("partitions.refuse@*");
     assert_eq!(bed.daemon(3).0, Exporting::Unknown);
     bed.arm("now.heal");
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
 }
 
@@ -124,7 +124,7 @@ fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
 #[test]
 fn a_pause_that_could_not_be_noted_is_noted_later() {
     let mut bed = Bed::new();
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon_that_notes_from(2, 4);
     assert!(first.unwrap() - begin() < TimeDelta::seconds(5), "it is told all the same: {first:?}");
     assert_eq!(bed.daemon(0), paused_since(first.unwrap()));
@@ -133,11 +133,11 @@ fn a_pause_that_could_not_be_noted_is_noted_later() {
 #[test]
 fn an_end_that_could_not_be_noted_is_noted_later() {
     let mut bed = Bed::new();
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     bed.daemon(3);
-    bed.arm("now.stranger-resume=0s");
+    bed.arm("now.foreign-resume=0s");
     assert_eq!(bed.daemon_that_notes_from(2, 4).0, Exporting::Running);
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let again = bed.now;
     let (exporting, since) = bed.daemon(0);
     assert!(exporting == Exporting::PausedByOther && since.unwrap() >= again, "{exporting} since {since:?}");
@@ -147,7 +147,7 @@ fn an_end_that_could_not_be_noted_is_noted_later() {
 #[test]
 fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
     let mut bed = Bed::new();
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon(3);
     // Until after the hour without probes.
     bed.arm("now.no-leader=3700s");
@@ -162,7 +162,7 @@ fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
 #[case::taken_out("none")]
 fn observations_are_dropped_with_the_cluster(#[case] meanwhile: &str) {
     let bed = Bed::new();
-    bed.arm("now.stranger-pause=0s");
+    bed.arm("now.foreign-pause=0s");
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {

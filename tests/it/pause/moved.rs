@@ -88,7 +88,7 @@ impl Town {
 
     async fn all_is_well(&self) {
         assert!(!self.is_paused(), "exporting is left paused");
-        assert!(self.lab.store.pending_resumes().await.unwrap().is_empty(), "a debt is left");
+        assert!(self.lab.store.pending_resumes().await.unwrap().is_empty(), "a pending resume is left");
     }
 
     fn is_paused(&self) -> bool {

@@ -57,8 +57,8 @@ async fn two_oldest_of_five_are_deleted_after_probing_the_three_newest() {
     let requested = scenario.reload(oldest).await.deletion.unwrap();
     assert_eq!(requested.by, "retention");
     assert_eq!(requested.reason, "retention: schedule daily keeps 3 and has 3 newer complete backups");
-    let calm = pass(&scenario, 3).await;
-    assert_eq!(calm.deletions, []);
+    let idle = pass(&scenario, 3).await;
+    assert_eq!(idle.deletions, []);
     assert_eq!(scenario.cluster.inside().requests.len(), 0, "without a deletion no request is sent");
 }
 
@@ -143,7 +143,7 @@ async fn own_backup_unknown_to_the_state_stops_retention() {
 
     // Deletions requested by an operator are still executed.
     let at = scenario.context.clock.now();
-    scenario.store.request_deletion(all[0].run.run_id, "command".into(), "by hand".into(), at).await.unwrap();
+    scenario.store.request_deletion(all[0].run.run_id, "command".into(), "manual".into(), at).await.unwrap();
     pass(&scenario, 3).await;
     assert_eq!(states(&scenario).await, [BackupState::Deleted, GOOD, GOOD, GOOD, GOOD]);
 }

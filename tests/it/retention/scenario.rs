@@ -65,7 +65,7 @@ impl Scenario {
             tasks: Tasks::new(),
             instance: "ops-1".into(),
             attempts: camunda_backupd::context::resume_attempts::ResumeAttempts::default(),
-            whereabouts: Arc::default(),
+            current_addresses: Arc::default(),
         };
         let spec = Spec { addresses: addresses(), version: None, limits: Limits::default() };
         let scenario = Self { clock, cluster, store, context, spec };

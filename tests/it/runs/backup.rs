@@ -129,7 +129,7 @@ async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Fai
 #[case("pause.fail", FailureClass::PauseBroken)]
 #[case("pause.partial", FailureClass::PauseBroken)]
 #[case("pause.partial-silent", FailureClass::PauseBroken)]
-#[case("search-put.stranger-resume=0s", FailureClass::PauseBroken)]
+#[case("search-put.foreign-resume=0s", FailureClass::PauseBroken)]
 #[tokio::test(start_paused = true)]
 async fn every_failure_has_a_reason_and_exporting_resumes(#[case] fault: &str, #[case] class: FailureClass) {
     let lab = Lab::new().fault(fault);
@@ -143,8 +143,8 @@ async fn every_failure_has_a_reason_and_exporting_resumes(#[case] fault: &str, #
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_position() {
-    let lab = Lab::new()
-        .fault("search-put.stranger-resume=0s, search-put.stranger-pause=300ms, search-put.stall=2s");
+    let lab =
+        Lab::new().fault("search-put.foreign-resume=0s, search-put.foreign-pause=300ms, search-put.stall=2s");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     assert!(reason_of(&run).contains("acknowledged exported records"), "{}", reason_of(&run));
@@ -161,7 +161,7 @@ async fn foreign_pause_of_another_mode_is_reported_as_foreign(
     #[case] how: &str,
     #[case] phase: &str,
 ) {
-    let theirs = if how == "hard" { "stranger-hard-pause" } else { "stranger-pause" };
+    let theirs = if how == "hard" { "foreign-hard-pause" } else { "foreign-pause" };
     let fault = format!("search-put.{theirs}=100ms, search-put.stall=2s");
     let lab = Lab::with(config, Limits::default()).fault(&fault);
     let run = lab.backup().await;

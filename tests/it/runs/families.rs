@@ -66,7 +66,7 @@ async fn the_pause_is_where_the_version_wants_it(#[case] version: &str, #[case] 
 #[case("history-get.search-down=3s", None)]
 #[case("zeebe-post.drop-answer", None)]
 #[case("zeebe-post.conflict", Some(FailureClass::Conflict))]
-#[case("zeebe-post.stranger-resume=0s", Some(FailureClass::PauseBroken))]
+#[case("zeebe-post.foreign-resume=0s", Some(FailureClass::PauseBroken))]
 #[case("pause.act-late=40s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
 async fn from_8_8_exporting_resumes_after_every_failure(
@@ -269,7 +269,7 @@ async fn accepted_request_with_error_response_is_verified(
 #[rstest]
 #[case("zeebe-post.scaling", FailureClass::Component, "wait until the partitions are scaled")]
 #[case("zeebe-post.missing-partition", FailureClass::Stalled, "incomplete, ")]
-#[case("history-post.stranger-backup", FailureClass::Conflict, "Another backup is running")]
+#[case("history-post.foreign-backup", FailureClass::Conflict, "Another backup is running")]
 #[tokio::test(start_paused = true)]
 async fn what_they_refuse_is_told(#[case] fault: &str, #[case] class: FailureClass, #[case] sentence: &str) {
     let lab = lab("8.9.1", Storage::Elasticsearch, false).fault(fault);
@@ -343,7 +343,7 @@ async fn beside_a_database_backups_of_the_cluster_itself_do_not_stop_retention()
 /// A gateway among `brokers` has no partitions; the others show all there are.
 #[rstest]
 #[case::nobody_else("", None)]
-#[case::paused_by_others_meanwhile("operate-post.stranger-pause=0s", Some(FailureClass::PauseBroken))]
+#[case::paused_by_others_meanwhile("operate-post.foreign-pause=0s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
 async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] class: Option<FailureClass>) {
     let mut lab = lab("8.6.0", Storage::OpenSearch, false);
@@ -356,11 +356,7 @@ async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] 
     let run = lab.backup().await;
     assert_eq!(class_of(&run), class, "{}", reason_of(&run));
     if class.is_some() {
-        assert_eq!(
-            lab.requested("pause") + lab.requested("resume"),
-            0,
-            "somebody else's pause is not touched"
-        );
+        assert_eq!(lab.requested("pause") + lab.requested("resume"), 0, "a foreign pause is not touched");
     } else {
         lab.nothing_owed(&run).await;
     }

@@ -160,7 +160,7 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
 #[rstest]
 #[case("now.suspend", "saas", "Camunda 8 SaaS reports the state Suspended", "see Console")]
 #[case(
-    "saas-list.stranger-backup",
+    "saas-list.foreign-backup",
     "backups",
     "Camunda 8 SaaS is taking backup scheduled (",
     "wait for its end"

@@ -318,10 +318,10 @@ async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
 async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily", "weekly"]).await;
-    lab.store.skip(vec![rows[0].occurrence.clone()], "by hand".into()).await.unwrap();
+    lab.store.skip(vec![rows[0].occurrence.clone()], "manual".into()).await.unwrap();
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Skipped by hand", "weekly Started"]);
+    assert_eq!(told(&lab).await, ["daily Skipped manual", "weekly Started"]);
 }
 
 /// The run is on disk, its answer is lost and the next reads fail too: it is carried out all the same.
@@ -379,8 +379,7 @@ async fn occurrence_waits_until_its_cluster_is_ready() {
     assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
 }
 
-/// A backup of somebody else's, a leader that is missed, a shard that is missed: each is waited for, and named when the
-/// time is over.
+/// A foreign backup, a missing leader and a missing shard each delay the start, and are named when the time is over.
 #[rstest]
 #[case(
     "now.unassigned",

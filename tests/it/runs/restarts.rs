@@ -251,11 +251,8 @@ fn inside_the_pause_one_refused_connection_is_no_reason_to_give_up() {
 }
 
 #[rstest]
-#[case::resumed("now.stranger-resume=1s", "not every partition can be shown to have stayed paused")]
-#[case::resumed_and_paused(
-    "now.stranger-resume=1s, now.stranger-pause=3s",
-    "not every partition can be shown"
-)]
+#[case::resumed("now.foreign-resume=1s", "not every partition can be shown to have stayed paused")]
+#[case::resumed_and_paused("now.foreign-resume=1s, now.foreign-pause=3s", "not every partition can be shown")]
 #[case::unreadable("partitions.refuse@*", "not every partition can be shown to have stayed paused")]
 fn inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
     #[case] faults: &str,
@@ -435,9 +432,9 @@ fn from_8_8_inside_the_pause_it_goes_on_when_every_partition_still_reads_paused(
 }
 
 #[rstest]
-#[case::resumed("now.stranger-resume=1s", FailureClass::Interrupted, "to have stayed paused")]
+#[case::resumed("now.foreign-resume=1s", FailureClass::Interrupted, "to have stayed paused")]
 #[case::resumed_and_paused(
-    "now.stranger-resume=1s, now.stranger-pause=3s",
+    "now.foreign-resume=1s, now.foreign-pause=3s",
     FailureClass::Interrupted,
     "to have stayed paused"
 )]

@@ -101,7 +101,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
     "it is unknown whether saas started its backup (no complete response from saas to POST"
 )]
 #[case(
-    "saas-post.stranger-backup,saas-post.drop-answer",
+    "saas-post.foreign-backup,saas-post.drop-answer",
     FailureClass::Component,
     "2 backups are new in the list of Camunda 8 SaaS; the one of this run cannot be identified"
 )]
@@ -112,7 +112,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 )]
 #[case("saas-post.unauthorized", FailureClass::Access, "saas did not start the backup")]
 #[case("saas-post.forbidden", FailureClass::Access, "saas did not start the backup")]
-#[case("saas-list.stranger-backup+1", FailureClass::Component, "Camunda 8 SaaS is taking backup scheduled (")]
+#[case("saas-list.foreign-backup+1", FailureClass::Component, "Camunda 8 SaaS is taking backup scheduled (")]
 #[case(
     "saas.fail",
     FailureClass::Component,
@@ -172,11 +172,11 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_mins(2)).await;
     assert_eq!(lab.requested("saas-post"), requested, "nothing is asked for within the limit");
-    let fates = |schedule: &str| {
+    let outcomes = |schedule: &str| {
         let (store, schedule) = (lab.store.clone(), schedule.to_owned());
         async move { store.occurrences(Some(schedule), None, 1).await.unwrap().remove(0) }
     };
-    let skipped = fates("weekly").await;
+    let skipped = outcomes("weekly").await;
     assert_eq!(skipped.outcome, OccurrenceOutcome::Skipped);
     let reason = skipped.reason.unwrap();
     assert!(
@@ -185,9 +185,9 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
         ),
         "{reason}"
     );
-    assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Waiting);
+    assert_eq!(outcomes("daily").await.outcome, OccurrenceOutcome::Waiting);
     lab.clock.sleep(Duration::from_mins(20)).await;
-    assert_eq!(fates("daily").await.outcome, OccurrenceOutcome::Started);
+    assert_eq!(outcomes("daily").await.outcome, OccurrenceOutcome::Started);
     let last = backups(&lab).await.pop().unwrap();
     assert_eq!(last.state, BackupState::Completed, "{:?}", last.run.view.reason());
 }
@@ -475,7 +475,7 @@ async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
     lab.clock.sleep(Duration::from_mins(2)).await;
     assert_eq!(backups(&lab).await[0].state, BackupState::Completed);
     let requested =
-        lab.store.request_deletion(run.run_id, "command".into(), "by hand".into(), lab.clock.now());
+        lab.store.request_deletion(run.run_id, "command".into(), "manual".into(), lab.clock.now());
     requested.await.unwrap();
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_mins(2)).await;

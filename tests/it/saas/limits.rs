@@ -75,7 +75,7 @@ async fn slow_saas_restore_query_does_not_block_other_operations() {
 
 /// A transient condition is no failure and leaves no evidence: the caller gets the reason.
 #[rstest]
-#[case("saas-list.stranger-backup", "Camunda 8 SaaS is taking backup scheduled (")]
+#[case("saas-list.foreign-backup", "Camunda 8 SaaS is taking backup scheduled (")]
 #[case(
     "now.suspend",
     "Camunda 8 SaaS reports the cluster as Suspended. A backup is taken once it is Healthy; see Console"
@@ -132,7 +132,7 @@ async fn abandoned_request_is_reported_and_counts() {
     let lost = &backups(&lab).await[0];
     assert_eq!(lost.state, BackupState::Failed);
     let at = lab.clock.now();
-    lab.store.request_deletion(lost.run.run_id, "command".into(), "by hand".into(), at).await.unwrap();
+    lab.store.request_deletion(lost.run.run_id, "command".into(), "manual".into(), at).await.unwrap();
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_mins(2)).await;
     assert_eq!(backups(&lab).await[0].state, BackupState::Deleted);

@@ -70,7 +70,7 @@ async fn all_clusters_of_a_client_share_one_token() {
     assert_eq!(cloud.tokens(), 1);
 }
 
-/// A token may be taken back before its day is over; whoever refuses it has done nothing.
+/// A token may be revoked before it expires; a request rejected with it had no effect.
 #[tokio::test]
 async fn a_token_that_is_refused_is_fetched_anew_once() {
     let cloud = Cloud::begin().await;

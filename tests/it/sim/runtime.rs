@@ -234,11 +234,11 @@ async fn numbers_as_text_fault_turns_numbers_into_strings() {
 #[tokio::test(start_paused = true)]
 async fn stranger_backup_fault_starts_a_foreign_backup_first() {
     let scenario = scenario("8.8.0");
-    scenario.arm("history-post.stranger-backup");
+    scenario.arm("history-post.foreign-backup");
     let (status, body) = scenario.post("/zeebe/actuator/backupHistory", body_of(7)).await;
     assert_eq!((status, body["message"].as_str()), (400, Some("Another backup is running at the moment")));
     taken(&scenario, 5).await;
-    scenario.arm("zeebe-list.stranger-backup");
+    scenario.arm("zeebe-list.foreign-backup");
     let (_, list) = scenario.get(RUNTIME).await;
     assert_eq!(ids(&list), [5], "theirs is not seen yet");
     scenario.wait(&format!("{RUNTIME}/6"), "IN_PROGRESS").await;

@@ -225,7 +225,7 @@ async fn broker_restart_fails_the_running_backup_and_keeps_the_pause() {
 #[tokio::test(start_paused = true)]
 async fn foreign_client_faults_resume_pause_or_use_an_id() {
     let scenario = opensearch();
-    scenario.arm("pause.stranger-resume=200ms, zeebe-post.conflict");
+    scenario.arm("pause.foreign-resume=200ms, zeebe-post.conflict");
     scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
     assert_eq!(scenario.phases().await, ["SOFT_PAUSED", "SOFT_PAUSED"]);
     scenario.clock.sleep(Duration::from_millis(300)).await;
@@ -233,7 +233,7 @@ async fn foreign_client_faults_resume_pause_or_use_an_id() {
     let (status, body) = scenario.post("/zeebe/actuator/backups", body_of(7)).await;
     assert_eq!(status, 409);
     assert!(body["message"].as_str().unwrap().contains("The latest backup has id 14."), "{body}");
-    scenario.arm("now.stranger-hard-pause=0s");
+    scenario.arm("now.foreign-hard-pause=0s");
     assert_eq!(scenario.phases().await, ["PAUSED", "PAUSED"]);
 }
 
@@ -273,7 +273,7 @@ async fn clock_fault_changes_only_response_timestamps() {
 async fn resume_and_compaction_in_the_window_make_the_backup_incomplete() {
     let scenario = opensearch();
     scenario.clock.sleep(Duration::from_secs(10)).await;
-    scenario.arm("search-put.stranger-resume=20ms, zeebe-post.delay=1ms, zeebe-post.compact");
+    scenario.arm("search-put.foreign-resume=20ms, zeebe-post.delay=1ms, zeebe-post.compact");
     back_up(&scenario, 7).await;
     assert!(locked(&scenario.cluster).restore(7).lost() > 0, "{:?}", locked(&scenario.cluster).restore(7));
 }
@@ -400,5 +400,5 @@ async fn server_shuts_down_with_a_response_pending() {
         tokio::task::yield_now().await;
     }
     served.end().await;
-    assert!(pending.await.unwrap(), "the answer that was owed is dropped");
+    assert!(pending.await.unwrap(), "the outstanding response is dropped");
 }
