@@ -185,7 +185,7 @@ async fn only_what_ended_can_be_found_missing(#[values(Kind::Memory, Kind::Sqlit
 #[tokio::test]
 async fn what_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
-    let run = "the state knows no run 00000000-0000-0000-0000-000000000000";
+    let run = "the state has no run 00000000-0000-0000-0000-000000000000";
     for response in [
         delete(&bed, Uuid::nil()).await,
         bed.hold(Uuid::nil(), true).await,
@@ -194,7 +194,7 @@ async fn what_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sqlite)] k
         assert_eq!(response.unwrap_err().to_string(), run);
     }
     let never_asked = good(&bed, "prod", NOW).await.run_id;
-    let sentence = format!("the state knows no request to delete the backup of run {never_asked}");
+    let sentence = format!("the state has no request to delete the backup of run {never_asked}");
     assert_eq!(bed.deletion_tried(never_asked, None).await.unwrap_err().to_string(), sentence);
     assert_eq!(bed.deletion_done(never_asked, at(NOW)).await.unwrap_err().to_string(), sentence);
     let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: never_asked };

@@ -125,7 +125,7 @@ async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreErr
 }
 
 #[test]
-fn a_flipped_byte_is_no_reason_to_install_another_version_or_to_mend_permissions() {
+fn flipped_byte_is_reported_as_damage_and_not_as_another_cause() {
     let whole = whole_state();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let said = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {

@@ -258,8 +258,8 @@ async fn a_row_that_cannot_be_read_does_not_keep_its_debt_from_being_paid() {
              move it away and run `adopt`"
         )
     );
-    store.resume_intended(run_id, "guardian".into(), at(NOW)).await.unwrap();
-    store.resume_confirmed(run_id, "guardian".into(), at(NOW)).await.unwrap();
+    store.resume_intended(run_id, "sweeper".into(), at(NOW)).await.unwrap();
+    store.resume_confirmed(run_id, "sweeper".into(), at(NOW)).await.unwrap();
     assert_eq!(store.pending_resumes().await.unwrap(), []);
 }
 
@@ -276,7 +276,7 @@ async fn while_another_program_writes_nothing_is_half_done() {
     assert_eq!(
         ended.unwrap_err().to_string(),
         format!(
-            "the state file {file} cannot be written: another program holds a lock on it; free space or mend \
+            "the state file {file} cannot be written: another program holds a lock on it; free space or fix \
              permissions, nothing was lost"
         )
     );

@@ -158,7 +158,7 @@ fn pending_resume_of_a_damaged_run_is_sent() {
     assert_eq!(output.status.code(), Some(3), "{said}{error}");
     assert!(resumes.load(Ordering::SeqCst) > 0, "{said}{error}");
     assert!(
-        said.contains("the resume of orders is not settled yet") && error.contains("cannot be read in full"),
+        said.contains("the resume of orders is still pending") && error.contains("cannot be read in full"),
         "{said}{error}"
     );
 }

@@ -182,7 +182,7 @@ async fn own_pause_is_recognised_under_the_new_cluster_name() {
     assert_eq!(bed.daemon.live().clusters["shop"].exporting, Exporting::PausedByUs);
     assert_eq!(bed.exporting().await, "paused_by_us");
     let pending =
-        "resume_pending: the resume of cluster orders, which is at the same address, is not settled yet";
+        "resume_pending: the resume of cluster orders, which is at the same address, is still pending";
     let rows = bed.memory.occurrences(None, Some("shop".into()), 0).await.unwrap();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.reason.as_deref() == Some(pending)), "{rows:?}");
     let refused = bed.daemon.backup("shop".into(), None).await.unwrap_err();

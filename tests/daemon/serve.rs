@@ -66,7 +66,7 @@ fn unconfirmed_resume_is_reported_and_stays_pending() {
     record_pending_resume(&location.path("state"), "http://127.0.0.1:1");
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
     assert_eq!(output.status.code(), Some(3));
-    let why = "the resume of orders is not settled yet, so that exporting may be paused there: cannot connect to zeebe at \
+    let why = "the resume of orders is still pending, so exporting may be paused there: cannot connect to zeebe at \
                http://127.0.0.1:1: Connection refused (os error 111); fix this, then run the command again, or start \
                the daemon, which continues to send the resume\n";
     assert_eq!(String::from_utf8(output.stdout).unwrap(), why);
@@ -83,9 +83,9 @@ fn running_daemon_reports_errors_of_its_resumes() {
     let config = location.path("config.toml");
     let met = "cannot connect to zeebe at http://127.0.0.1:1: Connection refused (os error 111)";
     let sentence = format!(
-        "the resume of orders is not settled yet, so that exporting may be paused there: {met}; the daemon tries on, at \
-         least every minute: mend that, or, where the cluster is gone for good, give the resume up with `pending-resumes abandon \
-         orders --why TEXT`\n"
+        "the resume of orders is still pending, so exporting may be paused there: {met}; the daemon retries \
+         at least every minute: fix the cause, or, if the cluster is gone permanently, abandon the resume with `pending-resumes \
+         abandon orders --why TEXT`\n"
     );
     // Longer than a daemon is waited for that gives no sign of life.
     let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "17s"]));

@@ -128,9 +128,8 @@ fn resume_rejected_until_end_of_grace_is_reported() {
     assert_eq!((&paused["cluster"], &paused["owner"]), (&"orders".into(), &"us".into()));
     assert_eq!(paused["reason"], "the daemon stopped before the resume was confirmed");
     let (code, said) = end_of(up);
-    let met = said[0].strip_prefix(
-        "error: the resume of orders is not settled yet, so that exporting may be paused there: ",
-    );
+    let met = said[0]
+        .strip_prefix("error: the resume of orders is still pending, so exporting may be paused there: ");
     let met = met.and_then(|rest| {
         rest.strip_suffix("; fix this, then run `resume-exporting --pending`, or start the daemon again")
     });

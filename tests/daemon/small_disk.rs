@@ -59,7 +59,7 @@ impl Disk {
         }
     }
 
-    /// There is room again.
+    /// There is disk space again.
     pub(crate) fn make_room(&self, process: Option<u32>) {
         match self {
             Self::Mounted { at, .. } => std::fs::remove_file(at.join("ballast")).unwrap(),

@@ -75,7 +75,7 @@ fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &st
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(if disk == "full" { 1 } else { 2 }), "{text}");
     assert!(!rig.paused(), "exporting is left paused: {text}");
-    assert!(!text.contains("not settled"), "the server confirmed it: {text}");
+    assert!(!text.contains("still pending"), "the server confirmed it: {text}");
 
     match disk {
         "full" if rig.disk.is_mounted() => rig.disk.make_room(None),
