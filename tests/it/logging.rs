@@ -55,7 +55,7 @@ fn json_lines(level: &str, emit: impl FnOnce(&LogHandle)) -> Vec<Value> {
 }
 
 #[test]
-fn an_event_is_one_flat_json_object() {
+fn event_is_one_flat_json_object() {
     let capture = Capture::default();
     log(INFO, Sink::json(Box::new(capture.clone())), |_| {
         tracing::error!(

@@ -109,7 +109,7 @@ fn restart_keeps_the_start_of_a_foreign_pause() {
 
 /// A look that shows nothing shows no end of it.
 #[test]
-fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
+fn foreign_pause_keeps_its_start_while_the_cluster_is_unreachable() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon(3);
@@ -122,7 +122,7 @@ fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
 
 /// A failed write is retried at the next probe.
 #[test]
-fn a_pause_that_could_not_be_noted_is_noted_later() {
+fn unstored_foreign_pause_is_stored_by_a_later_probe() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon_that_notes_from(2, 4);
@@ -131,7 +131,7 @@ fn a_pause_that_could_not_be_noted_is_noted_later() {
 }
 
 #[test]
-fn an_end_that_could_not_be_noted_is_noted_later() {
+fn unstored_end_of_a_foreign_pause_is_stored_by_a_later_probe() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     bed.daemon(3);
@@ -145,7 +145,7 @@ fn an_end_that_could_not_be_noted_is_noted_later() {
 
 /// One look falls into the election of a leader.
 #[test]
-fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
+fn lost_leader_does_not_reset_the_start_of_a_foreign_pause() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon(3);

@@ -103,7 +103,7 @@ impl Town {
 #[case::reaches_some("resume.partial@4")]
 #[case::loses_its_answer("resume.drop-answer@2")]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_has_moved_is_resumed_where_it_is(#[case] fault: &str) {
+async fn moved_cluster_is_resumed_at_its_new_address(#[case] fault: &str) {
     let town = Town::paused().await;
     locked(&town.lab.cluster).arm(fault).unwrap();
     town.moves("sim-orders", |settings| at(settings, "new")).await;
@@ -112,7 +112,7 @@ async fn a_cluster_that_has_moved_is_resumed_where_it_is(#[case] fault: &str) {
 
 /// The other components keep their addresses.
 #[tokio::test(start_paused = true)]
-async fn a_management_port_that_has_moved_alone_is_found() {
+async fn moved_management_port_is_found() {
     let town = Town::paused().await;
     town.moves("sim-orders", |settings| {
         let mut spec = at(settings, "old").spec;

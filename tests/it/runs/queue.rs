@@ -44,7 +44,7 @@ async fn told(lab: &Lab) -> Vec<String> {
 
 /// Renamed in the file while its run cleans up: one operation at a time all the same (rule I4).
 #[tokio::test(start_paused = true)]
-async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
+async fn renamed_cluster_waits_for_the_run_of_its_old_name() {
     let lab = Lab::new().fault("zeebe.stall=40s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(10)).await;
@@ -70,7 +70,7 @@ async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
 #[case::named_twice("http://sim-orders:9600")]
 #[case::pointed_elsewhere("http://elsewhere:9600")]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_at: &str) {
+async fn two_names_of_one_cluster_do_not_run_at_once(#[case] first_at: &str) {
     let lab = Lab::new().fault("operate.stall=40s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(5)).await;
@@ -93,7 +93,7 @@ async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_
 
 /// Remaining deletions under the old name wait while the run under the new name pauses the same brokers.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_an_old_name_is_deleted_beside_a_run_of_the_new_one() {
+async fn deletions_of_the_old_name_wait_for_the_run_of_the_new_name() {
     let lab = Lab::new();
     let old = lab.backup().await;
     lab.queue.configure(BTreeMap::from([("renamed".to_owned(), lab.settings.clone())]));
@@ -194,7 +194,7 @@ async fn only_the_newest_of_one_schedule_waits_for_a_ready_cluster() {
 
 /// The next occurrence comes due while the first is being probed on a cluster that is not ready.
 #[tokio::test(start_paused = true)]
-async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwhile() {
+async fn occurrence_waiting_again_is_replaced_by_a_newer_one() {
     let lab = Lab::new().fault("now.unassigned,info.delay=5s");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(3)).await;
@@ -213,7 +213,7 @@ async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwh
 
 /// As above, but the store fails when the run is about to begin.
 #[tokio::test(start_paused = true)]
-async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_meanwhile() {
+async fn occurrence_with_an_unstored_run_is_replaced_by_a_newer_one() {
     let lab = Lab::new().fault("info.delay=5s");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(3)).await;
@@ -227,7 +227,7 @@ async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_m
 /// Claimed two seconds ahead, with a spread longer than the interval of the schedule: each occurrence still
 /// gets its turn.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_overtaken_before_its_own_time_has_come() {
+async fn occurrence_is_not_replaced_before_its_start_time() {
     let lab = Lab::new();
     for _ in 0..3 {
         let mut rows = claimed(&lab, &["daily"]).await;
@@ -243,7 +243,7 @@ async fn nothing_is_overtaken_before_its_own_time_has_come() {
 
 /// An occurrence that waited for a ready cluster at shutdown is stored as it was claimed.
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
+async fn only_the_newest_of_one_schedule_waits_after_a_restart() {
     let lab = Lab::new();
     let older = claimed(&lab, &["daily"]).await;
     lab.clock.sleep(Duration::from_mins(1)).await;
@@ -286,7 +286,7 @@ async fn run_without_executor_is_taken_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_cancelled_before_it_has_begun_does_not_begin() {
+async fn run_cancelled_before_its_start_does_not_start() {
     let lab = Lab::new().fault("info.delay=5s");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(2)).await;
@@ -299,7 +299,7 @@ async fn a_run_that_is_cancelled_before_it_has_begun_does_not_begin() {
 
 /// The clock goes back while the cluster is busy, and the sleeper that would have started the occurrence has gone.
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
+async fn waiting_occurrence_starts_after_clock_changes() {
     let lab = Lab::new().fault("tasklist.stall=20s");
     let running = lab.queue.manual("orders", None).await.unwrap();
     lab.queue.submit(claimed(&lab, &["daily"]).await);
@@ -315,7 +315,7 @@ async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
 
 /// One of two was settled elsewhere: the other still gets its run.
 #[tokio::test(start_paused = true)]
-async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
+async fn skipped_occurrence_does_not_block_the_others() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily", "weekly"]).await;
     lab.store.skip(vec![rows[0].occurrence.clone()], "manual".into()).await.unwrap();
@@ -426,7 +426,7 @@ async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[c
     "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_short_window_is_waited_for_too(
+async fn short_start_within_is_used_in_full(
     #[case] start_within: i64,
     #[case] away: i64,
     #[case] outcome: &str,
@@ -441,7 +441,7 @@ async fn a_short_window_is_waited_for_too(
 
 /// The topology does not know yet that a leader is gone, and the partitions do: it is waited for all the same.
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
+async fn run_waits_for_a_recently_lost_leader() {
     let lab = Lab::new().fault("now.no-leader=12s");
     let refused = lab.refused().await;
     assert_eq!(
@@ -473,7 +473,7 @@ async fn request_to_a_cluster_not_ready_does_not_count_as_a_run() {
 
 /// A permanent error is kept as evidence and counts.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_cannot_succeed_makes_a_failed_run() {
+async fn impossible_request_creates_a_failed_run() {
     let mut lab = Lab::new().fault("zeebe-list.unauthorized@*");
     lab.settings.manual_min_interval = Duration::from_hours(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));

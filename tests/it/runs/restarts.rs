@@ -97,7 +97,7 @@ impl Remains {
             // Without a retained log for a restore, the check has no reference.
             let kept = lab.settings.spec.addresses.search.is_some() || locked(&lab.cluster).config.continuous;
             if kept {
-                lab.nothing_owed(&run).await;
+                lab.assert_nothing_pending(&run).await;
             }
             if self.configured {
                 locked(&lab.cluster).arm("now.heal").unwrap();
@@ -207,14 +207,14 @@ fn claimed_run_past_its_deadline_fails() {
 }
 
 #[test]
-fn outside_the_pause_it_goes_on_where_it_was() {
+fn run_continues_its_step_after_restart() {
     let (run, lab) = dies("", Limits::default(), in_a_wait).down(60).restarts();
     completed(&run);
     assert_eq!(lab.requested("operate-post"), 2, "its own, and that of the next backup");
 }
 
 #[test]
-fn outside_the_pause_it_fails_when_its_deadline_is_over() {
+fn run_fails_if_its_deadline_is_over_after_restart() {
     let (run, _) =
         dies("operate.stall", Limits::default(), in_a_wait).down(5 * 3600).fault("now.heal").restarts();
     failed(&run, FailureClass::Deadline, "the daemon was down until the run_deadline was over");
@@ -234,7 +234,7 @@ fn a_start_whose_answer_the_dead_daemon_waited_for_is_not_repeated(#[case] endpo
 }
 
 #[test]
-fn inside_the_pause_it_goes_on_when_every_partition_still_reads_paused() {
+fn run_continues_if_every_partition_is_still_paused() {
     let (run, lab) = dies("", Limits::default(), in_the_pause).down(20).restarts();
     completed(&run);
     assert_eq!(
@@ -245,7 +245,7 @@ fn inside_the_pause_it_goes_on_when_every_partition_still_reads_paused() {
 }
 
 #[test]
-fn inside_the_pause_one_refused_connection_is_no_reason_to_give_up() {
+fn one_refused_connection_does_not_fail_a_paused_run() {
     let (run, _) = dies("", Limits::default(), in_the_pause).down(20).fault("partitions.refuse@3").restarts();
     completed(&run);
 }
@@ -254,22 +254,19 @@ fn inside_the_pause_one_refused_connection_is_no_reason_to_give_up() {
 #[case::resumed("now.foreign-resume=1s", "not every partition can be shown to have stayed paused")]
 #[case::resumed_and_paused("now.foreign-resume=1s, now.foreign-pause=3s", "not every partition can be shown")]
 #[case::unreadable("partitions.refuse@*", "not every partition can be shown to have stayed paused")]
-fn inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
-    #[case] faults: &str,
-    #[case] sentence: &str,
-) {
+fn run_resumes_and_fails_if_the_pause_is_unproven(#[case] faults: &str, #[case] sentence: &str) {
     let (run, _) = dies("", Limits::default(), in_the_pause).fault(faults).down(20).restarts();
     failed(&run, FailureClass::Interrupted, sentence);
 }
 
 #[test]
-fn inside_the_pause_it_resumes_and_fails_when_its_budget_is_over() {
+fn run_resumes_and_fails_if_its_pause_budget_is_over() {
     let (run, _) = dies("", Limits::default(), in_the_pause).down(3600).restarts();
     failed(&run, FailureClass::PauseBudget, "the pause_budget is over");
 }
 
 #[test]
-fn a_pause_that_was_never_confirmed_is_resumed_and_the_run_fails() {
+fn unconfirmed_pause_is_resumed_and_the_run_fails() {
     let requested = |view: &RunView, pending_resumes: &[PendingResume], _: &Lab| {
         !pending_resumes.is_empty() && view.pause.confirmed_at.is_none()
     };
@@ -318,7 +315,7 @@ fn run_with_only_a_pending_resume_resumes_and_completes() {
 
 /// Its resume may have been sent, whatever the parts say; why it is ended is not forgotten.
 #[test]
-fn a_run_that_was_being_ended_ends_for_that_reason() {
+fn interrupted_abort_keeps_its_reason() {
     let remains = daemon(async {
         let lab = Lab::new().fault("search-put.stall, resume.drop-request@*");
         let run_id = lab.queue.manual("orders", None).await.unwrap();
@@ -338,7 +335,7 @@ fn a_run_that_was_being_ended_ends_for_that_reason() {
 }
 
 #[test]
-fn after_the_resume_it_ends_without_another_one() {
+fn restart_after_the_resume_sends_no_second_resume() {
     let resumed = |view: &RunView, _: &[PendingResume], _: &Lab| view.pause.resumed_at.is_some();
     let (run, lab) = dies("", Limits::default(), resumed).down(3600).restarts();
     completed(&run);
@@ -347,7 +344,7 @@ fn after_the_resume_it_ends_without_another_one() {
 
 /// Somebody else may have paused since: a resume of ours would end theirs.
 #[test]
-fn after_the_resume_a_failure_sends_no_other_one() {
+fn failure_after_the_resume_sends_no_second_resume() {
     let resumed = |view: &RunView, _: &[PendingResume], _: &Lab| view.pause.resumed_at.is_some();
     let (run, lab) = dies("", Limits::default(), resumed).fault("operate-get.not-json@1").down(30).restarts();
     failed(&run, FailureClass::Unreachable, "operate could not be seen complete after the resume");
@@ -451,7 +448,7 @@ fn from_8_8_inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown
 }
 
 #[test]
-fn from_8_8_inside_the_pause_a_long_absence_ends_it() {
+fn long_downtime_during_the_pause_ends_it_since_8_8() {
     let begun = |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested("history-post") == 1;
     let (run, _) = dies_on(version("8.8.0"), "", Limits::default(), begun).down(3600).restarts();
     failed(&run, FailureClass::PauseBudget, "the pause_budget is over");
@@ -487,7 +484,7 @@ fn assigned_id_survives_a_restart() {
 }
 
 #[test]
-fn beside_a_database_a_run_goes_on_in_its_wait() {
+fn rdbms_run_continues_its_wait() {
     let wait = Step::Wait(Component::Zeebe);
     let waits = move |view: &RunView, _: &[PendingResume], _: &Lab| view.intended.contains(&wait);
     let remains = dies_on(given(), "zeebe-post.stall=30s+1", Limits::default(), waits);
@@ -498,7 +495,7 @@ fn beside_a_database_a_run_goes_on_in_its_wait() {
 
 /// All that is left is the last look: a deadline would fail a whole backup.
 #[test]
-fn beside_a_database_a_run_that_had_done_all_completes_however_late() {
+fn rdbms_run_with_all_steps_done_completes_after_its_deadline() {
     let wait = Step::Wait(Component::Zeebe);
     let waited = move |view: &RunView, _: &[PendingResume], _: &Lab| view.done.contains(&wait);
     let (run, _) =
@@ -509,7 +506,7 @@ fn beside_a_database_a_run_that_had_done_all_completes_however_late() {
 /// The parts of one backup are restored by one version: those from before an upgrade and those from after it are not
 /// one backup.
 #[test]
-fn parts_from_before_and_after_an_upgrade_are_no_backup() {
+fn upgrade_during_a_run_fails_it() {
     let remains = dies("", Limits::default(), in_a_wait).down(60);
     locked(&remains.cluster).config.version = "8.7.3".parse().unwrap();
     let (run, _) = remains.restarts();

@@ -66,7 +66,7 @@ async fn rejected_daemon_deletes_nothing_of_the_other() {
 #[case::looks_come_late((0..4).flat_map(|a| (0..4).map(move |b| format!("operate-get.delay=200ms+{a},tasklist-get.delay=200ms+{b}"))).collect())]
 #[case::its_start_is_lost(vec!["operate-post.drop-request+1".to_owned()])]
 #[tokio::test(start_paused = true)]
-async fn who_comes_a_moment_later_harms_nothing_of_the_other(#[case] stories: Vec<String>) {
+async fn later_daemon_changes_nothing_of_the_other(#[case] stories: Vec<String>) {
     let mut begun = 0;
     let told = stories.len();
     for scenario in stories {

@@ -85,7 +85,7 @@ async fn saas_backup_is_requested_once_and_restores_everything() {
 #[case("saas-list.refuse@3+1")]
 #[case("saas-list.numbers-as-text@*")]
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
+async fn backup_of_a_lost_response_is_found_in_the_list(#[case] fault: &str) {
     let lab = lab().fault(fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -123,7 +123,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case("saas-cluster.unauthorized", FailureClass::Access, "the cluster could not be examined")]
 #[case("saas-list.unauthorized@*+3", FailureClass::Access, "saas rejected the credentials during its backup")]
 #[tokio::test(start_paused = true)]
-async fn what_goes_wrong_fails_the_run_with_its_class(
+async fn saas_fault_fails_the_run_with_its_class(
     #[case] fault: &str,
     #[case] class: FailureClass,
     #[case] sentence: &str,
@@ -162,7 +162,7 @@ async fn rate_limit_of_saas_is_kept_if_ours_is_shorter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
+async fn occurrence_waits_for_the_rate_limit_within_start_within() {
     let lab = lab();
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     let (due, requested) = (lab.clock.now(), lab.requested("saas-post"));
@@ -229,7 +229,7 @@ async fn saas_backup_survives_the_move_of_its_cluster() {
 
 /// A list that cannot be read shows nothing gone.
 #[tokio::test(start_paused = true)]
-async fn without_the_list_nothing_is_missing() {
+async fn unreadable_list_sets_nothing_missing() {
     let lab = lab();
     lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
@@ -259,7 +259,7 @@ async fn operator_delete_in_saas_frees_the_rate_limit() {
 /// Failed runs without a backup in Camunda 8 SaaS are forgotten as for other clusters; backups there are
 /// kept.
 #[tokio::test(start_paused = true)]
-async fn failures_that_left_nothing_are_forgotten() {
+async fn failed_runs_without_a_backup_are_deleted() {
     let lab = lab().fault("saas-cluster.unauthorized@5");
     for _ in 0..5 {
         assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Access));
@@ -304,7 +304,7 @@ async fn no_operation_starts_during_a_saas_restore() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_and_the_request_for_a_restore_keep_each_other_out() {
+async fn run_and_restore_exclude_each_other() {
     let lab = lab();
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     let busy = lab.queue.restore("orders", async {}).await.unwrap_err();
@@ -414,7 +414,7 @@ fn lost_request_is_reported_after_a_restart(
 
 /// The list is incomplete only for a moment, but a backup once marked missing stays missing.
 #[tokio::test(start_paused = true)]
-async fn a_list_that_shows_nothing_for_a_moment_takes_nothing_away() {
+async fn briefly_empty_list_sets_nothing_missing() {
     let lab = lab();
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     lab.clock.sleep(Duration::from_mins(2)).await;
@@ -427,7 +427,7 @@ async fn a_list_that_shows_nothing_for_a_moment_takes_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_that_is_not_listed_for_a_moment_after_its_end_is_looked_for_again() {
+async fn backup_briefly_unlisted_after_its_end_is_polled_again() {
     let smooth = lab();
     smooth.backup().await;
     // The last look is refused for as long as it takes to empty the list.
@@ -445,7 +445,7 @@ async fn a_backup_that_is_not_listed_for_a_moment_after_its_end_is_looked_for_ag
 
 /// Without addresses the parts cannot be probed; a requested deletion would run when the cluster moves back.
 #[tokio::test(start_paused = true)]
-async fn a_self_managed_backup_outlives_the_move_of_its_cluster() {
+async fn self_managed_backup_survives_the_move_of_its_cluster() {
     let own = Lab::new();
     assert_eq!(own.backup().await.view.status, RunStatus::Completed);
     own.clock.sleep(Duration::from_mins(1)).await;
@@ -462,7 +462,7 @@ async fn a_self_managed_backup_outlives_the_move_of_its_cluster() {
 
 /// The list of one cluster does not show the backups of another.
 #[tokio::test(start_paused = true)]
-async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
+async fn name_reused_for_another_cluster_keeps_the_backups_of_the_first() {
     let first = lab();
     let run = first.backup().await;
     first.clock.sleep(Duration::from_mins(1)).await;
@@ -493,10 +493,7 @@ async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
 #[case(TimeDelta::days(30), true)]
 #[case(TimeDelta::minutes(1), false)]
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_does_not_forbid_backups_until_it_is_there_again(
-    #[case] by: TimeDelta,
-    #[case] may: bool,
-) {
+async fn clock_set_back_does_not_block_backups(#[case] by: TimeDelta, #[case] may: bool) {
     let lab = lab();
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     lab.clock.jump(-by);
@@ -505,7 +502,7 @@ async fn a_clock_set_back_does_not_forbid_backups_until_it_is_there_again(
 
 /// The limit counts from the request itself, not from the look before it, which may have taken a while.
 #[tokio::test(start_paused = true)]
-async fn the_limit_counts_from_the_request() {
+async fn rate_limit_counts_from_the_request() {
     let lab = lab().fault("saas-list.refuse@20+1");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -557,7 +554,7 @@ async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
 
 /// With a short interval between backups, a due run would interrupt every long second probe.
 #[tokio::test(start_paused = true)]
-async fn what_was_pruned_is_noted_between_two_backups_that_are_close() {
+async fn pruned_backup_is_recorded_with_a_short_interval() {
     let mut lab = lab();
     lab.settings.spec.addresses.saas.as_mut().unwrap().min_interval = Duration::from_secs(15);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));

@@ -140,7 +140,7 @@ async fn abandoned_request_is_reported_and_counts() {
 
 /// The look before the request took so long that the step's deadline fell into the request.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_the_deadline_of_its_step_cut_off_is_looked_for() {
+async fn request_cut_off_by_its_deadline_is_searched_in_the_list() {
     let faults = "saas-list.delay=31s+2,saas-list.delay=29900ms+3,saas-post.delay=31s";
     let lab = lab().fault(faults);
     let run = lab.backup().await;
@@ -153,7 +153,7 @@ async fn a_request_that_the_deadline_of_its_step_cut_off_is_looked_for() {
 
 /// The answer came, and could not be written down.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_could_not_be_written_is_looked_for() {
+async fn backup_of_an_unstored_response_is_searched_in_the_list() {
     let lab = lab().fault("saas-post.delay=2s");
     let run_id = asked_and_not_answered(&lab).await;
     lab.memory.fail_next_writes(1);
@@ -167,7 +167,7 @@ async fn an_answer_that_could_not_be_written_is_looked_for() {
 
 /// An unsent request cannot have begun anything.
 #[tokio::test(start_paused = true)]
-async fn a_run_cancelled_before_its_request_may_be_followed_at_once() {
+async fn run_cancelled_before_its_request_does_not_use_the_rate_limit() {
     let lab = lab().fault("saas-list.delay=20s+2");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("saas-list") < 3 {
@@ -183,7 +183,7 @@ async fn a_run_cancelled_before_its_request_may_be_followed_at_once() {
 
 /// The daemon died inside the request and came back when the run's time was over.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_died_inside_its_request_is_looked_for_however_late() {
+async fn request_interrupted_by_a_crash_is_searched_at_any_time() {
     let dying = lab().fault("saas-post.delay=20s");
     let run_id = asked_and_not_answered(&dying).await;
     let later = dying.clock.now() + dying.settings.spec.limits.run_deadline;

@@ -72,7 +72,7 @@ async fn all_clusters_of_a_client_share_one_token() {
 
 /// A token may be revoked before it expires; a request rejected with it had no effect.
 #[tokio::test]
-async fn a_token_that_is_refused_is_fetched_anew_once() {
+async fn rejected_token_is_renewed_once() {
     let cloud = Cloud::begin().await;
     let transport = cloud.keys.transport();
     let saas = cloud.client(&transport, |_| {});
