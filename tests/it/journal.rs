@@ -336,7 +336,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever is tried in whatever order: what the rules promise about a view holds, and the accepted entries alone
+    /// In any order of events, the view keeps its rules, and the accepted entries alone
     /// lead to the same view.
     #[test]
     fn any_event_order_keeps_the_view_rules(tried in proptest::collection::vec(any_event(), 0..120)) {

@@ -134,12 +134,12 @@ async fn blocked_pause_is_retried_after_a_day() {
     lab.clock.sleep(Duration::from_hours(24)).await;
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    // It was within the limit, but the last pauses still foretell one that is not.
+    // The last pause was within the limit, but the forecast of the last pauses is still above it.
     let refused = lab.hindered().await;
     assert!(refused.contains("a pause like the last ones would take"), "{refused}");
 }
 
-/// A day on which the store hung and the log grew forbids nothing on the next.
+/// One day with a hanging backup store and a growing log does not block the next backup.
 #[tokio::test(start_paused = true)]
 async fn one_pause_with_log_growth_does_not_block_the_next() {
     let lab = limited(500);
@@ -175,7 +175,7 @@ async fn unreadable_disk_space_blocks_the_pause_if_a_limit_is_set(#[case] fault:
     assert_eq!(check(&lab, "broker_disk").await, None);
 }
 
-/// Looked at inside the pause as well: one answer that does not come ends nothing.
+/// The disk is also probed during the pause: one missing response does not end the pause.
 #[tokio::test(start_paused = true)]
 async fn one_unreadable_disk_probe_does_not_end_the_pause() {
     let lab = limited(500).fault("zeebe.stall=1m,prometheus.refuse@3+2");
@@ -193,11 +193,11 @@ async fn pause_is_not_started_if_none_was_within_the_budget() {
     let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
     let usual = forecast.usual().unwrap();
     assert!((30..45).contains(&usual.as_secs()), "{usual:?}");
-    let told = check(&lab, "pause").await.unwrap();
-    assert!(told.ok, "{told:?}");
+    let pause_check = check(&lab, "pause").await.unwrap();
+    assert!(pause_check.ok, "{pause_check:?}");
     assert!(
-        told.detail.starts_with("the last 3 pauses took 3")
-            && told.detail.ends_with("; the pause_budget is 45m")
+        pause_check.detail.starts_with("the last 3 pauses took 3")
+            && pause_check.detail.ends_with("; the pause_budget is 45m")
     );
 
     budget(&mut lab, Duration::from_secs(20));
@@ -234,8 +234,11 @@ async fn pause_forecast_over_budget_is_retried_once_a_day() {
         assert!(reason_of(&refused).ends_with(&again), "hour {hour}: {}", reason_of(&refused));
         lab.clock.sleep(Duration::from_hours(1)).await;
     }
-    let told = check(&lab, "pause").await.unwrap();
-    assert!(!told.ok && told.detail.ends_with("none of them was within the pause_budget of 20s"), "{told:?}");
+    let pause_check = check(&lab, "pause").await.unwrap();
+    assert!(
+        !pause_check.ok && pause_check.detail.ends_with("none of them was within the pause_budget of 20s"),
+        "{pause_check:?}"
+    );
     let tried = lab.backup().await;
     assert_eq!(reason_of(&tried), "exporting was paused longer than the pause_budget of 20s");
     assert_eq!(lab.requested("pause"), 4);

@@ -29,7 +29,7 @@ async fn backup_under_load_restores_whole(#[case] config: sim::Config) {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The exporter's bulk goes out up to its delay after a hard pause: only then does the position stand still.
+/// The exporter flushes its bulk until its delay after a hard pause is over. Then the position stands still.
 #[tokio::test(start_paused = true)]
 async fn version_without_soft_pause_gets_a_recorded_hard_pause() {
     for seed in 1..=10 {
@@ -44,7 +44,7 @@ async fn version_without_soft_pause_gets_a_recorded_hard_pause() {
     }
 }
 
-/// An exporter that flushes later than we wait may put records between our snapshot and the broker's position.
+/// An exporter that flushes after our wait may write records between our snapshot and the broker's position.
 #[tokio::test(start_paused = true)]
 async fn flush_after_the_drain_of_a_hard_pause_breaks_it() {
     let mut broken = 0;
@@ -72,7 +72,7 @@ async fn broker_restart_during_the_pause_breaks_it() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// Unknown is neither failed nor done: the answer is lost, the act was done, and it is not done twice.
+/// A lost response leaves the result unknown: the executed request is verified and not repeated.
 #[rstest]
 #[case("operate-post")]
 #[case("tasklist-post")]
@@ -98,7 +98,7 @@ async fn malformed_response_is_handled_like_a_lost_one() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The request itself is lost: nothing shows, so the run fails; exporting runs afterwards.
+/// The request itself is lost: no effect is visible, so the run fails. Exporting runs afterwards.
 #[rstest]
 #[case("operate-post", FailureClass::Component)]
 #[case("search-put", FailureClass::Component)]
@@ -109,7 +109,7 @@ async fn lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: Failu
     let lab = Lab::new().fault(&format!("{endpoint}.drop-request"));
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
-    assert_eq!(lab.requested(endpoint), 1, "asked once, never repeated");
+    assert_eq!(lab.requested(endpoint), 1, "one request, not repeated");
     if endpoint != "pause" {
         let (reason, response) = (reason_of(&run), "closed the connection without a response");
         assert!(reason.contains("it is unknown whether") && reason.contains(response), "{reason}");
@@ -173,7 +173,8 @@ async fn foreign_pause_of_another_mode_is_reported_as_foreign(
     lab.assert_nothing_pending(&run).await;
 }
 
-/// A broker answers COMPLETED for an id that its store already holds, and takes nothing: it is asked before.
+/// A broker responds COMPLETED for an id that its store already contains, and takes no backup. The probe before the
+/// start detects that.
 #[tokio::test(start_paused = true)]
 async fn backup_id_already_used_is_skipped() {
     let lab = Lab::new().fault("operate.stall=5s");
@@ -183,17 +184,18 @@ async fn backup_id_already_used_is_skipped() {
     locked(&lab.cluster).begin_zeebe_backup(id.get(), None).unwrap();
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Conflict), "{}", reason_of(&run));
-    let said = format!("zeebe already has a backup with id {id} (completed). The next run uses a higher id");
-    assert!(reason_of(&run).starts_with(&said), "{}", reason_of(&run));
+    let expected =
+        format!("zeebe already has a backup with id {id} (completed). The next run uses a higher id");
+    assert!(reason_of(&run).starts_with(&expected), "{}", reason_of(&run));
     assert_eq!(lab.requested("zeebe-post"), 0);
     lab.assert_nothing_pending(&run).await;
-    assert!(!locked(&lab.cluster).pieces_of(id.get()).is_empty(), "theirs is not deleted");
+    assert!(!locked(&lab.cluster).pieces_of(id.get()).is_empty(), "the foreign backup is not deleted");
     let next = lab.backup().await;
     assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
     assert!(next.backup_id > id);
 }
 
-/// The gateway hangs with our pause, our resume goes another way and is confirmed, then the pause is carried out.
+/// The gateway hangs with our pause, our resume takes another route and is confirmed, then the pause is executed.
 #[rstest]
 #[case("12s", None)]
 #[case("26s", Some(FailureClass::PauseBroken))]
@@ -226,7 +228,7 @@ async fn unsent_pause_is_not_awaited() {
     assert!(took.num_seconds() < 10, "the run ended only after {took}");
 }
 
-/// Operate cannot reach its search engine for a moment and says 400: neither "I know that id" nor "it is gone".
+/// Operate returns 400 while its search engine is unreachable: the backup id is neither used nor absent.
 #[rstest]
 #[case("operate-get.search-down=3s")]
 #[case("tasklist-get.search-down=3s")]
@@ -242,7 +244,7 @@ async fn unclear_response_is_retried(
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The same for longer than a look is repeated.
+/// The condition outlasts the retries of a probe.
 #[rstest]
 #[case(
     "operate-get.search-down=60s",
@@ -292,8 +294,8 @@ async fn stalled_part_fails_the_run_after_stall_after() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// On a large cluster one part, and the records, take longer than `stall_after`: as long as shards or bytes come, it is
-/// no stall, whatever the web app says meanwhile.
+/// On a large cluster one part, and the records, take longer than `stall_after`. Progress of shards or bytes prevents
+/// a stall, whatever state the web app reports.
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn long_part_with_progress_is_no_stall(
@@ -341,7 +343,7 @@ async fn run_deadline_ends_a_long_run() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The resume is tried for ever; meanwhile the run stays in that step, whatever its deadline says.
+/// The resume is retried without a limit. The run stays in that step even after its deadline.
 #[tokio::test(start_paused = true)]
 async fn run_stays_in_step_resume_until_confirmed() {
     let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };

@@ -64,7 +64,7 @@ async fn rejection_text_of_the_component_is_reported(
     lab.assert_nothing_pending(&run).await;
 }
 
-/// A wrong base path is answered with 404, as a backup that is not there is.
+/// A wrong base path returns 404, like an absent backup.
 #[rstest]
 #[case("operate")]
 #[case("zeebe")]
@@ -90,7 +90,7 @@ async fn wrong_base_path_is_not_an_absent_backup(#[case] component: &str) {
     assert_eq!(lab.requested("pause"), 0);
 }
 
-/// Once an id in milliseconds is known, ids in seconds are refused for ever: ours count on from there.
+/// After an id in milliseconds, brokers reject ids in seconds permanently. Our ids continue from the larger one.
 #[rstest]
 #[case("8.6.0")]
 #[case("8.8.0")]
@@ -106,7 +106,7 @@ async fn ids_exceed_an_existing_id_in_milliseconds(#[case] version: &str) {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// A manual backup of somebody else is in progress in the web app.
+/// A foreign manual backup is in progress in the web app.
 #[tokio::test(start_paused = true)]
 async fn foreign_backup_in_progress_is_named() {
     let lab = Lab::new().fault("operate.stall=90s");
@@ -114,7 +114,7 @@ async fn foreign_backup_in_progress_is_named() {
     lab.clock.sleep(Duration::from_secs(1)).await;
     let busy = lab.queue.manual("orders", None).await.unwrap_err();
     assert!(matches!(busy, ManualError::Busy { .. }), "{busy}");
-    // Another daemon with a state of its own knows nothing of it.
+    // The state of another daemon does not contain this backup.
     let other = Lab::daemon(
         lab.cluster.clone(),
         camunda_backupd::store::memory::MemoryStore::shared(),

@@ -43,8 +43,7 @@ async fn every_version_on_a_search_engine_is_backed_up_whole_under_load(
     assert_eq!(records, !together || optimize, "{:?}", run.view.components.keys());
 }
 
-/// The order of the other family, on the same clusters and under the same load, is shown to lose in
-/// `tests/it/sim/families.rs`; here it is shown that the daemon takes each its own.
+/// With the order of the other family, the same clusters lose records: see `tests/it/sim/families.rs`. This test shows that the daemon uses the order of the family.
 #[rstest]
 #[case("8.7.3", false)]
 #[case("8.8.0", true)]
@@ -55,7 +54,7 @@ async fn pause_position_depends_on_the_version(#[case] version: &str, #[case] fi
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     let paused = run.view.pause.intended_at.unwrap();
     let requested = run.view.components[&Component::Optimize].requested_at.unwrap();
-    assert_eq!(paused < requested, first, "paused at {paused}, Optimize asked at {requested}");
+    assert_eq!(paused < requested, first, "paused at {paused}, Optimize requested at {requested}");
 }
 
 #[rstest]
@@ -95,7 +94,7 @@ async fn five_backups(lab: &Lab) -> Vec<BackupId> {
     ids
 }
 
-/// Retention over the common history: the oldest goes from every place.
+/// Retention with the common history: the oldest backup is deleted from every component.
 #[tokio::test(start_paused = true)]
 async fn old_backups_are_deleted_everywhere_since_8_8() {
     let lab = lab("8.8.0", Storage::Elasticsearch, true);
@@ -115,7 +114,7 @@ async fn pause_budget_ends_a_slow_web_app_backup_since_8_8() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The database is its operator's to back up; the restore aligns both by the position that the database holds.
+/// The operator backs up the database. The restore aligns both by the position in the database.
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn rdbms_zeebe_backup_needs_no_pause(
@@ -132,7 +131,7 @@ async fn rdbms_zeebe_backup_needs_no_pause(
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     assert_eq!((run.view.family, run.view.pause.requested), (Some(Family::V89OnRdbms), None));
     assert_eq!(lab.requested("pause") + lab.requested("resume"), 0);
-    // In continuous mode the cluster gives the ids, in milliseconds, and they take the place of ours.
+    // In continuous mode the cluster generates ids in milliseconds. They replace ours.
     assert_eq!(run.backup_id.get() > 100_000_000_000, continuous, "{}", run.backup_id);
     assert!(run.backup_id > first.backup_id);
     if continuous {
@@ -172,7 +171,7 @@ async fn lost_response_with_assigned_id_is_not_guessed(
     assert!(next.backup_id > run.backup_id);
 }
 
-/// Beside a search engine all parts must have one id, which a cluster that gives ids itself does not let us choose.
+/// With a search engine all parts need one id. A cluster that generates ids does not accept ours.
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn generated_backup_ids_are_rejected_with_a_search_engine(
@@ -190,7 +189,7 @@ async fn generated_backup_ids_are_rejected_with_a_search_engine(
     lab.assert_nothing_pending(&run).await;
 }
 
-/// A deletion beside a database goes by the id that the cluster gave.
+/// With a database, the deletion uses the id that the cluster generated.
 #[tokio::test(start_paused = true)]
 async fn rdbms_old_backups_are_deleted() {
     let config = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
@@ -217,7 +216,7 @@ async fn rest_api_is_sufficient_since_8_10() {
     let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false));
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(lab.requested("info") + lab.requested("partitions"), 0, "the management port is not asked");
+    assert_eq!(lab.requested("info") + lab.requested("partitions"), 0, "no request to the management port");
     lab.assert_nothing_pending(&run).await;
 }
 
@@ -262,7 +261,7 @@ async fn accepted_request_with_error_response_is_verified(
     let lab = lab(version, Storage::OpenSearch, false).fault(fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(lab.requested("zeebe-post"), 1, "asked once");
+    assert_eq!(lab.requested("zeebe-post"), 1, "one request");
     lab.assert_nothing_pending(&run).await;
 }
 
@@ -328,12 +327,12 @@ async fn one_failed_partitions_request_does_not_fail_the_run() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// A cluster that also backs itself up lists ids that are not ours: that is no sign of a lost state.
+/// A cluster with its own backups lists ids that are not ours. They do not indicate a lost state.
 #[tokio::test(start_paused = true)]
 async fn rdbms_own_backups_of_the_cluster_do_not_stop_retention() {
     let scheduler = Some(Duration::from_secs(50));
     let config = sim::Config { continuous: true, scheduler, ..config("8.9.0", Storage::Rdbms, false) };
-    // Ours takes so long that the next of its own is above it when retention looks.
+    // Our backup takes so long that the cluster's next own backup has a higher id when retention runs.
     let lab = Lab::with(config, Limits::default()).fault("zeebe-post.stall=70s@*");
     let ids = five_backups(&lab).await;
     let mut cluster = locked(&lab.cluster);
@@ -381,6 +380,6 @@ async fn unreceived_assigned_id_is_reported() {
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator"));
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{}", reason_of(&run));
-    let told = run.view.cleanup_unfinished.join(" ");
-    assert!(told.contains("under an id that was never received"), "{told}");
+    let reported = run.view.cleanup_unfinished.join(" ");
+    assert!(reported.contains("under an id that was never received"), "{reported}");
 }

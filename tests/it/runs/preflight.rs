@@ -133,10 +133,10 @@ fn hosted() -> Lab {
 #[tokio::test(start_paused = true)]
 async fn saas_cluster_is_checked_through_the_administration_api() {
     let lab = hosted();
-    let told = |checks: Vec<Check>| {
+    let reported = |checks: Vec<Check>| {
         checks.into_iter().map(|c| format!("{} {}: {}", c.ok, c.check, c.detail)).collect()
     };
-    let lines: Vec<String> = told(probe(&lab, Some(false)).await);
+    let lines: Vec<String> = reported(probe(&lab, Some(false)).await);
     assert_eq!(
         lines,
         [
@@ -147,7 +147,7 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
     );
     lab.backup().await;
     locked(&lab.cluster).saas.schedule = Some("0 2 * * *".into());
-    let lines: Vec<String> = told(probe(&lab, Some(false)).await);
+    let lines: Vec<String> = reported(probe(&lab, Some(false)).await);
     assert_eq!(
         lines[1..],
         [

@@ -56,7 +56,7 @@ async fn saas_backup_is_requested_once_and_restores_everything() {
     assert_eq!((run.view.family, run.view.pause.requested), (Some(Family::Saas), None));
     assert_eq!(run.view.version.as_deref(), Some("Camunda 8.6.0+gen1"));
     assert_eq!((lab.requested("saas-post"), lab.requested("saas-delete")), (1, 0));
-    assert!(lab.requested("saas-list") < 15, "{} looks in 40 s", lab.requested("saas-list"));
+    assert!(lab.requested("saas-list") < 15, "{} list requests in 40 s", lab.requested("saas-list"));
     let Some(Outcome::Completed { attestation }) = &run.view.outcome else { panic!("not completed") };
     assert_eq!(attestation["proof"]["provider"]["uuid"], uuid_of(&run));
     assert_eq!(attestation["proof"]["saas"].as_array().unwrap().len(), 3, "Zeebe, Operate, Tasklist");
@@ -134,7 +134,7 @@ async fn saas_fault_fails_the_run_with_its_class(
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
-    assert!(lab.requested("saas-post") <= 1, "never asked twice");
+    assert!(lab.requested("saas-post") <= 1, "no second request");
     assert_eq!(lab.requested("saas-delete"), 0, "Camunda 8 SaaS ends a started backup itself");
 }
 
@@ -171,7 +171,7 @@ async fn occurrence_waits_for_the_rate_limit_within_start_within() {
     let rows = lab.store.claim(rows).await.unwrap();
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_mins(2)).await;
-    assert_eq!(lab.requested("saas-post"), requested, "nothing is asked for within the limit");
+    assert_eq!(lab.requested("saas-post"), requested, "no request within the limit");
     let outcomes = |schedule: &str| {
         let (store, schedule) = (lab.store.clone(), schedule.to_owned());
         async move { store.occurrences(Some(schedule), None, 1).await.unwrap().remove(0) }
@@ -206,7 +206,7 @@ async fn backup_pruned_by_saas_is_missing_and_not_deleted_by_us() {
     assert_eq!(lab.requested("saas-delete"), 0);
 }
 
-/// Nor when the cluster has become a self-managed one of the same name, and an operator's limits are over.
+/// The cluster is replaced by a self-managed one of the same name, and the limits of the deletion are over.
 #[tokio::test(start_paused = true)]
 async fn saas_backup_survives_the_move_of_its_cluster() {
     let hosted = lab();
@@ -227,7 +227,7 @@ async fn saas_backup_survives_the_move_of_its_cluster() {
     assert_eq!(states, [there, gone, gone, there, there, there]);
 }
 
-/// A list that cannot be read shows nothing gone.
+/// An unreadable list does not prove that a backup is gone.
 #[tokio::test(start_paused = true)]
 async fn unreadable_list_sets_nothing_missing() {
     let lab = lab();
@@ -256,7 +256,7 @@ async fn operator_delete_in_saas_frees_the_rate_limit() {
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
 }
 
-/// Failed runs without a backup in Camunda 8 SaaS are forgotten as for other clusters; backups there are
+/// Failed runs without a backup in Camunda 8 SaaS are deleted as for other clusters. Backups there are
 /// kept.
 #[tokio::test(start_paused = true)]
 async fn failed_runs_without_a_backup_are_deleted() {
@@ -286,7 +286,7 @@ async fn no_operation_starts_during_a_saas_restore() {
     );
     assert_eq!(lab.refused().await.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
     let at = lab.clock.now();
-    lab.store.request_deletion(run.run_id, "command".into(), "asked for".into(), at).await.unwrap();
+    lab.store.request_deletion(run.run_id, "command".into(), "requested".into(), at).await.unwrap();
     lab.queue.request_upkeep("orders");
     let row = waiting_row("daily", at, TimeDelta::hours(6));
     lab.queue.submit(lab.store.claim(vec![row]).await.unwrap());
@@ -377,7 +377,7 @@ fn asked_and_not_answered(view: &RunView, lab: &Lab) -> bool {
     lab.requested("saas-post") == 1 && view.components[&Component::Saas].names.is_empty()
 }
 
-/// The list before the request is on its way.
+/// The request for the list before the start is in flight.
 fn about_to_ask(view: &RunView, lab: &Lab) -> bool {
     view.intended.contains(&Step::Start(Component::Saas)) && lab.requested("saas-post") == 0
 }
@@ -385,10 +385,13 @@ fn about_to_ask(view: &RunView, lab: &Lab) -> bool {
 #[rstest]
 #[case("", waiting)]
 #[case("saas-post.delay=20s", asked_and_not_answered)]
-fn a_restart_finds_the_backup_again(#[case] faults: &str, #[case] moment: fn(&RunView, &Lab) -> bool) {
+fn backup_is_found_in_the_list_after_a_restart(
+    #[case] faults: &str,
+    #[case] moment: fn(&RunView, &Lab) -> bool,
+) {
     let (run, lab) = restarts(dies(faults, moment));
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(lab.requested("saas-post"), 1, "never asked twice");
+    assert_eq!(lab.requested("saas-post"), 1, "no second request");
     let cluster = locked(&lab.cluster);
     let at_the_provider: Vec<_> = cluster.saas.backups.iter().map(|b| (b.uuid.clone(), b.state)).collect();
     assert_eq!(at_the_provider, [(uuid_of(&run), HostedState::Complete)]);
@@ -409,7 +412,7 @@ fn lost_request_is_reported_after_a_restart(
         "{}",
         reason_of(&run)
     );
-    assert_eq!(lab.requested("saas-post"), requested, "never asked twice");
+    assert_eq!(lab.requested("saas-post"), requested, "no second request");
 }
 
 /// The list is incomplete only for a moment, but a backup once marked missing stays missing.
@@ -430,7 +433,7 @@ async fn briefly_empty_list_sets_nothing_missing() {
 async fn backup_briefly_unlisted_after_its_end_is_polled_again() {
     let smooth = lab();
     smooth.backup().await;
-    // The last look is refused for as long as it takes to empty the list.
+    // The last probe is rejected until the list is empty.
     let lab = lab().fault(&format!("saas-list.refuse@8+{}", smooth.requested("saas-list") - 2));
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while !lab.store.run(run_id).await.unwrap().unwrap().view.done.contains(&Step::Wait(Component::Saas)) {
@@ -500,7 +503,7 @@ async fn clock_set_back_does_not_block_backups(#[case] by: TimeDelta, #[case] ma
     assert_eq!(lab.queue.manual("orders", None).await.is_ok(), may);
 }
 
-/// The limit counts from the request itself, not from the look before it, which may have taken a while.
+/// The limit counts from the request itself, not from the probe before it, which may have been slow.
 #[tokio::test(start_paused = true)]
 async fn rate_limit_counts_from_the_request() {
     let lab = lab().fault("saas-list.refuse@20+1");

@@ -107,7 +107,7 @@ async fn run_cancelled_inside_its_request_finds_its_backup() {
     assert_eq!(lab.requested("saas-post"), 1);
 }
 
-/// It may still come up: unknown is neither failed nor done.
+/// The backup may still appear in the list: its state is unknown.
 #[tokio::test(start_paused = true)]
 async fn abandoned_request_is_reported_and_counts() {
     let lab = lab().fault("saas-post.delay=20s");
@@ -138,7 +138,7 @@ async fn abandoned_request_is_reported_and_counts() {
     assert_eq!(backups(&lab).await[0].state, BackupState::Deleted);
 }
 
-/// The look before the request took so long that the step's deadline fell into the request.
+/// The probe before the request was so slow that the deadline of the step ended the request.
 #[tokio::test(start_paused = true)]
 async fn request_cut_off_by_its_deadline_is_searched_in_the_list() {
     let faults = "saas-list.delay=31s+2,saas-list.delay=29900ms+3,saas-post.delay=31s";
@@ -151,7 +151,7 @@ async fn request_cut_off_by_its_deadline_is_searched_in_the_list() {
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
-/// The answer came, and could not be written down.
+/// The response was received but could not be stored.
 #[tokio::test(start_paused = true)]
 async fn backup_of_an_unstored_response_is_searched_in_the_list() {
     let lab = lab().fault("saas-post.delay=2s");
@@ -165,7 +165,7 @@ async fn backup_of_an_unstored_response_is_searched_in_the_list() {
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
-/// An unsent request cannot have begun anything.
+/// A request that was not sent cannot have started a backup.
 #[tokio::test(start_paused = true)]
 async fn run_cancelled_before_its_request_does_not_use_the_rate_limit() {
     let lab = lab().fault("saas-list.delay=20s+2");
@@ -188,7 +188,7 @@ async fn request_interrupted_by_a_crash_is_searched_at_any_time() {
     let run_id = asked_and_not_answered(&dying).await;
     let later = dying.clock.now() + dying.settings.spec.limits.run_deadline;
     let Lab { cluster, memory, settings, queue, .. } = dying;
-    // It lets go of the run in the middle, as one that is killed does.
+    // The daemon leaves the run unfinished, like a killed daemon.
     queue.go_down(Duration::ZERO);
     let lab = Lab::daemon(cluster, memory, settings, later);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
