@@ -167,19 +167,19 @@ pub async fn resume_from(
         let rest = within(&*clock, left(), rest).await?.ok()?;
         let pending_resumes =
             rest.unlisted.as_ref().map(|found| found.pending_resumes.as_slice()).unwrap_or_default();
-        let paid = resume_unrecorded(&unrecorded, pending_resumes, left()).await;
-        Some((rest, paid))
+        let unrecorded_resumes = resume_unrecorded(&unrecorded, pending_resumes, left()).await;
+        Some((rest, unrecorded_resumes))
     };
     let (known, more) = futures::join!(known, more);
     let (mut resumed, mut still_pending) = known?;
     let (last_written, unread) = match more {
         None => (None, Some(not_in_time(&file))),
-        Some((Rest { trace, unlisted }, (more_resumed, more_owing))) => {
+        Some((Rest { trace, unlisted }, (more_resumed, more_pending))) => {
             if let (None, Some(unusable)) = (&unlisted, unusable.clone()) {
                 return Err(unreadable(unusable));
             }
             resumed.extend(more_resumed.into_iter().filter(|cluster| !still_pending.contains_key(cluster)));
-            still_pending.extend(more_owing);
+            still_pending.extend(more_pending);
             let wrong = unlisted.and_then(|found| found.unread).map(|why| in_part(&file, &why));
             (trace.last, wrong.or(trace.lost))
         }
@@ -224,10 +224,10 @@ async fn resume_unrecorded(
         pending_resumes.iter().map(|(pending_resume, seen)| resumed(context, pending_resume, *seen, wait));
     let still_pending: UnconfirmedResumes =
         futures::future::join_all(resumes).await.into_iter().flatten().collect();
-    let paid: BTreeSet<&String> =
+    let clusters: BTreeSet<&String> =
         pending_resumes.iter().map(|(pending_resume, _)| &pending_resume.cluster).collect();
     (
-        paid.into_iter().filter(|cluster| !still_pending.contains_key(*cluster)).cloned().collect(),
+        clusters.into_iter().filter(|cluster| !still_pending.contains_key(*cluster)).cloned().collect(),
         still_pending,
     )
 }
@@ -304,7 +304,7 @@ async fn resume_pending_offline(context: Context, wait: Duration) -> Result<Sett
         let still_pending: BTreeMap<RunId, String> = of(pending_resumes.clone()).collect();
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
         if still_pending.is_empty() || left.is_zero() {
-            // Who paid may not have come to it before this process ends.
+            // This process may end before the task that sent the resume releases its credentials.
             for run in pending.keys().filter(|run| !still_pending.contains_key(*run)) {
                 transport.release(*run).await;
             }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_debts_cannot_be_read_what_was_seen_is_reported() {
+    fn pauses_seen_by_probes_are_reported_if_pending_resumes_are_unreadable() {
         let all = reminders(None, true, &probes(Exporting::PausedByUs, 600), |_| Some(&ADDRESSES), now());
         assert_eq!(all.iter().map(|reminder| reminder.owner).collect::<Vec<_>>(), ["us"]);
     }

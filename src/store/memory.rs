@@ -200,7 +200,7 @@ impl Store for MemoryStore {
     }
 
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
-        self.read(Rows::open_debts)
+        self.read(Rows::unconfirmed)
     }
 
     fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32> {

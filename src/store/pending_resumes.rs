@@ -157,7 +157,7 @@ mod tests {
     #[case::one_network("shop", behind("http://p", "http://a"), behind("http://p", "http://a"), true)]
     #[case::a_provider_has_no_address("shop", at("http://a"), Addresses::default(), false)]
     #[case::nor_had_it_one("shop", Addresses::default(), Addresses::default(), false)]
-    fn a_debt_is_of_the_cluster_that_its_resume_reaches(
+    fn pending_resume_belongs_to_the_cluster_at_its_address(
         #[case] name: &str,
         #[case] pending: Addresses,
         #[case] requested: Addresses,

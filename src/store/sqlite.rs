@@ -339,7 +339,7 @@ impl Store for SqliteStore {
 
     fn probe(&self, at: Instant) -> StoreFuture<'_, ()> {
         if self.location.is_none() {
-            return self.write(clusters::probe_as_guest);
+            return self.write(clusters::probe_read_only);
         }
         self.write_to_be_found(move |c| clusters::probe(c, at))
     }

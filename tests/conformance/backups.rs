@@ -68,7 +68,7 @@ async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, K
 
 #[rstest]
 #[tokio::test]
-async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn deletion_is_requested_retried_and_completed(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = good(&bed, "prod", NOW).await;
     delete(&bed, run.run_id).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_deletion_is_asked_for_tried_and_done(#[values(Kind::Memory, Kind::Sql
 
 #[rstest]
 #[tokio::test]
-async fn each_state_refuses_deletion_in_its_own_words(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn deletion_rejection_depends_on_the_state(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let name = format!("backup {} of cluster prod", at(NOW).timestamp());
     let run = bed.begun("prod", NOW).await;
@@ -139,7 +139,9 @@ async fn each_state_refuses_deletion_in_its_own_words(#[values(Kind::Memory, Kin
 
 #[rstest]
 #[tokio::test]
-async fn a_hold_is_kept_and_comes_too_late_for_what_goes(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn hold_is_stored_but_does_not_stop_a_requested_deletion(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
     let bed = Bed::new(kind);
     let run = good(&bed, "prod", NOW).await;
     assert!(!probe(&bed, &run).await.held);
@@ -158,7 +160,7 @@ async fn a_hold_is_kept_and_comes_too_late_for_what_goes(#[values(Kind::Memory, 
 
 #[rstest]
 #[tokio::test]
-async fn only_what_ended_can_be_found_missing(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn only_ended_backups_can_be_set_missing(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let running = bed.started("test", NOW).await;
     assert_eq!(
@@ -183,7 +185,7 @@ async fn only_what_ended_can_be_found_missing(#[values(Kind::Memory, Kind::Sqlit
 
 #[rstest]
 #[tokio::test]
-async fn what_is_not_known_is_said_to_be(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn unknown_run_or_deletion_is_not_found(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = "the state has no run 00000000-0000-0000-0000-000000000000";
     for response in [
@@ -225,7 +227,7 @@ async fn lists_are_oldest_first_and_a_limit_keeps_the_newest(
 
 #[rstest]
 #[tokio::test]
-async fn existing_leaves_out_only_what_was_verified_gone(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn existing_backups_exclude_deleted_and_missing_ones(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let (kept, going, gone, missing) = (
         good(&bed, "prod", "2025-03-01T02:00:00Z").await,
@@ -244,7 +246,7 @@ async fn existing_leaves_out_only_what_was_verified_gone(#[values(Kind::Memory, 
 
 #[rstest]
 #[tokio::test]
-async fn failures_in_a_row_begin_anew_with_a_success_and_outlive_their_deletion(
+async fn consecutive_failures_reset_on_success_and_survive_deletion(
     #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
 ) {
     let bed = Bed::new(kind);
@@ -273,7 +275,7 @@ fn found(run_id: RunId, backup_id: i64) -> Adopted {
 
 #[rstest]
 #[tokio::test]
-async fn adopting_twice_is_adopting_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn adopt_is_idempotent_in_the_store(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run_id = Uuid::now_v7();
     bed.adopt(found(run_id, 1_740_000_000)).await.unwrap();
@@ -292,7 +294,7 @@ async fn adopting_twice_is_adopting_once(#[values(Kind::Memory, Kind::Sqlite)] k
 
 #[rstest]
 #[tokio::test]
-async fn adopting_does_not_count_as_a_manual_backup(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn adopted_backup_does_not_count_as_manual(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.adopt(found(Uuid::now_v7(), 1_740_000_000)).await.unwrap();
     bed.begin_run(crate::bed::manual("prod", "2025-03-01T02:00:01Z")).await.unwrap();
@@ -300,9 +302,7 @@ async fn adopting_does_not_count_as_a_manual_backup(#[values(Kind::Memory, Kind:
 
 #[rstest]
 #[tokio::test]
-async fn neither_an_unfinished_nor_a_known_backup_is_adopted(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn adopt_ignores_unfinished_and_known_backups(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let unfinished = Adopted { view: RunView::default(), ..found(Uuid::now_v7(), 7) };
     assert_eq!(

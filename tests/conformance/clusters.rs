@@ -18,7 +18,7 @@ fn cluster(name: &str) -> ClusterRow {
 
 #[rstest]
 #[tokio::test]
-async fn a_cluster_taken_out_of_the_config_is_remembered(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn removed_cluster_stays_in_the_store(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.set_clusters(vec![cluster("test"), cluster("prod")]).await.unwrap();
     assert_eq!(bed.clusters().await.unwrap(), [cluster("prod"), cluster("test")]);
@@ -51,7 +51,7 @@ async fn state_behind_outlives_a_reload(#[values(Kind::Memory, Kind::Sqlite)] ki
 
 #[rstest]
 #[tokio::test]
-async fn a_closed_store_does_nothing_more(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn closed_store_rejects_every_call(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.probe(at("2025-03-01T02:00:00Z")).await.unwrap();
     bed.probe(at("2025-03-01T02:00:01Z")).await.unwrap();
@@ -64,7 +64,9 @@ async fn a_closed_store_does_nothing_more(#[values(Kind::Memory, Kind::Sqlite)] 
 
 #[rstest]
 #[tokio::test]
-async fn a_foreign_pause_is_as_old_as_the_first_look_at_it(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn foreign_pause_begins_at_the_first_probe_that_found_it(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
     let bed = Bed::new(kind);
     let (eight, nine, ten) =
         (at("2025-03-01T08:00:00Z"), at("2025-03-01T09:00:00Z"), at("2025-03-01T10:00:00Z"));

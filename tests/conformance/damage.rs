@@ -125,7 +125,7 @@ async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreErr
 }
 
 #[test]
-fn flipped_byte_is_reported_as_damage_and_not_as_another_cause() {
+fn flipped_byte_is_not_reported_as_wrong_version_or_permission() {
     let whole = whole_state();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let said = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {
@@ -154,7 +154,7 @@ fn flipped_byte_is_reported_as_damage_and_not_as_another_cause() {
 }
 
 /// Each bit in the header of a page with pending resumes, and two bits of each used byte there.
-fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
+fn flips_of_pending_resumes(whole: &[u8]) -> Vec<(usize, u8)> {
     let dir = location();
     puts(dir.path(), whole);
     let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
@@ -184,12 +184,15 @@ fn flips_of_debts(whole: &[u8]) -> Vec<(usize, u8)> {
 fn no_flipped_byte_hides_a_pending_resume() {
     let whole = whole_state();
     let mut flips = flips(&whole);
-    flips.extend(flips_of_debts(&whole));
+    flips.extend(flips_of_pending_resumes(&whole));
     let mut read = [0, 0, 0];
     for (flip, pending) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
         let all = pending.as_ref().map_or(0, |pending| pending.pending_resumes.len());
-        let told = pending.is_none_or(|pending| pending.unread.is_some());
-        assert!(all == 2 || told, "{flip:?} hides a pending resume: {all} are read and nothing is reported");
+        let reported = pending.is_none_or(|pending| pending.unread.is_some());
+        assert!(
+            all == 2 || reported,
+            "{flip:?} hides a pending resume: {all} are read and nothing is reported"
+        );
         read[all] += 1;
     }
     assert!(read[1] > 100 && read[2] > 5 * read[0], "{read:?}");

@@ -7,7 +7,7 @@ use camunda_backupd::store::{Store, StoreError};
 const NOW: &str = "2025-03-01T02:00:00Z";
 
 #[tokio::test]
-async fn a_failed_write_did_nothing() {
+async fn failed_write_changes_nothing() {
     let store = MemoryStore::shared();
     store.fail_next_writes(1);
     let response = store.begin_run(scheduled("prod", NOW)).await;
@@ -25,7 +25,7 @@ async fn a_failed_write_did_nothing() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_was_done_all_the_same() {
+async fn write_with_lost_response_is_committed() {
     let store = MemoryStore::shared();
     store.lose_next_responses(1);
     let response = store.begin_run(scheduled("prod", NOW)).await;

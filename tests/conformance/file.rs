@@ -53,7 +53,7 @@ async fn a_busy_night(store: &SharedStore) {
 
 /// A pending resume in a file that no start can find would never be sent.
 #[tokio::test]
-async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
+async fn moved_state_file_rejects_new_work() {
     let (log, index) = (&format!("{FILE}-wal"), &format!("{FILE}-shm"));
     let files =
         [(FILE, false), (FILE, true), (log, false), (log, true), (index, false), ("state.lock", false)];
@@ -88,7 +88,7 @@ async fn nothing_new_is_begun_in_a_file_that_was_moved_away() {
 
 /// An operator's tools come and go beside the daemon.
 #[tokio::test]
-async fn whoever_only_looks_or_copies_moves_nothing() {
+async fn reading_copying_or_vacuuming_is_not_taken_for_a_moved_file() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
@@ -106,7 +106,7 @@ async fn whoever_only_looks_or_copies_moves_nothing() {
 }
 
 #[tokio::test]
-async fn closing_and_opening_changes_nothing() {
+async fn close_and_open_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (store, lock) = SqliteStore::open(dir.path()).unwrap();
     a_busy_night(&store).await;
@@ -127,7 +127,7 @@ async fn closing_and_opening_changes_nothing() {
 
 /// SQLite would treat it as new and discard the WAL with its pending resumes.
 #[tokio::test]
-async fn an_emptied_file_beside_its_log_is_refused_and_the_log_stays() {
+async fn empty_file_beside_a_wal_is_rejected_and_the_wal_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     a_busy_night(&store).await;
@@ -147,7 +147,7 @@ async fn an_emptied_file_beside_its_log_is_refused_and_the_log_stays() {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_a_crash() {
+async fn confirmed_writes_survive_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     a_busy_night(&store).await;
@@ -161,7 +161,7 @@ async fn what_was_answered_survives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_thousand_concurrent_appends_are_all_on_disk() {
+async fn concurrent_appends_are_all_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     let mut runs = Vec::new();
@@ -203,7 +203,7 @@ async fn a_thousand_concurrent_appends_are_all_on_disk() {
 #[rstest]
 #[case::not_yet_a_database("")]
 #[case::no_tables_yet("PRAGMA journal_mode = WAL")]
-fn a_guest_leaves_a_file_alone_that_is_being_made(#[case] made_so_far: &str) {
+fn secondary_process_does_not_fill_a_new_file(#[case] made_so_far: &str) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(FILE);
     std::fs::write(&file, "").unwrap();
@@ -211,19 +211,19 @@ fn a_guest_leaves_a_file_alone_that_is_being_made(#[case] made_so_far: &str) {
     daemon.execute_batch(made_so_far).unwrap();
     let before = std::fs::read(&file).unwrap();
     assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "no pending resume yet");
-    assert!(std::fs::read(&file).unwrap() == before, "the guest wrote to it");
+    assert!(std::fs::read(&file).unwrap() == before, "the secondary process wrote to it");
     let tables: i64 = daemon.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 0);
     drop(daemon);
     let (_, lock) = SqliteStore::open(dir.path()).unwrap();
-    assert!(lock.made(), "that there was no state before is not told");
+    assert!(lock.made(), "the creation of the state file is not reported");
 }
 
 #[tokio::test]
-async fn a_guest_pays_a_debt_beside_the_daemon() {
+async fn secondary_process_confirms_a_resume_beside_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     assert!(SqliteStore::open_without_lock(dir.path()).unwrap().is_none(), "no state, no pending resume");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "and none is made");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "and no file is created");
 
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     a_busy_night(&store).await;
@@ -241,7 +241,7 @@ async fn a_guest_pays_a_debt_beside_the_daemon() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_does_not_keep_its_debt_from_being_paid() {
+async fn resume_of_a_run_with_an_unreadable_row_is_confirmed() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     a_busy_night(&store).await;
@@ -264,7 +264,7 @@ async fn a_row_that_cannot_be_read_does_not_keep_its_debt_from_being_paid() {
 }
 
 #[tokio::test]
-async fn while_another_program_writes_nothing_is_half_done() {
+async fn writes_are_atomic_while_another_program_holds_the_lock() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     let run = store.begin_run(scheduled("prod", NOW)).await.unwrap();
@@ -288,7 +288,7 @@ async fn while_another_program_writes_nothing_is_half_done() {
 }
 
 #[tokio::test]
-async fn operators_see_the_states_that_the_program_sees() {
+async fn documented_views_show_the_states_of_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();
     let mut runs = BTreeMap::new();

@@ -22,9 +22,7 @@ async fn last_due(bed: &Bed) -> Option<crate::bed::At> {
 
 #[rstest]
 #[tokio::test]
-async fn pairs_that_are_not_named_again_stay_and_are_inactive(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn pairs_absent_from_the_timetable_become_inactive(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let (daily, weekly) = (pair("daily", "prod", None), pair("weekly", "prod", Some("2025-02-23T03:00:00Z")));
     bed.set_timetable(vec![daily.clone(), weekly.clone()]).await.unwrap();
@@ -36,7 +34,7 @@ async fn pairs_that_are_not_named_again_stay_and_are_inactive(
 
 #[rstest]
 #[tokio::test]
-async fn claiming_twice_is_claiming_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn claim_is_idempotent(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let due = waiting(&occurrence("daily", "prod", "2025-03-01T02:00:00Z"));
     let later = waiting(&occurrence("daily", "prod", "2025-03-02T02:00:00Z"));
@@ -52,7 +50,7 @@ async fn claiming_twice_is_claiming_once(#[values(Kind::Memory, Kind::Sqlite)] k
 /// A clock days ahead recorded future occurrences as missed; after its correction they become due.
 #[rstest]
 #[tokio::test]
-async fn what_was_missed_by_a_clock_that_was_ahead_comes_due_all_the_same(
+async fn occurrence_missed_by_a_fast_clock_becomes_due_again(
     #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
 ) {
     let bed = Bed::new(kind);
@@ -72,7 +70,9 @@ async fn what_was_missed_by_a_clock_that_was_ahead_comes_due_all_the_same(
 
 #[rstest]
 #[tokio::test]
-async fn an_occurrence_inside_a_recorded_range_is_known(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn occurrence_inside_a_recorded_range_is_not_claimed_again(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
     let bed = Bed::new(kind);
     let range = missed(&occurrence("daily", "prod", "2025-02-20T02:00:00Z"), "2025-02-27T02:00:00Z", 8);
     assert_eq!(bed.claim(vec![range.clone()]).await.unwrap(), [range]);
@@ -89,7 +89,7 @@ async fn an_occurrence_inside_a_recorded_range_is_known(#[values(Kind::Memory, K
 
 #[rstest]
 #[tokio::test]
-async fn claiming_moves_last_due_forward_only(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn claim_only_raises_last_due(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.set_timetable(vec![pair("daily", "prod", None)]).await.unwrap();
     bed.claim(vec![waiting(&occurrence("daily", "prod", "2025-03-02T02:00:00Z"))]).await.unwrap();
@@ -105,7 +105,7 @@ async fn claiming_moves_last_due_forward_only(#[values(Kind::Memory, Kind::Sqlit
 
 #[rstest]
 #[tokio::test]
-async fn a_stale_timetable_does_not_move_last_due_back(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn stale_timetable_does_not_lower_last_due(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let read_before = pair("daily", "prod", None);
     bed.set_timetable(vec![read_before.clone()]).await.unwrap();
@@ -120,9 +120,7 @@ async fn a_stale_timetable_does_not_move_last_due_back(#[values(Kind::Memory, Ki
 
 #[rstest]
 #[tokio::test]
-async fn one_bad_row_keeps_all_of_a_claim_from_being_written(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn claim_with_one_bad_row_stores_nothing(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.set_timetable(vec![pair("daily", "prod", None)]).await.unwrap();
     let good = waiting(&occurrence("daily", "prod", "2025-03-01T02:00:00Z"));
@@ -141,7 +139,7 @@ async fn one_bad_row_keeps_all_of_a_claim_from_being_written(
 
 #[rstest]
 #[tokio::test]
-async fn a_run_settles_its_occurrences(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn run_sets_the_outcome_of_its_occurrences(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let daily = occurrence("daily", "prod", "2025-03-02T02:00:00Z");
     let weekly = occurrence("weekly", "prod", "2025-03-02T02:00:00Z");
@@ -201,9 +199,7 @@ async fn no_second_run_serves_an_occurrence(#[values(Kind::Memory, Kind::Sqlite)
 
 #[rstest]
 #[tokio::test]
-async fn a_served_occurrence_can_neither_wait_nor_be_skipped(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn served_occurrence_cannot_wait_or_be_skipped(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let due = occurrence("daily", "prod", "2025-03-01T02:00:00Z");
     bed.claim(vec![waiting(&due)]).await.unwrap();

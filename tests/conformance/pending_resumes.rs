@@ -21,7 +21,7 @@ fn resumed(by: &str) -> Event {
 
 #[rstest]
 #[tokio::test]
-async fn a_debt_and_its_intent_are_written_together(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn pending_resume_and_its_intent_are_stored_together(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = bed.started("prod", NOW).await;
     bed.record_pending_resume(pending_resume(&run, NOW), entry(NOW, pause_intended())).await.unwrap();
@@ -69,7 +69,9 @@ async fn failed_resumes_are_counted(#[values(Kind::Memory, Kind::Sqlite)] kind: 
 
 #[rstest]
 #[tokio::test]
-async fn a_debt_keeps_where_its_cluster_has_moved_to(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn pending_resume_stores_the_new_address_of_its_cluster(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
     let bed = Bed::new(kind);
     let run = bed.still_pending("prod", NOW).await;
     let there = Addresses { zeebe: "http://new:9600".into(), ..Addresses::default() };
@@ -82,7 +84,7 @@ async fn a_debt_keeps_where_its_cluster_has_moved_to(#[values(Kind::Memory, Kind
 
 #[rstest]
 #[tokio::test]
-async fn the_first_intent_to_resume_counts(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn first_resume_intent_sets_the_time(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = bed.still_pending("prod", NOW).await;
     bed.resume_intended(run.run_id, "run".into(), at(LATER)).await.unwrap();
@@ -95,13 +97,15 @@ async fn the_first_intent_to_resume_counts(#[values(Kind::Memory, Kind::Sqlite)]
     assert_eq!(
         bed.journal_of(run.run_id).await[2..],
         [resume_intended("run"), resume_intended("sweeper")],
-        "once for each who tries"
+        "once for each sender"
     );
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_paid_debt_is_gone_and_the_run_may_end(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn confirmed_resume_is_not_pending_and_the_run_may_end(
+    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
+) {
     let bed = Bed::new(kind);
     let run = bed.still_pending("prod", NOW).await;
     let early = bed.append(run.run_id, vec![entry(NOW, failed("too early"))]).await;
@@ -110,7 +114,7 @@ async fn a_paid_debt_is_gone_and_the_run_may_end(#[values(Kind::Memory, Kind::Sq
     bed.resume_confirmed(run.run_id, "sweeper".into(), at(LATER)).await.unwrap();
     bed.resume_confirmed(run.run_id, "command".into(), at("2025-03-01T02:09:00Z")).await.unwrap();
     assert_eq!(bed.pending_resumes().await.unwrap(), []);
-    assert_eq!(bed.journal_of(run.run_id).await[2..], [resumed("sweeper")], "paid once");
+    assert_eq!(bed.journal_of(run.run_id).await[2..], [resumed("sweeper")], "recorded once");
     let pause = bed.run(run.run_id).await.unwrap().unwrap().view.pause;
     assert_eq!((pause.resume_intended_at, pause.resumed_at), (Some(at(LATER)), Some(at(LATER))));
     bed.append(run.run_id, vec![entry(LATER, failed("interrupted"))]).await.unwrap();
@@ -118,7 +122,7 @@ async fn a_paid_debt_is_gone_and_the_run_may_end(#[values(Kind::Memory, Kind::Sq
 
 #[rstest]
 #[tokio::test]
-async fn what_happens_to_a_debt_after_the_end_is_not_the_runs(
+async fn resume_events_after_the_end_are_not_in_the_journal(
     #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
 ) {
     let bed = Bed::new(kind);
@@ -134,7 +138,7 @@ async fn what_happens_to_a_debt_after_the_end_is_not_the_runs(
 
 #[rstest]
 #[tokio::test]
-async fn forgiving_ends_the_debts_of_one_cluster(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn abandon_ends_the_pending_resumes_of_one_cluster(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let gone = bed.still_pending("gone", NOW).await;
     let prod = bed.still_pending("prod", LATER).await;
@@ -154,20 +158,21 @@ async fn forgiving_ends_the_debts_of_one_cluster(#[values(Kind::Memory, Kind::Sq
 
 #[rstest]
 #[tokio::test]
-async fn debts_are_listed_oldest_first(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn pending_resumes_are_listed_oldest_first(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     for (cluster, now) in
         [("b", "2025-03-01T04:00:00Z"), ("a", "2025-03-01T03:00:00Z"), ("c", "2025-03-01T05:00:00Z")]
     {
         bed.still_pending(cluster, now).await;
     }
-    let clusters: Vec<_> = bed.pending_resumes().await.unwrap().into_iter().map(|d| d.cluster).collect();
+    let clusters: Vec<_> =
+        bed.pending_resumes().await.unwrap().into_iter().map(|pending| pending.cluster).collect();
     assert_eq!(clusters, ["a", "b", "c"]);
 }
 
 #[rstest]
 #[tokio::test]
-async fn unknown_pending_resume_is_reported(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn unknown_pending_resume_is_not_found(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let nobody = Uuid::nil();
     let responses = [

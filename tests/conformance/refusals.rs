@@ -32,7 +32,7 @@ async fn used_state() -> TempDir {
 }
 
 #[tokio::test]
-async fn a_second_daemon_is_told_who_has_the_state() {
+async fn second_daemon_gets_the_pid_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let (store, lock) = SqliteStore::open(dir.path()).unwrap();
     let expected = format!(
@@ -52,7 +52,7 @@ async fn a_second_daemon_is_told_who_has_the_state() {
 }
 
 #[test]
-fn a_stale_pid_locks_nobody_out() {
+fn stale_pid_does_not_block_the_start() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("state.lock"), "4194304000\nleft by a crash\n").unwrap();
     let (_store, _lock) = SqliteStore::open(dir.path()).unwrap();
@@ -61,7 +61,7 @@ fn a_stale_pid_locks_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_left_alone() {
+async fn newer_schema_is_rejected_and_unchanged() {
     let dir = used_state().await;
     let sql = |text: &str| Connection::open(dir.path().join(FILE)).unwrap().execute_batch(text).unwrap();
     sql("CREATE TABLE news (id INTEGER); PRAGMA user_version = 7");
@@ -82,7 +82,7 @@ async fn a_newer_schema_is_left_alone() {
 #[case(0)]
 #[case(257)]
 #[tokio::test]
-async fn a_version_that_was_never_written_is_damage(#[case] version: i32) {
+async fn unknown_schema_version_is_damage(#[case] version: i32) {
     let dir = used_state().await;
     Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", version).unwrap();
     let sentence = format!(
@@ -95,7 +95,7 @@ async fn a_version_that_was_never_written_is_damage(#[case] version: i32) {
 }
 
 #[test]
-fn another_programs_database_is_left_alone() {
+fn database_of_another_program_is_rejected_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let other = Connection::open(dir.path().join(FILE)).unwrap();
     other.execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
@@ -109,7 +109,7 @@ fn another_programs_database_is_left_alone() {
 }
 
 #[test]
-fn what_is_no_database_is_left_alone() {
+fn file_that_is_no_database_is_rejected_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let text = "this is a letter, and it is longer than a hundred bytes so that nobody takes it for an empty database";
     fs::write(dir.path().join(FILE), text).unwrap();
@@ -122,7 +122,7 @@ fn what_is_no_database_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_truncated_file_is_refused() {
+async fn truncated_file_is_rejected() {
     let dir = used_state().await;
     let file = fs::OpenOptions::new().write(true).open(dir.path().join(FILE)).unwrap();
     let length = file.metadata().unwrap().len();
@@ -138,7 +138,7 @@ async fn a_truncated_file_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_page_is_found_before_it_is_used() {
+async fn damaged_page_is_found_before_use() {
     let dir = used_state().await;
     let mut file = fs::OpenOptions::new().write(true).open(dir.path().join(FILE)).unwrap();
     let pages = file.metadata().unwrap().len() / 4096;
@@ -151,7 +151,7 @@ async fn a_damaged_page_is_found_before_it_is_used() {
 }
 
 #[test]
-fn places_where_no_state_can_be_are_named() {
+fn impossible_state_directories_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("plain"), "").unwrap();
     let below_a_file = dir.path().join("plain/state");
@@ -179,7 +179,7 @@ fn places_where_no_state_can_be_are_named() {
 }
 
 #[test]
-fn a_guest_names_what_it_cannot_open() {
+fn secondary_process_reports_a_file_that_it_cannot_open() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(FILE)).unwrap();
     let error = SqliteStore::open_without_lock(dir.path()).err().unwrap();

@@ -18,7 +18,7 @@ async fn end(bed: &Bed, run_id: Uuid) {
 
 #[rstest]
 #[tokio::test]
-async fn the_id_is_the_second_of_the_start(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn id_is_the_start_time_in_seconds(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let new = scheduled("prod", NOW);
     let run = bed.begin_run(new.clone()).await.unwrap();
@@ -34,7 +34,7 @@ async fn the_id_is_the_second_of_the_start(#[values(Kind::Memory, Kind::Sqlite)]
 #[case::clock_before_1970(scheduled("prod", "1969-01-01T00:00:00Z"), 1)]
 #[case::seen_nonsense(NewRun { largest_seen: -5, ..scheduled("prod", NOW) }, 1_740_794_400)]
 #[tokio::test]
-async fn the_id_is_larger_than_all_that_was_seen(
+async fn id_is_larger_than_every_known_id(
     #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
     #[case] new: NewRun,
     #[case] expected: i64,
@@ -44,7 +44,7 @@ async fn the_id_is_larger_than_all_that_was_seen(
 
 #[rstest]
 #[tokio::test]
-async fn ids_only_grow_when_the_clock_is_set_back(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn ids_increase_after_clock_set_back(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let first = bed.failed("prod", NOW).await;
     let second = bed.failed("prod", "2020-01-01T00:00:00Z").await;
@@ -67,9 +67,7 @@ async fn clusters_of_one_scope_never_share_an_id(#[values(Kind::Memory, Kind::Sq
 
 #[rstest]
 #[tokio::test]
-async fn a_cluster_that_moves_to_another_scope_keeps_its_ids_growing(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn ids_increase_when_a_cluster_changes_its_scope(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let before = bed.failed("prod", NOW).await.backup_id;
     let moved = NewRun { id_scope: "new search engine".into(), ..scheduled("prod", "2020-01-01T00:00:00Z") };
@@ -78,7 +76,7 @@ async fn a_cluster_that_moves_to_another_scope_keeps_its_ids_growing(
 
 #[rstest]
 #[tokio::test]
-async fn a_raised_mark_holds_and_is_never_lowered(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn highest_id_can_be_raised_but_not_lowered(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let tag = || bed.highest_id("scope of prod".into());
     assert_eq!(tag().await, Ok(0));
@@ -92,7 +90,7 @@ async fn a_raised_mark_holds_and_is_never_lowered(#[values(Kind::Memory, Kind::S
 
 #[rstest]
 #[tokio::test]
-async fn the_largest_possible_id_is_a_refusal(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn largest_possible_id_is_rejected(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.raise_highest_id("scope of prod".into(), i64::MAX).await.unwrap();
     assert_eq!(
@@ -142,7 +140,7 @@ async fn one_unfinished_run_per_cluster(#[values(Kind::Memory, Kind::Sqlite)] ki
 
 #[rstest]
 #[tokio::test]
-async fn a_run_is_begun_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn run_begins_only_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let new = scheduled("prod", NOW);
     bed.begin_run(new.clone()).await.unwrap();
@@ -156,9 +154,7 @@ async fn a_run_is_begun_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
 
 #[rstest]
 #[tokio::test]
-async fn manual_runs_keep_their_interval_even_when_they_fail(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn failed_manual_runs_count_for_the_interval(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let first = bed.begin_run(manual("prod", "2025-03-01T10:00:00Z")).await.unwrap();
     end(&bed, first.run_id).await;
@@ -176,7 +172,7 @@ async fn manual_runs_keep_their_interval_even_when_they_fail(
 
 #[rstest]
 #[tokio::test]
-async fn scheduled_runs_neither_count_nor_are_limited(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn scheduled_runs_are_outside_the_manual_limit(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     bed.failed("prod", "2025-03-01T10:00:00Z").await;
     let first = bed.begin_run(manual("prod", "2025-03-01T10:01:00Z")).await.unwrap();
@@ -187,7 +183,7 @@ async fn scheduled_runs_neither_count_nor_are_limited(#[values(Kind::Memory, Kin
 
 #[rstest]
 #[tokio::test]
-async fn an_accepted_deletion_frees_the_limit_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn accepted_deletion_frees_the_limit_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let old = bed.failed("prod", "2025-03-01T09:00:00Z").await;
     let foreign = bed.failed("test", "2025-03-01T09:00:00Z").await;
@@ -212,7 +208,7 @@ async fn an_accepted_deletion_frees_the_limit_once(#[values(Kind::Memory, Kind::
 
 #[rstest]
 #[tokio::test]
-async fn a_manual_start_in_the_future_counts_as_now(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn manual_start_in_the_future_counts_as_now(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let wrong = bed.begin_run(manual("prod", "2099-01-01T00:00:00Z")).await.unwrap();
     end(&bed, wrong.run_id).await;
@@ -225,7 +221,7 @@ async fn a_manual_start_in_the_future_counts_as_now(#[values(Kind::Memory, Kind:
 
 #[rstest]
 #[tokio::test]
-async fn the_journal_is_kept_and_its_replay_is_the_view(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn journal_replay_equals_the_view(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = bed.started("prod", NOW).await;
     let zeebe = Component::Zeebe;
@@ -264,9 +260,7 @@ async fn the_journal_is_kept_and_its_replay_is_the_view(#[values(Kind::Memory, K
 
 #[rstest]
 #[tokio::test]
-async fn an_illegal_entry_keeps_the_others_of_its_append_out(
-    #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
-) {
+async fn append_with_an_illegal_entry_stores_nothing(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = bed.started("prod", NOW).await;
     let before = bed.run(run.run_id).await.unwrap();
@@ -287,7 +281,7 @@ async fn an_illegal_entry_keeps_the_others_of_its_append_out(
 
 #[rstest]
 #[tokio::test]
-async fn unfinished_runs_are_the_claimed_and_the_running(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn unfinished_runs_are_claimed_or_running(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let running = bed.started("b", "2025-03-01T03:00:00Z").await;
     let claimed = bed.begun("a", "2025-03-01T02:00:00Z").await;
@@ -306,7 +300,7 @@ async fn unfinished_runs_are_the_claimed_and_the_running(#[values(Kind::Memory, 
 
 #[rstest]
 #[tokio::test]
-async fn clusters_racing_for_one_scope_all_get_their_own_id(
+async fn concurrent_clusters_of_one_scope_get_different_ids(
     #[values(Kind::Memory, Kind::Sqlite)] kind: Kind,
 ) {
     let bed = Bed::new(kind);

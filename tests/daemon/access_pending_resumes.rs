@@ -277,7 +277,7 @@ async fn every_call_of_a_run_is_authenticated_and_copy_lasts_until_resumed() {
     let (lab, seen) = lab(&keys, "");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     assert_eq!(
         *seen.lock().unwrap(),
         ["pause with 1 copies", "resume with 1 copies", "released with 0 copies"]
@@ -316,7 +316,7 @@ async fn no_pause_without_credentials_for_its_resume() {
     );
     assert_eq!(reason_of(&run), expected);
     assert!(seen.lock().unwrap().iter().all(|line| !line.starts_with("pause")));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[rstest]
@@ -338,5 +338,5 @@ async fn rejected_login_has_failure_class_access(#[case] denies: &'static str, #
     let (lab, _) = lab(&keys, denies);
     let run = lab.backup().await;
     assert_eq!((class_of(&run), reason_of(&run).as_str()), (Some(FailureClass::Access), reason));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }

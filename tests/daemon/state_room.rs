@@ -54,7 +54,7 @@ fn first_start_on_full_disk_is_retried() {
 #[case::full_without_shared_memory("full", false)]
 #[case::read_only("read-only", true)]
 #[case::read_only_without_shared_memory("read-only", false)]
-fn a_debt_in_the_log_is_paid_by_a_start_that_can_write_nothing(#[case] disk: &str, #[case] memory: bool) {
+fn start_on_unwritable_disk_sends_the_pending_resume_of_the_wal(#[case] disk: &str, #[case] memory: bool) {
     let mut rig = Rig::up(EVERY_3_S);
     if disk == "read-only" && !rig.disk.is_mounted() {
         return println!("SKIPPED: nothing is mounted that could be read-only");

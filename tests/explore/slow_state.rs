@@ -80,7 +80,7 @@ fn resume_does_not_wait_for_the_disk(#[values("web apps first", "pause first")] 
         assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
         let took = to_resume(&slow.memory, &slow.script, &run).await;
         assert!(took <= Duration::from_secs(1), "the resume was sent after {took:?}");
-        lab.nothing_owed(&run).await;
+        lab.assert_nothing_pending(&run).await;
     });
 }
 

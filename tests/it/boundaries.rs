@@ -255,7 +255,7 @@ fn only_the_http_client_and_the_command_line_use_reqwest() {
 }
 
 #[test]
-fn the_simulated_cluster_knows_nothing_of_the_procedure() {
+fn simulation_does_not_import_the_procedure() {
     let known: BTreeSet<String> =
         edges().into_iter().filter(|(from, _)| from == "sim").map(|(_, to)| to).collect();
     let allowed = ["camunda", "clock", "domain", "lock"].map(str::to_owned);

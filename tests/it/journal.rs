@@ -166,7 +166,7 @@ fn resume_is_pending_from_pause_intent_until_confirmed() {
 }
 
 #[test]
-fn the_first_resume_is_the_one_that_counts() {
+fn first_confirmed_resume_sets_the_time() {
     let view =
         after([started(), intended(Step::Pause), resume_intended(), resume_intended(), resumed(), resumed()]);
     assert_eq!((view.pause.resume_intended_at, view.pause.resumed_at), (Some(at(2)), Some(at(4))));
@@ -266,7 +266,7 @@ fn invalid_event_order_is_rejected_with_a_reason(
 }
 
 #[test]
-fn a_backup_lacking_any_one_step_is_not_complete() {
+fn backup_without_one_step_is_not_complete() {
     let whole = scenario();
     let steps: Vec<Step> = whole
         .iter()
@@ -320,7 +320,7 @@ fn every_step_and_every_view_reads_back_from_its_text() {
 }
 
 #[test]
-fn a_view_written_before_a_field_existed_still_reads() {
+fn view_without_newer_fields_is_readable() {
     let view: RunView =
         serde_json::from_str(r#"{ "status": "running", "pause": {}, "components": { "zeebe": {} } }"#)
             .unwrap();
@@ -336,7 +336,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever is tried in whatever order: what the rules promise about a view holds, and the accepted entries alone
+    /// In any order of events, the view keeps its rules, and the accepted entries alone
     /// lead to the same view.
     #[test]
     fn any_event_order_keeps_the_view_rules(tried in proptest::collection::vec(any_event(), 0..120)) {

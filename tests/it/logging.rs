@@ -55,7 +55,7 @@ fn json_lines(level: &str, emit: impl FnOnce(&LogHandle)) -> Vec<Value> {
 }
 
 #[test]
-fn an_event_is_one_flat_json_object() {
+fn event_is_one_flat_json_object() {
     let capture = Capture::default();
     log(INFO, Sink::json(Box::new(capture.clone())), |_| {
         tracing::error!(
@@ -197,13 +197,18 @@ fn target_with_our_name_as_prefix_is_another_crate() {
 fn text_format_is_one_readable_line() {
     let capture = Capture::default();
     log(INFO, Sink::text(Box::new(capture.clone())), |_| {
-        tracing::warn!(event = "backup.missing", cluster = "orders", reason = "it said \"gone\"", "look");
+        tracing::warn!(
+            event = "backup.missing",
+            cluster = "orders",
+            reason = "it returned \"gone\"",
+            "check it"
+        );
     });
 
     let text = capture.text();
     let (time, rest) = text.split_once(' ').unwrap();
     assert!(time.starts_with("2026-11-23T02:00:00."), "{time}");
-    assert_eq!(rest, "WARN  backup.missing: look cluster=orders reason=\"it said \\\"gone\\\"\"\n");
+    assert_eq!(rest, "WARN  backup.missing: check it cluster=orders reason=\"it returned \\\"gone\\\"\"\n");
 }
 
 /// Fields of one datagram in the native protocol of the journal.

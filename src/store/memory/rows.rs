@@ -268,7 +268,7 @@ impl Rows {
 
     pub(super) fn abandon_resumes(&mut self, cluster: &str, why: &str, at: Instant) -> u32 {
         let open: Vec<RunId> =
-            self.open_debts().iter().filter(|d| d.cluster == cluster).map(|d| d.run_id).collect();
+            self.unconfirmed().iter().filter(|d| d.cluster == cluster).map(|d| d.run_id).collect();
         for run_id in &open {
             if let Some(pending_resume) = self.pending_resumes.get_mut(run_id) {
                 pending_resume.abandoned = Some(why.to_owned());
@@ -279,7 +279,7 @@ impl Rows {
         open.len() as u32
     }
 
-    pub(super) fn open_debts(&self) -> Vec<PendingResume> {
+    pub(super) fn unconfirmed(&self) -> Vec<PendingResume> {
         let open = |pending_resume: &&PendingResume| {
             pending_resume.confirmed_at.is_none() && pending_resume.abandoned.is_none()
         };

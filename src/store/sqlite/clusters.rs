@@ -89,7 +89,7 @@ pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure>
 }
 
 /// Write probe of a secondary process, which keeps the daemon's time.
-pub(super) fn probe_as_guest(connection: &Connection) -> Result<(), Failure> {
+pub(super) fn probe_read_only(connection: &Connection) -> Result<(), Failure> {
     let at: Option<String> = connection.query_row("SELECT at FROM probe", [], |row| row.get(0)).optional()?;
     connection.execute("DELETE FROM probe", [])?;
     connection.execute("INSERT INTO probe (id, at) VALUES (1, ?1)", [at.as_deref().unwrap_or_default()])?;

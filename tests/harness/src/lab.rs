@@ -167,7 +167,7 @@ impl Lab {
     }
 
     /// Checks the final state: exporting runs, no resume is pending, and every completed backup is whole.
-    pub async fn nothing_owed(&self, run: &Run) {
+    pub async fn assert_nothing_pending(&self, run: &Run) {
         assert!(self.store.pending_resumes().await.unwrap().is_empty(), "a resume is still pending");
         let cluster = locked(&self.cluster);
         let paused = cluster.pauses.since.is_some();

@@ -30,9 +30,9 @@ async fn always(response: ResponseTemplate, times: u64) -> MockServer {
 }
 
 fn no_secret_in(error: &ClientError) {
-    let told = format!("{error} {error:?} {}", error.evidence);
+    let text = format!("{error} {error:?} {}", error.evidence);
     for secret in [SECRET, "b3BlcmF0b3I6Z2VoZWltLTdmM2E="] {
-        assert!(!told.contains(secret), "{told}");
+        assert!(!text.contains(secret), "{text}");
     }
 }
 

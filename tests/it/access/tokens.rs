@@ -70,8 +70,8 @@ fn client(endpoint: &MockServer, broker: &MockServer) -> (Keys, Zeebe) {
 }
 
 fn no_secret_in(error: &ClientError) {
-    let told = format!("{error} {error:?} {}", error.evidence);
-    assert!(!told.contains(SECRET) && !told.contains("first-token"), "{told}");
+    let text = format!("{error} {error:?} {}", error.evidence);
+    assert!(!text.contains(SECRET) && !text.contains("first-token"), "{text}");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn health_reports_a_pause_whose_resume_was_abandoned() {
     let daemon = Daemon::start(config, memory.clone(), transport, clock.clone()).await.unwrap();
     daemon.start_rounds();
     clock.sleep(Duration::from_secs(5)).await;
-    assert_eq!(daemon.live().clusters["orders"].exporting, Exporting::Running, "the look before the pause");
+    assert_eq!(daemon.live().clusters["orders"].exporting, Exporting::Running, "the probe before the pause");
 
     locked(&cluster).arm("resume.refuse@*").unwrap();
     locked(&cluster).arm("now.foreign-pause=0s").unwrap();

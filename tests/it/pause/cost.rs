@@ -44,7 +44,7 @@ async fn attestation_contains_the_free_disk_space() {
     let disk = &run.view.proof["disk"];
     let mib = disk["free_before"].as_u64().unwrap() >> 20;
     assert!((880..=900).contains(&mib), "{disk}");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,11 +72,11 @@ async fn disk_space_is_probed_again_right_before_the_pause() {
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Disk), "{}", reason_of(&run));
     never_paused(&lab, &run, 0);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_fills_inside_the_pause_ends_it() {
+async fn disk_that_fills_during_the_pause_ends_it() {
     let lab = limited(500).fault("zeebe.stall=10m,zeebe-post.disk=450");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Disk), "{}", reason_of(&run));
@@ -89,7 +89,7 @@ async fn a_disk_that_fills_inside_the_pause_ends_it() {
     );
     let pause = run.view.pause.resume_intended_at.unwrap() - run.view.pause.intended_at.unwrap();
     assert!(pause.num_seconds() <= 10, "seen after {pause}");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// Each of the last three pauses took 1,500 MiB of the disk.
@@ -134,14 +134,14 @@ async fn blocked_pause_is_retried_after_a_day() {
     lab.clock.sleep(Duration::from_hours(24)).await;
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    // It was within the limit, but the last pauses still foretell one that is not.
+    // The last pause was within the limit, but the forecast of the last pauses is still above it.
     let refused = lab.hindered().await;
     assert!(refused.contains("a pause like the last ones would use"), "{refused}");
 }
 
-/// A day on which the store hung and the log grew forbids nothing on the next.
+/// One day with a hanging backup store and a growing log does not block the next backup.
 #[tokio::test(start_paused = true)]
-async fn one_day_on_which_the_log_grew_forbids_nothing() {
+async fn one_pause_with_log_growth_does_not_block_the_next() {
     let lab = limited(500);
     for pause in ["zeebe.stall=20s", "zeebe.stall=20s,zeebe-post.disk=1500", "zeebe.stall=20s"] {
         arm(&lab, &format!("now.disk=3000,{pause}"));
@@ -157,7 +157,7 @@ async fn one_day_on_which_the_log_grew_forbids_nothing() {
 #[case("prometheus.refuse@*", "limits.min_free_disk is set, and the brokers' disk space could not be read: ")]
 #[case("prometheus.unauthorized@*", "limits.min_free_disk is set, and no broker reports its disk space: ")]
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_cannot_be_kept_is_not_taken_for_kept(#[case] fault: &str, #[case] begins: &str) {
+async fn unreadable_disk_space_blocks_the_pause_if_a_limit_is_set(#[case] fault: &str, #[case] begins: &str) {
     let lab = limited(500).fault(fault);
     let reason = lab.hindered().await;
     assert!(reason.starts_with(begins), "{reason}");
@@ -169,9 +169,9 @@ async fn a_limit_that_cannot_be_kept_is_not_taken_for_kept(#[case] fault: &str, 
     assert_eq!(check(&lab, "broker_disk").await, None);
 }
 
-/// Looked at inside the pause as well: one answer that does not come ends nothing.
+/// The disk is also probed during the pause: one missing response does not end the pause.
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_cannot_be_read_for_a_moment_ends_no_pause() {
+async fn one_unreadable_disk_probe_does_not_end_the_pause() {
     let lab = limited(500).fault("zeebe.stall=1m,prometheus.refuse@3+2");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -179,7 +179,7 @@ async fn a_disk_that_cannot_be_read_for_a_moment_ends_no_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pauses_that_never_were_within_the_budget_are_not_begun() {
+async fn pause_is_not_started_if_none_was_within_the_budget() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@*");
     for _ in 0..3 {
         assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
@@ -187,11 +187,11 @@ async fn pauses_that_never_were_within_the_budget_are_not_begun() {
     let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
     let usual = forecast.usual().unwrap();
     assert!((30..45).contains(&usual.as_secs()), "{usual:?}");
-    let told = check(&lab, "pause").await.unwrap();
-    assert!(told.ok, "{told:?}");
+    let pause_check = check(&lab, "pause").await.unwrap();
+    assert!(pause_check.ok, "{pause_check:?}");
     assert!(
-        told.detail.starts_with("the last 3 pauses took 3")
-            && told.detail.ends_with("; the pause_budget is 45m")
+        pause_check.detail.starts_with("the last 3 pauses took 3")
+            && pause_check.detail.ends_with("; the pause_budget is 45m")
     );
 
     budget(&mut lab, Duration::from_secs(20));
@@ -228,8 +228,11 @@ async fn pause_forecast_over_budget_is_retried_once_a_day() {
         assert!(reason_of(&refused).ends_with(&again), "hour {hour}: {}", reason_of(&refused));
         lab.clock.sleep(Duration::from_hours(1)).await;
     }
-    let told = check(&lab, "pause").await.unwrap();
-    assert!(!told.ok && told.detail.ends_with("none of them was within the pause_budget of 20s"), "{told:?}");
+    let pause_check = check(&lab, "pause").await.unwrap();
+    assert!(
+        !pause_check.ok && pause_check.detail.ends_with("none of them was within the pause_budget of 20s"),
+        "{pause_check:?}"
+    );
     let tried = lab.backup().await;
     assert_eq!(reason_of(&tried), "exporting was paused longer than the pause_budget of 20s");
     assert_eq!(lab.requested("pause"), 4);
@@ -244,7 +247,7 @@ async fn pause_forecast_over_budget_is_retried_once_a_day() {
 
 /// A pause that ended for another reason is no measurement: it does not extend the block.
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_failed_otherwise_is_no_try() {
+async fn pause_failed_for_another_reason_does_not_extend_the_block() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@3");
     for _ in 0..3 {
         assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
@@ -259,7 +262,7 @@ async fn a_pause_that_failed_otherwise_is_no_try() {
 
 /// Pauses recorded while the clock was ahead block nothing.
 #[tokio::test(start_paused = true)]
-async fn pauses_that_lie_ahead_forbid_nothing() {
+async fn pauses_recorded_by_a_fast_clock_do_not_block() {
     let lab = Lab::new().fault("zeebe.stall=30s@3");
     for _ in 0..3 {
         assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
@@ -275,7 +278,7 @@ async fn pauses_that_lie_ahead_forbid_nothing() {
 
 /// Fewer pauses, or one short pause, block nothing.
 #[tokio::test(start_paused = true)]
-async fn one_slow_day_forbids_nothing() {
+async fn one_slow_pause_does_not_block_the_next() {
     let mut lab = Lab::new().fault("zeebe.stall=30s@2");
     for _ in 0..3 {
         assert_eq!(lab.backup().await.view.status, RunStatus::Completed);

@@ -51,7 +51,7 @@ impl Bed {
         self.daemon_that_notes_from(0, minutes)
     }
 
-    /// Its state takes nothing for the first so many minutes.
+    /// A daemon whose state file rejects writes for the first minutes.
     fn daemon_that_notes_from(&mut self, from: u64, minutes: u64) -> (Exporting, Option<Instant>) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -93,10 +93,10 @@ fn restart_keeps_the_start_of_a_foreign_pause() {
         exporting == Exporting::PausedByOther && first - begin() < TimeDelta::seconds(5),
         "{exporting} since {first}"
     );
-    assert_eq!(bed.daemon(0), paused_since(first), "told at its first look");
+    assert_eq!(bed.daemon(0), paused_since(first), "reported at the first probe");
     assert_eq!(bed.daemon(3), paused_since(first));
 
-    // Its end, seen or not in the look that was due, makes the next one another.
+    // After the end of a foreign pause, observed or not, the next foreign pause has its own start.
     bed.arm("now.heal");
     bed.arm("now.foreign-resume=0s");
     let (exporting, _) = bed.daemon(3);
@@ -107,9 +107,9 @@ fn restart_keeps_the_start_of_a_foreign_pause() {
     assert!(exporting == Exporting::PausedByOther && since.unwrap() >= again, "{exporting} since {since:?}");
 }
 
-/// A look that shows nothing shows no end of it.
+/// A probe without a result does not end the foreign pause.
 #[test]
-fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
+fn foreign_pause_keeps_its_start_while_the_cluster_is_unreachable() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon(3);
@@ -122,16 +122,19 @@ fn a_cluster_that_cannot_be_reached_for_a_while_is_paused_as_long_as_before() {
 
 /// A failed write is retried at the next probe.
 #[test]
-fn a_pause_that_could_not_be_noted_is_noted_later() {
+fn unstored_foreign_pause_is_stored_by_a_later_probe() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon_that_notes_from(2, 4);
-    assert!(first.unwrap() - begin() < TimeDelta::seconds(5), "it is told all the same: {first:?}");
+    assert!(
+        first.unwrap() - begin() < TimeDelta::seconds(5),
+        "it is reported although the write failed: {first:?}"
+    );
     assert_eq!(bed.daemon(0), paused_since(first.unwrap()));
 }
 
 #[test]
-fn an_end_that_could_not_be_noted_is_noted_later() {
+fn unstored_end_of_a_foreign_pause_is_stored_by_a_later_probe() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     bed.daemon(3);
@@ -143,9 +146,9 @@ fn an_end_that_could_not_be_noted_is_noted_later() {
     assert!(exporting == Exporting::PausedByOther && since.unwrap() >= again, "{exporting} since {since:?}");
 }
 
-/// One look falls into the election of a leader.
+/// One probe happens during a leader election.
 #[test]
-fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
+fn lost_leader_does_not_reset_the_start_of_a_foreign_pause() {
     let mut bed = Bed::new();
     bed.arm("now.foreign-pause=0s");
     let (_, first) = bed.daemon(3);
@@ -156,7 +159,7 @@ fn a_leader_that_is_lost_meanwhile_makes_no_old_pause_young() {
     assert_eq!(bed.daemon(3), paused_since(first.unwrap()));
 }
 
-/// The name stands for another cluster, or for one that nobody looked at meanwhile.
+/// The name belongs to another cluster, or to a cluster without probes in between.
 #[rstest]
 #[case::pointed_elsewhere("elsewhere")]
 #[case::taken_out("none")]

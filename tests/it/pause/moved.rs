@@ -19,14 +19,14 @@ use std::time::Duration;
 struct Names {
     to: SimTransport,
     /// Name of the credential that the cluster requires.
-    wants: Arc<Mutex<Option<&'static str>>>,
+    required: Arc<Mutex<Option<&'static str>>>,
     known: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
 }
 
 impl Transport for Names {
     fn send(&self, mut request: Request) -> BoxFuture<'_, Result<Response, TransportError>> {
         let shown = request.access.as_ref().and_then(|access| access.login.credential().map(str::to_owned));
-        if self.wants.lock().unwrap().is_some_and(|wanted| shown.as_deref() != Some(wanted)) {
+        if self.required.lock().unwrap().is_some_and(|wanted| shown.as_deref() != Some(wanted)) {
             return Box::pin(async { Ok(Response { status: 401, ..Response::default() }) });
         }
         let known = self.known.lock().unwrap().clone();
@@ -43,7 +43,7 @@ impl Transport for Names {
 struct Town {
     lab: Lab,
     other: SharedCluster,
-    wants: Arc<Mutex<Option<&'static str>>>,
+    required: Arc<Mutex<Option<&'static str>>>,
     known: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
 }
 
@@ -59,15 +59,15 @@ impl Town {
         let config = sim::Config { partitions: 3, ..sim::Config::named("orders") };
         let mut lab = Lab::with(config, Limits::default()).fault("zeebe.stall");
         let other = sim::shared(sim::Cluster::new(sim::Config::named("pay"), lab.clock.now()));
-        let (wants, known) = (
+        let (required, known) = (
             Arc::<Mutex<Option<&'static str>>>::default(),
             Arc::new(Mutex::new(BTreeMap::from([("old", "sim-orders")]))),
         );
         let to = SimTransport::to([lab.cluster.clone(), other.clone()], lab.clock.clone());
-        lab.context.transport = Arc::new(Names { to, wants: wants.clone(), known: known.clone() });
+        lab.context.transport = Arc::new(Names { to, required: required.clone(), known: known.clone() });
         lab.queue = Queue::new(lab.context.clone(), Sweeper::new(lab.context.clone()), 8);
         lab.queue.configure(BTreeMap::from([("orders".to_owned(), at(&lab.settings, "old"))]));
-        let town = Self { lab, other, wants, known };
+        let town = Self { lab, other, required, known };
         town.lab.queue.manual("orders", None).await.unwrap();
         town.lab.clock.sleep(Duration::from_secs(30)).await;
         assert!(town.is_paused(), "the story begins inside the pause");
@@ -103,7 +103,7 @@ impl Town {
 #[case::reaches_some("resume.partial@4")]
 #[case::loses_its_answer("resume.drop-answer@2")]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_has_moved_is_resumed_where_it_is(#[case] fault: &str) {
+async fn moved_cluster_is_resumed_at_its_new_address(#[case] fault: &str) {
     let town = Town::paused().await;
     locked(&town.lab.cluster).arm(fault).unwrap();
     town.moves("sim-orders", |settings| at(settings, "new")).await;
@@ -112,7 +112,7 @@ async fn a_cluster_that_has_moved_is_resumed_where_it_is(#[case] fault: &str) {
 
 /// The other components keep their addresses.
 #[tokio::test(start_paused = true)]
-async fn a_management_port_that_has_moved_alone_is_found() {
+async fn moved_management_port_is_found() {
     let town = Town::paused().await;
     town.moves("sim-orders", |settings| {
         let mut spec = at(settings, "old").spec;
@@ -138,11 +138,11 @@ async fn next_process_uses_the_proven_address() {
     assert!(town.is_paused());
 }
 
-/// The credential it was paused with is gone, and the config names another: each has its turn.
+/// The credential used for the pause is gone and the config names another: both are tried.
 #[tokio::test(start_paused = true)]
 async fn renamed_credential_is_used_for_a_pending_resume() {
     let town = Town::paused().await;
-    *town.wants.lock().unwrap() = Some("key");
+    *town.required.lock().unwrap() = Some("key");
     *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);
     let mut settings = at(&town.lab.settings, "old");
     settings.spec.addresses.access.insert("zeebe".into(), bearer());
@@ -159,7 +159,7 @@ async fn foreign_cluster_at_new_address_is_not_resumed() {
     town.moves("sim-pay", |settings| at(settings, "new")).await;
     assert!(locked(&town.other).pauses.since.is_some(), "their pause is ended");
     assert_eq!(town.lab.store.pending_resumes().await.unwrap().len(), 1);
-    // It was away for a while only.
+    // The old address responds again.
     *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);
     town.lab.clock.sleep(Duration::from_mins(2)).await;
     assert!(!town.is_paused() && town.lab.store.pending_resumes().await.unwrap().is_empty());

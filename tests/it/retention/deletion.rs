@@ -85,8 +85,8 @@ async fn accepted_delete_is_verified() {
     scenario.cluster.change(id, "camunda_tasklist", |t| t.stuck = true);
     scenario.request(&backup).await;
     let (log, _listening) = Log::listen();
-    let what = left(scenario.pass(&backup).await);
-    assert_eq!(what, format!("tasklist still shows backup {id} after 20 s: {}", "completed"));
+    let report = left(scenario.pass(&backup).await);
+    assert_eq!(report, format!("tasklist still shows backup {id} after 20 s: {}", "completed"));
     assert_eq!(log.count("ERROR", "backup.delete_failed"), 1);
     assert_eq!(
         scenario.cluster.left(id).len(),
@@ -94,7 +94,7 @@ async fn accepted_delete_is_verified() {
         "Operate and Zeebe are gone; the records stay, they carry the proof"
     );
     assert_eq!(scenario.state(&backup).await, BackupState::Deleting);
-    assert_eq!(scenario.note(&backup).await, what);
+    assert_eq!(scenario.note(&backup).await, report);
     let stored = scenario.reload(backup.run.backup_id).await.deletion.unwrap().ownership_proof;
     assert!(
         matches!(stored, Some(OwnershipProof::Tag { run_id, .. }) if run_id == backup.run.run_id),
@@ -129,8 +129,8 @@ async fn zeebe_backup_that_keeps_running_is_left_to_the_next_pass() {
     let end = scenario.clock.monotonic() + 2 * LOCATION_LIMIT;
     scenario.cluster.change(id, &id.to_string(), |t| t.ends_at = end);
     scenario.request(&backup).await;
-    let what = left(scenario.pass(&backup).await);
-    assert_eq!(what, format!("zeebe still shows backup {id} after 20 s: in progress, 0 of 1 parts"));
+    let report = left(scenario.pass(&backup).await);
+    assert_eq!(report, format!("zeebe still shows backup {id} after 20 s: in progress, 0 of 1 parts"));
     tokio::time::advance(LOCATION_LIMIT).await;
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
 }
@@ -176,8 +176,8 @@ async fn operate_unreadable_during_a_part_is_polled_again() {
         t.stuck = true;
     });
     scenario.request(&backup).await;
-    let what = left(scenario.pass(&backup).await);
-    assert!(what.contains("Exception occurred when searching for backup"), "{what}");
+    let report = left(scenario.pass(&backup).await);
+    assert!(report.contains("Exception occurred when searching for backup"), "{report}");
     tokio::time::advance(20 * SECOND).await;
     scenario.cluster.change(id, "camunda_operate", |t| t.stuck = false);
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
@@ -210,8 +210,8 @@ async fn component_without_address_or_response_keeps_the_backup_deleting() {
     );
     scenario.configure(addresses()).await;
     scenario.cluster.inside().down.insert("tasklist".into());
-    let what = left(scenario.pass(&backup).await);
-    assert!(what.starts_with("tasklist could not be asked what is left: "), "{what}");
+    let report = left(scenario.pass(&backup).await);
+    assert!(report.starts_with("tasklist could not be asked what is left: "), "{report}");
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0], "nothing goes before all of it was seen");
     scenario.cluster.inside().down.clear();
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
@@ -342,10 +342,10 @@ async fn without_a_stored_proof_nothing_is_deleted() {
     let backup = scenario.good("daily").await;
     scenario.request(&backup).await;
     scenario.store.fail_all_writes(true);
-    let what = left(scenario.pass(&backup).await);
+    let report = left(scenario.pass(&backup).await);
     assert!(
-        what.starts_with("nothing was deleted, because the proof of ownership could not be stored: "),
-        "{what}"
+        report.starts_with("nothing was deleted, because the proof of ownership could not be stored: "),
+        "{report}"
     );
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
 }
@@ -379,16 +379,16 @@ async fn deletion_pass_ends_without_responses() {
     scenario.request(&backup).await;
     scenario.cluster.inside().silent.insert("search".into());
     let began = scenario.clock.monotonic();
-    let what = left(scenario.pass(&backup).await);
-    assert!(scenario.clock.monotonic() <= began + PASS_LIMIT + SECOND, "{what}");
+    let report = left(scenario.pass(&backup).await);
+    assert!(scenario.clock.monotonic() <= began + PASS_LIMIT + SECOND, "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_the_requested_backup_is_deleted() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
-    let what = left(scenario.pass(&backup).await);
-    assert_eq!(what, format!("backup {} is completed, not asked to be deleted", backup.run.backup_id));
+    let report = left(scenario.pass(&backup).await);
+    assert_eq!(report, format!("backup {} is completed, not asked to be deleted", backup.run.backup_id));
     assert_eq!(scenario.cluster.inside().requests.len(), 0);
 }
 

@@ -52,7 +52,7 @@ async fn two_oldest_of_five_are_deleted_after_probing_the_three_newest() {
     assert_eq!(report.decisions.iter().filter(|d| d.verdict == Verdict::Delete).count(), 2);
     for backup in &all[2..] {
         let id = backup.run.backup_id;
-        assert_eq!(count(&scenario, &format!("GET zeebe/actuator/backups/{id}")), 1, "looked at once");
+        assert_eq!(count(&scenario, &format!("GET zeebe/actuator/backups/{id}")), 1, "one probe for each");
     }
     let requested = scenario.reload(oldest).await.deletion.unwrap();
     assert_eq!(requested.by, "retention");

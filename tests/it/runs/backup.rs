@@ -19,19 +19,19 @@ fn config() -> sim::Config {
 #[case(sim::Config { storage: sim::Storage::Elasticsearch, ..config() })]
 #[case(sim::Config { optimize: true, partitions: 3, ..config() })]
 #[tokio::test(start_paused = true)]
-async fn a_backup_under_load_restores_whole(#[case] config: sim::Config) {
+async fn backup_under_load_restores_whole(#[case] config: sim::Config) {
     let optimize = config.optimize;
     let lab = Lab::with(config, Limits::default());
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     assert_eq!(run.view.components.contains_key(&Component::Optimize), optimize);
     assert_eq!(run.view.pause.mode, Some(PauseMode::Soft));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// The exporter's bulk goes out up to its delay after a hard pause: only then does the position stand still.
+/// The exporter flushes its bulk until its delay after a hard pause is over. Then the position stands still.
 #[tokio::test(start_paused = true)]
-async fn a_version_without_soft_pause_is_paused_hard_and_recorded_as_such() {
+async fn version_without_soft_pause_gets_a_recorded_hard_pause() {
     for seed in 1..=10 {
         let timing = sim::Timing { export_every: Duration::from_secs(3), ..sim::Timing::default() };
         let version = "8.4.6".parse().unwrap();
@@ -40,13 +40,13 @@ async fn a_version_without_soft_pause_is_paused_hard_and_recorded_as_such() {
         assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
         assert_eq!(run.view.pause.requested, Some(PauseMode::Hard));
         assert_eq!(run.view.pause.mode, Some(PauseMode::Hard));
-        lab.nothing_owed(&run).await;
+        lab.assert_nothing_pending(&run).await;
     }
 }
 
-/// An exporter that flushes later than we wait may put records between our snapshot and the broker's position.
+/// An exporter that flushes after our wait may write records between our snapshot and the broker's position.
 #[tokio::test(start_paused = true)]
-async fn a_flush_after_the_drain_of_a_hard_pause_is_a_broken_pause() {
+async fn flush_after_the_drain_of_a_hard_pause_breaks_it() {
     let mut broken = 0;
     for seed in 1..=10 {
         let timing = sim::Timing { export_every: Duration::from_secs(20), ..sim::Timing::default() };
@@ -54,7 +54,7 @@ async fn a_flush_after_the_drain_of_a_hard_pause_is_a_broken_pause() {
         let lab = Lab::with(sim::Config { version, timing, seed, ..config() }, Limits::default())
             .fault("search-put.stall=8s");
         let run = lab.backup().await;
-        lab.nothing_owed(&run).await;
+        lab.assert_nothing_pending(&run).await;
         if run.view.status != RunStatus::Completed {
             assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
             broken += 1;
@@ -64,15 +64,15 @@ async fn a_flush_after_the_drain_of_a_hard_pause_is_a_broken_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_restarts_inside_the_pause_breaks_it() {
+async fn broker_restart_during_the_pause_breaks_it() {
     let lab = Lab::new().fault("search-put.broker-restart=1s, search-put.stall=3s");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     assert!(reason_of(&run).contains("went back from"), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// Unknown is neither failed nor done: the answer is lost, the act was done, and it is not done twice.
+/// A lost response leaves the result unknown: the executed request is verified and not repeated.
 #[rstest]
 #[case("operate-post")]
 #[case("tasklist-post")]
@@ -81,13 +81,13 @@ async fn a_broker_that_restarts_inside_the_pause_breaks_it() {
 #[case("pause")]
 #[case("resume")]
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_looked_up_and_the_act_not_repeated(#[case] endpoint: &str) {
+async fn lost_response_is_verified_without_repeating_the_request(#[case] endpoint: &str) {
     let lab = Lab::new().fault(&format!("{endpoint}.drop-answer"));
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     let times = if endpoint == "resume" { 2 } else { 1 };
     assert_eq!(lab.requested(endpoint), times, "{endpoint}");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,26 +95,26 @@ async fn malformed_response_is_handled_like_a_lost_one() {
     let lab = Lab::new().fault("operate-post.content-type");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// The request itself is lost: nothing shows, so the run fails; exporting runs afterwards.
+/// The request itself is lost: no effect is visible, so the run fails. Exporting runs afterwards.
 #[rstest]
 #[case("operate-post", FailureClass::Component)]
 #[case("search-put", FailureClass::Component)]
 #[case("zeebe-post", FailureClass::Component)]
 #[case("pause", FailureClass::PauseBroken)]
 #[tokio::test(start_paused = true)]
-async fn a_lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: FailureClass) {
+async fn lost_request_fails_the_run(#[case] endpoint: &str, #[case] class: FailureClass) {
     let lab = Lab::new().fault(&format!("{endpoint}.drop-request"));
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
-    assert_eq!(lab.requested(endpoint), 1, "asked once, never repeated");
+    assert_eq!(lab.requested(endpoint), 1, "one request, not repeated");
     if endpoint != "pause" {
         let (reason, response) = (reason_of(&run), "closed the connection without a response");
         assert!(reason.contains("it is unknown whether") && reason.contains(response), "{reason}");
     }
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[rstest]
@@ -135,23 +135,23 @@ async fn every_failure_has_a_reason_and_exporting_resumes(#[case] fault: &str, #
     let lab = Lab::new().fault(fault);
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     locked(&lab.cluster).arm("now.heal").unwrap();
     let next = lab.backup().await;
     assert!(next.backup_id > run.backup_id, "ids only grow");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_and_a_new_pause_by_someone_else_are_noticed_by_the_moved_position() {
+async fn foreign_resume_and_new_pause_are_detected_by_the_position() {
     let lab =
         Lab::new().fault("search-put.foreign-resume=0s, search-put.foreign-pause=300ms, search-put.stall=2s");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     assert!(reason_of(&run).contains("acknowledged exported records"), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// Pauses do not nest: theirs replaced ours, and the resume that we owe ends theirs.
+/// Pauses do not nest: the foreign pause replaced ours, and our pending resume ends it.
 #[rstest]
 #[case(config(), "hard", "PAUSED")]
 #[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() }, "softly", "SOFT_PAUSED")]
@@ -170,10 +170,11 @@ async fn foreign_pause_of_another_mode_is_reported_as_foreign(
         "the pause was broken: someone else paused exporting {how} inside it (partition 1 reads {phase}, partition 2 reads {phase}), and a cluster has only one pause, so our resume ends theirs too: keep other jobs that pause exporting apart from the backups"
     );
     assert_eq!(reason_of(&run), sentence);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// A broker answers COMPLETED for an id that its store already holds, and takes nothing: it is asked before.
+/// A broker responds COMPLETED for an id that its store already contains, and takes no backup. The probe before the
+/// start detects that.
 #[tokio::test(start_paused = true)]
 async fn backup_id_already_used_is_skipped() {
     let lab = Lab::new().fault("operate.stall=5s");
@@ -183,24 +184,25 @@ async fn backup_id_already_used_is_skipped() {
     locked(&lab.cluster).begin_zeebe_backup(id.get(), None).unwrap();
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Conflict), "{}", reason_of(&run));
-    let said = format!("zeebe already has a backup with id {id} (completed). The next run uses a higher id");
-    assert!(reason_of(&run).starts_with(&said), "{}", reason_of(&run));
+    let expected =
+        format!("zeebe already has a backup with id {id} (completed). The next run uses a higher id");
+    assert!(reason_of(&run).starts_with(&expected), "{}", reason_of(&run));
     assert_eq!(lab.requested("zeebe-post"), 0);
-    lab.nothing_owed(&run).await;
-    assert!(!locked(&lab.cluster).pieces_of(id.get()).is_empty(), "theirs is not deleted");
+    lab.assert_nothing_pending(&run).await;
+    assert!(!locked(&lab.cluster).pieces_of(id.get()).is_empty(), "the foreign backup is not deleted");
     let next = lab.backup().await;
     assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
     assert!(next.backup_id > id);
 }
 
-/// The gateway hangs with our pause, our resume goes another way and is confirmed, then the pause is carried out.
+/// The gateway hangs with our pause, our resume takes another route and is confirmed, then the pause is executed.
 #[rstest]
 #[case("12s", None)]
 #[case("26s", Some(FailureClass::PauseBroken))]
 #[case("40s", Some(FailureClass::PauseBroken))]
 #[case("54s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_acts_after_our_resume_is_resumed_again(
+async fn late_pause_after_our_resume_is_resumed_again(
     #[case] late: &str,
     #[case] class: Option<FailureClass>,
 ) {
@@ -210,7 +212,7 @@ async fn a_pause_that_acts_after_our_resume_is_resumed_again(
     lab.clock.sleep(Duration::from_mins(2)).await;
     let now = lab.clock.now();
     locked(&lab.cluster).advance(now);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     assert_eq!(locked(&lab.cluster).pauses.ended, 1, "it was paused once, and resumed");
     let next = lab.backup().await;
     assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
@@ -221,12 +223,12 @@ async fn unsent_pause_is_not_awaited() {
     let lab = Lab::new().fault("pause.refuse");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Unreachable), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     let took = run.view.finished_at.unwrap() - run.created_at;
     assert!(took.num_seconds() < 10, "the run ended only after {took}");
 }
 
-/// Operate cannot reach its search engine for a moment and says 400: neither "I know that id" nor "it is gone".
+/// Operate returns 400 while its search engine is unreachable: the backup id is neither used nor absent.
 #[rstest]
 #[case("operate-get.search-down=3s")]
 #[case("tasklist-get.search-down=3s")]
@@ -239,10 +241,10 @@ async fn unclear_response_is_retried(
     let lab = Lab::with(sim::Config { storage, ..config() }, Limits::default()).fault(fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// The same for longer than a look is repeated.
+/// The condition outlasts the retries of a probe.
 #[rstest]
 #[case(
     "operate-get.search-down=60s",
@@ -250,7 +252,7 @@ async fn unclear_response_is_retried(
 )]
 #[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate returned 400")]
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_tells_nothing_for_long_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {
+async fn persistently_unclear_response_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {
     let lab = Lab::new().fault(fault);
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Unreachable), "{}", reason_of(&run));
@@ -279,21 +281,21 @@ async fn unknown_phase_is_not_reported_as_foreign_pause() {
     assert!(reason_of(&run).contains("partition 1 reads REARRANGING"), "{}", reason_of(&run));
     assert!(!reason_of(&run).contains("someone else"), "{}", reason_of(&run));
     assert_eq!(lab.requested("pause"), 0);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_stalls_fails_the_run_after_stall_after() {
+async fn stalled_part_fails_the_run_after_stall_after() {
     let limits = Limits { stall_after: Duration::from_secs(120), ..Limits::default() };
     let lab = Lab::with(config(), limits).fault("operate.stall");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Stalled), "{}", reason_of(&run));
     assert_eq!(lab.requested("pause"), 0, "never paused");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// On a large cluster one part, and the records, take longer than `stall_after`: as long as shards or bytes come, it is
-/// no stall, whatever the web app says meanwhile.
+/// On a large cluster one part, and the records, take longer than `stall_after`. Progress of shards or bytes prevents
+/// a stall, whatever state the web app reports.
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn long_part_with_progress_is_no_stall(
@@ -304,18 +306,18 @@ async fn long_part_with_progress_is_no_stall(
     let lab = Lab::with(sim::Config { storage, timing, ..config() }, Limits::default());
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_grows_too_long_is_ended_by_its_budget() {
+async fn pause_budget_ends_a_long_pause() {
     let limits = Limits { pause_budget: Duration::from_secs(60), ..Limits::default() };
     let lab = Lab::with(config(), limits).fault("zeebe-post.stall");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
     let longest = locked(&lab.cluster).pauses.longest;
     assert!(longest < chrono::TimeDelta::seconds(63), "resumed right after the budget: {longest}");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,21 +331,21 @@ async fn unseen_pause_is_not_reported_as_over_budget() {
         "{}",
         reason_of(&run)
     );
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_takes_too_long_is_ended_by_its_deadline() {
+async fn run_deadline_ends_a_long_run() {
     let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
     let lab = Lab::with(config(), limits).fault("tasklist.stall");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Deadline), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// The resume is tried for ever; meanwhile the run stays in that step, whatever its deadline says.
+/// The resume is retried without a limit. The run stays in that step even after its deadline.
 #[tokio::test(start_paused = true)]
-async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirmed() {
+async fn run_stays_in_step_resume_until_confirmed() {
     let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
     let lab = Lab::with(config(), limits).fault("resume.refuse@60");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
@@ -355,7 +357,7 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
     let run = lab.ended(run_id).await;
     assert_eq!(run.view.status, RunStatus::Completed, "it meets every condition: {}", reason_of(&run));
     assert!(lab.requested("resume") >= 60);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The gateway responds 204, but one partition did not receive the resume.
@@ -364,12 +366,12 @@ async fn an_unconfirmed_resume_keeps_the_run_in_step_resume_until_it_is_confirme
 #[case(sim::Config { version: "8.3.9".parse().unwrap(), ..config() })]
 #[case(sim::Config { version: "8.8.0".parse().unwrap(), ..config() })]
 #[tokio::test(start_paused = true)]
-async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config: sim::Config) {
+async fn partial_resume_is_sent_again(#[case] config: sim::Config) {
     let lab = Lab::with(config, Limits::default()).fault("resume.partial-silent@2");
     let run = lab.backup().await;
     assert_eq!(lab.requested("resume"), 3);
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The unreached partition is unreadable for a while: unreadable does not count as exporting.
@@ -377,13 +379,13 @@ async fn a_resume_that_reached_some_partitions_only_is_sent_again(#[case] config
 #[case("no-leader=5s")]
 #[case("no-leader=50s")]
 #[tokio::test(start_paused = true)]
-async fn a_resume_is_not_over_while_a_partition_cannot_be_seen(#[case] hidden: &str) {
+async fn resume_is_unconfirmed_while_a_partition_is_unreadable(#[case] hidden: &str) {
     let config = sim::Config { partitions: 1, ..config() };
     let lab = Lab::with(config, Limits::default()).fault(&format!("resume.partial-silent,resume.{hidden}"));
     let run = lab.backup().await;
     assert_eq!(lab.requested("resume"), 2);
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The pending resume shows that the resume was confirmed, and the condition still awaited.
@@ -403,7 +405,7 @@ async fn unreadable_partitions_after_resume_are_shown_in_the_pending_resume() {
         "{why:?}"
     );
     let run = lab.ended(run_id).await;
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The backoff grows to a minute; an operator who fixed the cluster need not wait for it.
@@ -422,7 +424,7 @@ async fn resume_is_retried_at_once_on_request() {
         lab.clock.monotonic().saturating_sub(began) < Duration::from_secs(2),
         "it waited for the next try"
     );
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The cluster was removed while its run retried the resume: the operator abandons the resume, and no request
@@ -447,7 +449,7 @@ async fn abandoned_resume_fails_its_run() {
 
 /// `resume-exporting` from the state file beside a daemon that hung: no defect, a broken pause.
 #[tokio::test(start_paused = true)]
-async fn a_resume_recorded_from_outside_breaks_the_pause() {
+async fn resume_by_another_process_breaks_the_pause() {
     let lab = Lab::new().fault("search-put.stall=5s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("search-put") == 0 {
@@ -457,12 +459,12 @@ async fn a_resume_recorded_from_outside_breaks_the_pause() {
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     assert!(reason_of(&run).contains("a resume was sent from outside"), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The lifecycle deletes an old index during the backup of the web apps: its absence is no failure.
 #[tokio::test(start_paused = true)]
-async fn the_records_hold_every_index_that_there_is_when_their_snapshot_begins() {
+async fn records_snapshot_contains_every_index_present_at_its_start() {
     let lab = Lab::new().fault("operate.stall=5s");
     let old = "zeebe-record_job_8.6.0_2020-01-01";
     locked(&lab.cluster).add_index(old);
@@ -474,11 +476,11 @@ async fn the_records_hold_every_index_that_there_is_when_their_snapshot_begins()
     let run = lab.ended(run_id).await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     assert!(!run.view.records_indices.iter().any(|index| index == old));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_gives_a_run_no_more_time() {
+async fn clock_set_back_does_not_extend_the_run_deadline() {
     let limits = Limits { run_deadline: Duration::from_secs(600), ..Limits::default() };
     let lab = Lab::with(config(), limits).fault("tasklist.stall");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
@@ -502,7 +504,7 @@ async fn cancel_resumes_first_and_fails_the_run() {
     assert!(running, "the resume does not wait for clean-up");
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Cancelled));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,7 +49,7 @@ fn limits() -> Limits {
 #[case("8.6.0", "zeebe-post.conflict", FailureClass::Conflict, "The latest backup has id")]
 #[case("8.8.0", "zeebe-post.conflict", FailureClass::Conflict, "The latest backup has id")]
 #[tokio::test(start_paused = true)]
-async fn it_is_told_in_its_own_words(
+async fn rejection_text_of_the_component_is_reported(
     #[case] version: &str,
     #[case] fault: &str,
     #[case] class: FailureClass,
@@ -61,16 +61,16 @@ async fn it_is_told_in_its_own_words(
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
     locked(&lab.cluster).arm("now.heal").unwrap();
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// A wrong base path is answered with 404, as a backup that is not there is.
+/// A wrong base path returns 404, like an absent backup.
 #[rstest]
 #[case("operate")]
 #[case("zeebe")]
 #[case("tasklist")]
 #[tokio::test(start_paused = true)]
-async fn a_wrong_base_path_is_not_taken_for_a_backup_that_is_not_there(#[case] component: &str) {
+async fn wrong_base_path_is_not_an_absent_backup(#[case] component: &str) {
     let mut lab = Lab::new();
     let addresses = &mut lab.settings.spec.addresses;
     let wrong = format!("http://sim-orders/{component}/context");
@@ -90,12 +90,12 @@ async fn a_wrong_base_path_is_not_taken_for_a_backup_that_is_not_there(#[case] c
     assert_eq!(lab.requested("pause"), 0);
 }
 
-/// Once an id in milliseconds is known, ids in seconds are refused for ever: ours count on from there.
+/// After an id in milliseconds, brokers reject ids in seconds permanently. Our ids continue from the larger one.
 #[rstest]
 #[case("8.6.0")]
 #[case("8.8.0")]
 #[tokio::test(start_paused = true)]
-async fn after_an_id_in_milliseconds_ours_are_above_it(#[case] version: &str) {
+async fn ids_exceed_an_existing_id_in_milliseconds(#[case] version: &str) {
     let lab = Lab::with(config(version), Limits::default());
     let milliseconds = lab.clock.now().timestamp_millis();
     locked(&lab.cluster).begin_zeebe_backup(milliseconds, None).unwrap();
@@ -103,10 +103,10 @@ async fn after_an_id_in_milliseconds_ours_are_above_it(#[case] version: &str) {
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     assert_eq!(run.backup_id.get(), milliseconds + 1);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// A manual backup of somebody else is in progress in the web app.
+/// A foreign manual backup is in progress in the web app.
 #[tokio::test(start_paused = true)]
 async fn foreign_backup_in_progress_is_named() {
     let lab = Lab::new().fault("operate.stall=90s");
@@ -114,7 +114,7 @@ async fn foreign_backup_in_progress_is_named() {
     lab.clock.sleep(Duration::from_secs(1)).await;
     let busy = lab.queue.manual("orders", None).await.unwrap_err();
     assert!(matches!(busy, ManualError::Busy { .. }), "{busy}");
-    // Another daemon with a state of its own knows nothing of it.
+    // The state of another daemon does not contain this backup.
     let other = Lab::daemon(
         lab.cluster.clone(),
         camunda_backupd::store::memory::MemoryStore::shared(),
@@ -126,5 +126,5 @@ async fn foreign_backup_in_progress_is_named() {
     assert!(reason.contains("is taking snapshot camunda_operate_"), "{reason}");
     let run = lab.ended(theirs).await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }

@@ -29,7 +29,7 @@ async fn every_version_on_a_search_engine_is_backed_up_whole_under_load(
     let lab = lab(version, storage, optimize);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{version}: {}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     let together = run.view.components.contains_key(&Component::History);
     let (family, pause) = match version {
         "8.2.4" | "8.3.9" | "8.4.6" => (Family::V82To87, PauseMode::Hard),
@@ -43,19 +43,18 @@ async fn every_version_on_a_search_engine_is_backed_up_whole_under_load(
     assert_eq!(records, !together || optimize, "{:?}", run.view.components.keys());
 }
 
-/// The order of the other family, on the same clusters and under the same load, is shown to lose in
-/// `tests/it/sim/families.rs`; here it is shown that the daemon takes each its own.
+/// With the order of the other family, the same clusters lose records: see `tests/it/sim/families.rs`. This test shows that the daemon uses the order of the family.
 #[rstest]
 #[case("8.7.3", false)]
 #[case("8.8.0", true)]
 #[tokio::test(start_paused = true)]
-async fn the_pause_is_where_the_version_wants_it(#[case] version: &str, #[case] first: bool) {
+async fn pause_position_depends_on_the_version(#[case] version: &str, #[case] first: bool) {
     let lab = lab(version, Storage::OpenSearch, true);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     let paused = run.view.pause.intended_at.unwrap();
     let requested = run.view.components[&Component::Optimize].requested_at.unwrap();
-    assert_eq!(paused < requested, first, "paused at {paused}, Optimize asked at {requested}");
+    assert_eq!(paused < requested, first, "paused at {paused}, Optimize requested at {requested}");
 }
 
 #[rstest]
@@ -69,7 +68,7 @@ async fn the_pause_is_where_the_version_wants_it(#[case] version: &str, #[case] 
 #[case("zeebe-post.foreign-resume=0s", Some(FailureClass::PauseBroken))]
 #[case("pause.act-late=40s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
-async fn from_8_8_exporting_resumes_after_every_failure(
+async fn exporting_resumes_after_every_failure_since_8_8(
     #[case] fault: &str,
     #[case] class: Option<FailureClass>,
 ) {
@@ -80,7 +79,7 @@ async fn from_8_8_exporting_resumes_after_every_failure(
     lab.clock.sleep(Duration::from_mins(2)).await;
     let now = lab.clock.now();
     locked(&lab.cluster).advance(now);
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// Two backups more than retention keeps, with time between them for the deletions.
@@ -95,16 +94,16 @@ async fn five_backups(lab: &Lab) -> Vec<BackupId> {
     ids
 }
 
-/// Retention over the common history: the oldest goes from every place.
+/// Retention with the common history: the oldest backup is deleted from every component.
 #[tokio::test(start_paused = true)]
-async fn from_8_8_old_backups_are_deleted_everywhere() {
+async fn old_backups_are_deleted_everywhere_since_8_8() {
     let lab = lab("8.8.0", Storage::Elasticsearch, true);
     lab.keeps_the_newest_three().await;
 }
 
 /// A long part inside the pause is no stall as long as the pause budget allows it.
 #[tokio::test(start_paused = true)]
-async fn from_8_8_a_web_app_that_takes_too_long_is_ended_by_the_pause_budget() {
+async fn pause_budget_ends_a_slow_web_app_backup_since_8_8() {
     let limits = Limits { pause_budget: Duration::from_mins(10), ..Limits::default() };
     let timing = sim::Timing { part: Duration::from_mins(20), ..sim::Timing::default() };
     let lab = Lab::with(sim::Config { timing, ..config("8.9.1", Storage::OpenSearch, false) }, limits);
@@ -112,13 +111,13 @@ async fn from_8_8_a_web_app_that_takes_too_long_is_ended_by_the_pause_budget() {
     assert_eq!(class_of(&run), Some(FailureClass::PauseBudget), "{}", reason_of(&run));
     let longest = locked(&lab.cluster).pauses.longest;
     assert!(longest < chrono::TimeDelta::seconds(605), "{longest}");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// The database is its operator's to back up; the restore aligns both by the position that the database holds.
+/// The operator backs up the database. The restore aligns both by the position in the database.
 #[rstest]
 #[tokio::test(start_paused = true)]
-async fn beside_a_database_zeebe_is_backed_up_without_a_pause(
+async fn rdbms_zeebe_backup_needs_no_pause(
     #[values("8.9.0", "8.10.0")] version: &str,
     #[values(true, false)] continuous: bool,
 ) {
@@ -132,11 +131,11 @@ async fn beside_a_database_zeebe_is_backed_up_without_a_pause(
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     assert_eq!((run.view.family, run.view.pause.requested), (Some(Family::V89OnRdbms), None));
     assert_eq!(lab.requested("pause") + lab.requested("resume"), 0);
-    // In continuous mode the cluster gives the ids, in milliseconds, and they take the place of ours.
+    // In continuous mode the cluster generates ids in milliseconds. They replace ours.
     assert_eq!(run.backup_id.get() > 100_000_000_000, continuous, "{}", run.backup_id);
     assert!(run.backup_id > first.backup_id);
     if continuous {
-        lab.nothing_owed(&run).await;
+        lab.assert_nothing_pending(&run).await;
     }
     let Some(Outcome::Completed { attestation }) = &run.view.outcome else { panic!("not completed") };
     assert!(attestation["reminder"].as_str().unwrap().contains("the relational database is not part"));
@@ -172,10 +171,10 @@ async fn lost_response_with_assigned_id_is_not_guessed(
     assert!(next.backup_id > run.backup_id);
 }
 
-/// Beside a search engine all parts must have one id, which a cluster that gives ids itself does not let us choose.
+/// With a search engine all parts need one id. A cluster that generates ids does not accept ours.
 #[rstest]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_gives_ids_itself_is_refused_beside_a_search_engine(
+async fn generated_backup_ids_are_rejected_with_a_search_engine(
     #[values("8.9.0", "8.10.0")] version: &str,
     #[values(true, false)] continuous: bool,
 ) {
@@ -187,12 +186,12 @@ async fn a_cluster_that_gives_ids_itself_is_refused_beside_a_search_engine(
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
     let wanted = "switch off its backup schedule, checkpoint-interval and continuous mode";
     assert!(reason_of(&run).contains(wanted), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// A deletion beside a database goes by the id that the cluster gave.
+/// With a database, the deletion uses the id that the cluster generated.
 #[tokio::test(start_paused = true)]
-async fn beside_a_database_old_backups_are_deleted() {
+async fn rdbms_old_backups_are_deleted() {
     let config = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
     let lab = Lab::with(config, Limits::default());
     let ids = five_backups(&lab).await;
@@ -213,12 +212,12 @@ fn by_rest_alone(mut lab: Lab) -> Lab {
 
 /// From 8.10, without a management port.
 #[tokio::test(start_paused = true)]
-async fn from_8_10_the_rest_api_is_sufficient() {
+async fn rest_api_is_sufficient_since_8_10() {
     let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false));
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(lab.requested("info") + lab.requested("partitions"), 0, "the management port is not asked");
-    lab.nothing_owed(&run).await;
+    assert_eq!(lab.requested("info") + lab.requested("partitions"), 0, "no request to the management port");
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The REST API responds 401 and 403 if the credential or its permission is missing.
@@ -226,12 +225,12 @@ async fn from_8_10_the_rest_api_is_sufficient() {
 #[case("zeebe-post.forbidden@*", "403")]
 #[case("pause.unauthorized@*", "401")]
 #[tokio::test(start_paused = true)]
-async fn a_missing_permission_is_told(#[case] fault: &str, #[case] status: &str) {
+async fn missing_permission_is_reported(#[case] fault: &str, #[case] status: &str) {
     let lab = by_rest_alone(lab("8.10.0", Storage::OpenSearch, false).fault(fault));
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Access), "{}", reason_of(&run));
     assert!(reason_of(&run).contains(status), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// Inside the pause the wait for a renewed credential is short; a renewed one is used.
@@ -239,7 +238,7 @@ async fn a_missing_permission_is_told(#[case] fault: &str, #[case] status: &str)
 #[case("history-get.unauthorized@*+2", Some(FailureClass::Access))]
 #[case("history-get.unauthorized@5+2", None)]
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_runs_out_inside_the_pause_ends_it_soon(
+async fn credential_rejected_during_the_pause_ends_it_soon(
     #[case] fault: &str,
     #[case] class: Option<FailureClass>,
 ) {
@@ -248,7 +247,7 @@ async fn a_credential_that_runs_out_inside_the_pause_ends_it_soon(
     assert_eq!(class_of(&run), class, "{}", reason_of(&run));
     let longest = locked(&lab.cluster).pauses.longest;
     assert!(longest < chrono::TimeDelta::seconds(90), "{longest}");
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[rstest]
@@ -262,8 +261,8 @@ async fn accepted_request_with_error_response_is_verified(
     let lab = lab(version, Storage::OpenSearch, false).fault(fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(lab.requested("zeebe-post"), 1, "asked once");
-    lab.nothing_owed(&run).await;
+    assert_eq!(lab.requested("zeebe-post"), 1, "one request");
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[rstest]
@@ -271,12 +270,16 @@ async fn accepted_request_with_error_response_is_verified(
 #[case("zeebe-post.missing-partition", FailureClass::Stalled, "incomplete, ")]
 #[case("history-post.foreign-backup", FailureClass::Conflict, "Another backup is running")]
 #[tokio::test(start_paused = true)]
-async fn what_they_refuse_is_told(#[case] fault: &str, #[case] class: FailureClass, #[case] sentence: &str) {
+async fn rejection_text_is_reported_since_8_8(
+    #[case] fault: &str,
+    #[case] class: FailureClass,
+    #[case] sentence: &str,
+) {
     let lab = lab("8.9.1", Storage::Elasticsearch, false).fault(fault);
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 #[rstest]
@@ -289,7 +292,7 @@ async fn numbers_as_text_are_numbers(
     let lab = lab("8.10.0", Storage::Elasticsearch, true).fault(&fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
 /// The response with the id is lost: a backup may exist without a known id, which does not stop retention.
@@ -317,19 +320,19 @@ async fn unknown_assigned_id_is_reported_and_retention_continues() {
 
 /// One unclear response right before the pause is retried.
 #[tokio::test(start_paused = true)]
-async fn partitions_that_cannot_be_read_once_fail_no_run() {
+async fn one_failed_partitions_request_does_not_fail_the_run() {
     let lab = lab("8.8.0", Storage::OpenSearch, false).fault("partitions.acted-503+1");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
 }
 
-/// A cluster that also backs itself up lists ids that are not ours: that is no sign of a lost state.
+/// A cluster with its own backups lists ids that are not ours. They do not indicate a lost state.
 #[tokio::test(start_paused = true)]
-async fn beside_a_database_backups_of_the_cluster_itself_do_not_stop_retention() {
+async fn rdbms_own_backups_of_the_cluster_do_not_stop_retention() {
     let scheduler = Some(Duration::from_secs(50));
     let config = sim::Config { continuous: true, scheduler, ..config("8.9.0", Storage::Rdbms, false) };
-    // Ours takes so long that the next of its own is above it when retention looks.
+    // Our backup takes so long that the cluster's next own backup has a higher id when retention runs.
     let lab = Lab::with(config, Limits::default()).fault("zeebe-post.stall=70s@*");
     let ids = five_backups(&lab).await;
     let mut cluster = locked(&lab.cluster);
@@ -345,7 +348,10 @@ async fn beside_a_database_backups_of_the_cluster_itself_do_not_stop_retention()
 #[case::nobody_else("", None)]
 #[case::paused_by_others_meanwhile("operate-post.foreign-pause=0s", Some(FailureClass::PauseBroken))]
 #[tokio::test(start_paused = true)]
-async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] class: Option<FailureClass>) {
+async fn gateway_among_brokers_does_not_hide_partitions(
+    #[case] fault: &str,
+    #[case] class: Option<FailureClass>,
+) {
     let mut lab = lab("8.6.0", Storage::OpenSearch, false);
     let addresses = &mut lab.settings.spec.addresses;
     addresses.brokers = vec![addresses.zeebe.clone(), addresses.rest.clone().unwrap()];
@@ -358,7 +364,7 @@ async fn a_gateway_among_the_brokers_hides_nothing(#[case] fault: &str, #[case] 
     if class.is_some() {
         assert_eq!(lab.requested("pause") + lab.requested("resume"), 0, "a foreign pause is not touched");
     } else {
-        lab.nothing_owed(&run).await;
+        lab.assert_nothing_pending(&run).await;
     }
 }
 
@@ -374,6 +380,6 @@ async fn unreceived_assigned_id_is_reported() {
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator"));
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Cancelled), "{}", reason_of(&run));
-    let told = run.view.cleanup_unfinished.join(" ");
-    assert!(told.contains("under an id that was never received"), "{told}");
+    let reported = run.view.cleanup_unfinished.join(" ");
+    assert!(reported.contains("under an id that was never received"), "{reported}");
 }

@@ -20,7 +20,7 @@ fn failed(checks: &[Check]) -> Vec<(&str, String)> {
 
 #[rstest]
 #[tokio::test(start_paused = true)]
-async fn a_healthy_cluster_fails_nothing(
+async fn healthy_cluster_passes_every_check(
     #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
     #[values(true, false)] optimize: bool,
 ) {
@@ -85,7 +85,7 @@ async fn each_failure_has_its_sentence_and_its_remedy(
 #[case(Some(false), "exporting is paused by someone else")]
 #[case(None, "not known by whom")]
 #[tokio::test(start_paused = true)]
-async fn who_paused_is_told_as_far_as_it_is_known(#[case] is_pending: Option<bool>, #[case] sentence: &str) {
+async fn pause_check_names_the_owner_if_known(#[case] is_pending: Option<bool>, #[case] sentence: &str) {
     let lab = Lab::new();
     locked(&lab.cluster).pause(true);
     let checks = probe(&lab, is_pending).await;
@@ -112,7 +112,7 @@ async fn foreign_backup_is_detected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_that_is_not_registered_is_named() {
+async fn unregistered_repository_is_named() {
     let mut lab = Lab::new();
     let search = lab.settings.spec.addresses.search.as_mut().unwrap();
     search.repository = "elsewhere".into();
@@ -133,10 +133,10 @@ fn hosted() -> Lab {
 #[tokio::test(start_paused = true)]
 async fn saas_cluster_is_checked_through_the_administration_api() {
     let lab = hosted();
-    let told = |checks: Vec<Check>| {
+    let reported = |checks: Vec<Check>| {
         checks.into_iter().map(|c| format!("{} {}: {}", c.ok, c.check, c.detail)).collect()
     };
-    let lines: Vec<String> = told(probe(&lab, Some(false)).await);
+    let lines: Vec<String> = reported(probe(&lab, Some(false)).await);
     assert_eq!(
         lines,
         [
@@ -147,7 +147,7 @@ async fn saas_cluster_is_checked_through_the_administration_api() {
     );
     lab.backup().await;
     locked(&lab.cluster).saas.schedule = Some("0 2 * * *".into());
-    let lines: Vec<String> = told(probe(&lab, Some(false)).await);
+    let lines: Vec<String> = reported(probe(&lab, Some(false)).await);
     assert_eq!(
         lines[1..],
         [

@@ -31,7 +31,7 @@ async fn claimed(lab: &Lab, schedules: &[&str]) -> Vec<OccurrenceRow> {
 }
 
 /// Outcomes as `schedule outcome reason`.
-async fn told(lab: &Lab) -> Vec<String> {
+async fn outcomes(lab: &Lab) -> Vec<String> {
     let mut rows = lab.store.occurrences(None, None, 0).await.unwrap();
     rows.sort_by(|a, b| a.occurrence.cmp(&b.occurrence));
     let line = |row: &OccurrenceRow| {
@@ -42,9 +42,9 @@ async fn told(lab: &Lab) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// Renamed in the file while its run cleans up: one operation at a time all the same (rule I4).
+/// The cluster is renamed in the config while its run cleans up: still one operation at a time (rule I4).
 #[tokio::test(start_paused = true)]
-async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
+async fn renamed_cluster_waits_for_the_run_of_its_old_name() {
     let lab = Lab::new().fault("zeebe.stall=40s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(10)).await;
@@ -65,12 +65,12 @@ async fn a_renamed_cluster_waits_for_the_run_of_its_old_name() {
     assert_eq!(lab.ended(next).await.view.reason(), None);
 }
 
-/// Two names for one cluster, from the start or since a reload points one of them elsewhere: it is one cluster still.
+/// Two names for one cluster, from the start or since a reload: both names share one queue.
 #[rstest]
 #[case::named_twice("http://sim-orders:9600")]
 #[case::pointed_elsewhere("http://elsewhere:9600")]
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_at: &str) {
+async fn two_names_of_one_cluster_do_not_run_at_once(#[case] first_at: &str) {
     let lab = Lab::new().fault("operate.stall=40s");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     lab.clock.sleep(Duration::from_secs(5)).await;
@@ -93,7 +93,7 @@ async fn a_cluster_that_has_two_names_is_backed_up_once_at_a_time(#[case] first_
 
 /// Remaining deletions under the old name wait while the run under the new name pauses the same brokers.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_an_old_name_is_deleted_beside_a_run_of_the_new_one() {
+async fn deletions_of_the_old_name_wait_for_the_run_of_the_new_name() {
     let lab = Lab::new();
     let old = lab.backup().await;
     lab.queue.configure(BTreeMap::from([("renamed".to_owned(), lab.settings.clone())]));
@@ -104,7 +104,8 @@ async fn nothing_of_an_old_name_is_deleted_beside_a_run_of_the_new_one() {
     while lab.requested("pause") < 2 {
         lab.clock.sleep(Duration::from_millis(100)).await;
     }
-    let deletions = || ["operate-delete", "tasklist-delete", "zeebe-delete"].map(|what| lab.requested(what));
+    let deletions =
+        || ["operate-delete", "tasklist-delete", "zeebe-delete"].map(|endpoint| lab.requested(endpoint));
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_secs(10)).await;
     assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended());
@@ -121,11 +122,11 @@ async fn occurrences_of_one_instant_are_served_by_one_run() {
     let lab = Lab::new();
     lab.queue.submit(claimed(&lab, &["daily", "weekly"]).await);
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Started", "weekly Coalesced"]);
+    assert_eq!(outcomes(&lab).await, ["daily Started", "weekly Coalesced"]);
     assert_eq!(lab.requested("pause"), 1);
 }
 
-/// A reload may take the cluster out between the claim and the hand-over.
+/// A reload may remove the cluster between the claim and the submission.
 #[tokio::test(start_paused = true)]
 async fn occurrence_of_a_removed_cluster_is_skipped() {
     let lab = Lab::new();
@@ -133,10 +134,10 @@ async fn occurrence_of_a_removed_cluster_is_skipped() {
     lab.queue.configure(BTreeMap::new());
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Skipped the cluster was taken out of the config"]);
+    assert_eq!(outcomes(&lab).await, ["daily Skipped the cluster was taken out of the config"]);
 }
 
-/// With a spread an occurrence waits for a while: a schedule that is disabled meanwhile pauses nothing any more.
+/// With a spread an occurrence waits. If its schedule is disabled meanwhile, no pause follows.
 #[tokio::test(start_paused = true)]
 async fn occurrence_of_a_removed_schedule_is_skipped() {
     for handed_over_late in [false, true] {
@@ -154,7 +155,7 @@ async fn occurrence_of_a_removed_schedule_is_skipped() {
         lab.clock.sleep(Duration::from_secs(60)).await;
         let skipped =
             "daily Skipped its schedule was taken out of the config, disabled or no longer names the cluster";
-        assert_eq!(told(&lab).await, [skipped, "weekly Started"]);
+        assert_eq!(outcomes(&lab).await, [skipped, "weekly Started"]);
     }
 }
 
@@ -170,7 +171,7 @@ async fn only_the_newest_of_one_schedule_waits() {
     lab.ended(running).await;
     lab.clock.sleep(Duration::from_secs(60)).await;
     let overtaken = "daily Skipped the next one came due before its cluster was free";
-    assert_eq!(told(&lab).await, [overtaken, overtaken, "daily Started"]);
+    assert_eq!(outcomes(&lab).await, [overtaken, overtaken, "daily Started"]);
 }
 
 /// An occurrence waiting for a ready cluster counts like one waiting for a free cluster: two of one schedule
@@ -188,13 +189,13 @@ async fn only_the_newest_of_one_schedule_waits_for_a_ready_cluster() {
     let (daily, weekly) = (format!("daily {overtaken}"), format!("weekly {overtaken}"));
     let served = ["daily Started", "weekly Coalesced"].map(String::from);
     let expected = [[daily.clone(), weekly.clone()], [daily, weekly], served].concat();
-    assert_eq!(told(&lab).await, expected);
+    assert_eq!(outcomes(&lab).await, expected);
     assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
 }
 
 /// The next occurrence comes due while the first is being probed on a cluster that is not ready.
 #[tokio::test(start_paused = true)]
-async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwhile() {
+async fn occurrence_waiting_again_is_replaced_by_a_newer_one() {
     let lab = Lab::new().fault("now.unassigned,info.delay=5s");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(3)).await;
@@ -202,18 +203,18 @@ async fn one_that_goes_back_to_waiting_is_overtaken_by_the_next_that_came_meanwh
     lab.clock.sleep(Duration::from_secs(10)).await;
     locked(&lab.cluster).arm("now.heal").unwrap();
     lab.clock.sleep(Duration::from_mins(3)).await;
-    let told = told(&lab).await;
+    let outcomes = outcomes(&lab).await;
     assert!(
-        told[0].starts_with("daily Skipped the next one came due while it waited: the search"),
-        "{told:?}"
+        outcomes[0].starts_with("daily Skipped the next one came due while it waited: the search"),
+        "{outcomes:?}"
     );
-    assert_eq!(told[1..], ["daily Started"]);
+    assert_eq!(outcomes[1..], ["daily Started"]);
     assert_eq!(lab.store.backups(BackupFilter::default()).await.unwrap().len(), 1);
 }
 
 /// As above, but the store fails when the run is about to begin.
 #[tokio::test(start_paused = true)]
-async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_meanwhile() {
+async fn occurrence_with_an_unstored_run_is_replaced_by_a_newer_one() {
     let lab = Lab::new().fault("info.delay=5s");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(3)).await;
@@ -221,13 +222,13 @@ async fn one_whose_run_could_not_be_written_is_overtaken_by_the_next_that_came_m
     lab.memory.fail_next_writes(1);
     lab.clock.sleep(Duration::from_mins(3)).await;
     let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or fix permissions, nothing was lost";
-    assert_eq!(told(&lab).await, [overtaken, "daily Started"]);
+    assert_eq!(outcomes(&lab).await, [overtaken, "daily Started"]);
 }
 
 /// Claimed two seconds ahead, with a spread longer than the interval of the schedule: each occurrence still
 /// gets its turn.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_overtaken_before_its_own_time_has_come() {
+async fn occurrence_is_not_replaced_before_its_start_time() {
     let lab = Lab::new();
     for _ in 0..3 {
         let mut rows = claimed(&lab, &["daily"]).await;
@@ -238,12 +239,12 @@ async fn nothing_is_overtaken_before_its_own_time_has_come() {
         lab.clock.sleep(Duration::from_mins(2)).await;
     }
     lab.clock.sleep(Duration::from_mins(9)).await;
-    assert_eq!(told(&lab).await, ["daily Started"; 3]);
+    assert_eq!(outcomes(&lab).await, ["daily Started"; 3]);
 }
 
 /// An occurrence that waited for a ready cluster at shutdown is stored as it was claimed.
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
+async fn only_the_newest_of_one_schedule_waits_after_a_restart() {
     let lab = Lab::new();
     let older = claimed(&lab, &["daily"]).await;
     lab.clock.sleep(Duration::from_mins(1)).await;
@@ -251,7 +252,7 @@ async fn after_a_restart_only_the_newest_of_one_schedule_waits() {
     lab.queue.submit([older, newer].concat());
     lab.clock.sleep(Duration::from_mins(3)).await;
     let overtaken = "daily Skipped the next one came due while it waited: the daemon was down or could not write its state, or the clock jumped, until 59 s after its time";
-    assert_eq!(told(&lab).await, [overtaken, "daily Started"]);
+    assert_eq!(outcomes(&lab).await, [overtaken, "daily Started"]);
 }
 
 /// The caller of a manual backup disconnects while the cluster is being probed.
@@ -281,25 +282,25 @@ async fn run_without_executor_is_taken_over() {
         assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
         lab.clock.sleep(Duration::from_secs(60)).await;
         let expected: &[&str] = if by_hand { &[] } else { &["daily Started"] };
-        assert_eq!(told(&lab).await, expected);
+        assert_eq!(outcomes(&lab).await, expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_cancelled_before_it_has_begun_does_not_begin() {
+async fn run_cancelled_before_its_start_does_not_start() {
     let lab = Lab::new().fault("info.delay=5s");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(2)).await;
     assert!(lab.queue.has_run("orders"));
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "cancelled by an operator: not now"));
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Skipped cancelled by an operator: not now"]);
+    assert_eq!(outcomes(&lab).await, ["daily Skipped cancelled by an operator: not now"]);
     assert_eq!(lab.requested("pause"), 0);
 }
 
-/// The clock goes back while the cluster is busy, and the sleeper that would have started the occurrence has gone.
+/// The clock goes back while the cluster is busy, after the timer of the occurrence has expired.
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
+async fn waiting_occurrence_starts_after_clock_changes() {
     let lab = Lab::new().fault("tasklist.stall=20s");
     let running = lab.queue.manual("orders", None).await.unwrap();
     lab.queue.submit(claimed(&lab, &["daily"]).await);
@@ -310,21 +311,21 @@ async fn a_clock_set_back_and_forth_leaves_nothing_asleep() {
         lab.queue.expire();
         lab.clock.sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(told(&lab).await, ["daily Started"]);
+    assert_eq!(outcomes(&lab).await, ["daily Started"]);
 }
 
-/// One of two was settled elsewhere: the other still gets its run.
+/// One of two occurrences was skipped by another process: the other still gets its run.
 #[tokio::test(start_paused = true)]
-async fn an_occurrence_that_no_longer_waits_does_not_hold_up_the_others() {
+async fn skipped_occurrence_does_not_block_the_others() {
     let lab = Lab::new();
     let rows = claimed(&lab, &["daily", "weekly"]).await;
     lab.store.skip(vec![rows[0].occurrence.clone()], "manual".into()).await.unwrap();
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(60)).await;
-    assert_eq!(told(&lab).await, ["daily Skipped manual", "weekly Started"]);
+    assert_eq!(outcomes(&lab).await, ["daily Skipped manual", "weekly Started"]);
 }
 
-/// The run is on disk, its answer is lost and the next reads fail too: it is carried out all the same.
+/// The run is on disk, the response of the commit is lost and the next reads fail: the run is still executed.
 #[tokio::test(start_paused = true)]
 async fn run_with_lost_commit_response_is_carried_out() {
     let lab = Lab::new();
@@ -332,7 +333,7 @@ async fn run_with_lost_commit_response_is_carried_out() {
     lab.memory.lose_next_response_and_reads(5);
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_secs(120)).await;
-    assert_eq!(told(&lab).await, ["daily Started"]);
+    assert_eq!(outcomes(&lab).await, ["daily Started"]);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
 }
@@ -364,22 +365,22 @@ async fn clusters_on_one_search_engine_never_take_the_same_id() {
     assert!(ids[1] > ids[0], "{ids:?}");
 }
 
-/// A search engine that lost a shard for two minutes costs no backup, and no failure either.
+/// A search engine without one shard for two minutes causes neither a missed backup nor a failure.
 #[tokio::test(start_paused = true)]
 async fn occurrence_waits_until_its_cluster_is_ready() {
     let lab = Lab::new().fault("now.unassigned");
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_mins(2)).await;
-    assert_eq!(told(&lab).await, ["daily Waiting"]);
+    assert_eq!(outcomes(&lab).await, ["daily Waiting"]);
     locked(&lab.cluster).arm("now.heal").unwrap();
     lab.clock.sleep(Duration::from_mins(1)).await;
-    assert_eq!(told(&lab).await, ["daily Started"]);
+    assert_eq!(outcomes(&lab).await, ["daily Started"]);
     let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
 }
 
-/// A foreign backup, a missing leader and a missing shard each delay the start, and are named when the time is over.
+/// A foreign backup, a missing leader and a missing shard each delay the start. The skip reason names them.
 #[rstest]
 #[case(
     "now.unassigned",
@@ -404,7 +405,7 @@ async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[c
     lab.clock.sleep(Duration::from_secs(30)).await;
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_hours(7)).await;
-    assert_eq!(told(&lab).await, [format!("daily Skipped {reason}")]);
+    assert_eq!(outcomes(&lab).await, [format!("daily Skipped {reason}")]);
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
     // A manual request returns the reason at once, and does not count as a failure.
     let refused = lab.refused().await;
@@ -412,7 +413,7 @@ async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[c
     assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty());
 }
 
-/// A short `start_within` is used too: it is looked again before it is over.
+/// With a short `start_within` the cluster is probed again before it is over.
 #[rstest]
 #[case(10, 7, "daily Started")]
 #[case(
@@ -426,7 +427,7 @@ async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[c
     "daily Skipped no leader of partition 1 was seen: wait until it has one, and see the brokers' logs where that lasts"
 )]
 #[tokio::test(start_paused = true)]
-async fn a_short_window_is_waited_for_too(
+async fn short_start_within_is_used_in_full(
     #[case] start_within: i64,
     #[case] away: i64,
     #[case] outcome: &str,
@@ -436,12 +437,12 @@ async fn a_short_window_is_waited_for_too(
     rows[0].start_until = rows[0].start_at + TimeDelta::seconds(start_within);
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_mins(2)).await;
-    assert_eq!(told(&lab).await, [outcome]);
+    assert_eq!(outcomes(&lab).await, [outcome]);
 }
 
-/// The topology does not know yet that a leader is gone, and the partitions do: it is waited for all the same.
+/// The topology still lists the lost leader, the partitions do not: the run waits for a leader.
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
+async fn run_waits_for_a_recently_lost_leader() {
     let lab = Lab::new().fault("now.no-leader=12s");
     let refused = lab.refused().await;
     assert_eq!(
@@ -450,9 +451,9 @@ async fn a_leader_that_was_lost_a_moment_ago_is_waited_for() {
     );
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_secs(5)).await;
-    assert_eq!(told(&lab).await, ["daily Waiting"]);
+    assert_eq!(outcomes(&lab).await, ["daily Waiting"]);
     lab.clock.sleep(Duration::from_mins(2)).await;
-    assert_eq!(told(&lab).await, ["daily Started"]);
+    assert_eq!(outcomes(&lab).await, ["daily Started"]);
     let runs = lab.store.backups(BackupFilter::default()).await.unwrap();
     assert_eq!(runs[0].run.view.status, RunStatus::Completed, "{}", reason_of(&runs[0].run));
 }
@@ -473,7 +474,7 @@ async fn request_to_a_cluster_not_ready_does_not_count_as_a_run() {
 
 /// A permanent error is kept as evidence and counts.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_cannot_succeed_makes_a_failed_run() {
+async fn impossible_request_creates_a_failed_run() {
     let mut lab = Lab::new().fault("zeebe-list.unauthorized@*");
     lab.settings.manual_min_interval = Duration::from_hours(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));

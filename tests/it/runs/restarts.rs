@@ -1,6 +1,6 @@
 //! Restart of the daemon with an unfinished run: one scenario for each rule of recovery.
 //!
-//! A daemon is a runtime here, and dropping the runtime is its death: nothing of it lives on but state and cluster.
+//! Each daemon is one async runtime. Dropping the runtime kills the daemon: only state and cluster survive.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::Limits;
@@ -38,7 +38,7 @@ fn dies(faults: &str, limits: Limits, moment: impl Fn(&RunView, &[PendingResume]
     dies_on(sim::Config::named("orders"), faults, limits, moment)
 }
 
-/// The same on a cluster of another kind.
+/// As `dies`, on a cluster with this config.
 fn dies_on(
     config: sim::Config,
     faults: &str,
@@ -48,7 +48,7 @@ fn dies_on(
     daemon(async {
         let lab = Lab::with(config, limits);
         if lab.settings.spec.addresses.search.is_none() {
-            // The database is its operator's to back up, between two backups of ours.
+            // The operator backs up the database between two of our backups.
             completed(&lab.backup().await);
             locked(&lab.cluster).backup_database();
             lab.clock.sleep(Duration::from_secs(20)).await;
@@ -97,7 +97,7 @@ impl Remains {
             // Without a retained log for a restore, the check has no reference.
             let kept = lab.settings.spec.addresses.search.is_some() || locked(&lab.cluster).config.continuous;
             if kept {
-                lab.nothing_owed(&run).await;
+                lab.assert_nothing_pending(&run).await;
             }
             if self.configured {
                 locked(&lab.cluster).arm("now.heal").unwrap();
@@ -207,25 +207,25 @@ fn claimed_run_past_its_deadline_fails() {
 }
 
 #[test]
-fn outside_the_pause_it_goes_on_where_it_was() {
+fn run_continues_its_step_after_restart() {
     let (run, lab) = dies("", Limits::default(), in_a_wait).down(60).restarts();
     completed(&run);
     assert_eq!(lab.requested("operate-post"), 2, "its own, and that of the next backup");
 }
 
 #[test]
-fn outside_the_pause_it_fails_when_its_deadline_is_over() {
+fn run_fails_if_its_deadline_is_over_after_restart() {
     let (run, _) =
         dies("operate.stall", Limits::default(), in_a_wait).down(5 * 3600).fault("now.heal").restarts();
     failed(&run, FailureClass::Deadline, "the daemon was down until the run_deadline was over");
 }
 
-/// The request had left, its answer had not come: it is looked up, not repeated.
+/// The request was sent, its response was not received: its result is verified, and it is not repeated.
 #[rstest]
 #[case("operate-post")]
 #[case("search-put")]
 #[case("zeebe-post")]
-fn a_start_whose_answer_the_dead_daemon_waited_for_is_not_repeated(#[case] endpoint: &str) {
+fn start_request_in_flight_at_the_crash_is_not_repeated(#[case] endpoint: &str) {
     let name = endpoint.to_owned();
     let outstanding = move |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested(&name) == 1;
     let (run, lab) = dies(&format!("{endpoint}.delay=5s"), Limits::default(), outstanding).down(8).restarts();
@@ -234,7 +234,7 @@ fn a_start_whose_answer_the_dead_daemon_waited_for_is_not_repeated(#[case] endpo
 }
 
 #[test]
-fn inside_the_pause_it_goes_on_when_every_partition_still_reads_paused() {
+fn run_continues_if_every_partition_is_still_paused() {
     let (run, lab) = dies("", Limits::default(), in_the_pause).down(20).restarts();
     completed(&run);
     assert_eq!(
@@ -245,7 +245,7 @@ fn inside_the_pause_it_goes_on_when_every_partition_still_reads_paused() {
 }
 
 #[test]
-fn inside_the_pause_one_refused_connection_is_no_reason_to_give_up() {
+fn one_refused_connection_does_not_fail_a_paused_run() {
     let (run, _) = dies("", Limits::default(), in_the_pause).down(20).fault("partitions.refuse@3").restarts();
     completed(&run);
 }
@@ -254,22 +254,19 @@ fn inside_the_pause_one_refused_connection_is_no_reason_to_give_up() {
 #[case::resumed("now.foreign-resume=1s", "not every partition can be shown to have stayed paused")]
 #[case::resumed_and_paused("now.foreign-resume=1s, now.foreign-pause=3s", "not every partition can be shown")]
 #[case::unreadable("partitions.refuse@*", "not every partition can be shown to have stayed paused")]
-fn inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
-    #[case] faults: &str,
-    #[case] sentence: &str,
-) {
+fn run_resumes_and_fails_if_the_pause_is_unproven(#[case] faults: &str, #[case] sentence: &str) {
     let (run, _) = dies("", Limits::default(), in_the_pause).fault(faults).down(20).restarts();
     failed(&run, FailureClass::Interrupted, sentence);
 }
 
 #[test]
-fn inside_the_pause_it_resumes_and_fails_when_its_budget_is_over() {
+fn run_resumes_and_fails_if_its_pause_budget_is_over() {
     let (run, _) = dies("", Limits::default(), in_the_pause).down(3600).restarts();
     failed(&run, FailureClass::PauseBudget, "the pause_budget is over");
 }
 
 #[test]
-fn a_pause_that_was_never_confirmed_is_resumed_and_the_run_fails() {
+fn unconfirmed_pause_is_resumed_and_the_run_fails() {
     let requested = |view: &RunView, pending_resumes: &[PendingResume], _: &Lab| {
         !pending_resumes.is_empty() && view.pause.confirmed_at.is_none()
     };
@@ -277,12 +274,12 @@ fn a_pause_that_was_never_confirmed_is_resumed_and_the_run_fails() {
     failed(&run, FailureClass::Interrupted, "before the pause was confirmed");
 }
 
-/// The next daemon resumes at once, and only then a gateway that hung carries out the pause.
+/// The next daemon resumes at once. Only then does a hanging gateway execute the pause.
 #[rstest]
 #[case("8s")]
 #[case("20s")]
 #[case("35s")]
-fn a_pause_that_is_carried_out_after_the_restarted_daemons_resume_is_resumed_again(#[case] late: &str) {
+fn pause_executed_after_the_resume_of_the_next_daemon_is_resumed_again(#[case] late: &str) {
     let requested = |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested("pause") == 1;
     let faults = format!("pause.act-late={late}");
     let (run, lab) = dies(&faults, Limits::default(), requested).down(5).restarts();
@@ -290,11 +287,11 @@ fn a_pause_that_is_carried_out_after_the_restarted_daemons_resume_is_resumed_aga
     assert_eq!(locked(&lab.cluster).pauses.ended, 2, "that pause, and the next backup's");
 }
 
-/// However old an unseen pause is, its resume is over only when every partition was seen to export.
+/// The resume of an unobserved pause of any age is confirmed only after every partition exports.
 #[rstest]
 #[case(10)]
 #[case(120)]
-fn an_old_pause_that_was_never_seen_is_looked_at_after_its_resume(#[case] down: i64) {
+fn resume_of_an_unobserved_pause_is_verified(#[case] down: i64) {
     let requested = |_: &RunView, pending_resumes: &[PendingResume], lab: &Lab| {
         !pending_resumes.is_empty() && lab.requested("pause") == 1
     };
@@ -316,9 +313,9 @@ fn run_with_only_a_pending_resume_resumes_and_completes() {
     completed(&run);
 }
 
-/// Its resume may have been sent, whatever the parts say; why it is ended is not forgotten.
+/// The resume may have been sent already. The reason of the abort is kept.
 #[test]
-fn a_run_that_was_being_ended_ends_for_that_reason() {
+fn interrupted_abort_keeps_its_reason() {
     let remains = daemon(async {
         let lab = Lab::new().fault("search-put.stall, resume.drop-request@*");
         let run_id = lab.queue.manual("orders", None).await.unwrap();
@@ -338,16 +335,16 @@ fn a_run_that_was_being_ended_ends_for_that_reason() {
 }
 
 #[test]
-fn after_the_resume_it_ends_without_another_one() {
+fn restart_after_the_resume_sends_no_second_resume() {
     let resumed = |view: &RunView, _: &[PendingResume], _: &Lab| view.pause.resumed_at.is_some();
     let (run, lab) = dies("", Limits::default(), resumed).down(3600).restarts();
     completed(&run);
     assert_eq!(lab.requested("resume"), 2, "its own, and that of the next backup");
 }
 
-/// Somebody else may have paused since: a resume of ours would end theirs.
+/// A second resume could end a foreign pause.
 #[test]
-fn after_the_resume_a_failure_sends_no_other_one() {
+fn failure_after_the_resume_sends_no_second_resume() {
     let resumed = |view: &RunView, _: &[PendingResume], _: &Lab| view.pause.resumed_at.is_some();
     let (run, lab) = dies("", Limits::default(), resumed).fault("operate-get.not-json@1").down(30).restarts();
     failed(&run, FailureClass::Unreachable, "operate could not be seen complete after the resume");
@@ -365,7 +362,7 @@ fn cluster_removed_from_config_is_still_resumed() {
 /// A foreign state file: the settings of the run cannot be parsed, and the cluster must not stay busy for
 /// ever.
 #[rstest]
-fn a_run_whose_settings_cannot_be_read_is_resumed_and_ended(
+fn run_with_unreadable_settings_is_resumed_and_ended(
     #[values(true, false)] is_pending: bool,
     #[values(true, false)] configured: bool,
 ) {
@@ -413,13 +410,13 @@ fn version(version: &str) -> sim::Config {
     sim::Config { version: version.parse().unwrap(), ..sim::Config::named("orders") }
 }
 
-/// From 8.8 on the pause is around everything: whatever part is under way, it is the pause that has to be shown.
+/// Since 8.8 the pause covers every part. The run continues only if the pause is proven.
 #[rstest]
 #[case::history("history-post")]
 #[case::optimize("optimize-post")]
 #[case::records("search-put")]
 #[case::zeebe("zeebe-post")]
-fn from_8_8_inside_the_pause_it_goes_on_when_every_partition_still_reads_paused(#[case] endpoint: &str) {
+fn run_continues_if_every_partition_is_still_paused_since_8_8(#[case] endpoint: &str) {
     let config = sim::Config { optimize: true, ..version("8.8.0") };
     let begun = |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested(endpoint) == 1;
     let (run, lab) = dies_on(config, "", Limits::default(), begun).down(20).restarts();
@@ -440,7 +437,7 @@ fn from_8_8_inside_the_pause_it_goes_on_when_every_partition_still_reads_paused(
 )]
 #[case::restarted("now.broker-restart=1s", FailureClass::Component, "the backup does not appear")]
 #[case::unreadable("partitions.refuse@*", FailureClass::Interrupted, "to have stayed paused")]
-fn from_8_8_inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown_to_have_held(
+fn run_resumes_and_fails_if_the_pause_is_unproven_since_8_8(
     #[case] faults: &str,
     #[case] class: FailureClass,
     #[case] sentence: &str,
@@ -451,31 +448,31 @@ fn from_8_8_inside_the_pause_it_resumes_and_fails_when_the_pause_cannot_be_shown
 }
 
 #[test]
-fn from_8_8_inside_the_pause_a_long_absence_ends_it() {
+fn long_downtime_during_the_pause_ends_it_since_8_8() {
     let begun = |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested("history-post") == 1;
     let (run, _) = dies_on(version("8.8.0"), "", Limits::default(), begun).down(3600).restarts();
     failed(&run, FailureClass::PauseBudget, "the pause_budget is over");
 }
 
-/// Brokers that give the ids, beside a database.
+/// Brokers that generate ids, with a database.
 fn given() -> sim::Config {
     sim::Config { storage: sim::Storage::Rdbms, continuous: true, ..version("8.10.0") }
 }
 
 /// Only the response contained the id: no id is guessed, and existing backups are reported.
 #[rstest]
-fn a_given_id_that_died_with_its_daemon_is_not_guessed(#[values("8.9.0", "8.10.0")] of: &str) {
+fn generated_id_lost_in_a_crash_is_not_guessed(#[values("8.9.0", "8.10.0")] of: &str) {
     let config = sim::Config { version: of.parse().unwrap(), ..given() };
     let outstanding = |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested("zeebe-post") == 2;
     let remains = dies_on(config, "zeebe-post.delay=5s+1", Limits::default(), outstanding);
     let (run, lab) = remains.down(8).restarts();
     failed(&run, FailureClass::Component, "it is unknown whether zeebe started its backup");
     assert_eq!(lab.requested("zeebe-post"), 3, "the one before, its own, and that of the next backup");
-    let told = run.view.cleanup_unfinished.join(" ");
-    assert!(told.contains("under an id that was never received"), "{told}");
+    let reported = run.view.cleanup_unfinished.join(" ");
+    assert!(reported.contains("under an id that was never received"), "{reported}");
 }
 
-/// After the answer the id is in the journal, and everything goes by it.
+/// After the response the id is in the journal, and later steps use it.
 #[test]
 fn assigned_id_survives_a_restart() {
     let responded = |view: &RunView, _: &[PendingResume], _: &Lab| view.identified.is_some();
@@ -487,7 +484,7 @@ fn assigned_id_survives_a_restart() {
 }
 
 #[test]
-fn beside_a_database_a_run_goes_on_in_its_wait() {
+fn rdbms_run_continues_its_wait() {
     let wait = Step::Wait(Component::Zeebe);
     let waits = move |view: &RunView, _: &[PendingResume], _: &Lab| view.intended.contains(&wait);
     let remains = dies_on(given(), "zeebe-post.stall=30s+1", Limits::default(), waits);
@@ -496,9 +493,9 @@ fn beside_a_database_a_run_goes_on_in_its_wait() {
     assert_eq!(lab.requested("zeebe-post"), 3, "the one before, its own, and that of the next backup");
 }
 
-/// All that is left is the last look: a deadline would fail a whole backup.
+/// Only the final verification is left: a deadline would fail a whole backup.
 #[test]
-fn beside_a_database_a_run_that_had_done_all_completes_however_late() {
+fn rdbms_run_with_all_steps_done_completes_after_its_deadline() {
     let wait = Step::Wait(Component::Zeebe);
     let waited = move |view: &RunView, _: &[PendingResume], _: &Lab| view.done.contains(&wait);
     let (run, _) =
@@ -506,10 +503,9 @@ fn beside_a_database_a_run_that_had_done_all_completes_however_late() {
     completed(&run);
 }
 
-/// The parts of one backup are restored by one version: those from before an upgrade and those from after it are not
-/// one backup.
+/// One version restores all parts of a backup. Parts from before and after an upgrade do not fit together.
 #[test]
-fn parts_from_before_and_after_an_upgrade_are_no_backup() {
+fn upgrade_during_a_run_fails_it() {
     let remains = dies("", Limits::default(), in_a_wait).down(60);
     locked(&remains.cluster).config.version = "8.7.3".parse().unwrap();
     let (run, _) = remains.restarts();

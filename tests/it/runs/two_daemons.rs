@@ -1,4 +1,4 @@
-//! Two daemons with names of their own back up one cluster at the same instant, and so under the same id.
+//! Two daemons with different instance names back up one cluster at the same instant, so under the same id.
 
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::BackupState;
@@ -11,7 +11,7 @@ use rstest::rstest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The first daemon, and another of another instance that knows nothing of it.
+/// Two daemons with different instance names and separate states.
 fn two(fault: &str) -> (Lab, Lab) {
     let first = if fault.is_empty() { Lab::new() } else { Lab::new().fault(fault) };
     let (cluster, now) = (first.cluster.clone(), first.clock.now());
@@ -33,7 +33,7 @@ async fn rejected_daemon_deletes_nothing_of_the_other() {
     let (first, second) = two("");
     let (one, other) = tokio::join!(first.queue.manual("orders", None), second.queue.manual("orders", None));
     let (one, other) = tokio::join!(first.ended(one.unwrap()), second.ended(other.unwrap()));
-    assert_eq!(one.backup_id, other.backup_id, "the story needs the same id");
+    assert_eq!(one.backup_id, other.backup_id, "the scenario needs the same id");
     let (won, lost, loser) =
         if one.view.reason().is_none() { (&one, &other, &second) } else { (&other, &one, &first) };
     assert_eq!(won.view.reason(), None, "{} and {}", reason_of(&one), reason_of(&other));
@@ -50,7 +50,7 @@ async fn rejected_daemon_deletes_nothing_of_the_other() {
     let restored = locked(&first.cluster).restore(won.backup_id.get());
     assert!(restored.is_whole(), "the other's backup is gone: {restored:?}");
     let row = loser.memory.backup("orders".into(), lost.backup_id).await.unwrap().unwrap();
-    assert_eq!(row.state, BackupState::Deleting, "what is not ours is reported, not called deleted");
+    assert_eq!(row.state, BackupState::Deleting, "a foreign part is reported and not counted as deleted");
     let why = row.deletion.unwrap().last_error.unwrap();
     assert!(
         why.contains("mark of instance lab")
@@ -60,20 +60,20 @@ async fn rejected_daemon_deletes_nothing_of_the_other() {
     );
 }
 
-/// Whoever comes a moment later, or whose request was lost on its way, is told of a conflict by one web app at least:
-/// nothing of the other is touched, so that nobody fails for anything else.
+/// The later daemon, or the one whose request was lost, gets a conflict from at least one web app. It changes nothing of
+/// the other backup, so no run fails for another reason.
 #[rstest]
-#[case::looks_come_late((0..4).flat_map(|a| (0..4).map(move |b| format!("operate-get.delay=200ms+{a},tasklist-get.delay=200ms+{b}"))).collect())]
-#[case::its_start_is_lost(vec!["operate-post.drop-request+1".to_owned()])]
+#[case::probes_are_delayed((0..4).flat_map(|a| (0..4).map(move |b| format!("operate-get.delay=200ms+{a},tasklist-get.delay=200ms+{b}"))).collect())]
+#[case::start_request_is_lost(vec!["operate-post.drop-request+1".to_owned()])]
 #[tokio::test(start_paused = true)]
-async fn who_comes_a_moment_later_harms_nothing_of_the_other(#[case] stories: Vec<String>) {
+async fn later_daemon_changes_nothing_of_the_other(#[case] scenarios: Vec<String>) {
     let mut begun = 0;
-    let told = stories.len();
-    for scenario in stories {
+    let expected = scenarios.len();
+    for scenario in scenarios {
         let (first, second) = two(&scenario);
         let (one, other) =
             tokio::join!(first.queue.manual("orders", None), second.queue.manual("orders", None));
-        // Whose look before the run sees the other's does not begin.
+        // A daemon whose probe finds the other backup does not begin.
         let (Ok(one), Ok(other)) = (one, other) else { continue };
         begun += 1;
         let (one, other) = tokio::join!(first.ended(one), second.ended(other));
@@ -86,5 +86,5 @@ async fn who_comes_a_moment_later_harms_nothing_of_the_other(#[case] stories: Ve
             }
         }
     }
-    assert_eq!(begun, told, "stories in which only one began show nothing");
+    assert_eq!(begun, expected, "in some scenarios only one run began");
 }

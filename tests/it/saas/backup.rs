@@ -56,7 +56,7 @@ async fn saas_backup_is_requested_once_and_restores_everything() {
     assert_eq!((run.view.family, run.view.pause.requested), (Some(Family::Saas), None));
     assert_eq!(run.view.version.as_deref(), Some("Camunda 8.6.0+gen1"));
     assert_eq!((lab.requested("saas-post"), lab.requested("saas-delete")), (1, 0));
-    assert!(lab.requested("saas-list") < 15, "{} looks in 40 s", lab.requested("saas-list"));
+    assert!(lab.requested("saas-list") < 15, "{} list requests in 40 s", lab.requested("saas-list"));
     let Some(Outcome::Completed { attestation }) = &run.view.outcome else { panic!("not completed") };
     assert_eq!(attestation["proof"]["provider"]["uuid"], uuid_of(&run));
     assert_eq!(attestation["proof"]["saas"].as_array().unwrap().len(), 3, "Zeebe, Operate, Tasklist");
@@ -85,7 +85,7 @@ async fn saas_backup_is_requested_once_and_restores_everything() {
 #[case("saas-list.refuse@3+1")]
 #[case("saas-list.numbers-as-text@*")]
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
+async fn backup_of_a_lost_response_is_found_in_the_list(#[case] fault: &str) {
     let lab = lab().fault(fault);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -123,7 +123,7 @@ async fn a_lost_answer_is_found_in_the_list(#[case] fault: &str) {
 #[case("saas-cluster.unauthorized", FailureClass::Access, "the cluster could not be examined")]
 #[case("saas-list.unauthorized@*+3", FailureClass::Access, "saas rejected the credentials during its backup")]
 #[tokio::test(start_paused = true)]
-async fn what_goes_wrong_fails_the_run_with_its_class(
+async fn saas_fault_fails_the_run_with_its_class(
     #[case] fault: &str,
     #[case] class: FailureClass,
     #[case] sentence: &str,
@@ -134,7 +134,7 @@ async fn what_goes_wrong_fails_the_run_with_its_class(
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(class), "{}", reason_of(&run));
     assert!(reason_of(&run).contains(sentence), "{}", reason_of(&run));
-    assert!(lab.requested("saas-post") <= 1, "never asked twice");
+    assert!(lab.requested("saas-post") <= 1, "no second request");
     assert_eq!(lab.requested("saas-delete"), 0, "Camunda 8 SaaS ends a started backup itself");
 }
 
@@ -162,7 +162,7 @@ async fn rate_limit_of_saas_is_kept_if_ours_is_shorter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
+async fn occurrence_waits_for_the_rate_limit_within_start_within() {
     let lab = lab();
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     let (due, requested) = (lab.clock.now(), lab.requested("saas-post"));
@@ -171,7 +171,7 @@ async fn an_occurrence_waits_for_the_limit_as_long_as_it_may() {
     let rows = lab.store.claim(rows).await.unwrap();
     lab.queue.submit(rows);
     lab.clock.sleep(Duration::from_mins(2)).await;
-    assert_eq!(lab.requested("saas-post"), requested, "nothing is asked for within the limit");
+    assert_eq!(lab.requested("saas-post"), requested, "no request within the limit");
     let outcomes = |schedule: &str| {
         let (store, schedule) = (lab.store.clone(), schedule.to_owned());
         async move { store.occurrences(Some(schedule), None, 1).await.unwrap().remove(0) }
@@ -206,7 +206,7 @@ async fn backup_pruned_by_saas_is_missing_and_not_deleted_by_us() {
     assert_eq!(lab.requested("saas-delete"), 0);
 }
 
-/// Nor when the cluster has become a self-managed one of the same name, and an operator's limits are over.
+/// The cluster is replaced by a self-managed one of the same name, and the limits of the deletion are over.
 #[tokio::test(start_paused = true)]
 async fn saas_backup_survives_the_move_of_its_cluster() {
     let hosted = lab();
@@ -227,9 +227,9 @@ async fn saas_backup_survives_the_move_of_its_cluster() {
     assert_eq!(states, [there, gone, gone, there, there, there]);
 }
 
-/// A list that cannot be read shows nothing gone.
+/// An unreadable list does not prove that a backup is gone.
 #[tokio::test(start_paused = true)]
-async fn without_the_list_nothing_is_missing() {
+async fn unreadable_list_sets_nothing_missing() {
     let lab = lab();
     lab.backup().await;
     lab.clock.sleep(Duration::from_mins(16)).await;
@@ -256,10 +256,10 @@ async fn operator_delete_in_saas_frees_the_rate_limit() {
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
 }
 
-/// Failed runs without a backup in Camunda 8 SaaS are forgotten as for other clusters; backups there are
+/// Failed runs without a backup in Camunda 8 SaaS are deleted as for other clusters. Backups there are
 /// kept.
 #[tokio::test(start_paused = true)]
-async fn failures_that_left_nothing_are_forgotten() {
+async fn failed_runs_without_a_backup_are_deleted() {
     let lab = lab().fault("saas-cluster.unauthorized@5");
     for _ in 0..5 {
         assert_eq!(class_of(&lab.backup().await), Some(FailureClass::Access));
@@ -286,7 +286,7 @@ async fn no_operation_starts_during_a_saas_restore() {
     );
     assert_eq!(lab.refused().await.to_string(), format!("cluster orders cannot be backed up now: {reason}"));
     let at = lab.clock.now();
-    lab.store.request_deletion(run.run_id, "command".into(), "asked for".into(), at).await.unwrap();
+    lab.store.request_deletion(run.run_id, "command".into(), "requested".into(), at).await.unwrap();
     lab.queue.request_upkeep("orders");
     let row = waiting_row("daily", at, TimeDelta::hours(6));
     lab.queue.submit(lab.store.claim(vec![row]).await.unwrap());
@@ -304,7 +304,7 @@ async fn no_operation_starts_during_a_saas_restore() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_and_the_request_for_a_restore_keep_each_other_out() {
+async fn run_and_restore_exclude_each_other() {
     let lab = lab();
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     let busy = lab.queue.restore("orders", async {}).await.unwrap_err();
@@ -377,7 +377,7 @@ fn asked_and_not_answered(view: &RunView, lab: &Lab) -> bool {
     lab.requested("saas-post") == 1 && view.components[&Component::Saas].names.is_empty()
 }
 
-/// The list before the request is on its way.
+/// The request for the list before the start is in flight.
 fn about_to_ask(view: &RunView, lab: &Lab) -> bool {
     view.intended.contains(&Step::Start(Component::Saas)) && lab.requested("saas-post") == 0
 }
@@ -385,10 +385,13 @@ fn about_to_ask(view: &RunView, lab: &Lab) -> bool {
 #[rstest]
 #[case("", waiting)]
 #[case("saas-post.delay=20s", asked_and_not_answered)]
-fn a_restart_finds_the_backup_again(#[case] faults: &str, #[case] moment: fn(&RunView, &Lab) -> bool) {
+fn backup_is_found_in_the_list_after_a_restart(
+    #[case] faults: &str,
+    #[case] moment: fn(&RunView, &Lab) -> bool,
+) {
     let (run, lab) = restarts(dies(faults, moment));
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
-    assert_eq!(lab.requested("saas-post"), 1, "never asked twice");
+    assert_eq!(lab.requested("saas-post"), 1, "no second request");
     let cluster = locked(&lab.cluster);
     let at_the_provider: Vec<_> = cluster.saas.backups.iter().map(|b| (b.uuid.clone(), b.state)).collect();
     assert_eq!(at_the_provider, [(uuid_of(&run), HostedState::Complete)]);
@@ -409,12 +412,12 @@ fn lost_request_is_reported_after_a_restart(
         "{}",
         reason_of(&run)
     );
-    assert_eq!(lab.requested("saas-post"), requested, "never asked twice");
+    assert_eq!(lab.requested("saas-post"), requested, "no second request");
 }
 
 /// The list is incomplete only for a moment, but a backup once marked missing stays missing.
 #[tokio::test(start_paused = true)]
-async fn a_list_that_shows_nothing_for_a_moment_takes_nothing_away() {
+async fn briefly_empty_list_sets_nothing_missing() {
     let lab = lab();
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     lab.clock.sleep(Duration::from_mins(2)).await;
@@ -427,10 +430,10 @@ async fn a_list_that_shows_nothing_for_a_moment_takes_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_that_is_not_listed_for_a_moment_after_its_end_is_looked_for_again() {
+async fn backup_briefly_unlisted_after_its_end_is_polled_again() {
     let smooth = lab();
     smooth.backup().await;
-    // The last look is refused for as long as it takes to empty the list.
+    // The last probe is rejected until the list is empty.
     let lab = lab().fault(&format!("saas-list.refuse@8+{}", smooth.requested("saas-list") - 2));
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while !lab.store.run(run_id).await.unwrap().unwrap().view.done.contains(&Step::Wait(Component::Saas)) {
@@ -445,7 +448,7 @@ async fn a_backup_that_is_not_listed_for_a_moment_after_its_end_is_looked_for_ag
 
 /// Without addresses the parts cannot be probed; a requested deletion would run when the cluster moves back.
 #[tokio::test(start_paused = true)]
-async fn a_self_managed_backup_outlives_the_move_of_its_cluster() {
+async fn self_managed_backup_survives_the_move_of_its_cluster() {
     let own = Lab::new();
     assert_eq!(own.backup().await.view.status, RunStatus::Completed);
     own.clock.sleep(Duration::from_mins(1)).await;
@@ -462,7 +465,7 @@ async fn a_self_managed_backup_outlives_the_move_of_its_cluster() {
 
 /// The list of one cluster does not show the backups of another.
 #[tokio::test(start_paused = true)]
-async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
+async fn name_reused_for_another_cluster_keeps_the_backups_of_the_first() {
     let first = lab();
     let run = first.backup().await;
     first.clock.sleep(Duration::from_mins(1)).await;
@@ -493,19 +496,16 @@ async fn a_name_that_stands_for_another_cluster_loses_no_backup_of_the_first() {
 #[case(TimeDelta::days(30), true)]
 #[case(TimeDelta::minutes(1), false)]
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_does_not_forbid_backups_until_it_is_there_again(
-    #[case] by: TimeDelta,
-    #[case] may: bool,
-) {
+async fn clock_set_back_does_not_block_backups(#[case] by: TimeDelta, #[case] may: bool) {
     let lab = lab();
     assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     lab.clock.jump(-by);
     assert_eq!(lab.queue.manual("orders", None).await.is_ok(), may);
 }
 
-/// The limit counts from the request itself, not from the look before it, which may have taken a while.
+/// The limit counts from the request itself, not from the probe before it, which may have been slow.
 #[tokio::test(start_paused = true)]
-async fn the_limit_counts_from_the_request() {
+async fn rate_limit_counts_from_the_request() {
     let lab = lab().fault("saas-list.refuse@20+1");
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
@@ -557,7 +557,7 @@ async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
 
 /// With a short interval between backups, a due run would interrupt every long second probe.
 #[tokio::test(start_paused = true)]
-async fn what_was_pruned_is_noted_between_two_backups_that_are_close() {
+async fn pruned_backup_is_recorded_with_a_short_interval() {
     let mut lab = lab();
     lab.settings.spec.addresses.saas.as_mut().unwrap().min_interval = Duration::from_secs(15);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));

@@ -107,7 +107,7 @@ async fn run_cancelled_inside_its_request_finds_its_backup() {
     assert_eq!(lab.requested("saas-post"), 1);
 }
 
-/// It may still come up: unknown is neither failed nor done.
+/// The backup may still appear in the list: its state is unknown.
 #[tokio::test(start_paused = true)]
 async fn abandoned_request_is_reported_and_counts() {
     let lab = lab().fault("saas-post.delay=20s");
@@ -138,9 +138,9 @@ async fn abandoned_request_is_reported_and_counts() {
     assert_eq!(backups(&lab).await[0].state, BackupState::Deleted);
 }
 
-/// The look before the request took so long that the step's deadline fell into the request.
+/// The probe before the request was so slow that the deadline of the step ended the request.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_the_deadline_of_its_step_cut_off_is_looked_for() {
+async fn request_cut_off_by_its_deadline_is_searched_in_the_list() {
     let faults = "saas-list.delay=31s+2,saas-list.delay=29900ms+3,saas-post.delay=31s";
     let lab = lab().fault(faults);
     let run = lab.backup().await;
@@ -151,9 +151,9 @@ async fn a_request_that_the_deadline_of_its_step_cut_off_is_looked_for() {
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
-/// The answer came, and could not be written down.
+/// The response was received but could not be stored.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_could_not_be_written_is_looked_for() {
+async fn backup_of_an_unstored_response_is_searched_in_the_list() {
     let lab = lab().fault("saas-post.delay=2s");
     let run_id = asked_and_not_answered(&lab).await;
     lab.memory.fail_next_writes(1);
@@ -165,9 +165,9 @@ async fn an_answer_that_could_not_be_written_is_looked_for() {
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
-/// An unsent request cannot have begun anything.
+/// A request that was not sent cannot have started a backup.
 #[tokio::test(start_paused = true)]
-async fn a_run_cancelled_before_its_request_may_be_followed_at_once() {
+async fn run_cancelled_before_its_request_does_not_use_the_rate_limit() {
     let lab = lab().fault("saas-list.delay=20s+2");
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("saas-list") < 3 {
@@ -183,12 +183,12 @@ async fn a_run_cancelled_before_its_request_may_be_followed_at_once() {
 
 /// The daemon died inside the request and came back when the run's time was over.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_died_inside_its_request_is_looked_for_however_late() {
+async fn request_interrupted_by_a_crash_is_searched_at_any_time() {
     let dying = lab().fault("saas-post.delay=20s");
     let run_id = asked_and_not_answered(&dying).await;
     let later = dying.clock.now() + dying.settings.spec.limits.run_deadline;
     let Lab { cluster, memory, settings, queue, .. } = dying;
-    // It lets go of the run in the middle, as one that is killed does.
+    // The daemon leaves the run unfinished, like a killed daemon.
     queue.go_down(Duration::ZERO);
     let lab = Lab::daemon(cluster, memory, settings, later);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));

@@ -1,4 +1,4 @@
-//! The Administration API over HTTP: one token for a whole organization, asked for as rarely as its endpoint allows.
+//! The Administration API over HTTP: one token for a whole organization, requested as rarely as its endpoint allows.
 #![allow(clippy::disallowed_methods)] // a test program on the real clock
 
 use camunda_backupd::camunda::{ErrorKind, Saas, SharedTransport, authenticated};
@@ -72,7 +72,7 @@ async fn all_clusters_of_a_client_share_one_token() {
 
 /// A token may be revoked before it expires; a request rejected with it had no effect.
 #[tokio::test]
-async fn a_token_that_is_refused_is_fetched_anew_once() {
+async fn rejected_token_is_renewed_once() {
     let cloud = Cloud::begin().await;
     let transport = cloud.keys.transport();
     let saas = cloud.client(&transport, |_| {});
@@ -82,7 +82,7 @@ async fn a_token_that_is_refused_is_fetched_anew_once() {
     assert_eq!((cloud.tokens(), locked(&cloud.cluster).saas.backups.len()), (2, 1));
 }
 
-/// Two programs of one machine share its address, and so the second between two tokens.
+/// Two programs on one host share its address, and therefore the rate limit of one token per second.
 #[tokio::test]
 async fn token_request_waits_for_the_rate_limit() {
     let cloud = Cloud::begin().await;
@@ -91,7 +91,7 @@ async fn token_request_waits_for_the_rate_limit() {
     cloud.client(&other, |_| {}).list().await.unwrap();
     assert_eq!(cloud.tokens(), 2);
     let requested = locked(&cloud.cluster).seen["saas-token"];
-    // Told to wait, and asked once more, unless this machine took the second itself.
+    // One request is rejected with a wait and repeated, unless a second passed meanwhile.
     assert!((2..=3).contains(&requested), "{requested}");
 }
 

@@ -396,17 +396,17 @@ fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), 
         }
         last_ms = ms;
         meanwhile(&mut cluster, &line.scenario, line.nth);
-        let what = format!("{} #{}: {} {}", line.scenario, line.nth, line.text("method"), line.path());
+        let exchange = format!("{} #{}: {} {}", line.scenario, line.nth, line.text("method"), line.path());
         if line.is_poll() {
             let series = (line.scenario.clone(), line.path(), series);
             if polled.insert(series.clone()) {
                 let of_path = &polls[&series];
                 let (seen, differences) = poll(&mut cluster, of_path);
-                found.extend(differences.into_iter().map(|text| format!("{what}: {text}")));
+                found.extend(differences.into_iter().map(|text| format!("{exchange}: {text}")));
                 let known = &recorded_steps[line.text("component")];
                 let unheard: Vec<_> = steps(&seen).into_iter().filter(|step| !known.contains(step)).collect();
                 if !unheard.is_empty() {
-                    found.push(format!("{what}: never recorded: {unheard:?} in {seen:?}"));
+                    found.push(format!("{exchange}: never recorded: {unheard:?} in {seen:?}"));
                 }
                 compared += of_path.len();
             }
@@ -414,7 +414,7 @@ fn replay(text: &str, config: Config, meanwhile: fn(&mut Cluster, &str, usize), 
         }
         let response = send(&mut cluster, &recorded_request(line));
         found.extend(
-            compare_response(line, response.as_ref()).into_iter().map(|text| format!("{what}: {text}")),
+            compare_response(line, response.as_ref()).into_iter().map(|text| format!("{exchange}: {text}")),
         );
         compared += 1;
     }

@@ -154,13 +154,13 @@ fn parts_of_two_backup_ids_are_inconsistent() {
         let mut whole = cluster.pieces_of(1);
         assert!(cluster.restore_pieces(&whole).is_whole());
 
-        for (what, wanted) in [("records", records), ("Operate", operate), ("Zeebe", broker)] {
+        for (part, wanted) in [("records", records), ("Operate", operate), ("Zeebe", broker)] {
             let mut mixed = whole.clone();
             mixed.extend(of(2, wanted)); // the later piece wins
             let result = cluster.restore_pieces(&mixed);
             assert!(
                 result.lost() + result.duplicates() > 0,
-                "seed {seed}, {what} of the newer id: {result:?}"
+                "seed {seed}, {part} of the newer id: {result:?}"
             );
         }
 

@@ -232,7 +232,7 @@ async fn numbers_as_text_fault_turns_numbers_into_strings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stranger_backup_fault_starts_a_foreign_backup_first() {
+async fn foreign_backup_fault_starts_a_backup_before_the_request() {
     let scenario = scenario("8.8.0");
     scenario.arm("history-post.foreign-backup");
     let (status, body) = scenario.post("/zeebe/actuator/backupHistory", body_of(7)).await;

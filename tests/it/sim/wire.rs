@@ -160,15 +160,15 @@ async fn late_response_times_out_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn pause_faults_fail_or_reach_one_partition_with_or_without_error() {
     let scenario = opensearch();
-    for (what, status, phases) in [
+    for (fault, status, phases) in [
         ("fail", 500, ["EXPORTING", "EXPORTING"]),
         ("partial", 500, ["SOFT_PAUSED", "EXPORTING"]),
         ("partial-silent", 204, ["SOFT_PAUSED", "EXPORTING"]),
     ] {
-        scenario.arm(&format!("pause.{what}"));
+        scenario.arm(&format!("pause.{fault}"));
         let (http, body) = scenario.post("/zeebe/actuator/exporting/pause?soft=true", None).await;
-        assert_eq!((http, body["status"].as_i64()), (200, Some(status)), "{what}");
-        assert_eq!(scenario.phases().await, phases, "{what}");
+        assert_eq!((http, body["status"].as_i64()), (200, Some(status)), "{fault}");
+        assert_eq!(scenario.phases().await, phases, "{fault}");
         scenario.post("/zeebe/actuator/exporting/resume", None).await;
     }
 }
@@ -250,10 +250,10 @@ async fn delivery_faults_change_the_response() {
     assert_eq!(response.content_type, "text/html");
     scenario.arm("tasklist-get.not-json");
     assert_eq!(scenario.get(path).await, (200, Value::Null));
-    for what in ["redirect", "endless"] {
-        scenario.arm(&format!("tasklist-get.{what}"));
+    for fault in ["redirect", "endless"] {
+        scenario.arm(&format!("tasklist-get.{fault}"));
         let unusable = scenario.try_send(Method::Get, path, None).await;
-        assert!(matches!(unusable, Err(TransportError::Unusable(_))), "{what}: {unusable:?}");
+        assert!(matches!(unusable, Err(TransportError::Unusable(_))), "{fault}: {unusable:?}");
     }
 }
 

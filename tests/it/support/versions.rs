@@ -49,7 +49,7 @@ async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<St
     }
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{version}: {:?}", run.view.reason());
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     Ok(run.view.components.keys().map(|component| component.name().to_owned()).collect())
 }
 
@@ -59,7 +59,7 @@ async fn taken_by_saas() -> Vec<String> {
         Lab::with(sim::Config { storage: Storage::Saas, ..sim::Config::named("orders") }, Limits::default());
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{:?}", run.view.reason());
-    lab.nothing_owed(&run).await;
+    lab.assert_nothing_pending(&run).await;
     let address = lab.settings.spec.addresses.saas.as_ref().unwrap();
     let saas = Saas::new(address, lab.context.transport.clone());
     let uuid = &run.view.components[&Component::Saas].names[0];
