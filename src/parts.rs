@@ -1,6 +1,7 @@
 //! The kinds of part a backup consists of, behind one interface.
 //!
-//! Owns everything about one kind of part in one file. Must not write to the journal, wait or retry.
+//! Owns the requests of a run for one kind of part, in one file. `upkeep::delete::location` has those for the parts of a
+//! finished run. Must not write to the journal, wait or retry.
 
 pub(crate) mod part;
 mod records;

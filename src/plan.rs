@@ -23,11 +23,12 @@ const START_DEADLINE: Duration = Duration::from_secs(90);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Compensation {
-    /// Send resume until the server confirms it; precedes every other compensation.
+    /// Send resume until the server confirms it; precedes every other compensation. The pending resume decides it, so that
+    /// a resume never depends on the plan.
     ResumeExporting,
-    /// Delete the records snapshot while it is in progress.
+    /// Delete the records snapshot if it is in progress.
     DeleteRunningSnapshot,
-    /// Delete running parts, and again after they have ended.
+    /// Delete parts in progress, and once more if they are listed as finished afterwards.
     DeleteRunningParts,
     /// Search for the backup of a start without a response: it cannot be cancelled, but must not stay unknown.
     FindLostStart,

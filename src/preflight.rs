@@ -60,7 +60,7 @@ impl Check {
                 "the line of that repository below tells more".to_owned()
             }
             ErrorKind::Missing | ErrorKind::Unusable => {
-                format!("correct {address}, or see what else answers there")
+                format!("correct {address}, or check what else listens there")
             }
             ErrorKind::Lost => "see whether it is overloaded, and try again".to_owned(),
             _ => help.to_owned(),
@@ -162,13 +162,13 @@ mod tests {
         "zeebe",
         ErrorKind::Missing,
         "zeebe returned 404 to GET /wrong/actuator/backups without a reason; no API at that path, check the component's address",
-        "correct its address, which stands as `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or see what else answers there"
+        "correct its address, which stands as `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or check what else listens there"
     )]
     #[case(
         "operate",
         ErrorKind::Unusable,
         "operate responded to GET /actuator/backups with 200, with an HTML page instead of JSON; check its address",
-        "correct its address, which stands as `operate` of this cluster in the config, or see what else answers there"
+        "correct its address, which stands as `operate` of this cluster in the config, or check what else listens there"
     )]
     #[case(
         "search",

@@ -1,8 +1,7 @@
 //! One operation per cluster at a time (rule I4): runs, deletions and restores, and the occurrences waiting
 //! for them.
 //!
-//! Owns which run starts when its cluster is free. Must not know times other than those of an occurrence
-//! (`schedule`),
+//! Owns which run starts when its cluster is free. Must not know times other than those of an occurrence (`schedule`),
 //! nor steps (`plan`).
 
 mod not_ready;
@@ -309,7 +308,7 @@ impl Queue {
     }
 
     /// Ends every run with a pending resume: `resume-exporting` beside a running daemon.
-    pub fn stop_indebted(&self, clusters: &[String], reason: &str) {
+    pub fn stop_with_pending_resume(&self, clusters: &[String], reason: &str) {
         for cluster in clusters {
             self.stop(cluster, FailureClass::Interrupted, reason);
         }

@@ -22,7 +22,8 @@ const STOP_PROBES: usize = 60;
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 const SEARCH_LIMIT: Duration = Duration::from_secs(30);
 
-/// Carries out the compensation of each start that was intended. Returns the remains, one sentence each.
+/// Carries out the compensation of each start that was intended, in the order of the plan. Returns the remains, one
+/// sentence each.
 pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
     let mut unfinished = Vec::new();
     let view = execution.view();
@@ -37,6 +38,7 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         }
         let Ok(part) = part(execution, component) else { continue };
         match compensation {
+            // `finish` resumes first, whatever the plan states: the pending resume decides.
             Compensation::ResumeExporting => {}
             Compensation::DeleteRunningSnapshot | Compensation::DeleteRunningParts => {
                 unfinished.extend(stop_running(execution, &*part).await.err());
@@ -49,6 +51,8 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
     unfinished
 }
 
+/// The unknown id is above our highest id because of us: storing it keeps retention from taking it for a sign of a
+/// restored cluster.
 async fn unidentified(execution: &Execution, part: &dyn Part) -> Option<String> {
     let found = part.unidentified(&part_run(execution)).await?;
     let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
@@ -138,7 +142,7 @@ async fn find_lost_start(execution: &Execution, part: &dyn Part) -> Option<Strin
     match within(clock, SEARCH_LIMIT, search).await {
         Some(()) => None,
         None => Some(format!(
-            "Camunda 8 SaaS may have started this backup although no response arrived ({latest}). Check Console: if the backup is listed, delete it there, then delete this one here"
+            "Camunda 8 SaaS may have started this backup although no response arrived ({latest}). Check Console: if the backup is listed, delete it there, then delete this record with `delete CLUSTER ID`"
         )),
     }
 }

@@ -1,8 +1,7 @@
 //! Executes one plan: write the intent, act, write the outcome. Exporting is resumed before anything else on
 //! failure.
 //!
-//! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor
-//! interpret
+//! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor interpret
 //! component responses (`steps`, `poll`).
 
 use crate::backup::finish::{RESUME_ABANDONED, ResumeEnd};
@@ -166,8 +165,7 @@ impl Execution {
         if step == Step::Resume {
             return self.take_resume(began).await;
         }
-        // The pause stores its intent together with the pending resume. A start intended before a restart is
-        // not
+        // The pause stores its intent together with the pending resume. A start intended before a restart is not
         // repeated: the following poll finds out whether the component received it.
         let begun_before = matches!(step, Step::Start(_)) && self.view().intended.contains(&step);
         match step {

@@ -108,8 +108,7 @@ impl Execution {
         self.end(outcome, started).await
     }
 
-    /// A pause step that was cut short may have a pending resume in the write queue. Writes are ordered, so
-    /// this write
+    /// A pause step that was cut short may have a pending resume in the write queue. Writes are ordered, so this write
     /// returns after it.
     async fn settle_pause(&self) {
         let view = self.view();

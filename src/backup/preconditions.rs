@@ -66,8 +66,7 @@ pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepErr
     }
 }
 
-/// A backup is a command to each partition. If a partition does not process commands, the backup never ends
-/// and
+/// A backup is a command to each partition. If a partition does not process commands, the backup never ends and
 /// exporting stays paused beside a broker whose disk may be full.
 pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
     match unprocessed(exporters) {

@@ -125,8 +125,7 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     })
 }
 
-/// A cluster with recent checkpoints or backups of its own assigns the ids itself, so the parts in the search
-/// engine
+/// A cluster with recent checkpoints or backups of its own assigns the ids itself, so the parts in the search engine
 /// cannot get the same id.
 fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Result<(), StepError> {
     let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
@@ -147,9 +146,8 @@ pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, Clie
     Clients::new(&spec.addresses, &context.transport).zeebe.exporters().await
 }
 
-/// Probes components that rejected our credentials, and checks that credentials can be read. The transport
-/// stores
-/// the result.
+/// Probes components that rejected our credentials, and checks that credentials can be read. The transport stores the
+/// result.
 pub async fn probe_rejected_logins(context: &Context, spec: &Spec) {
     for (component, access) in &spec.addresses.access {
         context.transport.examine(component, Arc::new(access.clone())).await;

@@ -43,7 +43,7 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
 
 /// Returns the events to write before the start request.
 async fn guard(execution: &Execution, part: &dyn Part) -> Result<Vec<Event>, StepError> {
-    let attempt = format!("{} could not be probed for this backup id before the start", part.component());
+    let attempt = format!("{} could not be examined before the start", part.component());
     let run = part_run(execution);
     let retry = RetryTransient::new(&*execution.context.clock, part.guard_limit());
     let guard = retry

@@ -10,7 +10,7 @@ use crate::pause::forecast::Forecast;
 use crate::pause::offline::transport_of;
 use crate::preflight::{Check, preflight};
 use crate::store::ClustersToResume;
-use crate::store::sqlite::{FoundDebts, SqliteStore};
+use crate::store::sqlite::{FoundPendingResumes, SqliteStore};
 use futures::StreamExt;
 use serde_json::json;
 use std::path::Path;
@@ -91,11 +91,11 @@ pub(super) fn forecast(config: &Config, cluster: &str) -> Forecast {
 }
 
 /// `None`: the state file exists and this user cannot read it.
-fn pending_resumes(config: &Config) -> Option<FoundDebts> {
+fn pending_resumes(config: &Config) -> Option<FoundPendingResumes> {
     let state_dir = &config.daemon.state_dir;
     match state_dir.join("state.db").try_exists() {
-        Ok(false) => Some(FoundDebts { pending_resumes: Vec::new(), unread: None }),
-        _ => SqliteStore::read_debts(state_dir),
+        Ok(false) => Some(FoundPendingResumes { pending_resumes: Vec::new(), unread: None }),
+        _ => SqliteStore::read_pending_resumes(state_dir),
     }
 }
 

@@ -13,8 +13,7 @@ use std::time::Duration;
 pub(crate) enum Stop {
     /// No stop is requested.
     None,
-    /// The daemon stops: outside the pause window the next start continues the run; inside it the run has
-    /// until then
+    /// The daemon stops: outside the pause window the next start continues the run; inside it the run has until then
     /// (monotonic time of the clock) to leave the window.
     Shutdown {
         /// Monotonic time at which the grace is over.

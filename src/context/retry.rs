@@ -10,7 +10,7 @@ const QUIET: Duration = Duration::from_mins(5);
 /// Shortest wait between two probes.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Retries a probe with backoff while its response is transient.
+/// Retries a probe at a fixed interval, or after the requested `Retry-After`, while its response is transient.
 pub(crate) struct RetryTransient<'a> {
     clock: &'a dyn Clock,
     limit: Duration,

@@ -8,7 +8,7 @@ use crate::context::execution::Execution;
 use crate::domain::{Component, id_scope};
 use crate::journal::{Event, FailureClass};
 
-/// Unknown is neither failed nor done (rule I9): the wait looks what became of it.
+/// A start with an unknown result is neither failed nor done (rule I9): the wait probes for its backup.
 pub(crate) async fn refused_or_unknown(
     execution: &Execution,
     component: Component,

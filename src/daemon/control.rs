@@ -275,7 +275,7 @@ impl Control for Daemon {
         Box::pin(async move {
             let still_pending: Vec<String> =
                 self.context.store.pending_resumes().await?.into_iter().map(|d| d.cluster).collect();
-            self.queue.stop_indebted(
+            self.queue.stop_with_pending_resume(
                 &still_pending,
                 "`resume-exporting --pending` was requested while the run had paused exporting",
             );

@@ -87,7 +87,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut cut = Cut::default();
-        // A failing Debug loses the rest of its text, not the line.
+        // A failing `Debug` loses the rest of its text, not the line.
         let _ = write!(cut, "{value:?}");
         self.put_text(field.name(), cut.text);
     }

@@ -178,7 +178,7 @@ pub(crate) trait Part: Send + Sync {
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Verdict, ClientError>>;
 
-    /// Requests deletion of this run's backup.
+    /// Requests deletion of this run's backup, to end it while it is in progress.
     fn delete<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>>;
 
     /// Backups that appeared under ids that were never received, after a start without a response.

@@ -112,14 +112,9 @@ impl Part for SaasPart {
         ready(Ok(Verdict::Verified(Notes { events: vec![], facts }))).boxed()
     }
 
-    fn delete<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>> {
-        async {
-            match uuid_of(&run.view) {
-                Some(uuid) => self.saas.delete(&uuid).await,
-                None => Ok(()),
-            }
-        }
-        .boxed()
+    /// A started backup cannot be cancelled, and only an operator deletes a finished one (`upkeep::delete`).
+    fn delete<'a>(&'a self, _run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>> {
+        ready(Ok(())).boxed()
     }
 
     fn guard_limit(&self) -> Duration {

@@ -81,8 +81,7 @@ impl ZeebePart {
         }
     }
 
-    /// If the cluster assigns ids and the response with ours was lost, a backup may exist under an unknown id. Its id is
-    /// above our highest id because of us; noting it keeps retention from taking it for a sign of a restored cluster.
+    /// If the cluster assigns ids and the response with ours was lost, a backup may exist under an unknown id.
     async fn unreceived_ids(&self, run: &PartRun<'_>) -> Option<Unidentified> {
         let view = &run.view;
         let responded = view.done.contains(&Step::Start(Component::Zeebe))
@@ -96,7 +95,7 @@ impl ZeebePart {
         let largest = *new.iter().max()?;
         let ids: Vec<String> = new.iter().map(ToString::to_string).collect();
         let sentence = format!(
-            "zeebe may have taken this backup under an id that was never received ({}). It is not deleted automatically: delete it manually if nobody else requested it",
+            "zeebe may have taken this backup under an id that was never received ({}). None of these is deleted automatically: delete the one that nobody else requested",
             ids.join(", ")
         );
         Some(Unidentified { largest, sentence })

@@ -1,8 +1,7 @@
 //! Credentials of the daemon: read from the configured directories, and copied while a resume is pending.
 //!
-//! A copy outlives its source directory and a config that no longer loads, so that a resume can always be
-//! sent
-//! (rule I1). Must not print or log a secret, or put one into an error.
+//! A copy outlives its source directory and a config that no longer loads, so that a resume can always be sent (rule
+//! I1). Must not print or log a secret, or put one into an error.
 
 use crate::camunda::Secrets;
 use crate::config::Environment;

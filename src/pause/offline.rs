@@ -1,7 +1,6 @@
 //! Resumes pending resumes without the daemon: `resume-exporting --pending`, and a start-up that is rejected.
 //!
-//! Reads the state file only; the row of a pending resume holds every address needed. Neither a broken config
-//! nor a
+//! Reads the state file only; the row of a pending resume holds every address needed. Neither a broken config nor a
 //! damaged state file may prevent a readable pending resume from being sent (rule I1).
 
 use crate::camunda::{HttpTransport, SharedTransport, TransportError};

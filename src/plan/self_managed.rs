@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn every_start_has_a_compensation() {
+        for family in [Family::V82To87, Family::V88OnSearch, Family::V89OnRdbms, Family::Saas] {
+            for step in plan(&input(family, &Component::ALL)).steps {
+                let is_start = matches!(step.step, Step::Start(_));
+                let is_pause = step.step == Step::Pause;
+                assert_eq!(step.compensation.is_some(), is_start || is_pause, "{family:?}: {}", step.step);
+            }
+        }
+    }
+
+    #[test]
     fn without_web_apps_the_pause_follows_the_guard() {
         let order = order(Family::V82To87, &[Component::Records, Component::Zeebe]);
         assert_eq!(order[1], "pause <- guard (paused)");

@@ -1,7 +1,6 @@
 //! Preconditions that prevent the start of a run, and how long an occurrence waits for them.
 //!
-//! Owns the checks of store and cluster before a run, and that two names of one cluster count as one. Must
-//! not start
+//! Owns the checks of store and cluster before a run, and that two names of one cluster count as one. Must not start
 //! anything (`start`).
 
 use crate::backup::prepare;

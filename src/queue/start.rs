@@ -109,11 +109,11 @@ impl Queue {
     pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
         // In a task of its own: a disconnecting caller must not leave the cluster reserved.
-        let begun = self.context.tasks.spawn(async move { queue.begin_by_hand(&cluster, note).await });
+        let begun = self.context.tasks.spawn(async move { queue.start_manual(&cluster, note).await });
         begun.await.unwrap_or(Err(ManualError::GoingDown))
     }
 
-    async fn begin_by_hand(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
+    async fn start_manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
         let settings = self
             .settings
             .load()

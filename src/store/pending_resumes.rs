@@ -94,7 +94,7 @@ impl PendingResume {
 
     /// Reason that the resume is still pending.
     pub fn why(&self) -> String {
-        self.last_error.clone().unwrap_or_else(|| "nothing has answered it yet".into())
+        self.last_error.clone().unwrap_or_else(|| "no response to it yet".into())
     }
 }
 

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_row_could_not_take_is_told_over_it() {
+    fn unstored_attempt_replaces_the_facts_of_the_row() {
         let lost = Some("nobody listens".to_owned());
         let attempt = ResumeAttempt {
             intended_at: Some(at(5)),

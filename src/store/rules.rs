@@ -77,7 +77,7 @@ pub(crate) fn may_be_missing(name: &str, state: BackupState) -> Result<bool, Sto
         BackupState::Completed | BackupState::Failed => Ok(true),
         BackupState::Missing => Ok(false),
         other => refuse(format!(
-            "{name} is {}: only a completed or failed one can be found missing, look at it again later",
+            "{name} is {}: only a completed or failed one can be found missing, check it again later",
             other.name()
         )),
     }
@@ -169,7 +169,7 @@ pub(crate) fn second_pending_resume(run_id: RunId) -> StoreError {
 
 /// The refusal of a run that exists.
 pub(crate) fn second_run(run_id: RunId) -> StoreError {
-    StoreError::Refused(format!("{} exists already: look at it instead of beginning it", run_name(run_id)))
+    StoreError::Refused(format!("{} exists already: check it instead of starting it", run_name(run_id)))
 }
 
 /// The run that begins.

@@ -24,7 +24,7 @@ mod worker;
 pub use damage::REMEDY;
 pub use lock::StateLock;
 pub use read_only::{ReadOnlyState, Rest};
-pub use salvage::FoundDebts;
+pub use salvage::FoundPendingResumes;
 pub use trace::Trace;
 
 use super::{
@@ -120,13 +120,13 @@ impl SqliteStore {
 
     /// Pending resumes of a file in any state: damaged, of a newer version or read-only. Changes nothing.
     /// `None` if even they cannot be read.
-    pub fn read_debts(state_dir: &Path) -> Option<FoundDebts> {
+    pub fn read_pending_resumes(state_dir: &Path) -> Option<FoundPendingResumes> {
         let connection = open::read_only(&state_dir.join(FILE)).ok()?;
         let mut reading = Reading::of(&connection)?;
         let mut pending_resumes = reading.listed();
         let rest = reading.rest();
         pending_resumes.extend(rest.pending_resumes);
-        Some(FoundDebts { pending_resumes, unread: rest.unread })
+        Some(FoundPendingResumes { pending_resumes, unread: rest.unread })
     }
 
     /// Scans the file on a separate thread: pending resumes, last write and lost commits.

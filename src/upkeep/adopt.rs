@@ -145,7 +145,7 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
 async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
     let addresses = camunda::probe::located(&spec.addresses, &context.transport)
         .await
-        .map_err(|error| format!("the cluster could not be asked by which APIs it takes backups: {error}"))?;
+        .map_err(|error| format!("the cluster could not be probed for its backup APIs: {error}"))?;
     Ok(Spec { addresses, ..spec.clone() })
 }
 

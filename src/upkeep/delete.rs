@@ -54,8 +54,11 @@ pub(crate) async fn delete_at(
 ) -> DeletionPass {
     let began = context.clock.monotonic();
     if backup.state != BackupState::Deleting {
-        let what =
-            format!("backup {} is {}, not asked to be deleted", backup.run.backup_id, backup.state.name());
+        let what = format!(
+            "backup {} is {}, not requested to be deleted",
+            backup.run.backup_id,
+            backup.state.name()
+        );
         return DeletionPass::Left { what };
     }
     let mut pass = Pass::new(context, backup, yield_now);
@@ -125,10 +128,10 @@ pub(crate) async fn still_complete_at(
     let run = &backup.run;
     let probed = within(&*context.clock, PASS_LIMIT, look_everywhere(context, addresses, backup)).await;
     let seen = probed.unwrap_or_else(|| {
-        Err(format!("backup {} could not be looked at within {} s", run.backup_id, PASS_LIMIT.as_secs()))
+        Err(format!("backup {} could not be probed within {} s", run.backup_id, PASS_LIMIT.as_secs()))
     })?;
     if seen.is_empty() {
-        return Err(format!("backup {} names no component that could be looked at", run.backup_id));
+        return Err(format!("backup {} names no component that could be probed", run.backup_id));
     }
     if seen.iter().all(|seen| *seen == PartState::Absent) {
         context.store.set_missing(run.run_id).await.map_err(|error| error.to_string())?;
@@ -155,10 +158,9 @@ async fn look_everywhere(
             continue;
         }
         let probe = location.probe(backup.run.backup_id).await;
-        let probe =
-            probe.map_err(|error| format!("{} could not be looked at: {error}", location.component))?;
+        let probe = probe.map_err(|error| format!("{} could not be probed: {error}", location.component))?;
         if let PartState::Unclear { reason } = &probe.seen {
-            return Err(format!("{} cannot say: {reason}", location.component));
+            return Err(format!("the state of {} is unclear: {reason}", location.component));
         }
         all.push(probe.seen);
     }

@@ -183,8 +183,8 @@ async fn carry_out(
     report: &mut RetainReport,
 ) -> Result<(), StoreError> {
     for backup in backups(context, cluster).await?.iter().filter(|b| b.state == BackupState::Deleting) {
-        let by_hand = backup.deletion.as_ref().is_some_and(|d| d.by != "retention");
-        if report.stopped.is_some() && !by_hand {
+        let manual = backup.deletion.as_ref().is_some_and(|d| d.by != "retention");
+        if report.stopped.is_some() && !manual {
             continue;
         }
         if yield_now.is_cancelled() {

@@ -166,8 +166,7 @@ async fn only_ended_backups_can_be_set_missing(#[values(Kind::Memory, Kind::Sqli
     assert_eq!(
         refused(bed.set_missing(running.run_id).await),
         format!(
-            "backup {} of cluster test is running: only a completed or failed one can be found missing, look at it \
-             again later",
+            "backup {} of cluster test is running: only a completed or failed one can be found missing, check it again later",
             running.backup_id
         )
     );

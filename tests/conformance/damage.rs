@@ -186,7 +186,7 @@ fn no_flipped_byte_hides_a_pending_resume() {
     let mut flips = flips(&whole);
     flips.extend(flips_of_pending_resumes(&whole));
     let mut read = [0, 0, 0];
-    for (flip, pending) in each(&whole, flips, |dir, _| SqliteStore::read_debts(dir)) {
+    for (flip, pending) in each(&whole, flips, |dir, _| SqliteStore::read_pending_resumes(dir)) {
         let all = pending.as_ref().map_or(0, |pending| pending.pending_resumes.len());
         let reported = pending.is_none_or(|pending| pending.unread.is_some());
         assert!(

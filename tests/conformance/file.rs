@@ -142,7 +142,7 @@ async fn empty_file_beside_a_wal_is_rejected_and_the_wal_stays() {
         let error = opened.unwrap_err().to_string();
         assert!(error.contains("it is empty and its write-ahead log is not, so it is damaged: "), "{error}");
     }
-    assert!(SqliteStore::read_debts(crashed.path()).is_none());
+    assert!(SqliteStore::read_pending_resumes(crashed.path()).is_none());
     assert_eq!(std::fs::read(&log).unwrap(), before);
 }
 

@@ -117,7 +117,7 @@ async fn spoilt_version_is_damage_and_the_pending_resume_is_still_read(#[values(
              away and run `adopt`"
         )
     );
-    assert_eq!(SqliteStore::read_debts(dir.path()).unwrap().pending_resumes.len(), 1);
+    assert_eq!(SqliteStore::read_pending_resumes(dir.path()).unwrap().pending_resumes.len(), 1);
 }
 
 /// Opening does not make a lost index again.
@@ -135,6 +135,6 @@ async fn file_without_one_of_its_indexes_is_damage() {
          away and run `adopt`"
     );
     assert_eq!((version(dir.path()), rows(dir.path())), (1, before));
-    let found = SqliteStore::read_debts(dir.path()).unwrap();
+    let found = SqliteStore::read_pending_resumes(dir.path()).unwrap();
     assert!(found.pending_resumes.len() == 1 && found.unread.is_none(), "{found:?}");
 }

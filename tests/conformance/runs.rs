@@ -148,7 +148,7 @@ async fn run_begins_only_once(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) 
     let again = bed.begin_run(new.clone()).await.unwrap_err();
     assert_eq!(
         again.to_string(),
-        format!("run {} exists already: look at it instead of beginning it", new.run_id)
+        format!("run {} exists already: check it instead of starting it", new.run_id)
     );
 }
 

@@ -154,7 +154,7 @@ fn failed_disk_prevents_pauses_and_daemon_stays_up() {
     rig.until("the next backup", || rig.ended().0 > before);
 }
 
-/// Systemd tries again after status 1, and leaves a daemon alone that ended with 2.
+/// Systemd restarts it after status 1, and leaves a daemon alone that ended with 2.
 #[test]
 fn start_on_full_disk_sends_pending_resumes_and_is_retried() {
     let location = Location::new();

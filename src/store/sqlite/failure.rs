@@ -84,7 +84,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
             return StoreError::DiskFails { path, reason: word(error) };
         }
         _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
-        _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
+        _ if doing == Doing::Reading => format!("it cannot be read ({}): check the disk and its log", word(error)),
         // While opening: a full or failing disk is transient. The kinds below need an operator.
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
             return StoreError::Unwritable { path, reason: word(error) };
@@ -95,7 +95,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("{}: end that program and start again", word(error))
         }
-        _ => format!("{}: look at the disk and its log, or set another [daemon] state_dir", word(error)),
+        _ => format!("{}: check the disk and its log, or set another [daemon] state_dir", word(error)),
     };
     StoreError::Unusable { path, reason }
 }
@@ -205,7 +205,7 @@ mod tests {
     #[case(
         ffi::SQLITE_IOERR,
         Doing::Reading,
-        "cannot be used: it cannot be read (disk I/O error): look at the disk and its log"
+        "cannot be used: it cannot be read (disk I/O error): check the disk and its log"
     )]
     #[case(
         ffi::SQLITE_FULL,

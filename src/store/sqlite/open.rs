@@ -287,7 +287,7 @@ mod tests {
 
     /// The order in which two connections close is not defined.
     #[test]
-    fn whoever_only_looks_folds_nothing() {
+    fn read_only_connection_does_not_checkpoint_wal() {
         let (there, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (file, copied) = (there.path().join("state.db"), copy.path().join("state.db"));
         let made = Connection::open(&file).unwrap();

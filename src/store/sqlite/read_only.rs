@@ -3,7 +3,7 @@
 //! Owns the thread and its order: pending resumes first. Must not write.
 
 use crate::store::PendingResume;
-use crate::store::sqlite::salvage::{FoundDebts, Reading};
+use crate::store::sqlite::salvage::{FoundPendingResumes, Reading};
 use crate::store::sqlite::trace::Trace;
 use crate::store::sqlite::{FILE, clusters, lock, open};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct Rest {
     /// Last write and lost commits.
     pub trace: Trace,
     /// Pending resumes missing from the list; `None` if the file cannot be read.
-    pub unlisted: Option<FoundDebts>,
+    pub unlisted: Option<FoundPendingResumes>,
 }
 
 /// Starts the scan.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Pending resumes that could be read, and whether there may be more.
 #[derive(Debug)]
-pub struct FoundDebts {
+pub struct FoundPendingResumes {
     /// Pending resumes, each with whether its run confirmed its pause.
     pub pending_resumes: Vec<(PendingResume, bool)>,
     /// Damage, as a clause; `None` if the list is complete.
@@ -59,12 +59,12 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads every row for resumes missing from the list.
-    pub(super) fn rest(mut self) -> FoundDebts {
+    pub(super) fn rest(mut self) -> FoundPendingResumes {
         self.everything();
         let found = std::mem::take(&mut self.found);
         // In a sound file the list is complete: other finds were written after it was read.
         let pending_resumes = found.into_values().flatten().filter(|_| self.wrong.is_some());
-        FoundDebts { pending_resumes: self.in_order(pending_resumes), unread: self.wrong }
+        FoundPendingResumes { pending_resumes: self.in_order(pending_resumes), unread: self.wrong }
     }
 
     fn in_order(&self, pending_resumes: impl Iterator<Item = PendingResume>) -> Vec<(PendingResume, bool)> {

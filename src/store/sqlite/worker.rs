@@ -161,7 +161,7 @@ fn late(path: &str, doing: Doing) -> StoreError {
     let reason = format!("it did not respond within {} s", DEADLINE.as_secs());
     match doing {
         Doing::Reading => {
-            StoreError::Unusable { path: path.into(), reason: reason + ": look at the disk and its log" }
+            StoreError::Unusable { path: path.into(), reason: reason + ": check the disk and its log" }
         }
         Doing::Writing | Doing::Opening => StoreError::Unwritable { path: path.into(), reason },
     }

@@ -24,7 +24,7 @@ pub(crate) async fn probe(
 ) -> Result<Found, String> {
     let mut seen = BTreeMap::new();
     let failed = |component: Component, error: &dyn std::fmt::Display| {
-        format!("{component} could not be asked about backup {id}: {error}")
+        format!("{component} could not be probed for backup {id}: {error}")
     };
     let zeebe = clients.zeebe.see(id).await.map_err(|e| failed(Component::Zeebe, &e))?;
     seen.insert(Component::Zeebe, zeebe);
@@ -36,7 +36,7 @@ pub(crate) async fn probe(
     for (component, probe) in &seen {
         if matches!(probe, PartState::Running(_) | PartState::Unclear { .. }) {
             return Err(format!(
-                "{component} is still taking backup {id} or cannot say: {}",
+                "{component} is still taking backup {id} or its state is unclear: {}",
                 probe.describe()
             ));
         }

@@ -114,7 +114,7 @@ impl<'a> Pass<'a> {
     async fn probe(&self, location: &Location) -> Result<Look, End> {
         let probed = self.request(location.probe(self.backup.run.backup_id)).await?;
         probed.map_err(|error| {
-            End::Left(format!("{} could not be asked what is left: {error}", location.component))
+            End::Left(format!("{} could not be probed for remains: {error}", location.component))
         })
     }
 
@@ -136,7 +136,7 @@ impl<'a> Pass<'a> {
         let unclear = probes.iter().any(|probe| matches!(probe.seen, PartState::Unclear { .. }));
         let proof = ownership::prove(&self.context.instance, run, &shown).map_err(|why| match why {
             NotProven::NoTime(_) if unclear => {
-                End::Left(format!("{why}; a component cannot say yet, so it is asked again"))
+                End::Left(format!("{why}; the state of a component is unclear, so it is probed again"))
             }
             why => End::NotOurs(why.to_string()),
         })?;

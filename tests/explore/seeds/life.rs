@@ -189,7 +189,7 @@ impl World {
                         daemon.stop(|_| {}).await;
                         return End::Down(down);
                     }
-                    Event::ByHand(cluster) => {
+                    Event::Manual(cluster) => {
                         let daemon = daemon.clone();
                         tokio::spawn(async move { drop(daemon.backup(cluster, None).await) });
                     }

@@ -30,7 +30,7 @@ pub(super) enum Event {
     /// SIGTERM, and so many seconds until the next start.
     Term(i64),
     /// A manual backup.
-    ByHand(String),
+    Manual(String),
     /// The file is edited; the daemon reloads it, or finds it at its next start.
     Edit {
         edit: Edit,
@@ -146,7 +146,7 @@ impl Scenario {
             events.push((r.below(seconds as u64) as i64, Event::Jump(by)));
         }
         if r.below(3) == 0 {
-            events.push((r.below(seconds as u64) as i64, Event::ByHand(pick(r, &names).clone())));
+            events.push((r.below(seconds as u64) as i64, Event::Manual(pick(r, &names).clone())));
         }
         let schedules: Vec<String> = config.schedules.keys().cloned().collect();
         if r.below(2) == 0 {

@@ -211,7 +211,7 @@ async fn component_without_address_or_response_keeps_the_backup_deleting() {
     scenario.configure(addresses()).await;
     scenario.cluster.inside().down.insert("tasklist".into());
     let report = left(scenario.pass(&backup).await);
-    assert!(report.starts_with("tasklist could not be asked what is left: "), "{report}");
+    assert!(report.starts_with("tasklist could not be probed for remains: "), "{report}");
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0], "nothing goes before all of it was seen");
     scenario.cluster.inside().down.clear();
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
@@ -388,7 +388,7 @@ async fn only_the_requested_backup_is_deleted() {
     let scenario = Scenario::begin().await;
     let backup = scenario.good("daily").await;
     let report = left(scenario.pass(&backup).await);
-    assert_eq!(report, format!("backup {} is completed, not asked to be deleted", backup.run.backup_id));
+    assert_eq!(report, format!("backup {} is completed, not requested to be deleted", backup.run.backup_id));
     assert_eq!(scenario.cluster.inside().requests.len(), 0);
 }
 

@@ -113,7 +113,7 @@ async fn unreachable_component_keeps_every_completed_backup() {
     let report = pass(&scenario, 3).await;
     assert_eq!(states(&scenario).await, [GOOD; 5]);
     assert_eq!(report.doubtful.len(), 1, "a component without a response gets no further requests");
-    assert!(report.doubtful[0].1.starts_with("operate could not be looked at: "), "{:?}", report.doubtful);
+    assert!(report.doubtful[0].1.starts_with("operate could not be probed: "), "{:?}", report.doubtful);
     assert_eq!(scenario.cluster.deletes(), [] as [String; 0]);
 }
 

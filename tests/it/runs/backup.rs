@@ -246,10 +246,7 @@ async fn unclear_response_is_retried(
 
 /// The condition outlasts the retries of a probe.
 #[rstest]
-#[case(
-    "operate-get.search-down=60s",
-    "could not be probed for this backup id before the start: operate returned 400"
-)]
+#[case("operate-get.search-down=60s", "could not be examined before the start: operate returned 400")]
 #[case("resume.search-down=60s", "operate could not be seen complete after the resume: operate returned 400")]
 #[tokio::test(start_paused = true)]
 async fn persistently_unclear_response_is_unreachable(#[case] fault: &str, #[case] sentence: &str) {

@@ -270,10 +270,10 @@ async fn disconnected_caller_leaves_no_cluster_reserved() {
 /// A stored run without an executor: its commit arrived after the request was abandoned.
 #[tokio::test(start_paused = true)]
 async fn run_without_executor_is_taken_over() {
-    for by_hand in [true, false] {
+    for manual in [true, false] {
         let lab = Lab::new();
         let orphan = lab.claimed_run(lab.spec()).await;
-        if by_hand {
+        if manual {
             assert!(matches!(lab.refused().await, ManualError::Store(StoreError::Busy { .. })));
         } else {
             lab.queue.submit(claimed(&lab, &["daily"]).await);
@@ -281,7 +281,7 @@ async fn run_without_executor_is_taken_over() {
         let run = lab.ended(orphan.run_id).await;
         assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
         lab.clock.sleep(Duration::from_secs(60)).await;
-        let expected: &[&str] = if by_hand { &[] } else { &["daily Started"] };
+        let expected: &[&str] = if manual { &[] } else { &["daily Started"] };
         assert_eq!(outcomes(&lab).await, expected);
     }
 }

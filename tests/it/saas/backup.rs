@@ -552,7 +552,7 @@ async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
         reason.contains(&uuid) && reason.contains("which this run did not request. Wait for its end"),
         "{reason}"
     );
-    assert!(!reason.contains("not ours"), "{reason}");
+    assert!(!reason.contains("foreign"), "{reason}");
 }
 
 /// With a short interval between backups, a due run would interrupt every long second probe.

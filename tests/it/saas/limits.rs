@@ -118,7 +118,7 @@ async fn abandoned_request_is_reported_and_counts() {
     assert_eq!(
         run.view.cleanup_unfinished,
         [
-            "Camunda 8 SaaS may have started this backup although no response arrived (its list shows no new backup). Check Console: if the backup is listed, delete it there, then delete this one here"
+            "Camunda 8 SaaS may have started this backup although no response arrived (its list shows no new backup). Check Console: if the backup is listed, delete it there, then delete this record with `delete CLUSTER ID`"
         ]
     );
     assert!(run.view.uncertain.contains(&Component::Saas));
