@@ -16,7 +16,7 @@ pub use crate::camunda::saas::Restoring;
 use crate::camunda::{ClientError, ErrorKind, Rejection};
 use crate::config::Config;
 use crate::domain::{BackupId, Exporting, ExportingProbe, Instant, RunId};
-use crate::store::{PendingResume, Tried, UnconfirmedResumes, with_attempt};
+use crate::store::{PendingResume, ResumeAttempt, UnconfirmedResumes, with_attempt};
 pub use crate::upkeep::adopt::AdoptReport;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ pub struct Live {
     /// Last probe of each cluster.
     pub clusters: BTreeMap<String, LiveCluster>,
     /// Resume attempts per run that the store does not have yet.
-    pub tried: BTreeMap<RunId, Tried>,
+    pub tried: BTreeMap<RunId, ResumeAttempt>,
 }
 
 impl Live {

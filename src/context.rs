@@ -35,7 +35,7 @@ pub struct Context {
     pub tasks: Tasks,
     /// Instance name in the ownership tags.
     pub instance: String,
-    /// Resume attempts that are not stored in their rows yet.
+    /// Attempts of pending resumes that are not stored in the `pending_resumes` table yet.
     pub attempts: ResumeAttempts,
     /// Current addresses of each cluster, from the config.
     pub current_addresses: CurrentAddresses,

@@ -145,7 +145,7 @@ fn taking(component: Component, id: i64) -> Check {
     Check::bad(
         component.name(),
         format!("{component} is taking backup {id}"),
-        "wait for its end: only one backup may be under way, and who takes it may have paused exporting",
+        "wait for its end: only one backup may be under way, and its owner may have paused exporting",
     )
 }
 

@@ -252,7 +252,7 @@ impl Queue {
         let now = self.context.clock.now();
         let due =
             self.take_waiting(|cluster, waiting| waiting.from <= now && still_pending.contains(cluster));
-        self.skip_later(due, format!("{RESUME_PENDING}: an earlier run's resume is not settled yet"));
+        self.skip_later(due, format!("{RESUME_PENDING}: an earlier run's resume is still pending"));
     }
 
     fn take_waiting(&self, goes: impl Fn(&str, &Waiting) -> bool) -> Vec<OccurrenceRow> {

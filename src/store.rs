@@ -14,7 +14,7 @@ pub mod sqlite;
 pub use pending_resumes::{
     ClustersToResume, UnconfirmedResumes, is_same_cluster, retried_by_daemon, unconfirmed,
 };
-pub use resume_attempt::{Tried, with_attempt};
+pub use resume_attempt::{ResumeAttempt, with_attempt};
 
 use crate::domain::{
     Addresses, BackupId, BackupState, Instant, Occurrence, OwnershipProof, RetentionGroup, RunId, Trigger,
@@ -31,7 +31,7 @@ use std::time::Duration;
 pub enum StoreError {
     /// The disk, the file or the database rejected the operation.
     #[error(
-        "the state file {path} cannot be written: {reason}; free space or mend permissions, nothing was lost"
+        "the state file {path} cannot be written: {reason}; free space or fix permissions, nothing was lost"
     )]
     Unwritable {
         /// File.
@@ -49,7 +49,7 @@ pub enum StoreError {
     },
     /// The disk returned an error of its own.
     #[error(
-        "the state file {path} cannot be used: its disk fails ({reason}): look into the kernel's log (`dmesg`) and mend the disk"
+        "the state file {path} cannot be used: its disk fails ({reason}): see the kernel log (`dmesg`) and repair the disk"
     )]
     DiskFails {
         /// File.
@@ -85,7 +85,7 @@ pub enum StoreError {
     /// No response within the time limit. The only error after which the change may have happened: read
     /// before acting again.
     #[error(
-        "the state file {path} did not answer in time: what was asked may still happen; look at the disk"
+        "the state file {path} did not respond in time: the request may still take effect; check the disk"
     )]
     Unknown {
         /// File.
@@ -100,7 +100,7 @@ pub enum StoreError {
         by: String,
     },
     /// No such row.
-    #[error("the state knows no {0}")]
+    #[error("the state has no {0}")]
     NotFound(String),
     /// The state of the row does not allow the change.
     #[error("{0}")]

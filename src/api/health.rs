@@ -505,7 +505,7 @@ fn retention(facts: &Facts<'_>) -> Vec<Check> {
             "retention",
             Status::Degraded,
             format!(
-                "no schedule has these retention groups, so that retention keeps their backups: {names}. Delete them with `delete CLUSTER ID`"
+                "no schedule has these retention groups, so retention keeps their backups: {names}. Delete them with `delete CLUSTER ID`"
             ),
         ));
     }

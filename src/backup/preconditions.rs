@@ -74,7 +74,7 @@ pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError>
         None => Ok(()),
         Some(what) => Err(StepError::not_ready(
             FailureClass::Component,
-            format!("{what}: see whether its broker's disk is full, or who paused processing"),
+            format!("{what}: check whether its broker's disk is full or processing is paused"),
         )),
     }
 }

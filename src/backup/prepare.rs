@@ -48,7 +48,7 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
         let forecast = Forecast::of(&context.store, cluster, context.clock.now()).await;
         if let Some((why, until)) = forecast.hopeless(spec.limits.pause_budget) {
             let reason = format!(
-                "{why}: exporting is not paused; write a longer pause_budget, or see what made them so long: from {} on it is tried again",
+                "{why}: exporting is not paused. Set a longer pause_budget, or find the cause of the long pauses. A pause is attempted again from {}",
                 instant_text(until)
             );
             return Err(StepError::new(FailureClass::PauseBudget, reason));

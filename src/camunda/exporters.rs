@@ -208,7 +208,7 @@ pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
         let phase = row.processing.as_deref()?;
         let stands = UNPROCESSED.iter().any(|word| phase.eq_ignore_ascii_case(word));
         stands.then(|| {
-            format!("partition {partition} processes nothing ({phase}), so that no backup of it would end")
+            format!("partition {partition} processes nothing ({phase}), so a backup of it would never end")
         })
     })
 }

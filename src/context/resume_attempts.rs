@@ -4,7 +4,7 @@
 
 use crate::domain::{Instant, RunId};
 use crate::lock::lock;
-use crate::store::{PendingResume, StoreError, Tried, with_attempt};
+use crate::store::{PendingResume, ResumeAttempt, StoreError, with_attempt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 /// By run.
 #[derive(Clone, Default)]
 pub struct ResumeAttempts {
-    tried: Arc<Mutex<BTreeMap<RunId, Tried>>>,
+    tried: Arc<Mutex<BTreeMap<RunId, ResumeAttempt>>>,
     hurried: Arc<Notify>,
 }
 
 impl ResumeAttempts {
     /// All attempts as of now.
-    pub fn known(&self) -> BTreeMap<RunId, Tried> {
+    pub fn known(&self) -> BTreeMap<RunId, ResumeAttempt> {
         lock(&self.tried).clone()
     }
 
@@ -39,7 +39,9 @@ impl ResumeAttempts {
 
     /// A resume begins; earlier processes sent `before` requests.
     pub(crate) fn begins(&self, run: RunId, before: u32) {
-        lock(&self.tried).entry(run).or_insert(Tried { attempts: before, ..Tried::default() });
+        lock(&self.tried)
+            .entry(run)
+            .or_insert(ResumeAttempt { attempts: before, ..ResumeAttempt::default() });
     }
 
     pub(crate) fn intends(&self, run: RunId, at: Instant) {
@@ -72,7 +74,7 @@ impl ResumeAttempts {
         lock(&self.tried).remove(&run);
     }
 
-    fn of(&self, run: RunId, change: impl FnOnce(&mut Tried)) {
+    fn of(&self, run: RunId, change: impl FnOnce(&mut ResumeAttempt)) {
         change(lock(&self.tried).entry(run).or_default());
     }
 }

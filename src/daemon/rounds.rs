@@ -101,7 +101,7 @@ impl Daemon {
     }
 
     async fn pending_resumes_round(&self) {
-        if let Err(error) = self.sweeper.sweep("guardian").await {
+        if let Err(error) = self.sweeper.sweep("sweeper").await {
             tracing::error!(event = "store.unwritable", reason = %error);
         }
         self.sweeper.tidy_copies().await;

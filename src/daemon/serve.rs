@@ -364,9 +364,9 @@ mod tests {
             "error: the port is taken\n",
         );
         let expected = [
-            "the resume of orders is not settled yet, so that exporting may be paused there: zeebe answered 503; fix \
+            "the resume of orders is still pending, so exporting may be paused there: zeebe answered 503; fix \
              this, then run `resume-exporting --pending`, or start the daemon again",
-            "the resume of shop is not settled yet, so that exporting may be paused there: nobody listens; fix this, \
+            "the resume of shop is still pending, so exporting may be paused there: nobody listens; fix this, \
              then run `resume-exporting --pending`, or start the daemon again",
         ];
         assert_eq!(texts, expected);
@@ -384,7 +384,7 @@ mod tests {
         let again = refused("the config is refused")
             .and(Ok(OfflineResult { still_pending, ..OfflineResult::default() }));
         assert!(
-            again.transient && again.text.contains("the resume of orders is not settled yet"),
+            again.transient && again.text.contains("the resume of orders is still pending"),
             "{}",
             again.text
         );

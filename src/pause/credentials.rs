@@ -154,7 +154,7 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
         let why = error.to_string();
         let why = why.split(" (os error").next().unwrap_or_default();
         format!(
-            "what the resume needs cannot be copied to `{}`: {why}: make room there, and give it to the daemon's user",
+            "what the resume needs cannot be copied to `{}`: {why}: free disk space there, and make it accessible to the daemon's user",
             dir.display()
         )
     })

@@ -32,77 +32,85 @@ pub(crate) async fn enough(
     brokers: usize,
 ) -> Result<DiskSpace, StepError> {
     let began = clock.monotonic();
-    let disk_space_of_brokers = loop {
-        let disk_space_of_brokers = zeebe.disk_space_of_brokers().await;
-        if disk_space_of_brokers.errors.is_empty() || clock.monotonic().saturating_sub(began) >= PROBE_LIMIT {
-            break disk_space_of_brokers;
+    let brokers_disk_space = loop {
+        let brokers_disk_space = zeebe.brokers_disk_space().await;
+        if brokers_disk_space.errors.is_empty() || clock.monotonic().saturating_sub(began) >= PROBE_LIMIT {
+            break brokers_disk_space;
         }
         clock.sleep(Duration::from_millis(500)).await;
     };
     let not_ready = |reason: String| Err(StepError::not_ready(FailureClass::Disk, reason));
-    let room = tightest(&disk_space_of_brokers.told, least);
-    if let Some(what) = room.and_then(|room| lacking(room, least)) {
+    let disk_space = tightest(&brokers_disk_space.reported, least);
+    if let Some(what) = disk_space.and_then(|disk_space| lacking(disk_space, least)) {
         return not_ready(format!(
-            "{what}: exporting is not paused, because the log grows meanwhile; make room there"
+            "{what}: exporting is not paused, because the log would grow meanwhile. Free disk space there"
         ));
     }
-    if let Some(error) = disk_space_of_brokers.errors.first() {
-        let what = "limits.min_free_disk is set, and the room on the brokers' disks could not be read";
+    if let Some(error) = brokers_disk_space.errors.first() {
+        let what = "limits.min_free_disk is set, and the brokers' disk space could not be read";
         return Err(StepError { transient: true, ..refused(what, error) });
     }
-    if let Some(what) = untold(&disk_space_of_brokers, brokers) {
+    if let Some(what) = not_reported(&brokers_disk_space, brokers) {
         return not_ready(what);
     }
-    let Some(room) = room else { return not_ready(NOBODY.to_owned()) };
+    let Some(disk_space) = disk_space else { return not_ready(NONE_REPORTED.to_owned()) };
     if let Some((growth, until)) = forecast.growth()
-        && room.free.saturating_sub(growth) < least.of(room.total)
+        && disk_space.free.saturating_sub(growth) < least.of(disk_space.total)
     {
         return not_ready(format!(
-            "{}, and a pause like the last ones would take {} of it, so that less than limits.min_free_disk, {least}, would be left: exporting is not paused; make room there, or wait until {}, when it is tried again",
-            has(room),
+            "{}, and a pause like the last ones would use {} of it, leaving less than limits.min_free_disk, {least}: exporting is not paused. Free disk space, or wait until {}, when a pause is attempted again",
+            has(disk_space),
             bytes_text(growth),
             instant_text(until)
         ));
     }
-    Ok(room.clone())
+    Ok(disk_space.clone())
 }
 
 /// Reason if no broker reports its disk space.
-const NOBODY: &str = "limits.min_free_disk is set, and no broker tells how much room its disk has: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
+const NONE_REPORTED: &str = "limits.min_free_disk is set, and no broker reports its disk space: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
 
 /// Reason if a broker does not report its disk space; `brokers` is 0 if their number is unknown.
-pub(crate) fn untold(disk_space_of_brokers: &BrokersDiskSpace, brokers: usize) -> Option<String> {
-    let told: BTreeSet<&str> = disk_space_of_brokers.told.iter().map(|room| room.broker.as_str()).collect();
-    if told.is_empty() {
-        return Some(NOBODY.to_owned());
+pub(crate) fn not_reported(brokers_disk_space: &BrokersDiskSpace, brokers: usize) -> Option<String> {
+    let reported: BTreeSet<&str> =
+        brokers_disk_space.reported.iter().map(|disk_space| disk_space.broker.as_str()).collect();
+    if reported.is_empty() {
+        return Some(NONE_REPORTED.to_owned());
     }
-    if let Some(silent) = disk_space_of_brokers.silent.first() {
+    if let Some(silent) = brokers_disk_space.silent.first() {
         return Some(format!(
-            "limits.min_free_disk is set, and {silent} does not tell how much room its disk has: expose `prometheus` at its management port, or leave the limit out"
+            "limits.min_free_disk is set, and {silent} does not report its disk space: expose `prometheus` at its management port, or leave the limit out"
         ));
     }
-    (told.len() < brokers).then(|| {
+    (reported.len() < brokers).then(|| {
         format!(
-            "limits.min_free_disk is set, and only {} of {brokers} brokers tell how much room their disks have: list every broker's management port in `brokers`, or leave the limit out",
-            told.len()
+            "limits.min_free_disk is set, and only {} of {brokers} brokers report their disk space: list every broker's management port in `brokers`, or leave the limit out",
+            reported.len()
         )
     })
 }
 
 /// Sentence about a disk: `the disk of broker http://broker:9600 has 3 GiB left at /data`.
-pub(crate) fn has(room: &DiskSpace) -> String {
-    format!("the disk of broker {} has {} left at {}", room.broker, bytes_text(room.free), room.path)
+pub(crate) fn has(disk_space: &DiskSpace) -> String {
+    format!(
+        "the disk of broker {} has {} left at {}",
+        disk_space.broker,
+        bytes_text(disk_space.free),
+        disk_space.path
+    )
 }
 
 /// Disk nearest to the limit.
-pub(crate) fn tightest(disk_space_of_brokers: &[DiskSpace], least: MinDiskSpace) -> Option<&DiskSpace> {
-    disk_space_of_brokers.iter().min_by_key(|room| i128::from(room.free) - i128::from(least.of(room.total)))
+pub(crate) fn tightest(brokers_disk_space: &[DiskSpace], least: MinDiskSpace) -> Option<&DiskSpace> {
+    brokers_disk_space
+        .iter()
+        .min_by_key(|disk_space| i128::from(disk_space.free) - i128::from(least.of(disk_space.total)))
 }
 
 /// Reason if the disk has less free space than the limit.
-pub(crate) fn lacking(room: &DiskSpace, least: MinDiskSpace) -> Option<String> {
-    (room.free < least.of(room.total))
-        .then(|| format!("{}, less than limits.min_free_disk, {least}", has(room)))
+pub(crate) fn lacking(disk_space: &DiskSpace, least: MinDiskSpace) -> Option<String> {
+    (disk_space.free < least.of(disk_space.total))
+        .then(|| format!("{}, less than limits.min_free_disk, {least}", has(disk_space)))
 }
 
 /// Checks again right before the pause, because backups of the web apps may have taken hours. Adds the disk
@@ -110,8 +118,11 @@ pub(crate) fn lacking(room: &DiskSpace, least: MinDiskSpace) -> Option<String> {
 pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
     let Some(least) = execution.spec.limits.min_free_disk else { return Ok(()) };
     let clock = &execution.context.clock;
-    let room = enough(&execution.clients.zeebe, &**clock, least, forecast, 0).await?;
-    execution.prove(DISK, json!({ "broker": room.broker, "path": room.path, "free_before": room.free }));
+    let disk_space = enough(&execution.clients.zeebe, &**clock, least, forecast, 0).await?;
+    execution.prove(
+        DISK,
+        json!({ "broker": disk_space.broker, "path": disk_space.path, "free_before": disk_space.free }),
+    );
     Ok(())
 }
 
@@ -126,24 +137,24 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
         let Some(paused) = lock(&execution.pause_clock).as_ref().map(|pause| pause.elapsed(&**clock)) else {
             continue;
         };
-        let disk_space_of_brokers = execution.clients.zeebe.disk_space_of_brokers().await;
+        let brokers_disk_space = execution.clients.zeebe.brokers_disk_space().await;
         // Unreadable disks do not end the pause here: the pause budget does.
-        disk_space_of_brokers.errors.iter().for_each(|error| execution.remember(error));
-        let Some(room) = tightest(&disk_space_of_brokers.told, least) else { continue };
-        if let Some(what) = lacking(room, least) {
+        brokers_disk_space.errors.iter().for_each(|error| execution.remember(error));
+        let Some(disk_space) = tightest(&brokers_disk_space.reported, least) else { continue };
+        if let Some(what) = lacking(disk_space, least) {
             let reason =
-                format!("{what}: the pause was ended, because the log grew meanwhile; make room there");
+                format!("{what}: the pause was ended, because the log grew meanwhile. Free disk space there");
             return StepError::new(FailureClass::Disk, reason);
         }
-        remember(execution, room, paused);
+        remember(execution, disk_space, paused);
     }
 }
 
 /// Records disk space lost during the pause, for the next forecast.
-fn remember(execution: &Execution, room: &DiskSpace, paused: Duration) {
+fn remember(execution: &Execution, disk_space: &DiskSpace, paused: Duration) {
     let mut disk = execution.proof()[DISK].clone();
-    if disk["broker"] == room.broker.as_str() && disk["path"] == room.path.as_str() {
-        disk["free_inside"] = room.free.into();
+    if disk["broker"] == disk_space.broker.as_str() && disk["path"] == disk_space.path.as_str() {
+        disk["free_inside"] = disk_space.free.into();
         disk["after_seconds"] = paused.as_secs_f64().into();
         execution.prove(DISK, disk);
     }

@@ -87,8 +87,8 @@ impl Forecast {
     pub fn over(&self, budget: Duration) -> Option<String> {
         let least = self.pauses.first().filter(|_| self.pauses.len() >= ENOUGH)?;
         (*least > budget).then(|| {
-            let (told, budget) = (self.in_text().unwrap_or_default(), in_text(budget));
-            format!("{told}, and none of them was within the pause_budget of {budget}")
+            let (summary, budget) = (self.in_text().unwrap_or_default(), in_text(budget));
+            format!("{summary}, and none of them was within the pause_budget of {budget}")
         })
     }
 

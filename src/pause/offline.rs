@@ -24,12 +24,12 @@ use std::time::Duration;
 /// State directory of a rejected config: `[daemon] state_dir` if readable, else `$STATE_DIRECTORY`, else
 /// `./state`.
 pub fn state_dir_of(config: &Path, state_directory: Option<&PathBuf>) -> PathBuf {
-    told(config, "state_dir").or_else(|| state_directory.cloned()).unwrap_or_else(|| "./state".into())
+    configured(config, "state_dir").or_else(|| state_directory.cloned()).unwrap_or_else(|| "./state".into())
 }
 
 /// Directory named in `[daemon]` of a rejected config. Parsed as TOML, else line by line, because one mistake
 /// anywhere invalidates the whole file.
-pub fn told(config: &Path, key: &str) -> Option<PathBuf> {
+pub fn configured(config: &Path, key: &str) -> Option<PathBuf> {
     let read = |file: PathBuf| String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned().into();
     files(config).into_iter().filter_map(read).find_map(|text: String| {
         let value = |table: &toml::Table| table.get(key)?.as_str().map(PathBuf::from);
@@ -55,7 +55,7 @@ pub fn transport_of(
 ) -> Result<SharedTransport, TransportError> {
     let (credentials_dir, runtime_dirs) = match loaded {
         Some(config) => (config.daemon.credentials_dir.clone(), config.daemon.runtime_dirs()),
-        None => (told(config, "credentials_dir"), runtime_dirs_of(config, environment, state_dir)),
+        None => (configured(config, "credentials_dir"), runtime_dirs_of(config, environment, state_dir)),
     };
     let keyring = Keyring::of(environment, credentials_dir, runtime_dirs);
     Ok(Arc::new(HttpTransport::with(keyring, clock.clone())?))
@@ -69,8 +69,8 @@ pub fn sockets_of(config: &Path, environment: &Environment) -> Vec<PathBuf> {
 }
 
 fn runtime_dirs_of(config: &Path, environment: &Environment, state_dir: &Path) -> Vec<PathBuf> {
-    let told = told(config, "runtime_dir").or_else(|| environment.runtime_directory.clone());
-    told.into_iter().chain([RUN_DIR.into(), state_dir.to_owned()]).collect()
+    let configured = configured(config, "runtime_dir").or_else(|| environment.runtime_directory.clone());
+    configured.into_iter().chain([RUN_DIR.into(), state_dir.to_owned()]).collect()
 }
 
 fn files(config: &Path) -> Vec<PathBuf> {

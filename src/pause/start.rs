@@ -101,7 +101,8 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
         }
     }
 
-    // A request without a response may have paused exporting: read the partitions to find out.
+    // A pause request that got a response, or was never sent, cannot take effect later. One without a response can: the
+    // partitions are read below to find out.
     let requested = zeebe.pause(mode).await;
     if requested.as_ref().err().is_none_or(|error| !error.may_have_acted()) {
         execution.evidence.note_pause_cannot_act_late();
@@ -145,7 +146,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
             return Err(StepError::new(
                 FailureClass::PauseBroken,
                 format!(
-                    "the pause was asked for, but not every partition was seen paused: {why_not}{requested}"
+                    "the pause was requested, but not every partition was seen paused: {why_not}{requested}"
                 ),
             ));
         }

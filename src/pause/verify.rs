@@ -54,7 +54,7 @@ pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
         let phases = exporters.describe();
         if let Some(how) = view.pause.mode.and_then(|mode| replaced(mode, &exporters)) {
             let reason = format!(
-                "the pause was broken: someone else paused exporting {how} inside it ({phases}), and a cluster has one pause only, so that our resume ends theirs: keep whatever else pauses exporting apart from the backups"
+                "the pause was broken: someone else paused exporting {how} inside it ({phases}), and a cluster has only one pause, so our resume ends theirs too: keep other jobs that pause exporting apart from the backups"
             );
             tracing::error!(event = "exporting.paused_by_other", run_id = %execution.run.run_id,
                 cluster = %execution.run.cluster, reason);
@@ -99,7 +99,7 @@ pub(crate) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Op
             "partition {partition} acknowledged exported records up to {after}, {before} when it was paused, so exporting ran in between"
         )),
         Some(after) if after < before => Some(format!(
-            "the exported position of partition {partition} went back from {before} to {after}: its broker restarted or its leader changed, and whether exporting ran in between cannot be told"
+            "the exported position of partition {partition} went back from {before} to {after}: its broker restarted or its leader changed, and exporting may have run in between"
         )),
         Some(_) => None,
         None => Some(format!("the exported position of partition {partition} can no longer be read")),

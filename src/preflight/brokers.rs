@@ -58,7 +58,7 @@ pub(crate) async fn exporting(
     }
     let mut checks = vec![phases(&exporters, found.partitions, is_pending, pauses)];
     checks.extend(unprocessed(&exporters).map(|what| {
-        Check::bad("processing", what, "see whether its broker's disk is full, or who paused processing")
+        Check::bad("processing", what, "check whether its broker's disk is full or processing is paused")
     }));
     checks.push(clock(&exporters, now));
     checks
@@ -67,7 +67,7 @@ pub(crate) async fn exporting(
 /// `None` if no change is in progress or the version does not report changes.
 pub(crate) fn change(found: &Capabilities) -> Option<Check> {
     let change = found.change.as_deref()?;
-    let help = "wait for its end, or cancel it; GET /actuator/cluster tells what is still to be done";
+    let help = "wait for its end, or cancel it; GET /actuator/cluster shows the remaining operations";
     Some(Check::bad("change", format!("the cluster is being scaled or changed, {change} is under way"), help))
 }
 
@@ -83,15 +83,15 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, is_pending: Option<boo
             ),
             Some(false) => Check::bad(
                 "exporting",
-                format!("exporting is paused by someone else ({described}): we owe no resume"),
+                format!("exporting is paused by someone else ({described}): no resume of ours is pending"),
                 "find out who backs up or maintains this cluster; `resume-exporting CLUSTER` ends their pause",
             ),
             None => Check::bad(
                 "exporting",
                 format!(
-                    "exporting is paused ({described}), and by whom cannot be told: our state file was not read"
+                    "exporting is paused ({described}), but not known by whom: our state file was not read"
                 ),
-                "run this as the daemon's user, or `pending-resumes` tells whether the pause is ours",
+                "run this as the daemon's user, or check with `pending-resumes` whether the pause is ours",
             ),
         };
     }
@@ -118,14 +118,14 @@ fn phases(exporters: &Exporters, partitions: Option<u32>, is_pending: Option<boo
 
 fn clock(exporters: &Exporters, now: Instant) -> Check {
     let Some(theirs) = exporters.clock else {
-        return Check::good("clock", "the brokers' clock is not told by this version");
+        return Check::good("clock", "this version does not report the brokers' clock");
     };
     let apart = (theirs - now).abs();
     let seconds = apart.num_milliseconds() as f64 / 1000.0;
     if apart > CLOCKS {
         return Check::bad(
             "clock",
-            format!("the brokers' clock and ours are {seconds:.0} s apart: ours says {}", instant_text(now)),
+            format!("the brokers' clock and ours are {seconds:.0} s apart: ours shows {}", instant_text(now)),
             "let both machines keep their time by NTP",
         );
     }

@@ -128,7 +128,7 @@ async fn disk(search: &Search) -> Check {
         Ok(Some(disk)) if disk.percent() < DISK_PERCENT => Check::bad(
             "disk",
             format!("the search engine's fullest node has {} % of its disk left", disk.percent()),
-            "make room: near its watermark the engine refuses writes, and exporting stalls",
+            "free disk space: near its watermark the engine rejects writes, and exporting stalls",
         ),
         Ok(Some(disk)) => Check::good(
             "disk",

@@ -53,11 +53,11 @@ impl Queue {
         let pending_resumes = self.context.store.pending_resumes().await?;
         match ClustersToResume::by(&pending_resumes).to(cluster, &spec.addresses) {
             Some(pending) if pending == cluster => {
-                return until_mended(format!("{RESUME_PENDING}: an earlier run's resume is not settled yet"));
+                return until_mended(format!("{RESUME_PENDING}: an earlier run's resume is still pending"));
             }
             Some(pending) => {
                 return until_mended(format!(
-                    "{RESUME_PENDING}: the resume of cluster {pending}, which is at the same address, is not settled yet"
+                    "{RESUME_PENDING}: the resume of cluster {pending}, which is at the same address, is still pending"
                 ));
             }
             None => {}

@@ -55,7 +55,7 @@ impl Queue {
                 queue.free(&cluster);
             });
         }
-        self.sweeper.sweep("guardian").await?;
+        self.sweeper.sweep("sweeper").await?;
         Ok(())
     }
 

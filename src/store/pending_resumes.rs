@@ -103,15 +103,13 @@ pub type UnconfirmedResumes = BTreeMap<String, String>;
 
 /// Sentence about one of them, with the remedy.
 pub fn unconfirmed(cluster: &str, why: &str, next: &str) -> String {
-    format!(
-        "the resume of {cluster} is not settled yet, so that exporting may be paused there: {why}; {next}"
-    )
+    format!("the resume of {cluster} is still pending, so exporting may be paused there: {why}; {next}")
 }
 
 /// Remedy while a daemon is running.
 pub fn retried_by_daemon(cluster: &str) -> String {
     format!(
-        "the daemon tries on, at least every minute: mend that, or, where the cluster is gone for good, give the resume up with `pending-resumes abandon {cluster} --why TEXT`"
+        "the daemon retries at least every minute: fix the cause, or, if the cluster is gone permanently, abandon the resume with `pending-resumes abandon {cluster} --why TEXT`"
     )
 }
 

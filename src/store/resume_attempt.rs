@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Attempts of one pending resume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tried {
+pub struct ResumeAttempt {
     /// Time before the first attempt.
     pub intended_at: Option<Instant>,
     /// Number of attempts, including earlier processes.
@@ -24,18 +24,18 @@ pub struct Tried {
 
 /// Pending resumes with the facts known beyond their rows.
 pub fn with_attempt(
-    tried: &BTreeMap<RunId, Tried>,
+    attempt: &BTreeMap<RunId, ResumeAttempt>,
     mut pending_resumes: Vec<PendingResume>,
 ) -> Vec<PendingResume> {
     for pending_resume in &mut pending_resumes {
-        if let Some(tried) = tried.get(&pending_resume.run_id) {
-            tried.over(pending_resume);
+        if let Some(attempt) = attempt.get(&pending_resume.run_id) {
+            attempt.over(pending_resume);
         }
     }
     pending_resumes
 }
 
-impl Tried {
+impl ResumeAttempt {
     /// Overlays the attempt on a row. A pending resume with `confirmed_at` is confirmed but not recorded.
     fn over(&self, pending_resume: &mut PendingResume) {
         pending_resume.attempts = pending_resume.attempts.max(self.attempts);
@@ -48,7 +48,7 @@ impl Tried {
         let why = self.unwritten.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let at = instant_text(at);
         pending_resume.last_error =
-            Some(format!("the resume was confirmed at {at}, and that is not written down yet{why}"));
+            Some(format!("the resume was confirmed at {at}, and this is not stored yet{why}"));
     }
 }
 
@@ -70,12 +70,12 @@ mod tests {
         }
     }
 
-    fn told(
-        tried: &Tried,
+    fn shown(
+        attempt: &ResumeAttempt,
         pending_resume: PendingResume,
     ) -> (u32, Option<String>, Option<Instant>, Option<Instant>) {
         let pending_resume =
-            with_attempt(&[(pending_resume.run_id, tried.clone())].into(), vec![pending_resume]).remove(0);
+            with_attempt(&[(pending_resume.run_id, attempt.clone())].into(), vec![pending_resume]).remove(0);
         (
             pending_resume.attempts,
             pending_resume.last_error,
@@ -87,21 +87,26 @@ mod tests {
     #[test]
     fn what_a_row_could_not_take_is_told_over_it() {
         let lost = Some("nobody listens".to_owned());
-        let tried =
-            Tried { intended_at: Some(at(5)), attempts: 3, last_error: lost.clone(), ..Tried::default() };
-        assert_eq!(told(&tried, row(0, None)), (3, lost.clone(), Some(at(5)), None));
-        assert_eq!(told(&tried, row(7, Some("older"))), (7, lost, Some(at(5)), None));
-        let begun = Tried { attempts: 7, ..Tried::default() };
-        assert_eq!(told(&begun, row(7, Some("older"))), (7, Some("older".to_owned()), None, None));
+        let attempt = ResumeAttempt {
+            intended_at: Some(at(5)),
+            attempts: 3,
+            last_error: lost.clone(),
+            ..ResumeAttempt::default()
+        };
+        assert_eq!(shown(&attempt, row(0, None)), (3, lost.clone(), Some(at(5)), None));
+        assert_eq!(shown(&attempt, row(7, Some("older"))), (7, lost, Some(at(5)), None));
+        let begun = ResumeAttempt { attempts: 7, ..ResumeAttempt::default() };
+        assert_eq!(shown(&begun, row(7, Some("older"))), (7, Some("older".to_owned()), None, None));
     }
 
     #[test]
     fn a_confirmed_resume_is_told_with_why_it_is_not_written_down() {
-        let mut tried = Tried { attempts: 1, confirmed_at: Some(at(9)), ..Tried::default() };
-        let said = "the resume was confirmed at 1970-01-01T00:00:09.000Z, and that is not written down yet";
-        assert_eq!(told(&tried, row(0, Some("older"))), (1, Some(said.to_owned()), None, Some(at(9))));
-        tried.unwritten = Some(StoreError::Closed);
+        let mut attempt =
+            ResumeAttempt { attempts: 1, confirmed_at: Some(at(9)), ..ResumeAttempt::default() };
+        let said = "the resume was confirmed at 1970-01-01T00:00:09.000Z, and this is not stored yet";
+        assert_eq!(shown(&attempt, row(0, Some("older"))), (1, Some(said.to_owned()), None, Some(at(9))));
+        attempt.unwritten = Some(StoreError::Closed);
         let said = format!("{said}: the store is closed: the daemon is stopping");
-        assert_eq!(told(&tried, row(0, None)).1, Some(said));
+        assert_eq!(shown(&attempt, row(0, None)).1, Some(said));
     }
 }

@@ -51,7 +51,10 @@ pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<Adop
                 Some(tag) if tag.run_id != *run_id => {
                     report.not_ours.push((
                         *number,
-                        format!("the state knows it as run {run_id}, its mark says run {}", tag.run_id),
+                        format!(
+                            "the state has it as run {run_id}, its ownership tag names run {}",
+                            tag.run_id
+                        ),
                     ));
                 }
                 _ => report.known.push(id),

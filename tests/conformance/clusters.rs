@@ -46,7 +46,7 @@ async fn state_behind_outlives_a_reload(#[values(Kind::Memory, Kind::Sqlite)] ki
     assert_eq!(bed.clusters().await.unwrap(), [cluster("prod")]);
 
     let unknown = bed.set_state_behind("nowhere".into(), None).await.unwrap_err();
-    assert_eq!(unknown.to_string(), "the state knows no cluster nowhere");
+    assert_eq!(unknown.to_string(), "the state has no cluster nowhere");
 }
 
 #[rstest]

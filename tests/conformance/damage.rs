@@ -125,7 +125,7 @@ async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreErr
 }
 
 #[test]
-fn flipped_byte_is_not_reported_as_wrong_version_or_permission() {
+fn flipped_byte_is_reported_as_damage_and_not_as_another_cause() {
     let whole = whole_state();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let said = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {

@@ -1,4 +1,4 @@
-//! Faults that tests ask the store in memory for.
+//! Faults injected into the store in memory.
 
 use crate::bed::{at, scheduled};
 use camunda_backupd::store::memory::MemoryStore;

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 const NOW: &str = "2025-03-01T02:00:00Z";
 
-/// Everything the trait shows.
+/// All data that the trait returns.
 async fn everything(store: &SharedStore) -> String {
     let mut journals = Vec::new();
     for backup in store.backups(BackupFilter::default()).await.unwrap() {
@@ -86,7 +86,7 @@ async fn moved_state_file_rejects_new_work() {
     }
 }
 
-/// An operator's tools come and go beside the daemon.
+/// Tools of an operator open and close the file while the daemon runs.
 #[tokio::test]
 async fn reading_copying_or_vacuuming_is_not_taken_for_a_moved_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -258,8 +258,8 @@ async fn resume_of_a_run_with_an_unreadable_row_is_confirmed() {
              move it away and run `adopt`"
         )
     );
-    store.resume_intended(run_id, "guardian".into(), at(NOW)).await.unwrap();
-    store.resume_confirmed(run_id, "guardian".into(), at(NOW)).await.unwrap();
+    store.resume_intended(run_id, "sweeper".into(), at(NOW)).await.unwrap();
+    store.resume_confirmed(run_id, "sweeper".into(), at(NOW)).await.unwrap();
     assert_eq!(store.pending_resumes().await.unwrap(), []);
 }
 
@@ -276,7 +276,7 @@ async fn writes_are_atomic_while_another_program_holds_the_lock() {
     assert_eq!(
         ended.unwrap_err().to_string(),
         format!(
-            "the state file {file} cannot be written: another program holds a lock on it; free space or mend \
+            "the state file {file} cannot be written: another program holds a lock on it; free space or fix \
              permissions, nothing was lost"
         )
     );

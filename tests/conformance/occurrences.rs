@@ -192,7 +192,7 @@ async fn no_second_run_serves_an_occurrence(#[values(Kind::Memory, Kind::Sqlite)
     let unknown = occurrence("daily", "prod", "2025-03-09T02:00:00Z");
     assert_eq!(
         bed.begin_run(serving("other", &unknown, OccurrenceOutcome::Started)).await.unwrap_err().to_string(),
-        "the state knows no occurrence 2025-03-09T02:00:00Z of schedule daily for cluster prod"
+        "the state has no occurrence 2025-03-09T02:00:00Z of schedule daily for cluster prod"
     );
     assert_eq!(bed.unfinished().await.unwrap().len(), 1, "a refusal leaves no run behind");
 }

@@ -89,14 +89,14 @@ async fn first_resume_intent_sets_the_time(#[values(Kind::Memory, Kind::Sqlite)]
     let run = bed.still_pending("prod", NOW).await;
     bed.resume_intended(run.run_id, "run".into(), at(LATER)).await.unwrap();
     bed.resume_intended(run.run_id, "run".into(), at("2025-03-01T02:02:00Z")).await.unwrap();
-    bed.resume_intended(run.run_id, "guardian".into(), at("2025-03-01T02:03:00Z")).await.unwrap();
+    bed.resume_intended(run.run_id, "sweeper".into(), at("2025-03-01T02:03:00Z")).await.unwrap();
 
     assert_eq!(bed.pending_resumes().await.unwrap()[0].resume_intended_at, Some(at(LATER)));
     let view = bed.run(run.run_id).await.unwrap().unwrap().view;
     assert_eq!(view.pause.resume_intended_at, Some(at(LATER)));
     assert_eq!(
         bed.journal_of(run.run_id).await[2..],
-        [resume_intended("run"), resume_intended("guardian")],
+        [resume_intended("run"), resume_intended("sweeper")],
         "once for each sender"
     );
 }
@@ -111,10 +111,10 @@ async fn confirmed_resume_is_not_pending_and_the_run_may_end(
     let early = bed.append(run.run_id, vec![entry(NOW, failed("too early"))]).await;
     assert!(matches!(early, Err(StoreError::Illegal(_))), "{early:?}");
 
-    bed.resume_confirmed(run.run_id, "guardian".into(), at(LATER)).await.unwrap();
+    bed.resume_confirmed(run.run_id, "sweeper".into(), at(LATER)).await.unwrap();
     bed.resume_confirmed(run.run_id, "command".into(), at("2025-03-01T02:09:00Z")).await.unwrap();
     assert_eq!(bed.pending_resumes().await.unwrap(), []);
-    assert_eq!(bed.journal_of(run.run_id).await[2..], [resumed("guardian")], "recorded once");
+    assert_eq!(bed.journal_of(run.run_id).await[2..], [resumed("sweeper")], "recorded once");
     let pause = bed.run(run.run_id).await.unwrap().unwrap().view.pause;
     assert_eq!((pause.resume_intended_at, pause.resumed_at), (Some(at(LATER)), Some(at(LATER))));
     bed.append(run.run_id, vec![entry(LATER, failed("interrupted"))]).await.unwrap();
@@ -172,7 +172,7 @@ async fn pending_resumes_are_listed_oldest_first(#[values(Kind::Memory, Kind::Sq
 
 #[rstest]
 #[tokio::test]
-async fn unknown_pending_resume_is_not_found(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn unknown_pending_resume_is_reported(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let nobody = Uuid::nil();
     let responses = [

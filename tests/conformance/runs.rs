@@ -276,7 +276,7 @@ async fn append_with_an_illegal_entry_stores_nothing(#[values(Kind::Memory, Kind
     assert_eq!(bed.journal(run.run_id).await.unwrap().len(), 1);
 
     let unknown = bed.append(Uuid::nil(), vec![]).await.unwrap_err();
-    assert_eq!(unknown.to_string(), "the state knows no run 00000000-0000-0000-0000-000000000000");
+    assert_eq!(unknown.to_string(), "the state has no run 00000000-0000-0000-0000-000000000000");
 }
 
 #[rstest]

@@ -27,7 +27,7 @@ pub(crate) fn orders(faster: f64, backup: Duration) -> sim::Config {
     sim::Config { timing, ..sim::Config::named("orders") }
 }
 
-/// The cluster, answering for as long as the runtime lives, and its table for a config.
+/// A cluster that responds while the runtime exists, and its table for a config.
 pub(crate) async fn answering(sim: sim::Config) -> (SharedCluster, String) {
     let clock = SystemClock::shared();
     let cluster = sim::shared(sim::Cluster::new(sim.clone(), clock.now()));

@@ -17,18 +17,18 @@ fn health_reports_full_disk_while_nothing_is_due() {
     let mut rig = Rig::up(AT_NIGHT);
     rig.until("health is well", || rig.store_is("ok"));
     rig.disk.fill(rig.pid());
-    let told = rig.until("health says so", || rig.store_is("failing"));
+    let reported = rig.until("health reports the failure", || rig.store_is("failing"));
     assert!(rig.check("store").1.contains("cannot be written"), "{:?}", rig.check("store"));
     if rig.disk.is_mounted() {
         // The limit on its files is also one on its log.
-        assert_eq!(rig.told("store.unwritable"), 1, "said once, not every time\n{}", rig.log());
+        assert_eq!(rig.events_named("store.unwritable"), 1, "reported once\n{}", rig.log());
     }
     rig.watchdog_fed();
-    rig.until("the watchdog is fed all the same", || rig.watchdog_fed() > 0);
+    rig.until("the watchdog is still notified", || rig.watchdog_fed() > 0);
     rig.disk.make_room(rig.pid());
     let again = rig.until("health is well again", || rig.store_is("ok"));
     assert!(rig.is_alive(), "{}", rig.log());
-    println!("nothing due: told after {told:?}, taken back after {again:?}");
+    println!("nothing due: reported after {reported:?}, well again after {again:?}");
 }
 
 /// systemd restarts the service after exit code 1, and not after 2.
@@ -75,7 +75,7 @@ fn start_on_unwritable_disk_sends_the_pending_resume_of_the_wal(#[case] disk: &s
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(if disk == "full" { 1 } else { 2 }), "{text}");
     assert!(!rig.paused(), "exporting is left paused: {text}");
-    assert!(!text.contains("not settled"), "the server confirmed it: {text}");
+    assert!(!text.contains("still pending"), "the server confirmed it: {text}");
 
     match disk {
         "full" if rig.disk.is_mounted() => rig.disk.make_room(None),
@@ -98,7 +98,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let pending_resumes = || -> serde_json::Value {
         serde_json::from_slice(&rig.cli(&["pending-resumes", "--json"]).stdout).unwrap_or_default()
     };
-    let told = |pending_resume: &serde_json::Value| {
+    let is_confirmed = |pending_resume: &serde_json::Value| {
         let why = pending_resume["last_error"].as_str().unwrap_or_default();
         why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
     };
@@ -110,7 +110,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     rig.until("the pending resume has the error", || met(&pending_resumes()[0]));
     locked(&rig.cluster).arm("now.heal").unwrap();
     rig.until("exporting runs again", || !rig.paused());
-    rig.until("the pending resume has the confirmation", || told(&pending_resumes()[0]));
+    rig.until("the pending resume has the confirmation", || is_confirmed(&pending_resumes()[0]));
     let pending_resume = &pending_resumes()[0];
     assert!(
         pending_resume["attempts"].as_u64() >= Some(1) && pending_resume["resume_intended_at"].is_string(),

@@ -1,7 +1,7 @@
 //! Crash matrix: every disk and network operation of a backup, of every family, with every fault that can happen to it.
 //!
 //! A run without faults lists the operations: each request, each write. Then one operation at a time gets a fault: the
-//! daemon dies before or after it, it fails, its response is lost, it is done twice; and the resume after it fails for a
+//! daemon crashes before or after it, it fails, its response is lost, it is executed twice; and the resume after it fails for a
 //! while. One oracle checks the result by the rules of the design. `MATRIX=full` takes every operation. Otherwise
 //! operations of the same kind in one step count once, and each family takes a share.
 
@@ -32,7 +32,7 @@ struct Told {
     completed: bool,
 }
 
-/// One backup with a fault, the next daemon if the first one dies, and the final state.
+/// One backup with a fault, the next daemon if the first one crashes, and the final state.
 fn scenario(name: &str, case: Option<Case>) -> Told {
     let config = &family(name);
     let begin: Instant = "2026-03-01T12:00:00Z".parse().unwrap();

@@ -95,7 +95,7 @@ pub(crate) fn next_daemon(
     completed
 }
 
-/// Waits until nothing is under way, judges, and takes one more backup.
+/// Waits until no operation is running, checks the rules, and takes one more backup.
 async fn settle(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     for _ in 0..10_000 {
         if lab.memory.unfinished().await.unwrap().is_empty()

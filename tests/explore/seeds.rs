@@ -130,7 +130,7 @@ fn every_seed_keeps_every_rule() {
     }
 }
 
-/// A seed that shows something shows it again.
+/// One seed always generates the same scenario.
 #[test]
 fn same_seed_gives_same_scenario() {
     for seed in 1..20 {

@@ -154,7 +154,7 @@ async fn stopping_daemon_starts_no_run() {
     assert_eq!(refused.to_string(), "the daemon is stopping: try again when it is back");
 }
 
-/// A deletion gives way to the stop and is gone on with by the next daemon.
+/// The stop interrupts a deletion, and the next daemon continues it.
 #[tokio::test(start_paused = true)]
 async fn deletion_does_not_block_the_shutdown() {
     let lab = Lab::new();

@@ -1,5 +1,5 @@
 //! Fault injection at every operation of a daemon: a store and a transport that count their operations and inject a fault
-//! at one of them. A daemon that dies there does nothing more: every later operation hangs.
+//! at one of them. After a crash there, every later operation of the daemon hangs.
 
 mod bugs;
 mod disk;
@@ -21,21 +21,21 @@ use tokio::sync::watch;
 /// Fault of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// The daemon dies right before it.
+    /// The daemon crashes right before the operation.
     DieBefore,
-    /// It is done, and the daemon dies before it hears so.
+    /// The operation is executed, and the daemon crashes before it gets the result.
     DieAfter,
     /// It fails, and nothing is done.
     Fail,
     /// The operation is done, and its result is reported as unknown.
     LoseAnswer,
-    /// A request alone: nobody knows, and nothing was done.
+    /// Requests only: the result is unknown, and the request was not executed.
     LoseRequest,
     /// A request alone: it arrives twice.
     Twice,
-    /// A request alone: done, and answered with an error all the same.
+    /// Requests only: executed, with an error as response.
     DoneButError(u16),
-    /// A request alone: done, and answered with a page for people.
+    /// Requests only: executed, with an HTML page as response.
     Page,
     /// Done, but it takes so long.
     Slow(u64),
@@ -129,7 +129,7 @@ impl Script {
         *self.dead.borrow()
     }
 
-    /// Returns when the daemon has died.
+    /// Returns after the crash of the daemon.
     pub(crate) async fn death(&self) {
         let mut dead = self.dead.subscribe();
         let _ = dead.wait_for(|dead| *dead).await;
@@ -204,7 +204,7 @@ impl Script {
         }
     }
 
-    /// An earlier answer to the same question, of another id if there is one.
+    /// Earlier response to the same request, with another id if one exists.
     fn repeated(&self, question: &str, url: &str) -> Option<(String, Response)> {
         let inside = self.lock();
         let responses = inside.earlier.get(question)?;
@@ -226,7 +226,7 @@ impl Script {
     }
 }
 
-/// The way to the clusters.
+/// Transport to the clusters.
 pub(crate) struct Wire {
     pub inner: SharedTransport,
     pub script: Arc<Script>,
@@ -406,7 +406,7 @@ impl Wire {
     }
 }
 
-/// The same answer about another id.
+/// The same response with another id.
 fn of_id(mut response: Response, from: Option<i64>, to: Option<i64>) -> Response {
     if let (Some(from), Some(to)) = (from, to) {
         let text = String::from_utf8_lossy(&response.body).into_owned();

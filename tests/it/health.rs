@@ -397,7 +397,8 @@ fn confirmed_resume_that_could_not_be_stored_is_a_finding() {
     let live = pausing("2026-11-23T11:00:00Z");
     scene.pending_resumes = vec![pending_resume(&live, "2026-11-23T11:00:00Z", Some("2026-11-23T11:50:00Z"))];
     scene.unfinished = vec![live];
-    let why = "the resume was confirmed at 2026-11-23T11:50:00.000Z, and that is not written down yet: the disk is full";
+    let why =
+        "the resume was confirmed at 2026-11-23T11:50:00.000Z, and this is not stored yet: the disk is full";
     scene.pending_resumes[0].confirmed_at = Some(at("2026-11-23T11:50:00Z"));
     scene.pending_resumes[0].last_error = Some(why.into());
     let health = scene.judged();
@@ -471,7 +472,7 @@ fn retention_group_without_a_schedule_is_a_finding() {
     assert_eq!(
         expected,
         [
-            "degraded retention: no schedule has these retention groups, so that retention keeps their backups: daily of orders. Delete them with `delete CLUSTER ID`"
+            "degraded retention: no schedule has these retention groups, so retention keeps their backups: daily of orders. Delete them with `delete CLUSTER ID`"
         ]
     );
 }

@@ -159,7 +159,7 @@ impl Tokens {
         gate.rate_limited && gate.open_at.saturating_sub(self.clock.monotonic()) <= SHORT_BACKOFF
     }
 
-    /// Waits until a request to the endpoint is allowed.
+    /// Waits for the minimum interval between two requests to a token endpoint, or for the end of its rate limit.
     async fn wait_at_gate(&self, oauth: &Oauth, deadline: Duration) -> Result<(), TransportError> {
         let gate = one_of(&self.gates, &oauth.token_url);
         let mut gate = gate.lock().await;

@@ -79,7 +79,7 @@ fn change(pending: &Value) -> Option<String> {
 #[derive(Debug, Default)]
 pub struct BrokersDiskSpace {
     /// All reported disks.
-    pub told: Vec<DiskSpace>,
+    pub reported: Vec<DiskSpace>,
     /// Addresses that respond without disk metrics.
     pub silent: Vec<String>,
     /// Failed requests.
@@ -89,18 +89,18 @@ pub struct BrokersDiskSpace {
 impl Zeebe {
     /// Disk space of every disk that the brokers report; a gateway's disk is ignored. By default a broker
     /// monitors its working directory (`management.metrics.system.diskspace.paths`).
-    pub async fn disk_space_of_brokers(&self) -> BrokersDiskSpace {
-        let mut disk_space_of_brokers = BrokersDiskSpace::default();
+    pub async fn brokers_disk_space(&self) -> BrokersDiskSpace {
+        let mut brokers_disk_space = BrokersDiskSpace::default();
         if self.unlisted {
             match self.exporters().await {
                 Ok(exporters) if exporters.readable => {}
                 Ok(_) => {
-                    disk_space_of_brokers.silent.push(self.gateway.base());
-                    return disk_space_of_brokers;
+                    brokers_disk_space.silent.push(self.gateway.base());
+                    return brokers_disk_space;
                 }
                 Err(error) => {
-                    disk_space_of_brokers.errors.push(error);
-                    return disk_space_of_brokers;
+                    brokers_disk_space.errors.push(error);
+                    return brokers_disk_space;
                 }
             }
         }
@@ -111,19 +111,19 @@ impl Zeebe {
                     Ok(response) if response.status() == 200 => {
                         let disks = read_disk_space(&broker.base(), &response);
                         if disks.is_empty() {
-                            disk_space_of_brokers.silent.push(broker.base());
+                            brokers_disk_space.silent.push(broker.base());
                         }
-                        disk_space_of_brokers.told.extend(disks);
+                        brokers_disk_space.reported.extend(disks);
                     }
                     Ok(response) if matches!(response.status(), 401 | 403 | 404) => {
-                        disk_space_of_brokers.silent.push(broker.base());
+                        brokers_disk_space.silent.push(broker.base());
                     }
-                    Ok(response) => disk_space_of_brokers.errors.push(response.failure()),
-                    Err(error) => disk_space_of_brokers.errors.push(error),
+                    Ok(response) => brokers_disk_space.errors.push(response.failure()),
+                    Err(error) => brokers_disk_space.errors.push(error),
                 }
             }
         }
-        disk_space_of_brokers
+        brokers_disk_space
     }
 }
 
@@ -177,17 +177,17 @@ mod tests {
         let canned = Canned::new();
         canned.of_type(200, TEXT, RECORDED);
         canned.of_type(404, "", "");
-        let disk_space_of_brokers =
-            zeebe(&canned, &["http://a:9600", "http://b:9600"]).disk_space_of_brokers().await;
-        let room = DiskSpace {
+        let brokers_disk_space =
+            zeebe(&canned, &["http://a:9600", "http://b:9600"]).brokers_disk_space().await;
+        let disk_space = DiskSpace {
             broker: "http://a:9600".into(),
             path: "/data/broker".into(),
             free: 50_499_407_872,
             total: 270_553_174_016,
         };
         assert_eq!(
-            (disk_space_of_brokers.told, disk_space_of_brokers.silent),
-            (vec![room], vec!["http://b:9600".to_owned()])
+            (brokers_disk_space.reported, brokers_disk_space.silent),
+            (vec![disk_space], vec!["http://b:9600".to_owned()])
         );
         assert_eq!(canned.requested()[0], format!("GET http://a:9600{DISKS}"));
     }
@@ -203,9 +203,9 @@ mod tests {
     async fn implausible_disk_metrics_are_ignored(#[case] metrics: &str) {
         let canned = Canned::new();
         canned.of_type(200, TEXT, metrics);
-        let disk_space_of_brokers = zeebe(&canned, &["http://a:9600"]).disk_space_of_brokers().await;
+        let brokers_disk_space = zeebe(&canned, &["http://a:9600"]).brokers_disk_space().await;
         assert_eq!(
-            (disk_space_of_brokers.told, disk_space_of_brokers.silent),
+            (brokers_disk_space.reported, brokers_disk_space.silent),
             (vec![], vec!["http://a:9600".to_owned()])
         );
     }
@@ -215,9 +215,9 @@ mod tests {
     async fn disk_of_a_gateway_is_ignored() {
         let canned = Canned::new();
         canned.of_type(404, "", "").of_type(200, TEXT, RECORDED);
-        let disk_space_of_brokers = zeebe(&canned, &[]).disk_space_of_brokers().await;
+        let brokers_disk_space = zeebe(&canned, &[]).brokers_disk_space().await;
         assert_eq!(
-            (disk_space_of_brokers.told, disk_space_of_brokers.silent),
+            (brokers_disk_space.reported, brokers_disk_space.silent),
             (vec![], vec!["http://zeebe:9600".to_owned()])
         );
     }
@@ -227,9 +227,9 @@ mod tests {
     async fn unreachable_broker_does_not_hide_the_others() {
         let canned = Canned::new();
         canned.of_type(502, "", "").of_type(200, TEXT, RECORDED);
-        let disk_space_of_brokers =
-            zeebe(&canned, &["http://a:9600", "http://b:9600"]).disk_space_of_brokers().await;
-        assert_eq!((disk_space_of_brokers.told.len(), disk_space_of_brokers.errors.len()), (1, 1));
+        let brokers_disk_space =
+            zeebe(&canned, &["http://a:9600", "http://b:9600"]).brokers_disk_space().await;
+        assert_eq!((brokers_disk_space.reported.len(), brokers_disk_space.errors.len()), (1, 1));
     }
 
     /// Recorded from a real 8.6.0 while a broker was being added, and after the change was cancelled.

@@ -72,7 +72,7 @@ enum Shown {
 async fn shown(context: &Context, task: &ResumeTask<'_>, zeebe: &Zeebe, known: PauseKnown) -> Shown {
     let clock = &*context.clock;
     let began = clock.monotonic();
-    let mut told = false;
+    let mut logged = false;
     loop {
         let seen = zeebe.exporters().await;
         let passed = clock.monotonic().saturating_sub(began);
@@ -90,8 +90,8 @@ async fn shown(context: &Context, task: &ResumeTask<'_>, zeebe: &Zeebe, known: P
             }
             Err(error) if !error.is_transient() && !known.read && passed >= FOLLOW => return Shown::Reached,
             _ if passed >= WATCH => return Shown::Nothing,
-            _ if passed >= FOLLOW && !told => {
-                told = true;
+            _ if passed >= FOLLOW && !logged => {
+                logged = true;
                 watches(context, task).await;
             }
             _ => {}

@@ -210,7 +210,8 @@ fn range_start(copies: &[&BrokerCopy]) -> u64 {
     first
 }
 
-/// Restores the pieces beside the cluster, continues for a while, and counts.
+/// Restores the pieces of a backup into a second world, lets it run for a while, and counts the records that are lost
+/// or repeated there.
 pub(crate) fn judge(before: &World, pieces: &[Piece], now: Instant) -> Restored {
     let mut world = rebuild(before, pieces, now);
     let mut restored = Restored { missing_pieces: missing_pieces(before, pieces), ..Restored::default() };

@@ -77,11 +77,12 @@ pub(super) fn foreign_pause_over(connection: &Connection, cluster: &str) -> Resu
     Ok(())
 }
 
-/// Probe row, written to find out whether the state is writable. A clock set back lowers nothing, else a loss
-/// would go unnoticed until it has caught up. Unreadable values are replaced.
+/// Writes the probe row, which shows whether the state file is writable and how recent it is. A clock that was set back
+/// does not lower its time: lost commits would stay undetected until the clock passes the old time. An unreadable row is
+/// replaced.
 pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure> {
     let last = probed(connection).ok().flatten().map_or(at, |At(last)| last.max(at));
-    // SQLite writes nothing where a row stays as it is.
+    // SQLite writes nothing for an unchanged row.
     connection.prepare_cached("DELETE FROM probe")?.execute([])?;
     connection.prepare_cached("INSERT INTO probe (id, at) VALUES (1, ?1)")?.execute([At(last)])?;
     Ok(())

@@ -85,7 +85,7 @@ pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> St
         }
         _ if doing == Doing::Writing => return StoreError::Unwritable { path, reason: word(error) },
         _ if doing == Doing::Reading => format!("it cannot be read ({}): look at the disk and its log", word(error)),
-        // Distinguish transient errors from those that only an operator can repair.
+        // While opening: a full or failing disk is transient. The kinds below need an operator.
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
             return StoreError::Unwritable { path, reason: word(error) };
         }
@@ -169,7 +169,7 @@ mod tests {
     use std::path::Path;
 
     const TWO_SIDED: &str = "cannot be written: a write failed (disk I/O error) by a quota, a limit, or a disk whose errors \
-                             the kernel's log has; free space or mend permissions, nothing was lost";
+                             the kernel's log has; free space or fix permissions, nothing was lost";
 
     #[rstest]
     #[case(ErrorKind::StorageFull, "the disk is full")]
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "the state file /state/state.lock cannot be written: {reason}; free space or mend permissions, nothing \
+                "the state file /state/state.lock cannot be written: {reason}; free space or fix permissions, nothing \
                  was lost"
             )
         );
@@ -190,12 +190,12 @@ mod tests {
     #[case(
         ffi::SQLITE_FULL,
         Doing::Writing,
-        "cannot be written: the disk is full; free space or mend permissions, nothing was lost"
+        "cannot be written: the disk is full; free space or fix permissions, nothing was lost"
     )]
     #[case(
         ffi::SQLITE_READONLY,
         Doing::Writing,
-        "cannot be written: it is read-only; free space or mend permissions, nothing was lost"
+        "cannot be written: it is read-only; free space or fix permissions, nothing was lost"
     )]
     #[case(
         ffi::SQLITE_CORRUPT,
@@ -210,7 +210,7 @@ mod tests {
     #[case(
         ffi::SQLITE_FULL,
         Doing::Opening,
-        "cannot be written: the disk is full; free space or mend permissions, nothing was lost"
+        "cannot be written: the disk is full; free space or fix permissions, nothing was lost"
     )]
     #[case(ffi::SQLITE_READONLY, Doing::Opening, &format!("cannot be used: it is read-only: {TO_BE_WRITTEN}"))]
     #[case(ffi::SQLITE_CANTOPEN, Doing::Opening, &format!("cannot be used: it cannot be opened: {TO_BE_WRITTEN}"))]
@@ -223,18 +223,18 @@ mod tests {
     #[case(
         ffi::SQLITE_IOERR_READ,
         Doing::Opening,
-        "cannot be used: its disk fails (disk I/O error): look into the kernel's log (`dmesg`) and mend the disk"
+        "cannot be used: its disk fails (disk I/O error): see the kernel log (`dmesg`) and repair the disk"
     )]
     #[case(
         ffi::SQLITE_IOERR_FSTAT,
         Doing::Writing,
-        "cannot be used: its disk fails (disk I/O error): look into the kernel's log (`dmesg`) and mend the disk"
+        "cannot be used: its disk fails (disk I/O error): see the kernel log (`dmesg`) and repair the disk"
     )]
     #[case(
         ffi::SQLITE_IOERR_WRITE,
         Doing::Opening,
         "cannot be written: a write failed (disk I/O error) by a quota, a limit, or a disk whose errors the kernel's log \
-         has; free space or mend permissions, nothing was lost"
+         has; free space or fix permissions, nothing was lost"
     )]
     #[case(ffi::SQLITE_IOERR_FSYNC, Doing::Writing, TWO_SIDED)]
     #[case(ffi::SQLITE_IOERR_DIR_FSYNC, Doing::Opening, TWO_SIDED)]

@@ -158,7 +158,7 @@ pub(super) fn thread(
 
 /// The sentence for a command that was given up before it began.
 fn late(path: &str, doing: Doing) -> StoreError {
-    let reason = format!("it did not answer within {} s", DEADLINE.as_secs());
+    let reason = format!("it did not respond within {} s", DEADLINE.as_secs());
     match doing {
         Doing::Reading => {
             StoreError::Unusable { path: path.into(), reason: reason + ": look at the disk and its log" }

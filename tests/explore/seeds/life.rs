@@ -264,7 +264,7 @@ impl World {
         named.any(|c| locked(c).pauses.since.is_some())
     }
 
-    /// Afterwards every cluster can be backed up, and retention goes on.
+    /// Afterwards every cluster can be backed up, and retention continues.
     async fn last_backups(&mut self, running: &Config, daemon: &Arc<Daemon>, clock: &Arc<ManualClock>) {
         let store = self.state.store();
         clock.sleep(Duration::from_secs(150)).await;

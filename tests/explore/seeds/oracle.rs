@@ -37,7 +37,7 @@ impl Oracle {
         self.times.edited(before, after);
     }
 
-    /// A reload failed somewhere on its way.
+    /// A reload failed.
     pub(super) fn half_reloaded(&mut self, before: &Pairs, after: &Pairs) {
         self.times.half_reloaded(before, after);
     }
@@ -224,14 +224,14 @@ impl Oracle {
         for backup in backups {
             let (id, requested) = (backup.run.backup_id, people.deleted.contains(&backup.run.run_id));
             if people.pinned.contains(&backup.run.run_id) && !backup.held {
-                self.say(format!("backup {id} is not held, although an operator was told so"));
+                self.say(format!("backup {id} is not held, although the command confirmed the hold"));
             }
             match backup.state {
                 BackupState::Deleted | BackupState::Missing => {}
                 BackupState::Deleting => {
                     let why = backup.deletion.as_ref().and_then(|d| d.last_error.clone()).unwrap_or_default();
                     // Zeebe deletes no backup that a stalled partition still takes; a report of it is enough.
-                    // A request delivered twice looks foreign: it is reported, and left to an operator.
+                    // A request delivered twice creates an apparently foreign backup: it is reported and not deleted.
                     if !why.contains("in progress") && !why.contains("never accepted our request") {
                         self.say(format!("the deletion of backup {id} does not end: {why}"));
                     }

@@ -291,7 +291,7 @@ async fn call_every_api(transport: SharedTransport) {
     assert_fits_a_log_line(search.verify_repository("camunda").await.err());
     assert_fits_a_log_line(search.running_snapshots().await.err());
     assert_fits_a_log_line(search.disk().await.map(|disk| disk.map(Disk::percent)).err());
-    for error in zeebe.disk_space_of_brokers().await.errors {
+    for error in zeebe.brokers_disk_space().await.errors {
         assert_fits_a_log_line(Some(error));
     }
     assert_fits_a_log_line(probe(&addresses, None, &transport).await.err());

@@ -55,7 +55,7 @@ async fn too_little_disk_space_prevents_the_pause() {
     assert!(reason.starts_with(&format!("the disk of broker {BROKER} has 399.")), "{reason}");
     assert!(
         reason.ends_with(
-            " MiB left at /usr/local/camunda/data, less than limits.min_free_disk, 500 MiB: exporting is not paused, because the log grows meanwhile; make room there"
+            " MiB left at /usr/local/camunda/data, less than limits.min_free_disk, 500 MiB: exporting is not paused, because the log would grow meanwhile. Free disk space there"
         ),
         "{reason}"
     );
@@ -82,7 +82,7 @@ async fn disk_that_fills_during_the_pause_ends_it() {
     assert_eq!(class_of(&run), Some(FailureClass::Disk), "{}", reason_of(&run));
     assert!(
         reason_of(&run).ends_with(
-            "less than limits.min_free_disk, 500 MiB: the pause was ended, because the log grew meanwhile; make room there"
+            "less than limits.min_free_disk, 500 MiB: the pause was ended, because the log grew meanwhile. Free disk space there"
         ),
         "{}",
         reason_of(&run)
@@ -105,7 +105,7 @@ async fn pause_needing_too_much_disk_space_does_not_start() {
     }
     let reason = lab.hindered().await;
     assert!(
-        reason.contains(" GiB left at /usr/local/camunda/data, and a pause like the last ones would take 1."),
+        reason.contains(" GiB left at /usr/local/camunda/data, and a pause like the last ones would use 1."),
         "{reason}"
     );
     assert_eq!(lab.requested("pause"), 3);
@@ -127,7 +127,7 @@ async fn blocked_pause_is_retried_after_a_day() {
     }
     let refused = lab.hindered().await;
     let again = format!(
-        ", so that less than limits.min_free_disk, 500 MiB, would be left: exporting is not paused; make room there, or wait until {}, when it is tried again",
+        ", leaving less than limits.min_free_disk, 500 MiB: exporting is not paused. Free disk space, or wait until {}, when a pause is attempted again",
         instant_text(resumed + TimeDelta::hours(24))
     );
     assert!(refused.ends_with(&again), "{refused}");
@@ -136,7 +136,7 @@ async fn blocked_pause_is_retried_after_a_day() {
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     // The last pause was within the limit, but the forecast of the last pauses is still above it.
     let refused = lab.hindered().await;
-    assert!(refused.contains("a pause like the last ones would take"), "{refused}");
+    assert!(refused.contains("a pause like the last ones would use"), "{refused}");
 }
 
 /// One day with a hanging backup store and a growing log does not block the next backup.
@@ -154,14 +154,8 @@ async fn one_pause_with_log_growth_does_not_block_the_next() {
 }
 
 #[rstest]
-#[case(
-    "prometheus.refuse@*",
-    "limits.min_free_disk is set, and the room on the brokers' disks could not be read: "
-)]
-#[case(
-    "prometheus.unauthorized@*",
-    "limits.min_free_disk is set, and no broker tells how much room its disk has: "
-)]
+#[case("prometheus.refuse@*", "limits.min_free_disk is set, and the brokers' disk space could not be read: ")]
+#[case("prometheus.unauthorized@*", "limits.min_free_disk is set, and no broker reports its disk space: ")]
 #[tokio::test(start_paused = true)]
 async fn unreadable_disk_space_blocks_the_pause_if_a_limit_is_set(#[case] fault: &str, #[case] begins: &str) {
     let lab = limited(500).fault(fault);
@@ -206,7 +200,7 @@ async fn pause_is_not_started_if_none_was_within_the_budget() {
     let reason = reason_of(&run);
     assert!(
         reason.contains(
-            ", and none of them was within the pause_budget of 20s: exporting is not paused; write a longer pause_budget, or see what made them so long: from "
+            ", and none of them was within the pause_budget of 20s: exporting is not paused. Set a longer pause_budget, or find the cause of the long pauses. A pause is attempted again from "
         ),
         "{reason}"
     );
@@ -228,7 +222,7 @@ async fn pause_forecast_over_budget_is_retried_once_a_day() {
         resumed = lab.backup().await.view.pause.resume_intended_at.unwrap();
     }
     budget(&mut lab, Duration::from_secs(20));
-    let again = format!(": from {} on it is tried again", instant_text(resumed + TimeDelta::hours(24)));
+    let again = format!(". A pause is attempted again from {}", instant_text(resumed + TimeDelta::hours(24)));
     for hour in 0..24 {
         let refused = lab.backup().await;
         assert!(reason_of(&refused).ends_with(&again), "hour {hour}: {}", reason_of(&refused));

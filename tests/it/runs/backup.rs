@@ -167,7 +167,7 @@ async fn foreign_pause_of_another_mode_is_reported_as_foreign(
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     let sentence = format!(
-        "the pause was broken: someone else paused exporting {how} inside it (partition 1 reads {phase}, partition 2 reads {phase}), and a cluster has one pause only, so that our resume ends theirs: keep whatever else pauses exporting apart from the backups"
+        "the pause was broken: someone else paused exporting {how} inside it (partition 1 reads {phase}, partition 2 reads {phase}), and a cluster has only one pause, so our resume ends theirs too: keep other jobs that pause exporting apart from the backups"
     );
     assert_eq!(reason_of(&run), sentence);
     lab.assert_nothing_pending(&run).await;

@@ -83,7 +83,7 @@ async fn each_failure_has_its_sentence_and_its_remedy(
 #[rstest]
 #[case(Some(true), "exporting is paused by us")]
 #[case(Some(false), "exporting is paused by someone else")]
-#[case(None, "by whom cannot be told")]
+#[case(None, "not known by whom")]
 #[tokio::test(start_paused = true)]
 async fn pause_check_names_the_owner_if_known(#[case] is_pending: Option<bool>, #[case] sentence: &str) {
     let lab = Lab::new();

@@ -221,7 +221,7 @@ async fn occurrence_with_an_unstored_run_is_replaced_by_a_newer_one() {
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.memory.fail_next_writes(1);
     lab.clock.sleep(Duration::from_mins(3)).await;
-    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or mend permissions, nothing was lost";
+    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or fix permissions, nothing was lost";
     assert_eq!(outcomes(&lab).await, [overtaken, "daily Started"]);
 }
 
@@ -393,7 +393,7 @@ async fn occurrence_waits_until_its_cluster_is_ready() {
 )]
 #[case(
     "now.stop-processing=24h",
-    "partition 1 processes nothing (PAUSED), so that no backup of it would end: see whether its broker's disk is full, or who paused processing"
+    "partition 1 processes nothing (PAUSED), so a backup of it would never end: check whether its broker's disk is full or processing is paused"
 )]
 #[tokio::test(start_paused = true)]
 async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[case] reason: &str) {

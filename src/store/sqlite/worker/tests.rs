@@ -84,7 +84,7 @@ async fn a_command_that_fails_takes_only_itself_back() {
     assert_eq!(defect.unwrap_err().to_string(), "the store met a defect in a command: please report it");
     assert_eq!(
         twice.unwrap_err().to_string(),
-        "the state file /state/state.db cannot be written: UNIQUE constraint failed: words.word; free space or mend \
+        "the state file /state/state.db cannot be written: UNIQUE constraint failed: words.word; free space or fix \
          permissions, nothing was lost"
     );
     assert_eq!(bed.words(), ["one", "two"]);
@@ -135,11 +135,11 @@ async fn a_caller_who_gives_up_is_told_whether_it_may_still_happen() {
     assert!(clock.monotonic() >= paused + DEADLINE, "both waited");
     assert_eq!(
         stuck.unwrap_err().to_string(),
-        "the state file /state/state.db did not answer in time: what was asked may still happen; look at the disk"
+        "the state file /state/state.db did not respond in time: the request may still take effect; check the disk"
     );
     assert_eq!(
         behind.unwrap_err().to_string(),
-        "the state file /state/state.db cannot be written: it did not answer within 60 s; free space or mend \
+        "the state file /state/state.db cannot be written: it did not respond within 60 s; free space or fix \
          permissions, nothing was lost"
     );
 
