@@ -12,7 +12,6 @@ use crate::context::execution::Execution;
 use crate::domain::id_scope;
 use crate::journal::{Event, FailureClass, Step};
 use crate::parts::part::Part;
-use crate::parts::saas;
 use crate::plan::Compensation;
 use std::time::Duration;
 
@@ -109,7 +108,7 @@ async fn stop_running(execution: &Execution, part: &dyn Part) -> Result<(), Stri
 /// Probes for the backup of a start without a response, which is then stored as ours.
 async fn find_lost_start(execution: &Execution, part: &dyn Part) -> Option<String> {
     let view = execution.view();
-    if !saas::has_lost_start(&view) {
+    if !part.has_lost_start(&view) {
         return None;
     }
     let component = part.component();
@@ -130,7 +129,7 @@ async fn find_lost_start(execution: &Execution, part: &dyn Part) -> Option<Strin
                     latest = error.to_string();
                 }
             }
-            if saas::uuid_of(&execution.view()).is_some() {
+            if !part.has_lost_start(&execution.view()) {
                 return;
             }
             clock.sleep(SEARCH_INTERVAL).await;

@@ -186,6 +186,11 @@ pub(crate) trait Part: Send + Sync {
         ready(None).boxed()
     }
 
+    /// Whether a backup may exist whose start got no response and whose identity is unknown.
+    fn has_lost_start(&self, _view: &RunView) -> bool {
+        false
+    }
+
     /// Class of a failure of this part.
     fn failure_class(&self) -> FailureClass {
         FailureClass::Component

@@ -138,6 +138,13 @@ impl Part for SaasPart {
         true
     }
 
+    /// A wait that failed by itself has searched the list for longer already.
+    fn has_lost_start(&self, view: &RunView) -> bool {
+        let searched = view.intended.contains(&Step::Wait(SAAS))
+            && view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
+        uuid_of(view).is_none() && may_have(view) && !searched
+    }
+
     /// The list before the start is stored right before the request.
     fn may_have_been_sent(&self, view: &RunView) -> bool {
         view.before.contains_key(&SAAS)
@@ -236,10 +243,18 @@ fn without_response(view: &RunView) -> bool {
     view.before.contains_key(&SAAS) && !ended
 }
 
-/// Whether a start without a response has to be searched for in the list after an abort. A wait that failed by itself
-/// has searched for longer already.
-pub(crate) fn has_lost_start(view: &RunView) -> bool {
-    let searched = view.intended.contains(&Step::Wait(SAAS))
-        && view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
-    uuid_of(view).is_none() && may_have(view) && !searched
+/// Uuid of the backup that a run left in the hosted cluster at `address`. `Ok(None)` for a backup whose uuid was never
+/// received: it cannot be told from others, and Camunda 8 SaaS prunes it. `Err` if the cluster name stands for another
+/// hosted cluster now.
+pub(crate) fn remains(run: &Run, address: &SaasAddress) -> Result<Option<String>, String> {
+    if is_of(run, address) {
+        return Ok(uuid_of(&run.view));
+    }
+    Err(format!(
+        "backup {} belongs to the Camunda 8 SaaS cluster {}, but {} now has cluster_id {}. Restore the old `cluster_id` in the config, or delete the backup in Console",
+        run.backup_id,
+        cluster_id_of(run).unwrap_or_default(),
+        run.cluster,
+        address.cluster_id
+    ))
 }

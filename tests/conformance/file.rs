@@ -48,7 +48,7 @@ async fn a_busy_night(store: &SharedStore) {
     store.record_pending_resume(pending_resume(&run, NOW), entry(NOW, pause_intended())).await.unwrap();
     let failing = store.begin_run(scheduled("other", NOW)).await.unwrap();
     store.append(failing.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
-    store.request_deletion(failing.run_id, "command".into(), "asked".into(), at(NOW)).await.unwrap();
+    store.request_deletion(failing.run_id, "command".into(), "requested".into(), at(NOW)).await.unwrap();
 }
 
 /// A pending resume in a file that no start can find would never be sent.
@@ -304,7 +304,7 @@ async fn documented_views_show_the_states_of_the_program() {
         runs.insert(state, run.run_id);
     }
     for state in ["deleting", "deleted"] {
-        store.request_deletion(runs[state], "command".into(), "asked".into(), at(NOW)).await.unwrap();
+        store.request_deletion(runs[state], "command".into(), "requested".into(), at(NOW)).await.unwrap();
     }
     store.deletion_done(runs["deleted"], at(NOW)).await.unwrap();
     store.set_missing(runs["missing"]).await.unwrap();

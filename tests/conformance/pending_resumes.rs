@@ -172,7 +172,7 @@ async fn pending_resumes_are_listed_oldest_first(#[values(Kind::Memory, Kind::Sq
 
 #[rstest]
 #[tokio::test]
-async fn unknown_pending_resume_is_reported(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
+async fn unknown_pending_resume_is_not_found(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let nobody = Uuid::nil();
     let responses = [

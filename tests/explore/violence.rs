@@ -81,7 +81,7 @@ struct Inside {
     newest: i64,
     /// A Zeebe backup that was requested too early.
     early: Option<i64>,
-    touches: Vec<String>,
+    operations: Vec<String>,
     targets: BTreeMap<usize, Fault>,
     happened: Vec<String>,
     wrong: Vec<String>,
@@ -112,8 +112,8 @@ impl Script {
         self.inside.lock().unwrap()
     }
 
-    pub(crate) fn touches(&self) -> Vec<String> {
-        self.lock().touches.clone()
+    pub(crate) fn operations(&self) -> Vec<String> {
+        self.lock().operations.clone()
     }
 
     pub(crate) fn happened(&self) -> Vec<String> {
@@ -175,16 +175,16 @@ impl Script {
     }
 
     /// The fault of this operation. A dead daemon hangs here.
-    async fn touch(&self, what: String) -> Option<Fault> {
+    async fn operation(&self, operation: String) -> Option<Fault> {
         self.live().await;
         let inject = {
             let mut inside = self.lock();
-            let number = inside.touches.len();
+            let number = inside.operations.len();
             let inject = inside.targets.get(&number).copied();
             if let Some(inject) = inject {
-                inside.happened.push(format!("{inject:?} at touch {number}, {what}"));
+                inside.happened.push(format!("{inject:?} at operation {number}, {operation}"));
             }
-            inside.touches.push(what);
+            inside.operations.push(operation);
             inject
         };
         if inject == Some(Fault::DieBefore) {
@@ -236,14 +236,14 @@ pub(crate) struct Wire {
 
 impl Wire {
     async fn carry(&self, request: Request) -> Result<Response, TransportError> {
-        let what = format!("{:?} {}", request.method, shape(&request.url));
+        let operation = format!("{:?} {}", request.method, shape(&request.url));
         let deadline = request.deadline;
         self.judge(&request).await;
         if request.url.ends_with("/exporting/resume") {
             let now = self.clock.now();
             self.script.lock().resumes.push(now);
         }
-        let inject = self.script.touch(what.clone()).await;
+        let inject = self.script.operation(operation.clone()).await;
         let lost = || TransportError::Lost("connection lost".into());
         match inject {
             Some(Fault::Fail) => return Err(TransportError::NotSent("connection refused".into())),
@@ -255,10 +255,10 @@ impl Wire {
         let response = self.mistaken(request).await;
         self.script.die_if(inject == Some(Fault::DieAfter)).await;
         if inject == Some(Fault::Repeat) {
-            return self.script.repeated(&what, &url).map_or(response, |(_, earlier)| Ok(earlier));
+            return self.script.repeated(&operation, &url).map_or(response, |(_, earlier)| Ok(earlier));
         }
         if let Ok(response) = &response {
-            self.script.remember(&what, url.clone(), response);
+            self.script.remember(&operation, url.clone(), response);
         }
         match inject {
             Some(Fault::LoseAnswer) => Err(lost()),
@@ -271,8 +271,8 @@ impl Wire {
                 Ok(Response { status: 200, content_type: "text/html".into(), body, retry_after: None })
             }
             Some(Fault::OtherId) => response.map(|response| {
-                let told = last_number(&url).or(last_number(&String::from_utf8_lossy(&response.body)));
-                of_id(response, told, told.map(|id| id - 1))
+                let response_id = last_number(&url).or(last_number(&String::from_utf8_lossy(&response.body)));
+                of_id(response, response_id, response_id.map(|id| id - 1))
             }),
             Some(Fault::Slow(seconds)) => {
                 let length = Duration::from_secs(seconds);
@@ -364,7 +364,7 @@ impl Wire {
     }
 
     fn asked_history(&self) -> bool {
-        self.script.lock().touches.iter().any(|touch| touch.contains("/backupHistory"))
+        self.script.lock().operations.iter().any(|operation| operation.contains("/backupHistory"))
     }
 
     /// Rules that are visible only during an operation: intent and pending resume are on disk, and nothing starts twice.
@@ -388,12 +388,12 @@ impl Wire {
         let Some(component) = started(request.method, &path) else { return };
         let ours = runs.iter().filter(|run| run.cluster == cluster);
         let Some(run) = ours.max_by_key(|run| run.created_at) else {
-            self.script.lock().wrong.push(format!("I10: {path} is asked for without a run"));
+            self.script.lock().wrong.push(format!("I10: {path} is requested without a run"));
             return;
         };
         let mut inside = self.script.lock();
         if !run.view.intended.contains(&Step::Start(component)) {
-            inside.wrong.push(format!("I10: {path} is asked for before its intent is on disk"));
+            inside.wrong.push(format!("I10: {path} is requested before its intent is on disk"));
         }
         let begun = inside.starts.entry(format!("{} {component}", run.run_id)).or_default();
         *begun += 1;
@@ -401,7 +401,7 @@ impl Wire {
         // A cluster that could assign ids but rejects a request without one gets our id.
         let most = if run.view.above.is_some() { 2 } else { 1 };
         if begun > most {
-            inside.wrong.push(format!("I9: {component} is asked to start {begun} times in one run"));
+            inside.wrong.push(format!("I9: {component} is requested to start {begun} times in one run"));
         }
     }
 }

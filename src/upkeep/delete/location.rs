@@ -80,24 +80,14 @@ pub(crate) fn locations(
             return Err(out_of_reach(component, run));
         }
     }
-    if let Some(view) = requested(run, Component::Saas) {
-        let Some(saas) = &clients.saas else { return Err(out_of_reach(Component::Saas, run)) };
-        if let Some(address) = addresses.saas.as_ref().filter(|address| !saas::is_of(run, address)) {
-            return Err(format!(
-                "backup {} belongs to the Camunda 8 SaaS cluster {}, but {} now has cluster_id {}. Restore the old `cluster_id` in the config, or delete the backup in Console",
-                run.backup_id,
-                saas::cluster_id_of(run).unwrap_or_default(),
-                run.cluster,
-                address.cluster_id
-            ));
-        }
-        // A backup whose name was never received is indistinguishable from others: Camunda 8 SaaS prunes it.
-        if let Some(uuid) = view.names.first().cloned() {
-            locations.push(Location {
-                component: Component::Saas,
-                route: Route::Saas { saas: saas.clone(), uuid },
-            });
-        }
+    if requested(run, Component::Saas).is_some() {
+        let (Some(saas), Some(address)) = (clients.saas.clone(), &addresses.saas) else {
+            return Err(out_of_reach(Component::Saas, run));
+        };
+        let uuid = saas::remains(run, address)?;
+        locations.extend(
+            uuid.map(|uuid| Location { component: Component::Saas, route: Route::Saas { saas, uuid } }),
+        );
     }
     if let Some(view) = requested(run, Component::Records) {
         let configured = addresses.search.as_ref().map(|s| s.repository.clone());

@@ -91,8 +91,8 @@ impl People {
             let before = truth.unfinished().await.unwrap();
             let before: Vec<RunId> =
                 before.iter().filter(|run| run.cluster == cluster).map(|run| run.run_id).collect();
-            let told = daemon.cancel(cluster.clone(), "not now".into(), Duration::from_secs(30)).await;
-            if !told.is_ok_and(|told| told.done) {
+            let outcome = daemon.cancel(cluster.clone(), "not now".into(), Duration::from_secs(30)).await;
+            if !outcome.is_ok_and(|outcome| outcome.done) {
                 return;
             }
             for run_id in before {
@@ -104,10 +104,10 @@ impl People {
                     .any(|pending_resume| pending_resume.run_id == run_id);
                 let ended = truth.run(run_id).await.unwrap().is_some_and(|run| run.view.ended());
                 if pending || !ended {
-                    let what = format!(
+                    let violation = format!(
                         "the run of {cluster} is reported as cancelled: ended {ended}, resume pending {pending}"
                     );
-                    wrong.lock().unwrap().push(what);
+                    wrong.lock().unwrap().push(violation);
                 }
             }
         });
