@@ -247,7 +247,7 @@ async fn resume_of_a_run_with_an_unreadable_row_is_confirmed() {
     a_busy_night(&store).await;
     let run_id = store.pending_resumes().await.unwrap()[0].run_id;
     let operator = Connection::open(dir.path().join(FILE)).unwrap();
-    operator.execute("UPDATE runs SET view = 'spoilt' WHERE cluster = 'prod'", []).unwrap();
+    operator.execute("UPDATE runs SET view = 'damaged' WHERE cluster = 'prod'", []).unwrap();
 
     let file = dir.path().join(FILE).display().to_string();
     assert_eq!(

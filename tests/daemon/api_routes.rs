@@ -301,7 +301,7 @@ fn request_id_of_failing_health_is_in_the_log() {
     let failed = up.event("request.failed");
     assert_eq!(failed["request_id"], response.header("x-request-id").unwrap().as_str());
     assert_eq!((&failed["path"], &failed["status"]), (&json!("/health"), &json!(503)));
-    up.stop_owing();
+    up.stop_with_pending_resume();
 }
 
 /// Silent clients on all connections do not block health checks, and the log has one line about them.

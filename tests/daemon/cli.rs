@@ -382,7 +382,7 @@ fn status_of_failing_daemon_exits_1() {
         (&pending_resumes[0]["cluster"], &pending_resumes[0]["zeebe"]),
         (&json!("orders"), &json!("http://127.0.0.1:1"))
     );
-    up.stop_owing();
+    up.stop_with_pending_resume();
 }
 
 #[rstest]

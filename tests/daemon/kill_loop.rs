@@ -133,7 +133,7 @@ impl Loop {
         timing.response = Duration::from_millis(25);
         timing.snapshot_every = Duration::from_millis(400);
         let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let (cluster, table) = crate::served::answering(sim_config).await;
+        let (cluster, table) = crate::served::served_cluster(sim_config).await;
         let state = directory.join("state");
         let daemon = "instance = 'kill-loop'\nshutdown_grace = '20s'\n";
         let often = format!(

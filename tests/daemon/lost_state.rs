@@ -98,9 +98,9 @@ fn spoil_a_page_of(state: &Path, table: &str) {
     };
     assert_eq!(page[0], 2, "{table} is too small for this");
     let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
-    let spoilt = u64::from(leads_to(cells / 2));
+    let damaged = u64::from(leads_to(cells / 2));
     let file = std::fs::File::options().write(true).open(&file).unwrap();
-    file.write_all_at(&[0xA5; 512], (spoilt - 1) * 4096).unwrap();
+    file.write_all_at(&[0xA5; 512], (damaged - 1) * 4096).unwrap();
 }
 
 /// Readable pending resumes are sent. The command and a start report that there may be more.
@@ -123,25 +123,25 @@ fn assert_more_may_be_pending(location: &Location, is_resumed: impl Fn() -> bool
 }
 
 #[rstest]
-#[case::addresses("addresses = 'spoilt'")]
+#[case::addresses("addresses = 'damaged'")]
 #[case::no_text("addresses = x'FF'")]
-fn unreadable_pending_resume_does_not_block_the_others(#[case] spoils: &str) {
+fn unreadable_pending_resume_does_not_block_the_others(#[case] damages: &str) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_many_pending_resumes(&location.path("state"), &zeebe);
-    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {spoils} WHERE cluster = 'c07'"));
+    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {damages} WHERE cluster = 'c07'"));
     assert_more_may_be_pending(&location, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
 }
 
 #[rstest]
-#[case("intended_at = 'spoilt'")]
+#[case("intended_at = 'damaged'")]
 #[case("attempts = 'many'")]
 #[case("resume_intended_at = 7")]
-fn resumes_are_sent_with_damage_in_unneeded_tables(#[case] spoils: &str) {
+fn resumes_are_sent_with_damage_in_unneeded_columns(#[case] damages: &str) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {spoils}"));
+    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {damages}"));
     assert_more_may_be_pending(&location, || resumes.load(Ordering::SeqCst) == 1);
 }
 
@@ -151,7 +151,7 @@ fn pending_resume_of_a_damaged_run_is_sent() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE pending_resumes SET run_id = 'spoilt'");
+    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE pending_resumes SET run_id = 'damaged'");
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
     let (stdout, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -387,7 +387,7 @@ fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     record_many_pending_resumes(&location.path("state"), &zeebe);
-    sql(&location.path("state"), "UPDATE pending_resumes SET confirmed_at = 'spoilt' WHERE cluster = 'c07'");
+    sql(&location.path("state"), "UPDATE pending_resumes SET confirmed_at = 'damaged' WHERE cluster = 'c07'");
     let file = location.path("state").join("state.db");
     let before = std::fs::read(&file).unwrap();
     let (code, stdout, error) = resume_pending(&location);

@@ -133,7 +133,7 @@ fn old_state_copy_reuses_no_id_and_deletes_no_unknown_backup() {
 
 /// The copy was taken inside a pause: its pending resume was sent and confirmed since.
 #[test]
-fn resume_confirmed_after_state_copy_is_sent_again_without_harm() {
+fn resume_confirmed_after_state_copy_is_sent_again() {
     let rig = Rig::new();
     let up = Up::new(&rig.served.config);
     assert_eq!(rig.reports(&["backup", "orders"]).0, 0);

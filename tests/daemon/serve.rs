@@ -101,7 +101,7 @@ fn running_daemon_reports_errors_of_its_resumes() {
     let output = ends(command(&config, &["resume-exporting", "orders", "--yes", "--for", "1s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), text), (Some(3), format!("error: {sentence}")));
-    up.stop_owing();
+    up.stop_with_pending_resume();
 }
 
 #[test]

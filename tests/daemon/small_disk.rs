@@ -60,7 +60,7 @@ impl Disk {
     }
 
     /// There is disk space again.
-    pub(crate) fn make_room(&self, process: Option<u32>) {
+    pub(crate) fn free_space(&self, process: Option<u32>) {
         match self {
             Self::Mounted { at, .. } => std::fs::remove_file(at.join("ballast")).unwrap(),
             Self::Limited { .. } => limit(process, "--fsize=unlimited:unlimited"),

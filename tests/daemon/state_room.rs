@@ -25,7 +25,7 @@ fn health_reports_full_disk_while_nothing_is_due() {
     }
     rig.watchdog_fed();
     rig.until("the watchdog is still notified", || rig.watchdog_fed() > 0);
-    rig.disk.make_room(rig.pid());
+    rig.disk.free_space(rig.pid());
     let again = rig.until("health is well again", || rig.store_is("ok"));
     assert!(rig.is_alive(), "{}", rig.log());
     println!("nothing due: reported after {reported:?}, well again after {again:?}");
@@ -41,7 +41,7 @@ fn first_start_on_full_disk_is_retried() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("cannot be written") && text.contains("free space"), "{text}");
     if rig.disk.is_mounted() {
-        rig.disk.make_room(None);
+        rig.disk.free_space(None);
     }
     rig.start();
     rig.until("health is well", || rig.store_is("ok"));
@@ -78,7 +78,7 @@ fn start_on_unwritable_disk_sends_the_pending_resume_of_the_wal(#[case] disk: &s
     assert!(!text.contains("still pending"), "the server confirmed it: {text}");
 
     match disk {
-        "full" if rig.disk.is_mounted() => rig.disk.make_room(None),
+        "full" if rig.disk.is_mounted() => rig.disk.free_space(None),
         "full" => {}
         _ => rig.disk.mount_again("rw"),
     }
@@ -123,7 +123,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let still = "the resume of orders is confirmed but still pending in the state file: the resume was confirmed at 2";
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
-    rig.disk.make_room(rig.pid());
+    rig.disk.free_space(rig.pid());
     rig.until("the confirmation is stored", || pending_resumes()[0].is_null());
     rig.until("health is well", || rig.store_is("ok"));
 }

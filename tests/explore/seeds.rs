@@ -136,7 +136,7 @@ fn same_seed_gives_same_scenario() {
     for seed in 1..20 {
         let (one, again) = (run_scenario(Scenario::of(seed), None), run_scenario(Scenario::of(seed), None));
         assert_eq!(one.happened, again.happened, "seed {seed}");
-        assert!(one.operations == again.operations, "seed {seed} operations other things in another order");
+        assert!(one.operations == again.operations, "seed {seed} executes other operations or another order");
     }
 }
 

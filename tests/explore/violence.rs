@@ -306,7 +306,7 @@ impl Wire {
                     let id = last_number(&request.url);
                     self.script.lock().early = id;
                     let base = request.url.split("/search/").next().unwrap_or_default().to_owned();
-                    let endpoint = if self.asked_history() { "backupRuntime" } else { "backups" };
+                    let endpoint = if self.has_requested_history() { "backupRuntime" } else { "backups" };
                     let early = Request {
                         method: Method::Post,
                         url: format!("{base}/zeebe/actuator/{endpoint}"),
@@ -363,7 +363,7 @@ impl Wire {
         self.inner.send(request).await
     }
 
-    fn asked_history(&self) -> bool {
+    fn has_requested_history(&self) -> bool {
         self.script.lock().operations.iter().any(|operation| operation.contains("/backupHistory"))
     }
 

@@ -53,7 +53,7 @@ impl Disk {
     ) -> Result<T, StoreError> {
         let inject = self.script.operation(format!("write {name}")).await;
         if inject == Some(Fault::Fail) {
-            let reason = "a test asked it to fail".into();
+            let reason = "a test injected this failure".into();
             return Err(StoreError::Unwritable { path: "state.db".into(), reason });
         }
         let slow = match inject {

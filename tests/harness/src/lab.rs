@@ -148,7 +148,7 @@ impl Lab {
     }
 
     /// Reason why a manual backup cannot start now, although it may soon.
-    pub async fn hindered(&self) -> String {
+    pub async fn not_ready_reason(&self) -> String {
         let refused = self.refused().await;
         let ManualError::Hindered { reason, .. } = refused else { panic!("refused otherwise: {refused}") };
         reason

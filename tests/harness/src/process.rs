@@ -147,7 +147,7 @@ impl Up {
     }
 
     /// A daemon with a resume that stays pending exits with 1.
-    pub fn stop_owing(self) {
+    pub fn stop_with_pending_resume(self) {
         self.stop_with(1);
     }
 

@@ -70,7 +70,7 @@ impl Town {
         let town = Self { lab, other, required, known };
         town.lab.queue.manual("orders", None).await.unwrap();
         town.lab.clock.sleep(Duration::from_secs(30)).await;
-        assert!(town.is_paused(), "the story begins inside the pause");
+        assert!(town.is_paused(), "the scenario begins inside the pause");
         town
     }
 

@@ -70,11 +70,7 @@ async fn run_without_start_requests_needs_no_deletion() {
     scenario.request(&backup).await;
     scenario.cluster.forget_requests();
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
-    assert_eq!(
-        scenario.cluster.inside().requests.len(),
-        0,
-        "another's backup under that id is not even looked at"
-    );
+    assert_eq!(scenario.cluster.inside().requests.len(), 0, "a foreign backup under that id is not probed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -269,7 +269,7 @@ async fn foreign_pause_is_reported_and_never_resumed() {
     assert!(text.contains("paused_by_other") && text.contains("SOFT_PAUSED"), "{text}");
     assert_eq!(lab.requested("resume"), 0);
     let paused = locked(&lab.cluster).pauses.since.is_some();
-    assert!(paused, "their pause is untouched");
+    assert!(paused, "the foreign pause is unchanged");
 }
 
 /// An unknown phase of a later version is not a foreign pause.
@@ -408,7 +408,7 @@ async fn unreadable_partitions_after_resume_are_shown_in_the_pending_resume() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The backoff grows to a minute; an operator who fixed the cluster need not wait for it.
+/// The backoff grows to a minute; after a repair an operator need not wait for it.
 #[tokio::test(start_paused = true)]
 async fn resume_is_retried_at_once_on_request() {
     let lab = Lab::new().fault("resume.refuse@*");

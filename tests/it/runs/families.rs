@@ -362,7 +362,7 @@ async fn gateway_among_brokers_does_not_hide_partitions(
     let run = lab.backup().await;
     assert_eq!(class_of(&run), class, "{}", reason_of(&run));
     if class.is_some() {
-        assert_eq!(lab.requested("pause") + lab.requested("resume"), 0, "a foreign pause is not touched");
+        assert_eq!(lab.requested("pause") + lab.requested("resume"), 0, "the foreign pause is unchanged");
     } else {
         lab.assert_nothing_pending(&run).await;
     }

@@ -221,7 +221,7 @@ async fn occurrence_with_an_unstored_run_is_replaced_by_a_newer_one() {
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.memory.fail_next_writes(1);
     lab.clock.sleep(Duration::from_mins(3)).await;
-    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or fix permissions, nothing was lost";
+    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test injected this failure; free space or fix permissions, nothing was lost";
     assert_eq!(outcomes(&lab).await, [overtaken, "daily Started"]);
 }
 
