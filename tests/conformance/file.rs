@@ -280,7 +280,7 @@ async fn writes_are_atomic_while_another_program_holds_the_lock() {
              permissions, nothing was lost"
         )
     );
-    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&run), "reading goes on");
+    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&run), "reads do not work");
 
     operator.execute_batch("COMMIT").unwrap();
     store.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();

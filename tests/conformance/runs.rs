@@ -84,7 +84,11 @@ async fn highest_id_can_be_raised_but_not_lowered(#[values(Kind::Memory, Kind::S
     bed.raise_highest_id("scope of prod".into(), 7).await.unwrap();
     assert_eq!(bed.highest_id("scope of prod".into()).await.unwrap(), 8_000_000_000);
     assert_eq!(bed.begun("prod", NOW).await.backup_id, id(8_000_000_001));
-    assert_eq!(bed.highest_id("scope of prod".into()).await.unwrap(), 8_000_000_001, "a given id raises it");
+    assert_eq!(
+        bed.highest_id("scope of prod".into()).await.unwrap(),
+        8_000_000_001,
+        "a new backup id raises the highest id"
+    );
     assert_eq!(bed.highest_id("another".into()).await.unwrap(), 0);
 }
 

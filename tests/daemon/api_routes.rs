@@ -75,7 +75,7 @@ fn health_routes_return_documented_json() {
     // The probe is stored right after its event.
     let began = std::time::Instant::now();
     let health = loop {
-        assert!(began.elapsed() < std::time::Duration::from_secs(10), "it never shows");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "the probe is not shown within 10 s");
         let response = bed.get("/health");
         assert_eq!(response.status, 200, "a cluster that cannot be reached degrades, it does not fail");
         let health = response.json();

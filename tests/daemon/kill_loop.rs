@@ -74,10 +74,10 @@ fn kill_at_any_moment_loses_nothing_and_leaves_nothing_paused() {
     assert!(tally.paused * 2 >= tally.kills, "too few kills inside a pause: {}", tally.paused);
     assert!(
         tally.outstanding * 4 >= tally.kills,
-        "too few kills with an answer outstanding: {}",
+        "too few kills with a response outstanding: {}",
         tally.outstanding
     );
-    assert!(tally.restored > 0, "no backup was completed, so nothing was shown");
+    assert!(tally.restored > 0, "no backup was completed, so the test proves nothing");
 }
 
 fn number_of(name: &str, otherwise: usize) -> usize {

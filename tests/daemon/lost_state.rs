@@ -322,7 +322,7 @@ fn missing_state_file_reports_pending_resumes_unknown() {
     let output = ends(resume_until_confirmed);
     let expected = format!("no cluster needs to be resumed (state file {})\n", file.display());
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
-    assert_eq!(file.metadata().unwrap().len(), 0, "it was written to");
+    assert_eq!(file.metadata().unwrap().len(), 0, "the file was written");
 }
 
 #[test]
@@ -378,7 +378,11 @@ fn resume_is_sent_before_the_file_is_checked() {
              known: run `resume-exporting --pending` with a longer `--for`\n"
         )
     );
-    assert_eq!(harness::process::pending_count(&location.path("state")), 0, "it was recorded");
+    assert_eq!(
+        harness::process::pending_count(&location.path("state")),
+        0,
+        "the confirmation was not recorded"
+    );
 }
 
 /// The list of pending resumes is complete, and the damage is found while they are sent.

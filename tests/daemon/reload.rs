@@ -136,7 +136,7 @@ async fn resume_of_removed_cluster_can_be_requested_by_name() {
     let result = resume("orders", 90).await.unwrap();
     assert_eq!(result, "exporting of orders is resumed; the pause was ours");
     assert_eq!(bed.memory.pending_resumes().await.unwrap().len(), 0);
-    assert!(locked(&bed.cluster).pauses.since.is_none(), "it is left paused");
+    assert!(locked(&bed.cluster).pauses.since.is_none(), "exporting is left paused");
 
     let unknown = "cluster orders is not in the config. `status` lists the configured clusters";
     let refused = resume("orders", 1).await.unwrap_err();

@@ -150,7 +150,7 @@ fn newer_schema_is_rejected_unchanged_after_pending_resumes() {
     assert!(text.contains("was written by a newer camunda-backupd (schema 99"), "{text}");
     assert!(text.contains("install that version again"), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
-    assert_eq!(std::fs::read(&file).unwrap(), before, "nothing of it is changed");
+    assert_eq!(std::fs::read(&file).unwrap(), before, "the file was changed");
 
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "5s"]));
     let text = String::from_utf8(output.stderr).unwrap();

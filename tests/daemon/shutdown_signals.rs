@@ -140,7 +140,7 @@ fn resume_rejected_until_end_of_grace_is_reported() {
     locked(scene.cluster()).arm("now.heal").unwrap();
     let output = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!scene.paused(), "ExecStopPost left it paused");
+    assert!(!scene.paused(), "exporting is still paused after ExecStopPost");
     let reason = scene.next_daemon_makes_it("failed");
     assert_eq!(reason, "the daemon was stopped inside the pause and its shutdown grace ran out");
 }
@@ -155,11 +155,11 @@ fn second_signal_exits_at_once_and_exec_stop_post_resumes() {
     up.signal("TERM");
     assert_eq!(end_of(up).0, Some(130));
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
-    assert!(scene.paused(), "it had time to resume: nothing was tried here");
+    assert!(scene.paused(), "the daemon resumed before the second signal, so the test proves nothing");
 
     let output = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!scene.paused(), "ExecStopPost left it paused");
+    assert!(!scene.paused(), "exporting is still paused after ExecStopPost");
     let reason = scene.next_daemon_makes_it("failed");
     assert!(reason.starts_with("the daemon went down inside the pause and"), "{reason}");
 }
@@ -175,7 +175,7 @@ fn exec_stop_post_resumes_while_daemon_hangs() {
     // The daemon may have been stopped during a write and still hold the write lock.
     let unrecorded = stderr.contains("every resume is confirmed, but the confirmation could not be stored: ");
     assert_eq!(output.status.code(), Some(i32::from(unrecorded)), "{stderr}");
-    assert!(!scene.paused(), "ExecStopPost left it paused");
+    assert!(!scene.paused(), "exporting is still paused after ExecStopPost");
     up.signal("CONT");
     let failed = up.event("run.failed");
     let reason = failed["reason"].as_str().unwrap();

@@ -70,7 +70,7 @@ fn start_on_unwritable_disk_sends_the_pending_resume_of_the_wal(#[case] disk: &s
         "full" => rig.disk.fill(None),
         _ => rig.disk.mount_again("ro"),
     }
-    assert!(rig.paused(), "nobody has resumed yet");
+    assert!(rig.paused(), "exporting was resumed too early");
     let output = rig.start_refused(disk == "full");
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(if disk == "full" { 1 } else { 2 }), "{text}");
@@ -171,5 +171,9 @@ fn documented_state_copy_is_complete_while_daemon_writes() {
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
-    assert_eq!(harness::process::pending_count(copies.path()), 1, "the pause it was made in is in it");
+    assert_eq!(
+        harness::process::pending_count(copies.path()),
+        1,
+        "the pending resume of the pause during the copy is missing in the copy"
+    );
 }

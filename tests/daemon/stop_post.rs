@@ -49,7 +49,7 @@ fn scenario(pause: Option<&str>) {
 
     let output = ends(command(config, &["resume-exporting", "--pending", "--for", "20s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(locked(cluster).pauses.since.is_none(), "ExecStopPost left it paused");
+    assert!(locked(cluster).pauses.since.is_none(), "exporting is still paused after ExecStopPost");
     let resumes = requested(cluster, "resume");
     if let Some(fault) = pause {
         locked(cluster).arm(fault).unwrap();

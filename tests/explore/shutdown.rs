@@ -112,10 +112,10 @@ fn stop_at_any_step_resumes_and_next_start_continues(
         }
     }
     println!(
-        "{name}: {stops} stops, {paused} of them in the pause, {completed} completed all the same; the longest took {longest} ms"
+        "{name}: {stops} stops, {paused} of them in the pause, {completed} completed; the longest took {longest} ms"
     );
     assert!(wrong.is_empty(), "{} of {stops} stops are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(completed > 0, "no run is ever taken up again");
+    assert!(completed > 0, "no run is continued after a stop");
     assert!(longest < 105_000, "a stop took {longest} ms");
 }
 
@@ -178,6 +178,6 @@ async fn deletion_does_not_block_the_shutdown() {
     next.queue.recover().await.unwrap();
     next.queue.request_upkeep("orders");
     next.clock.sleep(Duration::from_mins(2)).await;
-    assert!(locked(&next.cluster).pieces_of(run.backup_id.get()).is_empty(), "nothing of it is left");
+    assert!(locked(&next.cluster).pieces_of(run.backup_id.get()).is_empty(), "parts of the backup are left");
     assert_ne!(class_of(&run), Some(FailureClass::Interrupted));
 }

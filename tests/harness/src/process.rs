@@ -156,7 +156,7 @@ impl Up {
         self.event("daemon.stopping");
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < Duration::from_secs(10), "it does not stop");
+            assert!(began.elapsed() < Duration::from_secs(10), "the daemon does not stop");
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(self.child.wait().unwrap().code(), Some(code));

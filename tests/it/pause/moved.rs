@@ -82,7 +82,7 @@ impl Town {
     }
 
     async fn ends(&self) {
-        assert!(self.lab.queue.stop("orders", FailureClass::Cancelled, "it has moved"));
+        assert!(self.lab.queue.stop("orders", FailureClass::Cancelled, "the cluster has moved"));
         self.lab.clock.sleep(Duration::from_mins(3)).await;
     }
 
@@ -157,7 +157,7 @@ async fn foreign_cluster_at_new_address_is_not_resumed() {
     let town = Town::paused().await;
     locked(&town.other).pause(true);
     town.moves("sim-pay", |settings| at(settings, "new")).await;
-    assert!(locked(&town.other).pauses.since.is_some(), "their pause is ended");
+    assert!(locked(&town.other).pauses.since.is_some(), "the foreign pause was ended");
     assert_eq!(town.lab.store.pending_resumes().await.unwrap().len(), 1);
     // The old address responds again.
     *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);

@@ -213,7 +213,7 @@ async fn late_pause_after_our_resume_is_resumed_again(
     let now = lab.clock.now();
     locked(&lab.cluster).advance(now);
     lab.assert_nothing_pending(&run).await;
-    assert_eq!(locked(&lab.cluster).pauses.ended, 1, "it was paused once, and resumed");
+    assert_eq!(locked(&lab.cluster).pauses.ended, 1, "exactly one pause was resumed");
     let next = lab.backup().await;
     assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
 }
@@ -355,7 +355,7 @@ async fn run_stays_in_step_resume_until_confirmed() {
     assert_eq!(lab.store.pending_resumes().await.unwrap().len(), 1);
     assert!(matches!(lab.refused().await, ManualError::Busy { .. }));
     let run = lab.ended(run_id).await;
-    assert_eq!(run.view.status, RunStatus::Completed, "it meets every condition: {}", reason_of(&run));
+    assert_eq!(run.view.status, RunStatus::Completed, "the run meets every condition: {}", reason_of(&run));
     assert!(lab.requested("resume") >= 60);
     lab.assert_nothing_pending(&run).await;
 }

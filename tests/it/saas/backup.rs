@@ -297,7 +297,7 @@ async fn no_operation_starts_during_a_saas_restore() {
         "neither a run nor a deletion"
     );
     lab.clock.sleep(Duration::from_mins(3)).await;
-    assert_eq!(lab.requested("saas-post"), 2, "it waited, and was not skipped");
+    assert_eq!(lab.requested("saas-post"), 2, "the occurrence was not started after the wait");
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_mins(1)).await;
     assert_eq!(lab.requested("saas-delete"), 1);
