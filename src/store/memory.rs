@@ -81,7 +81,7 @@ impl MemoryStore {
                 inside.failures_left = inside.failures_left.saturating_sub(1);
                 return Err(StoreError::Unwritable {
                     path: PATH.into(),
-                    reason: "a test asked it to fail".into(),
+                    reason: "a test injected this failure".into(),
                 });
             }
             let done = work(&mut inside.rows)?;
@@ -104,7 +104,7 @@ impl MemoryStore {
                 inside.reads_failing -= 1;
                 return Err(StoreError::Unwritable {
                     path: PATH.into(),
-                    reason: "a test asked it to fail".into(),
+                    reason: "a test injected this failure".into(),
                 });
             }
             Ok(work(&inside.rows))

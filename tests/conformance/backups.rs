@@ -38,7 +38,7 @@ async fn states_follow_the_run(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind)
     assert_eq!(bed.backup("prod".into(), id(1)).await.unwrap(), None);
 }
 
-/// Error texts are for people. A changed text leaves the stored proof of ownership unchanged.
+/// Error texts are for operators. A changed text leaves the stored proof of ownership unchanged.
 #[rstest]
 #[tokio::test]
 async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
@@ -194,12 +194,12 @@ async fn unknown_run_or_deletion_is_not_found(#[values(Kind::Memory, Kind::Sqlit
     ] {
         assert_eq!(response.unwrap_err().to_string(), run);
     }
-    let never_asked = good(&bed, "prod", NOW).await.run_id;
-    let sentence = format!("the state has no request to delete the backup of run {never_asked}");
-    assert_eq!(bed.deletion_tried(never_asked, None).await.unwrap_err().to_string(), sentence);
-    assert_eq!(bed.deletion_done(never_asked, at(NOW)).await.unwrap_err().to_string(), sentence);
-    let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: never_asked };
-    assert_eq!(bed.ownership_proven(never_asked, proof).await.unwrap_err().to_string(), sentence);
+    let never_requested = good(&bed, "prod", NOW).await.run_id;
+    let sentence = format!("the state has no request to delete the backup of run {never_requested}");
+    assert_eq!(bed.deletion_tried(never_requested, None).await.unwrap_err().to_string(), sentence);
+    assert_eq!(bed.deletion_done(never_requested, at(NOW)).await.unwrap_err().to_string(), sentence);
+    let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: never_requested };
+    assert_eq!(bed.ownership_proven(never_requested, proof).await.unwrap_err().to_string(), sentence);
 }
 
 #[rstest]

@@ -74,9 +74,9 @@ async fn foreign_pause_begins_at_the_first_probe_that_found_it(
     let seen = async |cluster: &str, at| bed.foreign_pause(cluster.into(), at).await.unwrap();
     assert_eq!(seen("prod", nine).await, nine);
     assert_eq!(seen("prod", ten).await, nine);
-    assert_eq!(seen("test", ten).await, ten, "each by itself");
-    assert_eq!(seen("prod", eight).await, eight, "nothing is of the future for a clock that was set back");
-    assert_eq!(seen("prod", ten).await, nine, "and it loses nothing by that");
+    assert_eq!(seen("test", ten).await, ten, "the clusters are independent");
+    assert_eq!(seen("prod", eight).await, eight, "a clock set back lowers the start");
+    assert_eq!(seen("prod", ten).await, nine, "the stored start is kept");
 
     bed.foreign_pause_over("prod".into()).await.unwrap();
     bed.foreign_pause_over("prod".into()).await.unwrap();

@@ -85,14 +85,14 @@ fn each<T: Send>(
             .map(|flips| {
                 scope.spawn(move || {
                     let (dir, mut bytes) = (location(), whole.to_vec());
-                    let mut said = Vec::new();
+                    let mut results = Vec::new();
                     for &(at, how) in flips {
                         bytes[at] ^= how;
                         puts(dir.path(), &bytes);
-                        said.push(((at, how), probe(dir.path(), at)));
+                        results.push(((at, how), probe(dir.path(), at)));
                         bytes[at] ^= how;
                     }
-                    said
+                    results
                 })
             })
             .collect();
@@ -128,7 +128,7 @@ async fn requested(store: &SharedStore, thoroughly: bool) -> Result<(), StoreErr
 fn flipped_byte_is_not_reported_as_wrong_version_or_permission() {
     let whole = whole_state();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let said = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {
+    let results = each(&whole, flips(&whole), |dir, flipped| match SqliteStore::open(dir) {
         Ok((store, _lock)) => match runtime.block_on(requested(&store, thoroughly(flipped))) {
             Ok(()) => String::new(),
             Err(StoreError::Unusable { reason, .. }) => format!("used: {reason}"),
@@ -145,12 +145,12 @@ fn flipped_byte_is_not_reported_as_wrong_version_or_permission() {
             && !reason.contains('\n')
     };
     let mut sentences: BTreeMap<&str, (usize, (usize, u8))> = BTreeMap::new();
-    for (flip, reason) in said.iter().filter(|(_, reason)| !reason.is_empty() && !right(reason)) {
+    for (flip, reason) in results.iter().filter(|(_, reason)| !reason.is_empty() && !right(reason)) {
         sentences.entry(reason).or_insert((0, *flip)).0 += 1;
     }
     assert!(sentences.is_empty(), "{sentences:#?}");
-    let damaged = said.iter().filter(|(_, reason)| !reason.is_empty()).count();
-    assert!(damaged > 1000, "{damaged} of {}", said.len());
+    let damaged = results.iter().filter(|(_, reason)| !reason.is_empty()).count();
+    assert!(damaged > 1000, "{damaged} of {}", results.len());
 }
 
 /// Each bit in the header of a page with pending resumes, and two bits of each used byte there.

@@ -1,4 +1,4 @@
-//! Faults that tests ask the store in memory for.
+//! Faults injected into the store in memory.
 
 use crate::bed::{at, scheduled};
 use camunda_backupd::store::memory::MemoryStore;
@@ -19,7 +19,7 @@ async fn failed_write_changes_nothing() {
     for _ in 0..3 {
         assert!(store.probe(at(NOW)).await.is_err());
     }
-    assert_eq!(store.unfinished().await.unwrap().len(), 1, "reading goes on");
+    assert_eq!(store.unfinished().await.unwrap().len(), 1, "reads do not work");
     store.fail_all_writes(false);
     store.probe(at(NOW)).await.unwrap();
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 const NOW: &str = "2025-03-01T02:00:00Z";
 
-/// Everything the trait shows.
+/// All data that the trait returns.
 async fn everything(store: &SharedStore) -> String {
     let mut journals = Vec::new();
     for backup in store.backups(BackupFilter::default()).await.unwrap() {
@@ -48,7 +48,7 @@ async fn a_busy_night(store: &SharedStore) {
     store.record_pending_resume(pending_resume(&run, NOW), entry(NOW, pause_intended())).await.unwrap();
     let failing = store.begin_run(scheduled("other", NOW)).await.unwrap();
     store.append(failing.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
-    store.request_deletion(failing.run_id, "command".into(), "asked".into(), at(NOW)).await.unwrap();
+    store.request_deletion(failing.run_id, "command".into(), "requested".into(), at(NOW)).await.unwrap();
 }
 
 /// A pending resume in a file that no start can find would never be sent.
@@ -86,7 +86,7 @@ async fn moved_state_file_rejects_new_work() {
     }
 }
 
-/// An operator's tools come and go beside the daemon.
+/// Tools of an operator open and close the file while the daemon runs.
 #[tokio::test]
 async fn reading_copying_or_vacuuming_is_not_taken_for_a_moved_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ async fn resume_of_a_run_with_an_unreadable_row_is_confirmed() {
     a_busy_night(&store).await;
     let run_id = store.pending_resumes().await.unwrap()[0].run_id;
     let operator = Connection::open(dir.path().join(FILE)).unwrap();
-    operator.execute("UPDATE runs SET view = 'spoilt' WHERE cluster = 'prod'", []).unwrap();
+    operator.execute("UPDATE runs SET view = 'damaged' WHERE cluster = 'prod'", []).unwrap();
 
     let file = dir.path().join(FILE).display().to_string();
     assert_eq!(
@@ -280,7 +280,7 @@ async fn writes_are_atomic_while_another_program_holds_the_lock() {
              permissions, nothing was lost"
         )
     );
-    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&run), "reading goes on");
+    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&run), "reads do not work");
 
     operator.execute_batch("COMMIT").unwrap();
     store.append(run.run_id, vec![entry(NOW, failed("503"))]).await.unwrap();
@@ -304,7 +304,7 @@ async fn documented_views_show_the_states_of_the_program() {
         runs.insert(state, run.run_id);
     }
     for state in ["deleting", "deleted"] {
-        store.request_deletion(runs[state], "command".into(), "asked".into(), at(NOW)).await.unwrap();
+        store.request_deletion(runs[state], "command".into(), "requested".into(), at(NOW)).await.unwrap();
     }
     store.deletion_done(runs["deleted"], at(NOW)).await.unwrap();
     store.set_missing(runs["missing"]).await.unwrap();

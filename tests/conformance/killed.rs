@@ -101,7 +101,7 @@ async fn read_only_connection_resumes_and_leaves_the_file_unchanged() {
     assert_eq!(version(dir.path()), 1);
 }
 
-/// A wrong schema number beside the tables of this version is damage. The error does not send the operator to another version.
+/// A wrong schema number with the tables of this version is damage. The error does not send the operator to another version.
 #[rstest]
 #[tokio::test]
 async fn spoilt_version_is_damage_and_the_pending_resume_is_still_read(#[values(-1, 0, 2, 3)] reads: i64) {

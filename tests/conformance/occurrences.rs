@@ -115,7 +115,7 @@ async fn stale_timetable_does_not_lower_last_due(#[values(Kind::Memory, Kind::Sq
 
     let edited = TimetableRow { since: at("2025-03-02T09:00:00Z"), ..read_before };
     bed.set_timetable(vec![edited.clone()]).await.unwrap();
-    assert_eq!(bed.timetable().await.unwrap(), [edited], "edited times begin anew");
+    assert_eq!(bed.timetable().await.unwrap(), [edited], "edited times start without a last due time");
 }
 
 #[rstest]

@@ -48,7 +48,7 @@ async fn second_daemon_gets_the_pid_of_the_first() {
     );
     store.close().await.unwrap();
     drop(lock);
-    assert!(SqliteStore::open(dir.path()).is_ok(), "the lock goes with its holder");
+    assert!(SqliteStore::open(dir.path()).is_ok(), "the lock was not released with its holder");
 }
 
 #[test]

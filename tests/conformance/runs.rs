@@ -84,7 +84,11 @@ async fn highest_id_can_be_raised_but_not_lowered(#[values(Kind::Memory, Kind::S
     bed.raise_highest_id("scope of prod".into(), 7).await.unwrap();
     assert_eq!(bed.highest_id("scope of prod".into()).await.unwrap(), 8_000_000_000);
     assert_eq!(bed.begun("prod", NOW).await.backup_id, id(8_000_000_001));
-    assert_eq!(bed.highest_id("scope of prod".into()).await.unwrap(), 8_000_000_001, "a given id raises it");
+    assert_eq!(
+        bed.highest_id("scope of prod".into()).await.unwrap(),
+        8_000_000_001,
+        "a new backup id raises the highest id"
+    );
     assert_eq!(bed.highest_id("another".into()).await.unwrap(), 0);
 }
 
@@ -190,8 +194,9 @@ async fn accepted_deletion_frees_the_limit_once(#[values(Kind::Memory, Kind::Sql
     let first = bed.begin_run(manual("prod", "2025-03-01T10:00:00Z")).await.unwrap();
     end(&bed, first.run_id).await;
 
-    let delete =
-        |run_id| bed.request_deletion(run_id, "command".into(), "asked".into(), at("2025-03-01T10:05:00Z"));
+    let delete = |run_id| {
+        bed.request_deletion(run_id, "command".into(), "requested".into(), at("2025-03-01T10:05:00Z"))
+    };
     delete(foreign.run_id).await.unwrap();
     assert!(
         bed.begin_run(manual("prod", "2025-03-01T10:06:00Z")).await.is_err(),
@@ -203,7 +208,10 @@ async fn accepted_deletion_frees_the_limit_once(#[values(Kind::Memory, Kind::Sql
     assert!(bed.begin_run(manual("prod", "2025-03-01T10:08:00Z")).await.is_err(), "freed once");
 
     delete(old.run_id).await.unwrap();
-    assert!(bed.begin_run(manual("prod", "2025-03-01T10:09:00Z")).await.is_err(), "asked for before");
+    assert!(
+        bed.begin_run(manual("prod", "2025-03-01T10:09:00Z")).await.is_err(),
+        "the deletion was counted before"
+    );
 }
 
 #[rstest]
@@ -225,7 +233,7 @@ async fn journal_replay_equals_the_view(#[values(Kind::Memory, Kind::Sqlite)] ki
     let bed = Bed::new(kind);
     let run = bed.started("prod", NOW).await;
     let zeebe = Component::Zeebe;
-    let told = vec![
+    let entries = vec![
         entry(NOW, Event::StepIntended { step: Step::Start(zeebe) }),
         entry(
             NOW,
@@ -246,12 +254,12 @@ async fn journal_replay_equals_the_view(#[values(Kind::Memory, Kind::Sqlite)] ki
             },
         ),
     ];
-    let mut view = bed.append(run.run_id, told[..2].to_vec()).await.unwrap();
+    let mut view = bed.append(run.run_id, entries[..2].to_vec()).await.unwrap();
     assert_eq!(view.components[&zeebe].names, ["a", "b"]);
-    view = bed.append(run.run_id, told[2..].to_vec()).await.unwrap();
+    view = bed.append(run.run_id, entries[2..].to_vec()).await.unwrap();
 
     let journal = bed.journal(run.run_id).await.unwrap();
-    assert_eq!(journal[1..], told);
+    assert_eq!(journal[1..], entries);
     assert_eq!(RunView::replay(&journal).unwrap(), view);
     assert_eq!(bed.run(run.run_id).await.unwrap().unwrap().view, view);
     assert_eq!(bed.append(run.run_id, vec![]).await.unwrap(), view, "nothing to append changes nothing");

@@ -13,7 +13,7 @@ use camunda_backupd::store::BackupFilter;
 use futures::future::BoxFuture;
 use harness::keys::{self, Keys, SECRET, bearer};
 use harness::lab::{Lab, class_of, reason_of};
-use harness::process::{self, Location, command, ends, owe_with, pending_count};
+use harness::process::{self, Location, command, ends, pending_count, record_pending_resume_with_access};
 use rstest::rstest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -62,7 +62,12 @@ fn put(path: &Path, mode: u32) {
 fn still_pending() -> (Location, PathBuf, RunId) {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", "[schedules.daily]\nclusters = [\"nobody\"]\n");
-    let run = owe_with(&location.path("state"), &guarded_broker(), access(), chrono::TimeDelta::zero());
+    let run = record_pending_resume_with_access(
+        &location.path("state"),
+        &guarded_broker(),
+        access(),
+        chrono::TimeDelta::zero(),
+    );
     (location, config, run)
 }
 
@@ -108,8 +113,9 @@ impl Transport for Slow {
 async fn credential_copies_are_removed_before_the_resume_is_reported() {
     let location = Location::new();
     let state = location.path("state");
-    let record_pending_resume =
-        move || owe_with(&state, "http://127.0.0.1:1", access(), chrono::TimeDelta::zero());
+    let record_pending_resume = move || {
+        record_pending_resume_with_access(&state, "http://127.0.0.1:1", access(), chrono::TimeDelta::zero())
+    };
     let run = tokio::task::spawn_blocking(record_pending_resume).await.unwrap();
     let slow = Slow::default();
     let released = slow.0.clone();
@@ -138,8 +144,9 @@ fn rejected_config_still_names_the_credentials_directory() {
     let (location, config, _) = still_pending();
     put(&location.path("credentials").join("key"), 0o600);
     let text = std::fs::read_to_string(&config).unwrap();
-    let told = format!("[daemon]\ncredentials_dir = \"{}\"\n", location.path("credentials").display());
-    std::fs::write(&config, text.replace("[daemon]\n", &told)).unwrap();
+    let credentials_line =
+        format!("[daemon]\ncredentials_dir = \"{}\"\n", location.path("credentials").display());
+    std::fs::write(&config, text.replace("[daemon]\n", &credentials_line)).unwrap();
     let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "10s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(pending_count(&location.path("state")), 0);
@@ -216,9 +223,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn note(&self, what: &str) {
+    fn note(&self, event: &str) {
         let copies = std::fs::read_dir(&self.copies).map_or(0, Iterator::count);
-        self.seen.lock().unwrap().push(format!("{what} with {copies} copies"));
+        self.seen.lock().unwrap().push(format!("{event} with {copies} copies"));
     }
 }
 
@@ -250,7 +257,7 @@ impl Transport for Watched {
     }
 }
 
-/// A lab whose components each want another credential.
+/// A lab with a different credential for each component.
 fn lab(keys: &Keys, denies: &'static str) -> (Lab, Arc<Mutex<Vec<String>>>) {
     let mut lab = Lab::new();
     let seen = Arc::<Mutex<Vec<String>>>::default();

@@ -1,13 +1,13 @@
 //! Routes of the real binary over TCP and over the control socket, byte by byte.
 
-use harness::process::{Location, Up, owe_since};
+use harness::process::{Location, Up, record_pending_resume_since};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-/// A daemon whose one cluster cannot be reached, and the two ways to ask it.
+/// A daemon with one unreachable cluster, its HTTP address and its control socket.
 struct Bed {
     location: Location,
     up: Up,
@@ -75,7 +75,7 @@ fn health_routes_return_documented_json() {
     // The probe is stored right after its event.
     let began = std::time::Instant::now();
     let health = loop {
-        assert!(began.elapsed() < std::time::Duration::from_secs(10), "it never shows");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "the probe is not shown within 10 s");
         let response = bed.get("/health");
         assert_eq!(response.status, 200, "a cluster that cannot be reached degrades, it does not fail");
         let health = response.json();
@@ -179,9 +179,9 @@ fn tcp_rejections_have_documented_status_and_body() {
 #[case::forwarded_proto("Host: localhost\r\nX-Forwarded-Proto: https\r\n")]
 #[case::forwarded("Host: localhost\r\nForwarded: for=10.0.0.1\r\n")]
 #[case::rebound("Host: backups.example\r\n")]
-#[case::looks_like_us("Host: localhost.example:9610\r\n")]
+#[case::similar_name("Host: localhost.example:9610\r\n")]
 #[case::another_machine("Host: 10.0.0.1\r\n")]
-fn who_is_not_from_this_machine_reads_nothing(#[case] headers: &str) {
+fn requests_of_other_hosts_are_rejected(#[case] headers: &str) {
     let bed = Bed::new();
     for path in ["/v1/backups", "/v1/schedules", "/v1/pending-resumes", "/clusters", "/api/clusters"] {
         let response = bed.tcp("GET", path, headers, "");
@@ -289,7 +289,11 @@ fn every_response_has_a_unique_request_id() {
 #[test]
 fn request_id_of_failing_health_is_in_the_log() {
     let location = Location::new();
-    owe_since(&location.path("state"), "http://127.0.0.1:1", chrono::TimeDelta::minutes(10));
+    record_pending_resume_since(
+        &location.path("state"),
+        "http://127.0.0.1:1",
+        chrono::TimeDelta::minutes(10),
+    );
     let up = Up::new(&location.good());
     let tcp = up.event("http.listening")["address"].as_str().unwrap().to_owned();
     let response = request(TcpStream::connect(&tcp).unwrap(), "GET", "/health", "Host: any.example\r\n", "");
@@ -297,7 +301,7 @@ fn request_id_of_failing_health_is_in_the_log() {
     let failed = up.event("request.failed");
     assert_eq!(failed["request_id"], response.header("x-request-id").unwrap().as_str());
     assert_eq!((&failed["path"], &failed["status"]), (&json!("/health"), &json!(503)));
-    up.stop_owing();
+    up.stop_with_pending_resume();
 }
 
 /// Silent clients on all connections do not block health checks, and the log has one line about them.
@@ -312,8 +316,8 @@ fn health_responds_while_silent_clients_hold_every_slot() {
     assert_eq!((&crowded["listener"], &crowded["connections"]), (&json!("http"), &json!(256)));
     drop(silent);
     bed.up.signal("TERM");
-    let said: Vec<String> = bed.up.log.iter().collect();
-    assert!(!said.iter().any(|line| line.contains("http.crowded")), "{said:?}");
+    let log: Vec<String> = bed.up.log.iter().collect();
+    assert!(!log.iter().any(|line| line.contains("http.crowded")), "{log:?}");
 }
 
 #[test]

@@ -7,22 +7,22 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Result of a command.
-struct Said {
+struct CommandOutput {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-impl Said {
+impl CommandOutput {
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("not JSON: {}{}", self.out, self.err))
     }
 }
 
-fn say(config: &Path, words: &[&str]) -> Said {
+fn run_command(config: &Path, words: &[&str]) -> CommandOutput {
     let output = ends(command(config, words));
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    CommandOutput { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 const NIGHTLY: &str =
@@ -33,15 +33,15 @@ const BROKEN: &str = "[schedules.nightly]\nclusters = [\"nobody\"]\ndaily = \"25
 fn check_of_valid_config_lists_next_due_times() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", NIGHTLY);
-    let said = say(&config, &["check"]);
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(said.out.contains("config.toml is valid: 1 cluster, 1 schedule\n"), "{}", said.out);
+    let output = run_command(&config, &["check"]);
+    assert_eq!(output.code, Some(0), "{}", output.err);
+    assert!(output.out.contains("config.toml is valid: 1 cluster, 1 schedule\n"), "{}", output.out);
     let due: Vec<&str> =
-        said.out.lines().filter(|line| line.contains("next: nightly of orders at")).collect();
-    assert_eq!(due.len(), 5, "{}", said.out);
+        output.out.lines().filter(|line| line.contains("next: nightly of orders at")).collect();
+    assert_eq!(due.len(), 5, "{}", output.out);
     assert!(due.iter().all(|line| line.ends_with("Z)")), "instants end in Z: {due:?}");
-    let said = say(&config, &["check", "--json"]);
-    assert_eq!((said.code, said.json()), (Some(0), json!({ "ok": true, "diagnostics": [] })));
+    let output = run_command(&config, &["check", "--json"]);
+    assert_eq!((output.code, output.json()), (Some(0), json!({ "ok": true, "diagnostics": [] })));
     assert!(!location.path("state").exists() && !location.path("run").exists(), "a check makes nothing");
 }
 
@@ -49,14 +49,14 @@ fn check_of_valid_config_lists_next_due_times() {
 fn check_of_invalid_config_reports_all_errors_with_location_and_remedy() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", BROKEN);
-    let said = say(&config, &["check"]);
-    assert_eq!(said.code, Some(2));
+    let output = run_command(&config, &["check"]);
+    assert_eq!(output.code, Some(2));
     for part in ["nobody", "25:00", "config.toml:15:13", "config.toml:16:9", "help"] {
-        assert!(said.out.contains(part), "{part} is missing:\n{}", said.out);
+        assert!(output.out.contains(part), "{part} is missing:\n{}", output.out);
     }
-    let said = say(&config, &["--json", "check"]);
-    assert_eq!((said.code, &said.json()["ok"]), (Some(2), &json!(false)));
-    let found = said.json()["diagnostics"].as_array().unwrap().clone();
+    let output = run_command(&config, &["--json", "check"]);
+    assert_eq!((output.code, &output.json()["ok"]), (Some(2), &json!(false)));
+    let found = output.json()["diagnostics"].as_array().unwrap().clone();
     let lines: Vec<_> = found.iter().map(|d| d["line"].as_u64().unwrap()).collect();
     assert_eq!(lines, [15, 16]);
     for one in &found {
@@ -69,18 +69,18 @@ fn check_of_invalid_config_reports_all_errors_with_location_and_remedy() {
 #[test]
 fn check_online_of_unreachable_cluster_exits_1() {
     let location = Location::new();
-    let said = say(&location.good(), &["check", "--online"]);
-    assert_eq!(said.code, Some(1), "{}", said.err);
+    let output = run_command(&location.good(), &["check", "--online"]);
+    assert_eq!(output.code, Some(1), "{}", output.err);
     assert!(
-        said.out.starts_with(
+        output.out.starts_with(
             "orders: a backup would fail now: 1 problem\n  FAIL zeebe: cannot connect to zeebe at"
         ),
         "{}",
-        said.out
+        output.out
     );
-    assert!(said.out.contains("help: start it, or correct its address"), "{}", said.out);
-    let said = say(&location.good(), &["--json", "check", "--online"]);
-    let body: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(output.out.contains("help: start it, or correct its address"), "{}", output.out);
+    let output = run_command(&location.good(), &["--json", "check", "--online"]);
+    let body: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!((&body["ok"], &body["preflight"][0]["check"]), (&json!(false), &json!("zeebe")));
     assert_eq!(body["preflight"][0]["cluster"], json!("orders"));
 }
@@ -88,9 +88,10 @@ fn check_online_of_unreachable_cluster_exits_1() {
 #[test]
 fn check_online_of_invalid_config_sends_no_request() {
     let location = Location::new();
-    let said = say(&location.config("127.0.0.1:0", "nonsense = 1\n"), &["--json", "check", "--online"]);
-    assert_eq!(said.code, Some(2));
-    let body: Value = serde_json::from_str(&said.out).unwrap();
+    let output =
+        run_command(&location.config("127.0.0.1:0", "nonsense = 1\n"), &["--json", "check", "--online"]);
+    assert_eq!(output.code, Some(2));
+    let body: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!((&body["ok"], &body["preflight"]), (&json!(false), &json!([])));
 }
 
@@ -98,9 +99,9 @@ fn check_online_of_invalid_config_sends_no_request() {
 fn missing_config_is_a_usage_error_of_every_command() {
     let location = Location::new();
     for words in [&["check"][..], &["next"], &["plan", "orders"], &["status"], &["serve"]] {
-        let said = say(&location.path("missing.toml"), words);
-        assert_eq!(said.code, Some(2), "{words:?}: {}", said.err);
-        assert!(format!("{}{}", said.out, said.err).contains("missing.toml"), "{words:?}");
+        let output = run_command(&location.path("missing.toml"), words);
+        assert_eq!(output.code, Some(2), "{words:?}: {}", output.err);
+        assert!(format!("{}{}", output.out, output.err).contains("missing.toml"), "{words:?}");
     }
 }
 
@@ -112,7 +113,7 @@ fn due(due_at: &str, local: &str) -> Value {
 fn next_covers_both_clock_changes() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", NIGHTLY);
-    let next = |from: &str| say(&config, &["next", "--from", from, "--count", "3", "--json"]).json();
+    let next = |from: &str| run_command(&config, &["next", "--from", from, "--count", "3", "--json"]).json();
     let spring = json!([
         due("2026-03-28T01:30:00Z", "2026-03-28 02:30:00 +01:00"),
         due("2026-03-29T01:00:00Z", "2026-03-29 03:00:00 +02:00"),
@@ -131,16 +132,16 @@ fn next_covers_both_clock_changes() {
 fn next_of_one_schedule_as_a_table() {
     let location = Location::new();
     let config = location.config("127.0.0.1:0", &format!("{NIGHTLY}{}", NIGHTLY.replace("nightly", "other")));
-    let said = say(&config, &["next", "other", "--from", "2026-10-24T00:00:00Z", "--count", "1"]);
-    assert_eq!(said.code, Some(0));
-    assert!(said.out.contains("2026-10-24T00:30:00Z") && !said.out.contains("nightly"), "{}", said.out);
+    let output = run_command(&config, &["next", "other", "--from", "2026-10-24T00:00:00Z", "--count", "1"]);
+    assert_eq!(output.code, Some(0));
+    assert!(output.out.contains("2026-10-24T00:30:00Z") && !output.out.contains("nightly"), "{}", output.out);
 }
 
 #[test]
 fn plan_pauses_only_around_records_and_zeebe() {
     let location = Location::new();
     let config = location.good();
-    let plan = say(&config, &["plan", "orders", "--json"]).json();
+    let plan = run_command(&config, &["plan", "orders", "--json"]).json();
     assert_eq!(
         (&plan["cluster"], &plan["pause"], &plan["family"]),
         (&json!("orders"), &json!("soft"), &json!("8.2-8.7"))
@@ -167,7 +168,7 @@ fn plan_pauses_only_around_records_and_zeebe() {
         (&steps[3]["compensation"], &steps[9]["deadline"]),
         (&json!("resume_exporting"), &Value::Null)
     );
-    let table = say(&config, &["plan", "orders"]);
+    let table = run_command(&config, &["plan", "orders"]);
     assert!(
         table.out.starts_with(
             "orders: 8.2-8.7 procedure, soft pause (assumed; the probe before a run reads the version)\n"
@@ -184,16 +185,16 @@ fn plan_of_older_version_uses_hard_pause() {
     let text = std::fs::read_to_string(location.good()).unwrap();
     std::fs::write(location.path("config.toml"), text.replace("operate =", "version = \"8.4.6\"\noperate ="))
         .unwrap();
-    let said = say(&location.path("config.toml"), &["plan", "orders", "--json"]);
-    assert_eq!(said.json()["pause"], "hard");
+    let output = run_command(&location.path("config.toml"), &["plan", "orders", "--json"]);
+    assert_eq!(output.json()["pause"], "hard");
 }
 
 #[test]
 fn schema_command_prints_the_shipped_schema() {
     let location = Location::new();
-    let said = say(&location.path("no-config-needed.toml"), &["schema"]);
+    let output = run_command(&location.path("no-config-needed.toml"), &["schema"]);
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/config.schema.json");
-    assert_eq!((said.code, said.out), (Some(0), std::fs::read_to_string(shipped).unwrap()));
+    assert_eq!((output.code, output.out), (Some(0), std::fs::read_to_string(shipped).unwrap()));
 }
 
 #[rstest]
@@ -210,11 +211,11 @@ fn schema_command_prints_the_shipped_schema() {
 #[case::no_schedule(&["next", "nobody"], "error: schedule nobody is not in the config. `next` without a name lists all schedules")]
 #[case::no_aim(&["resume-exporting"], "error: name a cluster (`resume-exporting CLUSTER`) or write `resume-exporting --pending`")]
 #[case::two_aims(&["resume-exporting", "orders", "--pending"], "cannot be used with")]
-fn what_cannot_be_meant_ends_with_2(#[case] words: &[&str], #[case] why: &str) {
+fn invalid_arguments_exit_with_2(#[case] words: &[&str], #[case] why: &str) {
     let location = Location::new();
-    let said = say(&location.good(), words);
-    assert_eq!(said.code, Some(2), "{}", said.err);
-    assert!(said.err.contains(why), "{}", said.err);
+    let output = run_command(&location.good(), words);
+    assert_eq!(output.code, Some(2), "{}", output.err);
+    assert!(output.err.contains(why), "{}", output.err);
 }
 
 #[rstest]
@@ -235,16 +236,16 @@ fn commands_that_need_a_daemon_exit_3_without_one(
     words: &str,
 ) {
     let location = Location::new();
-    let said = say(&location.good(), &words.split(' ').collect::<Vec<_>>());
+    let output = run_command(&location.good(), &words.split(' ').collect::<Vec<_>>());
     let socket = location.path("run").join("control.sock");
     let sentence = format!(
         "error: cannot connect to the daemon at {}: no daemon listens there. Start it, or name its config with --config\n",
         socket.display()
     );
-    assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()));
+    assert_eq!((output.code, output.err, output.out), (Some(3), sentence, String::new()));
 }
 
-/// A daemon stopped by a debugger or a frozen control group: commands fail soon, whatever their own time limit.
+/// A daemon stopped by a debugger or a frozen control group: commands fail soon, independent of their own time limit.
 #[test]
 fn hanging_daemon_does_not_block_commands() {
     const READING: [&str; 5] = ["status", "list", "show 7", "schedules", "pending-resumes"];
@@ -264,20 +265,20 @@ fn hanging_daemon_does_not_block_commands() {
     up.signal("STOP");
     let socket = location.path("run").join("control.sock").display().to_string();
     let config = location.path("config.toml");
-    let asks = |words: String, at: String, acts: bool| {
+    let rejects = |words: String, at: String, acts: bool| {
         let config = config.clone();
         std::thread::spawn(move || {
-            let said = say(&config, &words.split(' ').collect::<Vec<_>>());
+            let output = run_command(&config, &words.split(' ').collect::<Vec<_>>());
             let more = if acts { ". The request may still be carried out" } else { "" };
             let sentence = format!(
                 "error: no response from the daemon at {at}. See its log, and restart it if it stays silent{more}\n"
             );
-            assert_eq!((said.code, said.err, said.out), (Some(3), sentence, String::new()), "{words}");
+            assert_eq!((output.code, output.err, output.out), (Some(3), sentence, String::new()), "{words}");
         })
     };
-    let reading = READING.map(|words| asks(words.into(), socket.clone(), false));
-    let acting = ACTING.map(|words| asks(words.into(), socket.clone(), true));
-    let over_url = asks(format!("--url {url} status"), url.clone(), false);
+    let reading = READING.map(|words| rejects(words.into(), socket.clone(), false));
+    let acting = ACTING.map(|words| rejects(words.into(), socket.clone(), true));
+    let over_url = rejects(format!("--url {url} status"), url.clone(), false);
     for request in reading.into_iter().chain(acting).chain([over_url]) {
         request.join().unwrap();
     }
@@ -288,19 +289,19 @@ fn commands_of_a_daemon_without_backups() {
     let location = Location::new();
     let up = Up::new(&location.good());
     let config = location.path("config.toml");
-    let status = say(&config, &["status", "--json"]);
+    let status = run_command(&config, &["status", "--json"]);
     assert_eq!(status.code, Some(0), "degraded is no failure");
     assert_eq!(status.json()["clusters"][0]["name"], "orders");
-    assert!(say(&config, &["status"]).out.contains("orders"));
-    assert_eq!(say(&config, &["list", "--json"]).json(), json!([]));
-    assert_eq!(say(&config, &["list", "orders"]).out, "no backups\n");
-    assert_eq!(say(&config, &["pending-resumes", "--json"]).json(), json!([]));
-    assert_eq!(say(&config, &["pending-resumes"]).out, "no resume is pending\n");
-    let schedules = say(&config, &["schedules", "--json"]).json();
+    assert!(run_command(&config, &["status"]).out.contains("orders"));
+    assert_eq!(run_command(&config, &["list", "--json"]).json(), json!([]));
+    assert_eq!(run_command(&config, &["list", "orders"]).out, "no backups\n");
+    assert_eq!(run_command(&config, &["pending-resumes", "--json"]).json(), json!([]));
+    assert_eq!(run_command(&config, &["pending-resumes"]).out, "no resume is pending\n");
+    let schedules = run_command(&config, &["schedules", "--json"]).json();
     assert_eq!((&schedules[0]["name"], &schedules[0]["enabled"]), (&json!("daily"), &json!(true)));
     assert_eq!(schedules[0]["clusters"][0]["cluster"], "orders");
     assert_eq!(
-        say(&config, &["resume-exporting", "--pending", "--json"]).json(),
+        run_command(&config, &["resume-exporting", "--pending", "--json"]).json(),
         json!({ "still_pending": [], "resumed": [], "reasons": {} })
     );
     up.stop();
@@ -318,13 +319,13 @@ fn commands_of_a_daemon_without_backups() {
 #[case::resume_without_a_terminal(&["resume-exporting", "orders"], 4, "confirmation required: add --yes if there is no terminal")]
 #[case::resume_unreachable(&["resume-exporting", "orders", "--yes"], 3, "exporting of orders could not be resumed")]
 #[case::adopt_unreachable(&["adopt", "orders"], 3, "cannot connect to zeebe at")]
-fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
+fn daemon_rejection_sets_the_exit_code(#[case] words: &[&str], #[case] code: i32, #[case] why: &str) {
     let location = Location::new();
     let up = Up::new(&location.good());
-    let said = say(&location.path("config.toml"), words);
-    assert_eq!(said.code, Some(code), "{}", said.err);
-    assert!(said.err.starts_with("error: ") && said.err.contains(why), "{}", said.err);
-    assert_eq!(said.err.lines().count(), 1, "one sentence: {}", said.err);
+    let output = run_command(&location.path("config.toml"), words);
+    assert_eq!(output.code, Some(code), "{}", output.err);
+    assert!(output.err.starts_with("error: ") && output.err.contains(why), "{}", output.err);
+    assert_eq!(output.err.lines().count(), 1, "one sentence: {}", output.err);
     up.stop();
 }
 
@@ -334,10 +335,10 @@ fn what_a_daemon_refuses(#[case] words: &[&str], #[case] code: i32, #[case] why:
 #[case::no_such_dir(&["resume-exporting", "--pending", "--state-dir", "/nonexistent"])]
 fn without_a_state_file_pending_resumes_are_unknown(#[case] words: &[&str]) {
     let location = Location::new();
-    let said = say(&location.path("nothing.toml"), words);
-    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
-    assert!(said.err.contains("error: no state file in "), "{}", said.err);
-    assert!(said.err.contains(": pending resumes are unknown. Name its directory with --state-dir, or the config of the daemon with --config"), "{}", said.err);
+    let output = run_command(&location.path("nothing.toml"), words);
+    assert_eq!((output.code, output.out.as_str()), (Some(2), ""), "{}", output.err);
+    assert!(output.err.contains("error: no state file in "), "{}", output.err);
+    assert!(output.err.contains(": pending resumes are unknown. Name its directory with --state-dir, or the config of the daemon with --config"), "{}", output.err);
 }
 
 #[test]
@@ -346,13 +347,13 @@ fn commands_over_url_are_read_only() {
     let up = Up::new(&location.good());
     let url = format!("http://{}", up.event("http.listening")["address"].as_str().unwrap());
     let elsewhere = location.path("no-config-needed.toml");
-    assert_eq!(say(&elsewhere, &["--url", &url, "list", "--json"]).json(), json!([]));
-    assert_eq!(say(&elsewhere, &["--url", &url, "status"]).code, Some(0));
+    assert_eq!(run_command(&elsewhere, &["--url", &url, "list", "--json"]).json(), json!([]));
+    assert_eq!(run_command(&elsewhere, &["--url", &url, "status"]).code, Some(0));
     for words in [&["backup", "orders"][..], &["delete", "orders", "7", "--yes"], &["adopt", "orders"]] {
         let words = [&["--url", url.as_str()], words].concat();
-        let said = say(&elsewhere, &words);
-        assert_eq!(said.code, Some(4), "{words:?}: {}", said.err);
-        assert!(said.err.contains("commands that change something are not allowed over --url. Run the command on the daemon's host, without --url"), "{}", said.err);
+        let output = run_command(&elsewhere, &words);
+        assert_eq!(output.code, Some(4), "{words:?}: {}", output.err);
+        assert!(output.err.contains("commands that change something are not allowed over --url. Run the command on the daemon's host, without --url"), "{}", output.err);
     }
     up.stop();
 }
@@ -361,27 +362,27 @@ fn commands_over_url_are_read_only() {
 #[test]
 fn status_of_failing_daemon_exits_1() {
     let location = Location::new();
-    harness::process::owe_since(
+    harness::process::record_pending_resume_since(
         &location.path("state"),
         "http://127.0.0.1:1",
         chrono::TimeDelta::minutes(10),
     );
     let up = Up::new(&location.good());
     up.event("exporting.resume_failed");
-    let said = say(&location.path("config.toml"), &["status", "--json"]);
-    assert_eq!((said.code, &said.json()["status"]), (Some(1), &json!("failing")), "{}", said.out);
-    let said = say(&location.path("config.toml"), &["status"]);
+    let output = run_command(&location.path("config.toml"), &["status", "--json"]);
+    assert_eq!((output.code, &output.json()["status"]), (Some(1), &json!("failing")), "{}", output.out);
+    let output = run_command(&location.path("config.toml"), &["status"]);
     assert!(
-        said.out.contains("failing pending_resumes: exporting of orders has a pending resume for "),
+        output.out.contains("failing pending_resumes: exporting of orders has a pending resume for "),
         "{}",
-        said.out
+        output.out
     );
-    let pending_resumes = say(&location.path("config.toml"), &["pending-resumes", "--json"]).json();
+    let pending_resumes = run_command(&location.path("config.toml"), &["pending-resumes", "--json"]).json();
     assert_eq!(
         (&pending_resumes[0]["cluster"], &pending_resumes[0]["zeebe"]),
         (&json!("orders"), &json!("http://127.0.0.1:1"))
     );
-    up.stop_owing();
+    up.stop_with_pending_resume();
 }
 
 #[rstest]

@@ -1,4 +1,4 @@
-//! Random input from people and clients: times of schedules, and requests. No input causes a panic.
+//! Random input from operators and clients: times of schedules, and requests. No input causes a panic.
 //!
 //! Config files are in `tests/it/config/fuzz.rs`, responses of components in `tests/it/camunda/junk.rs`, the order of
 //! events in `tests/it/journal.rs`. Inputs that once failed are in `tests/data/corpus`.
@@ -46,8 +46,8 @@ fn understood_or_refused(text: &str) {
                 assert!(second.is_none_or(|second| second > first.unwrap()));
             }
             Err(refusal) => {
-                let said = format!("{refusal:?}");
-                assert!(said.len() < 2000, "{said}");
+                let message = format!("{refusal:?}");
+                assert!(message.len() < 2000, "{message}");
             }
         }
     }

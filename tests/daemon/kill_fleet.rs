@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Faults a random cluster is given, one or two of them in a kill's time. Those that last are short: a fleet of ill
-/// clusters takes no backups, and shows nothing.
+/// Faults injected into a random cluster, one or two per kill. Lasting faults are short: a fleet of faulty clusters
+/// takes no backups and tests nothing.
 const FAULTS: [&str; 30] = [
     "pause.drop-answer",
     "pause.drop-request",
@@ -51,7 +51,7 @@ const FAULTS: [&str; 30] = [
     "now.change=10s",
 ];
 
-/// So much longer a short loop goes on until a kill has met an open pause.
+/// Extra time of a short loop until a kill falls into an open pause.
 const MOST: Duration = Duration::from_secs(60);
 
 fn number(name: &str, default: u64) -> u64 {
@@ -234,7 +234,7 @@ fn report(
     }
 }
 
-/// An oracle that cannot be red shows nothing: a history in which everything is well, and the same with one thing wrong.
+/// The oracle must be able to fail: it checks a correct history, and the same history with one violation each.
 mod red {
     use super::oracle::{Expected, History, Period, from_before, judge};
     use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, Trigger};
@@ -305,19 +305,22 @@ mod red {
     #[case(|h: &mut History| h.occurrences.push(row(25)), "often of orders was never due at 2023-11-14 22:13:45 UTC")]
     #[case(|h: &mut History| h.runs.push(run(&h.occurrences[0])), "run 00000000-0000-0000-0000-000000000000 serves often of orders")]
     #[case(|h: &mut History| h.pending_resumes.push(pending_resume()), "a resume of orders is still pending")]
-    fn one_thing_wrong_is_seen(#[case] spoil: fn(&mut History), #[case] sentence: &str) {
+    fn oracle_reports_each_violation(#[case] spoil: fn(&mut History), #[case] sentence: &str) {
         let mut history = well();
         spoil(&mut history);
         let wrong = wrong(&history);
         assert!(wrong.len() == 1 && wrong[0].contains(sentence), "{wrong:?}");
     }
 
-    /// Stopped a few milliseconds after the run it waited for, the daemon of an hour's fleet left one waiting for nobody.
+    /// In a fleet of one hour, a daemon stopped milliseconds after a run left an occurrence waiting.
     #[rstest]
     #[case(at(9), None)]
     #[case(at(11), Some("often of orders at 2023-11-14 22:13:30 UTC waits"))]
     #[case(at(101), Some("backup 1 of orders is under way"))]
-    fn what_is_left_from_before_is_named(#[case] instant: Instant, #[case] left: Option<&str>) {
+    fn occurrence_left_by_an_earlier_daemon_is_reported(
+        #[case] instant: Instant,
+        #[case] left: Option<&str>,
+    ) {
         let waits = OccurrenceRow { outcome: OccurrenceOutcome::Waiting, reason: None, ..row(10) };
         let runs = [run(&waits)];
         assert_eq!(from_before(instant, &runs, &[], std::slice::from_ref(&waits)).as_deref(), left);

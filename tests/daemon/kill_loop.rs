@@ -68,16 +68,16 @@ fn kill_at_any_moment_loses_nothing_and_leaves_nothing_paused() {
             (0..loops).map(|number| tokio::spawn(one_loop(number as u64, each, binary.clone()))).collect();
         futures::future::join_all(running).await
     });
-    let all = tallies.into_iter().map(|tally| tally.expect("a loop says above what was wrong"));
+    let all = tallies.into_iter().map(|tally| tally.expect("a loop failed: its output above has the reason"));
     let tally = all.reduce(Tally::with).expect("at least one loop");
     tally.print();
     assert!(tally.paused * 2 >= tally.kills, "too few kills inside a pause: {}", tally.paused);
     assert!(
         tally.outstanding * 4 >= tally.kills,
-        "too few kills with an answer outstanding: {}",
+        "too few kills with a response outstanding: {}",
         tally.outstanding
     );
-    assert!(tally.restored > 0, "no backup was completed, so nothing was shown");
+    assert!(tally.restored > 0, "no backup was completed, so the test proves nothing");
 }
 
 fn number_of(name: &str, otherwise: usize) -> usize {
@@ -109,7 +109,7 @@ async fn one_loop(number: u64, kills: usize, binary: PathBuf) -> Tally {
     }
     let until = chrono::Utc::now();
     signal(&daemon.child, "TERM");
-    // The cluster answers on this runtime: its threads must not wait for a daemon that waits for it.
+    // The cluster responds on this runtime: its threads must not wait for a daemon that waits for the cluster.
     let ended = tokio::task::spawn_blocking(move || daemon.child.wait()).await.unwrap().unwrap();
     kill_loop.judge_history(began, until).await;
     tally.restored = kill_loop.whole.len();
@@ -133,7 +133,7 @@ impl Loop {
         timing.response = Duration::from_millis(25);
         timing.snapshot_every = Duration::from_millis(400);
         let sim_config = sim::Config { timing, ..sim::Config::named("orders") };
-        let (cluster, table) = crate::served::answering(sim_config).await;
+        let (cluster, table) = crate::served::served_cluster(sim_config).await;
         let state = directory.join("state");
         let daemon = "instance = 'kill-loop'\nshutdown_grace = '20s'\n";
         let often = format!(
@@ -222,7 +222,7 @@ impl Loop {
         SqliteStore::open_without_lock(&self.state).unwrap().unwrap()
     }
 
-    /// After a restart exporting runs again, by the run that goes on or by a resume.
+    /// After a restart exporting runs again: the run continues, or a resume is sent.
     async fn exporting_again(&mut self, tally: &mut Tally) {
         let began = std::time::Instant::now();
         while self.paused() {
@@ -268,8 +268,8 @@ impl Loop {
         while began.elapsed() < REST {
             let store = self.store();
             let log = std::fs::read(&self.log).unwrap();
-            let said = String::from_utf8_lossy(&log[log_begins as usize..]).into_owned();
-            if said.contains("daemon.started")
+            let log_text = String::from_utf8_lossy(&log[log_begins as usize..]).into_owned();
+            if log_text.contains("daemon.started")
                 && store.unfinished().await.unwrap().is_empty()
                 && store.pending_resumes().await.unwrap().is_empty()
                 && !self.paused()

@@ -57,7 +57,7 @@ fn states(config: &Path) -> Vec<String> {
 }
 
 #[test]
-fn next_daemon_resumes_and_knows_the_backups() {
+fn next_daemon_resumes_and_lists_the_backups() {
     let location = Location::new();
     let served = killed_in_pause(&location);
     let up = Up::new(&served.config);

@@ -14,31 +14,31 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
 /// Log of a daemon until it has started; then it is stopped.
-fn says_at_its_start(config: &Path) -> Vec<Value> {
+fn startup_events(config: &Path) -> Vec<Value> {
     let mut child = command(config, &["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = Vec::new();
+    let mut events = Vec::new();
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if event["event"] == "daemon.started" {
             harness::process::signal(child.id(), "TERM");
         }
-        said.push(event);
+        events.push(event);
     }
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{said:?}");
-    said
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{events:?}");
+    events
 }
 
-fn told<'a>(said: &'a [Value], event: &str) -> Vec<&'a Value> {
-    said.iter().filter(|said| said["event"] == event).collect()
+fn events_named<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
+    events.iter().filter(|entry| entry["event"] == event).collect()
 }
 
 #[test]
 fn new_state_file_is_logged_once() {
     let location = Location::new();
     let config = location.good();
-    let said = says_at_its_start(&config);
-    let made = told(&said, "store.created");
-    assert_eq!(made.len(), 1, "{said:?}");
+    let events = startup_events(&config);
+    let made = events_named(&events, "store.created");
+    assert_eq!(made.len(), 1, "{events:?}");
     assert_eq!(made[0]["level"], "warn", "{made:?}");
     assert_eq!(made[0]["path"], location.path("state").join("state.db").to_str().unwrap());
     assert_eq!(
@@ -46,17 +46,17 @@ fn new_state_file_is_logged_once() {
         "a new state file was created. If one was expected here, stop the daemon and restore the newest copy, or run \
          `adopt` for each cluster"
     );
-    assert_eq!(told(&says_at_its_start(&config), "store.created"), [] as [&Value; 0]);
+    assert_eq!(events_named(&startup_events(&config), "store.created"), [] as [&Value; 0]);
 
     std::fs::remove_dir_all(location.path("state")).unwrap();
-    assert_eq!(told(&says_at_its_start(&config), "store.created").len(), 1);
+    assert_eq!(events_named(&startup_events(&config), "store.created").len(), 1);
 }
 
 /// Enough for a table of several pages.
 const CLUSTERS: usize = 60;
 
 /// A state file with a pending resume of `CLUSTERS` clusters at `zeebe`; every second one has its addresses elsewhere, too.
-fn owe_many(state: &Path, zeebe: &str) {
+fn record_many_pending_resumes(state: &Path, zeebe: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (store, _lock) = SqliteStore::open(state).unwrap();
@@ -98,19 +98,19 @@ fn spoil_a_page_of(state: &Path, table: &str) {
     };
     assert_eq!(page[0], 2, "{table} is too small for this");
     let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
-    let spoilt = u64::from(leads_to(cells / 2));
+    let damaged = u64::from(leads_to(cells / 2));
     let file = std::fs::File::options().write(true).open(&file).unwrap();
-    file.write_all_at(&[0xA5; 512], (spoilt - 1) * 4096).unwrap();
+    file.write_all_at(&[0xA5; 512], (damaged - 1) * 4096).unwrap();
 }
 
 /// Readable pending resumes are sent. The command and a start report that there may be more.
-fn is_no_all_clear(location: &Location, is_resumed: impl Fn() -> bool) {
+fn assert_more_may_be_pending(location: &Location, is_resumed: impl Fn() -> bool) {
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
-    let (said, error) =
+    let (stdout, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!(output.status.code(), Some(1), "{said}{error}");
-    assert!(is_resumed(), "{said}{error}");
-    assert!(!said.contains("no cluster needs to be resumed"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{stdout}{error}");
+    assert!(is_resumed(), "{stdout}{error}");
+    assert!(!stdout.contains("no cluster needs to be resumed"), "{stdout}");
     let file = location.path("state").join("state.db").display().to_string();
     let before = format!("error: the state file {file} cannot be read in full (");
     let after = "), so more resumes may be pending than are known: stop the daemon, restore the newest copy of the file, or move \
@@ -123,43 +123,43 @@ fn is_no_all_clear(location: &Location, is_resumed: impl Fn() -> bool) {
 }
 
 #[rstest]
-#[case::addresses("addresses = 'spoilt'")]
+#[case::addresses("addresses = 'damaged'")]
 #[case::no_text("addresses = x'FF'")]
-fn unreadable_pending_resume_does_not_block_the_others(#[case] spoils: &str) {
+fn unreadable_pending_resume_does_not_block_the_others(#[case] damages: &str) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&location.path("state"), &zeebe);
-    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {spoils} WHERE cluster = 'c07'"));
-    is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
+    record_many_pending_resumes(&location.path("state"), &zeebe);
+    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {damages} WHERE cluster = 'c07'"));
+    assert_more_may_be_pending(&location, || resumes.load(Ordering::SeqCst) >= CLUSTERS - 1);
 }
 
 #[rstest]
-#[case("intended_at = 'spoilt'")]
+#[case("intended_at = 'damaged'")]
 #[case("attempts = 'many'")]
 #[case("resume_intended_at = 7")]
-fn what_is_not_needed_for_paying_may_be_spoilt(#[case] spoils: &str) {
+fn resumes_are_sent_with_damage_in_unneeded_columns(#[case] damages: &str) {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {spoils}"));
-    is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == 1);
+    sql(&location.path("state"), &format!("UPDATE pending_resumes SET {damages}"));
+    assert_more_may_be_pending(&location, || resumes.load(Ordering::SeqCst) == 1);
 }
 
-/// Nobody knows any more whether its run saw the pause, and so it is watched for a while.
+/// It is unknown whether the run observed the pause, so the resume is verified for a while.
 #[test]
 fn pending_resume_of_a_damaged_run_is_sent() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
     harness::process::record_pending_resume(&location.path("state"), &zeebe);
-    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE pending_resumes SET run_id = 'spoilt'");
+    sql(&location.path("state"), "PRAGMA foreign_keys = off; UPDATE pending_resumes SET run_id = 'damaged'");
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "1s"]));
-    let (said, error) =
+    let (stdout, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!(output.status.code(), Some(3), "{said}{error}");
-    assert!(resumes.load(Ordering::SeqCst) > 0, "{said}{error}");
+    assert_eq!(output.status.code(), Some(3), "{stdout}{error}");
+    assert!(resumes.load(Ordering::SeqCst) > 0, "{stdout}{error}");
     assert!(
-        said.contains("the resume of orders is still pending") && error.contains("cannot be read in full"),
-        "{said}{error}"
+        stdout.contains("the resume of orders is still pending") && error.contains("cannot be read in full"),
+        "{stdout}{error}"
     );
 }
 
@@ -167,24 +167,26 @@ fn pending_resume_of_a_damaged_run_is_sent() {
 fn damaged_page_loses_only_pending_resumes_without_another_record() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&location.path("state"), &zeebe);
+    record_many_pending_resumes(&location.path("state"), &zeebe);
     spoil_a_page_of(&location.path("state"), "pending_resumes");
     // Half of those in the page have their addresses elsewhere.
-    is_no_all_clear(&location, || (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst)));
+    assert_more_may_be_pending(&location, || {
+        (CLUSTERS * 5 / 6..CLUSTERS).contains(&resumes.load(Ordering::SeqCst))
+    });
 }
 
 #[test]
 fn damaged_index_loses_no_pending_resume() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&location.path("state"), &zeebe);
+    record_many_pending_resumes(&location.path("state"), &zeebe);
     let state = location.path("state");
     sql(
         &state,
         "PRAGMA writable_schema = on; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE
          name = 'occurrences_by_run') WHERE name = 'pending_resumes_open'",
     );
-    is_no_all_clear(&location, || resumes.load(Ordering::SeqCst) == CLUSTERS);
+    assert_more_may_be_pending(&location, || resumes.load(Ordering::SeqCst) == CLUSTERS);
 }
 
 /// Copies these state files of a daemon that was killed in its pause.
@@ -213,14 +215,14 @@ fn resume_pending(location: &Location) -> (Option<i32>, String, String) {
 }
 
 fn is_all_clear(location: &Location) {
-    let (code, said, error) = resume_pending(location);
+    let (code, stdout, error) = resume_pending(location);
     let file = location.path("state").join("state.db").display().to_string();
-    assert_eq!((code, error.as_str()), (Some(0), ""), "{said}");
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{stdout}");
     assert!(
-        said.starts_with(&format!("no cluster needs to be resumed (state file {file}, last written 20")),
-        "{said}"
+        stdout.starts_with(&format!("no cluster needs to be resumed (state file {file}, last written 20")),
+        "{stdout}"
     );
-    assert!(said.ends_with("Z)\n"), "{said}");
+    assert!(stdout.ends_with("Z)\n"), "{stdout}");
 }
 
 #[test]
@@ -243,13 +245,13 @@ fn lost_wal_is_reported() {
     };
     // Looking changes nothing about it.
     for _ in 0..2 {
-        let (code, said, error) = resume_pending(&location);
-        assert_eq!((code, said.as_str()), (Some(1), ""), "{error}");
+        let (code, stdout, error) = resume_pending(&location);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{error}");
         lost(&error);
     }
-    let said = says_at_its_start(&location.good());
-    let behind = told(&said, "store.behind");
-    assert_eq!((behind.len(), behind[0]["level"].as_str()), (1, Some("error")), "{said:?}");
+    let events = startup_events(&location.good());
+    let behind = events_named(&events, "store.behind");
+    assert_eq!((behind.len(), behind[0]["level"].as_str()), (1, Some("error")), "{events:?}");
     lost(behind[0]["reason"].as_str().unwrap());
     assert_eq!(resumes.load(Ordering::SeqCst), 0);
 }
@@ -262,11 +264,11 @@ fn wal_checkpointed_by_another_process_is_not_reported_lost() {
     killed(&location, &zeebe, &ALL);
     sql(&location.path("state"), "SELECT * FROM v_pending_resumes");
     assert!(!location.path("state").join("state.db-wal").exists());
-    let (code, said, error) = resume_pending(&location);
-    assert_eq!((code, said.as_str(), error.as_str()), (Some(0), "exporting of orders is resumed\n", ""));
+    let (code, stdout, error) = resume_pending(&location);
+    assert_eq!((code, stdout.as_str(), error.as_str()), (Some(0), "exporting of orders is resumed\n", ""));
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
     is_all_clear(&location);
-    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
+    assert_eq!(events_named(&startup_events(&location.good()), "store.behind"), [] as [&Value; 0]);
     is_all_clear(&location);
 }
 
@@ -278,7 +280,7 @@ fn present_wal_is_not_reported_lost() {
     killed(&location, &zeebe, &ALL);
     assert_eq!(resume_pending(&location).0, Some(0));
     is_all_clear(&location);
-    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
+    assert_eq!(events_named(&startup_events(&location.good()), "store.behind"), [] as [&Value; 0]);
     is_all_clear(&location);
 }
 
@@ -291,13 +293,13 @@ fn missing_state_file_beside_its_lock_is_reported() {
     // There the first start has no state yet, which is no failure.
     resume_until_confirmed.env("STATE_DIRECTORY", location.path("state"));
     let output = ends(resume_until_confirmed);
-    let (said, error) =
+    let (stdout, error) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!((output.status.code(), said.as_str()), (Some(1), ""), "{error}");
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{error}");
     assert!(error.contains("/state.db is gone, but a daemon wrote to it until 20"), "{error}");
-    let said = says_at_its_start(&location.good());
-    assert_eq!(told(&said, "store.created").len(), 1, "{said:?}");
-    assert_eq!(told(&said, "store.behind").len(), 1, "{said:?}");
+    let events = startup_events(&location.good());
+    assert_eq!(events_named(&events, "store.created").len(), 1, "{events:?}");
+    assert_eq!(events_named(&events, "store.behind").len(), 1, "{events:?}");
 }
 
 #[test]
@@ -320,7 +322,7 @@ fn missing_state_file_reports_pending_resumes_unknown() {
     let output = ends(resume_until_confirmed);
     let expected = format!("no cluster needs to be resumed (state file {})\n", file.display());
     assert_eq!((output.status.code(), String::from_utf8(output.stdout).unwrap()), (Some(0), expected));
-    assert_eq!(file.metadata().unwrap().len(), 0, "it was written to");
+    assert_eq!(file.metadata().unwrap().len(), 0, "the file was written");
 }
 
 #[test]
@@ -328,9 +330,9 @@ fn older_state_copy_is_reported() {
     let location = Location::new();
     let (zeebe, _) = broker();
     killed(&location, &zeebe, &ALL);
-    says_at_its_start(&location.good());
+    startup_events(&location.good());
     let old = std::fs::read(location.path("state").join("state.db")).unwrap();
-    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind"), [] as [&Value; 0]);
+    assert_eq!(events_named(&startup_events(&location.good()), "store.behind"), [] as [&Value; 0]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (store, _lock) = SqliteStore::open(&location.path("state")).unwrap();
@@ -343,10 +345,10 @@ fn older_state_copy_is_reported() {
     }
     std::fs::write(location.path("state").join("state.db"), old).unwrap();
     assert_eq!(resume_pending(&location).0, Some(1));
-    assert_eq!(told(&says_at_its_start(&location.good()), "store.behind").len(), 1);
+    assert_eq!(events_named(&startup_events(&location.good()), "store.behind").len(), 1);
 }
 
-/// A reader of a pipe waits for a writer: reading the file takes for ever here.
+/// Reading a pipe without a writer never ends.
 #[test]
 fn resume_is_sent_before_the_file_is_checked() {
     let location = Location::new();
@@ -376,7 +378,11 @@ fn resume_is_sent_before_the_file_is_checked() {
              known: run `resume-exporting --pending` with a longer `--for`\n"
         )
     );
-    assert_eq!(harness::process::pending_count(&location.path("state")), 0, "it was recorded");
+    assert_eq!(
+        harness::process::pending_count(&location.path("state")),
+        0,
+        "the confirmation was not recorded"
+    );
 }
 
 /// The list of pending resumes is complete, and the damage is found while they are sent.
@@ -384,14 +390,14 @@ fn resume_is_sent_before_the_file_is_checked() {
 fn damaged_file_stays_unchanged_and_wal_takes_confirmations() {
     let location = Location::new();
     let (zeebe, resumes) = broker();
-    owe_many(&location.path("state"), &zeebe);
-    sql(&location.path("state"), "UPDATE pending_resumes SET confirmed_at = 'spoilt' WHERE cluster = 'c07'");
+    record_many_pending_resumes(&location.path("state"), &zeebe);
+    sql(&location.path("state"), "UPDATE pending_resumes SET confirmed_at = 'damaged' WHERE cluster = 'c07'");
     let file = location.path("state").join("state.db");
     let before = std::fs::read(&file).unwrap();
-    let (code, said, error) = resume_pending(&location);
-    assert_eq!((code, resumes.load(Ordering::SeqCst)), (Some(1), CLUSTERS), "{said}{error}");
+    let (code, stdout, error) = resume_pending(&location);
+    assert_eq!((code, resumes.load(Ordering::SeqCst)), (Some(1), CLUSTERS), "{stdout}{error}");
     assert!(error.contains("cannot be read in full ("), "{error}");
-    assert!(said.contains("c07"), "{said}");
+    assert!(stdout.contains("c07"), "{stdout}");
     assert!(std::fs::read(&file).unwrap() == before, "the damaged file was written to");
     assert_eq!(
         harness::process::pending_count(&location.path("state")),
@@ -438,11 +444,11 @@ fn daemon_with_lost_commits_reports_them() {
     for as_json in [false, true] {
         let words = ["resume-exporting", "--pending", "--for", "10s", "--json"];
         let output = ends(command(&location.good(), &words[..if as_json { 5 } else { 4 }]));
-        let (said, error) =
+        let (stdout, error) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        assert_eq!(output.status.code(), Some(1), "{said}{error}");
+        assert_eq!(output.status.code(), Some(1), "{stdout}{error}");
         assert!(error.contains(", but a daemon wrote to it until 20"), "{error}");
-        assert!(!said.contains("no cluster needs to be resumed"), "{said}");
+        assert!(!stdout.contains("no cluster needs to be resumed"), "{stdout}");
     }
     up.stop();
 }

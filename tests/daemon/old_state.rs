@@ -36,7 +36,7 @@ impl Rig {
         backup["backup_id"].as_i64().unwrap()
     }
 
-    /// State of each backup that the daemon knows.
+    /// State of each backup in the state file.
     fn known(&self) -> Vec<(i64, String)> {
         let (_, rows, _) = self.reports(&["list", "orders", "--json"]);
         let mut known: Vec<(i64, String)> = rows
@@ -71,12 +71,12 @@ impl Rig {
         std::fs::copy(copy, state.join("state.db")).unwrap();
     }
 
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    fn until(&self, condition: &str, holds: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !holds(self) {
             assert!(
                 began.elapsed() < Duration::from_secs(30),
-                "not within 30 s: {what}; {:?}; {}",
+                "not within 30 s: {condition}; {:?}; {}",
                 self.known(),
                 self.retention()
             );
@@ -114,7 +114,7 @@ fn old_state_copy_reuses_no_id_and_deletes_no_unknown_backup() {
     // Before retention deletes anything, the cluster lists its backups.
     rig.backup();
     rig.backup();
-    rig.until("health says that retention has stopped", |rig| rig.retention().contains("adopt"));
+    rig.until("health reports that retention has stopped", |rig| rig.retention().contains("adopt"));
     rig.backup();
     assert!(rig.in_cluster(unknown) && rig.in_cluster(newest) && rig.in_cluster(next), "{:?}", rig.known());
 
@@ -133,7 +133,7 @@ fn old_state_copy_reuses_no_id_and_deletes_no_unknown_backup() {
 
 /// The copy was taken inside a pause: its pending resume was sent and confirmed since.
 #[test]
-fn resume_confirmed_after_state_copy_is_sent_again_without_harm() {
+fn resume_confirmed_after_state_copy_is_sent_again() {
     let rig = Rig::new();
     let up = Up::new(&rig.served.config);
     assert_eq!(rig.reports(&["backup", "orders"]).0, 0);

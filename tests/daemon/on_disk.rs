@@ -101,10 +101,10 @@ impl Rig {
     }
 
     /// How long it took.
-    pub(crate) fn until(&self, what: &str, holds: impl Fn() -> bool) -> Duration {
+    pub(crate) fn until(&self, condition: &str, holds: impl Fn() -> bool) -> Duration {
         let began = Instant::now();
         while !holds() {
-            assert!(began.elapsed() < PATIENCE, "not within a minute: {what}\n{}", self.log());
+            assert!(began.elapsed() < PATIENCE, "not within a minute: {condition}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(3));
         }
         began.elapsed()
@@ -117,7 +117,7 @@ impl Rig {
     }
 
     /// How often the log has this event.
-    pub(crate) fn told(&self, event: &str) -> usize {
+    pub(crate) fn events_named(&self, event: &str) -> usize {
         let text = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         text.matches(&format!("\"event\":\"{event}\"")).count()
     }
@@ -148,7 +148,7 @@ impl Rig {
         locked(&self.cluster).pauses.since.is_some()
     }
 
-    /// How often the watchdog was fed since somebody looked last.
+    /// Number of watchdog notifications since the last call.
     pub(crate) fn watchdog_fed(&self) -> usize {
         self.watchdog.swap(0, Ordering::SeqCst)
     }
@@ -174,7 +174,7 @@ impl Rig {
         self.runtime.block_on(self.store().pending_resumes()).unwrap().len()
     }
 
-    /// The record is true: the journal gives the view, ids grow, and every completed backup exists and is whole.
+    /// Checks the state: the journal equals the view, ids increase, and every completed backup exists and is whole.
     pub(crate) fn record_is_true(&self) {
         let backups = self.backups();
         for backup in &backups {

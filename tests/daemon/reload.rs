@@ -48,7 +48,7 @@ async fn occurrence_due_before_its_schedule_was_removed_has_an_outcome() {
         let rows = memory.occurrences(Some("often".into()), None, 0).await.unwrap();
         let accounted: u64 = rows.iter().map(|row| row.count).sum();
         assert_eq!(accounted, 3, "{rows:?}");
-        // Nobody will serve them any more: they are skipped, and say why.
+        // No run will serve them: they are skipped with a reason.
         clock.sleep(Duration::from_secs(30)).await;
         daemon.tick().await;
         clock.sleep(Duration::from_secs(5)).await;
@@ -80,7 +80,7 @@ impl Bed {
         Self { clock, cluster, memory, daemon }
     }
 
-    /// Exporting of `orders` is paused by a run of ours that nobody carries on, and its resume is refused.
+    /// Exporting of `orders` is paused by an interrupted run of ours, and its resume is rejected.
     async fn record_resume(&self, config: &Config) {
         locked(&self.cluster).arm("resume.refuse@*").unwrap();
         locked(&self.cluster).arm("now.foreign-pause=0s").unwrap();
@@ -133,10 +133,10 @@ async fn resume_of_removed_cluster_can_be_requested_by_name() {
     let idle = bed.daemon.cancel("orders".into(), "x".into(), Duration::ZERO).await.unwrap_err();
     assert_eq!(idle.message, "cluster orders has no run to cancel");
     bed.heal();
-    let said = resume("orders", 90).await.unwrap();
-    assert_eq!(said, "exporting of orders is resumed; the pause was ours");
+    let result = resume("orders", 90).await.unwrap();
+    assert_eq!(result, "exporting of orders is resumed; the pause was ours");
     assert_eq!(bed.memory.pending_resumes().await.unwrap().len(), 0);
-    assert!(locked(&bed.cluster).pauses.since.is_none(), "it is left paused");
+    assert!(locked(&bed.cluster).pauses.since.is_none(), "exporting is left paused");
 
     let unknown = "cluster orders is not in the config. `status` lists the configured clusters";
     let refused = resume("orders", 1).await.unwrap_err();
@@ -163,15 +163,15 @@ async fn run_of_removed_cluster_can_be_cancelled_by_name() {
     bed.daemon.apply(without_orders()).await.unwrap();
     let cancel =
         |seconds| bed.daemon.cancel("orders".into(), "it is gone".into(), Duration::from_secs(seconds));
-    let said = cancel(1).await.unwrap();
+    let result = cancel(1).await.unwrap();
     let still = "the run of orders is being cancelled; its resume is still pending and is retried: cannot connect to zeebe ";
-    assert_eq!((said.done, said.message.starts_with(still)), (false, true), "{}", said.message);
+    assert_eq!((result.done, result.message.starts_with(still)), (false, true), "{}", result.message);
     bed.heal();
     assert!(cancel(120).await.unwrap().done);
     assert_eq!(cancel(1).await.unwrap_err().kind, RefusalKind::NotFound);
 }
 
-/// The pending resume has the old name, and the pause is ours all the same.
+/// The pending resume has the old name, and the pause is still ours.
 #[tokio::test(start_paused = true)]
 async fn own_pause_is_recognised_under_the_new_cluster_name() {
     let before = config("");
@@ -189,8 +189,8 @@ async fn own_pause_is_recognised_under_the_new_cluster_name() {
     assert_eq!(refused.message, format!("cluster shop cannot be backed up now: {pending}"));
 
     bed.heal();
-    let said = bed.daemon.resume_exporting("shop".into(), Duration::from_secs(90)).await.unwrap();
-    assert_eq!(said, "exporting of shop is resumed; the pause was ours");
+    let result = bed.daemon.resume_exporting("shop".into(), Duration::from_secs(90)).await.unwrap();
+    assert_eq!(result, "exporting of shop is resumed; the pause was ours");
     assert_eq!(bed.memory.pending_resumes().await.unwrap().len(), 0);
     bed.clock.sleep(Duration::from_secs(320)).await;
     let last = bed.memory.backups(BackupFilter::default()).await.unwrap().pop().unwrap();

@@ -95,7 +95,7 @@ fn saas_backup_restore_and_delete_by_command() {
     assert_eq!(code, 4);
     assert!(error.ends_with("A restore is in progress for this cluster"), "{error}");
 
-    // While the restore goes on nothing is deleted either.
+    // During the restore no backup is deleted.
     let restoring =
         || locked(&cloud.served.cluster).saas.restores.values().any(|state| *state != "COMPLETED");
     while restoring() {
@@ -133,9 +133,9 @@ fn cancel_before_the_pause_reports_no_resume() {
     while locked(&cloud.served.cluster).saas.backups.is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let said = reports(&cloud.served.config, &["cancel", "orders", "--why", "not now"]);
+    let output_of_cancel = reports(&cloud.served.config, &["cancel", "orders", "--why", "not now"]);
     let sentence =
         "the run of orders is cancelled. Camunda completes the backup that it has started, see Console";
-    assert_eq!(said, (0, sentence.to_owned(), String::new()));
+    assert_eq!(output_of_cancel, (0, sentence.to_owned(), String::new()));
     up.stop();
 }

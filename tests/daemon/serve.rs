@@ -87,21 +87,21 @@ fn running_daemon_reports_errors_of_its_resumes() {
          at least every minute: fix the cause, or, if the cluster is gone permanently, abandon the resume with `pending-resumes \
          abandon orders --why TEXT`\n"
     );
-    // Longer than a daemon is waited for that gives no sign of life.
+    // Longer than the time limit for an unresponsive daemon.
     let output = ends(command(&config, &["resume-exporting", "--pending", "--for", "17s"]));
     assert_eq!(
         (output.status.code(), String::from_utf8(output.stdout).unwrap()),
         (Some(3), sentence.clone())
     );
     let output = ends(command(&config, &["--json", "resume-exporting", "--pending", "--for", "1s"]));
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let expected =
         serde_json::json!({ "still_pending": ["orders"], "resumed": [], "reasons": { "orders": met } });
-    assert_eq!((output.status.code(), said), (Some(3), expected));
+    assert_eq!((output.status.code(), body), (Some(3), expected));
     let output = ends(command(&config, &["resume-exporting", "orders", "--yes", "--for", "1s"]));
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), text), (Some(3), format!("error: {sentence}")));
-    up.stop_owing();
+    up.stop_with_pending_resume();
 }
 
 #[test]
@@ -114,12 +114,12 @@ fn rejected_resume_is_retried_until_the_time_limit() {
     let output = ends(command(&config, &["--json", "resume-exporting", "--pending", "--for", "2s"]));
     let took = began.elapsed().as_secs();
     assert_eq!(output.status.code(), Some(3));
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (&said["still_pending"], &said["resumed"]),
+        (&body["still_pending"], &body["resumed"]),
         (&serde_json::json!(["orders"]), &serde_json::json!([]))
     );
-    let why = said["reasons"]["orders"].as_str().unwrap();
+    let why = body["reasons"]["orders"].as_str().unwrap();
     assert!(why.starts_with("zeebe returned 500 to POST /actuator/exporting/resume"), "{why}");
     assert!((2..10).contains(&took), "it took {took} s");
     assert!(resumes.load(Ordering::SeqCst) > 2);
@@ -133,7 +133,7 @@ fn state_directory_that_is_a_file_is_rejected() {
     let text = refused(command(&location.good(), &["serve"]));
     assert!(text.contains("/state/state.db cannot be used"), "{text}");
     assert!(text.contains("or set another [daemon] state_dir"), "{text}");
-    assert_eq!(text.matches("error:").count(), 1, "said once: {text}");
+    assert_eq!(text.matches("error:").count(), 1, "reported once: {text}");
     assert_eq!(std::fs::read_to_string(location.path("state")).unwrap(), "a file");
 }
 
@@ -150,7 +150,7 @@ fn newer_schema_is_rejected_unchanged_after_pending_resumes() {
     assert!(text.contains("was written by a newer camunda-backupd (schema 99"), "{text}");
     assert!(text.contains("install that version again"), "{text}");
     assert_eq!(resumes.load(Ordering::SeqCst), 1);
-    assert_eq!(std::fs::read(&file).unwrap(), before, "nothing of it is changed");
+    assert_eq!(std::fs::read(&file).unwrap(), before, "the file was changed");
 
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "5s"]));
     let text = String::from_utf8(output.stderr).unwrap();
@@ -176,8 +176,8 @@ fn read_only_state_directory_is_rejected_after_pending_resumes() {
     };
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         let program = location.path("camunda-backupd");
-        // By another process: a child that a test beside this one forks meanwhile would hold a file of ours open for
-        // writing, and a program that somebody writes cannot be started.
+        // Another process copies the file: a child forked by a concurrent test would hold our copy open for writing, and
+        // a program that is open for writing cannot be started.
         let copied = std::process::Command::new("cp")
             .args([std::path::Path::new(env!("CARGO_BIN_EXE_camunda-backupd")), &program])
             .status();
@@ -279,7 +279,7 @@ fn running_daemon_is_found_with_a_broken_config() {
 #[case("500 Internal Server Error", 0, 1)]
 #[case("503 Service Unavailable", 0, 1)]
 #[case("403 Forbidden", 4, 0)]
-fn a_daemon_that_fails_is_as_good_as_none(
+fn command_works_without_a_usable_daemon(
     #[case] status: &'static str,
     #[case] code: i32,
     #[case] confirmed: usize,
@@ -303,9 +303,9 @@ fn a_daemon_that_fails_is_as_good_as_none(
         String::from_utf8_lossy(&request[..length]).into_owned()
     });
     let output = ends(command(&location.good(), &["resume-exporting", "--pending", "--for", "10s"]));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains("the state file cannot be written"), "the daemon's word is told: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains("the state file cannot be written"), "the daemon's error is reported: {stderr}");
     assert!(daemon.join().unwrap().starts_with("POST /v1/pending-resumes/resume "));
     assert_eq!(
         (resumes.load(Ordering::SeqCst), pending_count(&location.path("state"))),

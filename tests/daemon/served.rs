@@ -15,7 +15,7 @@ impl Served {
     /// Writes the config to `directory`; `daemon` has more keys of its first table, `more` the tables after the cluster.
     pub(crate) fn new(directory: &Path, state: &Path, sim: sim::Config, daemon: &str, more: &str) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let (cluster, table) = runtime.block_on(answering(sim));
+        let (cluster, table) = runtime.block_on(served_cluster(sim));
         let config = written(directory, state, daemon, &format!("{table}{more}"));
         Self { cluster, config, runtime }
     }
@@ -27,8 +27,8 @@ pub(crate) fn orders(faster: f64, backup: Duration) -> sim::Config {
     sim::Config { timing, ..sim::Config::named("orders") }
 }
 
-/// The cluster, answering for as long as the runtime lives, and its table for a config.
-pub(crate) async fn answering(sim: sim::Config) -> (SharedCluster, String) {
+/// A cluster that responds while the runtime exists, and its table for a config.
+pub(crate) async fn served_cluster(sim: sim::Config) -> (SharedCluster, String) {
     let clock = SystemClock::shared();
     let cluster = sim::shared(sim::Cluster::new(sim.clone(), clock.now()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -55,7 +55,7 @@ impl Scene {
         let up = Up::new(self.config());
         assert_eq!(self.reports(&["backup", "orders"]).status.code(), Some(0));
         up.event("exporting.paused");
-        within("Zeebe is asked", || locked(self.cluster()).seen.contains_key("zeebe-post"));
+        within("a request to Zeebe", || locked(self.cluster()).seen.contains_key("zeebe-post"));
         assert!(self.paused());
         up
     }
@@ -73,10 +73,10 @@ impl Scene {
     }
 }
 
-fn within(what: &str, mut holds: impl FnMut() -> bool) {
+fn within(condition: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {condition}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -127,20 +127,20 @@ fn resume_rejected_until_end_of_grace_is_reported() {
     let paused = up.event("exporting.still_paused");
     assert_eq!((&paused["cluster"], &paused["owner"]), (&"orders".into(), &"us".into()));
     assert_eq!(paused["reason"], "the daemon stopped before the resume was confirmed");
-    let (code, said) = end_of(up);
-    let met = said[0]
+    let (code, stderr) = end_of(up);
+    let met = stderr[0]
         .strip_prefix("error: the resume of orders is still pending, so exporting may be paused there: ");
     let met = met.and_then(|rest| {
         rest.strip_suffix("; fix this, then run `resume-exporting --pending`, or start the daemon again")
     });
-    assert!(met.is_some_and(|met| met.contains("/exporting/resume")), "{said:?}");
-    assert_eq!((code, said.len()), (Some(1), 1));
+    assert!(met.is_some_and(|met| met.contains("/exporting/resume")), "{stderr:?}");
+    assert_eq!((code, stderr.len()), (Some(1), 1));
     assert!(scene.paused());
 
     locked(scene.cluster()).arm("now.heal").unwrap();
     let output = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!scene.paused(), "ExecStopPost left it paused");
+    assert!(!scene.paused(), "exporting is still paused after ExecStopPost");
     let reason = scene.next_daemon_makes_it("failed");
     assert_eq!(reason, "the daemon was stopped inside the pause and its shutdown grace ran out");
 }
@@ -155,11 +155,11 @@ fn second_signal_exits_at_once_and_exec_stop_post_resumes() {
     up.signal("TERM");
     assert_eq!(end_of(up).0, Some(130));
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
-    assert!(scene.paused(), "it had time to resume: nothing was tried here");
+    assert!(scene.paused(), "the daemon resumed before the second signal, so the test proves nothing");
 
     let output = scene.reports(&["resume-exporting", "--pending", "--for", "20s"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!scene.paused(), "ExecStopPost left it paused");
+    assert!(!scene.paused(), "exporting is still paused after ExecStopPost");
     let reason = scene.next_daemon_makes_it("failed");
     assert!(reason.starts_with("the daemon went down inside the pause and"), "{reason}");
 }
@@ -171,11 +171,11 @@ fn exec_stop_post_resumes_while_daemon_hangs() {
     let up = scene.inside_the_pause();
     up.signal("STOP");
     let output = scene.reports(&["resume-exporting", "--pending", "--for", "2s"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    // It may have been stopped in the middle of a write, so that nobody else can write.
-    let unrecorded = said.contains("every resume is confirmed, but the confirmation could not be stored: ");
-    assert_eq!(output.status.code(), Some(i32::from(unrecorded)), "{said}");
-    assert!(!scene.paused(), "ExecStopPost left it paused");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // The daemon may have been stopped during a write and still hold the write lock.
+    let unrecorded = stderr.contains("every resume is confirmed, but the confirmation could not be stored: ");
+    assert_eq!(output.status.code(), Some(i32::from(unrecorded)), "{stderr}");
+    assert!(!scene.paused(), "exporting is still paused after ExecStopPost");
     up.signal("CONT");
     let failed = up.event("run.failed");
     let reason = failed["reason"].as_str().unwrap();

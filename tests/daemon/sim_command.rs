@@ -21,7 +21,7 @@ impl Sim {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // It keeps serving, so that only the last line of the table shows that it is complete.
+        // The process keeps serving, so the last line of the table marks the end of the output.
         let (mut table, end) = (String::new(), if storage == "rdbms" { "storage" } else { "search" });
         for line in lines {
             let line = line.unwrap();
@@ -91,7 +91,7 @@ async fn sim_serves_each_family_and_prints_a_valid_config(
     "oracle",
     "`oracle` is not a storage of the simulation: write elasticsearch, opensearch, rdbms or saas"
 )]
-fn what_there_is_not_is_refused_in_one_sentence(
+fn invalid_sim_arguments_are_rejected_in_one_sentence(
     #[case] version: &str,
     #[case] storage: &str,
     #[case] sentence: &str,
@@ -99,6 +99,6 @@ fn what_there_is_not_is_refused_in_one_sentence(
     let refused =
         program().args(["sim", "--cluster-version", version, "--storage", storage]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(told.trim(), format!("error: {sentence}"));
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(stderr.trim(), format!("error: {sentence}"));
 }

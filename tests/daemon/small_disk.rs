@@ -60,17 +60,17 @@ impl Disk {
     }
 
     /// There is disk space again.
-    pub(crate) fn make_room(&self, process: Option<u32>) {
+    pub(crate) fn free_space(&self, process: Option<u32>) {
         match self {
             Self::Mounted { at, .. } => std::fs::remove_file(at.join("ballast")).unwrap(),
             Self::Limited { .. } => limit(process, "--fsize=unlimited:unlimited"),
         }
     }
 
-    /// Unmounts, and mounts again with these options; nobody may have it open.
+    /// Unmounts, and mounts again with these options. No process may have a file open.
     pub(crate) fn mount_again(&self, options: &str) {
         let Self::Mounted { at, image } = self else { return };
-        // A child that a test beside this one forks has our files open until it becomes another program.
+        // A child forked by a concurrent test keeps our files open until its exec.
         let free = || {
             does("umount", &[text(at)]) || {
                 std::thread::sleep(std::time::Duration::from_millis(50));

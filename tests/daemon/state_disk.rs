@@ -43,10 +43,14 @@ impl Rig {
         rig
     }
 
-    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+    fn until(&self, condition: &str, holds: impl Fn() -> bool) {
         let began = Instant::now();
         while !holds() {
-            assert!(began.elapsed() < Duration::from_secs(60), "not within a minute: {what}\n{}", self.log());
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "not within a minute: {condition}\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(3));
         }
     }
@@ -114,7 +118,7 @@ fn disk_failure_inside_the_pause_leaves_nothing_paused_and_no_false_record() {
     // The resume needs nothing on disk.
     rig.until("exporting runs again", || !rig.paused());
     let pauses = rig.requested("pause");
-    rig.until("health says so", || rig.status().0 == 1);
+    rig.until("health reports the failure", || rig.status().0 == 1);
     let (_, status) = rig.status();
     assert_eq!(store_check(&status), "failing", "{status}");
     std::thread::sleep(Duration::from_secs(7));
@@ -154,7 +158,7 @@ fn failed_disk_prevents_pauses_and_daemon_stays_up() {
     rig.until("the next backup", || rig.ended().0 > before);
 }
 
-/// Systemd restarts it after status 1, and leaves a daemon alone that ended with 2.
+/// Systemd restarts the daemon after exit code 1, and not after exit code 2.
 #[test]
 fn start_on_full_disk_sends_pending_resumes_and_is_retried() {
     let location = Location::new();

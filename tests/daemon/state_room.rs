@@ -17,18 +17,18 @@ fn health_reports_full_disk_while_nothing_is_due() {
     let mut rig = Rig::up(AT_NIGHT);
     rig.until("health is well", || rig.store_is("ok"));
     rig.disk.fill(rig.pid());
-    let told = rig.until("health says so", || rig.store_is("failing"));
+    let reported = rig.until("health reports the failure", || rig.store_is("failing"));
     assert!(rig.check("store").1.contains("cannot be written"), "{:?}", rig.check("store"));
     if rig.disk.is_mounted() {
         // The limit on its files is also one on its log.
-        assert_eq!(rig.told("store.unwritable"), 1, "said once, not every time\n{}", rig.log());
+        assert_eq!(rig.events_named("store.unwritable"), 1, "reported once\n{}", rig.log());
     }
     rig.watchdog_fed();
-    rig.until("the watchdog is fed all the same", || rig.watchdog_fed() > 0);
-    rig.disk.make_room(rig.pid());
+    rig.until("the watchdog is still notified", || rig.watchdog_fed() > 0);
+    rig.disk.free_space(rig.pid());
     let again = rig.until("health is well again", || rig.store_is("ok"));
     assert!(rig.is_alive(), "{}", rig.log());
-    println!("nothing due: told after {told:?}, taken back after {again:?}");
+    println!("nothing due: reported after {reported:?}, well again after {again:?}");
 }
 
 /// systemd restarts the service after exit code 1, and not after 2.
@@ -41,7 +41,7 @@ fn first_start_on_full_disk_is_retried() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("cannot be written") && text.contains("free space"), "{text}");
     if rig.disk.is_mounted() {
-        rig.disk.make_room(None);
+        rig.disk.free_space(None);
     }
     rig.start();
     rig.until("health is well", || rig.store_is("ok"));
@@ -70,7 +70,7 @@ fn start_on_unwritable_disk_sends_the_pending_resume_of_the_wal(#[case] disk: &s
         "full" => rig.disk.fill(None),
         _ => rig.disk.mount_again("ro"),
     }
-    assert!(rig.paused(), "nobody has resumed yet");
+    assert!(rig.paused(), "exporting was resumed too early");
     let output = rig.start_refused(disk == "full");
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(if disk == "full" { 1 } else { 2 }), "{text}");
@@ -78,7 +78,7 @@ fn start_on_unwritable_disk_sends_the_pending_resume_of_the_wal(#[case] disk: &s
     assert!(!text.contains("still pending"), "the server confirmed it: {text}");
 
     match disk {
-        "full" if rig.disk.is_mounted() => rig.disk.make_room(None),
+        "full" if rig.disk.is_mounted() => rig.disk.free_space(None),
         "full" => {}
         _ => rig.disk.mount_again("rw"),
     }
@@ -98,7 +98,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let pending_resumes = || -> serde_json::Value {
         serde_json::from_slice(&rig.cli(&["pending-resumes", "--json"]).stdout).unwrap_or_default()
     };
-    let told = |pending_resume: &serde_json::Value| {
+    let is_confirmed = |pending_resume: &serde_json::Value| {
         let why = pending_resume["last_error"].as_str().unwrap_or_default();
         why.starts_with("the resume was confirmed at 2") && why.contains("cannot be written")
     };
@@ -110,7 +110,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     rig.until("the pending resume has the error", || met(&pending_resumes()[0]));
     locked(&rig.cluster).arm("now.heal").unwrap();
     rig.until("exporting runs again", || !rig.paused());
-    rig.until("the pending resume has the confirmation", || told(&pending_resumes()[0]));
+    rig.until("the pending resume has the confirmation", || is_confirmed(&pending_resumes()[0]));
     let pending_resume = &pending_resumes()[0];
     assert!(
         pending_resume["attempts"].as_u64() >= Some(1) && pending_resume["resume_intended_at"].is_string(),
@@ -123,7 +123,7 @@ fn confirmed_resume_that_cannot_be_stored_is_reported() {
     let still = "the resume of orders is confirmed but still pending in the state file: the resume was confirmed at 2";
     assert!(status == "degraded" && detail.starts_with(still), "{status}: {detail}");
     assert_ne!(rig.status().1["clusters"][0]["exporting"], "paused_by_us");
-    rig.disk.make_room(rig.pid());
+    rig.disk.free_space(rig.pid());
     rig.until("the confirmation is stored", || pending_resumes()[0].is_null());
     rig.until("health is well", || rig.store_is("ok"));
 }
@@ -171,5 +171,9 @@ fn documented_state_copy_is_complete_while_daemon_writes() {
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
-    assert_eq!(harness::process::pending_count(copies.path()), 1, "the pause it was made in is in it");
+    assert_eq!(
+        harness::process::pending_count(copies.path()),
+        1,
+        "the pending resume of the pause during the copy is missing in the copy"
+    );
 }

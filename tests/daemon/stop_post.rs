@@ -1,4 +1,4 @@
-//! The real binary is killed between records and Zeebe; `ExecStopPost` resumes; Zeebe completes its part all the same.
+//! The real binary is killed between records and Zeebe; `ExecStopPost` resumes; Zeebe still completes its part.
 
 use crate::served::Served;
 use camunda_backupd::sim::{self, SharedCluster, Timing, locked};
@@ -7,10 +7,10 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-fn until(what: &str, holds: impl Fn() -> bool) {
+fn until(condition: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {condition}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -37,19 +37,19 @@ fn scenario(pause: Option<&str>) {
         "[schedules.daily]\nclusters = ['orders']\ndaily = '02:00'\n",
     );
     let (cluster, config) = (&served.cluster, &served.config);
-    // Taken, and the answer on its way for longer than the daemon lives.
+    // The backup is accepted, and the response takes longer than the daemon lives.
     locked(cluster).arm("zeebe-post.delay=20s").unwrap();
 
     let mut up = Up::new(config);
     assert_eq!(ends(command(config, &["backup", "orders"])).status.code(), Some(0));
-    until("Zeebe is asked", || requested(cluster, "zeebe-post") > 0);
+    until("a request to Zeebe", || requested(cluster, "zeebe-post") > 0);
     up.child.kill().unwrap();
     up.child.wait().unwrap();
     assert!(locked(cluster).pauses.since.is_some(), "the kill was not inside the pause");
 
     let output = ends(command(config, &["resume-exporting", "--pending", "--for", "20s"]));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(locked(cluster).pauses.since.is_none(), "ExecStopPost left it paused");
+    assert!(locked(cluster).pauses.since.is_none(), "exporting is still paused after ExecStopPost");
     let resumes = requested(cluster, "resume");
     if let Some(fault) = pause {
         locked(cluster).arm(fault).unwrap();

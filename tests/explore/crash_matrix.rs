@@ -1,7 +1,7 @@
 //! Crash matrix: every disk and network operation of a backup, of every family, with every fault that can happen to it.
 //!
 //! A run without faults lists the operations: each request, each write. Then one operation at a time gets a fault: the
-//! daemon dies before or after it, it fails, its response is lost, it is done twice; and the resume after it fails for a
+//! daemon crashes before or after it, it fails, its response is lost, it is executed twice; and the resume after it fails for a
 //! while. One oracle checks the result by the rules of the design. `MATRIX=full` takes every operation. Otherwise
 //! operations of the same kind in one step count once, and each family takes a share.
 
@@ -20,25 +20,25 @@ use std::time::Duration;
 /// Fault of one scenario.
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    touch: usize,
+    operation: usize,
     inject: Fault,
     /// So many resumes fail first.
     resumes_fail: u32,
 }
 
-struct Told {
-    touches: Vec<String>,
+struct Report {
+    operations: Vec<String>,
     wrong: Vec<String>,
     completed: bool,
 }
 
-/// One backup with a fault, the next daemon if the first one dies, and the final state.
-fn scenario(name: &str, case: Option<Case>) -> Told {
+/// One backup with a fault, the next daemon if the first one crashes, and the final state.
+fn scenario(name: &str, case: Option<Case>) -> Report {
     let config = &family(name);
     let begin: Instant = "2026-03-01T12:00:00Z".parse().unwrap();
     let cluster = sim::shared(sim::Cluster::new(config.clone(), begin));
     let memory = MemoryStore::shared();
-    let script = Script::new(case.map(|case| (case.touch, case.inject)));
+    let script = Script::new(case.map(|case| (case.operation, case.inject)));
     if let Some(case) = case.filter(|case| case.resumes_fail > 0) {
         let times = case.resumes_fail;
         locked(&cluster).arm(&format!("resume.drop-request@{times}")).unwrap();
@@ -69,22 +69,23 @@ fn scenario(name: &str, case: Option<Case>) -> Told {
         lab.clock.now()
     });
     let mut wrong = script.wrong();
-    let touches = script.touches();
+    let operations = script.operations();
     let completed = next_daemon(&cluster, &memory, &settings, now, &mut wrong);
-    Told { touches, wrong, completed }
+    Report { operations, wrong, completed }
 }
 
-fn cases(touches: &[String], full: bool) -> Vec<Case> {
-    let pause = touches.iter().position(|t| t.contains("/exporting/pause"));
+fn cases(operations: &[String], full: bool) -> Vec<Case> {
+    let pause = operations.iter().position(|t| t.contains("/exporting/pause"));
     let mut cases = Vec::new();
-    for touch in chosen(touches, full) {
-        let written = touches[touch].starts_with("write");
+    for operation in chosen(operations, full) {
+        let written = operations[operation].starts_with("write");
         let injected_faults: &[Fault] = if written { &Fault::TO_WRITES } else { &Fault::TO_REQUESTS };
         for inject in injected_faults {
             // Only after the pause is there anything to resume.
-            let failures: &[u32] = if pause.is_some_and(|pause| touch >= pause) { &[0, 1, 3] } else { &[0] };
+            let failures: &[u32] =
+                if pause.is_some_and(|pause| operation >= pause) { &[0, 1, 3] } else { &[0] };
             cases.extend(failures.iter().map(|resumes_fail| Case {
-                touch,
+                operation,
                 inject: *inject,
                 resumes_fail: *resumes_fail,
             }));
@@ -107,27 +108,27 @@ fn rules_hold_after_a_fault_at_any_step(
     )]
     name: &str,
 ) {
-    let untouched = scenario(name, None);
-    assert_eq!(untouched.wrong, Vec::<String>::new());
-    assert!(untouched.completed);
+    let faultless = scenario(name, None);
+    assert_eq!(faultless.wrong, Vec::<String>::new());
+    assert!(faultless.completed);
     let full = std::env::var("MATRIX").as_deref() == Ok("full");
-    let cases = cases(&untouched.touches, full);
+    let cases = cases(&faultless.operations, full);
     // A share of them, another one in each family, so that all kinds are seen and the tests stay short.
     let share = if full { 1 } else { 13 };
     let offset = name.len() % share;
     let (mut run, mut completed, mut wrong) = (0, 0, Vec::new());
     for case in cases.iter().skip(offset).step_by(share) {
-        let told = scenario(name, Some(*case));
+        let report = scenario(name, Some(*case));
         run += 1;
-        completed += usize::from(told.completed);
-        if !told.wrong.is_empty() {
-            let touch = &untouched.touches[case.touch];
-            wrong.push(format!("{case:?} ({touch}): {}", told.wrong.join("; ")));
+        completed += usize::from(report.completed);
+        if !report.wrong.is_empty() {
+            let operation = &faultless.operations[case.operation];
+            wrong.push(format!("{case:?} ({operation}): {}", report.wrong.join("; ")));
         }
     }
     println!(
-        "{name}: {} touches, {} cases of which {run} were run, {completed} completed all the same",
-        untouched.touches.len(),
+        "{name}: {} operations, {} cases of which {run} were run, {completed} completed",
+        faultless.operations.len(),
         cases.len()
     );
     assert!(wrong.is_empty(), "{} of {run} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));

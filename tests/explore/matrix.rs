@@ -95,7 +95,7 @@ pub(crate) fn next_daemon(
     completed
 }
 
-/// Waits until nothing is under way, judges, and takes one more backup.
+/// Waits until no operation is running, checks the rules, and takes one more backup.
 async fn settle(lab: &Lab, wrong: &mut Vec<String>) -> bool {
     for _ in 0..10_000 {
         if lab.memory.unfinished().await.unwrap().is_empty()
@@ -187,16 +187,16 @@ pub(crate) fn not_whole(lab: &Lab, run: &Run) -> Option<String> {
 }
 
 /// Touches of the same kind in one run: the first and the last of them stand for all.
-pub(crate) fn chosen(touches: &[String], full: bool) -> Vec<usize> {
+pub(crate) fn chosen(operations: &[String], full: bool) -> Vec<usize> {
     if full {
-        return (0..touches.len()).collect();
+        return (0..operations.len()).collect();
     }
     let mut locations: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (at, touch) in touches.iter().enumerate() {
-        locations.entry(touch).and_modify(|location| location.1 = at).or_insert((at, at));
+    for (at, operation) in operations.iter().enumerate() {
+        locations.entry(operation).and_modify(|location| location.1 = at).or_insert((at, at));
     }
     // Every write of the journal is another entry.
-    let entries = touches.iter().enumerate().filter(|(_, t)| *t == "write append").map(|(at, _)| at);
+    let entries = operations.iter().enumerate().filter(|(_, t)| *t == "write append").map(|(at, _)| at);
     let all: BTreeSet<usize> =
         locations.into_values().flat_map(|(first, last)| [first, last]).chain(entries).collect();
     all.into_iter().collect()

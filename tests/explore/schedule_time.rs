@@ -77,7 +77,7 @@ fn timing_ends_with_its_years_without_panic() {
 #[case::years_of_a_daily("02:00", "2020-01-01T00:00", "2026-01-01T00:00", Some(("2025-12-31T02:00", 2191, false)))]
 #[case::years_of_every_second("* * * * * *", "2016-01-01T00:00", "2026-01-01T00:00", Some(("2026-01-01T00:00", 10_000, true)))]
 #[case::the_clock_went_back("02:00", "2026-01-03T00:00", "2026-01-01T00:00", None)]
-fn what_was_missed_is_found_and_counted_without_walking_all_of_it(
+fn missed_occurrences_are_counted_without_a_walk(
     #[case] text: &str,
     #[case] since: &str,
     #[case] until: &str,
@@ -99,7 +99,7 @@ fn what_was_missed_is_found_and_counted_without_walking_all_of_it(
 #[case("* * 2 * * *", "UTC", "23h 1s")]
 #[case("0 0 1 * *", "UTC", "31days")]
 #[case("0 0 29 2 *", "UTC", "1461days")]
-fn the_longest_gap_is_known_without_walking(#[case] text: &str, #[case] zone: &str, #[case] expected: &str) {
+fn longest_gap_is_computed_without_a_walk(#[case] text: &str, #[case] zone: &str, #[case] expected: &str) {
     let gap = longest_gap(&timing(text), zone.parse().unwrap(), at("2026-01-01T00:00"));
     assert_eq!(gap, Some(humantime::parse_duration(expected).unwrap()));
 }
@@ -111,7 +111,7 @@ fn the_longest_gap_is_known_without_walking(#[case] text: &str, #[case] zone: &s
 #[case("@Annually", "0 0 0 1 1 *")]
 #[case("0 0 2 1 1 ? 2030", "0 0 2 1 1 ? 2030")]
 #[case("0 2 * january monday", "0 0 2 * JANUARY MONDAY")]
-fn one_dialect(#[case] text: &str, #[case] canonical: &str) {
+fn cron_text_is_normalized(#[case] text: &str, #[case] canonical: &str) {
     assert_eq!(Timing::cron(text, at("2026-01-01T00:00")).unwrap().canonical(), canonical);
 }
 
@@ -216,7 +216,7 @@ proptest! {
     fn every_offset_change_equals_plain_search(
         tz in any_zone(), text in proptest::sample::select(&TIMINGS[..]), from in any_instant(), back in 0..100_000_i64
     ) {
-        // Random instants rarely lie near a change, so the nearest one is looked for.
+        // Random instants rarely lie near a change, so the test uses the nearest one.
         let change = next_change(tz, from);
         let from = change.unwrap_or(from) - TimeDelta::seconds(back - 20_000);
         prop_assert_eq!(next_after(&timing(text), tz, from), plain_search(&timing(text), tz, from));
@@ -261,7 +261,7 @@ proptest! {
     }
 }
 
-/// The slow answer that is easy to believe: every civil match of three days around, mapped one by one.
+/// Slow reference implementation: every matching civil time of the three days around, mapped one by one.
 fn plain_search(timing: &Timing, tz: Tz, from: Instant) -> Option<Instant> {
     let schedule = cron::Schedule::from_str(timing.canonical()).unwrap();
     let near = TimeDelta::hours(26);

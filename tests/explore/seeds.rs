@@ -15,7 +15,7 @@ mod state;
 mod times;
 
 use crate::violence::Bug;
-use life::{Told, tell};
+use life::{Report, run_scenario};
 use scenario::Scenario;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +26,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// The smallest version that still breaks a rule: leaves out one event or fault after the other.
-fn smallest(mut scenario: Scenario) -> (Scenario, Told) {
-    let mut told = tell(scenario.clone(), None);
+fn smallest(mut scenario: Scenario) -> (Scenario, Report) {
+    let mut report = run_scenario(scenario.clone(), None);
     let mut changed = true;
     while changed {
         changed = false;
@@ -45,18 +45,18 @@ fn smallest(mut scenario: Scenario) -> (Scenario, Told) {
             }
         }
         for one in smaller {
-            let again = tell(one.clone(), None);
+            let again = run_scenario(one.clone(), None);
             if !again.wrong.is_empty() {
-                (scenario, told, changed) = (one, again, true);
+                (scenario, report, changed) = (one, again, true);
                 break;
             }
         }
     }
-    (scenario, told)
+    (scenario, report)
 }
 
-fn print(scenario: &Scenario, told: &Told) {
-    println!("seed {} breaks {} rules:\n  {}", scenario.seed, told.wrong.len(), told.wrong.join("\n  "));
+fn print(scenario: &Scenario, report: &Report) {
+    println!("seed {} breaks {} rules:\n  {}", scenario.seed, report.wrong.len(), report.wrong.join("\n  "));
     for cluster in &scenario.clusters {
         let (name, version) = (&cluster.name, cluster.version);
         println!("cluster {name}: {version} on {:?}, Optimize {}", cluster.storage, cluster.optimize);
@@ -73,7 +73,7 @@ fn print(scenario: &Scenario, told: &Told) {
             schedule.catch_up
         );
     }
-    println!("what happened, and no less:\n  {}", told.happened.join("\n  "));
+    println!("necessary faults and events:\n  {}", report.happened.join("\n  "));
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn every_seed_keeps_every_rule() {
                     if seed >= first + seeds || broken.lock().unwrap().is_some() {
                         return;
                     }
-                    let told = tell(Scenario::of(seed), None);
+                    let report = run_scenario(Scenario::of(seed), None);
                     scenarios.fetch_add(1, Ordering::Relaxed);
-                    runs.fetch_add(told.runs as u64, Ordering::Relaxed);
-                    completed.fetch_add(told.completed as u64, Ordering::Relaxed);
-                    injected_faults.fetch_add(told.happened.len() as u64, Ordering::Relaxed);
-                    if !told.wrong.is_empty() {
+                    runs.fetch_add(report.runs as u64, Ordering::Relaxed);
+                    completed.fetch_add(report.completed as u64, Ordering::Relaxed);
+                    injected_faults.fetch_add(report.happened.len() as u64, Ordering::Relaxed);
+                    if !report.wrong.is_empty() {
                         let mut broken = broken.lock().unwrap();
                         *broken = Some(broken.map_or(seed, |other| other.min(seed)));
                     }
@@ -120,23 +120,23 @@ fn every_seed_keeps_every_rule() {
         runs.load(Ordering::Relaxed) as f64 / seconds,
     );
     if let Some(seed) = *broken.lock().unwrap() {
-        let (scenario, told) = smallest(Scenario::of(seed));
+        let (scenario, report) = smallest(Scenario::of(seed));
         if std::env::var_os("JOURNALS").is_some() {
             println!("the smallest scenario again:");
-            tell(scenario.clone(), None);
+            run_scenario(scenario.clone(), None);
         }
-        print(&scenario, &told);
-        panic!("seed {seed}: {}", told.wrong.join("; "));
+        print(&scenario, &report);
+        panic!("seed {seed}: {}", report.wrong.join("; "));
     }
 }
 
-/// A seed that shows something shows it again.
+/// One seed always generates the same scenario.
 #[test]
 fn same_seed_gives_same_scenario() {
     for seed in 1..20 {
-        let (one, again) = (tell(Scenario::of(seed), None), tell(Scenario::of(seed), None));
+        let (one, again) = (run_scenario(Scenario::of(seed), None), run_scenario(Scenario::of(seed), None));
         assert_eq!(one.happened, again.happened, "seed {seed}");
-        assert!(one.touches == again.touches, "seed {seed} touches other things in another order");
+        assert!(one.operations == again.operations, "seed {seed} executes other operations or another order");
     }
 }
 
@@ -146,8 +146,8 @@ fn every_seeded_bug_is_found() {
     let mut unseen = Vec::new();
     for bug in Bug::ALL {
         let caught = (1..60).find_map(|seed| {
-            let told = tell(Scenario::of(seed), Some(bug));
-            told.wrong.first().map(|first| (seed, first.clone()))
+            let report = run_scenario(Scenario::of(seed), Some(bug));
+            report.wrong.first().map(|first| (seed, first.clone()))
         });
         match caught {
             Some((seed, by)) => println!("{bug:?} is seen at seed {seed}: {by}"),

@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Default)]
-struct Told {
-    touches: Vec<String>,
+struct Report {
+    operations: Vec<String>,
     wrong: Vec<String>,
     completed: bool,
     /// From the signal until the daemon had stopped, in milliseconds.
@@ -29,7 +29,7 @@ struct Told {
 }
 
 /// A backup with a stop of the daemon at this operation, and the next daemon.
-fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults: &str) -> Told {
+fn scenario(config: &sim::Config, operation: Option<usize>, grace: Duration, faults: &str) -> Report {
     let begin: Instant = "2026-03-01T12:00:00Z".parse().unwrap();
     let cluster = sim::shared(sim::Cluster::new(config.clone(), begin));
     locked(&cluster).arm(faults).unwrap();
@@ -38,32 +38,32 @@ fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults:
     let template = daemon(async { Lab::with(config.clone(), Limits::default()) });
     let settings = template.settings.clone();
     let all = || BTreeMap::from([("orders".to_owned(), settings.clone())]);
-    let mut told = Told::default();
+    let mut report = Report::default();
     let now = daemon(async {
         let lab = injected(&cluster, &memory, &settings, begin, &script);
         lab.queue.configure(all());
         let queue = lab.queue.clone();
         let run = lab.context.tasks.spawn(async move { queue.manual("orders", None).await });
         let ended = async || memory.unfinished().await.unwrap().is_empty() && run.is_finished();
-        while script.touches().len() <= touch.unwrap_or(usize::MAX) && !ended().await {
+        while script.operations().len() <= operation.unwrap_or(usize::MAX) && !ended().await {
             lab.clock.sleep(Duration::from_millis(1)).await;
         }
         let began = lab.clock.monotonic();
-        told.paused = locked(&cluster).pauses.since.is_some();
+        report.paused = locked(&cluster).pauses.since.is_some();
         let until = began + grace;
         lab.queue.go_down(until);
         // As `Daemon::stop` does.
         while lab.queue.under_way() > 0 && lab.clock.monotonic() < until + Duration::from_secs(15) {
             lab.clock.sleep(Duration::from_millis(50)).await;
         }
-        told.took = lab.clock.monotonic().saturating_sub(began).as_millis();
+        report.took = lab.clock.monotonic().saturating_sub(began).as_millis();
         lab.clock.now()
     });
-    told.touches = script.touches();
-    told.wrong = script.wrong();
+    report.operations = script.operations();
+    report.wrong = script.wrong();
     let now_paused = locked(&cluster).pauses.since.is_some();
     if now_paused && !faults.contains("resume") {
-        told.wrong.push("I1: the daemon has stopped and exporting is paused".into());
+        report.wrong.push("I1: the daemon has stopped and exporting is paused".into());
     }
     // A pause that was never seen may take effect late: its resume stays pending although it was sent (docs/adr/0008).
     let seen = daemon(async {
@@ -72,10 +72,10 @@ fn scenario(config: &sim::Config, touch: Option<usize>, grace: Duration, faults:
         !pending_resumes.is_empty() && runs.iter().any(|run| run.view.pause.confirmed_at.is_some())
     });
     if seen && !faults.contains("resume") {
-        told.wrong.push("I1: the daemon has stopped without a resume of a pause that it had seen".into());
+        report.wrong.push("I1: the daemon has stopped without a resume of a pause that it had seen".into());
     }
-    told.completed = next_daemon(&cluster, &memory, &settings, now, &mut told.wrong);
-    told
+    report.completed = next_daemon(&cluster, &memory, &settings, now, &mut report.wrong);
+    report
 }
 
 #[rstest]
@@ -93,29 +93,29 @@ fn stop_at_any_step_resumes_and_next_start_continues(
     name: &str,
 ) {
     let config = family(name);
-    let untouched = scenario(&config, None, Duration::from_secs(90), "");
-    assert_eq!(untouched.wrong, Vec::<String>::new());
+    let faultless = scenario(&config, None, Duration::from_secs(90), "");
+    assert_eq!(faultless.wrong, Vec::<String>::new());
     let (mut stops, mut paused, mut completed, mut longest, mut wrong) = (0, 0, 0, 0, Vec::new());
     let full = std::env::var("MATRIX").as_deref() == Ok("full");
-    let touches = chosen(&untouched.touches, full);
-    for touch in touches.into_iter().step_by(if full { 1 } else { 3 }) {
+    let operations = chosen(&faultless.operations, full);
+    for operation in operations.into_iter().step_by(if full { 1 } else { 3 }) {
         for grace in [0, 1, 90] {
-            let told = scenario(&config, Some(touch), Duration::from_secs(grace), "");
+            let report = scenario(&config, Some(operation), Duration::from_secs(grace), "");
             stops += 1;
-            paused += usize::from(told.paused);
-            completed += usize::from(told.completed);
-            longest = longest.max(told.took);
-            if !told.wrong.is_empty() {
-                let touch = format!("{touch} ({})", untouched.touches[touch]);
-                wrong.push(format!("grace {grace} s at touch {touch}: {}", told.wrong.join("; ")));
+            paused += usize::from(report.paused);
+            completed += usize::from(report.completed);
+            longest = longest.max(report.took);
+            if !report.wrong.is_empty() {
+                let operation = format!("{operation} ({})", faultless.operations[operation]);
+                wrong.push(format!("grace {grace} s at operation {operation}: {}", report.wrong.join("; ")));
             }
         }
     }
     println!(
-        "{name}: {stops} stops, {paused} of them in the pause, {completed} completed all the same; the longest took {longest} ms"
+        "{name}: {stops} stops, {paused} of them in the pause, {completed} completed; the longest took {longest} ms"
     );
     assert!(wrong.is_empty(), "{} of {stops} stops are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(completed > 0, "no run is ever taken up again");
+    assert!(completed > 0, "no run is continued after a stop");
     assert!(longest < 105_000, "a stop took {longest} ms");
 }
 
@@ -123,12 +123,12 @@ fn stop_at_any_step_resumes_and_next_start_continues(
 #[test]
 fn enough_grace_completes_the_run_and_no_grace_fails_it() {
     let config = family("web apps first");
-    let untouched = scenario(&config, None, Duration::from_secs(90), "");
-    let put = untouched.touches.iter().position(|touch| touch.starts_with("Put")).unwrap();
+    let faultless = scenario(&config, None, Duration::from_secs(90), "");
+    let put = faultless.operations.iter().position(|operation| operation.starts_with("Put")).unwrap();
     for (grace, completed) in [(90, true), (0, false)] {
-        let told = scenario(&config, Some(put), Duration::from_secs(grace), "");
-        assert_eq!((told.completed, told.wrong), (completed, vec![]), "grace {grace} s");
-        assert!(told.paused);
+        let report = scenario(&config, Some(put), Duration::from_secs(grace), "");
+        assert_eq!((report.completed, report.wrong), (completed, vec![]), "grace {grace} s");
+        assert!(report.paused);
     }
 }
 
@@ -136,12 +136,12 @@ fn enough_grace_completes_the_run_and_no_grace_fails_it() {
 #[test]
 fn unconfirmed_resume_is_sent_by_the_next_start() {
     let config = family("pause first");
-    let untouched = scenario(&config, None, Duration::from_secs(90), "");
-    let put = untouched.touches.iter().position(|touch| touch.starts_with("Put")).unwrap();
-    let told = scenario(&config, Some(put), Duration::from_secs(2), "resume.refuse@40");
-    assert_eq!(told.wrong, Vec::<String>::new());
-    assert!(told.paused && !told.completed);
-    assert!(told.took < 20_000, "it waited {} ms", told.took);
+    let faultless = scenario(&config, None, Duration::from_secs(90), "");
+    let put = faultless.operations.iter().position(|operation| operation.starts_with("Put")).unwrap();
+    let report = scenario(&config, Some(put), Duration::from_secs(2), "resume.refuse@40");
+    assert_eq!(report.wrong, Vec::<String>::new());
+    assert!(report.paused && !report.completed);
+    assert!(report.took < 20_000, "it waited {} ms", report.took);
 }
 
 /// An idle daemon stops at once, and one that is stopping begins nothing.
@@ -154,7 +154,7 @@ async fn stopping_daemon_starts_no_run() {
     assert_eq!(refused.to_string(), "the daemon is stopping: try again when it is back");
 }
 
-/// A deletion gives way to the stop and is gone on with by the next daemon.
+/// The stop interrupts a deletion, and the next daemon continues it.
 #[tokio::test(start_paused = true)]
 async fn deletion_does_not_block_the_shutdown() {
     let lab = Lab::new();
@@ -162,7 +162,7 @@ async fn deletion_does_not_block_the_shutdown() {
     assert_eq!(class_of(&run), None, "{}", reason_of(&run));
     locked(&lab.cluster).arm("zeebe-delete.delay=20s@*").unwrap();
     let at = lab.clock.now();
-    lab.store.request_deletion(run.run_id, "command".into(), "asked for".into(), at).await.unwrap();
+    lab.store.request_deletion(run.run_id, "command".into(), "requested".into(), at).await.unwrap();
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_secs(2)).await;
     let began = lab.clock.monotonic();
@@ -178,6 +178,6 @@ async fn deletion_does_not_block_the_shutdown() {
     next.queue.recover().await.unwrap();
     next.queue.request_upkeep("orders");
     next.clock.sleep(Duration::from_mins(2)).await;
-    assert!(locked(&next.cluster).pieces_of(run.backup_id.get()).is_empty(), "nothing of it is left");
+    assert!(locked(&next.cluster).pieces_of(run.backup_id.get()).is_empty(), "parts of the backup are left");
     assert_ne!(class_of(&run), Some(FailureClass::Interrupted));
 }

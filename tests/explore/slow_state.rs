@@ -1,4 +1,4 @@
-//! A state disk with commits that take seconds: backups are complete all the same, and no resume waits for the disk.
+//! A state disk with commits that take seconds: backups are complete, and no resume waits for the disk.
 
 use crate::matrix::{daemon, family, injected, judge};
 use crate::violence::Script;
@@ -43,7 +43,7 @@ fn begin() -> Instant {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-/// From the decision to end the run to the resume on its way.
+/// Time from the decision to end the run until the resume is sent.
 async fn to_resume(memory: &MemoryStore, script: &Script, run: &Run) -> Duration {
     let journal = memory.journal(run.run_id).await.unwrap();
     let aborted = journal.iter().find(|entry| matches!(entry.event, Event::Aborting { .. })).unwrap();

@@ -1,5 +1,5 @@
 //! Fault injection at every operation of a daemon: a store and a transport that count their operations and inject a fault
-//! at one of them. A daemon that dies there does nothing more: every later operation hangs.
+//! at one of them. After a crash there, every later operation of the daemon hangs.
 
 mod bugs;
 mod disk;
@@ -21,21 +21,21 @@ use tokio::sync::watch;
 /// Fault of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// The daemon dies right before it.
+    /// The daemon crashes right before the operation.
     DieBefore,
-    /// It is done, and the daemon dies before it hears so.
+    /// The operation is executed, and the daemon crashes before it gets the result.
     DieAfter,
     /// It fails, and nothing is done.
     Fail,
     /// The operation is done, and its result is reported as unknown.
     LoseAnswer,
-    /// A request alone: nobody knows, and nothing was done.
+    /// Requests only: the result is unknown, and the request was not executed.
     LoseRequest,
     /// A request alone: it arrives twice.
     Twice,
-    /// A request alone: done, and answered with an error all the same.
+    /// Requests only: executed, with an error as response.
     DoneButError(u16),
-    /// A request alone: done, and answered with a page for people.
+    /// Requests only: executed, with an HTML page as response.
     Page,
     /// Done, but it takes so long.
     Slow(u64),
@@ -81,7 +81,7 @@ struct Inside {
     newest: i64,
     /// A Zeebe backup that was requested too early.
     early: Option<i64>,
-    touches: Vec<String>,
+    operations: Vec<String>,
     targets: BTreeMap<usize, Fault>,
     happened: Vec<String>,
     wrong: Vec<String>,
@@ -112,8 +112,8 @@ impl Script {
         self.inside.lock().unwrap()
     }
 
-    pub(crate) fn touches(&self) -> Vec<String> {
-        self.lock().touches.clone()
+    pub(crate) fn operations(&self) -> Vec<String> {
+        self.lock().operations.clone()
     }
 
     pub(crate) fn happened(&self) -> Vec<String> {
@@ -129,7 +129,7 @@ impl Script {
         *self.dead.borrow()
     }
 
-    /// Returns when the daemon has died.
+    /// Returns after the crash of the daemon.
     pub(crate) async fn death(&self) {
         let mut dead = self.dead.subscribe();
         let _ = dead.wait_for(|dead| *dead).await;
@@ -175,16 +175,16 @@ impl Script {
     }
 
     /// The fault of this operation. A dead daemon hangs here.
-    async fn touch(&self, what: String) -> Option<Fault> {
+    async fn operation(&self, operation: String) -> Option<Fault> {
         self.live().await;
         let inject = {
             let mut inside = self.lock();
-            let number = inside.touches.len();
+            let number = inside.operations.len();
             let inject = inside.targets.get(&number).copied();
             if let Some(inject) = inject {
-                inside.happened.push(format!("{inject:?} at touch {number}, {what}"));
+                inside.happened.push(format!("{inject:?} at operation {number}, {operation}"));
             }
-            inside.touches.push(what);
+            inside.operations.push(operation);
             inject
         };
         if inject == Some(Fault::DieBefore) {
@@ -204,7 +204,7 @@ impl Script {
         }
     }
 
-    /// An earlier answer to the same question, of another id if there is one.
+    /// Earlier response to the same request, with another id if one exists.
     fn repeated(&self, question: &str, url: &str) -> Option<(String, Response)> {
         let inside = self.lock();
         let responses = inside.earlier.get(question)?;
@@ -226,7 +226,7 @@ impl Script {
     }
 }
 
-/// The way to the clusters.
+/// Transport to the clusters.
 pub(crate) struct Wire {
     pub inner: SharedTransport,
     pub script: Arc<Script>,
@@ -236,14 +236,14 @@ pub(crate) struct Wire {
 
 impl Wire {
     async fn carry(&self, request: Request) -> Result<Response, TransportError> {
-        let what = format!("{:?} {}", request.method, shape(&request.url));
+        let operation = format!("{:?} {}", request.method, shape(&request.url));
         let deadline = request.deadline;
         self.judge(&request).await;
         if request.url.ends_with("/exporting/resume") {
             let now = self.clock.now();
             self.script.lock().resumes.push(now);
         }
-        let inject = self.script.touch(what.clone()).await;
+        let inject = self.script.operation(operation.clone()).await;
         let lost = || TransportError::Lost("connection lost".into());
         match inject {
             Some(Fault::Fail) => return Err(TransportError::NotSent("connection refused".into())),
@@ -255,10 +255,10 @@ impl Wire {
         let response = self.mistaken(request).await;
         self.script.die_if(inject == Some(Fault::DieAfter)).await;
         if inject == Some(Fault::Repeat) {
-            return self.script.repeated(&what, &url).map_or(response, |(_, earlier)| Ok(earlier));
+            return self.script.repeated(&operation, &url).map_or(response, |(_, earlier)| Ok(earlier));
         }
         if let Ok(response) = &response {
-            self.script.remember(&what, url.clone(), response);
+            self.script.remember(&operation, url.clone(), response);
         }
         match inject {
             Some(Fault::LoseAnswer) => Err(lost()),
@@ -271,8 +271,8 @@ impl Wire {
                 Ok(Response { status: 200, content_type: "text/html".into(), body, retry_after: None })
             }
             Some(Fault::OtherId) => response.map(|response| {
-                let told = last_number(&url).or(last_number(&String::from_utf8_lossy(&response.body)));
-                of_id(response, told, told.map(|id| id - 1))
+                let response_id = last_number(&url).or(last_number(&String::from_utf8_lossy(&response.body)));
+                of_id(response, response_id, response_id.map(|id| id - 1))
             }),
             Some(Fault::Slow(seconds)) => {
                 let length = Duration::from_secs(seconds);
@@ -306,7 +306,7 @@ impl Wire {
                     let id = last_number(&request.url);
                     self.script.lock().early = id;
                     let base = request.url.split("/search/").next().unwrap_or_default().to_owned();
-                    let endpoint = if self.asked_history() { "backupRuntime" } else { "backups" };
+                    let endpoint = if self.has_requested_history() { "backupRuntime" } else { "backups" };
                     let early = Request {
                         method: Method::Post,
                         url: format!("{base}/zeebe/actuator/{endpoint}"),
@@ -363,8 +363,8 @@ impl Wire {
         self.inner.send(request).await
     }
 
-    fn asked_history(&self) -> bool {
-        self.script.lock().touches.iter().any(|touch| touch.contains("/backupHistory"))
+    fn has_requested_history(&self) -> bool {
+        self.script.lock().operations.iter().any(|operation| operation.contains("/backupHistory"))
     }
 
     /// Rules that are visible only during an operation: intent and pending resume are on disk, and nothing starts twice.
@@ -388,12 +388,12 @@ impl Wire {
         let Some(component) = started(request.method, &path) else { return };
         let ours = runs.iter().filter(|run| run.cluster == cluster);
         let Some(run) = ours.max_by_key(|run| run.created_at) else {
-            self.script.lock().wrong.push(format!("I10: {path} is asked for without a run"));
+            self.script.lock().wrong.push(format!("I10: {path} is requested without a run"));
             return;
         };
         let mut inside = self.script.lock();
         if !run.view.intended.contains(&Step::Start(component)) {
-            inside.wrong.push(format!("I10: {path} is asked for before its intent is on disk"));
+            inside.wrong.push(format!("I10: {path} is requested before its intent is on disk"));
         }
         let begun = inside.starts.entry(format!("{} {component}", run.run_id)).or_default();
         *begun += 1;
@@ -401,12 +401,12 @@ impl Wire {
         // A cluster that could assign ids but rejects a request without one gets our id.
         let most = if run.view.above.is_some() { 2 } else { 1 };
         if begun > most {
-            inside.wrong.push(format!("I9: {component} is asked to start {begun} times in one run"));
+            inside.wrong.push(format!("I9: {component} is requested to start {begun} times in one run"));
         }
     }
 }
 
-/// The same answer about another id.
+/// The same response with another id.
 fn of_id(mut response: Response, from: Option<i64>, to: Option<i64>) -> Response {
     if let (Some(from), Some(to)) = (from, to) {
         let text = String::from_utf8_lossy(&response.body).into_owned();

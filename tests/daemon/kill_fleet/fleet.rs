@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A pause that was open at a kill is over after so long, whatever is wrong with its cluster meanwhile: the run goes on,
-/// with a part that stalls, until it is given up.
+/// Longest time from a kill to the end of a pause that was open then, with any fault of its cluster: the run continues
+/// until its stalled part fails.
 const OVER: Duration = Duration::from_secs(90);
 /// Time without faults in which all started work ends; an occurrence may wait for `start_within`, besides its spread.
 const REST: Duration = Duration::from_secs(300 + 120);
@@ -136,13 +136,13 @@ impl Fleet {
         let status = child.wait().unwrap();
         // A daemon that stops with a pending resume reports it in its last line.
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let told = log.lines().next_back().is_some_and(|line| line.starts_with("error: the resume of "));
+        let reported = log.lines().next_back().is_some_and(|line| line.starts_with("error: the resume of "));
         match status.code() {
             Some(0) if !self.still_pending().await.is_empty() => {
                 Some("SIGTERM ended with 0 while a resume is pending".to_owned())
             }
             Some(0) => None,
-            Some(1) if told => None,
+            Some(1) if reported => None,
             _ => Some(format!("SIGTERM ended with {status}")),
         }
     }

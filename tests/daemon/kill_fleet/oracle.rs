@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Whatever comes due so shortly before the end may still wait for its spread.
+/// An occurrence due so shortly before the end may still wait for its spread.
 const UNDER_WAY: TimeDelta = TimeDelta::seconds(130);
 
 /// A schedule whose due instants are the multiples of a period.
@@ -47,7 +47,7 @@ impl History {
 pub(super) struct Expected {
     pub clusters: Vec<String>,
     pub periods: Vec<Period>,
-    /// When the first daemon was started: no pair may claim to be much younger, or whatever it missed would not count.
+    /// Start of the first daemon. A pair may not begin much later, or its missed occurrences would not count.
     pub began: Instant,
     /// Work started before this instant must have ended.
     pub until: Instant,
@@ -237,7 +237,7 @@ impl Completed {
         self.again
     }
 
-    /// At the end: whatever is kept is restored once more. Retention may have taken a piece of it meanwhile.
+    /// At the end every kept backup is restored again, because retention may have deleted a part of it.
     pub(super) async fn probe_once_more(&mut self, fleet: &Fleet) -> Vec<String> {
         let before = std::mem::take(&mut self.seen);
         let wrong = self.probe(fleet).await;
@@ -285,7 +285,12 @@ impl Completed {
         if !doubtful.is_empty() {
             // Retention may have started on it between the two reads.
             let still = Self::kept(fleet).await;
-            wrong.extend(doubtful.into_iter().filter(|(one, _)| still.contains(one)).map(|(_, what)| what));
+            wrong.extend(
+                doubtful
+                    .into_iter()
+                    .filter(|(one, _)| still.contains(one))
+                    .map(|(_, description)| description),
+            );
         }
         wrong
     }

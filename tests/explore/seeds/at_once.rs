@@ -24,7 +24,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on this thread. Unconstrained: here is nobody to whom tokio could give way.
+/// Waits on this thread. Unconstrained, because no other task could use the budget of tokio.
 fn done<T>(work: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut work = pin!(tokio::task::unconstrained(work));

@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Result of a scenario.
-pub(super) struct Told {
+pub(super) struct Report {
     pub wrong: Vec<String>,
     pub happened: Vec<String>,
-    /// Everything that was touched, by every daemon.
-    pub touches: Vec<String>,
+    /// All operations of every daemon.
+    pub operations: Vec<String>,
     pub runs: usize,
     pub completed: usize,
 }
@@ -44,7 +44,7 @@ pub(super) struct World {
     reloaded: i64,
     people: People,
     happened: Vec<String>,
-    touches: Vec<String>,
+    operations: Vec<String>,
     oracle: Oracle,
 }
 
@@ -61,7 +61,7 @@ fn daemon<T>(life: impl Future<Output = T>) -> T {
 }
 
 /// Runs a scenario; with a seeded bug, the oracle must report a violation.
-pub(super) fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
+pub(super) fn run_scenario(scenario: Scenario, bug: Option<Bug>) -> Report {
     let clusters = scenario.clusters.iter().map(|c| sim::shared(sim::Cluster::new(c.clone(), begin())));
     let clusters: Vec<SharedCluster> = clusters.collect();
     let mut world = World {
@@ -76,7 +76,7 @@ pub(super) fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
         reloaded: 0,
         people: People::default(),
         happened: Vec::new(),
-        touches: Vec::new(),
+        operations: Vec::new(),
         scenario,
     };
     // A restart a minute is more than any of them has.
@@ -84,7 +84,8 @@ pub(super) fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
         let inject = world.scenario.inject.get(life).cloned().unwrap_or_default();
         match world.live(inject) {
             End::Over => {
-                let World { mut oracle, state, clusters, file, people, happened, touches, now, .. } = world;
+                let World { mut oracle, state, clusters, file, people, happened, operations, now, .. } =
+                    world;
                 oracle.wrong.extend(people.wrong());
                 let store = state.store();
                 // Time passes in a cluster without requests, too.
@@ -93,7 +94,7 @@ pub(super) fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
                 }
                 let config = file.config();
                 let (runs, completed) = daemon(oracle.conclude(&config, &people, &store, &clusters));
-                return Told { wrong: oracle.wrong, happened, touches, runs, completed };
+                return Report { wrong: oracle.wrong, happened, operations, runs, completed };
             }
             End::Down(seconds) => {
                 world.state.crash();
@@ -106,7 +107,7 @@ pub(super) fn tell(scenario: Scenario, bug: Option<Bug>) -> Told {
     }
     let mut wrong = world.oracle.wrong;
     wrong.push("it never settled".into());
-    Told { wrong, happened: world.happened, touches: world.touches, runs: 0, completed: 0 }
+    Report { wrong, happened: world.happened, operations: world.operations, runs: 0, completed: 0 }
 }
 
 impl World {
@@ -124,7 +125,7 @@ impl World {
         });
         self.now = now;
         self.happened.extend(script.happened());
-        self.touches.extend(script.touches());
+        self.operations.extend(script.operations());
         self.oracle.wrong.extend(script.wrong());
         end
     }
@@ -156,8 +157,8 @@ impl World {
         let mut settling = 0;
         loop {
             daemon.tick().await;
-            let told = daemon.live().store_error.is_none().then_some(&running);
-            self.oracle.follow(&inner, told, clock.now()).await;
+            let applied = daemon.live().store_error.is_none().then_some(&running);
+            self.oracle.follow(&inner, applied, clock.now()).await;
             self.oracle.probe(&inner, &self.clusters).await;
             let seconds = (sim_clock.now() - begin()).num_seconds();
             if seconds > self.reloaded + 90 {
@@ -209,8 +210,8 @@ impl World {
                                 script.keep(keeps(&after));
                                 (running, self.reloaded) = (after, seconds);
                                 // The next event may take longer than the new times are valid.
-                                let told = daemon.live().store_error.is_none().then_some(&running);
-                                self.oracle.follow(&inner, told, clock.now()).await;
+                                let applied = daemon.live().store_error.is_none().then_some(&running);
+                                self.oracle.follow(&inner, applied, clock.now()).await;
                             }
                             Err(error) => {
                                 daemon.refuse_config(error.to_string());
@@ -264,7 +265,7 @@ impl World {
         named.any(|c| locked(c).pauses.since.is_some())
     }
 
-    /// Afterwards every cluster can be backed up, and retention goes on.
+    /// Afterwards every cluster can be backed up, and retention continues.
     async fn last_backups(&mut self, running: &Config, daemon: &Arc<Daemon>, clock: &Arc<ManualClock>) {
         let store = self.state.store();
         clock.sleep(Duration::from_secs(150)).await;

@@ -26,9 +26,9 @@ impl Oracle {
         Self { times: Times::new(scenario.jumps()), ..Self::default() }
     }
 
-    fn say(&mut self, what: String) {
-        if self.wrong.len() < 20 && !self.wrong.contains(&what) {
-            self.wrong.push(what);
+    fn report(&mut self, violation: String) {
+        if self.wrong.len() < 20 && !self.wrong.contains(&violation) {
+            self.wrong.push(violation);
         }
     }
 
@@ -37,7 +37,7 @@ impl Oracle {
         self.times.edited(before, after);
     }
 
-    /// A reload failed somewhere on its way.
+    /// A reload failed.
     pub(super) fn half_reloaded(&mut self, before: &Pairs, after: &Pairs) {
         self.times.half_reloaded(before, after);
     }
@@ -45,10 +45,10 @@ impl Oracle {
     /// A rejected config changes nothing, and is shown (rule I12).
     pub(super) fn unchanged(&mut self, running: &Config, live: &Live) {
         if pairs(running) != pairs(&live.config) || !running.clusters.keys().eq(live.config.clusters.keys()) {
-            self.say("I12: a refused config has changed what runs".into());
+            self.report("I12: a refused config has changed the running config".into());
         }
         if live.config_refused.is_none() {
-            self.say("I12: a refused config is not shown".into());
+            self.report("I12: a refused config is not shown".into());
         }
     }
 
@@ -56,7 +56,7 @@ impl Oracle {
     pub(super) async fn follow(&mut self, memory: &SharedStore, running: Option<&Config>, now: Instant) {
         let rows = memory.timetable().await.unwrap_or_default();
         for wrong in self.times.follow(&rows, running, now) {
-            self.say(wrong);
+            self.report(wrong);
         }
     }
 
@@ -69,7 +69,7 @@ impl Oracle {
                 (cluster.config.name.clone(), cluster.pauses.since.is_some())
             };
             if paused && !pending_resumes.iter().any(|pending_resume| pending_resume.cluster == name) {
-                self.say(format!("I1: exporting of {name} is paused without a pending resume"));
+                self.report(format!("I1: exporting of {name} is paused without a pending resume"));
             }
         }
         let unfinished = memory.unfinished().await.unwrap_or_default();
@@ -108,8 +108,8 @@ impl Oracle {
             }
         };
         drop(cluster);
-        if let Some(what) = wrong {
-            self.say(format!("I6: backup {id} of {} was not whole {when}: {what}", run.cluster));
+        if let Some(reason) = wrong {
+            self.report(format!("I6: backup {id} of {} was not whole {when}: {reason}", run.cluster));
         }
     }
 
@@ -123,14 +123,14 @@ impl Oracle {
     ) -> (usize, usize) {
         self.probe(memory, clusters).await;
         for pending_resume in memory.pending_resumes().await.unwrap() {
-            self.say(format!(
+            self.report(format!(
                 "I1: a resume of {} is still pending: {:?}",
                 pending_resume.cluster, pending_resume.last_error
             ));
         }
         for cluster in clusters {
             if locked(cluster).pauses.since.is_some() {
-                self.say("I1: exporting is left paused".into());
+                self.report("I1: exporting is left paused".into());
             }
         }
         let backups = memory.backups(BackupFilter::default()).await.unwrap();
@@ -162,11 +162,11 @@ impl Oracle {
             let journal = memory.journal(backup.run.run_id).await.unwrap();
             match RunView::replay(&journal) {
                 Ok(view) if view == backup.run.view => {}
-                Ok(_) => self.say("I10: a journal does not give the view".into()),
-                Err(error) => self.say(format!("I10: {error}")),
+                Ok(_) => self.report("I10: a journal does not give the view".into()),
+                Err(error) => self.report(format!("I10: {error}")),
             }
             if !backup.run.view.ended() {
-                self.say(format!("a run did not end: in {:?}", backup.run.view.step));
+                self.report(format!("a run did not end: in {:?}", backup.run.view.step));
             }
         }
     }
@@ -178,7 +178,7 @@ impl Oracle {
         for backup in by_creation {
             let id = backup.run.backup_id.get();
             if let Some(before) = last.insert(&backup.run.cluster, id).filter(|before| *before >= id) {
-                self.say(format!("I3: id {id} after {before}"));
+                self.report(format!("I3: id {id} after {before}"));
             }
         }
     }
@@ -198,21 +198,21 @@ impl Oracle {
             }
         }
         for row in rows.iter().filter(|row| row.outcome == OccurrenceOutcome::Waiting) {
-            self.say(format!("I13: {} still waits", of(row)));
+            self.report(format!("I13: {} still waits", of(row)));
         }
         for row in rows.iter().filter(|row| row.outcome == OccurrenceOutcome::Skipped && row.reason.is_none())
         {
-            self.say(format!("I13: {} is skipped without a reason", of(row)));
+            self.report(format!("I13: {} is skipped without a reason", of(row)));
         }
         let mut served: BTreeMap<_, usize> = BTreeMap::new();
         for occurrence in backups.iter().flat_map(|b| &b.run.occurrences) {
             *served.entry(occurrence).or_default() += 1;
         }
         if let Some((occurrence, times)) = served.iter().find(|(_, times)| **times > 1) {
-            self.say(format!("I5: {} of {} ran {times} times", occurrence.schedule, occurrence.due_at));
+            self.report(format!("I5: {} of {} ran {times} times", occurrence.schedule, occurrence.due_at));
         }
         for wrong in self.times.judge(&rows) {
-            self.say(wrong);
+            self.report(wrong);
         }
     }
 
@@ -224,20 +224,20 @@ impl Oracle {
         for backup in backups {
             let (id, requested) = (backup.run.backup_id, people.deleted.contains(&backup.run.run_id));
             if people.pinned.contains(&backup.run.run_id) && !backup.held {
-                self.say(format!("backup {id} is not held, although an operator was told so"));
+                self.report(format!("backup {id} is not held, although the command confirmed the hold"));
             }
             match backup.state {
                 BackupState::Deleted | BackupState::Missing => {}
                 BackupState::Deleting => {
                     let why = backup.deletion.as_ref().and_then(|d| d.last_error.clone()).unwrap_or_default();
                     // Zeebe deletes no backup that a stalled partition still takes; a report of it is enough.
-                    // A request delivered twice looks foreign: it is reported, and left to an operator.
+                    // A request delivered twice creates an apparently foreign backup: it is reported and not deleted.
                     if !why.contains("in progress") && !why.contains("never accepted our request") {
-                        self.say(format!("the deletion of backup {id} does not end: {why}"));
+                        self.report(format!("the deletion of backup {id} does not end: {why}"));
                     }
                 }
                 other if requested => {
-                    self.say(format!("backup {id} was to be deleted, and is {}", other.name()));
+                    self.report(format!("backup {id} was to be deleted, and is {}", other.name()));
                 }
                 _ => {}
             }
@@ -264,13 +264,13 @@ impl Oracle {
                 BackupState::Completed => {
                     self.whole(run, clusters, "in the end");
                     if !backup.held && run.retention_groups.iter().all(enough) {
-                        self.say(format!(
+                        self.report(format!(
                             "backup {} is kept although every pool has enough newer ones",
                             run.backup_id
                         ));
                     }
                 }
-                other => self.say(format!("a good backup is {}", other.name())),
+                other => self.report(format!("a good backup is {}", other.name())),
             }
         }
         for backup in backups.iter().filter(|b| b.state == BackupState::Deleted && !hosted(&b.run.cluster)) {
@@ -287,7 +287,7 @@ impl Oracle {
             };
             drop(cluster);
             if left > 0 {
-                self.say(format!("backup {id} is called deleted, and {left} of its pieces are there"));
+                self.report(format!("backup {id} is called deleted, and {left} of its pieces are there"));
             }
         }
     }

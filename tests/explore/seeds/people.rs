@@ -1,4 +1,4 @@
-//! Commands of operators beside schedules: cancel, hold, release, delete, adopt; and the confirmations they got.
+//! Commands of operators during schedules: cancel, hold, release, delete, adopt; and their confirmations.
 
 use super::scenario::Event;
 use crate::violence::Script;
@@ -65,7 +65,7 @@ impl People {
                 if daemon.delete(run.cluster.clone(), run.backup_id, confirmed).await.is_err() {
                     return;
                 }
-                // It may have ended while the request waited for the disk.
+                // The run may have ended while the request waited for the disk.
                 let ended = truth.run(run.run_id).await.unwrap().is_some_and(|run| run.view.ended());
                 let mut wrong = self.wrong.lock().unwrap();
                 if self.pinned.contains(&run.run_id) {
@@ -91,8 +91,8 @@ impl People {
             let before = truth.unfinished().await.unwrap();
             let before: Vec<RunId> =
                 before.iter().filter(|run| run.cluster == cluster).map(|run| run.run_id).collect();
-            let told = daemon.cancel(cluster.clone(), "not now".into(), Duration::from_secs(30)).await;
-            if !told.is_ok_and(|told| told.done) {
+            let outcome = daemon.cancel(cluster.clone(), "not now".into(), Duration::from_secs(30)).await;
+            if !outcome.is_ok_and(|outcome| outcome.done) {
                 return;
             }
             for run_id in before {
@@ -104,10 +104,10 @@ impl People {
                     .any(|pending_resume| pending_resume.run_id == run_id);
                 let ended = truth.run(run_id).await.unwrap().is_some_and(|run| run.view.ended());
                 if pending || !ended {
-                    let what = format!(
-                        "the run of {cluster} is said to be cancelled: ended {ended}, owing {pending}"
+                    let violation = format!(
+                        "the run of {cluster} is reported as cancelled: ended {ended}, resume pending {pending}"
                     );
-                    wrong.lock().unwrap().push(what);
+                    wrong.lock().unwrap().push(violation);
                 }
             }
         });

@@ -72,7 +72,7 @@ pub(super) struct Scenario {
     pub sqlite: bool,
 }
 
-/// Version of a cluster that is known by its REST API alone.
+/// Version of a cluster with the REST API as its only address.
 const BY_REST: &str = "8.10.1";
 
 pub(super) fn begin() -> Instant {
@@ -129,7 +129,7 @@ impl Scenario {
         for _ in 0..r.below(4) {
             let mut spec = (*pick(r, &FAULTS)).to_owned();
             let cluster = pick(r, &names).clone();
-            // Without a management port nobody can see which partitions a resume has reached.
+            // Without a management port the partitions reached by a resume are unknown.
             let by_rest = clusters.iter().any(|c| c.name == cluster && c.version.to_string() == BY_REST);
             if by_rest && spec.contains("silent") {
                 "resume.fail@3".clone_into(&mut spec);
@@ -226,7 +226,7 @@ fn cluster(name: &str, r: &mut Random) -> sim::Config {
         (BY_REST, Storage::OpenSearch),
     ];
     let (version, storage) = *pick(r, &kinds);
-    // Compaction every moment, so that a pause that does not hold shows.
+    // Frequent compaction makes a broken pause detectable.
     let timing = sim::Timing {
         snapshot_every: Duration::from_millis(700),
         saas_interval: Duration::from_secs(10),

@@ -89,7 +89,7 @@ impl Times {
                         ));
                     }
                     if last.times_key == row.times_key && !self.edited.contains(&pair) {
-                        wrong.push(format!("I13: {name} is said to have begun anew"));
+                        wrong.push(format!("I13: {name} is reported as begun again"));
                     }
                     last.over = true;
                     last.lived = now;

@@ -51,9 +51,9 @@ impl Disk {
         name: &str,
         write: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let inject = self.script.touch(format!("write {name}")).await;
+        let inject = self.script.operation(format!("write {name}")).await;
         if inject == Some(Fault::Fail) {
-            let reason = "a test asked it to fail".into();
+            let reason = "a test injected this failure".into();
             return Err(StoreError::Unwritable { path: "state.db".into(), reason });
         }
         let slow = match inject {

@@ -29,13 +29,13 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Number of cases; a failing input is stored beside the corpus, and tried first from then on.
+/// Number of cases; a failing input is stored beside the corpus, and runs first from then on.
 pub fn cases(count: u32, kept: &'static str) -> ProptestConfig {
     let failure_persistence = Some(Box::new(FileFailurePersistence::Direct(kept)) as Box<_>);
     ProptestConfig { failure_persistence, ..ProptestConfig::with_cases(count) }
 }
 
-/// A few places at which something is taken out, put in, or put in twice.
+/// Deletes, inserts or duplicates bytes at a few positions.
 pub fn edits() -> impl Strategy<Value = Vec<(Index, usize, Edit)>> {
     let edit = prop_oneof![
         4 => "[ -~]{0,6}".prop_map(|text| Edit::Put(text.into_bytes())),
@@ -64,7 +64,7 @@ pub fn edited(mut bytes: Vec<u8>, edits: &[(Index, usize, Edit)]) -> Vec<u8> {
     bytes
 }
 
-/// The same value with another in one place, whichever that is.
+/// The same value with one random part replaced.
 pub fn replaced(mut value: Value, location: Index, by: Value) -> Value {
     let mut left = location.index(count(&value));
     if let Some(found) = nth(&mut value, &mut left) {

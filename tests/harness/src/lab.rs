@@ -29,7 +29,7 @@ pub struct Lab {
     pub settings: ClusterSettings,
 }
 
-/// The addresses at which a simulated cluster answers in memory.
+/// Addresses of a simulated cluster in memory.
 pub fn addresses(config: &sim::Config) -> Addresses {
     let base = config.memory_url();
     let at = |part: &str| format!("{base}/{part}");
@@ -86,7 +86,7 @@ impl Lab {
         lab
     }
 
-    /// Another process on the same state and cluster, at `now`, that knows no configuration yet.
+    /// Another process on the same state and cluster, at `now`, without a config yet.
     pub fn daemon(
         cluster: SharedCluster,
         memory: Arc<MemoryStore>,
@@ -120,7 +120,7 @@ impl Lab {
         self.ended(run_id).await
     }
 
-    /// A run that has its row and nothing else: its daemon died, or never heard that it was committed.
+    /// A stored run without an executor: its daemon crashed, or did not get the result of the commit.
     pub async fn claimed_run(&self, spec: serde_json::Value) -> Run {
         let new = NewRun {
             run_id: uuid::Uuid::now_v7(),
@@ -148,7 +148,7 @@ impl Lab {
     }
 
     /// Reason why a manual backup cannot start now, although it may soon.
-    pub async fn hindered(&self) -> String {
+    pub async fn not_ready_reason(&self) -> String {
         let refused = self.refused().await;
         let ManualError::Hindered { reason, .. } = refused else { panic!("refused otherwise: {refused}") };
         reason

@@ -1,6 +1,6 @@
 //! Fixtures of more than one test program: a cluster in memory, the real binary, credentials, certificates, corpus.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-#![allow(clippy::missing_panics_doc, clippy::new_without_default)] // whatever goes wrong here fails a test
+#![allow(clippy::missing_panics_doc, clippy::new_without_default)] // a panic here fails the test
 #![allow(clippy::disallowed_methods)] // servers and processes of tests, on the real clock
 
 pub mod corpus;

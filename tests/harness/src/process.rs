@@ -44,7 +44,7 @@ impl Location {
     }
 }
 
-/// The daemon that Cargo built beside the program that runs.
+/// The daemon that Cargo built for the running test program.
 pub fn binary() -> PathBuf {
     // Programs of tests and benches are in `deps` below it.
     let program = std::env::current_exe().unwrap();
@@ -66,7 +66,7 @@ pub fn command_of(program: &Path, config: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end; a daemon that comes up although it should not is a failure, not a hang.
+/// Runs to the end. A daemon that starts unexpectedly is a failure, not a hang.
 pub fn ends(mut command: Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = Instant::now();
@@ -147,7 +147,7 @@ impl Up {
     }
 
     /// A daemon with a resume that stays pending exits with 1.
-    pub fn stop_owing(self) {
+    pub fn stop_with_pending_resume(self) {
         self.stop_with(1);
     }
 
@@ -156,7 +156,7 @@ impl Up {
         self.event("daemon.stopping");
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < Duration::from_secs(10), "it does not stop");
+            assert!(began.elapsed() < Duration::from_secs(10), "the daemon does not stop");
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(self.child.wait().unwrap().code(), Some(code));
@@ -178,7 +178,7 @@ pub fn broker() -> (String, Arc<AtomicUsize>) {
     broker_saying("200 OK")
 }
 
-/// A broker that counts resumes and answers each with this status.
+/// A broker that counts resumes and responds to each with this status.
 pub fn broker_saying(status: &'static str) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -209,16 +209,16 @@ pub fn broker_saying(status: &'static str) -> (String, Arc<AtomicUsize>) {
 
 /// A state file with a pending resume of a cluster at `zeebe`.
 pub fn record_pending_resume(state: &Path, zeebe: &str) {
-    owe_since(state, zeebe, chrono::TimeDelta::zero());
+    record_pending_resume_since(state, zeebe, chrono::TimeDelta::zero());
 }
 
-/// The same; a resume has been tried for so long already.
-pub fn owe_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
-    owe_with(state, zeebe, std::collections::BTreeMap::new(), age);
+/// As above, with the first resume sent this long ago.
+pub fn record_pending_resume_since(state: &Path, zeebe: &str, age: chrono::TimeDelta) {
+    record_pending_resume_with_access(state, zeebe, std::collections::BTreeMap::new(), age);
 }
 
 /// The same for a cluster with credentials. Returns the run.
-pub fn owe_with(
+pub fn record_pending_resume_with_access(
     state: &Path,
     zeebe: &str,
     access: std::collections::BTreeMap<String, Access>,

@@ -78,7 +78,7 @@ pub async fn broker(issued: &Issued, clients: Option<&Ca>) -> String {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
-                    say(stream, "HTTP/1.1 204 No Content\r\n\r\n").await;
+                    respond(stream, "HTTP/1.1 204 No Content\r\n\r\n").await;
                 }
             });
         }
@@ -86,8 +86,8 @@ pub async fn broker(issued: &Issued, clients: Option<&Ca>) -> String {
     format!("https://localhost:{port}")
 }
 
-/// Reads heads of requests without a body and gives each the same answer. Returns the heads.
-async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, response: &str) -> Vec<String> {
+/// Reads the heads of requests without a body and sends the same response to each. Returns the heads.
+async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin, response: &str) -> Vec<String> {
     let mut heads = Vec::new();
     while let Some(head) = head(&mut stream).await {
         heads.push(head);

@@ -15,7 +15,7 @@ fn token(text: &str, seconds: u64) -> Value {
     json!({"access_token": text, "token_type": "Bearer", "expires_in": seconds})
 }
 
-/// A token endpoint that gives these answers, one after the other and each once.
+/// A token endpoint that returns these responses in order, each once.
 async fn endpoint(responses: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
     let server = MockServer::start().await;
     for (at, response) in responses.into_iter().enumerate() {
@@ -62,7 +62,7 @@ fn url(server: &MockServer) -> String {
     format!("{}/token", server.uri())
 }
 
-/// A client of the broker whose token comes from the endpoint, and its credentials, to be held as long.
+/// A client of the broker with a token from the endpoint, and its credentials, which must live as long as the client.
 fn client(endpoint: &MockServer, broker: &MockServer) -> (Keys, Zeebe) {
     let keys = Keys::new();
     let zeebe = keys.zeebe(&broker.uri(), &oauth(&url(endpoint)));
@@ -160,7 +160,7 @@ async fn token_is_renewed_before_expiry() {
     zeebe.resume(&harness::TestResume).await.unwrap();
 }
 
-/// A resume is sent while the token endpoint is down, as long as the last token may be good for it.
+/// A resume is sent while the token endpoint is down if the last token may still be valid.
 #[rstest]
 #[case::down(ResponseTemplate::new(503))]
 #[case::says_no(ResponseTemplate::new(401))]

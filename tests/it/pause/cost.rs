@@ -51,7 +51,7 @@ async fn attestation_contains_the_free_disk_space() {
 async fn too_little_disk_space_prevents_the_pause() {
     let lab = limited(500);
     arm(&lab, "now.disk=400");
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(&format!("the disk of broker {BROKER} has 399.")), "{reason}");
     assert!(
         reason.ends_with(
@@ -103,7 +103,7 @@ async fn pause_needing_too_much_disk_space_does_not_start() {
         let disk = &run.view.proof["disk"];
         assert!(disk["free_inside"].as_u64() < disk["free_before"].as_u64(), "{disk}");
     }
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(
         reason.contains(" GiB left at /usr/local/camunda/data, and a pause like the last ones would use 1."),
         "{reason}"
@@ -125,7 +125,7 @@ async fn blocked_pause_is_retried_after_a_day() {
         assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
         resumed = run.view.pause.resume_intended_at.unwrap();
     }
-    let refused = lab.hindered().await;
+    let refused = lab.not_ready_reason().await;
     let again = format!(
         ", leaving less than limits.min_free_disk, 500 MiB: exporting is not paused. Free disk space, or wait until {}, when a pause is attempted again",
         instant_text(resumed + TimeDelta::hours(24))
@@ -135,7 +135,7 @@ async fn blocked_pause_is_retried_after_a_day() {
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     // The last pause was within the limit, but the forecast of the last pauses is still above it.
-    let refused = lab.hindered().await;
+    let refused = lab.not_ready_reason().await;
     assert!(refused.contains("a pause like the last ones would use"), "{refused}");
 }
 
@@ -159,7 +159,7 @@ async fn one_pause_with_log_growth_does_not_block_the_next() {
 #[tokio::test(start_paused = true)]
 async fn unreadable_disk_space_blocks_the_pause_if_a_limit_is_set(#[case] fault: &str, #[case] begins: &str) {
     let lab = limited(500).fault(fault);
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(begins), "{reason}");
     assert_eq!(lab.requested("pause"), 0);
     assert!(!check(&lab, "broker_disk").await.unwrap().ok);

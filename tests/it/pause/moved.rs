@@ -70,7 +70,7 @@ impl Town {
         let town = Self { lab, other, required, known };
         town.lab.queue.manual("orders", None).await.unwrap();
         town.lab.clock.sleep(Duration::from_secs(30)).await;
-        assert!(town.is_paused(), "the story begins inside the pause");
+        assert!(town.is_paused(), "the scenario begins inside the pause");
         town
     }
 
@@ -82,7 +82,7 @@ impl Town {
     }
 
     async fn ends(&self) {
-        assert!(self.lab.queue.stop("orders", FailureClass::Cancelled, "it has moved"));
+        assert!(self.lab.queue.stop("orders", FailureClass::Cancelled, "the cluster has moved"));
         self.lab.clock.sleep(Duration::from_mins(3)).await;
     }
 
@@ -157,7 +157,7 @@ async fn foreign_cluster_at_new_address_is_not_resumed() {
     let town = Town::paused().await;
     locked(&town.other).pause(true);
     town.moves("sim-pay", |settings| at(settings, "new")).await;
-    assert!(locked(&town.other).pauses.since.is_some(), "their pause is ended");
+    assert!(locked(&town.other).pauses.since.is_some(), "the foreign pause was ended");
     assert_eq!(town.lab.store.pending_resumes().await.unwrap().len(), 1);
     // The old address responds again.
     *town.known.lock().unwrap() = BTreeMap::from([("old", "sim-orders")]);

@@ -134,7 +134,10 @@ async fn unreachable_component_prevents_adopt_and_keeps_retention_stopped() {
     let end = std::time::Duration::from_hours(1);
     scenario.cluster.change(102, "camunda_tasklist", |t| t.ends_at = end);
     let why = adopt(&scenario.context, "orders", &scenario.spec).await.unwrap_err();
-    assert!(why.starts_with("tasklist is still taking backup 102 or its state is unclear: in progress"), "{why}");
+    assert!(
+        why.starts_with("tasklist is still taking backup 102 or its state is unclear: in progress"),
+        "{why}"
+    );
     assert_eq!(scenario.store.clusters().await.unwrap()[0].state_behind.as_deref(), Some("lost"));
 }
 

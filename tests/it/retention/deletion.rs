@@ -70,11 +70,7 @@ async fn run_without_start_requests_needs_no_deletion() {
     scenario.request(&backup).await;
     scenario.cluster.forget_requests();
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
-    assert_eq!(
-        scenario.cluster.inside().requests.len(),
-        0,
-        "another's backup under that id is not even looked at"
-    );
+    assert_eq!(scenario.cluster.inside().requests.len(), 0, "a foreign backup under that id is not probed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +113,7 @@ async fn running_zeebe_backup_is_deleted_again_after_its_end() {
     scenario.request(&backup).await;
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
     let requested = scenario.cluster.deletes().iter().filter(|d| d.starts_with("zeebe")).count();
-    assert_eq!(requested, 2, "once while it ran, to no effect, and once after its end");
+    assert_eq!(requested, 2, "one delete during the backup, without effect, and one after its end");
     assert_eq!(scenario.cluster.left(id), [] as [String; 0]);
 }
 
@@ -212,7 +208,11 @@ async fn component_without_address_or_response_keeps_the_backup_deleting() {
     scenario.cluster.inside().down.insert("tasklist".into());
     let report = left(scenario.pass(&backup).await);
     assert!(report.starts_with("tasklist could not be probed for remains: "), "{report}");
-    assert_eq!(scenario.cluster.deletes(), [] as [String; 0], "nothing goes before all of it was seen");
+    assert_eq!(
+        scenario.cluster.deletes(),
+        [] as [String; 0],
+        "a part was deleted before every part was probed"
+    );
     scenario.cluster.inside().down.clear();
     assert_eq!(scenario.pass(&backup).await, DeletionPass::Gone);
 }

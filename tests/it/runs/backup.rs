@@ -213,7 +213,7 @@ async fn late_pause_after_our_resume_is_resumed_again(
     let now = lab.clock.now();
     locked(&lab.cluster).advance(now);
     lab.assert_nothing_pending(&run).await;
-    assert_eq!(locked(&lab.cluster).pauses.ended, 1, "it was paused once, and resumed");
+    assert_eq!(locked(&lab.cluster).pauses.ended, 1, "exactly one pause was resumed");
     let next = lab.backup().await;
     assert_eq!(next.view.status, RunStatus::Completed, "{}", reason_of(&next));
 }
@@ -266,7 +266,7 @@ async fn foreign_pause_is_reported_and_never_resumed() {
     assert!(text.contains("paused_by_other") && text.contains("SOFT_PAUSED"), "{text}");
     assert_eq!(lab.requested("resume"), 0);
     let paused = locked(&lab.cluster).pauses.since.is_some();
-    assert!(paused, "their pause is untouched");
+    assert!(paused, "the foreign pause is unchanged");
 }
 
 /// An unknown phase of a later version is not a foreign pause.
@@ -352,7 +352,7 @@ async fn run_stays_in_step_resume_until_confirmed() {
     assert_eq!(lab.store.pending_resumes().await.unwrap().len(), 1);
     assert!(matches!(lab.refused().await, ManualError::Busy { .. }));
     let run = lab.ended(run_id).await;
-    assert_eq!(run.view.status, RunStatus::Completed, "it meets every condition: {}", reason_of(&run));
+    assert_eq!(run.view.status, RunStatus::Completed, "the run meets every condition: {}", reason_of(&run));
     assert!(lab.requested("resume") >= 60);
     lab.assert_nothing_pending(&run).await;
 }
@@ -405,7 +405,7 @@ async fn unreadable_partitions_after_resume_are_shown_in_the_pending_resume() {
     lab.assert_nothing_pending(&run).await;
 }
 
-/// The backoff grows to a minute; an operator who fixed the cluster need not wait for it.
+/// The backoff grows to a minute; after a repair an operator need not wait for it.
 #[tokio::test(start_paused = true)]
 async fn resume_is_retried_at_once_on_request() {
     let lab = Lab::new().fault("resume.refuse@*");

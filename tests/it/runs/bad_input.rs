@@ -122,7 +122,7 @@ async fn foreign_backup_in_progress_is_named() {
         lab.clock.now(),
     );
     other.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
-    let reason = other.hindered().await;
+    let reason = other.not_ready_reason().await;
     assert!(reason.contains("is taking snapshot camunda_operate_"), "{reason}");
     let run = lab.ended(theirs).await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));

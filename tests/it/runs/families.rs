@@ -315,7 +315,7 @@ async fn unknown_assigned_id_is_reported_and_retention_continues() {
     lab.clock.sleep(Duration::from_mins(2)).await;
     let there = lab.store.backups(BackupFilter { existing: true, ..Default::default() }).await.unwrap();
     let completed = there.iter().filter(|b| b.state == BackupState::Completed).count();
-    assert_eq!(completed, 3, "retention goes on");
+    assert_eq!(completed, 3, "retention does not continue");
 }
 
 /// One unclear response right before the pause is retried.
@@ -338,7 +338,7 @@ async fn rdbms_own_backups_of_the_cluster_do_not_stop_retention() {
     let mut cluster = locked(&lab.cluster);
     let now = lab.clock.now();
     cluster.advance(now);
-    assert!(cluster.backups.len() > 5, "the cluster made none of its own");
+    assert!(cluster.backups.len() > 5, "the cluster took no backups of its own");
     let left: Vec<bool> = ids.iter().map(|id| !cluster.pieces_of(id.get()).is_empty()).collect();
     assert_eq!(left, [false, false, true, true, true]);
 }
@@ -362,7 +362,7 @@ async fn gateway_among_brokers_does_not_hide_partitions(
     let run = lab.backup().await;
     assert_eq!(class_of(&run), class, "{}", reason_of(&run));
     if class.is_some() {
-        assert_eq!(lab.requested("pause") + lab.requested("resume"), 0, "a foreign pause is not touched");
+        assert_eq!(lab.requested("pause") + lab.requested("resume"), 0, "the foreign pause is unchanged");
     } else {
         lab.assert_nothing_pending(&run).await;
     }

@@ -50,7 +50,7 @@ async fn renamed_cluster_waits_for_the_run_of_its_old_name() {
     lab.clock.sleep(Duration::from_secs(10)).await;
     lab.queue.configure(BTreeMap::from([("renamed".to_owned(), lab.settings.clone())]));
     lab.clock.sleep(Duration::from_secs(3)).await;
-    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended(), "it has to clean up for a while");
+    assert!(!lab.store.run(run_id).await.unwrap().unwrap().view.ended(), "the run ended before its clean-up");
     assert!(lab.store.pending_resumes().await.unwrap().is_empty(), "its resume came first");
     let refused = lab.queue.manual("renamed", None).await.unwrap_err().to_string();
     assert_eq!(
@@ -221,7 +221,7 @@ async fn occurrence_with_an_unstored_run_is_replaced_by_a_newer_one() {
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.memory.fail_next_writes(1);
     lab.clock.sleep(Duration::from_mins(3)).await;
-    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test asked it to fail; free space or fix permissions, nothing was lost";
+    let overtaken = "daily Skipped the next one came due while it waited: the state file (memory) cannot be written: a test injected this failure; free space or fix permissions, nothing was lost";
     assert_eq!(outcomes(&lab).await, [overtaken, "daily Started"]);
 }
 
@@ -260,7 +260,7 @@ async fn only_the_newest_of_one_schedule_waits_after_a_restart() {
 async fn disconnected_caller_leaves_no_cluster_reserved() {
     let lab = Lab::new().fault("info.delay=5s");
     let requested = tokio::time::timeout(Duration::from_secs(1), lab.queue.manual("orders", None)).await;
-    assert!(requested.is_err(), "it was still asking");
+    assert!(requested.is_err(), "the request returned before the disconnect");
     lab.clock.sleep(Duration::from_secs(300)).await;
     assert!(!lab.queue.has_run("orders"));
     let run = lab.backup().await;
@@ -406,7 +406,10 @@ async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[c
     lab.queue.submit(claimed(&lab, &["daily"]).await);
     lab.clock.sleep(Duration::from_hours(7)).await;
     assert_eq!(outcomes(&lab).await, [format!("daily Skipped {reason}")]);
-    assert!(lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(), "it is no failure");
+    assert!(
+        lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(),
+        "a skipped occurrence created a failed run"
+    );
     // A manual request returns the reason at once, and does not count as a failure.
     let refused = lab.refused().await;
     assert_eq!(refused.to_string(), format!("cluster orders cannot be backed up now: {reason}"));

@@ -164,14 +164,14 @@ fn stop_outside_the_pause_leaves_the_run_to_the_next_start() {
     assert_eq!(locked(&remains.cluster).seen.get("pause"), None, "no pause begins any more");
     let (run, lab) = remains.down(5).restarts();
     completed(&run);
-    assert_eq!(lab.requested("operate-post"), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested("operate-post"), 2, "one by this run and one by the next backup");
 }
 
 #[test]
 fn stop_inside_the_pause_grants_the_grace_period() {
     let (run, lab) = stops("search-put.stall=20s", 90, in_the_pause).down(5).restarts();
     completed(&run);
-    assert_eq!(lab.requested("pause"), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested("pause"), 2, "one by this run and one by the next backup");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn claimed(change: impl FnOnce(&mut serde_json::Value)) -> Remains {
 fn claimed_run_starts_after_restart() {
     let (run, lab) = claimed(|_| {}).down(60).restarts();
     completed(&run);
-    assert_eq!(lab.requested("pause"), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested("pause"), 2, "one by this run and one by the next backup");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn claimed_run_past_its_deadline_fails() {
 fn run_continues_its_step_after_restart() {
     let (run, lab) = dies("", Limits::default(), in_a_wait).down(60).restarts();
     completed(&run);
-    assert_eq!(lab.requested("operate-post"), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested("operate-post"), 2, "one by this run and one by the next backup");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn start_request_in_flight_at_the_crash_is_not_repeated(#[case] endpoint: &str) 
     let outstanding = move |_: &RunView, _: &[PendingResume], lab: &Lab| lab.requested(&name) == 1;
     let (run, lab) = dies(&format!("{endpoint}.delay=5s"), Limits::default(), outstanding).down(8).restarts();
     completed(&run);
-    assert_eq!(lab.requested(endpoint), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested(endpoint), 2, "one by this run and one by the next backup");
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn restart_after_the_resume_sends_no_second_resume() {
     let resumed = |view: &RunView, _: &[PendingResume], _: &Lab| view.pause.resumed_at.is_some();
     let (run, lab) = dies("", Limits::default(), resumed).down(3600).restarts();
     completed(&run);
-    assert_eq!(lab.requested("resume"), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested("resume"), 2, "one by this run and one by the next backup");
 }
 
 /// A second resume could end a foreign pause.
@@ -348,7 +348,7 @@ fn failure_after_the_resume_sends_no_second_resume() {
     let resumed = |view: &RunView, _: &[PendingResume], _: &Lab| view.pause.resumed_at.is_some();
     let (run, lab) = dies("", Limits::default(), resumed).fault("operate-get.not-json@1").down(30).restarts();
     failed(&run, FailureClass::Unreachable, "operate could not be seen complete after the resume");
-    assert_eq!(lab.requested("resume"), 2, "its own, and that of the next backup");
+    assert_eq!(lab.requested("resume"), 2, "one by this run and one by the next backup");
 }
 
 #[test]
@@ -467,7 +467,7 @@ fn generated_id_lost_in_a_crash_is_not_guessed(#[values("8.9.0", "8.10.0")] of: 
     let remains = dies_on(config, "zeebe-post.delay=5s+1", Limits::default(), outstanding);
     let (run, lab) = remains.down(8).restarts();
     failed(&run, FailureClass::Component, "it is unknown whether zeebe started its backup");
-    assert_eq!(lab.requested("zeebe-post"), 3, "the one before, its own, and that of the next backup");
+    assert_eq!(lab.requested("zeebe-post"), 3, "one each by the previous, this and the next backup");
     let reported = run.view.cleanup_unfinished.join(" ");
     assert!(reported.contains("under an id that was never received"), "{reported}");
 }
@@ -480,7 +480,7 @@ fn assigned_id_survives_a_restart() {
     let (run, lab) = remains.down(60).restarts();
     completed(&run);
     assert_eq!(run.view.identified, Some(run.backup_id));
-    assert_eq!(lab.requested("zeebe-post"), 3, "the one before, its own, and that of the next backup");
+    assert_eq!(lab.requested("zeebe-post"), 3, "one each by the previous, this and the next backup");
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn rdbms_run_continues_its_wait() {
     let remains = dies_on(given(), "zeebe-post.stall=30s+1", Limits::default(), waits);
     let (run, lab) = remains.down(5).restarts();
     completed(&run);
-    assert_eq!(lab.requested("zeebe-post"), 3, "the one before, its own, and that of the next backup");
+    assert_eq!(lab.requested("zeebe-post"), 3, "one each by the previous, this and the next backup");
 }
 
 /// Only the final verification is left: a deadline would fail a whole backup.

@@ -48,7 +48,7 @@ async fn rejected_daemon_deletes_nothing_of_the_other() {
     loser.queue.request_upkeep("orders");
     loser.clock.sleep(Duration::from_mins(5)).await;
     let restored = locked(&first.cluster).restore(won.backup_id.get());
-    assert!(restored.is_whole(), "the other's backup is gone: {restored:?}");
+    assert!(restored.is_whole(), "the backup of the other daemon is gone: {restored:?}");
     let row = loser.memory.backup("orders".into(), lost.backup_id).await.unwrap().unwrap();
     assert_eq!(row.state, BackupState::Deleting, "a foreign part is reported and not counted as deleted");
     let why = row.deletion.unwrap().last_error.unwrap();

@@ -297,7 +297,7 @@ async fn no_operation_starts_during_a_saas_restore() {
         "neither a run nor a deletion"
     );
     lab.clock.sleep(Duration::from_mins(3)).await;
-    assert_eq!(lab.requested("saas-post"), 2, "it waited, and was not skipped");
+    assert_eq!(lab.requested("saas-post"), 2, "the occurrence was not started after the wait");
     lab.queue.request_upkeep("orders");
     lab.clock.sleep(Duration::from_mins(1)).await;
     assert_eq!(lab.requested("saas-delete"), 1);
@@ -373,18 +373,18 @@ fn waiting(view: &RunView, _: &Lab) -> bool {
     view.intended.contains(&Step::Wait(Component::Saas))
 }
 
-fn asked_and_not_answered(view: &RunView, lab: &Lab) -> bool {
+fn request_in_flight(view: &RunView, lab: &Lab) -> bool {
     lab.requested("saas-post") == 1 && view.components[&Component::Saas].names.is_empty()
 }
 
 /// The request for the list before the start is in flight.
-fn about_to_ask(view: &RunView, lab: &Lab) -> bool {
+fn before_the_request(view: &RunView, lab: &Lab) -> bool {
     view.intended.contains(&Step::Start(Component::Saas)) && lab.requested("saas-post") == 0
 }
 
 #[rstest]
 #[case("", waiting)]
-#[case("saas-post.delay=20s", asked_and_not_answered)]
+#[case("saas-post.delay=20s", request_in_flight)]
 fn backup_is_found_in_the_list_after_a_restart(
     #[case] faults: &str,
     #[case] moment: fn(&RunView, &Lab) -> bool,
@@ -398,8 +398,8 @@ fn backup_is_found_in_the_list_after_a_restart(
 }
 
 #[rstest]
-#[case("saas-list.delay=5s@*", about_to_ask, 0)]
-#[case("saas-post.drop-request", asked_and_not_answered, 1)]
+#[case("saas-list.delay=5s@*", before_the_request, 0)]
+#[case("saas-post.drop-request", request_in_flight, 1)]
 fn lost_request_is_reported_after_a_restart(
     #[case] faults: &str,
     #[case] moment: fn(&RunView, &Lab) -> bool,
@@ -546,7 +546,7 @@ async fn backup_of_a_cancelled_run_is_not_reported_as_foreign() {
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
     lab.ended(run_id).await;
     lab.clock.sleep(Duration::from_mins(16)).await;
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     let uuid = locked(&lab.cluster).saas.backups[0].uuid.clone();
     assert!(
         reason.contains(&uuid) && reason.contains("which this run did not request. Wait for its end"),

@@ -25,7 +25,7 @@ fn names(run: &Run) -> &[String] {
 }
 
 /// Requests a manual backup; returns while the request is in flight.
-async fn asked_and_not_answered(lab: &Lab) -> uuid::Uuid {
+async fn request_in_flight(lab: &Lab) -> uuid::Uuid {
     let run_id = lab.queue.manual("orders", None).await.unwrap();
     while lab.requested("saas-post") == 0 {
         lab.clock.sleep(Duration::from_millis(10)).await;
@@ -83,7 +83,7 @@ async fn slow_saas_restore_query_does_not_block_other_operations() {
 #[tokio::test(start_paused = true)]
 async fn manual_request_to_a_cluster_not_ready_leaves_no_failure(#[case] fault: &str, #[case] begins: &str) {
     let lab = lab().fault(fault);
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(begins), "{reason}");
     assert!(backups(&lab).await.is_empty());
     assert_eq!(lab.requested("saas-post"), 0);
@@ -95,14 +95,14 @@ const LIMIT: &str = "Camunda 8 SaaS takes one backup in 15m and the last was req
 #[tokio::test(start_paused = true)]
 async fn run_cancelled_inside_its_request_finds_its_backup() {
     let lab = lab().fault("saas-post.delay=20s");
-    let run_id = asked_and_not_answered(&lab).await;
+    let run_id = request_in_flight(&lab).await;
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Cancelled));
     assert_eq!(names(&run), at_the_provider(&lab));
     assert!(run.view.cleanup_unfinished.is_empty(), "{:?}", run.view.cleanup_unfinished);
     lab.clock.sleep(Duration::from_mins(5)).await;
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(LIMIT), "{reason}");
     assert_eq!(lab.requested("saas-post"), 1);
 }
@@ -111,7 +111,7 @@ async fn run_cancelled_inside_its_request_finds_its_backup() {
 #[tokio::test(start_paused = true)]
 async fn abandoned_request_is_reported_and_counts() {
     let lab = lab().fault("saas-post.delay=20s");
-    let run_id = asked_and_not_answered(&lab).await;
+    let run_id = request_in_flight(&lab).await;
     locked(&lab.cluster).saas.backups.clear();
     assert!(lab.queue.stop("orders", FailureClass::Cancelled, "not now"));
     let run = lab.ended(run_id).await;
@@ -123,7 +123,7 @@ async fn abandoned_request_is_reported_and_counts() {
     );
     assert!(run.view.uncertain.contains(&Component::Saas));
     lab.clock.sleep(Duration::from_mins(5)).await;
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(LIMIT), "{reason}");
     a_while(&lab).await;
     let next = lab.backup().await;
@@ -147,7 +147,7 @@ async fn request_cut_off_by_its_deadline_is_searched_in_the_list() {
     assert_eq!(reason_of(&run), "step saas.start took longer than 1m 30s");
     assert_eq!(lab.requested("saas-post"), 1);
     assert_eq!(names(&run), at_the_provider(&lab));
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
@@ -155,13 +155,13 @@ async fn request_cut_off_by_its_deadline_is_searched_in_the_list() {
 #[tokio::test(start_paused = true)]
 async fn backup_of_an_unstored_response_is_searched_in_the_list() {
     let lab = lab().fault("saas-post.delay=2s");
-    let run_id = asked_and_not_answered(&lab).await;
+    let run_id = request_in_flight(&lab).await;
     lab.memory.fail_next_writes(1);
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::Store));
     assert_eq!(names(&run), at_the_provider(&lab));
     lab.clock.sleep(Duration::from_mins(5)).await;
-    let reason = lab.hindered().await;
+    let reason = lab.not_ready_reason().await;
     assert!(reason.starts_with(LIMIT), "{reason}");
 }
 
@@ -185,7 +185,7 @@ async fn run_cancelled_before_its_request_does_not_use_the_rate_limit() {
 #[tokio::test(start_paused = true)]
 async fn request_interrupted_by_a_crash_is_searched_at_any_time() {
     let dying = lab().fault("saas-post.delay=20s");
-    let run_id = asked_and_not_answered(&dying).await;
+    let run_id = request_in_flight(&dying).await;
     let later = dying.clock.now() + dying.settings.spec.limits.run_deadline;
     let Lab { cluster, memory, settings, queue, .. } = dying;
     // The daemon leaves the run unfinished, like a killed daemon.

@@ -108,7 +108,11 @@ async fn client_instances_appear_exactly_once_in_documents() {
     scenario.clock.sleep(Duration::from_secs(6)).await;
     assert_eq!(activate(&scenario, "review").await, jobs, "until the activation has expired");
     let (job, _) = jobs[0];
-    assert_eq!(command(&scenario, &format!("user-tasks/{job}/completion")).await, 404, "it is a job");
+    assert_eq!(
+        command(&scenario, &format!("user-tasks/{job}/completion")).await,
+        404,
+        "the task is a job, not a user task"
+    );
     assert_eq!(command(&scenario, &format!("jobs/{job}/completion")).await, 204);
     assert_eq!(command(&scenario, &format!("jobs/{job}/completion")).await, 404);
     assert_eq!(command(&scenario, &format!("process-instances/{cancelled}/cancellation")).await, 204);
@@ -188,7 +192,7 @@ async fn restore_after_total_loss_returns_the_backup() {
     import(&scenario).await;
     let instances: Vec<u64> =
         activate(&scenario, "parked").await.into_iter().map(|(_, instance)| instance).collect();
-    assert_eq!(instances, [before], "the instance started after the backup is not in it");
+    assert_eq!(instances, [before], "the restored state differs from the state at the backup");
     assert_eq!(count(&scenario, "operate-list-view-*", json!({"term": {"state": "ACTIVE"}})).await, 1);
 }
 

@@ -80,7 +80,11 @@ async fn existing_id_or_running_backup_is_rejected() {
     assert_eq!(scenario.get(&format!("{HISTORY}/99")).await.0, 404);
     assert_eq!(scenario.send(Method::Delete, &format!("{HISTORY}/99"), None).await.0, 404);
     assert_eq!(scenario.send(Method::Delete, &format!("{HISTORY}/7"), None).await.0, 204);
-    assert_eq!(scenario.get(&format!("{HISTORY}/7")).await.1["state"], "COMPLETED", "it is deleted later");
+    assert_eq!(
+        scenario.get(&format!("{HISTORY}/7")).await.1["state"],
+        "COMPLETED",
+        "the deletion is asynchronous"
+    );
     scenario.wait(&format!("{HISTORY}/7"), "404").await;
 }
 

@@ -178,7 +178,11 @@ async fn rest_api_of_8_10_matches_the_openapi_document() {
         api.request(&scenario, Method::Get, &format!("{history}/7"), None).await.1["state"],
         "COMPLETED"
     );
-    assert_eq!(api.request(&scenario, Method::Post, history, body_of(7)).await.0, 409, "it is there");
+    assert_eq!(
+        api.request(&scenario, Method::Post, history, body_of(7)).await.0,
+        409,
+        "the backup exists already"
+    );
     assert_eq!(api.request(&scenario, Method::Post, history, Some(json!({}))).await.0, 400);
     assert_eq!(api.request(&scenario, Method::Delete, &format!("{history}/7"), None).await.0, 204);
     assert_eq!(api.request(&scenario, Method::Delete, &format!("{history}/9"), None).await.0, 404);
@@ -281,7 +285,11 @@ async fn saas_administration_api_matches_the_openapi_document() {
     let one = format!("{backups}/{}", begun["uuid"].as_str().unwrap());
     let restore = format!("{one}/restore");
     assert_eq!(api.request(&scenario, Method::Get, &restore, None).await.0, 404);
-    assert_eq!(api.request(&scenario, Method::Post, &restore, None).await.0, 409, "it is not complete");
+    assert_eq!(
+        api.request(&scenario, Method::Post, &restore, None).await.0,
+        409,
+        "the backup is not complete"
+    );
     scenario.clock.sleep(Duration::from_mins(1)).await;
     let (_, listed) = api.request(&scenario, Method::Get, &backups, None).await;
     assert_eq!(listed[0]["status"], "Complete");

@@ -238,7 +238,7 @@ fn id_existing_in_the_store_is_a_false_success_after_a_restore() {
     cluster.pass(Duration::from_secs(5));
     let before = cluster.backups[&2].partitions[0].created;
     assert_eq!(cluster.begin_zeebe_backup(2, None), Ok(()), "accepted");
-    assert_eq!(cluster.backups[&2].partitions[0].created, before, "and nothing was taken");
+    assert_eq!(cluster.backups[&2].partitions[0].created, before, "but no new backup was taken");
 }
 
 #[test]

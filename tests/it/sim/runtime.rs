@@ -140,7 +140,11 @@ async fn topology_has_more_fields_in_later_versions() {
     for (partitions, status) in [(1, 503), (2, 204)] {
         let scenario = Scenario::of(Config { partitions, ..config("8.9.0") });
         scenario.arm("now.no-leader=1m");
-        assert_eq!(scenario.get("/rest/v2/status").await.0, 204, "the gateway has not heard of it");
+        assert_eq!(
+            scenario.get("/rest/v2/status").await.0,
+            204,
+            "the gateway does not yet have the lost leader"
+        );
         scenario.clock.sleep(Duration::from_secs(15)).await;
         assert_eq!(scenario.get("/rest/v2/status").await.0, status, "one leader is enough");
         let (_, body) = scenario.get("/rest/v2/topology").await;
@@ -240,7 +244,7 @@ async fn foreign_backup_fault_starts_a_backup_before_the_request() {
     taken(&scenario, 5).await;
     scenario.arm("zeebe-list.foreign-backup");
     let (_, list) = scenario.get(RUNTIME).await;
-    assert_eq!(ids(&list), [5], "theirs is not seen yet");
+    assert_eq!(ids(&list), [5], "the foreign backup is not listed yet");
     scenario.wait(&format!("{RUNTIME}/6"), "IN_PROGRESS").await;
 }
 

@@ -347,7 +347,7 @@ async fn http_dropped_response_closes_the_connection_without_a_byte() {
     let mut response = Vec::new();
     drop(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut response).await);
     assert_eq!(String::from_utf8_lossy(&response), "");
-    assert_eq!(locked(&served.cluster).world.checkpoint_id(), 7, "it was acted upon");
+    assert_eq!(locked(&served.cluster).world.checkpoint_id(), 7, "the request was not executed");
     let again = served.post("/zeebe/actuator/backups", json!({"backupId": 8})).await.unwrap();
     assert_eq!(again.status(), 202);
     served.end().await;
@@ -368,7 +368,7 @@ async fn http_control_routes_arm_faults_and_judge_backups() {
     assert_eq!(state["requests"]["zeebe-post"], 1);
     let judged =
         served.post("/sim/restore", json!({"backup_id": 7})).await.unwrap().json::<Value>().await.unwrap();
-    assert_eq!(judged["whole"], false, "there are no records in it: {judged}");
+    assert_eq!(judged["whole"], false, "a backup without records is judged whole: {judged}");
     assert_eq!(served.get("/sim/backups").await[0]["backup_id"], 7);
     served.end().await;
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use wiremock::matchers::{header, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// Whether the access lets a resume through to `url`, and nothing does without it.
+/// Whether a resume to `url` succeeds with the access, and fails without it.
 async fn lets_in(keys: &Keys, url: &str, access: &Access) -> bool {
     let without = keys.zeebe(url, &Access::default()).resume(&harness::TestResume).await;
     keys.zeebe(url, access).resume(&harness::TestResume).await.is_ok() && without.is_err()

@@ -42,7 +42,7 @@ async fn taken(version: &str, storage: Storage, optimize: bool) -> Result<Vec<St
         return Err(error.reason);
     }
     if rdbms {
-        // The database is its operator's to back up, between two backups of ours.
+        // The operator backs up the database between two of our backups.
         lab.backup().await;
         locked(&lab.cluster).backup_database();
         lab.clock.sleep(Duration::from_secs(20)).await;

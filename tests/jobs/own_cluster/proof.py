@@ -31,7 +31,7 @@ class Failure(Exception):
     """The proof has failed; the text has the reason."""
 
 
-def say(text):
+def announce(text):
     print(f"-- {text}", flush=True)
 
 
@@ -178,7 +178,7 @@ def holders(config, number):
 
 
 def lose_and_restore(config, number):
-    say(f"the cluster loses everything, then backup {number} is restored")
+    announce(f"the cluster loses everything, then backup {number} is restored")
     began = time.monotonic()
     for name in ("stop", "lose", "restore", "start"):
         config.command(name, BACKUP_ID=number)
@@ -192,7 +192,7 @@ def lose_and_restore(config, number):
 
     limit = config.limits["command"]
     must(until(limit, up, 1), f"the restored cluster does not respond within {limit} s, or does not export")
-    say(f"restored and up again after {time.monotonic() - began:.0f} s")
+    announce(f"restored and up again after {time.monotonic() - began:.0f} s")
 
 
 def check(config, ledger, started, requested, results, *more):
@@ -221,7 +221,7 @@ def scheduled_runs(config, daemon):
         must(not held, f"backup {event['backup_id']} is reported deleted, but is held by {', '.join(held)}")
     newest = succeeded[-1]["backup_id"]
     must(len(holders(config, newest)) == 4, f"the newest completed backup {newest} is not in every component")
-    say(f"{len(succeeded)} backups completed, {len(daemon.events('backup.deleted'))} deleted by retention and gone everywhere")
+    announce(f"{len(succeeded)} backups completed, {len(daemon.events('backup.deleted'))} deleted by retention and gone everywhere")
 
 
 def killed_inside_the_pause(config, daemon, zeebe):
@@ -245,7 +245,7 @@ def killed_inside_the_pause(config, daemon, zeebe):
     recovered = daemon.next("run.recovered", 0, 10, lambda e: e["run_id"] == run)
     ended = daemon.ended(run, limit)
     must(until(10, lambda: daemon.run("pending-resumes") == [], 0.5), "a resume is still pending after the restart")
-    say(f"killed inside the pause: the run {recovered['outcome']}, {ended['event']}; exporting again {took:.2f} s after the restart")
+    announce(f"killed inside the pause: the run {recovered['outcome']}, {ended['event']}; exporting again {took:.2f} s after the restart")
     return took
 
 
@@ -269,7 +269,7 @@ def resumed_by_someone_else(config, daemon, zeebe):
     must("pause was broken" in ended["reason"], f"the reason does not name the broken pause: {ended['reason']}")
     shown = daemon.run("show", run)
     must(shown["state"] == "failed" and shown["class"] == "pause_broken", f"the record has {shown['state']}, {shown.get('class')}")
-    say(f"resumed by someone else inside the pause: {ended['reason']}")
+    announce(f"resumed by someone else inside the pause: {ended['reason']}")
 
 
 def one_more_backup(config, daemon):
@@ -311,7 +311,7 @@ def backups(config, directory):
     load = Load(config, directory / "ledger")
     daemon = None
     try:
-        say(f"load is on; {config.load['seconds']} s without a backup")
+        announce(f"load is on; {config.load['seconds']} s without a backup")
         time.sleep(config.load["seconds"] + 1)
         words = [sys.executable, HERE / "manual_backup.py", config.path, str(int(time.time())), "--poll", "5"]
         script = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)["pause_seconds"]
@@ -328,7 +328,7 @@ def backups(config, directory):
         load.end()
         if daemon and daemon.process and daemon.process.poll() is None:
             daemon.kill()
-    say(f"load is off: {counts}, no command failed")
+    announce(f"load is off: {counts}, no command failed")
     lose_and_restore(config, number)
     code = check(config, directory / "ledger", started, requested, directory / "check.json")
     must(code == 0, "the restored cluster is not whole")
@@ -357,7 +357,7 @@ def negative_control(config, directory):
     must(code == 1, "the checks accept a backup with Zeebe before the records: they prove nothing")
     failed = [r["check"] for r in json.loads(results.read_text()) if not r["ok"]]
     must(any("known to the broker" in name for name in failed), f"rejected for another reason: {failed}")
-    say(f"negative control, Zeebe before the records and {started} instances in between: rejected, {len(failed)} checks failed")
+    announce(f"negative control, Zeebe before the records and {started} instances in between: rejected, {len(failed)} checks failed")
 
 
 PARTS = {"backups": backups, "negative-control": negative_control}

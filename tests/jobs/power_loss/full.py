@@ -67,7 +67,7 @@ def nothing_begins(rig, what):
     print(f"   health, exit {code}: {store['detail']}")
 
 
-def inside_a_pause(rig, spoil, mend, what):
+def inside_a_pause(rig, spoil, repair, what):
     until("a pause", rig.paused)
     spoil()
     began = time.monotonic()
@@ -75,7 +75,7 @@ def inside_a_pause(rig, spoil, mend, what):
     after = time.monotonic() - began
     nothing_begins(rig, what)
     done = completed(rig)
-    mend()
+    repair()
     until("the next backup", lambda: completed(rig) > done, 150)
     until("health is well", lambda: health(rig)[1].get("status") == "ok")
     rig.judge()
