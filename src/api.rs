@@ -115,13 +115,13 @@ pub struct Live {
     /// Last probe of each cluster.
     pub clusters: BTreeMap<String, LiveCluster>,
     /// Resume attempts per run that the store does not have yet.
-    pub tried: BTreeMap<RunId, ResumeAttempt>,
+    pub attempts: BTreeMap<RunId, ResumeAttempt>,
 }
 
 impl Live {
     /// Pending resumes from the store, completed with the attempts held in memory.
     pub fn pending_resumes(&self, rows: Vec<PendingResume>) -> Vec<PendingResume> {
-        with_attempt(&self.tried, rows)
+        with_attempt(&self.attempts, rows)
     }
 }
 

@@ -161,13 +161,13 @@ impl Daemon {
 
     /// Stops: no run starts, and runs in their pause window have `shutdown_grace` to leave it. Returns when no run is in
     /// progress, or 15 s after the grace. The next start continues the rest and sends its pending resumes.
-    pub async fn stop(&self, tell: impl Fn(Duration)) {
+    pub async fn stop(&self, extend: impl Fn(Duration)) {
         let grace = self.config.load().daemon.shutdown_grace;
         let clock = &self.context.clock;
         let until = clock.monotonic() + grace;
         // First of all: no run may start while the store is read.
         self.queue.go_down(until);
-        tell(grace + Duration::from_secs(30));
+        extend(grace + Duration::from_secs(30));
         self.log_stopping().await;
         self.dispatch.lock().await.stop().await;
         // A few seconds past the grace let an aborted run send its resume and write its last entry.

@@ -374,7 +374,7 @@ pub trait Store: Send + Sync + 'static {
     /// Stores the proof of ownership for a requested deletion. Deletion starts only after this returns.
     fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()>;
     /// Records an incomplete deletion pass.
-    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()>;
+    fn deletion_attempted(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()>;
     /// Records that every location reported the backup as gone.
     fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()>;
     /// A completed or failed backup was found gone. `Refused` for others.

@@ -75,8 +75,8 @@ impl Execution {
             }
         };
         if self.view().needs_resume() || lock(&self.pause_clock).is_some() {
-            let (paid, ()) = futures::join!(self.resume_until_confirmed(), noted);
-            if paid == ResumeEnd::StillPending {
+            let (end, ()) = futures::join!(self.resume_until_confirmed(), noted);
+            if end == ResumeEnd::StillPending {
                 return Left::Suspended;
             }
             // Of two responses in flight, the older one may have been stored last.

@@ -161,7 +161,7 @@ impl ParsedResponse {
         if self.is_empty() {
             return Err(self.unusable("with an empty body instead of JSON"));
         }
-        if !self.says_json() {
+        if !self.is_json_response() {
             if self.is_page() {
                 return Err(self.page());
             }
@@ -404,7 +404,7 @@ impl ParsedResponse {
 
     fn evidence(&self) -> String {
         let Response { status, content_type, body, .. } = &self.response;
-        let kind = if self.says_json() || content_type.is_empty() {
+        let kind = if self.is_json_response() || content_type.is_empty() {
             String::new()
         } else {
             format!(" ({})", one_line(content_type, 60))
@@ -412,14 +412,14 @@ impl ParsedResponse {
         format!("{} -> {status}{kind}, {}", self.call, body_excerpt(body))
     }
 
-    fn says_json(&self) -> bool {
+    fn is_json_response(&self) -> bool {
         let kind =
             self.response.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         kind.is_empty() || kind.ends_with("/json") || kind.ends_with("+json")
     }
 
     fn lenient(&self) -> Option<Value> {
-        if self.says_json() { serde_json::from_slice(&self.response.body).ok() } else { None }
+        if self.is_json_response() { serde_json::from_slice(&self.response.body).ok() } else { None }
     }
 }
 

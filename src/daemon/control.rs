@@ -165,7 +165,7 @@ impl Control for Daemon {
             clock_jump: self.timetable.clock_jump(),
             next_due: self.timetable.next_due(),
             clusters,
-            tried: self.context.attempts.known(),
+            attempts: self.context.attempts.known(),
         }
     }
 

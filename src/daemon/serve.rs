@@ -153,14 +153,14 @@ async fn run(
         &daemon.context.tasks,
     );
     feed_watchdog(&daemon, &notifier);
-    tell(notifier.ready("running"));
+    log_failure(notifier.ready("running"));
     while let Some(signal) = signals.next().await {
         match signal {
             Signal::Terminate => break,
             Signal::Reload => {
-                tell(notifier.reloading());
+                log_failure(notifier.reloading());
                 reload(path, &daemon, keyring, log).await;
-                tell(notifier.ready("running"));
+                log_failure(notifier.ready("running"));
             }
             Signal::Status => {
                 tracing::info!(
@@ -171,8 +171,8 @@ async fn run(
             }
         }
     }
-    tell(notifier.stopping("stopping: runs leave their pause windows"));
-    daemon.stop(|needed| tell(notifier.extend_timeout(needed))).await;
+    log_failure(notifier.stopping("stopping: runs leave their pause windows"));
+    daemon.stop(|needed| log_failure(notifier.extend_timeout(needed))).await;
     let left = still_pending_at_exit(daemon.pending_resumes_at_exit().await, daemon.context.clock.now());
     shutdown.cancel();
     let _ = daemon.context.store.close().await;
@@ -214,7 +214,7 @@ fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
     tasks.spawn(async move {
         loop {
             if daemon.timetable.since_tick() < STALLED {
-                tell(notifier.watchdog());
+                log_failure(notifier.watchdog());
             }
             daemon.context.clock.sleep(interval).await;
         }
@@ -339,7 +339,7 @@ fn refused(error: impl std::fmt::Display) -> Refused {
     Refused { text: format!("error: {error}\n"), transient: false }
 }
 
-fn tell(result: Result<(), String>) {
+fn log_failure(result: Result<(), String>) {
     if let Err(error) = result {
         tracing::warn!(event = "notify.failed", reason = error);
     }

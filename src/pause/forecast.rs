@@ -55,9 +55,9 @@ impl Forecast {
         pauses.sort();
         growths.sort_unstable();
         // Ignore pauses in the future: the clock was set back since.
-        let tried =
-            backups.iter().filter_map(|backup| tried_until(&backup.run)).filter(|at| *at <= now).max();
-        let until = tried.map(|at| at + BELIEVED).filter(|until| *until > now);
+        let expiry =
+            backups.iter().filter_map(|backup| blocked_until(&backup.run)).filter(|at| *at <= now).max();
+        let until = expiry.map(|at| at + BELIEVED).filter(|until| *until > now);
         Self { pauses, growths, until }
     }
 
@@ -117,7 +117,7 @@ fn pause_of(run: &Run) -> Option<Duration> {
 
 /// End of a pause that shows the cost of pausing: a completed run, or one ended by pause budget or disk
 /// space.
-fn tried_until(run: &Run) -> Option<Instant> {
+fn blocked_until(run: &Run) -> Option<Instant> {
     let shows = match &run.view.outcome {
         Some(Outcome::Completed { .. }) => true,
         Some(Outcome::Failed { class, .. }) => {

@@ -135,7 +135,7 @@ async fn disk(search: &Search) -> Check {
             format!("the search engine's fullest node has {} % of its disk left", disk.percent()),
         ),
         // Informational: no part of a backup.
-        Ok(None) => Check::good("disk", "the search engine does not tell how full its disks are"),
+        Ok(None) => Check::good("disk", "the search engine does not report its disk usage"),
         Err(error) => Check::good("disk", format!("how full the disks are could not be read: {error}")),
     }
 }

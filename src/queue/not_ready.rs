@@ -61,7 +61,7 @@ impl Queue {
             }
             None => {}
         }
-        if let Some(reason) = self.take_place(cluster, spec) {
+        if let Some(reason) = self.reserve_addresses(cluster, spec) {
             return Ok(Some(NotReady { reason, over: Some(Over::Soon) }));
         }
         if let Some(address) = &spec.addresses.saas {
@@ -84,7 +84,7 @@ impl Queue {
 
     /// Reserves the addresses of this cluster for the run in its slot, unless another run or deletion uses
     /// them. A cluster that was renamed, moved or configured twice is still one cluster (rule I4).
-    fn take_place(&self, cluster: &str, spec: &Spec) -> Option<String> {
+    fn reserve_addresses(&self, cluster: &str, spec: &Spec) -> Option<String> {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
         for (name, busy) in others.filter_map(|(name, slot)| Some((name, slot.busy.as_ref()?))) {
@@ -114,7 +114,7 @@ impl Queue {
 
     /// Reserves the addresses for a deletion, which is requested again later. `false` while another run uses
     /// them.
-    pub(crate) fn take_place_to_delete(&self, cluster: &str, addresses: &Addresses) -> bool {
+    pub(crate) fn reserve_for_deletion(&self, cluster: &str, addresses: &Addresses) -> bool {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
         let mut runs = others.filter_map(|(_, slot)| match &slot.busy {

@@ -13,7 +13,7 @@ impl Queue {
     pub(crate) async fn upkeep(&self, cluster: &str, yield_now: CancellationToken) {
         match self.settings.load().get(cluster).cloned() {
             Some(settings) => {
-                if !self.take_place_to_delete(cluster, &settings.spec.addresses) {
+                if !self.reserve_for_deletion(cluster, &settings.spec.addresses) {
                     return;
                 }
                 prune::retain(&self.context, cluster, &settings.rules, &settings.spec, yield_now).await;
@@ -28,7 +28,7 @@ impl Queue {
         let Ok(backups) = self.context.store.backups(filter).await else { return };
         for backup in backups.iter().filter(|b| b.state == BackupState::Deleting) {
             let there =
-                spec_of(&backup.run).is_ok_and(|spec| self.take_place_to_delete(cluster, &spec.addresses));
+                spec_of(&backup.run).is_ok_and(|spec| self.reserve_for_deletion(cluster, &spec.addresses));
             if !there {
                 continue;
             }

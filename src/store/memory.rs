@@ -196,7 +196,7 @@ impl Store for MemoryStore {
     }
 
     fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |rows| rows.paid(run_id, by, at))
+        self.write(move |rows| rows.confirm_resume(run_id, by, at))
     }
 
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
@@ -236,7 +236,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
+    fn deletion_attempted(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             let deletion = rows.deletion(run_id)?;
             deletion.attempts += 1;

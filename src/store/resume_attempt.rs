@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmed_resume_is_told_with_why_it_is_not_written_down() {
+    fn unstored_confirmation_is_shown_with_its_reason() {
         let mut attempt =
             ResumeAttempt { attempts: 1, confirmed_at: Some(at(9)), ..ResumeAttempt::default() };
-        let said = "the resume was confirmed at 1970-01-01T00:00:09.000Z, and this is not stored yet";
-        assert_eq!(shown(&attempt, row(0, Some("older"))), (1, Some(said.to_owned()), None, Some(at(9))));
+        let sentence = "the resume was confirmed at 1970-01-01T00:00:09.000Z, and this is not stored yet";
+        assert_eq!(shown(&attempt, row(0, Some("older"))), (1, Some(sentence.to_owned()), None, Some(at(9))));
         attempt.unwritten = Some(StoreError::Closed);
-        let said = format!("{said}: the store is closed: the daemon is stopping");
-        assert_eq!(shown(&attempt, row(0, None)).1, Some(said));
+        let sentence = format!("{sentence}: the store is closed: the daemon is stopping");
+        assert_eq!(shown(&attempt, row(0, None)).1, Some(sentence));
     }
 }

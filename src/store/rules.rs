@@ -15,7 +15,7 @@ pub(crate) fn next_id(now: Instant, largest: i64, scope: &str) -> Result<BackupI
     next.and_then(BackupId::new).ok_or_else(|| {
         StoreError::Refused(format!(
             "no backup id is left above {largest} for `{scope}`: delete the backup or snapshot that carries it and \
-             the id mark in the state file"
+             the highest id in the state file"
         ))
     })
 }

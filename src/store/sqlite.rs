@@ -97,12 +97,12 @@ impl SqliteStore {
     /// Opens the state on a separate thread, for a caller that must not block.
     pub async fn open_beside(state_dir: &Path) -> Result<Option<Arc<Self>>, StoreError> {
         let (path, dir) = (state_dir.join(FILE), state_dir.to_owned());
-        let (tell, told) = oneshot::channel();
+        let (send, opened) = oneshot::channel();
         worker::thread("state-open", &path, move || {
             // The caller may be gone.
-            let _ = tell.send(Self::read_only(&dir));
+            let _ = send.send(Self::read_only(&dir));
         })?;
-        told.await.unwrap_or(Err(StoreError::Closed))
+        opened.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Closes a store opened without the lock; checkpoints the WAL if the file is sound.
@@ -114,7 +114,7 @@ impl SqliteStore {
                 Ok(open::judge(connection, &file, version)?)
             })
             .await?;
-        self.writer.request(|connection| Ok(open::fold_on_close(connection, true)?)).await?;
+        self.writer.request(|connection| Ok(open::checkpoint_on_close(connection, true)?)).await?;
         self.close().await
     }
 
@@ -260,7 +260,7 @@ impl Store for SqliteStore {
     }
 
     fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |c| pending_resumes::paid(c, run_id, by, at))
+        self.write(move |c| pending_resumes::confirm(c, run_id, by, at))
     }
 
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
@@ -297,8 +297,8 @@ impl Store for SqliteStore {
         self.write(move |c| backups::ownership_proven(c, run_id, &proof))
     }
 
-    fn deletion_tried(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
-        self.write(move |c| backups::deletion_tried(c, run_id, error.as_deref()))
+    fn deletion_attempted(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
+        self.write(move |c| backups::deletion_attempted(c, run_id, error.as_deref()))
     }
 
     fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()> {

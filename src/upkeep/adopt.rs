@@ -123,13 +123,13 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
                 if m.instance == context.instance && m.cluster == cluster && !runs.contains(&m.run_id) =>
             {
                 return Ok(Some(format!(
-                    "backup {number} of {cluster} is ours by its mark and unknown to the state: the state was lost or \
+                    "backup {number} of {cluster} has our ownership tag and is not in the state: the state was lost or \
                      is old, run `adopt {cluster}`"
                 )));
             }
             None if *number > tag && !gives_ids => {
                 return Ok(Some(format!(
-                    "{} of {cluster} shows backup {number}, above the largest id the state knows, {tag}: the state was \
+                    "{} of {cluster} shows backup {number}, above the largest id in the state, {tag}: the state was \
                      lost or is old, or another takes backups; run `adopt {cluster}`",
                     names(components)
                 )));
@@ -173,10 +173,12 @@ fn other_instances(context: &Context, cluster: &str, survey: &Survey) -> Vec<Str
 fn not_ours(components: &BTreeSet<Component>, tag: Option<&OwnershipTag>) -> String {
     match tag {
         Some(tag) => format!(
-            "its records snapshot carries the mark of instance {}, cluster {}",
+            "its records snapshot has the ownership tag of instance {}, cluster {}",
             tag.instance, tag.cluster
         ),
-        None if components.contains(&Component::Records) => "its records snapshot carries no mark".to_owned(),
+        None if components.contains(&Component::Records) => {
+            "its records snapshot has no ownership tag".to_owned()
+        }
         None => format!("it has no records snapshot that could prove it ours, only {}", names(components)),
     }
 }

@@ -97,17 +97,17 @@ async fn settle(
         }
         Err(End::Left(what)) => (DeletionPass::Left { what: what.clone() }, what),
         Err(End::NotOurs(reason)) => {
-            let said = format!(
+            let sentence = format!(
                 "not proven ours, nothing was touched: {reason}; delete it manually if it is no longer needed"
             );
-            (DeletionPass::NotOurs { reason }, said)
+            (DeletionPass::NotOurs { reason }, sentence)
         }
     };
     tracing::error!(
         event = "backup.delete_failed", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
         duration_ms, reason = %reason
     );
-    if let Err(error) = store.deletion_tried(run.run_id, Some(reason)).await {
+    if let Err(error) = store.deletion_attempted(run.run_id, Some(reason)).await {
         tracing::error!(event = "store.unwritable", cluster = %run.cluster, run_id = %run.run_id, reason = %error);
     }
     result
@@ -126,7 +126,7 @@ pub(crate) async fn still_complete_at(
     backup: &Backup,
 ) -> Result<bool, String> {
     let run = &backup.run;
-    let probed = within(&*context.clock, PASS_LIMIT, look_everywhere(context, addresses, backup)).await;
+    let probed = within(&*context.clock, PASS_LIMIT, probe_everywhere(context, addresses, backup)).await;
     let seen = probed.unwrap_or_else(|| {
         Err(format!("backup {} could not be probed within {} s", run.backup_id, PASS_LIMIT.as_secs()))
     })?;
@@ -144,7 +144,7 @@ pub(crate) async fn still_complete_at(
     Ok(seen.iter().all(|seen| matches!(seen, PartState::Completed(_))))
 }
 
-async fn look_everywhere(
+async fn probe_everywhere(
     context: &Context,
     addresses: &Addresses,
     backup: &Backup,

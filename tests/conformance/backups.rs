@@ -52,7 +52,7 @@ async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, K
         "",
     ];
     for text in texts {
-        bed.deletion_tried(run.run_id, Some(text.into())).await.unwrap();
+        bed.deletion_attempted(run.run_id, Some(text.into())).await.unwrap();
         assert_eq!(proof_of().await, None, "{text}");
     }
     let start_time = OwnershipProof::StartTime { component: Component::Operate, started_at: at(NOW) };
@@ -60,7 +60,7 @@ async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, K
     for proof in [start_time, tag] {
         bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
         for text in texts.map(|text| Some(text.to_owned())).into_iter().chain([None]) {
-            bed.deletion_tried(run.run_id, text).await.unwrap();
+            bed.deletion_attempted(run.run_id, text).await.unwrap();
             assert_eq!(proof_of().await, Some(proof.clone()));
         }
     }
@@ -85,13 +85,13 @@ async fn deletion_is_requested_retried_and_completed(#[values(Kind::Memory, Kind
     assert_eq!((backup.state, backup.deletion), (BackupState::Deleting, Some(requested.clone())));
 
     bed.request_deletion(run.run_id, "command".into(), "impatient".into(), at(NOW)).await.unwrap();
-    bed.deletion_tried(run.run_id, Some("operate answers 503".into())).await.unwrap();
+    bed.deletion_attempted(run.run_id, Some("operate answers 503".into())).await.unwrap();
     let tried = Deletion { attempts: 1, last_error: Some("operate answers 503".into()), ..requested };
     assert_eq!(probe(&bed, &run).await.deletion, Some(tried.clone()), "asking again changes nothing");
 
     let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
     bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
-    bed.deletion_tried(run.run_id, None).await.unwrap();
+    bed.deletion_attempted(run.run_id, None).await.unwrap();
     bed.deletion_done(run.run_id, at("2025-03-01T03:00:00Z")).await.unwrap();
     bed.deletion_done(run.run_id, at("2025-03-01T04:00:00Z")).await.unwrap();
     let backup = probe(&bed, &run).await;
@@ -196,7 +196,7 @@ async fn unknown_run_or_deletion_is_not_found(#[values(Kind::Memory, Kind::Sqlit
     }
     let never_requested = good(&bed, "prod", NOW).await.run_id;
     let sentence = format!("the state has no request to delete the backup of run {never_requested}");
-    assert_eq!(bed.deletion_tried(never_requested, None).await.unwrap_err().to_string(), sentence);
+    assert_eq!(bed.deletion_attempted(never_requested, None).await.unwrap_err().to_string(), sentence);
     assert_eq!(bed.deletion_done(never_requested, at(NOW)).await.unwrap_err().to_string(), sentence);
     let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: never_requested };
     assert_eq!(bed.ownership_proven(never_requested, proof).await.unwrap_err().to_string(), sentence);

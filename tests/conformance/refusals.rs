@@ -66,7 +66,7 @@ async fn newer_schema_is_rejected_and_unchanged() {
     let sql = |text: &str| Connection::open(dir.path().join(FILE)).unwrap().execute_batch(text).unwrap();
     sql("CREATE TABLE news (id INTEGER); PRAGMA user_version = 7");
     let sentence = "the state file DIR/state.db cannot be used: it was written by a newer camunda-backupd (schema 7, \
-                    this one knows 1): install that version again or restore the older state file";
+                    this one supports 1): install that version again or restore the older state file";
     assert_eq!(refusal(dir.path()), sentence);
     let read_only = SqliteStore::open_without_lock(dir.path()).err().unwrap().to_string();
     assert_eq!(read_only.replace(&dir.path().display().to_string(), "DIR"), sentence);

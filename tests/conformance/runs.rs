@@ -100,7 +100,7 @@ async fn largest_possible_id_is_rejected(#[values(Kind::Memory, Kind::Sqlite)] k
     assert_eq!(
         bed.begin_run(scheduled("prod", NOW)).await.unwrap_err().to_string(),
         "no backup id is left above 9223372036854775807 for `scope of prod`: delete the backup or snapshot that \
-         carries it and the id mark in the state file"
+         carries it and the highest id in the state file"
     );
     assert!(bed.unfinished().await.unwrap().is_empty());
 }

@@ -54,7 +54,7 @@ impl Scene {
             clock_jump: None,
             next_due: BTreeMap::from([(pair, at("2026-11-24T02:00:00Z"))]),
             clusters: BTreeMap::from([("orders".into(), seen)]),
-            tried: BTreeMap::new(),
+            attempts: BTreeMap::new(),
         };
         let row = TimetableRow {
             schedule: "daily".into(),

@@ -316,8 +316,8 @@ impl Cluster {
 
     /// Completes an instance; false if it is in no partition.
     pub fn complete_instance(&mut self, instance: u64) -> bool {
-        let knows = |p: &&mut crate::sim::model::broker::Partition| p.state.live.contains_key(&instance);
-        self.world.partitions.iter_mut().find(knows).is_some_and(|p| p.complete(instance))
+        let has_backup = |p: &&mut crate::sim::model::broker::Partition| p.state.live.contains_key(&instance);
+        self.world.partitions.iter_mut().find(has_backup).is_some_and(|p| p.complete(instance))
     }
 
     /// Bytes of log in all partitions; they grow during a pause of exporting.

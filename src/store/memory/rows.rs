@@ -42,7 +42,7 @@ pub(super) struct Rows {
     pub(super) clusters: BTreeMap<String, ClusterRow>,
     occurrences: BTreeMap<Occurrence, OccurrenceRow>,
     pending_resumes: BTreeMap<RunId, PendingResume>,
-    marks: BTreeMap<String, i64>,
+    highest_ids: BTreeMap<String, i64>,
     limits: BTreeMap<String, Limit>,
     pub(super) foreign_pauses: BTreeMap<String, Instant>,
 }
@@ -163,7 +163,7 @@ impl Rows {
         let same =
             |row: &&RunRow| row.run.cluster == new.cluster || row.scope.as_ref() == Some(&new.id_scope);
         let rows = self.runs.values().filter(same).map(|row| row.run.backup_id.get()).max();
-        let highest_id = self.marks.get(&new.id_scope).copied();
+        let highest_id = self.highest_ids.get(&new.id_scope).copied();
         rows.max(highest_id).unwrap_or(0).max(new.largest_seen)
     }
 
@@ -173,12 +173,12 @@ impl Rows {
     }
 
     pub(super) fn raise_highest_id(&mut self, scope: String, largest: i64) {
-        let highest_id = self.marks.entry(scope).or_insert(largest);
+        let highest_id = self.highest_ids.entry(scope).or_insert(largest);
         *highest_id = largest.max(*highest_id);
     }
 
     pub(super) fn highest_id(&self, scope: &str) -> i64 {
-        self.marks.get(scope).copied().unwrap_or(0)
+        self.highest_ids.get(scope).copied().unwrap_or(0)
     }
 
     pub(super) fn adopt(&mut self, adopted: Adopted) -> Result<(), StoreError> {
@@ -254,7 +254,12 @@ impl Rows {
         Ok(())
     }
 
-    pub(super) fn paid(&mut self, run_id: RunId, by: String, at: Instant) -> Result<(), StoreError> {
+    pub(super) fn confirm_resume(
+        &mut self,
+        run_id: RunId,
+        by: String,
+        at: Instant,
+    ) -> Result<(), StoreError> {
         let pending_resume = self.pending_resume(run_id)?;
         if pending_resume.confirmed_at.is_none() {
             pending_resume.attempts += 1;

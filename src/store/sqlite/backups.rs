@@ -92,7 +92,7 @@ pub(super) fn ownership_proven(
     requested(changed, run_id)
 }
 
-pub(super) fn deletion_tried(
+pub(super) fn deletion_attempted(
     connection: &Connection,
     run_id: RunId,
     error: Option<&str>,

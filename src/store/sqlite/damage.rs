@@ -14,7 +14,7 @@ pub const REMEDY: &str =
     "stop the daemon, restore the newest copy of the file, or move it away and run `adopt`";
 
 /// SQLite keeps the text of a schema as it was written.
-const MARK: &[u8] = b"CREATE TABLE pending_resumes (";
+const TABLE: &[u8] = b"CREATE TABLE pending_resumes (";
 /// It was written into a new file, and so lies near its beginning.
 const PROBED: u64 = 1 << 20;
 /// Offset of the header's write version, and its largest valid number.
@@ -35,7 +35,7 @@ pub(super) fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
 
 /// Whether the first bytes of a file that SQLite rejects hold our schema.
 pub(super) fn was_ours(file: &Path) -> bool {
-    head(file, PROBED).windows(MARK.len()).any(|text| text == MARK)
+    head(file, PROBED).windows(TABLE.len()).any(|text| text == TABLE)
 }
 
 /// Whether the header forbids writing, which this program never sets.

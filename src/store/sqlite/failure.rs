@@ -174,7 +174,7 @@ mod tests {
     #[rstest]
     #[case(ErrorKind::StorageFull, "the disk is full")]
     #[case(ErrorKind::QuotaExceeded, "its quota is used up")]
-    fn what_may_be_over_soon_is_told_by_what_mends_it(#[case] kind: ErrorKind, #[case] reason: &str) {
+    fn error_text_names_its_remedy(#[case] kind: ErrorKind, #[case] reason: &str) {
         let error =
             unopened(&kind.into(), Path::new("/state/state.lock"), "it cannot be opened", "make it writable");
         assert_eq!(

@@ -63,7 +63,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     }
     let mut connection = connect(file).map_err(explain)?;
     // A damaged or unchecked file must not receive a checkpoint.
-    fold_on_close(&connection, false).map_err(explain)?;
+    checkpoint_on_close(&connection, false).map_err(explain)?;
     if !owner {
         connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(explain)?;
     }
@@ -83,7 +83,7 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
     }
     if version > known {
         return Err(unusable(format!(
-            "it was written by a newer camunda-backupd (schema {version}, this one knows {known}): install that version \
+            "it was written by a newer camunda-backupd (schema {version}, this one supports {known}): install that version \
              again or restore the older state file"
         )));
     }
@@ -124,13 +124,13 @@ pub(super) fn writer(file: &Path, owner: bool) -> Result<(Connection, bool), Sto
             rusqlite_migration::Error::RusqliteError { err, .. } => explain(err),
             other => not_up_to_date(&other.to_string()),
         })?;
-        fold_on_close(&connection, true).map_err(explain)?;
+        checkpoint_on_close(&connection, true).map_err(explain)?;
     }
     Ok((connection, version == 0))
 }
 
 /// Sets whether the last connection checkpoints the WAL when it closes.
-pub(super) fn fold_on_close(connection: &Connection, folds: bool) -> rusqlite::Result<()> {
+pub(super) fn checkpoint_on_close(connection: &Connection, folds: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !folds).map(drop)
 }
 
@@ -141,12 +141,12 @@ pub(super) fn judge(connection: &Connection, file: &Path, version: i64) -> Resul
         // The quick check skips the content of indexes, which decides whether a pending resume is found.
         for check in ["PRAGMA quick_check(1)", "PRAGMA integrity_check(pending_resumes)"] {
             let applies = version > 0 || check.contains("quick");
-            let said: Option<String> = applies
+            let result: Option<String> = applies
                 .then(|| connection.query_row(check, [], |row| row.get(0)))
                 .transpose()
                 .map_err(explain)?;
-            if let Some(said) = said.filter(|said| said != "ok") {
-                return Err(damaged(file, &said));
+            if let Some(result) = result.filter(|result| result != "ok") {
+                return Err(damaged(file, &result));
             }
         }
     }
@@ -180,7 +180,7 @@ fn made(file: &Path) -> Result<&'static BTreeMap<i64, Schema>, StoreError> {
 pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
     let connection = connect(file).and_then(|connection| {
         connection.pragma_update(None, "query_only", true)?;
-        fold_on_close(&connection, false)?;
+        checkpoint_on_close(&connection, false)?;
         Ok(connection)
     });
     connection.map_err(|error| sentence(&error, file, Doing::Opening))
@@ -194,7 +194,7 @@ pub(super) fn read_only(file: &Path) -> rusqlite::Result<Connection> {
     let log = file.with_extension("db-wal").metadata().map_or(0, |log| log.len());
     let otherwise = |error| {
         // With an empty WAL the file does not change and can be read as it stands.
-        let still = if log == 0 { standing_still(file) } else { Err(error) };
+        let still = if log == 0 { open_immutable(file) } else { Err(error) };
         still.or_else(|error| alone(file).or_else(|_| of_a_copy(file)).map_err(|_| error))
     };
     beside(file).or_else(otherwise)
@@ -204,20 +204,20 @@ pub(super) fn read_only(file: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn beside(file: &Path) -> rusqlite::Result<Connection> {
     // Without its log the file stands still, and then the side files that may not be made here are not needed.
     if !file.with_extension("db-wal").exists() {
-        return standing_still(file);
+        return open_immutable(file);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    looking(Connection::open_with_flags(file, flags)?)
+    readable(Connection::open_with_flags(file, flags)?)
 }
 
-fn standing_still(file: &Path) -> rusqlite::Result<Connection> {
+fn open_immutable(file: &Path) -> rusqlite::Result<Connection> {
     let path = file.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    looking(Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?)
+    readable(Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)?)
 }
 
-fn looking(connection: Connection) -> rusqlite::Result<Connection> {
+fn readable(connection: Connection) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
@@ -227,10 +227,10 @@ fn looking(connection: Connection) -> rusqlite::Result<Connection> {
 fn alone(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
-    fold_on_close(&connection, false)?;
+    checkpoint_on_close(&connection, false)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "query_only", true)?;
-    looking(connection)
+    readable(connection)
 }
 
 /// On a read-only file system other processes cannot be excluded. Read copies of file and WAL, in memory if
@@ -296,10 +296,10 @@ mod tests {
             std::fs::copy(there.path().join(name), copy.path().join(name)).unwrap();
         }
         let before = std::fs::read(&copied).unwrap();
-        let looking = reader(&copied).unwrap();
-        let words: i64 = looking.query_row("SELECT count(*) FROM words", [], |row| row.get(0)).unwrap();
+        let copy = reader(&copied).unwrap();
+        let words: i64 = copy.query_row("SELECT count(*) FROM words", [], |row| row.get(0)).unwrap();
         assert_eq!(words, 0);
-        drop(looking);
+        drop(copy);
         assert!(std::fs::read(&copied).unwrap() == before, "the log is folded into the file");
         assert!(copied.with_extension("db-wal").exists());
     }

@@ -81,7 +81,12 @@ pub(crate) fn moved(connection: &Connection, run_id: RunId, addresses: &Addresse
     Ok(())
 }
 
-pub(crate) fn paid(connection: &Connection, run_id: RunId, by: String, at: Instant) -> Result<(), Failure> {
+pub(crate) fn confirm(
+    connection: &Connection,
+    run_id: RunId,
+    by: String,
+    at: Instant,
+) -> Result<(), Failure> {
     known(connection, run_id)?;
     connection
         .prepare_cached(

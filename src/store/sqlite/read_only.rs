@@ -27,8 +27,8 @@ pub struct Rest {
 
 /// Starts the scan.
 pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
-    let (tell_listed, listed) = oneshot::channel();
-    let (tell_rest, rest) = oneshot::channel();
+    let (send_listed, listed) = oneshot::channel();
+    let (send_rest, rest) = oneshot::channel();
     let state_dir = state_dir.to_owned();
     let work = move || {
         let file = state_dir.join(FILE);
@@ -36,7 +36,7 @@ pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
         let reading = connection.as_ref().and_then(|connection| Reading::of(connection.as_ref().ok()?));
         let reading = reading.map(|mut reading| {
             // The caller may be gone.
-            let _ = tell_listed.send(reading.listed());
+            let _ = send_listed.send(reading.listed());
             reading
         });
         // Read the trace first: a running daemon may add to the file.
@@ -44,7 +44,7 @@ pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
         let last = connection.as_ref().map(|connection| connection.as_ref().map_err(drop));
         let last = last.map(|connection| connection.and_then(|c| clusters::probed(c).map_err(drop)));
         let trace = Trace::of(&file, last, noted);
-        let _ = tell_rest.send(Rest { trace, unlisted: reading.map(Reading::rest) });
+        let _ = send_rest.send(Rest { trace, unlisted: reading.map(Reading::rest) });
     };
     // Without a thread both channels close.
     let _ = crate::clock::thread("state-read", work);

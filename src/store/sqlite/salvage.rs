@@ -85,7 +85,7 @@ impl<'a> Reading<'a> {
         let sound =
             self.connection.query_row("PRAGMA integrity_check(pending_resumes)", [], |row| row.get(0));
         match self.unless(sound) {
-            Some(said) if said != "ok" => self.note(&said),
+            Some(result) if result != "ok" => self.note(&result),
             Some::<String>(_) | None => {}
         }
         // The check does not count what a partial index lists, and so misses a table that begins at the page of another.

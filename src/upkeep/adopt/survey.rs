@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn snapshot_names_tell_whose_they_are() {
+    fn owner_of_a_snapshot_is_read_from_its_name() {
         assert_eq!(owner("camunda_operate_17_8.6.0_part_1_of_6"), Some(Component::Operate));
         assert_eq!(owner("camunda_optimize_17_8.6.0_part_1_of_2"), Some(Component::Optimize));
         assert_eq!(owner("camunda_webapps_17_8.8.0_part_1_of_6"), Some(Component::History));

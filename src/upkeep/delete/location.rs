@@ -42,7 +42,7 @@ enum Route {
 }
 
 /// Result of a probe of one location.
-pub(crate) struct Look {
+pub(crate) struct LocationState {
     pub component: Component,
     pub seen: PartState,
     /// Set for the records snapshot only.
@@ -146,7 +146,7 @@ impl Location {
         matches!(self.route, Route::Named { .. })
     }
 
-    pub(crate) async fn probe(&self, id: BackupId) -> Result<Look, ClientError> {
+    pub(crate) async fn probe(&self, id: BackupId) -> Result<LocationState, ClientError> {
         let mut records = None;
         let seen = match &self.route {
             Route::Zeebe(zeebe) => zeebe.see(id).await?,
@@ -162,7 +162,7 @@ impl Location {
                 state_of(snapshot.as_ref())
             }
         };
-        Ok(Look { component: self.component, seen, records })
+        Ok(LocationState { component: self.component, seen, records })
     }
 
     /// Requests deletion of the parts found by the probe. It may take effect later, or not at all.

@@ -12,7 +12,9 @@ use crate::retention::ownership;
 use crate::retention::ownership::{NotProven, Shown};
 use crate::store::Backup;
 use crate::upkeep::delete::located;
-use crate::upkeep::delete::location::{Location, Look, has_requested, locations, records_of_another};
+use crate::upkeep::delete::location::{
+    Location, LocationState, has_requested, locations, records_of_another,
+};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
@@ -94,10 +96,10 @@ impl<'a> Pass<'a> {
                 .is_some_and(|at| (self.context.clock.now() - at).to_std().is_ok_and(|age| age < SETTLE * 10))
     }
 
-    async fn probe_at(&mut self, locations: &[Location]) -> Result<Vec<Look>, End> {
-        let mut probes: Vec<Look> = Vec::new();
+    async fn probe_at(&mut self, locations: &[Location]) -> Result<Vec<LocationState>, End> {
+        let mut probes: Vec<LocationState> = Vec::new();
         for location in locations {
-            let shown = |l: &Look| l.component == location.component && l.seen != PartState::Absent;
+            let shown = |l: &LocationState| l.component == location.component && l.seen != PartState::Absent;
             if location.is_second_probe() && probes.iter().any(shown) {
                 continue;
             }
@@ -111,7 +113,7 @@ impl<'a> Pass<'a> {
         Ok(probes)
     }
 
-    async fn probe(&self, location: &Location) -> Result<Look, End> {
+    async fn probe(&self, location: &Location) -> Result<LocationState, End> {
         let probed = self.request(location.probe(self.backup.run.backup_id)).await?;
         probed.map_err(|error| {
             End::Left(format!("{} could not be probed for remains: {error}", location.component))
@@ -119,7 +121,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The proof is stored before the first DELETE, because the deletion may remove the evidence.
-    async fn prove(&mut self, probes: &[Look]) -> Result<(), End> {
+    async fn prove(&mut self, probes: &[LocationState]) -> Result<(), End> {
         if self.proof.is_some() || probes.iter().all(|probe| probe.seen == PartState::Absent) {
             return Ok(());
         }

@@ -72,7 +72,7 @@ impl Store for AtOnce {
         backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
         request_deletion(run_id: RunId, by: String, reason: String, at: Instant) -> ();
         ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
-        deletion_tried(run_id: RunId, error: Option<String>) -> ();
+        deletion_attempted(run_id: RunId, error: Option<String>) -> ();
         deletion_done(run_id: RunId, at: Instant) -> ();
         set_missing(run_id: RunId) -> ();
         hold(run_id: RunId, held: bool) -> ();

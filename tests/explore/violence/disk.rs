@@ -285,7 +285,7 @@ impl Store for Disk {
         resume_confirmed(run_id: RunId, by: String, at: Instant) -> ();
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
         ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
-        deletion_tried(run_id: RunId, error: Option<String>) -> ();
+        deletion_attempted(run_id: RunId, error: Option<String>) -> ();
         deletion_done(run_id: RunId, at: Instant) -> ();
         set_missing(run_id: RunId) -> ();
         adopt(adopted: Adopted) -> ();

@@ -48,9 +48,9 @@ async fn adopt_registers_backups_with_our_ownership_tag() {
     assert_eq!(report.other_instances, ["ops-2"]);
     let listed: Vec<String> = report.not_ours.iter().map(|(id, why)| format!("{id}: {why}")).collect();
     insta::assert_snapshot!(listed.join("\n"), @r"
-    104: its records snapshot carries the mark of instance ops-2, cluster orders
-    105: its records snapshot carries the mark of instance ops-1, cluster billing
-    106: its records snapshot carries no mark
+    104: its records snapshot has the ownership tag of instance ops-2, cluster orders
+    105: its records snapshot has the ownership tag of instance ops-1, cluster billing
+    106: its records snapshot has no ownership tag
     107: it has no records snapshot that could prove it ours, only tasklist
     ");
     let states = scenario.states().await;
@@ -153,7 +153,7 @@ async fn state_behind_the_cluster_is_detected() {
     assert_eq!(
         behind().await.unwrap().unwrap(),
         format!(
-            "operate of orders shows backup {}, above the largest id the state knows, {ours}: the state was lost or is \
+            "operate of orders shows backup {}, above the largest id in the state, {ours}: the state was lost or is \
              old, or another takes backups; run `adopt orders`",
             ours + 7
         )

@@ -133,7 +133,7 @@ async fn own_backup_unknown_to_the_state_stops_retention() {
     let lost = OwnershipTag { run_id: Uuid::from_u128(77), ..scenario.tag(&all[0]) };
     scenario.cluster.put_backup(17, Some(lost));
     let report = pass(&scenario, 3).await;
-    let why = "backup 17 of orders is ours by its mark and unknown to the state: the state was lost or is old, run \
+    let why = "backup 17 of orders has our ownership tag and is not in the state: the state was lost or is old, run \
                `adopt orders`";
     assert_eq!(report.stopped.as_deref(), Some(why));
     assert_eq!(states(&scenario).await, [GOOD; 5]);
