@@ -70,7 +70,7 @@ fn every_test_that_docs_rules_cites_exists() {
     }
 }
 
-/// Words of a line: identifiers are split, so that `read_pending_resumes` and `FoundDebts` are found too.
+/// Words of a line: identifiers are split, so that `read_debts` and `FoundDebts` are found too.
 fn words(line: &str) -> String {
     let mut words = String::new();
     let mut before = ' ';
