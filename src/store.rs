@@ -308,10 +308,10 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces the rows of these pairs and marks every other pair inactive. Where `times_key` and `since` stay the same,
     /// `last_due` does not move back: a claim may have come between reading the rows and writing them.
     fn set_timetable(&self, rows: Vec<TimetableRow>) -> StoreFuture<'_, ()>;
-    /// Writes occurrences (outcome `Waiting`, or `Skipped` ranges) and moves `last_due` of their pairs forward, in
-    /// one transaction. Known occurrences, alone or inside a range, stay unchanged. Exception: an occurrence due now
-    /// that a clock ahead of time had skipped as missed. Returns the new ones: claiming twice after a crash cannot
-    /// start a run twice (rule I5).
+    /// Writes occurrences (outcome `Waiting`, or `Skipped` ranges) and moves `last_due` of each pair of schedule and
+    /// cluster forward, in one transaction. Returns the new ones: claiming twice after a crash cannot start a run twice
+    /// (rule I5). Known occurrences, alone or inside a range, stay unchanged, with one exception: an occurrence that was
+    /// skipped as missed while the clock was ahead, and is due now, becomes new.
     fn claim(&self, rows: Vec<OccurrenceRow>) -> StoreFuture<'_, Vec<OccurrenceRow>>;
     /// Waiting occurrences.
     fn waiting(&self) -> StoreFuture<'_, Vec<OccurrenceRow>>;

@@ -8,7 +8,7 @@ use crate::journal::FailureClass;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// Reason why a run must end, or pause, before its plan is complete.
+/// Request to end a run before its plan is complete, or to leave it to the next start of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// No stop is requested.

@@ -103,7 +103,7 @@ impl Daemon {
         let began = clock.monotonic();
         loop {
             let mut pending_resumes = self.pending_resumes().await?;
-            // A resume that lacks only its record is a finding of health; exporting runs.
+            // A resume that is confirmed and only not stored yet is left out: exporting runs, and `/health` reports it.
             pending_resumes.retain(|pending_resume| {
                 pending_resume.may_be_paused() && is_awaited(&pending_resume.cluster)
             });

@@ -79,7 +79,7 @@ fn replace(body: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Header of a login with a known secret.
+/// Header of a login whose secret was read. `Ok(None)` without a login, and for OAuth, whose header needs a token.
 pub(super) fn header(login: &Login, secret: &Secret) -> Result<Option<Header>, TransportError> {
     let text = secret.expose();
     match login {

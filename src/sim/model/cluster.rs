@@ -385,7 +385,7 @@ impl Cluster {
         at.checked_add_signed(self.clock_error).unwrap_or(at)
     }
 
-    /// The lowest position of a partition that a copy may lack.
+    /// Log position of a partition up to which every snapshot and every web app holds its records.
     fn lowest_copied(&self, index: usize) -> u64 {
         let base = self.world.partitions.get(index).map_or(0, |p| p.histories.base);
         let snapshots = self.repositories.values().flat_map(|r| &r.snapshots).flat_map(|s| &s.pieces);

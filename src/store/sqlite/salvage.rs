@@ -31,7 +31,7 @@ pub(super) struct Reading<'a> {
     connection: &'a Connection,
     /// Resumes found in the list of pending ones.
     listed: BTreeSet<Key>,
-    /// Resumes missing from the list; `None` for an unusable row.
+    /// Pending resumes read since the last call, by run; `None` for a row that cannot be used.
     found: BTreeMap<Key, Option<PendingResume>>,
     /// Unfinished runs, at most one of a cluster; true if the row of its pending resume was found.
     unfinished: BTreeMap<Key, bool>,

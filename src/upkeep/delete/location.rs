@@ -199,8 +199,8 @@ async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Pa
     })
 }
 
-/// Names that belong to this backup: names stored earlier for another backup are not deleted with it (rule
-/// I8).
+/// Snapshot names with the id of this backup, or without an id. A web app may have announced snapshots of another
+/// backup, which are not deleted with this one (rule I8).
 fn named_after(id: BackupId, names: &[String]) -> Vec<String> {
     names.iter().filter(|name| id_in_name(name).is_none_or(|of| of == id.get())).cloned().collect()
 }
