@@ -302,7 +302,7 @@ impl RunView {
         if let Step::Start(component) = step {
             let view = self.components.entry(component).or_default();
             view.requested_at = Some(at);
-            view.state = "asked".into();
+            view.state = "requested".into();
         }
         self.intended.insert(step);
         self.step = Some(step);

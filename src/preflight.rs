@@ -47,8 +47,8 @@ impl Check {
             "zeebe" | "history" => "`zeebe` (or `brokers`, or `rest`)".to_owned(),
             other => format!("`{other}`"),
         };
-        let address = format!("its address, which stands as {key} of this cluster in the config");
-        let under_access = "what it wants stands under `access` of this cluster in the config".to_owned();
+        let address = format!("its address, {key} of this cluster in the config");
+        let under_access = "set its login in `access` of this cluster in the config".to_owned();
         let help = match error.kind {
             ErrorKind::NotSent | ErrorKind::NoAccess if error.message.contains("through the proxy") => {
                 "start that proxy, or correct `proxy` under `access` of this cluster in the config".to_owned()
@@ -57,7 +57,7 @@ impl Check {
             ErrorKind::AuthRejected | ErrorKind::NoAccess => under_access,
             ErrorKind::NotSent => format!("start it, or correct {address}"),
             ErrorKind::Missing if error.message.contains("repository") => {
-                "the line of that repository below tells more".to_owned()
+                "see the check of that repository below".to_owned()
             }
             ErrorKind::Missing | ErrorKind::Unusable => {
                 format!("correct {address}, or check what else listens there")
@@ -85,7 +85,7 @@ pub async fn preflight(
         Ok(found) => found,
         // The other requests depend on the version.
         Err(error) => {
-            let help = "the management URL of a broker or gateway stands as `zeebe`";
+            let help = "set `zeebe` to the management URL of a broker or gateway";
             return vec![Check::of_error("zeebe", &error, help)];
         }
     };
@@ -162,25 +162,25 @@ mod tests {
         "zeebe",
         ErrorKind::Missing,
         "zeebe returned 404 to GET /wrong/actuator/backups without a reason; no API at that path, check the component's address",
-        "correct its address, which stands as `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or check what else listens there"
+        "correct its address, `zeebe` (or `brokers`, or `rest`) of this cluster in the config, or check what else listens there"
     )]
     #[case(
         "operate",
         ErrorKind::Unusable,
         "operate responded to GET /actuator/backups with 200, with an HTML page instead of JSON; check its address",
-        "correct its address, which stands as `operate` of this cluster in the config, or check what else listens there"
+        "correct its address, `operate` of this cluster in the config, or check what else listens there"
     )]
     #[case(
         "search",
         ErrorKind::NotSent,
         "cannot connect to search at http://h:9200: Connection refused",
-        "start it, or correct its address, which stands as `search.url` of this cluster in the config"
+        "start it, or correct its address, `search.url` of this cluster in the config"
     )]
     #[case(
         "zeebe",
         ErrorKind::NoAccess,
         "GET /actuator/backups was not sent to zeebe: the token endpoint http://h/token returned 503: see its log",
-        "what it wants stands under `access` of this cluster in the config"
+        "set its login in `access` of this cluster in the config"
     )]
     #[case(
         "zeebe",

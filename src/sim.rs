@@ -31,7 +31,7 @@
 //!   endpoint.
 //! - Speed: `Timing::default().faster(n)` or `Timing::tiny()`; wall clocks stay correct, only durations
 //!   shrink.
-//! - Faults: `locked(&cluster).arm("zeebe-post.drop-answer, operate.stall")`; `faults.rs` lists them all.
+//! - Faults: `locked(&cluster).arm("zeebe-post.drop-response, operate.stall")`; `faults.rs` lists them all.
 //! - Verdict: `locked(&cluster).restore(id).is_whole()`, or `POST /sim/restore {"backup_id": id}`. The
 //!   operator backs up a relational database, so use `backup_database()` or `POST /sim/backup-database`.
 //! - Inspection: `seen` counts requests by endpoint, `pauses` measures exporting pauses, and `GET /sim/state`

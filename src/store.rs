@@ -70,7 +70,7 @@ pub enum StoreError {
     },
     /// The manual rate limit.
     #[error(
-        "cluster {cluster} had a manual backup at {}: the next is allowed at {}, or delete a backup of it",
+        "cluster {cluster} had a manual backup at {}. The next is allowed at {}; deleting a backup of it allows one at once",
         last.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
     )]

@@ -101,7 +101,7 @@ impl Execution {
         let failure_report = json!({
             "class": error.class,
             "reason": error.reason,
-            "answers": self.evidence.responses(),
+            "responses": self.evidence.responses(),
             "proof": self.proof(),
         });
         let outcome = Outcome::Failed { class: error.class, reason: error.reason, failure_report };

@@ -215,7 +215,7 @@ pub(crate) struct SimOptions {
     /// Speed factor of the simulated backup
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub speed: f64,
-    /// Faults to inject, e.g. `operate.stall,zeebe.drop-answer@2`
+    /// Faults to inject, e.g. `operate.stall,zeebe.drop-response@2`
     #[arg(long, value_name = "SPEC")]
     pub faults: Option<String>,
 }

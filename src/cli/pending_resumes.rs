@@ -74,7 +74,7 @@ pub(super) async fn resume(
 ) -> Result<u8, Failure> {
     if !yes
         && !confirmed(&format!(
-            "Resume exporting of {cluster}, even if somebody else paused it? A backup in progress elsewhere would fail."
+            "Resume exporting of {cluster}, even if someone else paused it? A backup in progress elsewhere would fail."
         ))?
     {
         return Err(Failure::new(exit::REFUSED, "nothing was resumed"));

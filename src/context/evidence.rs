@@ -32,7 +32,7 @@ impl Evidence {
         if responses.len() == RESPONSES {
             responses.pop_front();
         }
-        responses.push_back(json!({ "at": at, "component": error.component, "answer": error.evidence }));
+        responses.push_back(json!({ "at": at, "component": error.component, "response": error.evidence }));
     }
 
     /// The last error response, as a sentence.

@@ -15,7 +15,7 @@ impl Daemon {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let name = cluster.to_owned();
         let request = async move {
-            tracing::warn!(event = "restore.asked", cluster = name, backup_id = id.get(), uuid);
+            tracing::warn!(event = "restore.requested", cluster = name, backup_id = id.get(), uuid);
             saas.restore(&uuid).await
         };
         let requested = self.queue.restore(cluster, request).await;

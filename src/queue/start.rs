@@ -406,7 +406,7 @@ fn empty_plan(cluster: &str) -> Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum ManualError {
     /// The cluster is not in the config.
-    #[error("cluster {0} is not in the config: `check` lists the clusters that are")]
+    #[error("cluster {0} is not in the config. `status` lists the configured clusters")]
     UnknownCluster(String),
     /// A run is active.
     #[error("cluster {cluster} is busy with {}: wait until it has ended", run_id.map_or("a run that is about to begin".into(), |r| format!("run {r}")))]

@@ -21,7 +21,7 @@
 //!
 //! | EFFECT | result |
 //! |---|---|
-//! | `refuse` `drop-request` `drop-answer` | connection refused; request lost before it is read; response lost after the request was executed |
+//! | `refuse` `drop-request` `drop-response` | connection refused; request lost before it is read; response lost after the request was executed |
 //! | `acted-502` `acted-503` `acted-504` | executed, but the response has this status |
 //! | `unauthorized` `forbidden` | 401 or 403, not executed |
 //! | `numbers-as-text` | every number in the response is a text |
@@ -268,7 +268,7 @@ impl FromStr for Fault {
         let (name, value) = rest.split_once('=').map_or((rest, None), |(name, value)| (name, Some(value)));
         let Some((trigger, effect)) = name.split_once('.') else {
             return Err(format!(
-                "`{text}` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"
+                "`{text}` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-response"
             ));
         };
         if !matches!(trigger, "now" | "records" | "*")
@@ -294,7 +294,7 @@ fn read_effect(text: &str, effect: &str, value: Option<&str>) -> Result<Effect, 
     Ok(match effect {
         "refuse" => Effect::Refuse,
         "drop-request" => Effect::DropRequest,
-        "drop-answer" => Effect::DropResponse,
+        "drop-response" => Effect::DropResponse,
         "delay" => Effect::Delay(or(1)),
         "acted-502" => Effect::Acted(502),
         "acted-503" => Effect::Acted(503),
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn fault_list_is_parsed_and_triggers_the_given_number_of_times() {
         let mut faults = Faults::default();
-        for fault in parse("zeebe.drop-answer@2+1, operate.stall=3s").unwrap() {
+        for fault in parse("zeebe.drop-response@2+1, operate.stall=3s").unwrap() {
             faults.arm(fault);
         }
         let mut effects = Vec::new();
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn invalid_fault_list_is_explained_in_one_sentence() {
         for (spec, error) in [
-            ("stall", "`stall` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-answer"),
+            ("stall", "`stall` is not a fault: write TRIGGER.EFFECT, for example zeebe.drop-response"),
             (
                 "zebra.stall",
                 "`zebra` in the fault `zebra.stall` is not a part or kind of request: write one of zeebe, operate, \

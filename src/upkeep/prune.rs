@@ -117,7 +117,7 @@ async fn delete(
         let at = context.clock.now();
         match context.store.request_deletion(decision.run_id, "retention".into(), reason.clone(), at).await {
             Ok(()) => tracing::info!(
-                event = "backup.deletion_asked", cluster, backup_id = id.get(), run_id = %decision.run_id, reason = %reason
+                event = "backup.deletion_requested", cluster, backup_id = id.get(), run_id = %decision.run_id, reason = %reason
             ),
             // Held since it was loaded.
             Err(StoreError::Refused(why)) => {

@@ -147,7 +147,7 @@ pub(crate) fn failed(reason: &str) -> Event {
     Event::Ended(Outcome::Failed {
         class: FailureClass::Unreachable,
         reason: reason.into(),
-        failure_report: json!({ "answers": [503] }),
+        failure_report: json!({ "responses": [503] }),
     })
 }
 

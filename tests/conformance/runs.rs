@@ -167,8 +167,7 @@ async fn failed_manual_runs_count_for_the_interval(#[values(Kind::Memory, Kind::
     assert_eq!(limited, StoreError::RateLimited { cluster: "prod".into(), last, until });
     assert_eq!(
         limited.to_string(),
-        "cluster prod had a manual backup at 2025-03-01T10:00:00Z: the next is allowed at 2025-03-01T11:00:00Z, \
-         or delete a backup of it"
+        "cluster prod had a manual backup at 2025-03-01T10:00:00Z. The next is allowed at 2025-03-01T11:00:00Z; deleting a backup of it allows one at once"
     );
     bed.begin_run(manual("test", "2025-03-01T10:30:00Z")).await.unwrap();
     bed.begin_run(manual("prod", "2025-03-01T11:00:00Z")).await.unwrap();

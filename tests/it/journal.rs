@@ -96,7 +96,7 @@ fn failed() -> Event {
     Event::Ended(Outcome::Failed {
         class: FailureClass::PauseBroken,
         reason: "exporting did not stay paused".into(),
-        failure_report: json!({ "answers": [{ "status": 200 }] }),
+        failure_report: json!({ "responses": [{ "status": 200 }] }),
     })
 }
 

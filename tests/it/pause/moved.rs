@@ -101,7 +101,7 @@ impl Town {
 #[rstest]
 #[case::whole("now.heal")]
 #[case::reaches_some("resume.partial@4")]
-#[case::loses_its_answer("resume.drop-answer@2")]
+#[case::loses_its_answer("resume.drop-response@2")]
 #[tokio::test(start_paused = true)]
 async fn moved_cluster_is_resumed_at_its_new_address(#[case] fault: &str) {
     let town = Town::paused().await;

@@ -82,7 +82,7 @@ async fn broker_restart_during_the_pause_breaks_it() {
 #[case("resume")]
 #[tokio::test(start_paused = true)]
 async fn lost_response_is_verified_without_repeating_the_request(#[case] endpoint: &str) {
-    let lab = Lab::new().fault(&format!("{endpoint}.drop-answer"));
+    let lab = Lab::new().fault(&format!("{endpoint}.drop-response"));
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     let times = if endpoint == "resume" { 2 } else { 1 };

@@ -58,12 +58,12 @@ async fn pause_position_depends_on_the_version(#[case] version: &str, #[case] fi
 }
 
 #[rstest]
-#[case("history-post.drop-answer", None)]
+#[case("history-post.drop-response", None)]
 #[case("history-post.drop-request", Some(FailureClass::Component))]
 #[case("history.stall", Some(FailureClass::Stalled))]
 #[case("history-post.unassigned", Some(FailureClass::Stalled))]
 #[case("history-get.search-down=3s", None)]
-#[case("zeebe-post.drop-answer", None)]
+#[case("zeebe-post.drop-response", None)]
 #[case("zeebe-post.conflict", Some(FailureClass::Conflict))]
 #[case("zeebe-post.foreign-resume=0s", Some(FailureClass::PauseBroken))]
 #[case("pause.act-late=40s", Some(FailureClass::PauseBroken))]
@@ -144,7 +144,7 @@ async fn rdbms_zeebe_backup_needs_no_pause(
 /// Only the response contains the assigned id: after a lost response no id is guessed.
 #[rstest]
 #[case(
-    "zeebe-post.drop-answer",
+    "zeebe-post.drop-response",
     Some(FailureClass::Component),
     "it is unknown whether zeebe started its backup"
 )]
@@ -299,7 +299,7 @@ async fn numbers_as_text_are_numbers(
 #[tokio::test(start_paused = true)]
 async fn unknown_assigned_id_is_reported_and_retention_continues() {
     let given = sim::Config { continuous: true, ..config("8.9.0", Storage::Rdbms, false) };
-    let lab = Lab::with(given, Limits::default()).fault("zeebe-post.drop-answer");
+    let lab = Lab::with(given, Limits::default()).fault("zeebe-post.drop-response");
     let run = lab.backup().await;
     assert_eq!(class_of(&run), Some(FailureClass::Component), "{}", reason_of(&run));
     let pending = run.view.cleanup_unfinished.join("; ");

@@ -77,7 +77,7 @@ async fn saas_backup_is_requested_once_and_restores_everything() {
 
 /// A lost response proves nothing: the list shows the backup, and no second request is sent.
 #[rstest]
-#[case("saas-post.drop-answer")]
+#[case("saas-post.drop-response")]
 #[case("saas-post.acted-502")]
 #[case("saas-post.acted-504")]
 #[case("saas-post.not-json")]
@@ -101,7 +101,7 @@ async fn backup_of_a_lost_response_is_found_in_the_list(#[case] fault: &str) {
     "it is unknown whether saas started its backup (no complete response from saas to POST"
 )]
 #[case(
-    "saas-post.foreign-backup,saas-post.drop-answer",
+    "saas-post.foreign-backup,saas-post.drop-response",
     FailureClass::Component,
     "2 backups are new in the list of Camunda 8 SaaS; the one of this run cannot be identified"
 )]

@@ -134,7 +134,7 @@ async fn indices_are_listed_by_pattern() {
 #[tokio::test(start_paused = true)]
 async fn request_with_dropped_response_is_executed_and_refused_request_is_not() {
     let scenario = opensearch();
-    scenario.arm("zeebe-post.drop-answer");
+    scenario.arm("zeebe-post.drop-response");
     let lost = scenario.try_send(Method::Post, "/zeebe/actuator/backups", body_of(7)).await;
     assert!(matches!(lost, Err(TransportError::Lost(_))), "{lost:?}");
     scenario.wait("/zeebe/actuator/backups/7", "COMPLETED").await;
@@ -333,7 +333,7 @@ impl Served {
 #[tokio::test]
 async fn http_dropped_response_closes_the_connection_without_a_byte() {
     let served = Served::start().await;
-    locked(&served.cluster).arm("zeebe-post.drop-answer").unwrap();
+    locked(&served.cluster).arm("zeebe-post.drop-response").unwrap();
     // Sent as raw bytes, to see the raw response.
     let address = served.base.strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
