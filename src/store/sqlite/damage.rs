@@ -51,7 +51,7 @@ fn head(file: &Path, length: u64) -> Vec<u8> {
     head
 }
 
-/// Error for a damaged file, independent of SQLite's text.
+/// Error for a damaged file; `what` names the damage found.
 pub(super) fn damaged(file: &Path, what: &str) -> StoreError {
     let reason = format!("it is damaged ({}): {REMEDY}", clause(what));
     StoreError::Unusable { path: file.display().to_string(), reason }
