@@ -18,6 +18,7 @@ pub(crate) mod part_state;
 pub(crate) mod probe;
 mod reading;
 pub(crate) mod rejections;
+pub(crate) mod response;
 pub mod saas;
 pub mod search;
 pub(crate) mod snapshot;

@@ -2,9 +2,9 @@
 //!
 //! Owns the parsing of `backupRuntime/state`. Must not send requests.
 
-use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, word};
+use crate::camunda::response::ParsedResponse;
 use crate::domain::Instant;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};

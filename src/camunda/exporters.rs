@@ -2,9 +2,9 @@
 //!
 //! Owns the parsing of `/actuator/partitions`. Must not pause or resume exporting.
 
-use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{instant, int, text, word};
+use crate::camunda::response::ParsedResponse;
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -2,9 +2,9 @@
 //!
 //! Owns the states of a component's backup and the list of its parts. Must not decide how long to wait.
 
-use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, reasons, text, word};
+use crate::camunda::response::ParsedResponse;
 use crate::camunda::snapshot::id_in_name;
 use crate::domain::{BackupId, Instant};
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,11 @@
 //! notice, so that only fields essential for a backup are required. Must not know tokens (`http`) or poll
 //! intervals.
 
-use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START, segment};
+use crate::camunda::call::{Caller, DELETE, READ, START, segment};
 use crate::camunda::error::{ClientError, ErrorKind};
 use crate::camunda::probe::refused;
 use crate::camunda::reading::{instant, text};
+use crate::camunda::response::ParsedResponse;
 use crate::camunda::{Method, Part, PartState, Progress, SharedTransport, authenticated};
 use crate::domain::{Addresses, Component, Instant, SaasAddress, Version};
 use serde::{Deserialize, Serialize};

@@ -6,9 +6,10 @@ mod engine;
 
 pub use engine::Disk;
 
-use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START, segment};
+use crate::camunda::call::{Caller, DELETE, READ, START, segment};
 use crate::camunda::error::{ClientError, ErrorKind, one_line};
 use crate::camunda::reading::{text, word};
+use crate::camunda::response::ParsedResponse;
 use crate::camunda::snapshot::snapshots;
 use crate::camunda::{Method, SharedTransport, Snapshot, SnapshotState};
 use crate::domain::{BackupId, SearchAddress};

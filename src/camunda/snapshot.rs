@@ -2,9 +2,9 @@
 //!
 //! Owns the parsing of a snapshot's description. Must not send requests.
 
-use crate::camunda::call::ParsedResponse;
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, instant, int, reasons, text, word};
+use crate::camunda::response::ParsedResponse;
 use crate::camunda::{Part, PartState, Progress};
 use crate::domain::Instant;
 use serde::{Deserialize, Serialize};

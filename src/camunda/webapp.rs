@@ -3,10 +3,11 @@
 //! Owns `/actuator/backups` of a web app and the differences between the three. Must not know the search
 //! engine.
 
-use crate::camunda::call::{Caller, DELETE, ParsedResponse, READ, START};
+use crate::camunda::call::{Caller, DELETE, READ, START};
 use crate::camunda::error::ClientError;
 use crate::camunda::part_state::{all_backups, one_backup};
 use crate::camunda::reading::text;
+use crate::camunda::response::ParsedResponse;
 use crate::camunda::{Listed, Method, PartState, SharedTransport, authenticated, id_in_name};
 use crate::domain::{Addresses, BackupId, Component, HistoryRoute};
 use serde_json::{Value, json};

@@ -4,9 +4,10 @@
 //! recorded from a real 8.6.0. Must not judge whether the condition allows a backup.
 
 use crate::camunda::Method;
-use crate::camunda::call::{Caller, EXPORTERS, ParsedResponse, READ};
+use crate::camunda::call::{Caller, EXPORTERS, READ};
 use crate::camunda::error::ClientError;
 use crate::camunda::reading::{count, text, word};
+use crate::camunda::response::ParsedResponse;
 use crate::camunda::zeebe::{AT_ONCE, Zeebe};
 use serde_json::Value;
 use std::collections::BTreeSet;
