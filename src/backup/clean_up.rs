@@ -36,7 +36,13 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         if !view.intended.contains(&planned.step) || others {
             continue;
         }
-        let Ok(part) = part(execution, component) else { continue };
+        let part = match part(execution, component) {
+            Ok(part) => part,
+            Err(error) => {
+                unfinished.push(error.reason);
+                continue;
+            }
+        };
         match compensation {
             // `finish` resumes first, whatever the plan states: the pending resume decides.
             Compensation::ResumeExporting => {}

@@ -6,7 +6,7 @@
 use crate::backup::poll;
 use crate::backup::probe::probe;
 use crate::backup::run_part::{note, part, part_run};
-use crate::camunda::PartState;
+use crate::camunda::{ClientError, PartState};
 use crate::context::error::{StepError, refused};
 use crate::context::execution::Execution;
 use crate::context::retry::RetryTransient;
@@ -86,10 +86,7 @@ pub(crate) fn without_response(execution: &Execution, step: Step) -> Option<Even
 }
 
 /// State for the last probe: a list that may lag behind is probed again.
-async fn last_probe(
-    execution: &Execution,
-    part: &dyn Part,
-) -> Result<PartState, crate::camunda::ClientError> {
+async fn last_probe(execution: &Execution, part: &dyn Part) -> Result<PartState, ClientError> {
     Ok(match probe(execution, part).await? {
         PartState::Absent if part.list_may_lag() => PartState::Unclear {
             reason: format!("the list of {} no longer contains the backup", part.component()),

@@ -191,18 +191,9 @@ impl<'a> Reading<'a> {
         let sql = "SELECT runs.run_id, runs.cluster, clusters.addresses, runs.created_at
                    FROM runs JOIN clusters ON clusters.name = runs.cluster WHERE runs.run_id = ?1";
         let read = self.connection.query_row(sql, [text(key)], |row| {
-            Ok(PendingResume {
-                run_id: row.get::<_, Id>(0)?.0,
-                cluster: row.get(1)?,
-                addresses: row.get::<_, Json<_>>(2)?.0,
-                intended_at: row.get::<_, At>(3)?.0,
-                intended_since_boot_ms: None,
-                resume_intended_at: None,
-                attempts: 0,
-                last_error: None,
-                confirmed_at: None,
-                abandoned: None,
-            })
+            let (run_id, cluster) = (row.get::<_, Id>(0)?.0, row.get::<_, String>(1)?);
+            let (addresses, begun_at) = (row.get::<_, Json<_>>(2)?.0, row.get::<_, At>(3)?.0);
+            Ok(PendingResume::new(run_id, cluster, addresses, begun_at))
         });
         self.unless(read)
     }
