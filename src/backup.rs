@@ -1,4 +1,17 @@
-//! One backup from its preconditions to its last journal entry.
+//! One run: from the probe of its cluster to its last journal entry.
+//!
+//! | task | file |
+//! |---|---|
+//! | Read the facts that a run needs | `prepare` |
+//! | Reject a cluster that is not ready | `preconditions` |
+//! | Walk the plan: intent, act, outcome | `executor` |
+//! | Carry out one step | `steps` |
+//! | Wait until a part is complete, and verify the part | `poll` |
+//! | Probe one part once, and record an id that the probe found | `probe` |
+//! | Find the part of a component, and record its results | `run_part` |
+//! | End a run: resume, clean up, last journal entry | `finish` |
+//! | Delete or search for parts after an abort | `clean_up` |
+//! | Decide how a run continues after a restart | `recover` |
 
 pub(crate) mod clean_up;
 pub(crate) mod executor;

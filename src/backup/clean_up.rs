@@ -1,8 +1,8 @@
-//! Compensations after an abort, as the plan states them for each step: running parts are deleted, a start without a
-//! response is searched for.
+//! Clean-up after an abort: carries out the compensation that the plan names for each start step. Parts in
+//! progress are deleted, and a backup is searched for if its start request got no response.
 //!
-//! The resume is a compensation too, and comes first: `finish` carries it out. Must not resume and must not delete what
-//! may be of someone else.
+//! The resume is a compensation too, but `finish` sends it before the clean-up. This module must not resume,
+//! and must not delete a part that may belong to someone else.
 
 use crate::backup::probe::probe;
 use crate::backup::run_part::{part, part_run};
@@ -15,15 +15,16 @@ use crate::parts::part::Part;
 use crate::plan::Compensation;
 use std::time::Duration;
 
-/// Interval between two probes of a part that is being stopped, and their number.
+/// Interval between two probes of a part that is being stopped. At most `STOP_PROBES` probes are sent.
 const STOP_INTERVAL: Duration = Duration::from_millis(500);
 const STOP_PROBES: usize = 60;
-/// Interval between two probes for a lost start, and the limit of the search: within the deadline of the clean-up.
+/// Interval between two probes for a lost start. The search ends after `SEARCH_LIMIT`, before the time limit
+/// of the clean-up.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 const SEARCH_LIMIT: Duration = Duration::from_secs(30);
 
-/// Carries out the compensation of each start that was intended, in the order of the plan. Returns the remains, one
-/// sentence each.
+/// Carries out the compensation of each start that was intended, in the order of the plan. Returns one
+/// sentence for each part that may remain.
 pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<String> {
     let mut unfinished = Vec::new();
     let view = execution.view();
@@ -31,7 +32,8 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
         let (Step::Start(component), Some(compensation)) = (planned.step, planned.compensation) else {
             continue;
         };
-        // After a conflict, a backup under this id may be of someone else unless the component accepted ours.
+        // After a conflict, the backup under this id may be foreign. The part is ours only if the component
+        // accepted our request.
         let others = class == FailureClass::Conflict && !view.was_taken(component);
         if !view.intended.contains(&planned.step) || others {
             continue;
@@ -44,11 +46,12 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
             }
         };
         match compensation {
-            // `finish` resumes first, whatever the plan states: the pending resume decides.
+            // `finish` has already resumed exporting. The pending resume decided that, not the plan.
             Compensation::ResumeExporting => {}
             Compensation::DeleteRunningSnapshot | Compensation::DeleteRunningParts => {
                 unfinished.extend(stop_running(execution, &*part).await.err());
-                // Afterwards, because a backup requested a moment ago is not listed yet.
+                // List the unidentified backups after the deletion: a backup that was just requested is not
+                // listed at once.
                 unfinished.extend(unidentified(execution, &*part).await);
             }
             Compensation::FindLostStart => unfinished.extend(find_lost_start(execution, &*part).await),
@@ -57,8 +60,8 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
     unfinished
 }
 
-/// The unknown id is above our highest id because of us: storing it keeps retention from taking it for a sign of a
-/// restored cluster.
+/// Searches for backups of this run whose assigned ids were never received, and stores the largest of these
+/// ids. Otherwise retention would take an id above the stored largest id as a sign of a lost state file.
 async fn unidentified(execution: &Execution, part: &dyn Part) -> Option<String> {
     let found = part.unidentified(&part_run(execution)).await?;
     let scope = id_scope(&execution.run.cluster, &execution.spec.addresses);
@@ -68,7 +71,7 @@ async fn unidentified(execution: &Execution, part: &dyn Part) -> Option<String> 
     Some(found.sentence)
 }
 
-/// Deletes a part that is in progress, and once more if it is listed after the deletion.
+/// Deletes a part that is in progress. If the part finishes after the deletion, deletes the part once more.
 async fn stop_running(execution: &Execution, part: &dyn Part) -> Result<(), String> {
     let component = part.component();
     let id = execution.id();
@@ -88,17 +91,20 @@ async fn stop_running(execution: &Execution, part: &dyn Part) -> Result<(), Stri
         };
         let running = match &state {
             PartState::Running(_) | PartState::Unclear { .. } => true,
-            // Either between two parts of a web app, or permanent after a failed part: ten probes without a change.
+            // INCOMPLETE means that a web app is between two parts, or that a part has failed for good. Stop
+            // after ten probes.
             PartState::Incomplete(_) => {
                 quiet += 1;
                 quiet < 10
             }
-            // Not begun yet, or gone: a start without a response may still appear.
+            // ABSENT means that the part has not begun or is gone. Probe up to four times: a start without a
+            // response may appear late.
             PartState::Absent => {
                 quiet += 1;
                 !deleted && quiet < 4
             }
-            // Finished parts stay for retention, unless they appeared after the deletion.
+            // A part that finished before any deletion stays, for retention to delete. A part that finished
+            // after our deletion is deleted again.
             PartState::Completed(_) | PartState::Failed { .. } => {
                 return if deleted { delete().await } else { Ok(()) };
             }
@@ -115,7 +121,8 @@ async fn stop_running(execution: &Execution, part: &dyn Part) -> Result<(), Stri
     Err(unfinished("it did not end in time"))
 }
 
-/// Probes for the backup of a start without a response, which is then stored as ours.
+/// Searches for the backup of a start request that got no response. If a probe finds the backup, it is stored
+/// as ours.
 async fn find_lost_start(execution: &Execution, part: &dyn Part) -> Option<String> {
     let view = execution.view();
     if !part.has_lost_start(&view) {
@@ -123,7 +130,7 @@ async fn find_lost_start(execution: &Execution, part: &dyn Part) -> Option<Strin
     }
     let component = part.component();
     if !view.uncertain.contains(&component) {
-        // If it cannot be written, the intent without an end has the same meaning.
+        // A failed write is ignored: an intended start without an outcome also counts as uncertain.
         let _ = execution.append(vec![Event::StartUncertain { component }]).await;
     }
     let clock = &*execution.context.clock;

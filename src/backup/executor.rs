@@ -1,7 +1,7 @@
-//! Executes one plan: write the intent, act, write the outcome. Exporting is resumed before anything else on
-//! failure.
+//! Executes the plan of one run: for each step, writes the intent, acts, and writes the outcome. After a
+//! failure, exporting is resumed before anything else.
 //!
-//! Owns a run from its first journal entry to its last. Must not decide which runs exist (`queue`), nor interpret
+//! Owns a run from its first step to its last. Must not decide which runs exist (`queue`), nor interpret
 //! component responses (`steps`, `poll`).
 
 use crate::backup::finish::{RESUME_ABANDONED, ResumeEnd};
@@ -19,15 +19,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Reason why the walk stopped early.
+/// Reason why the execution stopped before the last step of the plan.
 enum Halt {
     Failed(StepError),
     Suspended,
 }
 
 impl Execution {
-    /// Executes the plan to its end, or aborts. Returns when the last journal entry is written or the daemon
-    /// stops.
+    /// Executes the plan to its end, or aborts the run. Returns after the last journal entry, or when the
+    /// daemon stops.
     pub(crate) async fn execute(self) -> Left {
         let started = self.context.clock.monotonic();
         match self.walk().await {
@@ -50,7 +50,7 @@ impl Execution {
         let mut under_way = FuturesUnordered::new();
         let mut begun: BTreeSet<Step> = BTreeSet::new();
         let mut stop = self.stop.clone();
-        // Kept across steps: the watchdog has its own interval.
+        // Create the disk check once, because its interval must continue across steps.
         let mut exhausted = std::pin::pin!(disk_space::exhausted(self));
         loop {
             let view = self.view();
@@ -89,7 +89,8 @@ impl Execution {
         }
     }
 
-    /// Returns when the run must end or the daemon stops.
+    /// Returns when the run is aborted or must end because the daemon stops. During a pause, shutdown allows
+    /// the run to continue until the shutdown grace is over.
     async fn stopped(&self, stop: &mut watch::Receiver<Stop>) -> Halt {
         loop {
             let now = stop.borrow_and_update().clone();
@@ -118,12 +119,13 @@ impl Execution {
         }
     }
 
-    /// Returns at the run deadline or, while our pause lasts, at the end of the pause budget.
+    /// Returns when the run deadline is reached or, during our pause, when the pause budget is used up.
     async fn out_of_time(&self) -> StepError {
         let limits = self.spec.limits;
         loop {
             let now = self.context.clock.now();
-            // The larger of both clocks: setting the wall clock back must not extend the run.
+            // Use the larger age of wall clock and monotonic clock: setting the wall clock back must not
+            // extend the run.
             let lived = self.context.clock.monotonic().saturating_sub(self.began);
             let age = (now - self.run.created_at).to_std().unwrap_or_default().max(lived);
             if age >= limits.run_deadline {
@@ -153,7 +155,7 @@ impl Execution {
                 }
                 left = left.min(limits.pause_budget.saturating_sub(paused));
             }
-            // Wall clock and pause state may change during a long sleep.
+            // Sleep for at most one second, because the wall clock or the state of the pause may change.
             self.context.clock.sleep(left.clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
         }
     }
@@ -165,8 +167,9 @@ impl Execution {
         if step == Step::Resume {
             return self.take_resume(began).await;
         }
-        // The pause stores its intent together with the pending resume. A start intended before a restart is not
-        // repeated: the following poll finds out whether the component received it.
+        // Write no intent for the pause step: `pause` stores the intent together with the pending resume. A
+        // start that was intended before a restart is not sent again: the next poll shows whether the
+        // component received the request.
         let begun_before = matches!(step, Step::Start(_)) && self.view().intended.contains(&step);
         match step {
             Step::Pause => {}
@@ -198,7 +201,8 @@ impl Execution {
                 self.evidence.proof_is_written(&facts);
             }
             Err(error) => {
-                // A response that could not be stored counts as lost.
+                // If the response could not be stored, it is unknown after a restart whether the component
+                // started the part.
                 if error.class == FailureClass::Store {
                     uncertain = steps::without_response(self, step);
                 }
@@ -208,7 +212,8 @@ impl Execution {
                     reason = %error.reason
                 );
                 if !self.view().needs_resume() {
-                    // Inside the window the resume comes first; the last entry of the run has the reason.
+                    // While a resume is pending, write nothing here: the resume must come first. The last
+                    // entry of the run has the reason.
                     let failed = Event::StepFailed { step, reason: error.reason.clone() };
                     let events = uncertain.into_iter().chain([failed]).collect();
                     let _ = within(&*self.context.clock, Duration::from_secs(5), self.write(events)).await;

@@ -1,6 +1,7 @@
-//! End of a run: resume exporting first, stop running parts, collect evidence, write the last journal entry.
+//! The end of a run: resumes exporting first, then stops running parts, collects evidence and writes the last
+//! journal entry.
 //!
-//! Owns the order of these actions and their time limits. Must not walk the plan (`executor`).
+//! Owns the order of these actions and their time limits. The walk through the plan is in `executor`.
 
 use crate::backup::{clean_up, steps};
 use crate::clock::within;
@@ -16,20 +17,22 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Time limit of the clean-up after an abort; the failure report lists the remains.
+/// Time limit of the clean-up after an abort. After a timeout, retention deletes the remaining parts.
 const CLEAN_UP_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Time limit of a resume that begins after the shutdown grace. `Daemon::stop` waits a little longer.
+/// Minimum time for a resume during shutdown, even if the shutdown grace is already over. `Daemon::stop`
+/// waits 15 s past the grace for this resume.
 const LAST_RESUME: Duration = Duration::from_secs(5);
 
-/// Result of the resume at the end of a run.
+/// Result of `Execution::resume_until_confirmed`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResumeEnd {
     /// The server confirmed the resume.
     Resumed,
-    /// An operator abandoned it.
+    /// An operator abandoned the pending resume.
     Abandoned,
-    /// Still pending because the daemon stops; the next process resumes.
+    /// The daemon stopped before the server confirmed the resume. The next start of the daemon sends the
+    /// resume again.
     StillPending,
 }
 
@@ -66,8 +69,8 @@ impl Execution {
 
     pub(crate) async fn abort(&self, error: StepError, started: Duration) -> Left {
         self.settle_pause().await;
-        // Written in parallel with the resume, which waits for no write. After a crash, recovery reads the
-        // reason here.
+        // The resume must not wait for a write, so the `Aborting` entry is written in parallel. After a
+        // crash, recovery reads the reason of the abort from this entry.
         let noted = async {
             let event = Event::Aborting { class: error.class, reason: error.reason.clone() };
             if self.view().status == RunStatus::Running {
@@ -79,7 +82,8 @@ impl Execution {
             if end == ResumeEnd::StillPending {
                 return Left::Suspended;
             }
-            // Of two responses in flight, the older one may have been stored last.
+            // Reload the view: the resume and the `Aborting` entry were written in parallel, so the view in
+            // memory may be the older of both.
             self.refresh().await;
         } else {
             noted.await;
@@ -108,8 +112,8 @@ impl Execution {
         self.end(outcome, started).await
     }
 
-    /// A pause step that was cut short may have a pending resume in the write queue. Writes are ordered, so this write
-    /// returns after it.
+    /// Waits until a pending resume is stored that an interrupted pause step may have left in the write queue
+    /// of the store. The store writes in order, so the test write returns after the pending resume.
     async fn settle_pause(&self) {
         let view = self.view();
         if view.needs_resume() || view.pause.resumed_at.is_some() || self.plan.step(Step::Pause).is_none() {
@@ -129,9 +133,8 @@ impl Execution {
     pub(crate) async fn end(&self, outcome: Outcome, started: Duration) -> Left {
         self.persist(vec![Event::Ended(outcome.clone())]).await;
         if !self.view().ended() {
-            // The last entry may be committed although its response was lost. A pending resume that was
-            // stored late is
-            // confirmed first.
+            // The store did not confirm the last entry, but may have stored it. A pending resume may also
+            // have been stored late: exporting is then resumed before the last entry is written again.
             self.refresh().await;
             if self.view().needs_resume() {
                 if self.resume_until_confirmed().await == ResumeEnd::StillPending {
@@ -164,7 +167,8 @@ impl Execution {
         Left::Ended
     }
 
-    /// Probes every part once more, after the resume. The result is the evidence of rule I6.
+    /// Probes every part once more after the resume. Returns the attestation, the evidence that the backup is
+    /// whole (rule I6).
     pub(crate) async fn attest(&self) -> Result<Value, StepError> {
         let components = steps::probe_all(self).await?;
         let view = self.view();
@@ -191,8 +195,8 @@ impl Execution {
     }
 }
 
-/// Returns when shutdown was requested, its grace is over, and the resume that began at `began` used up its
-/// time.
+/// Returns when a shutdown must no longer wait for the resume that began at `began`. The shutdown grace is
+/// then over, and the resume had at least `LAST_RESUME`.
 async fn grace_over(stop: &mut watch::Receiver<Stop>, context: &Context, began: Duration) {
     loop {
         let until = match *stop.borrow_and_update() {

@@ -1,7 +1,8 @@
-//! Waiting for a component: poll interval, progress, and the verification of a completed part.
+//! The wait step of a run: polls a component until its part is complete, then verifies the part.
 //!
-//! During the wait a transient response and a final one look the same (404, INCOMPLETE, Operate's 400 on OpenSearch, 5xx,
-//! no response): only progress and `stall_after` distinguish them. Must not know one kind of part (`parts`).
+//! While a part is in progress, a component may return 404, INCOMPLETE, a 5xx, Operate's 400 on OpenSearch or
+//! no response. A part that has failed for good may return the same. Only missing progress for `stall_after`
+//! shows that the part has failed. This module must not depend on the kind of a part (`parts`).
 
 use crate::backup::probe;
 use crate::backup::run_part::{note, part_run};
@@ -14,25 +15,26 @@ use crate::journal::{Event, FailureClass, Step};
 use crate::parts::part::{Part, Verdict};
 use std::time::Duration;
 
-/// Largest difference between our clock and that of a component.
+/// Largest accepted difference between the clock of the daemon and the clock of a component.
 const CLOCK_DIFFERENCE: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
-/// The wait fails after a component has rejected our credentials for this long.
+/// A run fails after a component has rejected our credentials for this long during a wait.
 const REJECTED: Duration = Duration::from_secs(60);
 
-/// Time without progress after which the second probe of a part is requested too.
+/// Time without progress after which each poll also reads `Part::second_probe`, a second source of progress.
 const SECOND_PROBE: Duration = Duration::from_secs(15);
 
-/// Time limit of the retries of a verification.
+/// Time limit for the retries when a completed part is verified.
 const VERIFY_LIMIT: Duration = Duration::from_secs(20);
 
-/// Minimum poll interval as a multiple of the last response time.
+/// Minimum poll interval outside a pause, as a multiple of the last response time.
 const RESPONSE_TIMES: u32 = 10;
-/// The same inside the pause, where each late poll makes the pause longer.
+/// Minimum poll interval during a pause, as a multiple of the last response time. A late poll makes the pause
+/// longer.
 const RESPONSE_TIMES_PAUSED: u32 = 1;
 
-/// Time until the next poll: 2 % of the time waited so far, between 50 ms and 5 s, and at least `factor` times the last
-/// response time.
+/// Time until the next poll: 2 % of the time waited so far, but between 50 ms and 5 s. The interval is never
+/// shorter than `factor` times the last response time.
 fn poll_interval(waited: Duration, response_took: Duration, factor: u32) -> Duration {
     let two_percent = waited / 50;
     two_percent.clamp(Duration::from_millis(50), Duration::from_secs(5)).max(response_took * factor)
@@ -92,7 +94,8 @@ pub(crate) async fn wait(execution: &Execution, part: &dyn Part) -> Result<(), S
             Err(error) => {
                 execution.remember(&error);
                 quiet = quiet_of(&error);
-                // A token may be renewed during the wait. The limit is short, because exporting may be paused.
+                // A rejection may be temporary, for example until a token is renewed. The limit is short,
+                // because exporting may be paused meanwhile.
                 let rejected = matches!(error.kind, ErrorKind::AuthRejected);
                 rejected_since = rejected.then(|| rejected_since.unwrap_or(requested));
                 if rejected_since.is_some_and(|since| requested.saturating_sub(since) >= REJECTED) {
@@ -131,7 +134,8 @@ pub(crate) async fn wait(execution: &Execution, part: &dyn Part) -> Result<(), S
     }
 }
 
-/// Whether the progress differs from the last one of the same source.
+/// Whether `progress` differs from `last`, the fingerprint of the previous progress from the same source.
+/// Updates `last`.
 fn is_new(progress: &Progress, last: &mut Option<u64>) -> bool {
     let now = Some(progress.fingerprint());
     let differs = *last != now;
@@ -149,15 +153,17 @@ async fn report(
     let done = progress.done() as u32;
     let total =
         known.parts_total.max(progress.parts.len() as u32).max(progress.total_in_names().unwrap_or(0));
-    // Bytes change every few seconds for hours: they count as progress, without an entry each.
+    // Write an entry only if the state or the number of parts has changed. Finer progress, such as bytes, can
+    // change every few seconds for hours.
     if (known.state.as_str(), known.parts_done, known.parts_total) == (state, done, total) {
         return Ok(());
     }
     execution.write(vec![Event::Progress { component, state: state.to_owned(), done, total }]).await
 }
 
-/// Verifies a part that the component reports as completed. After a restore from an older backup, a broker reports
-/// COMPLETED at once for an id that its backup store already holds, so the part must also date from this run.
+/// Verifies a part that the component reports as COMPLETED. The part must also have been started during this
+/// run. After a restore from an older backup, a broker reports COMPLETED at once for an id that its backup
+/// store already holds.
 async fn verify(execution: &Execution, part: &dyn Part, progress: &Progress) -> Result<(), StepError> {
     let component = part.component();
     let now = execution.context.clock.now();

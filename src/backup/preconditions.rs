@@ -1,16 +1,18 @@
-//! Preconditions of a run: transient conditions that would lengthen the pause or fail the backup.
+//! Preconditions of a run: each function rejects the start while a transient condition would lengthen the
+//! pause or fail the backup.
 //!
-//! Judges probe results and lists running snapshots. Must not wait: the queue does.
+//! The functions evaluate probe results and list running snapshots. They must not wait: `queue` tries again
+//! within `start_within`.
 
 use crate::camunda::exporters::unprocessed;
 use crate::camunda::{Capabilities, Exporters, Search};
 use crate::context::error::StepError;
 use crate::journal::FailureClass;
 
-/// Another snapshot slows ours down and lengthens the pause. A backup snapshot is foreign or left by a failed
-/// run.
+/// Rejects the start while the search engine takes another snapshot, which would slow down our snapshot and
+/// lengthen the pause. Such a snapshot is foreign or was left by a failed run.
 pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
-    // An unreadable list, as from an engine that denies listing, does not prevent a backup.
+    // If the list cannot be read, for example because the search engine denies listing, the backup may start.
     let running = search.running_snapshots().await.unwrap_or_default();
     match running.first() {
         None => Ok(()),
@@ -23,7 +25,8 @@ pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepE
     }
 }
 
-/// A partition without a leader cannot be backed up.
+/// Rejects the start while the topology shows a partition without a healthy leader: such a partition cannot
+/// be backed up.
 pub(crate) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepError> {
     let without = capabilities.leaderless.as_deref().unwrap_or_default();
     if without.is_empty() {
@@ -36,8 +39,8 @@ pub(crate) fn refuse_leaderless(capabilities: &Capabilities) -> Result<(), StepE
     ))
 }
 
-/// The topology learns of a lost leader only by gossip; the partitions report at once that they follow no
-/// listed leader.
+/// Rejects the start while no broker reports itself as leader of some partition. The topology may still list
+/// a lost leader, because it is updated by gossip only.
 pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     let unled: Vec<String> = exporters.leaders_not_seen().iter().map(ToString::to_string).collect();
     if unled.is_empty() {
@@ -52,8 +55,8 @@ pub(crate) fn refuse_unled(exporters: &Exporters) -> Result<(), StepError> {
     ))
 }
 
-/// A backup taken during a change matches neither the old nor the new topology. From 8.8 on, brokers
-/// reject it while partitions are added.
+/// Rejects the start during a topology change: the backup would match neither the old nor the new topology.
+/// From 8.8 on, brokers reject a backup while partitions are added.
 pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepError> {
     match &capabilities.change {
         None => Ok(()),
@@ -66,8 +69,8 @@ pub(crate) fn refuse_changing(capabilities: &Capabilities) -> Result<(), StepErr
     }
 }
 
-/// A backup is a command to each partition. If a partition does not process commands, the backup never ends and
-/// exporting stays paused beside a broker whose disk may be full.
+/// Rejects the start while a partition does not process commands. A backup is a command to each partition, so
+/// it would never end, and exporting would stay paused while the log grows.
 pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError> {
     match unprocessed(exporters) {
         None => Ok(()),

@@ -1,6 +1,8 @@
-//! Facts needed before a run begins: version, components, ids in use, indices that match the records pattern.
+//! Reads the facts that a run needs before its first step: version, components, ids in use, and the indices
+//! that match the records pattern.
 //!
-//! Read-only: must not change anything in the cluster.
+//! Rejects a cluster that is not ready, with the checks of `preconditions`. Must not change anything in the
+//! cluster.
 
 use crate::backup::preconditions::{
     refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unled, refuse_unprocessed,
@@ -20,7 +22,8 @@ use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
 use std::sync::Arc;
 
-/// Reads all facts that a run of this cluster needs.
+/// Reads all facts that a run of this cluster needs, and checks its preconditions. A transient error means
+/// that the cluster is not ready.
 pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
     if let Some(saas) = Saas::of(&spec.addresses, &context.transport) {
         return saas::prepare(&saas).await;
@@ -34,11 +37,13 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     refuse_changing(&capabilities)?;
     let addresses = Addresses { routes: capabilities.routes, ..spec.addresses.clone() };
     let clients = Clients::new(&addresses, &context.transport);
-    // An unreadable state does not prevent the start: a run that pauses fails with the reason.
+    // If the exporter state cannot be read, the run starts all the same. A run that must pause exporting then
+    // fails with the reason.
     let exporters = clients.zeebe.exporters().await.ok().filter(|exporters| exporters.readable);
     if let Some(exporters) = &exporters {
         refuse_unprocessed(exporters)?;
-        // If `brokers` is incomplete, the leader may be on an unlisted broker for ever: the run reports this.
+        // If the config lists only some brokers, a leader may always be on an unlisted broker. The run
+        // reports this at its pause, so waiting for a leader is skipped here.
         let all_requested = addresses.brokers.len().max(1) >= capabilities.brokers.len();
         if capabilities.family != Family::V89OnRdbms && all_requested {
             refuse_unled(exporters)?;
@@ -95,8 +100,8 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
             let optional = capabilities.family == Family::V88OnSearch
                 && !capabilities.components.contains(&Component::Optimize);
             if records_indices.is_empty() && optional {
-                // Since 8.8 only Optimize reads these indices; without Optimize, exporters need not write
-                // them.
+                // From 8.8 on, only Optimize reads the records indices. Without Optimize these indices may
+                // not exist, so the run has no records part.
                 capabilities.components.retain(|component| *component != Component::Records);
             } else if records_indices.is_empty() && capabilities.components.contains(&Component::Records) {
                 return Err(StepError::new(FailureClass::Records, no_index(pattern)));
@@ -106,8 +111,8 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     for (component, app) in &clients.apps {
         match app.list().await {
             Ok(listed) => largest = listed.iter().map(|l| l.id).fold(largest, i64::max),
-            // Operate on OpenSearch cannot list while a part is running. The snapshot names already contain
-            // the ids.
+            // Operate on OpenSearch rejects the list request while it takes a part. The names of the
+            // snapshots already gave all ids.
             Err(error) if by_name && matches!(error.kind, ErrorKind::Refused) => {}
             Err(error) => return Err(refused(&format!("{component}'s backups could not be listed"), &error)),
         }
@@ -125,8 +130,8 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
     })
 }
 
-/// A cluster with recent checkpoints or backups of its own assigns the ids itself, so the parts in the search engine
-/// cannot get the same id.
+/// Rejects a cluster that recently made checkpoints or backups of its own. Such a cluster assigns the backup
+/// ids itself, so the parts in the search engine cannot get the same id.
 fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Result<(), StepError> {
     let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
     match own_at {
@@ -141,18 +146,18 @@ fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Res
     }
 }
 
-/// Exporter state of the partitions, if readable.
+/// Reads the exporter state of every partition.
 pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, ClientError> {
     Clients::new(&spec.addresses, &context.transport).zeebe.exporters().await
 }
 
-/// Probes components that rejected our credentials, and checks that credentials can be read. The transport stores the
-/// result.
+/// Probes a cluster again after one of its components rejected our credentials, and checks that all
+/// credentials can be read. The transport stores both results for health.
 pub async fn probe_rejected_logins(context: &Context, spec: &Spec) {
     for (component, access) in &spec.addresses.access {
         context.transport.examine(component, Arc::new(access.clone())).await;
     }
-    // Camunda 8 SaaS is contacted on every probe.
+    // Skip Camunda 8 SaaS: each periodic probe of such a cluster sends a request with its credentials anyway.
     if spec.addresses.saas.is_some() || context.transport.rejections(&spec.addresses).is_empty() {
         return;
     }

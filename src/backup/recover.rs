@@ -1,17 +1,18 @@
 //! Decides how an unfinished run continues after a restart.
 //!
-//! `decide` is a pure function of `Known`: the journal view of the run, its pending resume, the exporting state and
-//! exported positions of the partitions, the limits and the time. The first rule that applies decides:
+//! `decide` is a pure function of `Known`. The first rule that applies decides:
 //!
-//! 1. Claimed only: start, or fail after the `run_deadline`.
-//! 2. Aborting: fail with the stored reason. Resume abandoned by an operator: fail.
-//! 3. Pause checked, resume unconfirmed: resume and finish.
-//! 4. Resume confirmed: continue if the pause was checked, else fail.
-//! 5. All steps done: continue.
-//! 6. `run_deadline` over: fail.
-//! 7. Outside the pause window: continue.
-//! 8. Inside the pause window: fail if a resume was requested, the pending resume is missing, the `pause_budget` is
-//!    over, the pause was never confirmed, or the partitions cannot prove that the pause held. Else continue.
+//! 1. The run is only claimed: it starts. After the `run_deadline` it fails.
+//! 2. The run was being aborted: it fails with the stored reason. If an operator abandoned its resume, it
+//!    fails too.
+//! 3. The pause was checked, but the resume is unconfirmed: the run resumes exporting and finishes.
+//! 4. The resume is confirmed: the run continues if the pause was checked. Otherwise it fails.
+//! 5. All steps are done: the run continues with the last probe.
+//! 6. The `run_deadline` is over: the run fails.
+//! 7. The run has no pending resume: it continues with its next step.
+//! 8. The run has a pending resume: it fails if a resume was requested, the pending resume is missing, the
+//!    `pause_budget` is over, the pause was never confirmed, or the partitions cannot prove that the pause
+//!    held. Otherwise it continues.
 //!
 //! Must not do IO, read a clock or send a resume: `queue/recovery.rs` collects the facts and carries out the
 //! decision, and `pause` resumes.
@@ -26,13 +27,14 @@ use std::time::Duration;
 /// Decision for an unfinished run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Recovery {
-    /// No step was started: the run starts as if new.
+    /// No step was started. The run starts like a new run.
     Start,
     /// The run continues with its next step.
     GoOn,
-    /// The pause held to the end and only the resume is unconfirmed: resume, then finish.
+    /// The pause held to the end, and only the resume is unconfirmed. The run resumes exporting, then
+    /// finishes.
     Finish,
-    /// Resume first if a resume is pending, then fail.
+    /// The run fails. If a resume is pending, exporting is resumed first.
     Fail {
         /// Failure class for metrics and the failure report.
         class: FailureClass,
@@ -41,21 +43,19 @@ pub(crate) enum Recovery {
     },
 }
 
-/// Facts for the decision.
+/// Facts from which `decide` chooses how a run continues.
 pub(crate) struct Known<'a> {
-    /// The run.
     pub run: &'a Run,
     /// `None` if no resume is pending.
     pub pending_resume: Option<&'a PendingResume>,
     /// Exporting state of all partitions; `None` if unreadable.
     pub exporting: Option<ExportingState>,
-    /// An exported position differs from the one stored when the pause was confirmed.
+    /// Whether an exporter position differs from the position that was stored when the pause was confirmed.
     pub positions_moved: bool,
-    /// Duration of the pause until now.
+    /// Time from the intent to pause until now.
     pub paused_for: Duration,
-    /// Limits of the run.
     pub limits: Limits,
-    /// Now.
+    /// Time of the decision.
     pub now: Instant,
 }
 
@@ -87,7 +87,8 @@ pub(crate) fn decide(known: &Known<'_>) -> Recovery {
     }
     if pause.resumed_at.is_some() {
         return if checked {
-            // Only the last probe is left: failing on the deadline would discard a complete backup.
+            // Only the last probe of the components is left. Failing at the run_deadline would discard a
+            // complete backup.
             Recovery::GoOn
         } else {
             fail(

@@ -1,4 +1,5 @@
-//! Connection between a run and its parts: the part of a component, the facts for it, and the notes from it.
+//! Connects a run with its parts: finds the part of a component, gives the part the facts about the run, and
+//! records the part's results.
 //!
 //! Writes the events that a part returned. Must not send a request.
 
@@ -9,14 +10,15 @@ use crate::journal::FailureClass;
 use crate::parts::part::{Notes, Part, PartRun};
 use crate::parts::part_of;
 
-/// The part of a component of this run.
+/// Returns the part that backs up a component in this run. `Err` if the config has no address for the
+/// component.
 pub(crate) fn part(execution: &Execution, component: Component) -> Result<Box<dyn Part>, StepError> {
     part_of(component, &execution.spec.addresses, &execution.clients).ok_or_else(|| {
         StepError::new(FailureClass::Component, format!("{component} has no address in the config"))
     })
 }
 
-/// Facts about this run for a part, as of now.
+/// Returns the facts about this run that a part needs, with the current journal view.
 pub(crate) fn part_run(execution: &Execution) -> PartRun<'_> {
     PartRun {
         run: &execution.run,
@@ -29,7 +31,7 @@ pub(crate) fn part_run(execution: &Execution) -> PartRun<'_> {
     }
 }
 
-/// Stores facts and writes events that a part returned.
+/// Adds the facts that a part returned to the proof of the run, and writes the part's events to the journal.
 pub(crate) async fn note(execution: &Execution, notes: Notes) -> Result<(), StepError> {
     for (name, fact) in notes.facts {
         execution.prove(name, fact);

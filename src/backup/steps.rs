@@ -1,7 +1,8 @@
-//! Actions of the steps: guard before a start, start, last probe after the resume.
+//! The action of each step of a plan. Contains the guard, the start request, and the last probe after the
+//! resume.
 //!
-//! Writes the events that a part returns. Must not know the order of steps (`plan`), write intents (`executor`) or
-//! interpret responses (`parts`).
+//! The wait step is in `poll`, and the pause steps are in `pause`. Must not know the order of steps (`plan`),
+//! write intents (`executor`) or interpret responses (`parts`).
 
 use crate::backup::poll;
 use crate::backup::probe::probe;
@@ -17,10 +18,11 @@ use crate::pause::{start, verify};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Time limit of the retries of the last probe.
+/// Time limit for the retries of the last probe after the resume.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Carries out one step. `begun_before`: its intent was written before a restart, so a start is not sent again.
+/// Carries out one step. `begun_before` is true if the intent was written before a restart. A start is then
+/// not sent again.
 pub(crate) async fn act(execution: &Execution, step: Step, begun_before: bool) -> Result<(), StepError> {
     match step {
         Step::Guard => guard_all(execution).await,
@@ -29,7 +31,7 @@ pub(crate) async fn act(execution: &Execution, step: Step, begun_before: bool) -
         Step::Wait(component) => poll::wait(execution, &*part(execution, component)?).await,
         Step::Pause => start::pause(execution).await,
         Step::CheckPause => verify::check(execution).await,
-        // The executor resumes itself: nothing may stand between it and the request.
+        // The executor sends the resume itself, so that no other code can delay the request.
         Step::Resume => Ok(()),
     }
 }
@@ -41,7 +43,8 @@ async fn guard_all(execution: &Execution) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Returns the events to write before the start request.
+/// Checks that a component can start a backup under our id. Returns the events to write before the start
+/// request.
 async fn guard(execution: &Execution, part: &dyn Part) -> Result<Vec<Event>, StepError> {
     let attempt = format!("{} could not be examined before the start", part.component());
     let run = part_run(execution);
@@ -78,14 +81,16 @@ async fn start_part(execution: &Execution, part: &dyn Part) -> Result<(), StepEr
     }
 }
 
-/// Event for a start that may have been sent and whose response was not received or not stored.
+/// Event for a start request that may have been sent, but whose response was not received or could not be
+/// stored.
 pub(crate) fn without_response(execution: &Execution, step: Step) -> Option<Event> {
     let Step::Start(component) = step else { return None };
     let part = part(execution, component).ok()?;
     part.may_have_been_sent(&execution.view()).then_some(Event::StartUncertain { component })
 }
 
-/// State for the last probe: a list that may lag behind is probed again.
+/// State of a part in the last probe. If the list of the component may lag behind, an absent backup counts as
+/// unclear and is probed again.
 async fn last_probe(execution: &Execution, part: &dyn Part) -> Result<PartState, ClientError> {
     Ok(match probe(execution, part).await? {
         PartState::Absent if part.list_may_lag() => PartState::Unclear {
@@ -95,7 +100,8 @@ async fn last_probe(execution: &Execution, part: &dyn Part) -> Result<PartState,
     })
 }
 
-/// Probes every component after the resume: each must be complete under this id. Returns the facts for the attestation.
+/// Probes every component after the resume: each must report the backup complete under this id. Returns the
+/// component states for the attestation.
 pub(crate) async fn probe_all(execution: &Execution) -> Result<Value, StepError> {
     let mut facts = serde_json::Map::new();
     for component in execution.plan.components.clone() {
