@@ -1,8 +1,8 @@
-//! One operation per cluster at a time (rule I4): runs, deletions and restores, and the occurrences waiting
-//! for them.
+//! The queue of each cluster: one operation at a time (rule I4), and the occurrences that wait for it. An
+//! operation is a run, a deletion pass or the request of a restore.
 //!
-//! Owns which run starts when its cluster is free. Must not know times other than those of an occurrence (`schedule`),
-//! nor steps (`plan`).
+//! Owns the decision which waiting occurrence starts once its cluster is free. Must not compute due times
+//! (`schedule`) or know the steps of a run (`plan`).
 
 mod not_ready;
 mod recovery;
@@ -33,9 +33,9 @@ use waiting::Waiting;
 /// Settings of one cluster, from the config.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// Settings of its runs.
+    /// Addresses, version and limits of the cluster's runs.
     pub spec: Spec,
-    /// Rules of its retention groups.
+    /// One retention rule for each retention group of the cluster.
     pub rules: Vec<RetentionRule>,
     /// Enabled schedules that name the cluster. Waiting occurrences of other schedules are skipped.
     pub schedules: BTreeSet<String>,
@@ -47,16 +47,16 @@ pub struct ClusterSettings {
 enum Busy {
     Run {
         run_id: Option<RunId>,
-        /// Addresses of the run, once they are reserved.
+        /// Addresses that the run has reserved. `None` before that.
         at: Option<Box<Addresses>>,
         stop: watch::Sender<Stop>,
     },
     Upkeep {
-        /// Addresses of the deletion.
+        /// Addresses that the deletion pass has reserved. `None` before that.
         at: Option<Box<Addresses>>,
         yield_now: CancellationToken,
     },
-    /// A restore is being requested.
+    /// The request to restore a Camunda 8 SaaS cluster is being sent.
     Restore,
 }
 
@@ -70,11 +70,11 @@ struct Slot {
 #[derive(Default)]
 struct Inner {
     slots: BTreeMap<String, Slot>,
-    /// Set once at shutdown: monotonic time at which the grace is over.
+    /// Monotonic time at which the shutdown grace is over. `None` before the shutdown.
     going_down: Option<Duration>,
 }
 
-/// The queue of every cluster.
+/// The queues of all clusters. Clones share one state.
 #[derive(Clone)]
 pub struct Queue {
     context: Context,
@@ -84,13 +84,13 @@ pub struct Queue {
     settings: Arc<ArcSwap<BTreeMap<String, ClusterSettings>>>,
 }
 
-/// Reason code of a skipped occurrence: an earlier run has a pending resume.
+/// Reason code of an occurrence that is skipped because an earlier run of the cluster has a pending resume.
 pub const RESUME_PENDING: &str = "resume_pending";
-/// Reason code of a skipped occurrence: foreign pause.
+/// Reason code of an occurrence that is skipped because someone else paused exporting.
 pub const PAUSED_BY_OTHER: &str = "paused_by_other";
-/// Skip reason: the cluster left the config.
+/// Skip reason of an occurrence whose cluster is no longer in the config.
 const GONE: &str = "the cluster was taken out of the config";
-/// Skip reason: the schedule no longer applies to the cluster.
+/// Skip reason of an occurrence whose schedule no longer applies to the cluster.
 const UNSCHEDULED: &str = "its schedule was taken out of the config, disabled or no longer names the cluster";
 
 impl Queue {
@@ -105,7 +105,8 @@ impl Queue {
         }
     }
 
-    /// Applies new settings. Active runs keep theirs; the run of a removed cluster is ended.
+    /// Applies the settings of a new config. Active runs keep their old settings, but the run of a removed
+    /// cluster is aborted.
     pub fn configure(&self, settings: BTreeMap<String, ClusterSettings>) {
         let removed: Vec<String> =
             self.settings.load().keys().filter(|name| !settings.contains_key(*name)).cloned().collect();
@@ -131,15 +132,15 @@ impl Queue {
         }
     }
 
-    /// Adds occurrences. Each starts at `start_at` if its cluster is free. A due occurrence that still waits
-    /// when the next
-    /// one of its schedule comes due is skipped, so that at most one per schedule waits.
+    /// Adds claimed occurrences. Each starts at its `start_at`, or as soon as its cluster is free after that.
+    /// An occurrence that still waits when the next one of its schedule is due is skipped. So at most one due
+    /// occurrence of each schedule waits.
     pub fn submit(&self, rows: Vec<OccurrenceRow>) {
         let now = self.context.clock.now();
         self.await_turn(rows.into_iter().map(|row| Waiting::new(row, now)).collect());
     }
 
-    /// As `submit`, also for occurrences that return to waiting.
+    /// Adds occurrences to those that wait: new ones, and ones whose start was not possible yet.
     fn await_turn(&self, arrived: Vec<Waiting>) {
         let now = self.context.clock.now();
         let mut starts: BTreeSet<(Instant, String)> = BTreeSet::new();
@@ -169,7 +170,8 @@ impl Queue {
         }
     }
 
-    /// Sleeps until the wall clock reads `instant`, even if the clock jumps.
+    /// Sleeps until the wall clock reads `instant`, even if the clock is set meanwhile. Returns early at
+    /// shutdown.
     async fn sleep_until(&self, instant: Instant, cluster: &str) {
         loop {
             let left = (instant - self.context.clock.now()).to_std().unwrap_or_default();
@@ -180,7 +182,8 @@ impl Queue {
         }
     }
 
-    /// Starts the next operation of a cluster, if one can start.
+    /// Starts a due run or a requested deletion pass if the cluster is free. A due run makes an active
+    /// deletion pass yield.
     pub fn kick(&self, cluster: &str) {
         let now = self.context.clock.now();
         let mut inner = self.lock();
@@ -216,7 +219,7 @@ impl Queue {
         }
     }
 
-    /// Releases a cluster after its operation.
+    /// Marks a cluster as free after its operation, and starts the next one.
     fn free(&self, cluster: &str) {
         if let Some(slot) = self.lock().slots.get_mut(cluster) {
             slot.busy = None;
@@ -224,19 +227,20 @@ impl Queue {
         self.kick(cluster);
     }
 
-    /// Requests retention and deletions on a cluster as soon as it is free.
+    /// Requests a pass of retention and deletion, which starts as soon as the cluster is free.
     pub fn request_upkeep(&self, cluster: &str) {
         self.lock().slots.entry(cluster.to_owned()).or_default().upkeep_due = true;
         self.kick(cluster);
     }
 
-    /// Skips occurrences whose `start_within` is over; called by every tick.
+    /// Skips occurrences whose `start_within` is over. Called once a second.
     pub fn expire(&self) {
         let now = self.context.clock.now();
         let expired = self.take_waiting(|_, waiting| waiting.row.start_until <= now);
         let reason = "its cluster was busy, or max_parallel_runs were under way, until start_within was over";
         self.skip_later(expired, reason.into());
-        // A clock that was set back and forth may have left a due occurrence without a wake-up.
+        // Start due occurrences whose task no longer waits for their time, for example after the clock was
+        // set back and forth.
         let idle = |slot: &Slot| slot.busy.is_none() && slot.waiting.iter().any(|w| w.from <= now);
         let asleep: Vec<String> =
             self.lock().slots.iter().filter(|(_, slot)| idle(slot)).map(|(name, _)| name.clone()).collect();
@@ -245,7 +249,7 @@ impl Queue {
         }
     }
 
-    /// Skips due occurrences of clusters with a pending resume, because no run can begin before it is
+    /// Skips due occurrences of clusters with a pending resume: no run can begin before that resume is
     /// confirmed.
     pub fn skip_resume_pending(&self, still_pending: &BTreeSet<String>) {
         let now = self.context.clock.now();
@@ -267,7 +271,7 @@ impl Queue {
         waiting.unwrap_or_default().into_iter().map(|w| w.row).collect()
     }
 
-    /// Records skips in a task; retries until the daemon stops if the store is unavailable.
+    /// Stores the skips in a background task. If the store is unavailable, retries until the daemon stops.
     fn skip_later(&self, rows: Vec<OccurrenceRow>, reason: String) {
         if rows.is_empty() {
             return;
@@ -295,7 +299,7 @@ impl Queue {
         }
     }
 
-    /// Requests the end of a run. `false` if no run is active.
+    /// Aborts the active run of a cluster with this reason. Returns `false` if no run is active.
     pub fn stop(&self, cluster: &str, class: FailureClass, reason: &str) -> bool {
         let inner = self.lock();
         match inner.slots.get(cluster).and_then(|s| s.busy.as_ref()) {
@@ -307,14 +311,14 @@ impl Queue {
         }
     }
 
-    /// Ends every run with a pending resume: `resume-exporting` beside a running daemon.
+    /// Aborts the runs of these clusters, because `resume-exporting --pending` ends their pauses.
     pub fn stop_with_pending_resume(&self, clusters: &[String], reason: &str) {
         for cluster in clusters {
             self.stop(cluster, FailureClass::Interrupted, reason);
         }
     }
 
-    /// The active run of a cluster.
+    /// Id of the active run of a cluster. `None` without a run, or while a new run has no id yet.
     pub fn running(&self, cluster: &str) -> Option<RunId> {
         match self.lock().slots.get(cluster)?.busy.as_ref()? {
             Busy::Run { run_id, .. } => *run_id,
@@ -327,7 +331,8 @@ impl Queue {
         matches!(self.lock().slots.get(cluster).and_then(|s| s.busy.as_ref()), Some(Busy::Run { .. }))
     }
 
-    /// Starts no new run. Runs in their pause window have until `until` (monotonic) to leave it.
+    /// Begins the shutdown: no new run starts. A run that has paused exporting has until `until` (monotonic
+    /// time) to resume.
     pub fn go_down(&self, until: Duration) {
         let mut inner = self.lock();
         inner.going_down = Some(until);
@@ -342,7 +347,7 @@ impl Queue {
         }
     }
 
-    /// Number of active runs.
+    /// Number of clusters with a run that is active or about to begin.
     pub fn under_way(&self) -> usize {
         self.lock().slots.values().filter(|s| matches!(s.busy, Some(Busy::Run { .. }))).count()
     }

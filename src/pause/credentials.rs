@@ -1,7 +1,7 @@
 //! Credentials of the daemon: read from the configured directories, and copied while a resume is pending.
 //!
-//! A copy outlives its source directory and a config that no longer loads, so that a resume can always be sent (rule
-//! I1). Must not print or log a secret, or put one into an error.
+//! A copy stays readable if the directory of the credentials is gone or the config no longer loads. A resume
+//! can then still be sent (rule I1). Must not print or log a secret, or put a secret into an error.
 
 use crate::camunda::Secrets;
 use crate::config::Environment;
@@ -15,30 +15,32 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Subdirectory of a runtime directory, with one directory for each run with a pending resume.
+/// Subdirectory of a runtime directory. It contains one directory for each run with a pending resume.
 const PENDING: &str = "pending";
-/// Copied CA file, beside the copied credentials; names of credentials never begin with a dot.
+/// Prefix of a copied CA file, which lies beside the copied credentials. Names of credentials never begin
+/// with a dot.
 const CA: &str = ".ca.pem";
 /// Largest file accepted as a credential or CA file, in bytes.
 const SIZE_LIMIT: u64 = 4 * 1024 * 1024;
-/// Most runs whose copies are read from one directory.
+/// Maximum number of runs whose copies are read from one directory.
 const RUNS: usize = 10_000;
 
 /// Directories of the credentials and of their copies.
 pub struct Keyring {
     credentials: Mutex<Credentials>,
-    /// Directories of copies: written to the first, read from all.
+    /// Directories of copies. New copies are written to the first directory, and copies are read from all.
     locations: Vec<PathBuf>,
 }
 
 impl Keyring {
-    /// Reads `credentials`; keeps copies below `runtime_dirs`, written to the first.
+    /// Reads credentials from the directories in `credentials`. Keeps copies below the first of
+    /// `runtime_dirs`, and reads copies from all of them.
     pub fn new(credentials: Credentials, runtime_dirs: Vec<PathBuf>) -> Arc<Self> {
         let locations = runtime_dirs.into_iter().map(|dir| dir.join(PENDING)).collect();
         Arc::new(Self { credentials: Mutex::new(credentials), locations })
     }
 
-    /// Keyring from `[daemon] credentials_dir` and the environment of the process.
+    /// Creates the keyring from `[daemon] credentials_dir` and the environment of the process.
     pub fn of(
         environment: &Environment,
         credentials_dir: Option<PathBuf>,
@@ -48,12 +50,12 @@ impl Keyring {
         Self::new(Credentials { systemd, configured: credentials_dir }, runtime_dirs)
     }
 
-    /// Applies `[daemon] credentials_dir` after a reload.
+    /// Replaces `[daemon] credentials_dir` after a reload.
     pub fn move_to(&self, credentials_dir: Option<PathBuf>) {
         lock(&self.credentials).configured = credentials_dir;
     }
 
-    /// Copies of this name, newest run first: run ids sort by creation time.
+    /// Contents of all copies of the credential `name`, newest run first. Run ids sort by creation time.
     fn copies(&self, name: &str) -> impl Iterator<Item = Vec<u8>> {
         let mut runs: Vec<PathBuf> =
             self.locations.iter().flat_map(|location| runs_in(location)).map(|(_, dir)| dir).collect();
@@ -109,13 +111,13 @@ impl Secrets for Keyring {
 
     fn release(&self, run: RunId) {
         for location in &self.locations {
-            // Keep the parent directory: another run may be creating its own there.
+            // Keep the parent directory: another run may be creating its own directory there.
             let _ = fs::remove_dir_all(location.join(run.to_string()));
         }
     }
 }
 
-/// File name of a copied CA file: a hash of the path distinguishes the CA files of one run.
+/// File name of a copied CA file. A hash of the path distinguishes several CA files of one run.
 fn ca_copy(path: &Path) -> String {
     let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, path.as_os_str().as_encoded_bytes());
     format!("{CA}.{hash}")
@@ -126,7 +128,8 @@ fn runs_in(location: &Path) -> Vec<(RunId, PathBuf)> {
     entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect()
 }
 
-/// Content of a copy, if only its owner could have written or read the file.
+/// Content of a copied file. `None` if its mode allows access by the group or by other users, or if it is a
+/// link.
 fn ours(path: &Path) -> Option<Vec<u8>> {
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     matches!(found.mode() & 0o077, 0).then(|| read_at_most(path).ok()).flatten()
@@ -144,7 +147,7 @@ fn read_at_most(path: &Path) -> std::io::Result<Vec<u8>> {
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
     let written = (|| {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        // Write atomically: another process may be reading the file.
+        // Write to a new file and rename it, because another process may be reading the old file.
         let new = dir.join(format!(".{}.new", uuid::Uuid::now_v7()));
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(bytes)?;
         fs::rename(new, dir.join(name))

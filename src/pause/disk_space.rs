@@ -1,7 +1,7 @@
-//! Disk space of the brokers, whose logs grow while exporting is paused.
+//! Free disk space of the brokers, whose logs grow while exporting is paused.
 //!
-//! Owns `limits.min_free_disk`, before and during the pause. Must not resume: it only reports that a run must
-//! end.
+//! Owns the checks of `limits.min_free_disk` before and during the pause. Must not resume exporting: a failed
+//! check only returns the reason, and the caller ends the run.
 
 use crate::camunda::{BrokersDiskSpace, DiskSpace, Zeebe};
 use crate::clock::Clock;
@@ -21,9 +21,9 @@ const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// Interval between two reads of disk space during the pause.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Rejects a pause if too little disk space is left, now or after a pause like the last ones. Also rejects it
-/// if fewer than `brokers` brokers report their disk space.
-/// Returns the disk nearest to the limit.
+/// Rejects a pause if free disk space is below the limit, or would be after a pause like the last ones. Also
+/// rejects the pause if fewer than `brokers` brokers report their disk space. Returns the disk nearest to the
+/// limit.
 pub(crate) async fn enough(
     zeebe: &Zeebe,
     clock: &dyn Clock,
@@ -67,10 +67,11 @@ pub(crate) async fn enough(
     Ok(disk_space.clone())
 }
 
-/// Reason if no broker reports its disk space.
+/// Reason text if no broker reports its disk space.
 const NONE_REPORTED: &str = "limits.min_free_disk is set, and no broker reports its disk space: expose `prometheus` at every broker's management port and list them in `brokers`, or leave the limit out";
 
-/// Reason if a broker does not report its disk space; `brokers` is 0 if their number is unknown.
+/// Returns the reason if a broker does not report its disk space. `brokers` is 0 if the number of brokers is
+/// unknown.
 pub(crate) fn not_reported(brokers_disk_space: &BrokersDiskSpace, brokers: usize) -> Option<String> {
     let reported: BTreeSet<&str> =
         brokers_disk_space.reported.iter().map(|disk_space| disk_space.broker.as_str()).collect();
@@ -90,7 +91,7 @@ pub(crate) fn not_reported(brokers_disk_space: &BrokersDiskSpace, brokers: usize
     })
 }
 
-/// Sentence about a disk: `the disk of broker http://broker:9600 has 3 GiB left at /data`.
+/// Sentence about a disk, for example `the disk of broker http://broker:9600 has 3 GiB left at /data`.
 pub(crate) fn has(disk_space: &DiskSpace) -> String {
     format!(
         "the disk of broker {} has {} left at {}",
@@ -100,21 +101,21 @@ pub(crate) fn has(disk_space: &DiskSpace) -> String {
     )
 }
 
-/// Disk nearest to the limit.
+/// The disk whose free space is nearest to the limit or furthest below it.
 pub(crate) fn tightest(brokers_disk_space: &[DiskSpace], least: MinDiskSpace) -> Option<&DiskSpace> {
     brokers_disk_space
         .iter()
         .min_by_key(|disk_space| i128::from(disk_space.free) - i128::from(least.of(disk_space.total)))
 }
 
-/// Reason if the disk has less free space than the limit.
+/// Returns the reason if the disk has less free space than the limit.
 pub(crate) fn lacking(disk_space: &DiskSpace, least: MinDiskSpace) -> Option<String> {
     (disk_space.free < least.of(disk_space.total))
         .then(|| format!("{}, less than limits.min_free_disk, {least}", has(disk_space)))
 }
 
-/// Checks again right before the pause, because backups of the web apps may have taken hours. Adds the disk
-/// to the attestation.
+/// Checks disk space again right before the pause: the backups of the web apps may have taken hours since the
+/// first check. Adds the disk to the proof of the run.
 pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> Result<(), StepError> {
     let Some(least) = execution.spec.limits.min_free_disk else { return Ok(()) };
     let clock = &execution.context.clock;
@@ -126,7 +127,8 @@ pub(crate) async fn before_pause(execution: &Execution, forecast: &Forecast) -> 
     Ok(())
 }
 
-/// Returns once a disk has too little free space during our pause; never returns without a limit.
+/// Returns when a disk has too little free space during our pause. Never returns if `limits.min_free_disk` is
+/// not set.
 pub(crate) async fn exhausted(execution: &Execution) -> StepError {
     let Some(least) = execution.spec.limits.min_free_disk else {
         return futures::future::pending().await;
@@ -138,7 +140,7 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
             continue;
         };
         let brokers_disk_space = execution.clients.zeebe.brokers_disk_space().await;
-        // Unreadable disks do not end the pause here: the pause budget does.
+        // If disk space cannot be read, the pause continues. The pause budget still limits it.
         brokers_disk_space.errors.iter().for_each(|error| execution.remember(error));
         let Some(disk_space) = tightest(&brokers_disk_space.reported, least) else { continue };
         if let Some(what) = lacking(disk_space, least) {
@@ -150,7 +152,8 @@ pub(crate) async fn exhausted(execution: &Execution) -> StepError {
     }
 }
 
-/// Records disk space lost during the pause, for the next forecast.
+/// Adds the free space during the pause to the proof of the run. Later forecasts compute the growth of the
+/// log from it.
 fn remember(execution: &Execution, disk_space: &DiskSpace, paused: Duration) {
     let mut disk = execution.proof()[DISK].clone();
     if disk["broker"] == disk_space.broker.as_str() && disk["path"] == disk_space.path.as_str() {

@@ -1,7 +1,8 @@
-//! Resumes pending resumes without the daemon: `resume-exporting --pending`, and a start-up that is rejected.
+//! Sends pending resumes without a running daemon: for `resume-exporting --pending`, and for a start that
+//! fails.
 //!
-//! Reads the state file only; the row of a pending resume holds every address needed. Neither a broken config nor a
-//! damaged state file may prevent a readable pending resume from being sent (rule I1).
+//! Needs only the state file, because the row of a pending resume holds every address. Neither a broken
+//! config nor a damaged state file may prevent a readable pending resume from being sent (rule I1).
 
 use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{Clock, SharedClock, Tasks, within};
@@ -20,14 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// State directory of a rejected config: `[daemon] state_dir` if readable, else `$STATE_DIRECTORY`, else
-/// `./state`.
+/// State directory to use if the config is rejected: `[daemon] state_dir` if readable, else
+/// `$STATE_DIRECTORY`, else `./state`.
 pub fn state_dir_of(config: &Path, state_directory: Option<&PathBuf>) -> PathBuf {
     configured(config, "state_dir").or_else(|| state_directory.cloned()).unwrap_or_else(|| "./state".into())
 }
 
-/// Directory named in `[daemon]` of a rejected config. Parsed as TOML, else line by line, because one mistake
-/// anywhere invalidates the whole file.
+/// Reads a directory key of `[daemon]` even from a rejected config. If the file is not valid TOML, its lines
+/// are searched one by one, because one mistake anywhere invalidates the whole file.
 pub fn configured(config: &Path, key: &str) -> Option<PathBuf> {
     let read = |file: PathBuf| String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned().into();
     files(config).into_iter().filter_map(read).find_map(|text: String| {
@@ -43,8 +44,8 @@ pub fn configured(config: &Path, key: &str) -> Option<PathBuf> {
     })
 }
 
-/// Transport for a command beside the daemon. Credentials come from the configured directory, read even from
-/// a rejected config, else from copies in a runtime directory.
+/// Transport for a command that runs beside or without the daemon. Credentials come from the configured
+/// directory, which is read even from a rejected config, or else from copies in a runtime directory.
 pub fn transport_of(
     loaded: Option<&Config>,
     config: &Path,
@@ -60,7 +61,7 @@ pub fn transport_of(
     Ok(Arc::new(HttpTransport::with(keyring, clock.clone())?))
 }
 
-/// Possible control sockets of the daemon, read from a config that may not load.
+/// Paths at which the control socket of the daemon may be, read from a config that may not load.
 pub fn sockets_of(config: &Path, environment: &Environment) -> Vec<PathBuf> {
     let state_dir = state_dir_of(config, environment.state_directory.as_ref());
     let dirs = runtime_dirs_of(config, environment, &state_dir);
@@ -89,29 +90,31 @@ fn files(config: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Longest wait for a write to the state file; after that it is only read.
+/// Time limit for opening the state file for writing. After this time the file is only read.
 const RECORDS: Duration = Duration::from_millis(500);
 
 /// Result of resuming without the daemon.
 #[derive(Debug, Default)]
 pub struct OfflineResult {
-    /// Clusters whose resume was confirmed.
+    /// Names of the clusters whose resume was confirmed.
     pub resumed: Vec<String>,
-    /// Clusters whose resume is not confirmed, with the reason.
+    /// Names of the clusters whose resume is not confirmed, each with the reason.
     pub still_pending: UnconfirmedResumes,
     /// Whether a state file exists.
     pub found: bool,
-    /// Error that prevented recording confirmed resumes.
+    /// Error of the state file that prevented recording the confirmed resumes.
     pub unrecorded: Option<StoreError>,
     /// Time of the last write by a daemon, from the state file.
     pub last_written: Option<Instant>,
-    /// Sentence that explains why some pending resumes may be unread.
+    /// Sentence that explains why more resumes may be pending than were read. `None` if the whole file was
+    /// read.
     pub unread: Option<String>,
 }
 
-/// Sends every pending resume of the state file in `state_dir`, for at most `wait`. Listed ones are sent at
-/// once; a full scan runs in parallel, and its finds are sent too.
-/// An unusable file, for example of a newer version, is still read: its resumes are sent but not recorded.
+/// Sends every pending resume of the state file in `state_dir`, for at most `wait`. Pending resumes in the
+/// table are sent at once. A parallel scan of the whole file finds those missing from the table, which are
+/// sent too. An unusable file, for example of a newer version, is still read: its resumes are sent but not
+/// recorded.
 pub async fn resume_from(
     state_dir: &Path,
     transport: SharedTransport,
@@ -130,7 +133,7 @@ pub async fn resume_from(
     if let Ok(None) = opened {
         let seen = within(&*clock, left(), rest).await;
         let unread = seen.map_or_else(|| Some(not_in_time(&file)), |seen| seen.ok()?.trace.lost);
-        // An unfinished state file exists but has no pending resumes.
+        // A state file whose creation was interrupted counts as found, although it has no pending resumes.
         let found = state_dir.join(FILE).exists();
         return Ok(OfflineResult { found, unread, ..OfflineResult::default() });
     }
@@ -184,16 +187,15 @@ pub async fn resume_from(
         }
     };
     if let Some(store) = store.filter(|_| unread.is_none() && still_pending.is_empty()) {
-        // Commits that are not checkpointed stay in the WAL.
+        // A failure here loses nothing: commits that are not checkpointed stay in the WAL.
         let _ = within(&*clock, RECORDS, store.close_folding(state_dir)).await;
     }
     let unrecorded = unusable.filter(|_| !(resumed.is_empty() && still_pending.is_empty()));
     Ok(OfflineResult { resumed, still_pending, found: true, unrecorded, last_written, unread })
 }
 
-/// Opens the state file for writing within the time limit; `None` if there is none. The file is not yet
-/// checked for damage.
-/// The intent to resume is still recorded before sending, in the WAL only.
+/// Opens the state file for writing within `RECORDS`. `None` if no file exists. Resume attempts can then be
+/// recorded before they are sent. Commits stay in the WAL, because the file is not yet checked for damage.
 async fn writable(
     state_dir: &Path,
     file: &str,
@@ -203,15 +205,16 @@ async fn writable(
     let opened = within(clock, RECORDS, SqliteStore::open_beside(state_dir)).await;
     let Some(store) = opened.unwrap_or_else(|| Err(late()))? else { return Ok(None) };
     let requested = async {
-        // Without pending resumes nothing is written.
+        // Test whether the file is writable only if a resume is pending. Otherwise the file must stay
+        // unchanged.
         if store.pending_resumes().await?.is_empty() { Ok(()) } else { store.probe(clock.now()).await }
     };
-    // A timeout is no obstacle: the file is still readable, and a resume waits for no record.
+    // After a timeout the caller reads the file without writing, because a resume waits for no record.
     within(clock, RECORDS, requested).await.unwrap_or_else(|| Err(late()))?;
     Ok(Some(store))
 }
 
-/// Resumed clusters, and clusters whose resume is not confirmed.
+/// Clusters whose resume was confirmed, and clusters whose resume is not confirmed.
 type Settled = (Vec<String>, UnconfirmedResumes);
 
 async fn resume_unrecorded(
@@ -231,7 +234,7 @@ async fn resume_unrecorded(
     )
 }
 
-/// Warning if the scan did not end within the time limit.
+/// Warning text if the scan of the state file did not end within the time limit.
 fn not_in_time(path: &str) -> String {
     format!(
         "the state file {path} was not read to its end in time, so more resumes may be pending than are known: run \
@@ -239,8 +242,8 @@ fn not_in_time(path: &str) -> String {
     )
 }
 
-/// Warning if only a part of the file was readable. The daemon may not start with this file, so the remedy
-/// repairs it first.
+/// Warning text if only a part of the state file was readable. The daemon may reject this file, so the text
+/// begins with its repair.
 fn in_part(path: &str, why: &str) -> String {
     format!(
         "the state file {path} cannot be read in full ({why}), so more resumes may be pending than are known: {REMEDY}; then, \
@@ -249,7 +252,8 @@ fn in_part(path: &str, why: &str) -> String {
     )
 }
 
-/// Error if the pending resumes are unreadable: only the operator can find a pause of ours.
+/// Error if the pending resumes cannot be read. Only the operator can then find out whether a pause of ours
+/// is open.
 fn unreadable(unusable: StoreError) -> StoreError {
     let StoreError::Unusable { path, reason } = unusable else { return unusable };
     let reason = format!(
@@ -259,7 +263,8 @@ fn unreadable(unusable: StoreError) -> StoreError {
     StoreError::Unusable { path, reason }
 }
 
-/// Cluster and reason, if its resume is not confirmed after `wait`.
+/// Sends one pending resume for at most `wait`. Returns the cluster and the reason if the resume is not
+/// confirmed.
 async fn resumed(
     context: &Context,
     pending_resume: &PendingResume,
@@ -281,7 +286,7 @@ async fn resumed(
         .then(|| why(context, pending_resume.clone()))
 }
 
-/// Cluster of an open pending resume, and the reason it is open.
+/// Returns the cluster of a pending resume, and the reason why it is not confirmed.
 fn why(context: &Context, pending_resume: PendingResume) -> (String, String) {
     let cluster = pending_resume.cluster.clone();
     let pending_resume = context.attempts.over(vec![pending_resume]).pop();
@@ -303,7 +308,8 @@ async fn resume_pending_offline(context: Context, wait: Duration) -> Result<Sett
         let still_pending: BTreeMap<RunId, String> = of(pending_resumes.clone()).collect();
         let left = wait.saturating_sub(clock.monotonic().saturating_sub(began));
         if still_pending.is_empty() || left.is_zero() {
-            // This process may end before the task that sent the resume releases its credentials.
+            // Release the credentials here too: this process may end before the task that sent the resume
+            // releases them.
             for run in pending.keys().filter(|run| !still_pending.contains_key(*run)) {
                 transport.release(*run).await;
             }

@@ -1,15 +1,16 @@
-//! The permission to resume exporting, which only this module can issue.
+//! The permission to resume exporting, which only `pause` can issue.
 //!
-//! Owns the only implementations of `ResumeAuthority`: without one of these values no code can call `Zeebe::resume`.
+//! Owns the only type that implements `ResumeAuthority`. `Zeebe::resume` requires such a value, so only
+//! `pause` can send a resume.
 
 use crate::camunda::zeebe::ResumeAuthority;
 use crate::camunda::{ClientError, Zeebe};
 
-/// Permission of `resume.rs`, which retries until the server confirms.
+/// Permission for `resume.rs`, which sends a resume until the server confirms it.
 pub(super) struct ResumePermit(());
 
 impl ResumePermit {
-    /// Issued for a pending resume.
+    /// Issues a permission. The caller must have a pending resume or the request of an operator.
     pub(super) fn issue() -> Self {
         Self(())
     }
@@ -17,11 +18,11 @@ impl ResumePermit {
 
 impl ResumeAuthority for ResumePermit {}
 
-/// An operator's own request to resume a cluster, which may also end a foreign pause. Sent once, not retried.
+/// A resume that an operator requested, which may also end a foreign pause. It is sent once and not retried.
 pub struct OperatorResume(ResumePermit);
 
 impl OperatorResume {
-    /// The operator has confirmed that a foreign pause may end, or no pending resume of ours exists.
+    /// To be called only after an operator requested the resume and no resume of ours is pending.
     pub fn confirmed() -> Self {
         Self(ResumePermit::issue())
     }
@@ -29,7 +30,7 @@ impl OperatorResume {
     /// Sends the resume.
     ///
     /// # Errors
-    /// The response of the management port when the resume was not confirmed.
+    /// Returns the error of the management port if the resume was not confirmed.
     pub async fn send(self, zeebe: &Zeebe) -> Result<(), ClientError> {
         zeebe.resume(&self.0).await
     }

@@ -1,22 +1,24 @@
-//! Reminders in the log, once a minute, while exporting stays paused: owner and duration of the pause.
+//! Log reminders, once a minute, while exporting stays paused. Each names the owner and the duration of a
+//! pause.
 //!
-//! Owns the decision which pauses are reported. Must not resume anything.
+//! Owns the decision which pauses are reported. Must not resume exporting.
 
 use crate::domain::{Addresses, Exporting, ExportingProbe, Instant, RunId};
 use crate::store::{ClustersToResume, PendingResume};
 use std::collections::BTreeMap;
 
-/// Shortest pause that is reported, in seconds.
+/// Minimum duration of a reported pause, in seconds.
 const LONG: i64 = 60;
 
-/// Reason of a pause without a pending resume after the state file lost commits.
+/// Reason text for a pause without a pending resume, if the state file has lost commits.
 const LOST: &str = "the state file has lost commits, so this pause may be ours: if nobody else paused exporting, `resume-exporting CLUSTER --yes` ends it";
 
-/// One line of the log.
+/// One reminder, written as one line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reminder {
     cluster: String,
-    /// `us`, `other`, or `unknown` if partitions differ without a pause of ours, or a pending resume may be lost.
+    /// Owner of the pause: `us` or `other`. `unknown` if partitions differ without a pause of ours, or if a
+    /// pending resume may be lost.
     owner: &'static str,
     seconds: i64,
     run_id: Option<RunId>,
@@ -24,8 +26,9 @@ pub(crate) struct Reminder {
     reason: Option<String>,
 }
 
-/// All long pauses: those with a pending resume, and foreign pauses found by the last probe of a configured cluster.
-/// `pending_resumes` is `None` if they cannot be read; `is_whole` is false if the state file lost commits.
+/// Returns all long pauses: those with a pending resume, and foreign pauses found by the last probe of a
+/// configured cluster. `pending_resumes` is `None` if the store cannot be read. `is_whole` is false if the
+/// state file lost commits.
 pub(crate) fn reminders<'a>(
     pending_resumes: Option<&[PendingResume]>,
     is_whole: bool,
@@ -35,7 +38,8 @@ pub(crate) fn reminders<'a>(
 ) -> Vec<Reminder> {
     let unread = pending_resumes.is_none();
     let pending_resumes = pending_resumes.unwrap_or_default();
-    // A confirmed resume that could not be stored leaves its pending resume open although nothing is paused.
+    // A pending resume stays stored if its confirmation could not be written. Exporting then runs, so nothing
+    // is reported.
     let is_resumed = |pending_resume: &&PendingResume| {
         !pending_resume.may_be_paused()
             || probes.iter().any(|(name, probe)| {
@@ -157,7 +161,7 @@ mod tests {
         assert_eq!(reported(&[], &probes(exporting, seconds)), expected);
     }
 
-    /// The probe may be older than the pause; the pending resume decides the owner.
+    /// A probe result may be older than the pause, so the pending resume decides the owner.
     #[test]
     fn pause_with_pending_resume_is_reported_once_as_ours() {
         assert_eq!(
@@ -176,7 +180,8 @@ mod tests {
         }
     }
 
-    /// The name now refers to another cluster, whose exporting state is no evidence for the paused one.
+    /// The name `orders` now has another address. A probe there does not show whether the paused cluster
+    /// exports again.
     #[test]
     fn probe_at_another_address_does_not_silence_the_reminder() {
         let mut pending_resume = pending_resume(600);
@@ -187,7 +192,7 @@ mod tests {
         assert_eq!(reported(&[pending_resume], &probes), [("us", 600, Some(7))]);
     }
 
-    /// The server confirmed the resume, and a full disk prevents storing that.
+    /// The server confirmed the resume, but a full disk prevented storing the confirmation.
     #[test]
     fn pending_resume_of_a_cluster_that_exports_again_is_not_reported() {
         let mut pending_resume = pending_resume(600);
@@ -200,7 +205,8 @@ mod tests {
         );
         pending_resume.resume_intended_at = Some(now() - TimeDelta::seconds(20));
         assert_eq!(reported(std::slice::from_ref(&pending_resume), &probes), []);
-        // The process that sent the resume knows that it was confirmed, whatever the last probe shows.
+        // `confirmed_at` comes from the process that sent the resume, and outranks a probe that shows our
+        // pause.
         pending_resume.confirmed_at = Some(now() - TimeDelta::seconds(19));
         assert_eq!(
             reported(std::slice::from_ref(&pending_resume), &self::probes(Exporting::PausedByUs, 600)),

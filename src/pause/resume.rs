@@ -1,8 +1,7 @@
-//! Sends resumes until a server confirms them.
+//! Sends the resume of one pending resume until the server confirms it.
 //!
-//! Owns every resume of a pending resume. Rule I1 outranks all others: a resume waits for no lock and no
-//! lease, and does not depend on a successful journal write.
-//! Must not touch a foreign pause, nor the pending resume of another live run.
+//! Rule I1 outranks all others: a resume waits for no lock and no lease, and does not depend on a successful
+//! journal write. Must not touch a foreign pause, nor the pending resume of another active run.
 
 mod confirm;
 mod relocate;
@@ -17,12 +16,13 @@ use crate::pause::permit::ResumePermit;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// Longest wait for the record of a resume, before the resume is sent regardless.
+/// Maximum wait until the store has recorded a resume attempt. After this time the resume is sent without the
+/// record.
 pub(crate) const RECORD: Duration = Duration::from_millis(500);
-/// Longest backoff between two resume attempts.
+/// Maximum backoff between two resume attempts.
 pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// One pending resume, as given to the task that resumes it.
+/// Input of the task that resumes one pending resume.
 pub(crate) struct ResumeTask<'a> {
     /// Run that requested the pause.
     pub run_id: RunId,
@@ -30,13 +30,13 @@ pub(crate) struct ResumeTask<'a> {
     pub cluster: &'a str,
     /// Addresses of the cluster when it was paused.
     pub addresses: &'a Addresses,
-    /// Task that resumes, for journal and log: `run`, `sweeper` or `command`.
+    /// Name of the task that resumes, for journal and log: `run`, `sweeper` or `command`.
     pub by: &'static str,
-    /// Time of the intent to pause.
+    /// Time of the intent to pause, which is stored before the pause request. `None` if unknown.
     pub paused_since: Option<Instant>,
-    /// Resume attempts of earlier processes.
+    /// Number of resume attempts by earlier processes.
     pub attempts: u32,
-    /// Facts about the pause that need no read of the store.
+    /// Facts about the pause that are known without reading the store.
     pub pause: PauseKnown,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct ResumeTask<'a> {
 pub(crate) struct PauseKnown {
     /// The pause request was carried out or rejected, so it cannot take effect later.
     pub settled: bool,
-    /// Every partition was read when the pause was confirmed, so phases are readable.
+    /// Every partition was read when the pause was confirmed, so the cluster reports exporter phases.
     pub read: bool,
     /// Number of partitions, if known.
     pub partitions: Option<u32>,
 }
 
 impl PauseKnown {
-    /// Facts from the journal of the run.
+    /// Takes the facts from the journal of the run that paused exporting.
     pub(crate) fn of(view: &RunView) -> Self {
         let pause = &view.pause;
         let read = u32::try_from(pause.positions.len()).ok().filter(|count| *count > 0);
@@ -64,8 +64,8 @@ impl PauseKnown {
     }
 }
 
-/// Sends resumes until the server confirms one, every partition reads resumed and the confirmation is
-/// durable. Returns only then.
+/// Sends resumes until the server confirms one and every partition exports again, then stores the
+/// confirmation. Retries each of these without limit.
 pub(crate) async fn resume_until_confirmed(context: &Context, task: &ResumeTask<'_>) {
     let ResumeTask { run_id, cluster, by, .. } = task;
     let clock = &*context.clock;
@@ -81,7 +81,8 @@ pub(crate) async fn resume_until_confirmed(context: &Context, task: &ResumeTask<
     context.attempts.confirmed(*run_id, confirmed_at, None);
     let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_BACKOFF);
     while let Err(error) = context.store.resume_confirmed(*run_id, (*by).to_owned(), clock.now()).await {
-        // Nothing is left to update: the row is missing or the store is closed, and the resume is confirmed.
+        // The resume is confirmed. The store has no pending resume to update or is closed, so a retry of the
+        // write is useless.
         if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
             return;
         }
@@ -93,26 +94,26 @@ pub(crate) async fn resume_until_confirmed(context: &Context, task: &ResumeTask<
     context.transport.release(*run_id).await;
 }
 
-/// Connection to the brokers for one pending resume.
+/// Connection to the brokers for the resumes of one pending resume.
 pub(crate) struct Route {
     pub(crate) zeebe: Zeebe,
-    /// Set once the cluster is known to have moved. Permanent: the first resume at the new address destroys
-    /// the evidence.
+    /// Set once the cluster is proven to be at a new address, and never reset. The first resume at the new
+    /// address destroys the proof, because positions then move.
     pub(crate) moved: bool,
-    /// Uses the credentials of the current config. Attempts alternate with the credentials of the pending
-    /// resume.
+    /// Whether `zeebe` uses the credentials of the current config. Failed attempts alternate between these
+    /// and the credentials of the pending resume.
     pub(crate) today: bool,
 }
 
-/// Retries with backoff until the server confirms a resume; returns the time of the confirmation. Follows a
-/// cluster that has moved to its new address.
+/// Sends resumes with backoff until the server confirms one. Returns the time of the confirmation. If the
+/// cluster has moved, continues at its new address.
 pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut Route) -> Instant {
     let ResumeTask { run_id, cluster, by, .. } = task;
     let clock = &*context.clock;
     let mut backoff = Backoff::new(Duration::from_millis(200), LONGEST_BACKOFF);
     loop {
-        // Recorded before sending, so that no run takes its pause for unbroken. The wait for the record is
-        // limited.
+        // Record the intent before sending, so that the run can no longer treat its pause as unbroken.
+        // `RECORD` limits the wait.
         let now = clock.now();
         context.attempts.intends(*run_id, now);
         let intent = context.store.resume_intended(*run_id, (*by).to_owned(), now);
@@ -152,7 +153,8 @@ pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut
     now
 }
 
-/// Facts about the pause from the journal, if it can be read within the time limit of a record.
+/// Reads the facts about the pause from the journal. If that takes longer than `RECORD`, returns the facts of
+/// the task.
 async fn written(context: &Context, task: &ResumeTask<'_>) -> PauseKnown {
     match within(&*context.clock, RECORD, context.store.run(task.run_id)).await {
         Some(Ok(Some(run))) => PauseKnown::of(&run.view),
@@ -160,7 +162,7 @@ async fn written(context: &Context, task: &ResumeTask<'_>) -> PauseKnown {
     }
 }
 
-/// Returns once the pending resume of a run is closed: confirmed, or abandoned by an operator.
+/// Returns once the run has no pending resume: it was confirmed, or an operator abandoned it.
 pub(crate) async fn settled(context: &Context, run_id: RunId) {
     loop {
         context.clock.sleep(Duration::from_secs(5)).await;

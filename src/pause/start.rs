@@ -1,7 +1,7 @@
-//! Start of the pause: checks before pausing, the pause request, and confirmation that every partition is
-//! paused.
+//! The start of a pause: checks before pausing, the pause request, and the confirmation that every partition
+//! is paused.
 //!
-//! Must not resume: `resume` does that for runs, start-up and the command.
+//! Must not resume exporting; `resume` does that.
 
 use crate::camunda::{Exporters, ExportingState};
 use crate::context::error::StepError;
@@ -20,17 +20,18 @@ use std::time::Duration;
 
 /// Time limit for reading the partitions before the pause.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
-/// Time limit for every partition to read paused.
+/// Time limit in which every partition must report that it is paused.
 const CONFIRM: Duration = Duration::from_secs(15);
-/// Time for exporters to flush after a hard pause, which stops reading but not flushing. The flush comes
-/// within the bulk delay, 5 s unless configured. Records flushed after the records snapshot would be missing
-/// from the backup.
+/// Time without a position change after which a hard pause is complete. Exporters stop reading at once, but
+/// flush records for up to their bulk delay (default: 5 s). Records flushed after the records snapshot would
+/// be missing from the backup.
 const DRAIN: Duration = Duration::from_secs(6);
-/// Time limit for positions to stop moving after a hard pause; later movement shows that some exporter is
+/// Time limit for positions to stop moving after a hard pause. A later movement shows that an exporter is
 /// still active.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// Pauses exporting and confirms it. The pending resume is durable before the request is sent (rule I1).
+/// Pauses exporting and confirms the pause. The pending resume is on disk before the pause is requested (rule
+/// I1).
 pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.context.clock;
     let zeebe = &execution.clients.zeebe;
@@ -64,12 +65,12 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
             return Err(refused("exporter phases could not be read before the pause", &error));
         }
     };
-    // Every partition that was readable before the pause must read paused after it.
+    // A partition that was readable before the pause must report that it is paused.
     let expected = execution.view().partitions.max(u32::try_from(before.partitions.len()).ok());
     let forecast = Forecast::of(&execution.context.store, &execution.run.cluster, clock.now()).await;
     disk_space::before_pause(execution, &forecast).await?;
 
-    // Copy the credentials first: without them the resume could not be sent, so exporting must not be paused.
+    // Copy the credentials before the pause: without them the resume could not be sent after a crash.
     if let Some(access) = execution.spec.addresses.access.get("zeebe") {
         let kept = execution.context.transport.keep(execution.run.run_id, Arc::new(access.clone())).await;
         kept.map_err(|why| {
@@ -91,8 +92,8 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     match execution.context.store.record_pending_resume(pending_resume, entry).await {
         Ok(()) => execution.pause_begins(at).await,
         Err(error) => {
-            // The pending resume may be stored despite the error: then it is resumed, although nothing was
-            // paused.
+            // After an unknown result of the write, the pending resume may be stored. The run then resumes,
+            // although no pause was requested.
             if matches!(error, StoreError::Unknown { .. }) {
                 execution.evidence.note_pause_cannot_act_late();
                 execution.pause_begins(at).await;
@@ -101,8 +102,8 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
         }
     }
 
-    // A pause request that got a response, or was never sent, cannot take effect later. One without a response can: the
-    // partitions are read below to find out.
+    // A pause request that got a response, or was never sent, cannot take effect later. A request without a
+    // response can, so the partitions are read below.
     let requested = zeebe.pause(mode).await;
     if requested.as_ref().err().is_none_or(|error| !error.may_have_acted()) {
         execution.evidence.note_pause_cannot_act_late();
@@ -154,7 +155,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     }
 }
 
-/// Waits until positions have not moved for `DRAIN` after a hard pause.
+/// Waits until the positions have not moved for `DRAIN` after a hard pause.
 async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, StepError> {
     let clock = &execution.context.clock;
     let began = clock.monotonic();
@@ -195,7 +196,7 @@ async fn drained(execution: &Execution, paused: Exporters) -> Result<Exporters, 
     }
 }
 
-/// Fails unless the leader of every partition shows its phase, if phases are readable at all.
+/// Fails if exporter phases can be read, but not from the leader of every partition.
 fn all_seen(execution: &Execution, seen: &Exporters) -> Result<(), StepError> {
     let advice = "so the pause could not be shown to hold: see whether its broker is well, and list every broker's management port in `brokers`";
     match seen.unseen(execution.view().partitions).filter(|_| seen.readable) {

@@ -1,7 +1,6 @@
-//! Starts a resume task for every pending resume that no live run has claimed, for example after a crash or
-//! restart.
+//! Starts a resume task for every pending resume without an active run, for example after a crash or restart.
 //!
-//! Must not touch the pending resume of a live run.
+//! Must not touch the pending resume of an active run.
 
 use crate::clock::within;
 use crate::context::Context;
@@ -12,22 +11,22 @@ use crate::store::{PendingResume, StoreError};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-/// Resumes exporting for pending resumes without a live run.
+/// Resumes exporting for pending resumes without an active run.
 #[derive(Clone)]
 pub struct Sweeper {
     context: Context,
-    /// Runs whose pending resume is in progress: claimed by the live run itself, or resumed by a task of this
+    /// Runs whose pending resume is already handled: by the run, which has claimed it, or by a task of this
     /// sweeper.
     taken: Arc<Mutex<BTreeSet<RunId>>>,
 }
 
 impl Sweeper {
-    /// Starts without claimed runs.
+    /// Creates a sweeper without claims. No resume is sent before the first `sweep`.
     pub fn new(context: Context) -> Self {
         Self { context, taken: Arc::default() }
     }
 
-    /// Reserves the pending resume of a live run: the sweeper leaves it alone until `release`.
+    /// Reserves the pending resume of an active run. The sweeper leaves it alone until `release` or `leave`.
     pub fn claim(&self, run_id: RunId) {
         lock(&self.taken).insert(run_id);
     }
@@ -38,13 +37,14 @@ impl Sweeper {
         self.context.attempts.forget(run_id);
     }
 
-    /// Ends the reservation of a run that stops in this process, but keeps the results of its resume attempts
-    /// for display.
+    /// Ends the reservation if the daemon stops before the run has ended. The results of its resume attempts
+    /// stay, for display.
     pub fn leave(&self, run_id: RunId) {
         lock(&self.taken).remove(&run_id);
     }
 
-    /// Starts a resume task for every unclaimed pending resume. Returns the number of pending resumes.
+    /// Starts a resume task for every unclaimed pending resume. Returns the number of all pending resumes,
+    /// claimed or not.
     pub async fn sweep(&self, by: &'static str) -> Result<usize, StoreError> {
         let pending_resumes = self.context.store.pending_resumes().await?;
         let open = pending_resumes.len();
@@ -57,10 +57,10 @@ impl Sweeper {
         Ok(open)
     }
 
-    /// Removes copies of credentials without a pending resume, left by a crash or by an abandoned resume.
+    /// Removes copies of credentials that no pending resume needs, left by a crash or by an abandoned resume.
     pub async fn tidy_copies(&self) {
-        // Read pending resumes before claims: a run claims its resume before it records one, so no copy in
-        // use is removed.
+        // Read the pending resumes first and the claims afterwards. A run claims its pending resume before it
+        // stores it, so every copy in use is found in one of the two.
         let Ok(pending_resumes) = self.context.store.pending_resumes().await else { return };
         let mut needed: BTreeSet<RunId> =
             pending_resumes.into_iter().map(|pending_resume| pending_resume.run_id).collect();
@@ -78,8 +78,8 @@ impl Sweeper {
             attempts: pending_resume.attempts,
             pause: PauseKnown::default(),
         };
-        // The runtime directory is empty after a restart: copy the credentials again, within the time limit
-        // of a record.
+        // A restart may have emptied the runtime directory, so copy the credentials again. `RECORD` limits
+        // the wait, because the resume must not be delayed.
         if let Some(access) = pending_resume.addresses.access.get("zeebe") {
             let kept = self.context.transport.keep(pending_resume.run_id, Arc::new(access.clone()));
             let _ = within(&*self.context.clock, RECORD, kept).await;

@@ -1,6 +1,7 @@
-//! Evidence that the pause held: every partition still paused right before our resume, at unchanged positions.
+//! Evidence that the pause held: right before our resume, every partition is still paused and its position is
+//! unchanged.
 //!
-//! Must not resume, and must not wait long: the resume comes next.
+//! Must not resume exporting, and must not wait long, because the resume follows.
 
 use crate::camunda::{Exporters, ExportingState, Phase};
 use crate::context::error::StepError;
@@ -11,11 +12,11 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time limit for reading the partitions before the resume: evidence must not delay the resume.
+/// Time limit for reading the partitions before the resume: evidence must not delay the resume for longer.
 const READ: Duration = Duration::from_secs(5);
 
-/// Checks right before our resume that every partition is still paused, at the positions recorded at the
-/// pause.
+/// Checks right before our resume that every partition is still paused, at the position recorded when the
+/// pause was confirmed.
 pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.context.clock;
     let view = execution.view();
@@ -46,7 +47,8 @@ pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     let held = match (state, view.pause.mode) {
         (ExportingState::SoftPaused, Some(PauseMode::Soft))
         | (ExportingState::Paused, Some(PauseMode::Hard)) => true,
-        // Phases were never readable: the confirmation of the pause is the only evidence.
+        // The phases cannot be read now. If they could not be read at the pause either, the response to the
+        // pause request is the only evidence.
         (ExportingState::Unknown, _) => view.pause.positions.is_empty(),
         _ => false,
     };
@@ -81,8 +83,8 @@ pub(crate) async fn check(execution: &Execution) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Kind of the foreign pause that replaced ours in a partition, if any. Brokers never change the kind by
-/// themselves.
+/// Returns the kind of a foreign pause that replaced our pause in a partition, if any. A kind other than ours
+/// shows a foreign pause, because brokers never change the kind by themselves.
 fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
     let (theirs, how) = match ours {
         PauseMode::Soft => (Phase::Paused, "hard"),
@@ -91,8 +93,8 @@ fn replaced(ours: PauseMode, seen: &Exporters) -> Option<&'static str> {
     seen.partitions.values().any(|partition| partition.phase == theirs).then_some(how)
 }
 
-/// Describes the first partition whose acknowledged position changed since the confirmation of the pause. A
-/// lower position comes from a restarted broker: a resume that followed could hide below the old position.
+/// Describes the first partition whose exporter position changed since the pause was confirmed. A lower
+/// position counts too: after a broker restart, exporting may have run without exceeding the old position.
 pub(crate) fn moved(before: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> Option<String> {
     before.iter().find_map(|(partition, before)| match now.get(partition) {
         Some(after) if after > before => Some(format!(

@@ -1,7 +1,8 @@
-//! Preconditions that prevent the start of a run, and how long an occurrence waits for them.
+//! Preconditions in the store and the cluster that prevent the start of a run, and the time that an
+//! occurrence waits for them.
 //!
-//! Owns the checks of store and cluster before a run, and that two names of one cluster count as one. Must not start
-//! anything (`start`).
+//! Also detects that two cluster names refer to one cluster, which must not have two operations. Must not
+//! start a run (`start`).
 
 use crate::backup::prepare;
 use crate::context::Spec;
@@ -12,30 +13,30 @@ use crate::queue::{Busy, PAUSED_BY_OTHER, Queue, RESUME_PENDING};
 use crate::store::{ClustersToResume, OccurrenceRow, StoreError, is_same_cluster};
 use chrono::TimeDelta;
 
-/// Interval between two probes of a cluster that is not ready.
+/// Maximum interval between two probes of a cluster that is not ready.
 const NOT_READY: TimeDelta = TimeDelta::seconds(30);
-/// Minimum time before the end of `start_within` for another probe.
+/// Minimum remaining time of `start_within` for another probe. With less time the occurrence is skipped.
 const LAST_PROBE: TimeDelta = TimeDelta::seconds(2);
 
-/// Reason why no run can begin now.
+/// Reason why no run of the cluster can begin now.
 pub(crate) struct NotReady {
-    /// One sentence, with a reason code in front if the contract defines one.
+    /// One sentence. It begins with `RESUME_PENDING` or `PAUSED_BY_OTHER` if one of these is the cause.
     pub reason: String,
-    /// Whether and when the reason passes without action.
+    /// Time at which the reason should have passed. `None` if an operator must act.
     pub over: Option<Over>,
 }
 
-/// Time at which a transient reason passes.
+/// Time at which a transient reason should have passed.
 #[derive(Clone, Copy)]
 pub(crate) enum Over {
-    /// Known time.
+    /// The time is known.
     At(Instant),
-    /// Unknown: the cluster is probed again.
+    /// The time is unknown, so the cluster is probed again.
     Soon,
 }
 
 impl Over {
-    /// Time of the next attempt, if the occurrence may wait that long.
+    /// Time of the next attempt to start. `None` if the occurrence may not wait that long.
     fn next_try(self, row: &OccurrenceRow, now: Instant) -> Option<Instant> {
         let left = row.start_until - now;
         match self {
@@ -46,7 +47,8 @@ impl Over {
 }
 
 impl Queue {
-    /// First unmet precondition of a run: pending resume, foreign pause, or the rate limit of Camunda 8 SaaS.
+    /// Returns the first unmet precondition of a run: a pending resume, another operation at the address, a
+    /// foreign pause, or the rate limit of Camunda 8 SaaS.
     pub(crate) async fn not_ready(&self, cluster: &str, spec: &Spec) -> Result<Option<NotReady>, StoreError> {
         let until_mended = |reason| Ok(Some(NotReady { reason, over: None }));
         let pending_resumes = self.context.store.pending_resumes().await?;
@@ -68,11 +70,12 @@ impl Queue {
             let limit = saas_limit::rate_limit(&self.context, cluster, spec, address).await?;
             return Ok(limit.map(|(at, reason)| NotReady { reason, over: Some(Over::At(at)) }));
         }
-        // With a relational database exporting is never paused, so no resume of ours can end a foreign pause.
+        // A cluster with a relational database is backed up without a pause, so a foreign pause does not
+        // prevent its backup.
         if spec.addresses.search.is_none() {
             return Ok(None);
         }
-        // An unreadable state does not prevent the start: the run fails with the reason.
+        // If the exporter state cannot be read, the run may start. The run then fails with the reason.
         let Ok(exporters) = prepare::exporters(&self.context, spec).await else { return Ok(None) };
         if !exporters.any_paused() {
             return Ok(None);
@@ -82,8 +85,9 @@ impl Queue {
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
     }
 
-    /// Reserves the addresses of this cluster for the run in its slot, unless another run or deletion uses
-    /// them. A cluster that was renamed, moved or configured twice is still one cluster (rule I4).
+    /// Reserves the addresses of this cluster for the run in its slot. Returns the reason if another run or
+    /// deletion uses the addresses. A cluster that was renamed, moved or configured twice is still one
+    /// cluster (rule I4).
     fn reserve_addresses(&self, cluster: &str, spec: &Spec) -> Option<String> {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
@@ -112,8 +116,8 @@ impl Queue {
         None
     }
 
-    /// Reserves the addresses for a deletion, which is requested again later. `false` while another run uses
-    /// them.
+    /// Reserves the addresses of this cluster for a deletion pass. Returns `false` if a run of another name
+    /// uses them. The deletion is then requested again later.
     pub(crate) fn reserve_for_deletion(&self, cluster: &str, addresses: &Addresses) -> bool {
         let mut inner = self.lock();
         let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
@@ -132,7 +136,8 @@ impl Queue {
         true
     }
 
-    /// Lets occurrences wait for a transient reason until `start_within` is over; skips the others.
+    /// Lets occurrences wait for the end of a transient reason, until their `start_within` is over. Skips all
+    /// other occurrences in `due`.
     pub(crate) async fn wait_or_skip(&self, cluster: &str, due: Vec<OccurrenceRow>, not_ready: NotReady) {
         let NotReady { reason, over } = not_ready;
         let now = self.context.clock.now();

@@ -1,5 +1,7 @@
-//! Recovery after a restart: starts, continues or ends every unfinished run. Pending resumes without a run go
-//! to the sweeper.
+//! Recovery after a restart: starts, continues or ends every unfinished run.
+//!
+//! Collects the facts, calls `backup::recover::decide`, and carries out its decision. Pending resumes without
+//! an unfinished run go to the sweeper.
 
 use crate::backup::prepare;
 use crate::backup::recover::{Known, Recovery, decide};
@@ -22,12 +24,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Maximum time to read the partitions before a run inside the pause window is ended.
+/// Time limit for the retries when the partitions of a paused cluster are read. Without a result the run
+/// fails.
 const READ: Duration = Duration::from_secs(3);
 
 impl Queue {
-    /// Recovers the runs of an earlier process. When this returns, the sweeper handles pending resumes
-    /// without a run.
+    /// Starts the recovery of each unfinished run in the background. Then lets the sweeper send the pending
+    /// resumes that no unfinished run has claimed.
     pub async fn recover(&self) -> Result<(), StoreError> {
         let unfinished = self.context.store.unfinished().await?;
         let pending_resumes: BTreeMap<_, PendingResume> = self
@@ -59,7 +62,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes over a stored run whose creation returned no response. The caller holds the slot of the cluster.
+    /// Takes over an unfinished run in the store that has no executor, for example because the response to
+    /// its creation was lost. The caller has reserved the cluster.
     pub(crate) async fn take_over(&self, run_id: RunId, stop: watch::Receiver<Stop>) {
         let store = &self.context.store;
         let (Ok(Some(run)), Ok(pending_resumes)) = (store.run(run_id).await, store.pending_resumes().await)
@@ -84,7 +88,7 @@ impl Queue {
     ) {
         let (run_id, cluster) = (run.run_id, run.cluster.clone());
         let (spec, unreadable) = match spec_of(&run) {
-            // The pending resume contains the new address if the cluster moved.
+            // Prefer the addresses of the pending resume: if the cluster moved, they contain the new address.
             Ok(spec) => (
                 match &pending_resume {
                     Some(pending_resume) => Spec { addresses: pending_resume.addresses.clone(), ..spec },
@@ -94,7 +98,8 @@ impl Queue {
             ),
             Err(error) => match self.spec_elsewhere(&cluster, pending_resume.as_ref()) {
                 Some(spec) => (spec, Some(error)),
-                // No resume is pending and no address is known: only the record can be ended.
+                // No resume is pending and no address is known, so no request can be sent. Only the stored
+                // run can be ended.
                 None => return self.end_unasked(run_id, &cluster, error).await,
             },
         };
@@ -140,8 +145,8 @@ impl Queue {
         self.after(&cluster, run_id, left);
     }
 
-    /// Settings for the clean-up of a run with unreadable settings: from its pending resume or the current
-    /// config.
+    /// Settings for the clean-up of a run whose own settings are unreadable. They come from its pending
+    /// resume or the current config.
     fn spec_elsewhere(&self, cluster: &str, pending_resume: Option<&PendingResume>) -> Option<Spec> {
         let configured = self.settings.load().get(cluster).map(|settings| settings.spec.clone());
         match pending_resume {
@@ -154,7 +159,7 @@ impl Queue {
         }
     }
 
-    /// Ends a run without a request to its cluster.
+    /// Ends a run as failed without a request to its cluster.
     async fn end_unasked(&self, run_id: RunId, cluster: &str, error: StepError) {
         let StepError { class, reason, .. } = error;
         tracing::error!(event = "run.failed", %run_id, cluster, outcome = "failed", reason);
@@ -165,8 +170,8 @@ impl Queue {
         }
     }
 
-    /// Returns the decision, and whether every partition has carried out the pause, so that the pause cannot
-    /// take effect later.
+    /// Decides how the run continues. The second value is true if every partition is seen paused: the pause
+    /// request was then carried out and cannot take effect later.
     async fn weigh(
         &self,
         run: &Run,
@@ -211,7 +216,7 @@ impl Queue {
     }
 }
 
-/// The plan with which the run started, from its journal.
+/// Rebuilds the plan with which the run started, from its journal.
 fn plan_of(run: &Run, spec: &Spec) -> Plan {
     let components: Vec<_> = run.view.components.keys().copied().collect();
     plan(&PlanInput {

@@ -1,6 +1,6 @@
-//! Rate limit of Camunda 8 SaaS: the time from which the next backup of a hosted cluster can be requested.
+//! Rate limit of Camunda 8 SaaS: computes the time from which the next backup of a cluster can be requested.
 //!
-//! Derived from stored runs and from restores in progress. Must not request a backup.
+//! Uses stored runs and the restores in progress. Must not request a backup.
 
 use crate::camunda::Saas;
 use crate::context::{Context, Spec};
@@ -12,11 +12,11 @@ use crate::upkeep::saas_sync;
 use chrono::TimeDelta;
 use std::time::Duration;
 
-/// Time until a restore in progress is probed again.
+/// Interval between two probes of a restore in progress.
 const RESTORE_PROBE: TimeDelta = TimeDelta::seconds(30);
 
-/// Reason why no backup may be requested now, and until when: the `Retry-After` of the last rejection, the documented rate
-/// limit, or a restore in progress.
+/// Returns the time before which no backup may be requested, with the reason. The reason is the `Retry-After`
+/// of the last rejection, the documented rate limit, or a restore in progress.
 pub(crate) async fn rate_limit(
     context: &Context,
     cluster: &str,
@@ -28,7 +28,8 @@ pub(crate) async fn rate_limit(
     let backups = context.store.backups(filter).await?;
     let runs: Vec<&Run> =
         backups.iter().map(|backup| &backup.run).filter(|run| saas::is_of(run, address)).collect();
-    // A time further ahead was written before the clock was set back, and is ignored.
+    // Whether a stored time is more than `limit` in the future. Such a time was written before the clock was
+    // set back and is ignored.
     let ahead = |at: Instant, limit: Duration| (at - now).to_std().is_ok_and(|ahead| ahead > limit);
     let quiet =
         runs.iter().filter_map(|run| run.view.quiet_until).filter(|until| !ahead(*until, saas::QUIET_LIMIT));
@@ -36,7 +37,8 @@ pub(crate) async fn rate_limit(
         let reason = format!("Camunda 8 SaaS accepts no backup request until {}", instant_text(until));
         return Ok(Some((until, reason)));
     }
-    // Our backups that were taken, or may have been. A deleted one no longer counts, as in Camunda 8 SaaS.
+    // Use backups that Camunda 8 SaaS has taken, or may have taken, for us. Deleted backups do not count for
+    // its rate limit.
     let taken = runs.iter().filter(|run| saas::may_have(&run.view));
     let requested = taken.filter_map(|run| run.view.components.get(&Component::Saas)?.requested_at);
     let interval = TimeDelta::from_std(address.min_interval).unwrap_or_default();

@@ -1,4 +1,8 @@
-//! Start of a run: the backup id, the first journal entry, then the executor.
+//! Starts scheduled and manual runs: creates the run with its backup id, writes its first journal entry, then
+//! executes it.
+//!
+//! Also reserves a cluster for the request of a restore. Runs of an earlier process are started in
+//! `recovery`.
 
 use crate::backup::prepare;
 use crate::clock::within;
@@ -21,11 +25,12 @@ use tokio::sync::watch;
 const MANUAL_WAIT: Duration = Duration::from_secs(60);
 
 impl Queue {
-    /// Serves all due occurrences of a cluster with one run.
+    /// Starts one run that serves all due occurrences of a cluster.
     pub(crate) async fn run_waiting(&self, cluster: &str, stop: watch::Receiver<Stop>) {
         let Some(_permit) = self.permit(cluster).await else { return };
         let Some(settings) = self.settings.load().get(cluster).cloned() else {
-            // Submitted after the config change: nothing may stay in the queue of a removed cluster.
+            // The occurrences were submitted after their cluster left the config. A removed cluster must have
+            // no waiting occurrences.
             return self.skip(self.take_all(cluster), GONE.into()).await;
         };
         let now = self.context.clock.now();
@@ -39,7 +44,7 @@ impl Queue {
             .into_iter()
             .map(|w| w.row)
             .partition(|row| settings.schedules.contains(&row.occurrence.schedule));
-        // In a task of its own, because the run need not wait for it.
+        // Skip these occurrences in the background, because the run need not wait for that.
         self.skip_later(unwanted, UNSCHEDULED.into());
         let Some(earliest) = earliest.filter(|_| !due.is_empty()) else { return };
         let late = (now - earliest).num_milliseconds();
@@ -52,7 +57,8 @@ impl Queue {
         let requested = stop.borrow().clone();
         match requested {
             Stop::None => {}
-            // The occurrences stay in the store until the next start.
+            // The daemon stops. The occurrences stay claimed in the store, and the next start submits them
+            // again.
             Stop::Shutdown { .. } => return,
             Stop::Abort { reason, .. } => return self.skip(due, reason).await,
         }
@@ -105,10 +111,11 @@ impl Queue {
         }
     }
 
-    /// Starts a manual run. Returns `Busy` while a run is active; a deletion yields within a minute.
+    /// Starts a manual run. Returns `Busy` while a run is active. An active deletion pass must yield within
+    /// `MANUAL_WAIT`.
     pub async fn manual(&self, cluster: &str, note: Option<String>) -> Result<RunId, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
-        // In a task of its own: a disconnecting caller must not leave the cluster reserved.
+        // In a task of its own, so that the cluster is released even if the caller disconnects.
         let begun = self.context.tasks.spawn(async move { queue.start_manual(&cluster, note).await });
         begun.await.unwrap_or(Err(ManualError::GoingDown))
     }
@@ -180,22 +187,23 @@ impl Queue {
                 return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
             }
         }
-        // A transient condition is no failure: the caller gets the reason and may retry at once.
+        // A transient condition creates no failed run. The caller gets the reason and may retry at once.
         if let Err(StepError { transient: true, reason, .. }) = prepared {
             return Err(ManualError::Hindered { cluster: cluster.to_owned(), reason });
         }
         Ok((self.begin_run(new).await?, prepared))
     }
 
-    /// Requests a restore while the cluster is idle (rule I4). Until the restore ends, its state in Camunda 8
-    /// SaaS prevents runs and deletions, also in the next process.
+    /// Sends the request of a restore while the cluster has no other operation (rule I4). After that, runs
+    /// and deletions are prevented by the restore's state in Camunda 8 SaaS, also after a restart of the
+    /// daemon.
     pub async fn restore<T: Send + 'static>(
         &self,
         cluster: &str,
         request: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ManualError> {
         let (queue, cluster) = (self.clone(), cluster.to_owned());
-        // In a task of its own: a disconnecting caller must not leave the cluster reserved.
+        // In a task of its own, so that the cluster is released even if the caller disconnects.
         let requested = self.context.tasks.spawn(async move {
             queue.reserve(&cluster, Busy::Restore).await?;
             let response = request.await;
@@ -205,7 +213,7 @@ impl Queue {
         requested.await.unwrap_or(Err(ManualError::GoingDown))
     }
 
-    /// Reserves the cluster for one manual operation.
+    /// Reserves the cluster for one manual operation. An active deletion pass must yield first.
     async fn reserve(&self, cluster: &str, operation: Busy) -> Result<(), ManualError> {
         let began = self.context.clock.monotonic();
         loop {
@@ -234,7 +242,8 @@ impl Queue {
         }
     }
 
-    /// Waits for a permit of `max_parallel_runs`. Meanwhile `expire` skips occurrences that wait too long.
+    /// Waits for a permit of `max_parallel_runs`. Returns `None` if no occurrence waits any more or the
+    /// daemon stops.
     async fn permit(&self, cluster: &str) -> Option<tokio::sync::OwnedSemaphorePermit> {
         loop {
             let acquire = self.permits.clone().acquire_owned();
@@ -248,7 +257,8 @@ impl Queue {
         }
     }
 
-    /// A commit whose response was lost may have stored the run: the row decides.
+    /// Creates the run in the store. If the result of the commit is unknown, reads whether the run was
+    /// stored.
     async fn begin_run(&self, new: NewRun) -> Result<Run, StoreError> {
         let run_id = new.run_id;
         let error = match self.context.store.begin_run(new).await {
@@ -256,7 +266,8 @@ impl Queue {
             result => return result,
         };
         loop {
-            // A stored run without an executor would keep its cluster busy until the next start.
+            // Retry until the store can be read: a stored run without an executor would block its cluster
+            // until the next start.
             match self.context.store.run(run_id).await {
                 Ok(Some(run)) => return Ok(run),
                 Ok(None) | Err(StoreError::Closed) => return Err(error),
@@ -268,14 +279,16 @@ impl Queue {
         }
     }
 
-    /// The store is unavailable: the occurrences wait until `start_within` is over.
+    /// Returns occurrences to the queue after a store error. They are tried again until `start_within` is
+    /// over.
     async fn wait_again(&self, cluster: &str, mut due: Vec<OccurrenceRow>, error: &StoreError) {
         tracing::error!(event = "store.unwritable", cluster, reason = %error);
         self.context.clock.sleep(Duration::from_secs(1)).await;
         if let StoreError::Refused(why) = error
             && let Ok(waiting) = self.context.store.waiting().await
         {
-            // One of the occurrences was handled elsewhere; with it in the set the others would never start.
+            // The store refuses a run if one of its occurrences already has an outcome. Without this
+            // occurrence the others can start.
             let before = due.len();
             due.retain(|row| waiting.iter().any(|still| still.occurrence == row.occurrence));
             if due.len() == before {
@@ -286,7 +299,7 @@ impl Queue {
         self.await_turn(due.into_iter().map(|row| Waiting::until(row, now, &why)).collect());
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one row
+    #[allow(clippy::too_many_arguments)] // the arguments become the fields of one `NewRun`
     fn new_run(
         &self,
         cluster: &str,
@@ -312,7 +325,8 @@ impl Queue {
         }
     }
 
-    /// Writes the first entry and executes the plan, or ends the run with the error of the probe.
+    /// Writes the first journal entry and executes the plan. If `prepared` is an error, the run fails with
+    /// that error.
     pub(crate) async fn carry_out(
         &self,
         cluster: &str,
@@ -391,7 +405,7 @@ fn plan_for(cluster: &str, spec: &Spec, prepared: &Prepared) -> Plan {
     })
 }
 
-/// Plan of a run that fails before it has one.
+/// Plan without steps, for a run that fails before its real plan is known.
 fn empty_plan(cluster: &str) -> Plan {
     Plan {
         cluster: cluster.to_owned(),
@@ -408,21 +422,21 @@ pub enum ManualError {
     /// The cluster is not in the config.
     #[error("cluster {0} is not in the config. `status` lists the configured clusters")]
     UnknownCluster(String),
-    /// A run is active.
+    /// A run of the cluster is active or about to begin.
     #[error("cluster {cluster} is busy with {}: wait until it has ended", run_id.map_or("a run that is about to begin".into(), |r| format!("run {r}")))]
     Busy {
         /// Name of the cluster.
         cluster: String,
-        /// Active run, once it has an id.
+        /// Id of the active run. `None` while the run is about to begin.
         run_id: Option<RunId>,
     },
-    /// A restore is being requested.
+    /// The request of a restore is being sent for the cluster.
     #[error("cluster {0} is being brought back to a backup: wait until that has ended")]
     Restoring(String),
-    /// A deletion did not yield in time.
+    /// A deletion pass did not yield within a minute.
     #[error("a deletion on cluster {0} did not give way within a minute: try again")]
     Deleting(String),
-    /// Foreign pause, pending resume, rate limit, or a precondition that does not hold.
+    /// A foreign pause, a pending resume, the rate limit of Camunda 8 SaaS, or an unmet precondition.
     #[error("cluster {cluster} cannot be backed up now: {reason}")]
     Hindered {
         /// Name of the cluster.
@@ -433,12 +447,13 @@ pub enum ManualError {
     /// The daemon is shutting down.
     #[error("the daemon is stopping: try again when it is back")]
     GoingDown,
-    /// Rate limit or store error.
+    /// The store returned an error, for example because `manual.min_interval` is not over.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Parses the stored settings of a run. The error is the failure reason of a run with unreadable settings.
+/// Parses the stored settings of a run. If they are unreadable, the error becomes the failure reason of the
+/// run.
 pub(crate) fn spec_of(run: &Run) -> Result<Spec, StepError> {
     serde_json::from_value(run.spec.clone()).map_err(|error| {
         StepError::new(

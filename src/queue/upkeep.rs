@@ -1,4 +1,5 @@
-//! Retention and deletions of one cluster between its runs. They yield to a due run.
+//! Starts the retention and deletion passes of one cluster while no run is active. A pass yields to a due
+//! run.
 
 use crate::domain::BackupState;
 use crate::queue::Queue;
@@ -9,7 +10,8 @@ use crate::upkeep::prune;
 use tokio_util::sync::CancellationToken;
 
 impl Queue {
-    /// Runs one pass of retention and deletion.
+    /// Runs one pass of retention and deletion. If the cluster left the config, only requested deletions are
+    /// carried out.
     pub(crate) async fn upkeep(&self, cluster: &str, yield_now: CancellationToken) {
         match self.settings.load().get(cluster).cloned() {
             Some(settings) => {
@@ -22,7 +24,7 @@ impl Queue {
         }
     }
 
-    /// A cluster that left the config keeps its backups, except those that an operator deletes.
+    /// Carries out the requested deletions of a cluster that left the config. Its other backups stay.
     async fn delete_orphans(&self, cluster: &str, yield_now: CancellationToken) {
         let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: true, limit: 0 };
         let Ok(backups) = self.context.store.backups(filter).await else { return };

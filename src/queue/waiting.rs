@@ -1,28 +1,32 @@
-//! Occurrences that wait for a cluster: of each schedule at most one whose time has come.
+//! Occurrences that wait until their cluster is free and ready. At most one due occurrence of each schedule
+//! waits.
 //!
-//! Decides when a waiting occurrence is retried and which one a newer occurrence replaces. Must not start or
-//! skip any (`queue`).
+//! Decides when a waiting occurrence is retried, and which ones a newer occurrence replaces. Must not start
+//! or skip an occurrence (`queue`).
 
 use crate::domain::Instant;
 use crate::store::OccurrenceRow;
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
 
-/// A tick submits occurrences due within a second; a larger delay has a cause worth reporting.
+/// Delay from which an occurrence counts as late. A tick normally submits an occurrence within a second of
+/// its due time.
 const LATE: TimeDelta = TimeDelta::seconds(5);
 
 /// A waiting occurrence.
 pub(crate) struct Waiting {
-    /// Row as it was claimed.
+    /// Row of the occurrence in the store, as it was claimed.
     pub row: OccurrenceRow,
-    /// Time of the next attempt: its own time, or later if the cluster was not ready.
+    /// Time of the next attempt to start: `start_at` of the occurrence, or later if the cluster was not
+    /// ready.
     pub from: Instant,
-    /// Reason for the delay.
+    /// Reason why the occurrence did not start at its `start_at`. `None` if no delay is known.
     why: Option<String>,
 }
 
 impl Waiting {
-    /// Waits for its own time. If that time is over, the reason explains the delay.
+    /// A new occurrence, which waits for its `start_at`. If `start_at` was long ago, `why` explains the
+    /// delay.
     pub(super) fn new(row: OccurrenceRow, now: Instant) -> Self {
         let late = now - row.start_at;
         let why = (late > LATE).then(|| {
@@ -34,14 +38,14 @@ impl Waiting {
         Self { from: row.start_at, row, why }
     }
 
-    /// Waits until `from` for the given reason.
+    /// An occurrence that waits until `from`, because of `why`.
     pub(super) fn until(row: OccurrenceRow, from: Instant, why: &str) -> Self {
         Self { row, from, why: Some(why.to_owned()) }
     }
 }
 
-/// Removes the occurrences whose time has come and that still wait when the next one of their schedule is
-/// due, grouped by skip reason. An occurrence within its spread still gets its turn.
+/// Removes occurrences whose `start_at` has come and that have a newer waiting occurrence of their schedule.
+/// Returns them by skip reason. An occurrence whose spread delay is not over stays.
 pub(crate) fn overtaken(waiting: &mut Vec<Waiting>, now: Instant) -> BTreeMap<String, Vec<OccurrenceRow>> {
     let mut newest: BTreeMap<String, Instant> = BTreeMap::new();
     for Waiting { row, .. } in waiting.iter() {

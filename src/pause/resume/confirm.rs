@@ -1,7 +1,7 @@
-//! Confirmation that a resume reached every partition, and that no delayed pause takes effect after it.
+//! Confirms that a resume reached every partition, and that no delayed pause request pauses exporting again.
 //!
-//! Owns the probes after a resume and their time limits. After a further resume it must not return before
-//! that one is confirmed.
+//! Owns the probes after a resume and their time limits. If another resume must be sent, the functions return
+//! only after the server confirmed it.
 
 use crate::backoff::Backoff;
 use crate::camunda::{ExportingState, Zeebe};
@@ -11,23 +11,24 @@ use crate::domain::Instant;
 use crate::pause::resume::{LONGEST_BACKOFF, PauseKnown, RECORD, ResumeTask, Route, resume};
 use std::time::Duration;
 
-/// Time for partitions to follow a resume, one by one.
+/// Time in which all partitions should export again after a confirmed resume. Partitions resume one by one.
 const FOLLOW: Duration = Duration::from_secs(1);
-/// Poll interval while partitions follow.
+/// Poll interval during `FOLLOW`.
 const PROBE_LIMIT: Duration = Duration::from_millis(50);
-/// Time limit for partitions that cannot be read; leaves `ExecStopPost` time for a further resume.
+/// Maximum wait for partitions whose state cannot be read. The limit leaves `ExecStopPost` enough time for
+/// one more resume.
 const WATCH: Duration = Duration::from_secs(30);
-/// Poll interval after the time to follow.
+/// Poll interval after `FOLLOW`, and during the watch for a delayed pause.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-/// Time from the intent to pause during which an unconfirmed pause may still take effect, by a gateway that
-/// hung. The pending resume stays open and partitions are watched until then.
+/// Time after the intent to pause during which an unconfirmed pause request may still take effect, for
+/// example if a gateway hung. Until then the resume stays pending and the partitions are watched.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
-/// Further watch time after a delayed pause took effect: partitions follow one by one.
+/// Minimum further watch time after a delayed pause took effect, because partitions may pause one by one.
 const LATE_PAUSE_REST: Duration = Duration::from_secs(5);
 
-/// Sends the resume again while a partition reads paused: a confirmed resume may have reached only some
-/// partitions.
-/// If phases cannot be read, the confirmation suffices. Returns the time of the last confirmed resume.
+/// Sends the resume again while any partition is paused: a confirmed resume may have reached only some
+/// partitions. If the cluster does not report exporter phases, the confirmation by the server suffices.
+/// Returns the time of the last confirmed resume.
 pub(crate) async fn reach_all(
     context: &Context,
     task: &ResumeTask<'_>,
@@ -42,7 +43,7 @@ pub(crate) async fn reach_all(
     loop {
         match shown(context, task, &route.zeebe, known).await {
             Shown::Reached => return confirmed_at,
-            // A broker may be restarting: send one more resume for its partitions.
+            // Some partitions could not be read. Their broker may be restarting, so send one more resume.
             Shown::Nothing => return resume(context, task, route).await,
             Shown::Paused => {}
         }
@@ -61,11 +62,11 @@ pub(crate) async fn reach_all(
 
 /// State of the partitions after a confirmed resume.
 enum Shown {
-    /// Every partition exports, or phases are not readable.
+    /// Every partition exports, or the cluster does not report exporter phases.
     Reached,
-    /// Some partition reads paused after the time to follow.
+    /// Some partition is still paused after `FOLLOW`.
     Paused,
-    /// Some readable partition returned no phase within the time limit.
+    /// Some partition that can report its phase did not report it within `WATCH`.
     Nothing,
 }
 
@@ -107,8 +108,9 @@ async fn watches(context: &Context, task: &ResumeTask<'_>) {
     let _ = within(&*context.clock, RECORD, context.store.resume_failed(task.run_id, note.to_owned())).await;
 }
 
-/// Sends the resume again whenever partitions read paused, until our pause can no longer take effect.
-/// If phases cannot be read, sends one more resume at the end. Returns the time of the last confirmed resume.
+/// Watches the partitions until our unconfirmed pause request can no longer take effect, and resumes whenever
+/// a partition is paused. If the last read fails, sends one more resume at the end. Returns the time of the
+/// last confirmed resume.
 pub(crate) async fn outlast_late_pause(
     context: &Context,
     task: &ResumeTask<'_>,

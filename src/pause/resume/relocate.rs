@@ -1,7 +1,7 @@
-//! Changed address or credentials of a cluster with a pending resume, from the current config.
+//! Finds the current address and credentials of a cluster whose config changed while its resume was pending.
 //!
-//! Owns the proof that both addresses reach the same cluster. Must not send a resume: a similar pause may be
-//! foreign.
+//! Owns the proof that the stored and the configured address reach the same cluster. Must not send a resume:
+//! a cluster that is paused at the configured address may be another one, with a foreign pause.
 
 use crate::camunda::Zeebe;
 use crate::clock::within;
@@ -9,10 +9,10 @@ use crate::context::Context;
 use crate::domain::{Access, Addresses};
 use crate::pause::resume::{RECORD, ResumeTask};
 
-/// Brokers at the configured address of this cluster, if it differs from the address of the pending resume
-/// and is proven to reach the same cluster.
-/// Proof: every partition stands at the position recorded at our pause. The new address is stored with the
-/// pending resume before any resume is sent there.
+/// Returns the brokers at the configured address of the cluster, if it differs from the address of the
+/// pending resume and is proven to reach the same cluster. The proof: a partition is paused, and every
+/// partition has the position that was stored at our pause. The new address is stored with the pending resume
+/// before any resume is sent there.
 pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe> {
     let ResumeTask { run_id, cluster, addresses, .. } = task;
     let configured = today(context, task)?;
@@ -33,7 +33,8 @@ pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe
     Some(zeebe)
 }
 
-/// Address of the pending resume with the current access settings, if only these differ.
+/// Returns the address of the pending resume with the login settings of the current config. `None` if the
+/// settings are equal or the configured address is another one.
 pub(crate) fn with_current_credentials(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
     let configured = today(context, task)?;
     let same = location(&configured) == location(task.addresses);
@@ -45,7 +46,7 @@ fn today(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
     Some(Addresses { routes: task.addresses.routes, ..configured })
 }
 
-/// Broker URL and proxy, which identify the destination of a resume.
+/// Broker URL and proxy, which together identify the destination of a resume.
 fn location(addresses: &Addresses) -> (&str, Option<&str>) {
     let proxy = access(addresses).and_then(|access| access.proxy.as_deref());
     (addresses.zeebe.trim_end_matches('/'), proxy)
