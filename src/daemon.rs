@@ -1,7 +1,16 @@
-//! The daemon: wires all modules; start-up is a reload from an empty config.
+//! The daemon: connects all modules, and owns the order of start-up, config changes and shutdown.
 //!
-//! Owns the order of start-up (pending resumes first), config changes and shutdown. Must not know how a run, a
-//! timetable or a route works.
+//! Start-up handles pending resumes and unfinished runs first, then applies the config like a reload. Must
+//! not know how a run, a timetable or a route works.
+//!
+//! | task | file |
+//! |---|---|
+//! | Run the process: config file, signals, exit code | `serve` |
+//! | Apply a config at start-up and on reload | `apply` |
+//! | Run the periodic tasks | `rounds` |
+//! | Log changes of health | `watch` |
+//! | Carry out the commands of the control socket | `control`, `restore` |
+//! | Receive signals, notify systemd | `signals`, `notify` |
 
 pub(crate) mod apply;
 pub(crate) mod control;
@@ -28,7 +37,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// State with the lifetime of the process.
+/// State of the daemon that exists until the process ends.
 pub struct Daemon {
     pub(crate) context: Context,
     pub(crate) queue: Queue,
@@ -37,28 +46,29 @@ pub struct Daemon {
     pub(crate) config: ArcSwap<Config>,
     pub(crate) started_at: crate::domain::Instant,
     pub(crate) config_refused: Mutex<Option<String>>,
-    /// Error of the last test write to the store, if it failed.
+    /// Error of the last test write to the store. `None` if the write succeeded.
     pub(crate) store_probe: Mutex<Option<String>>,
-    /// Loss of commits found at start-up; stays until the next start.
+    /// Text about commits that the state file had lost at start-up. Kept until the next start.
     pub(crate) state_lost: Mutex<Option<String>>,
     pub(crate) probes: Mutex<std::collections::BTreeMap<String, crate::api::LiveCluster>>,
     dispatch: tokio::sync::Mutex<Dispatch>,
     watch: Mutex<watch::Watch>,
 }
 
-/// Failure of a start or of a config change.
+/// Error of a start or of a config change.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The dispatch loop did not start or change.
+    /// The dispatch loop could not be started or updated.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
 }
 
 impl Daemon {
-    /// Starts on a loaded config; tokio-cron-scheduler ticks it from then on.
+    /// Starts the daemon with a loaded config, and starts the timer of tokio-cron-scheduler, which then calls
+    /// `tick`.
     pub async fn start(
         config: Config,
         store: SharedStore,
@@ -72,7 +82,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts without a timer: first every pending resume without a live run, then the rest. The caller ticks.
+    /// Starts the daemon without the timer: the caller starts the timer or calls `tick`. Pending resumes and
+    /// unfinished runs are handled before the config is applied.
     pub async fn come_up(
         config: Config,
         store: SharedStore,
@@ -118,12 +129,13 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// One tick of the timetable.
+    /// Claims and submits the occurrences that are due.
     pub async fn tick(&self) {
         self.timetable.tick().await;
     }
 
-    /// Submits claimed occurrences that never started and are still inside `start_within`; skips the others.
+    /// Submits the claimed occurrences that an earlier process did not start, if `start_within` is not over.
+    /// Skips the others.
     async fn take_over_waiting(&self) -> Result<(), DaemonError> {
         let now = self.context.clock.now();
         let config = self.config.load();
@@ -159,24 +171,27 @@ impl Daemon {
         self.context.store.skip(occurrences, reason.to_owned()).await
     }
 
-    /// Stops: no run starts, and runs in their pause window have `shutdown_grace` to leave it. Returns when no run is in
-    /// progress, or 15 s after the grace. The next start continues the rest and sends its pending resumes.
+    /// Stops the daemon: no new run starts, and runs that have paused exporting have `shutdown_grace` to
+    /// resume. Returns when no run is in progress, or 15 s after the grace. Unfinished runs and pending
+    /// resumes are left to the next start. `extend` requests more time from systemd.
     pub async fn stop(&self, extend: impl Fn(Duration)) {
         let grace = self.config.load().daemon.shutdown_grace;
         let clock = &self.context.clock;
         let until = clock.monotonic() + grace;
-        // First of all: no run may start while the store is read.
+        // Begin the shutdown of the queue first: no run may start while the store is read.
         self.queue.go_down(until);
         extend(grace + Duration::from_secs(30));
         self.log_stopping().await;
         self.dispatch.lock().await.stop().await;
-        // A few seconds past the grace let an aborted run send its resume and write its last entry.
+        // Wait up to 15 s past the grace, so that an aborted run can send its resume and write its last
+        // entry.
         while self.queue.under_way() > 0 && clock.monotonic() < until + Duration::from_secs(15) {
             clock.sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Logs the start of the shutdown. A second signal ends the process in the signal handler, which cannot log.
+    /// Logs the start of the shutdown and the paused clusters now: a second signal ends the process in the
+    /// signal handler, which cannot log.
     async fn log_stopping(&self) {
         let under_way = self.queue.under_way();
         let pending = match self.pending_resumes_at_exit().await {
@@ -205,7 +220,7 @@ impl Daemon {
         );
     }
 
-    /// Pending resumes, read within 2 s: a store that hangs must not block the shutdown.
+    /// Reads the pending resumes within 2 s: a store that hangs must not block the shutdown.
     pub(crate) async fn pending_resumes_at_exit(&self) -> Result<Vec<PendingResume>, String> {
         match within(&*self.context.clock, Duration::from_secs(2), self.pending_resumes()).await {
             Some(pending) => pending.map_err(|error| error.to_string()),
@@ -218,9 +233,10 @@ impl Daemon {
         self.context.tasks.clone()
     }
 
-    /// Records that a reload was rejected; the active config stays (rule I12).
+    /// Records that a config was rejected on reload. The active config stays (rule I12).
     pub fn refuse_config(&self, why: String) {
-        // Before the event: /health has the reason when the event is read.
+        // Store the reason before the event is logged: a reader of the event must find the reason at
+        // `/health`.
         *lock(&self.config_refused) = Some(why.clone());
         tracing::error!(event = "config.rejected", reason = why);
     }

@@ -1,6 +1,7 @@
-//! Application of a config: the same code at start-up and on reload.
+//! Applies a config to the daemon, at start-up and on reload.
 //!
-//! Owns the order: store first, memory afterwards. A config that cannot be stored changes nothing. Must not load files.
+//! Owns the order: the config is stored first, then used. If storing fails, the old config stays active. Must
+//! not load files.
 
 use super::{Daemon, DaemonError};
 use crate::config::{ClusterConfig, Config};
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Daemon {
-    /// Makes `new` the active config.
+    /// Makes `new` the active config. If the config cannot be stored, the old config stays active.
     pub async fn apply(&self, new: impl Into<Arc<Config>>) -> Result<(), DaemonError> {
         let new = new.into();
         let store = &self.context.store;
@@ -31,12 +32,14 @@ impl Daemon {
             .collect();
         self.timetable.settle().await?;
         let known = store.timetable().await?;
-        // All of it is written before any of it is used: a failed reload changes nothing (rule I12).
+        // Store all parts of the config before using any of them: after a failed write the old config stays
+        // active (rule I12).
         let timetable = self.timetable.planned(&new.pair_times(), &known);
         store.set_timetable(timetable.rows()).await?;
         store.set_clusters(rows).await?;
         self.forget_probes(&new);
-        // The writes may have taken long. No occurrence can come due between this and the new timetable.
+        // The writes may have taken long, so claim the occurrences that came due meanwhile. None can come due
+        // between this line and the change of the timetable.
         self.timetable.settle().await?;
         self.timetable.take_over(timetable);
         self.queue.configure(settings(&new, &known));
@@ -49,13 +52,14 @@ impl Daemon {
     }
 }
 
-/// Stable UUID of a cluster in the routes shaped like Camunda 8 SaaS: v5 of instance and name.
+/// UUID of a cluster in the API routes that have the shape of Camunda 8 SaaS. Derived from instance and
+/// cluster name (version 5), so it never changes.
 pub(crate) fn cluster_uuid(instance: &str, cluster: &str) -> uuid::Uuid {
     let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"camunda-backupd");
     uuid::Uuid::new_v5(&namespace, format!("{instance}/{cluster}").as_bytes())
 }
 
-/// Settings of the queue, per cluster.
+/// Returns the queue settings of each cluster.
 pub(crate) fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<String, ClusterSettings> {
     config
         .clusters
@@ -77,7 +81,7 @@ pub(crate) fn settings(config: &Config, known: &[TimetableRow]) -> BTreeMap<Stri
         .collect()
 }
 
-/// Settings of the runs of a cluster.
+/// Returns the settings of the runs of a cluster.
 pub(crate) fn spec(cluster: &ClusterConfig) -> Spec {
     Spec {
         addresses: cluster.addresses.clone(),
@@ -86,7 +90,8 @@ pub(crate) fn spec(cluster: &ClusterConfig) -> Spec {
     }
 }
 
-/// Retention rules of a cluster. The group of a schedule that no longer names the cluster is frozen.
+/// Returns the retention rules of a cluster. The group of a schedule that no longer names the cluster is
+/// frozen: retention deletes none of its backups.
 fn rules(config: &Config, cluster: &ClusterConfig, known: &[TimetableRow]) -> Vec<RetentionRule> {
     let manual = Keep { successful: cluster.manual.keep, failed: cluster.manual.failed };
     let mut rules = vec![

@@ -1,7 +1,7 @@
-//! Commands of the control socket.
+//! Commands of the control socket: checks each request, calls the queue, the sweeper or the store, and forms
+//! the result text.
 //!
-//! Owns their checks, rejections and result texts. Must not talk HTTP: `api::actions` does. Queue, sweeper and store do
-//! the work.
+//! Must not know HTTP (`api::actions`). The restore commands are in `restore`.
 
 use super::{Daemon, apply};
 use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKind, Restoring};
@@ -47,22 +47,25 @@ impl Daemon {
         })
     }
 
-    /// Names under which this cluster has a pending resume, in the config or not.
+    /// Names under which this cluster has a pending resume. A pending resume may carry an earlier name of the
+    /// cluster.
     async fn still_pending(&self, cluster: &str) -> Result<Vec<String>, Refusal> {
         let mut pending_resumes = self.pending_resumes().await?;
-        // A confirmed resume that lacks only its record is not sent again: a pause since then is foreign.
+        // Leave out resumes that are confirmed and only not stored yet: a pause since the confirmation is
+        // foreign.
         pending_resumes.retain(PendingResume::may_be_paused);
         let config = self.config.load();
         let addresses = config.clusters.get(cluster).map(|settings| &settings.addresses);
         let ours = |pending_resume: &&PendingResume| match addresses {
             Some(addresses) => ClustersToResume::by([*pending_resume]).to(cluster, addresses).is_some(),
-            // The pending resume has all that is needed to send it.
+            // The cluster is not in the config. Its pending resume contains the addresses, so a matching name
+            // suffices.
             None => pending_resume.cluster == cluster,
         };
         Ok(pending_resumes.iter().filter(ours).map(|pending_resume| pending_resume.cluster.clone()).collect())
     }
 
-    /// Sends the pending resumes with these names, and waits until they are confirmed.
+    /// Sends the pending resumes with these cluster names, and waits until they are confirmed.
     async fn resume_ours(
         &self,
         cluster: &str,
@@ -89,7 +92,7 @@ impl Daemon {
         Err(refusal(RefusalKind::Unreachable, unconfirmed(name, why, &retried_by_daemon(name))))
     }
 
-    /// Pending resumes from the store, completed with the attempts held in memory.
+    /// Reads the pending resumes from the store, and adds the attempts that are known only in memory.
     pub(super) async fn pending_resumes(&self) -> Result<Vec<PendingResume>, StoreError> {
         Ok(self.context.attempts.over(self.context.store.pending_resumes().await?))
     }
@@ -103,7 +106,8 @@ impl Daemon {
         let began = clock.monotonic();
         loop {
             let mut pending_resumes = self.pending_resumes().await?;
-            // A resume that is confirmed and only not stored yet is left out: exporting runs, and `/health` reports it.
+            // Leave out resumes that are confirmed and only not stored yet: exporting runs, and `/health`
+            // reports the missing record.
             pending_resumes.retain(|pending_resume| {
                 pending_resume.may_be_paused() && is_awaited(&pending_resume.cluster)
             });
@@ -119,7 +123,7 @@ impl Daemon {
     }
 }
 
-/// Result text of a cancelled run; exporting is resumed only if the run had paused it.
+/// Result text for a cancelled run. Mentions the resume only if the run had paused exporting.
 fn cancelled(cluster: &str, run: Option<&Run>) -> String {
     let view = run.map(|run| &run.view);
     let requested =
@@ -367,7 +371,8 @@ impl Control for Daemon {
                     ),
                 ));
             };
-            // A run that only waits for its resume has nothing left to cancel.
+            // A run that only waits for its resume cannot be cancelled further, so its resume may be
+            // abandoned. Any other active run must be cancelled first.
             if pending_resume.resume_intended_at.is_none()
                 && self.queue.running(&cluster) == Some(pending_resume.run_id)
             {

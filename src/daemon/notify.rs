@@ -1,7 +1,7 @@
-//! Notifications to systemd: ready, reloading, stopping, watchdog, more time.
+//! Sends notifications to systemd: ready, reloading, stopping, watchdog, more time.
 //!
-//! Owns the notification socket. Must not decide when a notification is sent. Must not feed the watchdog by itself:
-//! the feeding loop proves that it is alive. Without `NOTIFY_SOCKET` every call is a no-op.
+//! Owns the notification socket. Without `NOTIFY_SOCKET` every call is a no-op. Must not decide when a
+//! notification is sent. In particular, the watchdog is fed only while the dispatch loop ticks (`serve`).
 
 use sd_notify::NotifyState;
 use std::ffi::OsString;
@@ -12,12 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Timeout of one notification; systemd may be busy.
+/// Timeout of one notification, because systemd may be busy.
 const SEND_TIMEOUT: Duration = Duration::from_millis(100);
-/// Longest status line, in characters.
+/// Maximum length of the status line, in characters.
 const STATUS_LIMIT: usize = 300;
 
-/// Connection to systemd, or a no-op.
+/// Connection to systemd. The default value does nothing.
 #[derive(Default)]
 pub(crate) struct Notifier {
     to: Option<(UnixDatagram, SocketAddr)>,
@@ -49,30 +49,30 @@ impl Notifier {
         Ok(Self { to: Some(to) })
     }
 
-    /// Reports that start-up or a reload is complete, with the `status` of `systemctl status`.
+    /// Reports that start-up or a reload is complete. `systemctl status` shows `status`.
     pub(crate) fn ready(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
     }
 
-    /// Reports the start of a reload; `ready` must follow, for a rejected config too.
+    /// Reports the start of a reload. `ready` must follow, also after a rejected config.
     pub(crate) fn reloading(&self) -> Result<(), String> {
-        // `Type=notify-reload` ends a service that sends RELOADING without the time.
+        // systemd ends a `Type=notify-reload` service that sends RELOADING without the monotonic time.
         let now = NotifyState::monotonic_usec_now()
             .map_err(|e| format!("cannot read the monotonic clock ({e}). Restart the daemon instead"))?;
         self.send(&[NotifyState::Reloading, now])
     }
 
-    /// Reports the start of the shutdown.
+    /// Reports the start of the shutdown. `systemctl status` shows `status`.
     pub(crate) fn stopping(&self, status: &str) -> Result<(), String> {
         self.send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))])
     }
 
-    /// Feeds the watchdog; the dispatch loop calls it every `watchdog_interval`.
+    /// Feeds the watchdog of systemd. Must be called at least every `watchdog_interval`.
     pub(crate) fn watchdog(&self) -> Result<(), String> {
         self.send(&[NotifyState::Watchdog])
     }
 
-    /// Extends the timeout of start or stop to `more` from now.
+    /// Extends systemd's timeout for the current start or stop to `more` from now.
     pub(crate) fn extend_timeout(&self, more: Duration) -> Result<(), String> {
         self.send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))])
     }
@@ -90,14 +90,14 @@ impl Notifier {
     }
 }
 
-/// Interval for `Notifier::watchdog`: a third of the timeout of systemd; `None` without a watchdog.
+/// Interval for calls of `Notifier::watchdog`: a third of systemd's timeout. `None` without a watchdog.
 pub(crate) fn watchdog_interval() -> Option<Duration> {
     let read = |name| std::env::var(name).ok();
     interval(read("WATCHDOG_USEC").as_deref(), read("WATCHDOG_PID").as_deref(), std::process::id())
 }
 
 fn interval(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
-    // Child processes inherit the variables; systemd watches only the named process.
+    // Child processes inherit both variables, but systemd watches only the process in `WATCHDOG_PID`.
     if pid.is_some_and(|pid| pid.parse() != Ok(own)) {
         return None;
     }
@@ -105,7 +105,8 @@ fn interval(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration>
     (usec > 0).then(|| Duration::from_micros(usec / 3))
 }
 
-/// Removes control characters. A status may quote a response; a line end in it would start another notification.
+/// Replaces control characters with spaces. A status may quote a response, and a line end in the status would
+/// start another notification.
 fn one_line(status: &str) -> String {
     status.chars().map(|c| if c.is_control() { ' ' } else { c }).take(STATUS_LIMIT).collect()
 }

@@ -1,6 +1,7 @@
-//! Restore of a Camunda 8 SaaS cluster through the API: request and progress.
+//! Restore of a Camunda 8 SaaS cluster through its API: the request and the progress.
 //!
-//! Owns the preconditions. Must not touch a self-managed cluster: its restore is manual (docs/restore.md).
+//! Owns the checks before the request. Must not touch a self-managed cluster, which is restored manually
+//! (docs/restore.md).
 
 use super::{Daemon, apply};
 use crate::api::{Refusal, RefusalKind};
@@ -10,7 +11,7 @@ use crate::domain::{BackupId, BackupState};
 use crate::parts::saas;
 
 impl Daemon {
-    /// Requests the restore of `cluster` to backup `id`.
+    /// Requests the restore of `cluster` to backup `id`. The cluster must have no other operation.
     pub(super) async fn begin_restore(&self, cluster: &str, id: BackupId) -> Result<Restoring, Refusal> {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let name = cluster.to_owned();
@@ -40,7 +41,7 @@ impl Daemon {
         })
     }
 
-    /// Progress of the restore, as Camunda reports it.
+    /// Reads the progress of the restore, as Camunda 8 SaaS reports it.
     pub(super) async fn restore_state(&self, cluster: &str, id: BackupId) -> Result<Restoring, Refusal> {
         let (saas, uuid) = self.hosted_backup(cluster, id).await?;
         let state = saas.restore_state(&uuid).await;

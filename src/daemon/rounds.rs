@@ -1,7 +1,8 @@
-//! Periodic work of the daemon: expiry of waiting occurrences, probes, pending resumes, pending deletions, heartbeat.
+//! Periodic work of the daemon: expiry of waiting occurrences, probes, pending resumes, pending deletions,
+//! heartbeat.
 //!
-//! Owns the intervals. Each round is its own task, so that a slow cluster or disk does not delay the others. Must not
-//! contain the logic of runs, resumes or retention.
+//! Owns the intervals. Each round is a separate task, so that a slow cluster or disk does not delay the
+//! others. Must not contain the logic of runs, resumes or retention.
 
 use super::Daemon;
 use super::watch::Change;
@@ -25,25 +26,27 @@ const EXPIRY: Duration = Duration::from_secs(1);
 const PENDING_RESUMES: Duration = Duration::from_secs(10);
 const DELETIONS: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(300);
-/// Interval of the health watch.
+/// Interval between two checks of health for the log.
 const HEALTH: Duration = Duration::from_secs(30);
-/// Interval of the test write to the store.
+/// Interval of the test write to the store, and time limit of one write.
 const STORE: Duration = Duration::from_secs(10);
-/// Timeout of a probe that a command waits for; without a result the state is unknown until the next probe.
+/// Timeout of a probe that a command waits for. Without a result the exporting state is unknown until the
+/// next probe.
 const COMMAND_PROBE: Duration = Duration::from_secs(10);
 const REMINDER: Duration = Duration::from_secs(60);
-/// Usual maximum time until a resume is confirmed.
+/// Time after the resume request in which a resume is normally confirmed. After it, due occurrences of the
+/// cluster are skipped.
 const RESUME_CONFIRMED_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
-/// Number of clusters probed at the same time.
+/// Maximum number of clusters that are probed at the same time.
 const PROBES_AT_ONCE: usize = 32;
 
-/// Whether the probe shows a foreign pause, of at least one partition.
+/// Whether the probe shows a foreign pause of at least one partition.
 fn is_foreign(probe: &LiveCluster) -> bool {
     probe.exporting.is_foreign_pause()
 }
 
 impl Daemon {
-    /// Starts the task of every round.
+    /// Starts one background task for each round.
     pub fn start_rounds(self: &Arc<Self>) {
         let clock = self.context.clock.clone();
         let tasks = self.context.tasks.clone();
@@ -62,7 +65,7 @@ impl Daemon {
                         Round::Store => daemon.store_round().await,
                         Round::Health => daemon.health_round().await,
                     }
-                    // A reload may have changed the interval.
+                    // A reload may have changed the probe interval.
                     let period =
                         if matches!(round, Round::Probes) { daemon.probe_interval() } else { period };
                     clock.sleep(period).await;
@@ -87,7 +90,8 @@ impl Daemon {
 
     async fn expiry_round(&self) {
         self.queue.expire();
-        // A resume that is not confirmed in time blocks new runs of its cluster.
+        // A resume that is not confirmed in time prevents new runs of its cluster, so due occurrences are
+        // skipped.
         let now = self.context.clock.now();
         let pending_resumes = self.context.store.pending_resumes().await.unwrap_or_default();
         let still_pending: BTreeSet<String> = pending_resumes
@@ -107,7 +111,7 @@ impl Daemon {
         self.sweeper.tidy_copies().await;
     }
 
-    /// Retries deletions that a crash or an unreachable component left unfinished.
+    /// Continues deletions that a crash or an unreachable component left unfinished.
     async fn deletions_round(&self) {
         let filter = BackupFilter { existing: true, ..Default::default() };
         let Ok(backups) = self.context.store.backups(filter).await else { return };
@@ -121,12 +125,13 @@ impl Daemon {
         }
     }
 
-    /// Probes exporting of every cluster for health. Never touches a foreign pause.
+    /// Reads the exporting state of every cluster, for health. Never ends a foreign pause.
     async fn probes_round(&self) {
         let config = self.config.load_full();
         let pending_resumes =
             self.context.attempts.over(self.context.store.pending_resumes().await.unwrap_or_default());
-        // A pause seen after our resume was confirmed is foreign.
+        // Use only pending resumes whose cluster may still be paused. After a confirmed resume, a new pause
+        // is foreign.
         let to_resume = ClustersToResume::by(
             pending_resumes.iter().filter(|pending_resume| pending_resume.may_be_paused()),
         );
@@ -144,7 +149,8 @@ impl Daemon {
         }
     }
 
-    /// Probes one cluster; `is_pending`: it has a pending resume.
+    /// Probes one cluster and stores the result for health. `is_pending` is true if the cluster has a pending
+    /// resume.
     async fn probe_at(&self, cluster: &ClusterConfig, is_pending: bool) {
         let name = &cluster.name;
         let spec = super::apply::spec(cluster);
@@ -194,13 +200,15 @@ impl Daemon {
             probe.noted = before.is_some_and(|before| before.noted);
             probes.insert(name.clone(), probe.clone());
         }
-        // A foreign pause and its end are not recognisable while a pause of ours may be open.
+        // While a pause of ours may be open, another pause cannot be recognised as foreign. Only running
+        // exporting is then noted.
         if !probe.noted && (!ours || probe.exporting == Exporting::Running) {
             self.note(name, &probe).await;
         }
     }
 
-    /// Stores the start of a foreign pause, which outlives this process. A failed write is retried at the next probe.
+    /// Stores the start of a foreign pause, because the pause may outlive this process. Removes the start
+    /// once exporting runs. After a failed write, the next probe tries again.
     async fn note(&self, cluster: &str, probe: &LiveCluster) {
         let (store, clock, name) = (&self.context.store, &*self.context.clock, cluster.to_owned());
         let since = match probe.exporting_since {
@@ -214,7 +222,7 @@ impl Daemon {
                 let Some(Ok(())) = within(clock, STORE, store.foreign_pause_over(name)).await else { return };
                 since
             }
-            // The probe showed neither a pause nor its end.
+            // The probe showed neither a foreign pause nor running exporting.
             _ => return,
         };
         let mut probes = lock(&self.probes);
@@ -224,7 +232,7 @@ impl Daemon {
         }
     }
 
-    /// Forgets probes of clusters that are not in `new`, or have other addresses there.
+    /// Removes the probe results of clusters that are not in `new` or have other addresses there.
     pub(super) fn forget_probes(&self, new: &Config) {
         let before = self.config.load();
         let addresses = |config: &Config, name: &str| config.clusters.get(name).map(|c| c.addresses.clone());
@@ -232,7 +240,8 @@ impl Daemon {
             .retain(|name, _| addresses(new, name).is_some_and(|now| addresses(&before, name) == Some(now)));
     }
 
-    /// Probes the clusters of abandoned resumes again: the last probe may be older than the pause.
+    /// Probes the clusters of abandoned resumes at once, because their last probe may be older than the
+    /// pause.
     pub(super) async fn probe_again(&self, abandoned: &[PendingResume]) {
         let config = self.config.load_full();
         let abandoned = ClustersToResume::by(abandoned);
@@ -246,7 +255,7 @@ impl Daemon {
         }
     }
 
-    /// Test write to the store: a full disk is found before the next backup is due.
+    /// Makes a test write to the store, so that a full disk is found before the next backup is due.
     async fn store_round(&self) {
         let clock = &self.context.clock;
         let response = within(&**clock, STORE, self.context.store.probe(clock.now())).await;
@@ -267,7 +276,7 @@ impl Daemon {
     }
 
     async fn reminder(&self) {
-        // A disk that hangs must not suppress reminders from the last probes.
+        // Limit the read: if the disk hangs, the reminders are made from the last probes alone.
         let pending_resumes = within(&*self.context.clock, STORE, self.context.store.pending_resumes())
             .await
             .and_then(Result::ok);
@@ -323,7 +332,8 @@ enum Round {
     Health,
 }
 
-/// The state with the owner of a pause; `ours` if a pending resume or a run of this daemon explains one.
+/// Adds the owner of a pause to the exporting state. `ours` is true if a pending resume or a run of this
+/// daemon explains the pause.
 fn exporting(state: ExportingState, ours: bool) -> Exporting {
     match state {
         ExportingState::Running => Exporting::Running,

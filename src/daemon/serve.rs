@@ -1,7 +1,7 @@
 //! `serve`: the process around the daemon, from the config file to the exit code.
 //!
-//! Owns the order of start-up and exit. A start that fails for any reason sends the pending resumes first (rule I1).
-//! Must not decide when backups run.
+//! Owns the order of start-up and exit. If a start fails for any reason, the pending resumes are sent before
+//! the exit (rule I1). Must not decide when backups run.
 
 use super::notify::{self, Notifier};
 use super::signals::{self, Signal, SignalStream};
@@ -22,36 +22,38 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time for the pending resumes of a start that fails.
+/// Time limit for sending the pending resumes before a failed start exits.
 const RESUME_BEFORE_EXIT: Duration = Duration::from_secs(45);
-/// Remedy if some resumes are still pending after that time.
+/// Remedy text if some resumes are still pending after `RESUME_BEFORE_EXIT`.
 const NEXT: &str = "fix this, then run `resume-exporting --pending`, or start the daemon again";
-/// Time without a tick of the dispatch loop after which the watchdog is not fed; it ticks twice a second.
+/// Time without a tick of the dispatch loop after which the watchdog is not fed. The loop normally ticks
+/// twice a second.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// Transport to the clusters, or the error of the TLS set-up.
+/// Transport to the clusters, or the error of its TLS set-up.
 type Route = Result<SharedTransport, TransportError>;
 
-/// Early end of `serve`.
+/// Error that ends `serve`.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// All errors, ready to print for the operator.
+    /// Text of all errors, ready to print for the operator.
     pub text: String,
-    /// Whether a restart may help without any change: the state could not be written, or a resume is pending, which
-    /// every start sends.
+    /// Whether a restart without any change may help. This holds if the state could not be written, or if a
+    /// resume is pending: every start sends pending resumes.
     pub transient: bool,
 }
 
 /// Runs the daemon until a signal stops it.
 pub(crate) async fn serve(path: &Path) -> Result<(), Refused> {
-    // First of all: a signal without a handler would end the process at any point.
+    // Register the signal handlers first: a signal without a handler would end the process at any point.
     let signals = signals::register().map_err(refused)?;
     let clock = SystemClock::shared();
     let environment = Environment::from_process(clock.now());
     let loaded = match config::load(path, &environment) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            // The resumes that are sent now belong in the log too.
+            // Log the pending resumes that are sent now, with the default log settings: the config is
+            // invalid.
             let log = logging::init("info", logging::LogFormat::Auto).ok();
             let text = config::diagnostic::render(&diagnostics, std::io::stderr().is_terminal());
             let state_dir = state_dir_of(path, environment.state_directory.as_ref());
@@ -82,7 +84,7 @@ pub(crate) async fn serve(path: &Path) -> Result<(), Refused> {
     }
     let (store, lock) = match SqliteStore::open(&state_dir) {
         Ok(opened) => opened,
-        // The daemon that uses the state sends its own pending resumes.
+        // Another daemon uses this state file and sends its pending resumes itself.
         Err(error @ StoreError::InUse { .. }) => return Err(refused(error)),
         Err(error) => {
             let transient = matches!(error, StoreError::Unwritable { .. } | StoreError::DiskFails { .. });
@@ -99,7 +101,8 @@ pub(crate) async fn serve(path: &Path) -> Result<(), Refused> {
     }
 }
 
-/// Logs a new or incomplete state file. A lost or unmounted state directory looks like a first start.
+/// Logs that the state file is new or has lost commits. A lost or unmounted state directory looks like a
+/// first start.
 fn log_state(lock: &StateLock, state_dir: &Path) {
     if lock.made() {
         tracing::warn!(event = "store.created", path = %state_dir.join(FILE).display(),
@@ -206,7 +209,8 @@ fn still_pending_at_exit(pending: Result<Vec<PendingResume>, String>, now: Insta
     if text.is_empty() { Ok(()) } else { Err(Refused { transient: true, ..refused(text) }) }
 }
 
-/// Feeds the watchdog while the dispatch loop ticks. A full disk must not become a restart loop, so the store does not count.
+/// Feeds the watchdog while the dispatch loop ticks. Errors of the store are ignored: a full disk must not
+/// cause restart after restart.
 fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
     let Some(interval) = notify::watchdog_interval() else { return };
     let (daemon, notifier) = (daemon.clone(), notifier.clone());
@@ -221,7 +225,7 @@ fn feed_watchdog(daemon: &Arc<Daemon>, notifier: &Arc<Notifier>) {
     });
 }
 
-/// Reads the config file again; a rejected file changes nothing (rule I12).
+/// Reads the config file again and applies it. A rejected file changes nothing (rule I12).
 async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle) {
     let environment = Environment::from_process(daemon.context.clock.now());
     let new = match config::load(path, &environment) {
@@ -248,7 +252,8 @@ async fn reload(path: &Path, daemon: &Daemon, keyring: &Keyring, log: &LogHandle
     }
 }
 
-/// Error if a cluster needs credentials and no directory for them is known. Commands that only load the config need none.
+/// Error if a cluster needs credentials and no directory for them is known. Not part of `config::load`,
+/// because some commands load the config without needing credentials.
 fn missing_credentials_dir(config: &Config, environment: &Environment) -> Option<String> {
     if environment.credentials_directory.is_some() || config.daemon.credentials_dir.is_some() {
         return None;
@@ -275,7 +280,8 @@ fn needs_restart(running: &Config, new: &Config) -> Option<&'static str> {
 }
 
 impl Refused {
-    /// Sends the pending resumes of the state file before the exit (rule I1), and adds those that stay pending to the text.
+    /// Sends the pending resumes of the state file before the exit (rule I1). Adds those that stay pending to
+    /// the text.
     async fn after_resuming(
         self,
         state_dir: &Path,
@@ -290,9 +296,10 @@ impl Refused {
         refused
     }
 
-    /// Adds the result of the resumes.
+    /// Adds the result of the resumes to the error. A resume that is still pending makes the error transient.
     fn and(mut self, resumed: Result<OfflineResult, String>) -> Self {
-        // The next start sends them once more, even if it fails for the same reason.
+        // A restart helps if a resume is pending: even a start that fails for the same reason sends the
+        // resume again.
         self.transient |= resumed.as_ref().is_ok_and(|result| !result.still_pending.is_empty());
         for still in still_pending_text(resumed, &self.text) {
             self.text.push_str("error: ");
@@ -303,14 +310,15 @@ impl Refused {
     }
 }
 
-/// One sentence for each cluster whose resume is still pending; `printed` is the text that the operator reads anyway.
+/// One sentence for each cluster whose resume is still pending. `printed` is the error text that is printed
+/// as well.
 fn still_pending_text(resumed: Result<OfflineResult, String>, printed: &str) -> Vec<String> {
     match resumed {
         Ok(OfflineResult { still_pending, unread, .. }) => {
             let still_pending = still_pending.iter().map(|(cluster, why)| unconfirmed(cluster, why, NEXT));
             still_pending.chain(unread).collect()
         }
-        // The text has the error of a state file that cannot be used already.
+        // The printed text already contains this error, for example if the state file cannot be used.
         Err(error) if printed.contains(&error) => vec![],
         Err(error) => vec![format!("the pending resumes could not be sent: {error}")],
     }
@@ -327,7 +335,7 @@ async fn resume_until_confirmed(
         .map_err(|error| error.to_string())
 }
 
-/// A diagnostic as one line of the log: location, message, remedy.
+/// Formats a config diagnostic as one line of the log: location, message, remedy.
 fn one_line(diagnostic: &Diagnostic) -> String {
     let location =
         diagnostic.labels.first().map(|l| format!("{}:{}: ", l.file.display(), l.line)).unwrap_or_default();
@@ -377,7 +385,8 @@ mod tests {
         );
     }
 
-    /// systemd does not restart after status 2, so that a pending resume needs another status.
+    /// systemd does not restart a service after exit status 2. A failed start with a pending resume must be
+    /// transient, which gives another status.
     #[test]
     fn failed_start_with_a_pending_resume_is_transient() {
         let still_pending = [("orders".to_owned(), "it is not up yet".to_owned())].into();

@@ -1,7 +1,7 @@
-//! Signals as a stream of three requests.
+//! Turns the signals of the process into a stream of three requests.
 //!
-//! Owns the meaning of each signal, and the hard exit on the second request to stop. Must not act on a request: the
-//! daemon does, and tests send it the same enum through a channel.
+//! Owns the meaning of each signal, and the immediate exit on the second request to stop. Must not act on a
+//! request: the daemon does.
 
 use futures::Stream;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
-/// Request of a signal. The system merges pending signals, so that their number is not reliable.
+/// Request that a signal stands for. The system merges pending signals, so several signals may arrive as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// SIGTERM, SIGINT: leave the pause windows and stop.
+    /// SIGTERM, SIGINT: resume exporting where a run has paused it, then stop.
     Terminate,
-    /// SIGHUP: read the config file again, as it is now.
+    /// SIGHUP: read the config file again.
     Reload,
-    /// SIGUSR1: write the status to the log.
+    /// SIGUSR1: write the number of active runs to the log.
     Status,
 }
 
@@ -35,24 +35,26 @@ impl Signal {
     }
 }
 
-/// Exit code of the hard exit.
+/// Exit code after a second SIGTERM or SIGINT.
 pub(crate) const HARD_EXIT: i32 = 130;
 
-/// The signals of this process from `register` on.
+/// The signals that the process receives after `register`.
 pub(crate) struct SignalStream {
     signals: Signals,
     handle: Handle,
 }
 
-/// Takes over TERM, INT, HUP and USR1; to be called once, inside the runtime.
+/// Registers handlers for SIGTERM, SIGINT, SIGHUP and SIGUSR1. To be called once, inside the tokio runtime.
 ///
-/// The second TERM or INT ends the process at once with code 130, in the signal handler, even if the runtime hangs.
+/// The second SIGTERM or SIGINT ends the process at once with code 130. The signal handler does this, even if
+/// the runtime hangs.
 pub(crate) fn register() -> Result<SignalStream, String> {
     let watch = || {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         let armed = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
-            // In this order: the first signal must find the flag down before it raises it.
+            // Register the exit before the flag: the first signal must find the flag unset, so that only the
+            // second one exits.
             flag::register_conditional_shutdown(signal, HARD_EXIT, armed.clone())?;
             flag::register(signal, armed.clone())?;
         }

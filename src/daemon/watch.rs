@@ -1,18 +1,19 @@
-//! Logs changes of health once: another status, a schedule that is overdue or has recovered.
+//! Logs each change of health once: a new status, and a schedule that becomes overdue or has recovered.
 //!
-//! Owns the last logged state. Must not judge (`api::health` does) and must not act on a finding.
+//! Owns the last logged state of health. Must not judge health (`api::health` does), and must not act on a
+//! finding.
 
 use crate::api::health::{Health, Status};
 use std::collections::BTreeMap;
 
-/// Last logged state.
+/// State of health at the last call of `changes`.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     status: Option<Status>,
     overdue: BTreeMap<(String, String), String>,
 }
 
-/// Change to log.
+/// A change of health that is to be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The status of health changed.
@@ -21,7 +22,7 @@ pub(crate) enum Change {
         from: Option<Status>,
         /// New status.
         to: Status,
-        /// Every finding that is not `ok`.
+        /// All findings that are not `ok`, joined with semicolons.
         reason: String,
     },
     /// A pair of schedule and cluster is overdue.
@@ -30,10 +31,10 @@ pub(crate) enum Change {
         schedule: String,
         /// Name of the cluster.
         cluster: String,
-        /// Finding of health.
+        /// Text of the finding that makes the pair overdue.
         reason: String,
     },
-    /// The pair is no longer overdue.
+    /// A pair of schedule and cluster is no longer overdue.
     Recovered {
         /// Name of the schedule.
         schedule: String,
@@ -43,7 +44,7 @@ pub(crate) enum Change {
 }
 
 impl Watch {
-    /// Changes since the last call. A healthy start has none.
+    /// Returns the changes since the last call. The first call returns none if the daemon is healthy.
     pub(crate) fn changes(&mut self, health: &Health) -> Vec<Change> {
         let mut changes = Vec::new();
         let from = self.status.replace(health.status);
@@ -68,7 +69,7 @@ impl Watch {
         changes
     }
 
-    /// Number of overdue pairs.
+    /// Number of overdue pairs of schedule and cluster.
     pub(crate) fn overdue(&self) -> usize {
         self.overdue.len()
     }

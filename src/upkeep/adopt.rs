@@ -1,8 +1,8 @@
-//! Adoption after the state file was lost or restored from an old copy: detects it, and re-registers our
-//! backups by their ownership tag.
+//! Adoption: detects that the state file was lost or restored from an old copy, and registers our backups
+//! again by their ownership tags.
 //!
-//! Owns the state of an adopted backup, derived from its components. Must not delete anything, and adopts
-//! only backups whose records snapshot carries our instance and cluster.
+//! Adopts only backups whose records snapshot has the ownership tag of our instance and cluster. Must not
+//! delete anything.
 
 mod found;
 mod survey;
@@ -16,22 +16,22 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use survey::{Survey, survey};
 
-/// Result of `adopt`.
+/// Result of `adopt`, for the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdoptReport {
-    /// Ids that were registered.
+    /// Ids of the backups that this call registered.
     pub adopted: Vec<BackupId>,
-    /// Ids that the state already has.
+    /// Ids of backups that the state file already contains.
     pub known: Vec<BackupId>,
-    /// Ids that are not ours, each with the reason.
+    /// Ids of backups that are not proven ours, each with the reason.
     pub not_ours: Vec<(i64, String)>,
     /// Other instances whose ownership tag is on snapshots of this cluster.
     pub other_instances: Vec<String>,
 }
 
-/// Adopts every backup of `cluster` whose records snapshot carries our instance and cluster, raises the
-/// stored largest id and re-enables retention. Idempotent. `Err` names the unreadable part; backups adopted
-/// before the error stay adopted, and retention stays stopped.
+/// Adopts every backup of `cluster` whose records snapshot has the ownership tag of our instance and cluster.
+/// Also raises the stored largest id and enables retention again. Idempotent. `Err` names the unreadable
+/// part: backups adopted before the error stay adopted, and retention stays stopped.
 pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<AdoptReport, String> {
     let again = |why: String| format!("{why}; nothing more was adopted for {cluster}, adopt it again later");
     let spec = &located(context, spec).await.map_err(again)?;
@@ -93,9 +93,9 @@ pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<Adop
     Ok(report)
 }
 
-/// Reason why the state is older than the cluster, if it is: an unknown records snapshot of ours, or an id
-/// above the stored largest id that no foreign tag explains. Logs a warning if a second instance backs up the
-/// cluster.
+/// Returns the reason if the state file is older than the cluster. Signs are an unknown records snapshot of
+/// ours, or an id above the stored largest id that no foreign tag explains. Logs a warning if a second
+/// instance backs up the cluster.
 pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
     if spec.addresses.saas.is_some() {
         return Ok(None);
@@ -108,7 +108,8 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
             reason = "another daemon takes backups of this cluster: give each its own [daemon] instance and stop one"
         );
     }
-    // After the survey, so that ids assigned meanwhile to clusters with the same repository are below it.
+    // Read the stored largest id after the survey. Ids that were assigned meanwhile to clusters of the same
+    // id scope are then not larger.
     let tag = context
         .store
         .highest_id(id_scope(cluster, &spec.addresses))
@@ -134,14 +135,15 @@ pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Res
                     names(components)
                 )));
             }
-            // Known, not above the largest id, or explained by a foreign tag.
+            // No sign of an old state file: the backup is known, its id is not above the largest, or a
+            // foreign tag explains it.
             _ => {}
         }
     }
     Ok(None)
 }
 
-/// The same settings with the current routes.
+/// The given settings with the routes that the cluster has now.
 async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
     let addresses = camunda::probe::located(&spec.addresses, &context.transport)
         .await
@@ -149,8 +151,8 @@ async fn located(context: &Context, spec: &Spec) -> Result<Spec, String> {
     Ok(Spec { addresses, ..spec.clone() })
 }
 
-/// Whether the cluster has assigned ids to our backups. It also assigns ids to its own backups, and those
-/// exceed our largest id although no state was lost.
+/// Whether the cluster has assigned ids to our backups. Such a cluster also assigns ids to its own backups.
+/// These exceed our largest id although no state was lost.
 async fn gives_ids(context: &Context, cluster: &str) -> Result<bool, String> {
     let filter = BackupFilter { cluster: Some(cluster.to_owned()), existing: false, limit: 0 };
     let backups = context.store.backups(filter).await.map_err(|error| error.to_string())?;
@@ -163,7 +165,7 @@ async fn known(context: &Context, cluster: &str) -> Result<BTreeMap<BackupId, Ru
     Ok(backups.into_iter().map(|Backup { run, .. }| (run.backup_id, run.run_id)).collect())
 }
 
-/// Other instances with a tagged backup of this cluster.
+/// Other instances whose ownership tag is on a records snapshot of this cluster.
 fn other_instances(context: &Context, cluster: &str, survey: &Survey) -> Vec<String> {
     let marks = survey.records.keys().filter_map(|id| survey.tag(*id));
     let others = marks.filter(|m| m.cluster == cluster && m.instance != context.instance).map(|m| m.instance);

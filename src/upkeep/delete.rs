@@ -1,7 +1,8 @@
 //! Deletion of backups that are proven ours, as requested by operators or retention.
 //!
-//! Owns the walk over the locations of a backup: Zeebe, web apps, records last. Must not decide which backups
-//! are deleted (`retention`), and never deletes a backup without proof of ownership (`retention::ownership`).
+//! Runs one deletion pass over a backup (`pass`) at its locations (`location`), and stores the result. Also
+//! probes whether a backup is still complete. Must not decide which backups are deleted (`retention`), and
+//! never deletes a backup without proof of ownership (`retention::ownership`).
 
 pub(crate) mod location;
 pub(crate) mod pass;
@@ -18,26 +19,26 @@ use location::locations;
 use pass::{End, Pass};
 use tokio_util::sync::CancellationToken;
 
-/// Result of one pass over a backup.
+/// Result of one deletion pass over a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeletionPass {
-    /// Every location reports that the backup is gone, and the store has recorded it.
+    /// Every location reports that the backup is gone, and the store has recorded the deletion.
     Gone,
-    /// Parts are left, or may be: the next pass continues.
+    /// Parts are left or may be left. The next pass continues.
     Left {
-        /// Remaining parts, one sentence.
+        /// One sentence about the remaining parts.
         what: String,
     },
-    /// Not proven ours: nothing was changed.
+    /// The backup is not proven ours. Nothing was deleted.
     NotOurs {
         /// Reason, one sentence.
         reason: String,
     },
-    /// A due run needs the cluster: no request is outstanding, and the next pass continues.
+    /// A due run needs the cluster. No request is outstanding, and the next pass continues.
     Yielded,
 }
 
-/// One pass over a backup in state `deleting`, at the last known addresses of its cluster.
+/// Runs one deletion pass over a backup in state `deleting`, at the last known addresses of its cluster.
 pub async fn delete_backup(context: &Context, backup: &Backup, yield_now: CancellationToken) -> DeletionPass {
     match last_addresses(context, backup).await {
         Ok(addresses) => delete_at(context, &addresses, backup, &yield_now).await,
@@ -45,7 +46,7 @@ pub async fn delete_backup(context: &Context, backup: &Backup, yield_now: Cancel
     }
 }
 
-/// As `delete_backup`, at the given addresses.
+/// Runs one deletion pass over a backup in state `deleting`, at the given addresses.
 pub(crate) async fn delete_at(
     context: &Context,
     addresses: &Addresses,
@@ -66,7 +67,7 @@ pub(crate) async fn delete_at(
     settle(context, backup, began, end).await
 }
 
-/// Stores and logs the result of a pass.
+/// Stores and logs the result of a deletion pass.
 async fn settle(
     context: &Context,
     backup: &Backup,
@@ -167,14 +168,14 @@ async fn probe_everywhere(
     Ok(all)
 }
 
-/// The same addresses with the current routes, which differ from those of the run after an upgrade; unchanged
-/// if the cluster does not report its routes.
+/// The given addresses with the routes that the cluster has now, which may have changed since the run by an
+/// upgrade. If the cluster does not report its routes, the routes of the run are used.
 async fn located(context: &Context, backup: &Backup, addresses: Addresses) -> Addresses {
     let located = camunda::probe::located(&addresses, &context.transport).await;
     located.unwrap_or(Addresses { routes: backup.run.view.routes, ..addresses })
 }
 
-/// Last known addresses of the cluster: the stored addresses of the config before those of the run.
+/// Last known addresses of the cluster: those stored from the config or, without them, those of the run.
 async fn last_addresses(context: &Context, backup: &Backup) -> Result<Addresses, String> {
     let run = &backup.run;
     let rows = context.store.clusters().await.map_err(|error: StoreError| error.to_string())?;

@@ -1,5 +1,7 @@
-//! One pass of retention over a cluster: probe the backups that matter, decide, request deletions, carry them
-//! out.
+//! One retention pass over a cluster: probes the good backups that justify deletions, decides, stores the
+//! deletions as requested, and carries them out.
+//!
+//! The decision itself is in `retention`, and the deletion of one backup in `delete`.
 
 use crate::camunda::Saas;
 use crate::context::{Context, Spec};
@@ -15,21 +17,22 @@ use tokio_util::sync::CancellationToken;
 /// Result of a retention pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetainReport {
-    /// Decision and reason for every backup.
+    /// Decision and its reason, for every backup.
     pub decisions: Vec<Decision>,
-    /// Good backups that could not be confirmed complete, each with the reason.
+    /// Good backups that could not be confirmed as complete, each with the reason.
     pub doubtful: Vec<(BackupId, String)>,
-    /// Deletion passes and their results.
+    /// Backups with a deletion pass, and the result of each pass.
     pub deletions: Vec<(BackupId, DeletionPass)>,
-    /// Reason why deletions are blocked until `adopt`.
+    /// Reason why retention requests no deletions until an operator runs `adopt`. `None` if retention is
+    /// active.
     pub stopped: Option<String>,
-    /// A due run needed the cluster before the pass was complete.
+    /// Whether the pass ended early because a due run needed the cluster.
     pub yielded: bool,
-    /// Error that ended the pass.
+    /// Error or SaaS restore that ended the pass early or left it incomplete.
     pub trouble: Option<String>,
 }
 
-/// Runs one pass. The next pass does the remaining work.
+/// Runs one retention pass. Work that an error or a due run leaves over is done by the next pass.
 pub async fn retain(
     context: &Context,
     cluster: &str,
@@ -64,8 +67,8 @@ async fn pass(
             report.trouble = Some(format!("nothing is deleted now: {reason}"));
             return Ok(());
         }
-        // Requested deletions go first: the search for missing backups is slow, and a due run would interrupt
-        // it every time.
+        // Carry out the requested deletions first. The search for missing backups is slow, and due runs might
+        // interrupt every pass before it ends.
         carry_out(context, cluster, spec, yield_now, report).await?;
         if report.yielded {
             return Ok(());
@@ -97,14 +100,14 @@ async fn pass(
         report.yielded = true;
         return Ok(());
     };
-    // Backups found missing no longer count.
+    // Load the backups again: the probe may have marked some as missing, and retention does not count those.
     let backups = self::backups(context, cluster).await?;
     report.decisions = decide(rules, &backups, &complete, report.stopped.as_deref());
     saas_sync::leave_alone(&mut report.decisions, &backups);
     delete(context, cluster, spec, yield_now, report).await
 }
 
-/// Requests the deletions that were decided, and carries them out.
+/// Stores the decided deletions as requested, then carries out all requested deletions.
 async fn delete(
     context: &Context,
     cluster: &str,
@@ -119,7 +122,7 @@ async fn delete(
             Ok(()) => tracing::info!(
                 event = "backup.deletion_requested", cluster, backup_id = id.get(), run_id = %decision.run_id, reason = %reason
             ),
-            // Held since it was loaded.
+            // The store refuses, for example because the backup was put on hold after it was loaded.
             Err(StoreError::Refused(why)) => {
                 tracing::info!(event = "retention.kept", cluster, backup_id = id.get(), reason = %why);
             }
@@ -129,13 +132,14 @@ async fn delete(
     carry_out(context, cluster, spec, yield_now, report).await
 }
 
-/// Whether any backup would be deleted if every good one were complete.
+/// Whether retention would delete any backup if every good backup were complete.
 fn would_delete(rules: &[RetentionRule], backups: &[Backup]) -> bool {
     let all = backups.iter().map(|b| b.run.run_id).collect();
     decide(rules, backups, &all, None).iter().any(|d| d.verdict == Verdict::Delete)
 }
 
-/// Probes the good backups that justify a deletion. `None` if a due run needs the cluster.
+/// Probes the good backups that justify a deletion, and returns the complete ones. `None` if a due run needs
+/// the cluster.
 async fn probe(
     context: &Context,
     rules: &[RetentionRule],
@@ -164,7 +168,8 @@ async fn probe(
                 tracing::warn!(event = "backup.damaged", cluster = %backup.run.cluster, backup_id = id.get(), reason = why);
                 report.doubtful.push((id, why.to_owned()));
             }
-            // A component that fails for this backup also fails for the others.
+            // The state of a component is unknown. The component would fail for the other backups too, so the
+            // probing ends.
             Err(why) => {
                 tracing::warn!(event = "retention.unsure", cluster = %backup.run.cluster, backup_id = id.get(), reason = %why);
                 report.doubtful.push((id, why));
@@ -174,7 +179,8 @@ async fn probe(
     }
 }
 
-/// Carries out requested deletions. While the state is behind, only those requested by an operator.
+/// Carries out requested deletions. While `report.stopped` is set, only deletions requested by an operator
+/// are carried out.
 async fn carry_out(
     context: &Context,
     cluster: &str,

@@ -1,8 +1,8 @@
-//! Comparison of our records with the backup list of Camunda 8 SaaS, which keeps and prunes the backups
-//! itself.
+//! Retention for clusters in Camunda 8 SaaS, which keeps and prunes the backups itself. Compares our records
+//! with its backup list.
 //!
-//! Deletes nothing there: backups that left the list are marked missing, and failed runs without remains are
-//! forgotten as for other clusters.
+//! Deletes nothing in Camunda 8 SaaS. Backups that left its list are marked missing. Failed runs without a
+//! backup there are deleted from our records, as for other clusters.
 
 use crate::camunda::{ClientError, Saas};
 use crate::clock::within;
@@ -16,17 +16,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Interval between the two probes that must both lack a backup, because missing is final. Shorter if backups
-/// may follow so closely that a due run would interrupt every pass.
+/// Interval between two reads of the backup list. A backup must be absent from both, because `missing` is a
+/// final state. The interval is shorter if runs may follow so closely that a due run would interrupt every
+/// pass.
 const SURE: Duration = Duration::from_secs(30);
 /// Time limit of all probes for a restore in progress.
 const RESTORES: Duration = Duration::from_secs(30);
-/// Reason to keep backups from before the move to Camunda 8 SaaS.
+/// Reason to keep backups that were taken before the cluster moved to Camunda 8 SaaS.
 const ELSEWHERE: &str = "its parts date from before the move to Camunda 8 SaaS and cannot be probed";
 /// Reason to keep backups that Camunda 8 SaaS manages.
 const PROVIDER: &str = "Camunda 8 SaaS keeps and prunes these backups itself";
 
-/// Marks missing backups and decides about the others. `Err` in the response: the list could not be read.
+/// Marks backups that left the list as missing, and decides about the others. The second value is the error
+/// if the list could not be read.
 pub(crate) async fn retain(
     context: &Context,
     saas: &Saas,
@@ -35,7 +37,8 @@ pub(crate) async fn retain(
     backups: &[Backup],
     yield_now: &CancellationToken,
 ) -> Result<(Vec<Decision>, Option<String>), StoreError> {
-    // The list of one cluster does not show the backups of another.
+    // Compare only the backups of this Camunda 8 SaaS cluster: its list does not contain the backups of
+    // another cluster.
     let of_it = |backup: &&Backup| saas::is_of(&backup.run, address);
     let sure = SURE.min(address.min_interval / 3);
     let gone = gone(context, saas, backups.iter().filter(of_it).collect(), sure, yield_now).await;
@@ -53,7 +56,7 @@ pub(crate) async fn retain(
     Ok((decisions, trouble))
 }
 
-/// Keeps backups in Camunda 8 SaaS, even if the cluster is self-managed now.
+/// Changes the decision to `Keep` for backups in Camunda 8 SaaS, even if the cluster is self-managed now.
 pub(crate) fn leave_alone(decisions: &mut [Decision], backups: &[Backup]) {
     keep(decisions, backups, holds_something, PROVIDER);
 }
@@ -68,7 +71,7 @@ fn keep(decisions: &mut [Decision], backups: &[Backup], which: fn(&Backup) -> bo
     }
 }
 
-/// Whether some parts are at addresses from before the move to Camunda 8 SaaS: these parts cannot be probed.
+/// Whether the backup has parts from before the move to Camunda 8 SaaS. Their old addresses cannot be probed.
 fn elsewhere(backup: &Backup) -> bool {
     backup.run.view.components.keys().any(|component| *component != Component::Saas)
 }
@@ -78,7 +81,7 @@ fn holds_something(backup: &Backup) -> bool {
     saas::may_have(&backup.run.view)
 }
 
-/// Completed and failed backups that left the list. One probe alone is not sufficient.
+/// Returns the completed and failed backups that are absent from two reads of the list.
 async fn gone<'a>(
     context: &Context,
     saas: &Saas,
@@ -94,7 +97,7 @@ async fn gone<'a>(
     }
     tokio::select! {
         biased;
-        // The next pass probes again.
+        // A due run needs the cluster. The next pass reads the list again.
         () = yield_now.cancelled() => return Ok(vec![]),
         () = context.clock.sleep(sure) => {}
     }
@@ -120,19 +123,19 @@ async fn note(context: &Context, gone: &[&Backup]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reason why no backup and no deletion may begin: Camunda 8 SaaS is restoring the cluster. A restore that cannot be read
-/// in time prevents nothing, because Camunda 8 SaaS rejects conflicting requests itself.
+/// Returns the reason if Camunda 8 SaaS is restoring the cluster: no backup and no deletion may begin then.
+/// `None` if the restores cannot be read in time, because Camunda 8 SaaS rejects conflicting requests itself.
 pub(crate) async fn restoring(
     context: &Context,
     client: &Saas,
     address: &SaasAddress,
     backups: &[Backup],
 ) -> Option<String> {
-    // A backup in deletion still exists, and must not be deleted during its restore.
+    // Include backups whose deletion is requested: the cluster may be restored from such a backup.
     let there = |backup: &&Backup| matches!(backup.state, BackupState::Completed | BackupState::Deleting);
     let of_it =
         backups.iter().filter(there).map(|backup| &backup.run).filter(|run| saas::is_of(run, address));
-    // Newest first, because it is the most likely one.
+    // Probe the newest backup first, because it is the most likely one to be restored.
     let completed = of_it.rev().filter(|run| run.view.status == RunStatus::Completed);
     let probes = restored_now(client, completed.filter_map(|run| Some((run, saas::uuid_of(&run.view)?))));
     within(&*context.clock, RESTORES, probes).await.flatten()
@@ -147,7 +150,7 @@ async fn restored_now(client: &Saas, backups: impl Iterator<Item = (&Run, String
                     run.backup_id, restore.state
                 ));
             }
-            // The requests for the other backups would fail too.
+            // After a transient error, the requests for the other backups would fail too.
             Err(error) if error.is_transient() => return None,
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! State of an adopted backup: completed only if every component reports it complete.
+//! State of a backup that is to be adopted, read from its components. The backup is adopted as completed only
+//! if every component reports it complete.
 
 use crate::camunda::snapshot::state_of;
 use crate::camunda::{PartState, Progress, Snapshot};
@@ -15,7 +16,8 @@ pub(crate) struct Found {
     repositories: BTreeMap<Component, String>,
 }
 
-/// Probes every configured component. `Err` if a component is unclear or still taking the backup.
+/// Probes every configured component. `Err` if the state of a component is unclear or it is still taking the
+/// backup.
 pub(crate) async fn probe(
     clients: &Clients,
     spec: &Spec,
@@ -52,7 +54,8 @@ pub(crate) async fn probe(
 }
 
 impl Found {
-    /// Time of the backup, and the view of the run that took it.
+    /// Start time of the backup, and a run view that is derived from the component states. `now` is used if
+    /// no component reports a time.
     pub(crate) fn view(&self, now: Instant) -> (Instant, RunView) {
         let times = |seen: &PartState| -> Vec<Instant> {
             let parts = seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default();
@@ -95,7 +98,8 @@ impl Found {
             parts_total: parts.len() as u32,
             repository: self.repositories.get(&component).cloned().filter(|_| is_snapshot),
             names,
-            // The tag proves that all parts are ours, so deletion covers every location.
+            // Set for every component, as if this run had requested all parts. The ownership tag proves them
+            // ours, so a deletion must cover every location.
             requested_at: Some(seen.progress().and_then(Progress::earliest_start).unwrap_or(first)),
             finished_at: parts.iter().filter_map(|p| p.updated_at.or(p.started_at)).max(),
             reason: (!matches!(seen, PartState::Completed(_))).then(|| seen.describe()),

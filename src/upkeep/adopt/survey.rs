@@ -1,6 +1,7 @@
-//! Survey of a cluster: ids in every component, and records snapshots with their ownership tags.
+//! Survey of a cluster: the backup ids in every component, and the records snapshots with their ownership
+//! tags.
 //!
-//! Read-only. A list that cannot be read fails the whole survey: unknown is not empty.
+//! Read-only. If a list cannot be read, the whole survey fails, because an unknown list is not an empty list.
 
 use crate::camunda::Snapshot;
 use crate::camunda::id_in_name;
@@ -9,17 +10,17 @@ use crate::domain::OwnershipTag;
 use crate::domain::{BackupId, Component};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Result of a survey.
+/// Backup ids and records snapshots that a survey found.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// Every id, with the components that list it.
+    /// Every backup id, with the components that list it.
     pub ids: BTreeMap<i64, BTreeSet<Component>>,
-    /// The records snapshots, by id.
+    /// The records snapshots, by backup id.
     pub records: BTreeMap<BackupId, Snapshot>,
 }
 
 impl Survey {
-    /// Ownership tag on the records snapshot of that id.
+    /// Ownership tag on the records snapshot with this id. `None` without a snapshot or a readable tag.
     pub(crate) fn tag(&self, id: BackupId) -> Option<OwnershipTag> {
         self.records.get(&id)?.metadata.as_ref().and_then(OwnershipTag::read)
     }
@@ -34,7 +35,7 @@ impl Survey {
     }
 }
 
-/// Reads all lists.
+/// Reads the backup lists of all components and of the snapshot repositories.
 pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, String> {
     let clients = Clients::new(&spec.addresses, &context.transport);
     let mut found = Survey::default();
@@ -68,8 +69,8 @@ pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, Str
     for (component, app) in &clients.apps {
         match app.list().await {
             Ok(listed) => listed.iter().for_each(|line| found.add(line.id, *component)),
-            // Operate on OpenSearch cannot list while a part is running. The snapshot names already contain
-            // the ids.
+            // Operate on OpenSearch rejects the list request while it takes a part. The names of the
+            // snapshots already gave all ids.
             Err(_) if by_name => {}
             Err(error) => return Err(format!("{component}'s backups could not be listed: {error}")),
         }
@@ -77,7 +78,7 @@ pub(crate) async fn survey(context: &Context, spec: &Spec) -> Result<Survey, Str
     Ok(found)
 }
 
-/// Component that owns a snapshot, from its name.
+/// Component that owns a snapshot, derived from the snapshot name.
 fn owner(name: &str) -> Option<Component> {
     let rest = name.strip_prefix("camunda_")?;
     if rest.starts_with("zeebe_records_backup_") {

@@ -1,4 +1,5 @@
-//! Locations of the parts of one backup, with one interface to probe and delete each.
+//! Locations of the parts of one backup: the API of a component, or snapshots in a repository. Each location
+//! can be probed and deleted.
 //!
 //! Derives the locations from the requests in the journal of the run. Must not decide whether to delete.
 
@@ -13,7 +14,7 @@ use crate::journal::{ComponentView, Run, Step};
 use crate::parts::saas;
 use crate::retention::ownership::RecordsShown;
 
-/// One location.
+/// API or repository in which a component may hold parts of one backup.
 pub(crate) struct Location {
     /// Component that owns the part.
     pub component: Component,
@@ -22,13 +23,14 @@ pub(crate) struct Location {
 
 enum Route {
     Zeebe(Zeebe),
-    /// Backup list of Camunda 8 SaaS, by its own name of the backup.
+    /// Backup list of Camunda 8 SaaS. `uuid` is the name of the backup in that list.
     Saas {
         saas: Saas,
         uuid: String,
     },
     App(WebApp),
-    /// Snapshots of a web app under the names it announced, for parts that its API does not list.
+    /// Snapshots of a web app, by the names that the app announced. They include parts that the app's API
+    /// does not list.
     Named {
         search: Search,
         repository: String,
@@ -41,17 +43,17 @@ enum Route {
     },
 }
 
-/// Result of a probe of one location.
+/// Result of the probe of one location.
 pub(crate) struct LocationState {
     pub component: Component,
     pub seen: PartState,
-    /// Set for the records snapshot only.
+    /// Name and ownership tag of the records snapshot. `None` for other parts.
     pub records: Option<RecordsShown>,
 }
 
-/// Locations in the order of deletion: Zeebe, web apps, records last, because they carry the proof.
-/// Components without a request hold nothing of ours. `Err` names a component with a request that is no
-/// longer reachable.
+/// Returns the locations in the order of deletion. Records are last, because their ownership tag is the
+/// proof. A component without a start request holds no part of this run. `Err` names a component with a start
+/// request that has no address in the config any more.
 pub(crate) fn locations(
     run: &Run,
     addresses: &Addresses,
@@ -101,8 +103,8 @@ pub(crate) fn locations(
     Ok(locations)
 }
 
-/// Location of the records for a run that never requested any: an instance with records under its id owns the
-/// other parts too.
+/// Location of a records snapshot under the id of a run that never requested one. If this snapshot exists,
+/// another instance took it and also owns the other parts under this id.
 pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Clients) -> Option<Location> {
     let (search, address) = (clients.search.as_ref()?, addresses.search.as_ref()?);
     let name = Search::records_name(run.backup_id);
@@ -111,7 +113,7 @@ pub(crate) fn records_of_another(run: &Run, addresses: &Addresses, clients: &Cli
         .then(|| Location::records(search, address.repository.clone(), name))
 }
 
-/// Whether the run requested a start from any component: otherwise no part of it can exist.
+/// Whether the run requested a start from any component. Otherwise no part of the run can exist.
 pub(crate) fn has_requested(run: &Run) -> bool {
     run.view.components.keys().any(|component| requested(run, *component).is_some())
 }
@@ -165,7 +167,8 @@ impl Location {
         Ok(LocationState { component: self.component, seen, records })
     }
 
-    /// Requests deletion of the parts found by the probe. It may take effect later, or not at all.
+    /// Requests deletion of the parts that the probe found. An accepted request may take effect later or not
+    /// at all, so the caller must probe again.
     pub(crate) async fn delete(&self, id: BackupId, seen: &PartState) -> Result<(), ClientError> {
         match &self.route {
             Route::Zeebe(zeebe) => zeebe.delete(id).await,
@@ -199,13 +202,13 @@ async fn named(search: &Search, repository: &str, names: &[String]) -> Result<Pa
     })
 }
 
-/// Snapshot names with the id of this backup, or without an id. A web app may have announced snapshots of another
-/// backup, which are not deleted with this one (rule I8).
+/// Snapshot names with the id of this backup, or without an id. A web app may have announced snapshots of
+/// another backup, which are not deleted with this one (rule I8).
 fn named_after(id: BackupId, names: &[String]) -> Vec<String> {
     names.iter().filter(|name| id_in_name(name).is_none_or(|of| of == id.get())).cloned().collect()
 }
 
-/// Common prefix of all names: one request instead of one for each.
+/// Common prefix of all names, so that one list request finds all snapshots.
 fn common_beginning(names: &[String]) -> &str {
     let Some((first, rest)) = names.split_first() else { return "" };
     let mut length = first.len();
@@ -231,8 +234,8 @@ mod tests {
         assert_eq!(common_beginning(&[]), "");
     }
 
-    /// A gateway that mixed up responses had announced the parts of an earlier backup; a state file may
-    /// contain them.
+    /// The journal may contain snapshot names of another backup, for example if a gateway mixed up two
+    /// responses.
     #[test]
     fn parts_of_another_backup_are_not_deleted_with_this_one() {
         let names = [

@@ -1,7 +1,8 @@
-//! One pass over the locations of a backup: probe, prove ownership, delete, probe again, until each reports
-//! it gone.
+//! One deletion pass over the locations of a backup: probes, proves ownership, deletes, and probes again
+//! until every location reports that the backup is gone.
 //!
-//! Deletion is asynchronous everywhere: an accepted DELETE proves nothing, and a running part continues.
+//! Deletion is asynchronous in every component: after an accepted DELETE, a part may still exist or still be
+//! in progress.
 
 use crate::backoff::Backoff;
 use crate::camunda::{PartState, Progress};
@@ -20,17 +21,17 @@ use std::future::Future;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Time limit of a pass; the next pass does the rest.
+/// Time limit of a deletion pass. The next pass deletes the remaining parts.
 pub const PASS_LIMIT: Duration = Duration::from_mins(1);
-/// Time limit for one location, so that a hanging location does not use up the pass.
+/// Time limit for one location, so that a location without a response does not use up the time of the pass.
 pub const LOCATION_LIMIT: Duration = Duration::from_secs(20);
-/// A web app that receives a DELETE while it takes parts lists nothing between two parts: absence must last
-/// this long.
+/// Wait before an interrupted part is probed and deleted a second time. A web app that receives a DELETE
+/// while it takes parts lists nothing between two parts.
 pub const SETTLE: Duration = Duration::from_secs(1);
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const LAST_POLL: Duration = Duration::from_secs(2);
 
-/// Reason why a pass ended before all parts were gone.
+/// Reason why a deletion pass ended before all parts were gone.
 #[derive(Debug)]
 pub(crate) enum End {
     Yielded,
@@ -43,9 +44,9 @@ pub(crate) struct Pass<'a> {
     backup: &'a Backup,
     yield_now: &'a CancellationToken,
     until: Duration,
-    /// Proof of ownership, from this or an earlier pass.
+    /// Proof that the backup is ours, from this pass or an earlier one.
     proof: Option<OwnershipProof>,
-    /// A part was found that may continue after its deletion.
+    /// Whether a part may appear after its deletion, because the component may still be taking it.
     unconfirmed: bool,
 }
 
@@ -56,7 +57,7 @@ impl<'a> Pass<'a> {
         Self { context, backup, yield_now, until, proof, unconfirmed: false }
     }
 
-    /// `Ok` if every location reports that it is empty.
+    /// Deletes the backup at the given addresses. `Ok` means that every location reports the backup gone.
     pub(crate) async fn walk(&mut self, addresses: &Addresses) -> Result<(), End> {
         let run = &self.backup.run;
         let mut addresses = addresses.clone();
@@ -87,7 +88,8 @@ impl<'a> Pass<'a> {
         self.clear_all(&records).await
     }
 
-    /// A start whose response was lost may become visible shortly after an empty probe.
+    /// Whether a start with a lost response may still become visible: this is possible shortly after a failed
+    /// run.
     fn may_surface(&self) -> bool {
         let ended = self.backup.run.view.finished_at;
         let failed = self.backup.run.view.reason().is_some();
@@ -120,7 +122,8 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The proof is stored before the first DELETE, because the deletion may remove the evidence.
+    /// Proves that the backup is ours, and stores the proof before the first DELETE: a deletion may remove
+    /// the evidence.
     async fn prove(&mut self, probes: &[LocationState]) -> Result<(), End> {
         if self.proof.is_some() || probes.iter().all(|probe| probe.seen == PartState::Absent) {
             return Ok(());
@@ -151,7 +154,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Clears each location in order; a failing location does not block the others.
+    /// Deletes the parts at each location in order. If a location fails, the others are still processed.
     async fn clear_all(&mut self, locations: &[Location]) -> Result<(), End> {
         let mut left: BTreeMap<Component, String> = BTreeMap::new();
         for location in locations {
@@ -179,14 +182,15 @@ impl<'a> Pass<'a> {
             let probe = self.probe(location).await?;
             let repeat = match &probe.seen {
                 PartState::Absent => return Ok(()),
-                // A real broker responds 204 and continues: a second request helps once it has finished.
-                // Operate on OpenSearch cannot be read while it takes a part; it can later.
+                // Send only one DELETE to a part in progress: a broker responds 204 and completes the part
+                // all the same. After its end, DELETE is sent again. An unclear state also gets one DELETE:
+                // Operate on OpenSearch cannot be read while it takes a part.
                 PartState::Running(_) | PartState::Unclear { .. } => !requested,
                 PartState::Incomplete(_) | PartState::Completed(_) | PartState::Failed { .. } => true,
             };
             if repeat {
                 if self.proof.is_none() {
-                    // Became visible after the empty probe.
+                    // No proof exists yet, because the part became visible only after the first probe.
                     self.prove(std::slice::from_ref(&probe)).await?;
                 }
                 requested = true;
@@ -215,8 +219,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// One request, unless a due run needs the cluster or the pass is over. A due run never cancels it: an
-    /// outstanding response is awaited.
+    /// Sends one request, unless a due run needs the cluster or the time of the pass is over. A due run does
+    /// not cancel a request that was sent: its response is awaited.
     async fn request<T>(&self, request: impl Future<Output = T>) -> Result<T, End> {
         if self.yield_now.is_cancelled() {
             return Err(End::Yielded);
