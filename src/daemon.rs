@@ -67,8 +67,8 @@ pub enum DaemonError {
 }
 
 impl Daemon {
-    /// Starts the daemon with a loaded config, and starts the timer of tokio-cron-scheduler, which then calls
-    /// `tick`.
+    /// Starts the daemon with a loaded config. From then on, the timer of tokio-cron-scheduler ticks the
+    /// timetable.
     pub async fn start(
         config: Config,
         store: SharedStore,

@@ -46,7 +46,7 @@ pub(crate) async fn clean_up(execution: &Execution, class: FailureClass) -> Vec<
             }
         };
         match compensation {
-            // `finish` has already resumed exporting. The pending resume decided that, not the plan.
+            // Nothing to do: if a resume was pending, `finish` has already resumed exporting.
             Compensation::ResumeExporting => {}
             Compensation::DeleteRunningSnapshot | Compensation::DeleteRunningParts => {
                 unfinished.extend(stop_running(execution, &*part).await.err());

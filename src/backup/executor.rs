@@ -40,7 +40,7 @@ impl Execution {
         }
     }
 
-    /// Ends the run without another step, for example if it cannot continue after a restart.
+    /// Aborts the run without another step, for example a run that cannot continue after a restart.
     pub(crate) async fn abandon(self, error: StepError) -> Left {
         let started = self.context.clock.monotonic();
         self.abort(error, started).await
@@ -160,7 +160,7 @@ impl Execution {
         }
     }
 
-    /// Executes one step: intent, action, outcome.
+    /// Executes one step: writes the intent, acts, writes the outcome.
     async fn take(&self, planned: &PlannedStep) -> Result<(), StepError> {
         let step = planned.step;
         let began = self.context.clock.monotonic();
@@ -201,8 +201,8 @@ impl Execution {
                 self.evidence.proof_is_written(&facts);
             }
             Err(error) => {
-                // If the response could not be stored, it is unknown after a restart whether the component
-                // started the part.
+                // The response could not be stored, so the start is recorded as uncertain: the component may
+                // have started the part.
                 if error.class == FailureClass::Store {
                     uncertain = steps::without_response(self, step);
                 }

@@ -12,7 +12,8 @@ use crate::journal::FailureClass;
 /// Rejects the start while the search engine takes another snapshot, which would slow down our snapshot and
 /// lengthen the pause. Such a snapshot is foreign or was left by a failed run.
 pub(crate) async fn refuse_beside_snapshots(search: &Search) -> Result<(), StepError> {
-    // If the list cannot be read, for example because the search engine denies listing, the backup may start.
+    // If the list of running snapshots cannot be read, the backup may start: some search engines deny this
+    // request.
     let running = search.running_snapshots().await.unwrap_or_default();
     match running.first() {
         None => Ok(()),

@@ -200,8 +200,8 @@ impl Daemon {
             probe.noted = before.is_some_and(|before| before.noted);
             probes.insert(name.clone(), probe.clone());
         }
-        // While a pause of ours may be open, another pause cannot be recognised as foreign. Only running
-        // exporting is then noted.
+        // While a pause of ours may be open, another pause cannot be recognised as foreign. Only the end of a
+        // foreign pause, seen as running exporting, is stored then.
         if !probe.noted && (!ours || probe.exporting == Exporting::Running) {
             self.note(name, &probe).await;
         }

@@ -30,8 +30,8 @@ const DRAIN: Duration = Duration::from_secs(6);
 /// still active.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// Pauses exporting and confirms the pause. The pending resume is on disk before the pause is requested (rule
-/// I1).
+/// Pauses exporting and confirms the pause. The pending resume is on disk before the pause is requested
+/// (rule I1).
 pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     let clock = &execution.context.clock;
     let zeebe = &execution.clients.zeebe;

@@ -47,8 +47,8 @@ impl Over {
 }
 
 impl Queue {
-    /// Returns the first unmet precondition of a run: a pending resume, another operation at the address, a
-    /// foreign pause, or the rate limit of Camunda 8 SaaS.
+    /// Returns the first unmet precondition of a run. It is a pending resume, another operation at the
+    /// address, a foreign pause, or the rate limit of Camunda 8 SaaS.
     pub(crate) async fn not_ready(&self, cluster: &str, spec: &Spec) -> Result<Option<NotReady>, StoreError> {
         let until_mended = |reason| Ok(Some(NotReady { reason, over: None }));
         let pending_resumes = self.context.store.pending_resumes().await?;

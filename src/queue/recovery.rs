@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Time limit for the retries when the partitions of a paused cluster are read. Without a result the run
-/// fails.
+/// Time limit for the retries when the partitions of a paused cluster are read. Without a result the pause
+/// cannot be proven to have held.
 const READ: Duration = Duration::from_secs(3);
 
 impl Queue {

@@ -287,8 +287,8 @@ impl Queue {
         if let StoreError::Refused(why) = error
             && let Ok(waiting) = self.context.store.waiting().await
         {
-            // The store refuses a run if one of its occurrences already has an outcome. Without this
-            // occurrence the others can start.
+            // The store rejects the run if one of its occurrences already has an outcome. Remove such
+            // occurrences, so that the others can start.
             let before = due.len();
             due.retain(|row| waiting.iter().any(|still| still.occurrence == row.occurrence));
             if due.len() == before {

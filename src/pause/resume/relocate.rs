@@ -9,10 +9,10 @@ use crate::context::Context;
 use crate::domain::{Access, Addresses};
 use crate::pause::resume::{RECORD, ResumeTask};
 
-/// Returns the brokers at the configured address of the cluster, if it differs from the address of the
-/// pending resume and is proven to reach the same cluster. The proof: a partition is paused, and every
-/// partition has the position that was stored at our pause. The new address is stored with the pending resume
-/// before any resume is sent there.
+/// Returns the brokers at the configured address of the cluster. `None` unless that address is new and is
+/// proven to reach the same cluster. The proof: a partition is paused, and every partition has the position
+/// that was stored at our pause. The new address is stored with the pending resume before any resume is sent
+/// there.
 pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe> {
     let ResumeTask { run_id, cluster, addresses, .. } = task;
     let configured = today(context, task)?;

@@ -16,8 +16,8 @@ pub(crate) struct Found {
     repositories: BTreeMap<Component, String>,
 }
 
-/// Probes every configured component. `Err` if the state of a component is unclear or it is still taking the
-/// backup.
+/// Probes every configured component. `Err` if a component is still taking the backup or reports no clear
+/// state.
 pub(crate) async fn probe(
     clients: &Clients,
     spec: &Spec,
