@@ -1,8 +1,8 @@
 //! The wait step of a run: polls a component until its part is complete, then verifies the part.
 //!
 //! While a part is in progress, a component may return 404, INCOMPLETE, a 5xx, Operate's 400 on OpenSearch or
-//! no response. A part that has failed for good may return the same. Only missing progress for `stall_after`
-//! shows that the part has failed. This module must not depend on the kind of a part (`parts`).
+//! no response. A part that has failed for good may return the same: then only missing progress for
+//! `stall_after` shows the failure. This module must not depend on the kind of a part (`parts`).
 
 use crate::backup::probe;
 use crate::backup::run_part::{note, part_run};
