@@ -298,9 +298,10 @@ async fn stalled_part_fails_the_run_after_stall_after() {
 async fn long_part_with_progress_is_no_stall(
     #[values(sim::Storage::OpenSearch, sim::Storage::Elasticsearch)] storage: sim::Storage,
 ) {
-    let long = Duration::from_mins(20);
+    let long = Duration::from_mins(4);
     let timing = sim::Timing { part: long, snapshot: long, ..sim::Timing::default() };
-    let lab = Lab::with(sim::Config { storage, timing, ..config() }, Limits::default());
+    let limits = Limits { stall_after: Duration::from_mins(3), ..Limits::default() };
+    let lab = Lab::with(sim::Config { storage, timing, ..config() }, limits);
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));
     lab.assert_nothing_pending(&run).await;

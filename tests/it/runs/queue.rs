@@ -403,8 +403,10 @@ async fn cluster_never_ready_is_skipped_with_the_reason(#[case] fault: &str, #[c
     let now = lab.clock.now();
     locked(&lab.cluster).advance(now);
     lab.clock.sleep(Duration::from_secs(30)).await;
-    lab.queue.submit(claimed(&lab, &["daily"]).await);
-    lab.clock.sleep(Duration::from_hours(7)).await;
+    let mut rows = claimed(&lab, &["daily"]).await;
+    rows[0].start_until = rows[0].start_at + TimeDelta::hours(1);
+    lab.queue.submit(rows);
+    lab.clock.sleep(Duration::from_mins(70)).await;
     assert_eq!(outcomes(&lab).await, [format!("daily Skipped {reason}")]);
     assert!(
         lab.store.backups(BackupFilter::default()).await.unwrap().is_empty(),
