@@ -7,11 +7,10 @@
 //! | Walk the plan: intent, act, outcome | `executor` |
 //! | Carry out one step | `steps` |
 //! | Wait until a part is complete, and verify the part | `poll` |
-//! | Probe one part once, and record an id that the probe found | `probe` |
-//! | Find the part of a component, and record its results | `run_part` |
+//! | Find the part of a component, probe the part once, and record its results | `run_part` |
 //! | End a run: resume, clean up, last journal entry | `finish` |
 //! | Delete or search for parts after an abort | `clean_up` |
-//! | Decide how a run continues after a restart | `recover` |
+//! | Decide how a run continues after a restart | `recovery_decision` |
 
 pub(crate) mod clean_up;
 pub(crate) mod executor;
@@ -19,7 +18,6 @@ pub(crate) mod finish;
 pub(crate) mod poll;
 pub(crate) mod preconditions;
 pub mod prepare;
-pub(crate) mod probe;
-pub(crate) mod recover;
+pub(crate) mod recovery_decision;
 pub(crate) mod run_part;
 pub(crate) mod steps;

@@ -5,6 +5,7 @@
 
 mod check;
 pub mod diagnostic;
+pub(crate) mod directories;
 mod merge;
 mod nearest;
 mod raw;

@@ -14,8 +14,10 @@ pub(crate) mod start_error;
 
 use crate::camunda::{Saas, Search, SharedTransport, WebApp, Zeebe, authenticated};
 use crate::clock::{SharedClock, Tasks};
+use crate::context::error::StepError;
 use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::{Addresses, Component, Limits};
+use crate::journal::{FailureClass, Run};
 use crate::store::SharedStore;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,19 @@ pub struct Spec {
     pub version: Option<String>,
     /// Limits of the cluster.
     pub limits: Limits,
+}
+
+impl Spec {
+    /// Parses the stored settings of a run. If they are unreadable, the error becomes the failure reason of the
+    /// run.
+    pub(crate) fn of(run: &Run) -> Result<Spec, StepError> {
+        serde_json::from_value(run.spec.clone()).map_err(|error| {
+            StepError::new(
+                FailureClass::Interrupted,
+                format!("the run's stored settings cannot be read: {error}"),
+            )
+        })
+    }
 }
 
 /// Clients for the components of one cluster.

@@ -140,10 +140,10 @@ impl Daemon {
         let now = self.context.clock.now();
         let config = self.config.load();
         let waiting = self.context.store.waiting().await?;
-        let (mut inside, mut over, mut homeless) = (vec![], vec![], vec![]);
+        let (mut inside, mut over, mut of_removed_clusters) = (vec![], vec![], vec![]);
         for row in waiting {
             if !config.clusters.contains_key(&row.occurrence.cluster) {
-                homeless.push(row.occurrence);
+                of_removed_clusters.push(row.occurrence);
             } else if row.start_until <= now {
                 over.push(row.occurrence);
             } else {
@@ -151,7 +151,8 @@ impl Daemon {
             }
         }
         self.skip(over, "the daemon was down until start_within was over").await?;
-        self.skip(homeless, "the cluster was taken out of the config while the daemon was down").await?;
+        self.skip(of_removed_clusters, "the cluster was taken out of the config while the daemon was down")
+            .await?;
         self.queue.submit(inside);
         Ok(())
     }

@@ -4,14 +4,17 @@
 //! Owns the decision which waiting occurrence starts once its cluster is free. Must not compute due times
 //! (`schedule`) or know the steps of a run (`plan`).
 
+mod addresses;
+mod manual;
 mod not_ready;
 mod recovery;
 mod saas_limit;
+mod scheduled;
 mod start;
 mod upkeep;
 mod waiting;
 
-pub use start::ManualError;
+pub use manual::ManualError;
 
 use crate::backoff::Backoff;
 use crate::context::error::Stop;

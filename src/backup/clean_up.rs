@@ -4,7 +4,7 @@
 //! The resume is a compensation too, but `finish` sends it before the clean-up. This module must not resume,
 //! and must not delete a part that may belong to someone else.
 
-use crate::backup::probe::probe;
+use crate::backup::run_part::probe;
 use crate::backup::run_part::{part, part_run};
 use crate::camunda::PartState;
 use crate::clock::within;

@@ -4,7 +4,7 @@
 //! no response. A part that has failed for good may return the same: then only missing progress for
 //! `stall_after` shows the failure. This module must not depend on the kind of a part (`parts`).
 
-use crate::backup::probe;
+use crate::backup::run_part;
 use crate::backup::run_part::{note, part_run};
 use crate::camunda::{ErrorKind, PartState, Progress};
 use crate::context::error::StepError;
@@ -62,7 +62,7 @@ pub(crate) async fn wait(execution: &Execution, part: &dyn Part) -> Result<(), S
         };
         clock.sleep(interval).await;
         let requested = clock.monotonic();
-        let probed = probe::probe(execution, part).await;
+        let probed = run_part::probe(execution, part).await;
         let second = match &probed {
             Ok(PartState::Unclear { .. }) => true,
             Ok(_) => requested.saturating_sub(progress_at) >= SECOND_PROBE.min(stall_after / 4),

@@ -4,9 +4,12 @@
 //! The functions evaluate probe results and list running snapshots. They must not wait: `queue` tries again
 //! within `start_within`.
 
+use crate::camunda::checkpoints::{OWN_IDS, OWN_LATELY};
 use crate::camunda::exporters::unprocessed;
 use crate::camunda::{Capabilities, Exporters, Search};
+use crate::context::Context;
 use crate::context::error::StepError;
+use crate::domain::{Family, instant_text};
 use crate::journal::FailureClass;
 
 /// Rejects the start while the search engine takes another snapshot, which would slow down our snapshot and
@@ -79,5 +82,24 @@ pub(crate) fn refuse_unprocessed(exporters: &Exporters) -> Result<(), StepError>
             FailureClass::Component,
             format!("{what}: check whether its broker's disk is full or processing is paused"),
         )),
+    }
+}
+
+/// Rejects a cluster that recently made checkpoints or backups of its own. Such a cluster assigns the backup
+/// ids itself, so the parts in the search engine cannot get the same id.
+pub(crate) fn refuse_own_checkpoints(
+    context: &Context,
+    capabilities: &Capabilities,
+) -> Result<(), StepError> {
+    let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
+    match own_at {
+        Some(at) if capabilities.family != Family::V89OnRdbms && context.clock.now() - at < OWN_LATELY => {
+            let at = instant_text(at);
+            Err(StepError::new(
+                FailureClass::Component,
+                format!("the cluster made a checkpoint or a backup of its own at {at}: {OWN_IDS}"),
+            ))
+        }
+        _ => Ok(()),
     }
 }

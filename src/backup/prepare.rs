@@ -5,12 +5,11 @@
 //! cluster.
 
 use crate::backup::preconditions::{
-    refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_unled, refuse_unprocessed,
+    refuse_beside_snapshots, refuse_changing, refuse_leaderless, refuse_own_checkpoints, refuse_unled,
+    refuse_unprocessed,
 };
-use crate::camunda::checkpoints::OWN_IDS;
-use crate::camunda::checkpoints::OWN_LATELY;
 use crate::camunda::id_in_name;
-use crate::camunda::{Capabilities, ClientError, ErrorKind, Exporters, Saas, probe};
+use crate::camunda::{ClientError, ErrorKind, Exporters, Saas, probe};
 use crate::context::error::StepError;
 use crate::context::error::refused;
 use crate::context::prepared::Prepared;
@@ -128,22 +127,6 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
         records_indices,
         partitions,
     })
-}
-
-/// Rejects a cluster that recently made checkpoints or backups of its own. Such a cluster assigns the backup
-/// ids itself, so the parts in the search engine cannot get the same id.
-fn refuse_own_checkpoints(context: &Context, capabilities: &Capabilities) -> Result<(), StepError> {
-    let own_at = capabilities.checkpoints.as_ref().and_then(|checkpoints| checkpoints.own_at);
-    match own_at {
-        Some(at) if capabilities.family != Family::V89OnRdbms && context.clock.now() - at < OWN_LATELY => {
-            let at = instant_text(at);
-            Err(StepError::new(
-                FailureClass::Component,
-                format!("the cluster made a checkpoint or a backup of its own at {at}: {OWN_IDS}"),
-            ))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Reads the exporter state of every partition.

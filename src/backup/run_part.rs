@@ -1,8 +1,9 @@
-//! Connects a run with its parts: finds the part of a component, gives the part the facts about the run, and
-//! records the part's results.
+//! Connects a run with its parts: finds the part of a component, gives the part the facts about the run,
+//! probes the part once, and records the part's results.
 //!
-//! Writes the events that a part returned. Must not send a request.
+//! Writes the events that a part returned. Must not change anything in the cluster, and must not retry.
 
+use crate::camunda::{ClientError, PartState};
 use crate::context::error::StepError;
 use crate::context::execution::Execution;
 use crate::domain::Component;
@@ -37,4 +38,14 @@ pub(crate) async fn note(execution: &Execution, notes: Notes) -> Result<(), Step
         execution.prove(name, fact);
     }
     if notes.events.is_empty() { Ok(()) } else { execution.write(notes.events).await }
+}
+
+/// Returns the state of this run's backup in one component.
+pub(crate) async fn probe(execution: &Execution, part: &dyn Part) -> Result<PartState, ClientError> {
+    let seen = part.probe(&part_run(execution)).await?;
+    if let Some(event) = seen.found {
+        // A failed write of the id is ignored, because the next probe finds the id again.
+        let _ = execution.append(vec![event]).await;
+    }
+    Ok(seen.state)
 }

@@ -5,7 +5,7 @@
 //! write intents (`executor`) or interpret responses (`parts`).
 
 use crate::backup::poll;
-use crate::backup::probe::probe;
+use crate::backup::run_part::probe;
 use crate::backup::run_part::{note, part, part_run};
 use crate::camunda::{ClientError, PartState};
 use crate::context::error::{StepError, refused};

@@ -4,8 +4,8 @@
 
 use super::{Failure, exit};
 use crate::clock::{SharedClock, SystemClock};
+use crate::config::directories::sockets_of;
 use crate::config::{self, Environment};
-use crate::pause::offline::sockets_of;
 use reqwest::Method;
 use serde_json::Value;
 use std::error::Error;

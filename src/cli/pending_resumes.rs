@@ -8,9 +8,10 @@ use crate::cli::output::{cell, complain, json as print_json, print, rows, table}
 use crate::cli::{Failure, exit};
 use crate::clock::SystemClock;
 use crate::config;
+use crate::config::directories::{sockets_of, state_dir_of};
 use crate::config::{Config, Environment};
 use crate::domain::instant_text;
-use crate::pause::offline::{OfflineResult, resume_from, sockets_of, state_dir_of, transport_of};
+use crate::pause::offline::{OfflineResult, resume_from, transport_of};
 use crate::store::sqlite::FILE;
 use crate::store::{retried_by_daemon, unconfirmed};
 use serde_json::json;

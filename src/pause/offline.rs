@@ -6,7 +6,8 @@
 
 use crate::camunda::{HttpTransport, SharedTransport, TransportError};
 use crate::clock::{Clock, SharedClock, Tasks, within};
-use crate::config::{Config, Environment, RUN_DIR};
+use crate::config::directories::{configured, runtime_dirs_of};
+use crate::config::{Config, Environment};
 use crate::context::Context;
 use crate::context::resume_attempts::ResumeAttempts;
 use crate::domain::{Instant, RunId};
@@ -17,32 +18,9 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{FILE, REMEDY, ReadOnlyState, Rest, SqliteStore};
 use crate::store::{PendingResume, Store, StoreError, UnconfirmedResumes};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// State directory to use if the config is rejected: `[daemon] state_dir` if readable, else
-/// `$STATE_DIRECTORY`, else `./state`.
-pub fn state_dir_of(config: &Path, state_directory: Option<&PathBuf>) -> PathBuf {
-    configured(config, "state_dir").or_else(|| state_directory.cloned()).unwrap_or_else(|| "./state".into())
-}
-
-/// Reads a directory key of `[daemon]` even from a rejected config. If the file is not valid TOML, its lines
-/// are searched one by one, because one mistake anywhere invalidates the whole file.
-pub fn configured(config: &Path, key: &str) -> Option<PathBuf> {
-    let read = |file: PathBuf| String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned().into();
-    files(config).into_iter().filter_map(read).find_map(|text: String| {
-        let value = |table: &toml::Table| table.get(key)?.as_str().map(PathBuf::from);
-        match text.parse::<toml::Table>() {
-            Ok(table) => value(table.get("daemon")?.as_table()?),
-            Err(_) => text.lines().find_map(|line| {
-                let line = line.trim_start();
-                let line = line.strip_prefix("daemon.").unwrap_or(line);
-                value(&line.starts_with(key).then(|| line.parse().ok()).flatten()?)
-            }),
-        }
-    })
-}
 
 /// Transport for a command that runs beside or without the daemon. Credentials come from the configured
 /// directory, which is read even from a rejected config, or else from copies in a runtime directory.
@@ -59,35 +37,6 @@ pub fn transport_of(
     };
     let keyring = Keyring::of(environment, credentials_dir, runtime_dirs);
     Ok(Arc::new(HttpTransport::with(keyring, clock.clone())?))
-}
-
-/// Paths at which the control socket of the daemon may be, read from a config that may not load.
-pub fn sockets_of(config: &Path, environment: &Environment) -> Vec<PathBuf> {
-    let state_dir = state_dir_of(config, environment.state_directory.as_ref());
-    let dirs = runtime_dirs_of(config, environment, &state_dir);
-    dirs.into_iter().map(|dir| dir.join("control.sock")).collect()
-}
-
-fn runtime_dirs_of(config: &Path, environment: &Environment, state_dir: &Path) -> Vec<PathBuf> {
-    let configured = configured(config, "runtime_dir").or_else(|| environment.runtime_directory.clone());
-    configured.into_iter().chain([RUN_DIR.into(), state_dir.to_owned()]).collect()
-}
-
-fn files(config: &Path) -> Vec<PathBuf> {
-    let listed = |dir: &Path| {
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        files.retain(|file| file.extension().is_some_and(|kind| kind == "toml"));
-        files.sort();
-        files
-    };
-    let (mut files, beside) = if config.is_dir() {
-        (listed(config), Some(config))
-    } else {
-        (vec![config.to_owned()], config.parent())
-    };
-    files.extend(beside.map(|dir| listed(&dir.join("conf.d"))).unwrap_or_default());
-    files
 }
 
 /// Time limit for opening the state file for writing. After this time the file is only read.
@@ -188,7 +137,7 @@ pub async fn resume_from(
     };
     if let Some(store) = store.filter(|_| unread.is_none() && still_pending.is_empty()) {
         // A failure here loses nothing: commits that are not checkpointed stay in the WAL.
-        let _ = within(&*clock, RECORDS, store.close_folding(state_dir)).await;
+        let _ = within(&*clock, RECORDS, store.close_and_checkpoint(state_dir)).await;
     }
     let unrecorded = unusable.filter(|_| !(resumed.is_empty() && still_pending.is_empty()));
     Ok(OfflineResult { resumed, still_pending, found: true, unrecorded, last_written, unread })

@@ -1,16 +1,15 @@
 //! Preconditions in the store and the cluster that prevent the start of a run, and the time that an
 //! occurrence waits for them.
 //!
-//! Also detects that two cluster names refer to one cluster, which must not have two operations. Must not
-//! start a run (`start`).
+//! Must not start a run (`scheduled`, `manual`).
 
 use crate::backup::prepare;
 use crate::context::Spec;
-use crate::domain::{Addresses, Instant};
+use crate::domain::Instant;
 use crate::queue::saas_limit;
 use crate::queue::waiting::Waiting;
-use crate::queue::{Busy, PAUSED_BY_OTHER, Queue, RESUME_PENDING};
-use crate::store::{ClustersToResume, OccurrenceRow, StoreError, is_same_cluster};
+use crate::queue::{PAUSED_BY_OTHER, Queue, RESUME_PENDING};
+use crate::store::{ClustersToResume, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
 
 /// Maximum interval between two probes of a cluster that is not ready.
@@ -83,57 +82,6 @@ impl Queue {
         let phases = exporters.describe();
         tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
         until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
-    }
-
-    /// Reserves the addresses of this cluster for the run in its slot. Returns the reason if another run or
-    /// deletion uses the addresses. A cluster that was renamed, moved or configured twice is still one
-    /// cluster (rule I4).
-    fn reserve_addresses(&self, cluster: &str, spec: &Spec) -> Option<String> {
-        let mut inner = self.lock();
-        let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
-        for (name, busy) in others.filter_map(|(name, slot)| Some((name, slot.busy.as_ref()?))) {
-            let (at, what) = match busy {
-                Busy::Run { run_id, at: Some(at), .. } => (
-                    at,
-                    run_id.map_or("a run that is about to begin".into(), |run_id| format!("run {run_id}")),
-                ),
-                Busy::Upkeep { at: Some(at), .. } => (at, "a deletion".to_owned()),
-                _ => continue,
-            };
-            if !is_same_cluster(at, &spec.addresses) {
-                continue;
-            }
-            if let Busy::Upkeep { yield_now, .. } = busy {
-                yield_now.cancel();
-            }
-            return Some(format!(
-                "{what} of cluster {name}, which is at the same address as {cluster}, has not ended yet"
-            ));
-        }
-        if let Some(Busy::Run { at, .. }) = inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut()) {
-            *at = Some(Box::new(spec.addresses.clone()));
-        }
-        None
-    }
-
-    /// Reserves the addresses of this cluster for a deletion pass. Returns `false` if a run of another name
-    /// uses them. The deletion is then requested again later.
-    pub(crate) fn reserve_for_deletion(&self, cluster: &str, addresses: &Addresses) -> bool {
-        let mut inner = self.lock();
-        let others = inner.slots.iter().filter(|(name, _)| *name != cluster);
-        let mut runs = others.filter_map(|(_, slot)| match &slot.busy {
-            Some(Busy::Run { at, .. }) => at.as_deref(),
-            _ => None,
-        });
-        if runs.any(|at| is_same_cluster(at, addresses)) {
-            return false;
-        }
-        if let Some(Busy::Upkeep { at, .. }) =
-            inner.slots.get_mut(cluster).and_then(|slot| slot.busy.as_mut())
-        {
-            *at = Some(Box::new(addresses.clone()));
-        }
-        true
     }
 
     /// Lets occurrences wait for the end of a transient reason, until their `start_within` is over. Skips all

@@ -1,10 +1,10 @@
 //! Recovery after a restart: starts, continues or ends every unfinished run.
 //!
-//! Collects the facts, calls `backup::recover::decide`, and carries out its decision. Pending resumes without
+//! Collects the facts, calls `backup::recovery_decision::decide`, and carries out its decision. Pending resumes without
 //! an unfinished run go to the sweeper.
 
 use crate::backup::prepare;
-use crate::backup::recover::{Known, Recovery, decide};
+use crate::backup::recovery_decision::{Known, Recovery, decide};
 use crate::camunda::{Exporters, ExportingState};
 use crate::clock::within;
 use crate::context::error::{Left, StepError, Stop};
@@ -17,7 +17,6 @@ use crate::domain::{PauseMode, RunId};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
 use crate::pause::verify;
 use crate::plan::{Plan, PlanInput, plan};
-use crate::queue::start::spec_of;
 use crate::queue::{Busy, Queue};
 use crate::store::{PendingResume, StoreError};
 use std::collections::BTreeMap;
@@ -45,7 +44,7 @@ impl Queue {
             let (stop, stopped) = watch::channel(Stop::None);
             {
                 let mut inner = self.lock();
-                let at = spec_of(&run).ok().map(|spec| Box::new(spec.addresses));
+                let at = Spec::of(&run).ok().map(|spec| Box::new(spec.addresses));
                 let slot = inner.slots.entry(run.cluster.clone()).or_default();
                 slot.busy = Some(Busy::Run { run_id: Some(run.run_id), at, stop });
             }
@@ -73,7 +72,7 @@ impl Queue {
         if run.view.ended() {
             return;
         }
-        self.under_way_is(&run.cluster, run_id);
+        self.set_run_id(&run.cluster, run_id);
         self.sweeper.claim(run_id);
         let pending_resume =
             pending_resumes.into_iter().find(|pending_resume| pending_resume.run_id == run_id);
@@ -87,7 +86,7 @@ impl Queue {
         stop: watch::Receiver<Stop>,
     ) {
         let (run_id, cluster) = (run.run_id, run.cluster.clone());
-        let (spec, unreadable) = match spec_of(&run) {
+        let (spec, unreadable) = match Spec::of(&run) {
             // Prefer the addresses of the pending resume: if the cluster moved, they contain the new address.
             Ok(spec) => (
                 match &pending_resume {
@@ -100,7 +99,7 @@ impl Queue {
                 Some(spec) => (spec, Some(error)),
                 // No resume is pending and no address is known, so no request can be sent. Only the stored
                 // run can be ended.
-                None => return self.end_unasked(run_id, &cluster, error).await,
+                None => return self.end_without_execution(run_id, &cluster, error).await,
             },
         };
         let (weighed, pause_cannot_act_late) = self.weigh(&run, pending_resume.as_ref(), &spec).await;
@@ -160,7 +159,7 @@ impl Queue {
     }
 
     /// Ends a run as failed without a request to its cluster.
-    async fn end_unasked(&self, run_id: RunId, cluster: &str, error: StepError) {
+    async fn end_without_execution(&self, run_id: RunId, cluster: &str, error: StepError) {
         let StepError { class, reason, .. } = error;
         tracing::error!(event = "run.failed", %run_id, cluster, outcome = "failed", reason);
         let ended = Event::Ended(Outcome::Failed { class, reason, failure_report: serde_json::Value::Null });

@@ -1,12 +1,12 @@
 //! Starts the retention and deletion passes of one cluster while no run is active. A pass yields to a due
 //! run.
 
+use crate::context::Spec;
 use crate::domain::BackupState;
 use crate::queue::Queue;
-use crate::queue::start::spec_of;
 use crate::store::BackupFilter;
 use crate::upkeep::delete;
-use crate::upkeep::prune;
+use crate::upkeep::retention_pass;
 use tokio_util::sync::CancellationToken;
 
 impl Queue {
@@ -18,7 +18,8 @@ impl Queue {
                 if !self.reserve_for_deletion(cluster, &settings.spec.addresses) {
                     return;
                 }
-                prune::retain(&self.context, cluster, &settings.rules, &settings.spec, yield_now).await;
+                retention_pass::retain(&self.context, cluster, &settings.rules, &settings.spec, yield_now)
+                    .await;
             }
             None => self.delete_orphans(cluster, yield_now).await,
         }
@@ -30,7 +31,7 @@ impl Queue {
         let Ok(backups) = self.context.store.backups(filter).await else { return };
         for backup in backups.iter().filter(|b| b.state == BackupState::Deleting) {
             let there =
-                spec_of(&backup.run).is_ok_and(|spec| self.reserve_for_deletion(cluster, &spec.addresses));
+                Spec::of(&backup.run).is_ok_and(|spec| self.reserve_for_deletion(cluster, &spec.addresses));
             if !there {
                 continue;
             }

@@ -106,7 +106,7 @@ impl SqliteStore {
     }
 
     /// Closes a store opened without the lock; checkpoints the WAL if the file is sound.
-    pub async fn close_folding(&self, state_dir: &Path) -> Result<(), StoreError> {
+    pub async fn close_and_checkpoint(&self, state_dir: &Path) -> Result<(), StoreError> {
         let file = state_dir.join(FILE);
         self.reader
             .request(move |connection| {

@@ -15,7 +15,7 @@ use crate::pause::resume::{RECORD, ResumeTask};
 /// there.
 pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe> {
     let ResumeTask { run_id, cluster, addresses, .. } = task;
-    let configured = today(context, task)?;
+    let configured = current_addresses(context, task)?;
     if location(&configured) == location(addresses) {
         return None;
     }
@@ -36,12 +36,12 @@ pub(crate) async fn to(context: &Context, task: &ResumeTask<'_>) -> Option<Zeebe
 /// Returns the address of the pending resume with the login settings of the current config. `None` if the
 /// settings are equal or the configured address is another one.
 pub(crate) fn with_current_credentials(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
-    let configured = today(context, task)?;
+    let configured = current_addresses(context, task)?;
     let same = location(&configured) == location(task.addresses);
     (same && access(&configured) != access(task.addresses)).then_some(configured)
 }
 
-fn today(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
+fn current_addresses(context: &Context, task: &ResumeTask<'_>) -> Option<Addresses> {
     let configured = context.current_addresses.load().get(task.cluster)?.clone();
     Some(Addresses { routes: task.addresses.routes, ..configured })
 }

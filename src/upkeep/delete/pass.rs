@@ -12,7 +12,7 @@ use crate::domain::{Addresses, Component, OwnershipProof};
 use crate::retention::ownership;
 use crate::retention::ownership::{NotProven, Shown};
 use crate::store::Backup;
-use crate::upkeep::delete::located;
+use crate::upkeep::addresses::located;
 use crate::upkeep::delete::location::{
     Location, LocationState, has_requested, locations, records_of_another,
 };

@@ -150,7 +150,7 @@ impl Lab {
     /// Reason why a manual backup cannot start now, although it may soon.
     pub async fn not_ready_reason(&self) -> String {
         let refused = self.refused().await;
-        let ManualError::Hindered { reason, .. } = refused else { panic!("refused otherwise: {refused}") };
+        let ManualError::NotReady { reason, .. } = refused else { panic!("refused otherwise: {refused}") };
         reason
     }
 

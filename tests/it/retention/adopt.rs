@@ -7,7 +7,7 @@ use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::retention::RetentionRule;
 use camunda_backupd::store::{NewRun, Store as _};
 use camunda_backupd::upkeep::adopt::{adopt, detect_behind};
-use camunda_backupd::upkeep::prune::retain;
+use camunda_backupd::upkeep::retention_pass::retain;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

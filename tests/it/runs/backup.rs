@@ -262,7 +262,7 @@ async fn foreign_pause_is_reported_and_never_resumed() {
     locked(&lab.cluster).pause(true);
     let refused = lab.refused().await;
     let text = refused.to_string();
-    assert!(matches!(refused, ManualError::Hindered { .. }));
+    assert!(matches!(refused, ManualError::NotReady { .. }));
     assert!(text.contains("paused_by_other") && text.contains("SOFT_PAUSED"), "{text}");
     assert_eq!(lab.requested("resume"), 0);
     let paused = locked(&lab.cluster).pauses.since.is_some();

@@ -470,7 +470,7 @@ async fn request_to_a_cluster_not_ready_does_not_count_as_a_run() {
     let mut lab = Lab::new().fault("now.unassigned");
     lab.settings.manual_min_interval = Duration::from_hours(1);
     lab.queue.configure(BTreeMap::from([("orders".to_owned(), lab.settings.clone())]));
-    assert!(matches!(lab.refused().await, ManualError::Hindered { .. }));
+    assert!(matches!(lab.refused().await, ManualError::NotReady { .. }));
     locked(&lab.cluster).arm("now.heal").unwrap();
     let run = lab.backup().await;
     assert_eq!(run.view.status, RunStatus::Completed, "{}", reason_of(&run));

@@ -9,8 +9,9 @@ use crate::domain::{BackupId, BackupState};
 use crate::retention::{Decision, RetentionRule, Verdict, decide, needs_probe};
 use crate::store::{Backup, BackupFilter, StoreError};
 use crate::upkeep::adopt::detect_behind;
-use crate::upkeep::delete::{DeletionPass, delete_at, still_complete_at};
+use crate::upkeep::delete::{DeletionPass, delete_at};
 use crate::upkeep::saas_sync;
+use crate::upkeep::still_complete::still_complete_at;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
