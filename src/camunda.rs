@@ -92,7 +92,7 @@ pub struct Response {
 /// Maximum length of a body, in bytes. A longer body is an error; it is never truncated.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// Reason for a missing response.
+/// Reason why a request got no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportError {
     /// Certainly not delivered: connection refused, no route, unknown host name.
@@ -133,8 +133,8 @@ pub trait Transport: Send + Sync + 'static {
         None
     }
 
-    /// Keeps copies of the credentials that `access` needs while `run` has a pending resume. The originals
-    /// may disappear meanwhile.
+    /// Copies the credentials that `access` needs, and keeps the copies while `run` has a pending resume. An operator
+    /// may delete the original files meanwhile.
     fn keep(&self, _run: RunId, _access: Arc<Access>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
@@ -149,7 +149,7 @@ pub trait Transport: Send + Sync + 'static {
         Box::pin(async {})
     }
 
-    /// Records whether authentication of a call succeeded.
+    /// Records whether the component accepted the authentication of a call. `api::health` reports rejections.
     fn note(&self, _attempt: Attempt<'_>) {}
 
     /// Components at these addresses that rejected our latest authentication.

@@ -99,7 +99,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// The result of `work`; `None` after `limit`.
+/// Runs `work` for at most `limit` of the clock's time. `None` if the limit passed first.
 pub async fn within<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let sleep = clock.sleep(limit);
     tokio::select! {
@@ -109,7 +109,8 @@ pub async fn within<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Out
     }
 }
 
-/// The result of `work`; `None` after `limit` of the runtime's own time. For the store, which has no clock.
+/// Runs `work` for at most `limit` of real time. `None` if the limit passed first. For the store, which must not use
+/// a `Clock`.
 pub(crate) async fn within_real_time<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, work).await.ok()
 }

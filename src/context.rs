@@ -43,7 +43,7 @@ pub struct Context {
     pub current_addresses: CurrentAddresses,
 }
 
-/// By cluster name.
+/// Current addresses by cluster name; replaced as a whole at a reload.
 pub type CurrentAddresses = Arc<ArcSwap<BTreeMap<String, Addresses>>>;
 
 /// Settings that a run needs after a restart, independent of the config then; stored with the run.

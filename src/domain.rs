@@ -1,4 +1,4 @@
-//! Vocabulary: one term per concept, equal in config, code, API, logs and metrics.
+//! Core types and their names, which are the same in config, code, API, logs and metrics.
 //!
 //! Owns the types used by every module. Must not do IO, read a clock or use any other module.
 
@@ -224,7 +224,7 @@ impl PauseMode {
     }
 }
 
-/// One due instant of one schedule for one cluster: the unit of rule I5.
+/// One due instant of one schedule for one cluster. Each occurrence starts at most one run (rule I5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Occurrence {
     /// Due time, before spread.
@@ -239,13 +239,13 @@ pub struct Occurrence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
-    /// One or more occurrences.
+    /// One or more occurrences of schedules.
     Schedule,
     /// `backup CLUSTER`.
     Manual,
 }
 
-/// The backups that one retention rule counts, of one cluster.
+/// Group of backups of one cluster that one retention rule counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum RetentionGroup {
@@ -291,9 +291,9 @@ pub enum BackupState {
     Queued,
     /// The run is active.
     Running,
-    /// Meets rule I6.
+    /// The run ended with a whole backup: every component is complete and verified (rule I6).
     Completed,
-    /// Ended without meeting rule I6.
+    /// The run ended without a whole backup.
     Failed,
     /// Deletion requested, absence not yet verified.
     Deleting,
@@ -434,7 +434,8 @@ pub struct Addresses {
     /// Camunda 8 SaaS: the Administration API, and no other address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saas: Option<SaasAddress>,
-    /// Access by component name, or `rest` or `search`; without components that need no login, certificate or proxy.
+    /// Access settings by component name, or `rest` or `search`. Components without login, certificate and proxy have
+    /// no entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub access: BTreeMap<String, Access>,
 }

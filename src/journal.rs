@@ -79,7 +79,7 @@ pub struct RunView {
     pub status: RunStatus,
     /// Camunda version.
     pub version: Option<String>,
-    /// Procedure.
+    /// Backup procedure of the version.
     pub family: Option<Family>,
     /// APIs used.
     pub routes: Routes,
@@ -87,9 +87,9 @@ pub struct RunView {
     pub above: Option<i64>,
     /// Backup id assigned by the cluster.
     pub identified: Option<BackupId>,
-    /// Last intended step that has not ended.
+    /// Step whose intent was written last and whose end is not written yet.
     pub step: Option<Step>,
-    /// Time of that intent.
+    /// Time at which the intent of `step` was written.
     pub step_since: Option<Instant>,
     /// Steps planned.
     pub steps: Vec<Step>,
@@ -97,13 +97,16 @@ pub struct RunView {
     pub intended: BTreeSet<Step>,
     /// Steps done.
     pub done: BTreeSet<Step>,
-    /// Components whose start is uncertain until some part of it shows.
+    /// Components whose start request may or may not have been executed. A component is removed once a probe finds
+    /// its part.
     pub uncertain: BTreeSet<Component>,
-    /// Components whose start request got no response, even if parts show later.
+    /// Components whose start request got no response. A component stays in this set even if a probe finds its part
+    /// later.
     pub without_response: BTreeSet<Component>,
-    /// Backups held right before the start request, of components that name their backups themselves.
+    /// Names of the backups that existed right before the start request, by component that assigns names itself
+    /// (Camunda 8 SaaS).
     pub before: BTreeMap<Component, Vec<String>>,
-    /// Earliest time of the next request, by component that asked for a delay.
+    /// Earliest time of the next request, from the `Retry-After` of a component.
     pub quiet_until: Option<Instant>,
     /// Duration of each step, in milliseconds.
     pub step_ms: BTreeMap<Step, u64>,
@@ -117,9 +120,9 @@ pub struct RunView {
     pub pause: PauseView,
     /// Facts for the attestation.
     pub proof: BTreeMap<String, serde_json::Value>,
-    /// Reason for ending the run, from that decision on.
+    /// Reason for ending the run early. Set when the decision is made, before the clean-up.
     pub aborting: Option<(FailureClass, String)>,
-    /// Pending clean-up.
+    /// Clean-up that did not finish, one sentence each.
     pub cleanup_unfinished: Vec<String>,
     /// Start of the run.
     pub started_at: Option<Instant>,
@@ -264,7 +267,7 @@ impl RunView {
             }
             (RunStatus::Running, Event::ResumeIntended { .. }) => {
                 self.pause.resume_intended_at.get_or_insert(at);
-                // Until the resume is confirmed, it is the current step, whatever the run did before.
+                // The resume becomes the current step until it is confirmed, also if another step has not ended.
                 self.intended.insert(Step::Resume);
                 self.step = Some(Step::Resume);
                 self.step_since = self.pause.resume_intended_at;

@@ -1,4 +1,4 @@
-//! The kinds of part a backup consists of, behind one interface.
+//! Kinds of backup parts (Zeebe, web apps, records, SaaS) behind one trait, `Part`.
 //!
 //! Owns the requests of a run for one kind of part, in one file. `upkeep::delete::location` has those for the parts of a
 //! finished run. Must not write to the journal, wait or retry.
@@ -19,7 +19,7 @@ use saas::SaasPart;
 use webapp::WebAppPart;
 use zeebe::ZeebePart;
 
-/// The part that `component` takes; `None` without an address of it.
+/// Returns the part that backs up `component`. `None` if the addresses do not contain the component.
 pub(crate) fn part_of(
     component: Component,
     addresses: &Addresses,

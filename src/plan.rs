@@ -16,7 +16,7 @@ pub(crate) use self_managed::plan;
 /// Note on backups of a cluster with a relational database.
 pub(crate) const DATABASE: &str = "the relational database is not part of this backup: back it up with its own tools, before or after, and keep it as long as this one";
 
-/// For one probe and one start request.
+/// Deadline of a start step, which is one probe and one start request.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Action of the executor if a run ends early after this step was started.

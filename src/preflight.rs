@@ -43,7 +43,7 @@ impl Check {
     pub(crate) fn of_error(check: &'static str, error: &ClientError, help: &str) -> Self {
         let key = match error.component.as_str() {
             "search" => "`search.url`".to_owned(),
-            // Without a management URL the brokers are reached at `rest`.
+            // If only the REST API is configured, requests to the brokers use the address `rest`.
             "zeebe" | "history" => "`zeebe` (or `brokers`, or `rest`)".to_owned(),
             other => format!("`{other}`"),
         };

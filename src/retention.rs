@@ -16,7 +16,7 @@ pub struct RetentionRule {
     pub group: RetentionGroup,
     /// Number of backups to keep.
     pub keep: Keep,
-    /// Its schedule was removed or renamed, so retention deletes none of its backups.
+    /// Whether the schedule of the group was removed or renamed. Retention deletes no backup of such a group.
     pub frozen: bool,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Counted<'a> {
             let newer = counted(seen, "newer complete backup");
             reasons.push(format!("{} keeps {limit} and has {newer}", label(group)));
         }
-        // Relevant for a limit of 0 only: the remaining backup must be complete.
+        // With `keep.successful = 0` every backup may be deleted except the newest completed backup of the cluster.
         if self.good.last().is_some_and(|last| age(last) == age(backup)) {
             return Err("the newest completed backup of the cluster always stays".to_owned());
         }
@@ -169,7 +169,8 @@ impl<'a> Counted<'a> {
         Ok(reasons.join("; "))
     }
 
-    /// It is unknown whether exporting stayed paused during an adopted backup, so adopted backups do not replace each other.
+    /// Decision on an adopted backup. Adopted backups do not replace each other, because it is unknown whether
+    /// exporting stayed paused during them.
     fn adopted_outcome(&self, backup: &Backup, limit: u32, seen: usize) -> Result<Reason, Reason> {
         if newer(&self.good, backup, &RetentionGroup::Adopted).next().is_none() {
             return Err("the newest completed backup of group adopted always stays".to_owned());
@@ -276,7 +277,7 @@ fn newer<'a>(list: &[&'a Backup], than: &Backup, group: &RetentionGroup) -> impl
         .filter(move |b| b.run.retention_groups.contains(group))
 }
 
-/// Whether the run is known; of an adopted backup only the parts are.
+/// Whether the journal of the backup's run is known. For an adopted backup only the parts are known.
 fn is_attested(backup: &Backup) -> bool {
     !backup.run.retention_groups.contains(&RetentionGroup::Adopted)
 }

@@ -15,7 +15,8 @@ use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// An occurrence found later than this was missed (daemon down, clock set forward), not late.
+/// Maximum lateness of a normal start. An occurrence found later counts as missed, because the daemon was down or the
+/// clock was set forward.
 const LATE: TimeDelta = TimeDelta::seconds(60);
 
 /// Names of a schedule and a cluster.
@@ -265,9 +266,9 @@ impl Entry {
     }
 }
 
-/// A last occurrence in the future means that the clock was set back; then counting restarts now.
+/// Returns the last occurrence, or `now` if the last occurrence is in the future because the clock was set back.
 fn clamp(pair: &Pair, last: Instant, now: Instant) -> Instant {
-    // Occurrences are claimed ahead of time, so a few seconds do not count.
+    // Occurrences are claimed up to two seconds before they are due, so a small difference is no jump of the clock.
     if last > now + TimeDelta::seconds(10) {
         tracing::warn!(event = "clock.jumped", schedule = %pair.0, cluster = %pair.1,
             reason = "the last occurrence is in the future, so the clock was set back: due times count from now");

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A checkpoint of the cluster's own that is older tells of a setting that has been changed since.
+/// Maximum age of a checkpoint that shows a cluster with a backup scheduler of its own. An older checkpoint comes
+/// from a setting that was changed since.
 pub(crate) const OWN_LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// Remedy if a cluster with a search engine assigns ids itself.
@@ -59,7 +60,8 @@ impl Checkpoints {
     }
 }
 
-/// Rows of one section. A section may be empty, or absent if a tenant does not respond.
+/// Rows of one section of the state, for example `backups`. A section may be empty, or absent if a tenant does not
+/// respond.
 fn rows(response: &ParsedResponse, section: &Value) -> Result<Vec<Value>, ClientError> {
     match section {
         Value::Null => Ok(Vec::new()),

@@ -156,8 +156,8 @@ impl ExporterOf {
 /// numbers its partitions from 1.
 const TENANT: u32 = 100_000;
 
-/// Rows of one broker. From 8.10 on the rows are one level deeper, by physical tenant; `default` is the
-/// first.
+/// Partitions that one broker reports. From 8.10 on they are nested by physical tenant, and `default` is the first
+/// tenant.
 fn partitions(response: &ParsedResponse) -> Result<Vec<(u32, ExporterOf)>, ClientError> {
     let body = response.object()?;
     let object = body.as_object().ok_or_else(|| response.unknown_shape())?;
@@ -202,7 +202,7 @@ fn exporter(row: &Value) -> ExporterOf {
     }
 }
 
-/// The first partition that processes nothing, in half a sentence.
+/// Names the first partition that processes no commands, as a clause without a full stop.
 pub(crate) fn unprocessed(exporters: &Exporters) -> Option<String> {
     exporters.partitions.iter().filter(|(_, row)| row.is_leader()).find_map(|(partition, row)| {
         let phase = row.processing.as_deref()?;

@@ -245,7 +245,7 @@ async fn off_runtime<T: Send + 'static>(
     })
 }
 
-/// Fails every read: no source of credentials is configured.
+/// Credential source of a transport for components without authentication: every read fails.
 struct NoSecrets;
 
 impl Secrets for NoSecrets {

@@ -121,7 +121,7 @@ pub struct Listed {
     pub started_at: Option<Instant>,
 }
 
-/// Parses the 200 for one backup id; web apps and brokers use the same format.
+/// Parses the response 200 for one backup id. Web apps and brokers use the same format.
 pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<PartState, ClientError> {
     let body = response.object()?;
     if int(&body["backupId"]) != Some(id.get()) {
@@ -159,7 +159,7 @@ pub(crate) fn one_backup(response: &ParsedResponse, id: BackupId) -> Result<Part
     })
 }
 
-/// Parses the 200 for the list of backups.
+/// Parses the response 200 with the list of backups.
 pub(crate) fn all_backups(response: &ParsedResponse) -> Result<Vec<Listed>, ClientError> {
     let row = |row: &Value| {
         let id = int(&row["backupId"]).ok_or_else(|| response.unknown_shape())?;
@@ -194,7 +194,7 @@ fn parts(response: &ParsedResponse, details: &Value) -> Result<Vec<Part>, Client
 }
 
 impl PartState {
-    /// The state in a few words, for a sentence.
+    /// Describes the state in a few words, to be used inside a sentence.
     pub(crate) fn describe(&self) -> String {
         match self {
             PartState::Absent => "does not exist".into(),

@@ -194,7 +194,8 @@ fn components(
     let alone = family != Family::V89OnRdbms && !history;
     let has = |component: &Component| match component {
         Component::Zeebe => true,
-        // Next to the common history these are addresses from before the upgrade.
+        // A cluster with the common history has no backups of Operate and Tasklist. Their addresses come from before
+        // the upgrade to 8.8.
         Component::Operate => alone && addresses.operate.is_some(),
         Component::Tasklist => alone && addresses.tasklist.is_some(),
         Component::Optimize => addresses.optimize.is_some(),
@@ -286,7 +287,7 @@ fn leaderless(brokers: &[Value], partitions: u32) -> Vec<u32> {
 fn unknown_version(zeebe: &Caller, unread: Option<ClientError>) -> ClientError {
     let advice = "set `version` for this cluster in the config";
     match unread {
-        // Report the unreachable address: fixing it is the remedy.
+        // Report the unreachable address instead of the unknown version, because the operator must fix the address.
         Some(error) if error.kind != ErrorKind::Missing => error,
         _ => refused("zeebe", format!("the Camunda version at {} is unknown: {advice}", zeebe.base())),
     }
@@ -303,7 +304,8 @@ pub(crate) fn refused(component: &str, message: String) -> ClientError {
     }
 }
 
-/// The same addresses with the routes by which the cluster takes backups today; unchanged for Camunda 8 SaaS.
+/// Returns the addresses with the routes that the cluster offers now. The addresses of Camunda 8 SaaS have no routes
+/// and stay unchanged.
 pub(crate) async fn located(
     addresses: &Addresses,
     transport: &SharedTransport,

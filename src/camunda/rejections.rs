@@ -71,7 +71,7 @@ impl Rejections {
     pub(crate) fn note(&self, attempt: &Attempt<'_>, now: Instant) {
         let Attempt { component, base, access, call, outcome } = *attempt;
         let mut all = lock(&self.current);
-        // The usual case: no rejections.
+        // Return early in the usual case: no component has rejected authentication.
         if all.is_empty() && outcome == Outcome::AuthAccepted {
             return;
         }
@@ -148,7 +148,7 @@ fn is_about(addresses: &Addresses, call: Option<&String>) -> bool {
     id.zip(call).is_none_or(|(id, call)| call.contains(id.as_str()))
 }
 
-/// The call without its query, and with `*` for each path segment that contains a backup id.
+/// The call as a key: without its query, and with `*` for each path segment that contains a backup id.
 fn route(call: &str) -> String {
     let path = call.split('?').next().unwrap_or_default();
     let parts = path.split('/').map(|part| {

@@ -100,7 +100,7 @@ impl ParsedResponse {
         self.lenient().is_some_and(|body| body["timestamp"].is_string() && body["path"].is_string())
     }
 
-    /// The error for this response; the caller expected no success with its status.
+    /// Builds the error for a response whose status is not a success of this call.
     pub(crate) fn failure(&self) -> ClientError {
         let complaint = self.complaint();
         let reports = |part: &str| complaint.as_ref().is_some_and(|c| c.contains(part));

@@ -35,7 +35,7 @@ pub struct HostedCluster {
 }
 
 impl HostedCluster {
-    /// Status that prevents a backup now. An unknown status does not prevent a backup.
+    /// Returns the cluster's status if the status prevents a backup now. An unknown status does not prevent a backup.
     pub fn not_ready(&self) -> Option<&str> {
         let waits = ["Creating", "Updating", "Resuming", "Suspended", "WaitingForInput", "Maintenance"];
         self.status.as_deref().filter(|status| waits.iter().any(|known| known.eq_ignore_ascii_case(status)))
@@ -147,7 +147,7 @@ impl Saas {
     pub async fn delete(&self, uuid: &str) -> Result<(), ClientError> {
         let response = self.caller.call(Method::Delete, &self.one(uuid), None, DELETE).await?;
         match response.status() {
-            // The list shows whether the backup is gone.
+            // A 404 is no error: the caller reads the list of backups to see whether the backup is gone.
             200..300 | 404 => Ok(()),
             _ => Err(response.failure()),
         }

@@ -99,7 +99,7 @@ impl Snapshot {
     }
 }
 
-/// The snapshots listed in a 200.
+/// Snapshots in a response 200.
 pub(crate) fn snapshots(response: &ParsedResponse) -> Result<Vec<Snapshot>, ClientError> {
     let body = response.object()?;
     let all = body["snapshots"].as_array().ok_or_else(|| response.unknown_shape())?;
@@ -135,7 +135,8 @@ fn snapshot(body: &Value) -> Option<Snapshot> {
     })
 }
 
-/// A snapshot as a part; while it runs, how far it is is in its state, so that progress shows.
+/// Converts a snapshot to a part of a backup. The state of a running snapshot contains its figures, so that a change
+/// of the figures counts as progress.
 pub(crate) fn part_of(snapshot: &Snapshot) -> Part {
     let state = match snapshot.state {
         SnapshotState::InProgress => format!(
@@ -153,7 +154,7 @@ pub(crate) fn part_of(snapshot: &Snapshot) -> Part {
     }
 }
 
-/// A snapshot in the words of a component's backup.
+/// Converts the state of a snapshot to the state of a component's backup.
 pub(crate) fn state_of(snapshot: Option<&Snapshot>) -> PartState {
     let Some(snapshot) = snapshot else { return PartState::Absent };
     let progress = Progress { parts: vec![part_of(snapshot)] };

@@ -20,20 +20,20 @@ const AT_ONCE: usize = 8;
 pub struct Zeebe {
     gateway: Caller,
     brokers: Vec<Caller>,
-    /// The config lists no brokers: the one address may be a gateway's.
+    /// Whether the config lists no brokers. The address of `zeebe` may then be that of a gateway.
     unlisted: bool,
     route: RuntimeRoute,
 }
 
-/// Result of the request for a backup.
+/// Response of the brokers to the request for a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheduled {
     /// Backup id, if the response contains it: 8.9 and later.
     pub id: Option<BackupId>,
 }
 
-/// Permission to resume exporting. `pause` has the only implementation, so that nothing else can resume by mistake;
-/// the boundaries test keeps it so.
+/// Permission to resume exporting. Only the module `pause` implements it, so that no other module can resume by
+/// mistake. The boundaries test checks that.
 pub trait ResumeAuthority {}
 
 impl Zeebe {

@@ -1,4 +1,4 @@
-//! Reasons that end a run before its plan is done.
+//! Error types of a run: failure of a step, and requests to stop the run.
 //!
 //! Rules: a step returns a `StepError` with one sentence for the operator; the function that knows what was attempted
 //! adds that to the sentence; `finish` logs the error, once, where the run ends. Nothing here is retried or logged.
@@ -44,7 +44,7 @@ pub struct StepError {
     pub class: FailureClass,
     /// One sentence for the operator.
     pub reason: String,
-    /// Before a run: the condition is transient, and the occurrence waits within `start_within`.
+    /// Whether the condition is transient. Before a run begins, its occurrences then wait within `start_within`.
     pub transient: bool,
 }
 
@@ -66,7 +66,7 @@ impl From<StoreError> for StepError {
     }
 }
 
-/// Step error for a failed request; `attempt` names the failed action.
+/// Builds the step error for a failed request. `attempt` names the action that failed.
 pub(crate) fn refused(attempt: &str, error: &ClientError) -> StepError {
     let class = match error.kind {
         ErrorKind::NotSent

@@ -40,12 +40,12 @@ impl Evidence {
         lock(&self.last_error).clone()
     }
 
-    /// Stores why it is unknown whether a component has begun.
+    /// Stores why it is unknown whether a component has started its backup.
     pub(crate) fn uncertain(&self, component: Component, error: &ClientError) {
         lock(&self.doubts).insert(component, error.to_string());
     }
 
-    /// Reason why it is unknown whether a component has begun.
+    /// Returns the reason why it is unknown whether a component has started its backup.
     pub(crate) fn doubt_about(&self, component: Component) -> String {
         let why = lock(&self.doubts).get(&component).cloned();
         why.unwrap_or_else(|| "the daemon was stopped before the response arrived".into())
@@ -61,7 +61,7 @@ impl Evidence {
         self.pause_cannot_act_late.load(Ordering::Relaxed)
     }
 
-    /// Stores a fact.
+    /// Stores a fact for the attestation.
     pub(crate) fn prove(&self, name: &str, fact: Value) {
         lock(&self.proof).insert(name.to_owned(), fact);
     }

@@ -52,7 +52,8 @@ impl Execution {
             if run.view.version.is_some() { run.view.routes } else { spec.addresses.routes };
         let clients = Clients::new(&spec.addresses, &context.transport);
         let since_boot = pending_resume.and_then(|pending_resume| pending_resume.intended_since_boot_ms);
-        // A confirmed resume ended the pause: another resume could end a foreign pause.
+        // A pause with a confirmed resume has ended. No second resume may be sent, because it could end a foreign
+        // pause.
         let unfinished = run.view.pause.intended_at.filter(|_| run.view.needs_resume());
         let pause_clock = unfinished.map(|at| PauseClock::after_restart(at, since_boot, &*context.clock));
         Self {
@@ -70,7 +71,7 @@ impl Execution {
         }
     }
 
-    /// View as of the last successful write.
+    /// Journal view after the last successful write.
     pub(crate) fn view(&self) -> Arc<RunView> {
         lock(&self.view).clone()
     }
@@ -83,8 +84,8 @@ impl Execution {
         }
     }
 
-    /// The store rejects an entry if another process has resumed meanwhile, for example `resume-exporting`
-    /// beside a hung daemon.
+    /// Error of a rejected journal entry. The store rejects an entry if another process has resumed meanwhile, for
+    /// example `resume-exporting` while the daemon hangs.
     async fn overtaken(&self, error: StoreError) -> StepError {
         if matches!(error, StoreError::Illegal(_)) {
             self.refresh().await;

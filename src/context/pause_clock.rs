@@ -14,7 +14,7 @@ pub(crate) struct PauseClock {
 }
 
 impl PauseClock {
-    /// A pause that is requested now.
+    /// Clock of a pause that this process requests now.
     pub(crate) fn now(intended_at: Instant, clock: &dyn Clock) -> Self {
         Self { intended_at, since_boot: clock.since_boot(), monotonic: clock.monotonic() }
     }

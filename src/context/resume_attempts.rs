@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
-/// By run.
+/// Resume attempts by run.
 #[derive(Clone, Default)]
 pub struct ResumeAttempts {
     by_run: Arc<Mutex<BTreeMap<RunId, ResumeAttempt>>>,
@@ -17,7 +17,7 @@ pub struct ResumeAttempts {
 }
 
 impl ResumeAttempts {
-    /// All attempts as of now.
+    /// Returns a copy of all attempts.
     pub fn known(&self) -> BTreeMap<RunId, ResumeAttempt> {
         lock(&self.by_run).clone()
     }
@@ -27,7 +27,7 @@ impl ResumeAttempts {
         with_attempt(&lock(&self.by_run), pending_resumes)
     }
 
-    /// Ends the backoff of every resume: an operator reports that the cause is fixed.
+    /// Ends the backoff of every resume, because an operator reports that the cause is fixed (`resume-exporting`).
     pub fn hurry(&self) {
         self.hurried.notify_waiters();
     }
@@ -37,7 +37,7 @@ impl ResumeAttempts {
         self.hurried.notified().await;
     }
 
-    /// A resume begins; earlier processes sent `before` requests.
+    /// Records that this process begins to resume. Earlier processes sent `before` requests.
     pub(crate) fn begins(&self, run: RunId, before: u32) {
         lock(&self.by_run)
             .entry(run)
@@ -48,7 +48,7 @@ impl ResumeAttempts {
         self.of(run, |attempt| attempt.intended_at = attempt.intended_at.or(Some(at)));
     }
 
-    /// A resume was sent, with this result.
+    /// Records the result of one resume request. `error` is `None` for a confirmed resume.
     pub(crate) fn sent(&self, run: RunId, error: Option<String>) {
         self.of(run, |attempt| {
             attempt.attempts += 1;
@@ -56,12 +56,13 @@ impl ResumeAttempts {
         });
     }
 
-    /// Condition that is still awaited after a confirmed resume.
+    /// Records a condition that must still become true after the server confirmed the resume.
     pub(crate) fn waits(&self, run: RunId, note: &str) {
         self.of(run, |attempt| attempt.last_error = Some(note.to_owned()));
     }
 
-    /// The resume is confirmed. Only its record is missing, whose write failed if there is an error.
+    /// Records a confirmed resume that is not stored in the `pending_resumes` table yet. `unwritten` is the error of
+    /// the failed write.
     pub(crate) fn confirmed(&self, run: RunId, at: Instant, unwritten: Option<StoreError>) {
         self.of(run, |attempt| {
             attempt.confirmed_at = Some(at);
@@ -69,7 +70,7 @@ impl ResumeAttempts {
         });
     }
 
-    /// The pending resume is closed, or another process owns it.
+    /// Removes the attempts of a pending resume that is closed or that another process sends.
     pub(crate) fn forget(&self, run: RunId) {
         lock(&self.by_run).remove(&run);
     }

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use std::future::Future;
 use std::time::Duration;
 
-/// Longest wait that a response's `Retry-After` is followed.
+/// Maximum `Retry-After` of a response that is followed.
 const QUIET: Duration = Duration::from_mins(5);
 /// Shortest wait between two probes.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -17,12 +17,12 @@ pub(crate) struct RetryTransient<'a> {
 }
 
 impl<'a> RetryTransient<'a> {
-    /// Retries for at most `limit`.
+    /// Creates retries that end after `limit`.
     pub(crate) fn new(clock: &'a dyn Clock, limit: Duration) -> Self {
         Self { clock, limit }
     }
 
-    /// Probe of a backup: an unclear response is transient too, and is returned after the limit.
+    /// Probes a backup. An unclear state is retried like a transient error, and returned after the limit.
     pub(crate) async fn probe_backup<F>(
         &self,
         once: impl FnMut() -> F,
@@ -34,7 +34,7 @@ impl<'a> RetryTransient<'a> {
         self.until_clear(once, remember, |state| matches!(state, PartState::Unclear { .. })).await
     }
 
-    /// The first response that `is_unclear` does not apply to, or the last one after the limit.
+    /// Retries until `is_unclear` is false for a response. After the limit, returns the last response.
     pub(crate) async fn until_clear<T, F>(
         &self,
         mut once: impl FnMut() -> F,
@@ -54,7 +54,7 @@ impl<'a> RetryTransient<'a> {
         }
     }
 
-    /// The first response that is not transient, or the last error.
+    /// Retries while the error is transient. After the limit, returns the last error.
     pub(crate) async fn probe<T, F>(
         &self,
         mut once: impl FnMut() -> F,

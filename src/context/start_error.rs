@@ -1,6 +1,7 @@
-//! Consequences of a start request that failed: refused for certain, or unknown (rule I9).
+//! Distinguishes two kinds of failed start requests: certainly rejected, and unknown whether the backup started (rule
+//! I9).
 //!
-//! Owns the difference. Must not send a request again.
+//! Must not send the request again.
 
 use crate::camunda::{ClientError, ErrorKind};
 use crate::context::error::StepError;
@@ -8,7 +9,8 @@ use crate::context::execution::Execution;
 use crate::domain::{Component, id_scope};
 use crate::journal::{Event, FailureClass};
 
-/// A start with an unknown result is neither failed nor done (rule I9): the wait probes for its backup.
+/// Returns the error of a certainly rejected start. A start with an unknown result is recorded as uncertain, and the
+/// wait step probes for its backup (rule I9).
 pub(crate) async fn refused_or_unknown(
     execution: &Execution,
     component: Component,

@@ -13,7 +13,7 @@ use std::fmt;
 pub enum Exporting {
     /// Every partition exports.
     Running,
-    /// Every partition is paused, and a pending resume or a run of this daemon explains it.
+    /// Every partition is paused, and this daemon has a run in its pause window or a pending resume.
     PausedByUs,
     /// Every partition is paused by somebody else.
     PausedByOther,
@@ -36,7 +36,7 @@ impl Exporting {
         }
     }
 
-    /// Whether at least one partition is stopped and no pause of this daemon explains it.
+    /// Whether exporting of at least one partition is paused without a pause of this daemon.
     pub fn is_foreign_pause(self) -> bool {
         matches!(self, Self::PausedByOther | Self::Mixed)
     }

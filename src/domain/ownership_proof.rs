@@ -18,7 +18,7 @@ pub enum OwnershipProof {
         /// Run in the tag.
         run_id: RunId,
     },
-    /// A component started its part during the run, and the id was unused before the run.
+    /// The start time of a part lies within the run, and the guard found the id unused before the run.
     StartTime {
         /// First component whose start was compared.
         component: Component,

@@ -1,13 +1,13 @@
 //! Records of a journal: events, their outcomes, and the failure classes of a run.
 //!
-//! Owns their spelling; `journal` owns their order.
+//! Owns the spelling of events in the state file. `journal` owns the legal order of events.
 
 use super::Step;
 use crate::domain::{BackupId, Component, Family, Instant, PauseMode, Routes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Countable class of a failure.
+/// Class of a failure, used as a label in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -45,7 +45,7 @@ pub enum FailureClass {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Rule I6 holds; the attestation lists the evidence.
+    /// The backup is whole (rule I6). The attestation lists the evidence.
     Completed {
         /// Evidence by component, pause times and indices.
         attestation: serde_json::Value,
@@ -131,15 +131,15 @@ pub enum Event {
         #[serde(default)]
         indices: Vec<String>,
     },
-    /// Backups held by a component right before the request, if it names its backups itself: a later one is
-    /// ours.
+    /// Backups that existed in a component right before the start request. A component that assigns names itself then
+    /// has our backup under a new name.
     Before {
         /// Component.
         component: Component,
         /// Names of these backups.
         names: Vec<String>,
     },
-    /// A component rejected a request and named a delay.
+    /// A component rejected a request and sent `Retry-After`.
     QuietRequested {
         /// Earliest time of the next request.
         until: Instant,

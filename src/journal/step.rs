@@ -1,6 +1,6 @@
 //! Steps of a run, and their names in journal, log and routes.
 //!
-//! Owns their repeatability. Must not depend on their order, which the plan owns.
+//! Owns which steps may be repeated. The plan owns the order of the steps.
 
 use crate::domain::Component;
 use serde::{Deserialize, Serialize};

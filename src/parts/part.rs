@@ -28,7 +28,7 @@ pub(crate) struct PartRun<'a> {
     pub id: BackupId,
     /// Instance name for the ownership tag.
     pub instance: &'a str,
-    /// The config states a version, which may differ from the version that the brokers report.
+    /// Whether the config states a version. That version may differ from the version that the brokers report.
     pub version_in_config: bool,
     pub evidence: &'a Evidence,
     pub clock: &'a dyn Clock,
@@ -54,13 +54,13 @@ impl PartRun<'_> {
     }
 }
 
-/// Result of the guard: whether a backup can start under the id.
+/// Result of the guard: whether a backup with this id can start.
 pub(crate) enum Guard {
-    /// It can start. The events are written before the start request.
+    /// The id is unused. The events are written before the start request.
     Free(Vec<Event>),
-    /// The response shows neither; the guard is retried.
+    /// The response does not show whether the id is used. The guard is retried.
     Unclear(String),
-    /// It must not start.
+    /// The backup must not start.
     Refused(StepError),
 }
 
@@ -113,7 +113,8 @@ impl From<ClientError> for StartError {
 /// Result of one probe.
 pub(crate) struct Seen {
     pub state: PartState,
-    /// The backup was identified by this probe; written if possible, because the next probe identifies it again.
+    /// Journal event with the id that this probe found. A failed write is ignored, because the next probe finds the
+    /// id again.
     pub found: Option<Event>,
 }
 
@@ -130,7 +131,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// The component reports COMPLETED and does not hold what the run requires.
+    /// Rejects a part that is reported as COMPLETED but lacks something that the run requires.
     pub(crate) fn doubt(component: Component, why: &str) -> Self {
         Self::Rejected(StepError::new(
             FailureClass::Component,
@@ -139,9 +140,9 @@ impl Verdict {
     }
 }
 
-/// Backups that may be ours under an id that was never received.
+/// Backups that may be ours: they appeared after a start request whose response, with the assigned id, was lost.
 pub(crate) struct Unidentified {
-    /// Largest id of them: later ids of ours must be higher.
+    /// Largest id of these backups. Ids of later runs must be higher.
     pub largest: i64,
     /// One sentence for the operator.
     pub sentence: String,
@@ -155,7 +156,7 @@ pub(crate) trait Part: Send + Sync {
     /// Reads whether a backup can start under the id.
     fn guard<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<Guard, ClientError>>;
 
-    /// Reads the facts to write before the start request.
+    /// Reads the facts that are written to the journal before the start request.
     fn announce<'a>(&'a self, _run: &'a PartRun<'_>) -> BoxFuture<'a, Result<Notes, StepError>> {
         ready(Ok(Notes::default())).boxed()
     }
@@ -181,7 +182,7 @@ pub(crate) trait Part: Send + Sync {
     /// Requests deletion of this run's backup, to end it while it is in progress.
     fn delete<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>>;
 
-    /// Backups that appeared under ids that were never received, after a start without a response.
+    /// Searches for backups that may be ours after a start without a response, if the component assigns ids itself.
     fn unidentified<'a>(&'a self, _run: &'a PartRun<'_>) -> BoxFuture<'a, Option<Unidentified>> {
         ready(None).boxed()
     }
@@ -211,7 +212,7 @@ pub(crate) trait Part: Send + Sync {
         None
     }
 
-    /// The list can lag behind: a completed backup that is absent from it may appear again.
+    /// Whether a completed backup may be absent from the component's list for a while.
     fn list_may_lag(&self) -> bool {
         false
     }

@@ -101,7 +101,8 @@ pub(crate) fn no_index(pattern: &str) -> String {
     )
 }
 
-/// Successful, no failed shard, not empty, every index that matched before, and the ownership tag of this run.
+/// Verifies the snapshot: state SUCCESS, no failed shard, not empty, every index that matched before, and the
+/// ownership tag of this run.
 fn verdict(run: &PartRun<'_>, progress: &Progress, snapshot: Option<&Snapshot>) -> Verdict {
     let rejected = |why: String| {
         Verdict::Rejected(StepError::new(FailureClass::Records, format!("the records snapshot {why}")))

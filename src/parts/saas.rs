@@ -16,7 +16,7 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
 use std::time::Duration;
 
-/// A start without a response appears in the list within this time, or never.
+/// Time within which a start without a response appears in the list, if the request was executed.
 const LOST_START: Duration = Duration::from_mins(2);
 /// Time limit of the retries of the list before the start.
 const GUARD_LIMIT: Duration = Duration::from_mins(1);
@@ -133,14 +133,16 @@ impl Part for SaasPart {
         true
     }
 
-    /// A wait that failed by itself has searched the list for longer already.
+    /// The wait step searches the list itself. If the wait step began, the search has been done for longer than the
+    /// clean-up would.
     fn has_lost_start(&self, view: &RunView) -> bool {
         let searched = view.intended.contains(&Step::Wait(SAAS))
             && view.components.get(&SAAS).is_some_and(|saas| saas.reason.is_some());
         uuid_of(view).is_none() && may_have(view) && !searched
     }
 
-    /// The list before the start is stored right before the request.
+    /// The list of earlier backups is written right before the start request. Without that entry, the request was not
+    /// sent.
     fn may_have_been_sent(&self, view: &RunView) -> bool {
         view.before.contains_key(&SAAS)
     }
@@ -210,12 +212,13 @@ fn not_ready(status: &str) -> String {
     )
 }
 
-/// Whether a run was of that hosted cluster: a name in the config may stand for another one now.
+/// Whether the run backed up the SaaS cluster at `address`. The same cluster name may refer to another SaaS cluster
+/// now.
 pub(crate) fn is_of(run: &Run, address: &SaasAddress) -> bool {
     cluster_id_of(run).is_none_or(|id| id == address.cluster_id)
 }
 
-/// Cluster id in Camunda 8 SaaS of the cluster that a run was of.
+/// Cluster id in Camunda 8 SaaS, from the stored settings of a run.
 pub(crate) fn cluster_id_of(run: &Run) -> Option<String> {
     let spec: Spec = serde_json::from_value(run.spec.clone()).ok()?;
     Some(spec.addresses.saas?.cluster_id)

@@ -79,7 +79,8 @@ impl WebAppPart {
         Event::Announced { component: self.component, repository, names, indices: vec![] }
     }
 
-    /// Every announced snapshot, and as many as their names state.
+    /// Verifies that every announced snapshot is complete, and that there are as many snapshots as their names state
+    /// (`_of_6`).
     fn verdict(&self, run: &PartRun<'_>, progress: &Progress) -> Verdict {
         let doubt = |why: &str| Verdict::doubt(self.component, why);
         let found: Vec<String> = progress.parts.iter().map(|p| p.name.clone()).collect();

@@ -50,8 +50,8 @@ impl Part for ZeebePart {
 }
 
 impl ZeebePart {
-    /// A cluster that may assign ids is requested without an id first. One that rejects a request without an id receives
-    /// ours.
+    /// Requests the backup without an id if the cluster may assign ids. If the cluster rejects that, repeats the
+    /// request with our id.
     async fn request(&self, run: &PartRun<'_>) -> Result<Notes, StartError> {
         let may_assign = run.view.above.is_some();
         let mut response = None;
@@ -81,7 +81,8 @@ impl ZeebePart {
         }
     }
 
-    /// If the cluster assigns ids and the response with ours was lost, a backup may exist under an unknown id.
+    /// Searches for backups with unknown ids. One may exist if the cluster assigns ids and the response with our id
+    /// was lost.
     async fn unreceived_ids(&self, run: &PartRun<'_>) -> Option<Unidentified> {
         let view = &run.view;
         let responded = view.done.contains(&Step::Start(Component::Zeebe))
@@ -110,7 +111,7 @@ fn requires_own_ids(error: &ClientError) -> bool {
         .any(|w| text.contains(w))
 }
 
-/// Every partition, each from a broker of one version.
+/// Verifies that every partition is complete, and that all brokers had one version.
 fn verdict(run: &PartRun<'_>, progress: &Progress) -> Verdict {
     let doubt = |why: &str| Verdict::doubt(Component::Zeebe, why);
     if let Some(expected) = run.view.partitions

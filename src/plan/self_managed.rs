@@ -7,7 +7,7 @@ use crate::domain::{Component, Family};
 use crate::journal::Step;
 use std::time::Duration;
 
-/// For the pause request and the polls until every partition is paused.
+/// Deadline of the pause step: the pause request and the polls until every partition is paused.
 const PAUSE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The plan of a backup.

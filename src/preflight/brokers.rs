@@ -182,7 +182,7 @@ pub(crate) fn checkpoints(found: &Capabilities, now: Instant) -> Vec<Check> {
         checks.push(if gaps.is_empty() {
             Check::good("ranges", detail)
         } else {
-            // Does not fail this backup, but a restore from an older one.
+            // A gap does not affect this backup. It prevents restores that start from an older backup.
             Check {
                 check: "ranges",
                 ok: true,

@@ -47,11 +47,11 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
 fn without_response(check: &'static str, error: &ClientError) -> Check {
     match error.kind {
         ErrorKind::Lost => Check::of_error(check, error, HELP),
-        // The operator cannot start this service.
+        // Camunda operates this service, so the remedy is about the network of this machine.
         ErrorKind::NotSent | ErrorKind::NoAccess => {
             Check::bad(check, error.to_string(), format!("let this machine connect to it: {HELP}"))
         }
-        // `access` does not apply to Camunda 8 SaaS.
+        // The config has no `access` settings for Camunda 8 SaaS, so the remedy names other keys.
         _ => Check::bad(check, error.to_string(), HELP),
     }
 }

@@ -83,7 +83,7 @@ pub enum NotProven {
     },
 }
 
-/// Proves that the backup of `run` is ours. The row itself is ours by construction.
+/// Proves that the parts found in the cluster belong to `run`. The row in the state file does not need a proof.
 pub fn prove(instance: &str, run: &Run, shown: &Shown) -> Result<OwnershipProof, NotProven> {
     let id = run.backup_id;
     let adopted = run.retention_groups.contains(&RetentionGroup::Adopted);

@@ -133,7 +133,7 @@ impl Shared {
         now: Instant,
         ahead: TimeDelta,
     ) -> Result<Option<BTreeSet<String>>, StoreError> {
-        // One at a time: a concurrent tick and reload would submit each other's unconfirmed claims twice.
+        // Only one claim at a time: a concurrent tick and reload would submit the same unconfirmed claim twice.
         let _one = self.claiming.lock().await;
         let rows = lock(&self.timetable).due(now, ahead, PER_TICK);
         if rows.is_empty() && lock(&self.requested).is_empty() {
@@ -249,7 +249,7 @@ impl Shared {
         lock(&self.store_error).clone()
     }
 
-    /// See `Timetable::next_due`.
+    /// Next due instant by pair of schedule and cluster.
     pub fn next_due(&self) -> BTreeMap<super::Pair, Instant> {
         lock(&self.timetable).next_due()
     }
@@ -278,7 +278,7 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Without ticks until `start`.
+    /// Creates the dispatch without ticks; `start` begins them.
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared, scheduler: None, jobs: BTreeMap::new() }
     }
@@ -402,7 +402,8 @@ impl MetaDataStorage for Adapter {
                 .iter()
                 .map(|name| job_id(name))
                 .filter(|id| known.contains_key(id))
-                // An instant in the past without a run: due under any wall clock.
+                // An instant in the past, so that the scheduler runs the job at its next poll whatever the wall clock
+                // shows.
                 .map(|id| JobAndNextTick {
                     id: Some(id.into()),
                     job_type: JobType::Cron as i32,

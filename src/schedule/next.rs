@@ -14,9 +14,9 @@ use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, Offset, TimeDelta, Ti
 use chrono_tz::Tz;
 use std::time::Duration;
 
-/// More than the largest change of any UTC offset.
+/// Search window around a civil time. Longer than the largest change of any UTC offset.
 const NEAR: TimeDelta = TimeDelta::hours(26);
-/// Less than the smallest time between two offset changes of a time zone.
+/// Step of the search for offset changes. Shorter than the time between any two changes of a time zone.
 const STRIDE: TimeDelta = TimeDelta::hours(3);
 /// Maximum count of missed occurrences, so that a schedule due every second stays cheap after years.
 const COUNT_LIMIT: u64 = 10_000;
@@ -54,7 +54,7 @@ pub fn next_after(timing: &Timing, tz: Tz, after: Instant) -> Option<Instant> {
                 None => from = change,
             }
         } else {
-            // No occurrence until shortly before `civil`, under any offset.
+            // Skip the time before `civil`: no occurrence can lie there, whatever the offset.
             from = (from + NEAR).max(civil.and_utc() - NEAR - NEAR);
         }
     }

@@ -1,4 +1,4 @@
-//! The store kept in memory: for tests and simulation, with the same promises but for durability.
+//! The store kept in memory, for tests and simulation. Keeps the promises of `Store` except durability.
 //!
 //! Owns the rows as plain maps and the faults that a test can ask for. Must not decide anything that another store
 //! would decide differently: that is `store::rules`. Kept beside SQLite so that generated scenarios run without a disk.
@@ -30,7 +30,7 @@ struct Inside {
     closed: bool,
 }
 
-/// State that is gone with the process.
+/// A store without a file: its state is lost when the process ends.
 #[derive(Default)]
 pub struct MemoryStore {
     inside: Mutex<Inside>,
@@ -67,7 +67,7 @@ impl MemoryStore {
         lock(&self.inside)
     }
 
-    /// `work` must refuse before it changes anything.
+    /// Applies one write to the rows. `work` must return its error before it changes anything.
     fn write<'a, T: Send + 'a>(
         &'a self,
         work: impl FnOnce(&mut Rows) -> Result<T, StoreError> + Send + 'a,

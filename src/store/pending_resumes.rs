@@ -16,7 +16,7 @@ pub struct ClustersToResume<'a> {
 }
 
 impl<'a> ClustersToResume<'a> {
-    /// Index of these pending resumes.
+    /// Builds the index of these pending resumes.
     pub fn by(pending_resumes: impl IntoIterator<Item = &'a PendingResume>) -> Self {
         let mut pending = Self { names: HashSet::new(), locations: HashMap::new() };
         for pending_resume in pending_resumes {
@@ -41,7 +41,7 @@ fn locations(addresses: &Addresses) -> impl Iterator<Item = Location<'_>> {
     let proxy = |name| addresses.access.get(name).and_then(|access| access.proxy.as_deref());
     let management = std::iter::once(&addresses.zeebe).chain(&addresses.brokers).map(|url| (url, "zeebe"));
     let all = management.chain(addresses.rest.iter().map(|url| (url, "rest")));
-    // Clusters of Camunda 8 SaaS have no such address.
+    // Clusters of Camunda 8 SaaS have no broker URL, so empty URLs are left out.
     all.filter(|(url, _)| !url.is_empty()).map(move |(url, name)| (url.trim_end_matches('/'), proxy(name)))
 }
 
@@ -74,7 +74,8 @@ impl PendingResume {
         }
     }
 
-    /// False once a server confirmed a resume, even if the confirmation could not be stored yet.
+    /// Whether the cluster may still be paused. `false` once a server confirmed the resume, even if the confirmation
+    /// is not stored yet.
     pub fn may_be_paused(&self) -> bool {
         self.confirmed_at.is_none()
     }
@@ -101,12 +102,12 @@ impl PendingResume {
 /// Clusters whose resume is not confirmed, with the reason.
 pub type UnconfirmedResumes = BTreeMap<String, String>;
 
-/// Sentence about one of them, with the remedy.
+/// Sentence about one unconfirmed resume. `next` is the remedy.
 pub fn unconfirmed(cluster: &str, why: &str, next: &str) -> String {
     format!("the resume of {cluster} is still pending, so exporting may be paused there: {why}; {next}")
 }
 
-/// Remedy while a daemon is running.
+/// Remedy for an unconfirmed resume while a daemon is running.
 pub fn retried_by_daemon(cluster: &str) -> String {
     format!(
         "the daemon retries at least every minute: fix the cause, or, if the cluster is gone permanently, abandon the resume with `pending-resumes abandon {cluster} --why TEXT`"

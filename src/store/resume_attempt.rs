@@ -1,7 +1,8 @@
-//! Progress of a resume that is known in memory beyond its row: a full disk may prevent recording it.
-//!
-//! Pure; the resuming process keeps it (`context::resume_attempts`), and every interface shows it over the
+//! Progress of a pending resume that is kept in memory, because a full disk may prevent writing the progress to its
 //! row.
+//!
+//! Pure. The process that sends the resumes keeps the progress (`context::resume_attempts`). Every interface shows
+//! the progress instead of the row's older values.
 
 use crate::domain::{Instant, RunId, instant_text};
 use crate::store::{PendingResume, StoreError};
@@ -22,7 +23,7 @@ pub struct ResumeAttempt {
     pub unwritten: Option<StoreError>,
 }
 
-/// Pending resumes with the facts known beyond their rows.
+/// Returns the pending resumes with the progress that is known in memory.
 pub fn with_attempt(
     attempt: &BTreeMap<RunId, ResumeAttempt>,
     mut pending_resumes: Vec<PendingResume>,
@@ -36,7 +37,8 @@ pub fn with_attempt(
 }
 
 impl ResumeAttempt {
-    /// Overlays the attempt on a row. A pending resume with `confirmed_at` is confirmed but not recorded.
+    /// Replaces the row's values by newer values of the attempt. A pending resume with `confirmed_at` is confirmed,
+    /// but its row could not be written yet.
     fn over(&self, pending_resume: &mut PendingResume) {
         pending_resume.attempts = pending_resume.attempts.max(self.attempts);
         pending_resume.resume_intended_at = pending_resume.resume_intended_at.or(self.intended_at);

@@ -83,12 +83,12 @@ pub(crate) fn may_be_missing(name: &str, state: BackupState) -> Result<bool, Sto
     }
 }
 
-/// An occurrence whose instant has come, not one that was missed.
+/// Whether an occurrence is due now and was not missed.
 pub(super) fn really_due(row: &OccurrenceRow) -> bool {
     row.outcome == OccurrenceOutcome::Waiting && !row.missed
 }
 
-/// Whether an occurrence may be written as it is.
+/// Whether the fields of an occurrence row fit its outcome. Otherwise the claim is rejected.
 pub(crate) fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
     let fits = match row.outcome {
         OccurrenceOutcome::Waiting => row.reason.is_none() && row.until.is_none() && row.count == 1,
@@ -104,7 +104,7 @@ pub(crate) fn may_claim(row: &OccurrenceRow) -> Result<(), StoreError> {
     ))
 }
 
-/// Whether a run may serve an occurrence that has met `outcome` so far.
+/// Whether a new run may serve an occurrence that has `outcome` now. Only waiting occurrences may be served.
 pub(crate) fn may_serve(
     occurrence: &Occurrence,
     outcome: Option<OccurrenceOutcome>,
@@ -159,7 +159,7 @@ pub(crate) fn cluster_name(name: &str) -> String {
     format!("cluster {name}")
 }
 
-/// The refusal of a second pause in one run.
+/// Error for a second pending resume of one run.
 pub(crate) fn second_pending_resume(run_id: RunId) -> StoreError {
     StoreError::Refused(format!(
         "{} exists already: a run pauses exporting at most once",
@@ -167,12 +167,12 @@ pub(crate) fn second_pending_resume(run_id: RunId) -> StoreError {
     ))
 }
 
-/// The refusal of a run that exists.
+/// Error for a run whose id exists already.
 pub(crate) fn second_run(run_id: RunId) -> StoreError {
     StoreError::Refused(format!("{} exists already: check it instead of starting it", run_name(run_id)))
 }
 
-/// The run that begins.
+/// Builds the row of a new run.
 pub(crate) fn new_run(new: NewRun, backup_id: BackupId) -> Run {
     Run {
         run_id: new.run_id,
@@ -188,7 +188,7 @@ pub(crate) fn new_run(new: NewRun, backup_id: BackupId) -> Run {
     }
 }
 
-/// The run that stands for an adopted backup.
+/// Builds the row of an adopted backup, as a run that has ended.
 pub(crate) fn adopted_run(adopted: Adopted) -> Run {
     Run {
         run_id: adopted.run_id,

@@ -49,14 +49,15 @@ pub const FILE: &str = "state.db";
 
 /// Durable state in one file.
 pub struct SqliteStore {
-    /// Set for the daemon's own store, not for a secondary process.
+    /// Files that the daemon opened. `None` in a secondary process, which does not check whether they were moved.
     location: Option<Arc<Location>>,
     writer: Worker,
     reader: Worker,
 }
 
 impl SqliteStore {
-    /// Opens the state of a daemon, made if there is none, and keeps other daemons off it. Blocks: call it at start-up.
+    /// Opens the state of a daemon, creates it if it does not exist, and locks out other daemons. Blocks, so it is
+    /// called at the start only.
     pub fn open(state_dir: &Path) -> Result<(SharedStore, StateLock), StoreError> {
         let file = state_dir.join(FILE);
         open::directory(state_dir, &file)?;
@@ -99,7 +100,7 @@ impl SqliteStore {
         let (path, dir) = (state_dir.join(FILE), state_dir.to_owned());
         let (send, opened) = oneshot::channel();
         worker::thread("state-open", &path, move || {
-            // The caller may be gone.
+            // A send error means that the caller stopped waiting.
             let _ = send.send(Self::read_only(&dir));
         })?;
         opened.await.unwrap_or(Err(StoreError::Closed))
@@ -118,8 +119,8 @@ impl SqliteStore {
         self.close().await
     }
 
-    /// Pending resumes of a file in any state: damaged, of a newer version or read-only. Changes nothing.
-    /// `None` if even they cannot be read.
+    /// Reads the pending resumes of a file in any state: damaged, of a newer version or read-only. Changes nothing.
+    /// `None` if no pending resume can be read.
     pub fn read_pending_resumes(state_dir: &Path) -> Option<FoundPendingResumes> {
         let connection = open::read_only(&state_dir.join(FILE)).ok()?;
         let mut reading = Reading::of(&connection)?;
@@ -140,7 +141,7 @@ impl SqliteStore {
         backups::list(&connection, filter).ok()
     }
 
-    /// `owned`: files of the owner and its work after each commit.
+    /// Starts both threads. `owned` is set for the daemon: the files that it opened, and its work after each commit.
     fn start(
         file: &Path,
         writer: Connection,
@@ -153,7 +154,7 @@ impl SqliteStore {
         Ok(Arc::new(Self { location, writer, reader: Worker::reading(reader, file)? }))
     }
 
-    /// A commit to files that the next start would not find is rejected.
+    /// Writes, unless the state file was moved or replaced: the next start would not find the commit.
     fn write_to_be_found<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
@@ -180,7 +181,7 @@ impl SqliteStore {
     }
 }
 
-/// `0` means all.
+/// Converts a `limit` to SQL: `0`, which means all rows, becomes -1.
 fn limit(limit: u32) -> i64 {
     if limit == 0 { -1 } else { i64::from(limit) }
 }

@@ -12,11 +12,11 @@ const MASKED_IN_ERRORS: usize = 4;
 const MASKED_IN_SUCCESS: usize = 12;
 const STARS: &[u8] = b"***";
 
-/// A header, and the secrets in it.
+/// An `Authorization` header, and the secrets to mask in the response.
 pub(super) struct Header {
     pub value: HeaderValue,
     shown: Secret,
-    /// Secret from which `shown` was derived.
+    /// Secret from which the header was made, for example the client secret of a token. Masked as well.
     behind: Option<Secret>,
 }
 

@@ -141,7 +141,7 @@ impl CachedClient {
                 None => format!("TLS cannot be set up: {}", causes(&error)),
             })
         };
-        // As above, for a machine without CA certificates.
+        // A machine without CA certificates must still support plain HTTP, so certificates are left out.
         let client = with(false).or_else(|reason| with(true).map_err(|_| reason))?;
         let Access { ca, identity, proxy, .. } = access.clone();
         Ok(Self { ca, identity, proxy, files, client })

@@ -19,7 +19,8 @@ use std::time::Duration;
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Backoff of an endpoint that reports too many requests without `Retry-After`.
 const DEFAULT_BACKOFF: Duration = Duration::from_secs(5);
-/// Longest backoff that a call waits for itself.
+/// Longest backoff that one call waits out. With a longer backoff the call fails at once, and its caller retries
+/// later.
 const SHORT_BACKOFF: Duration = Duration::from_millis(1100);
 /// Longest `Retry-After` that is obeyed: a resume may wait for the token.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
@@ -39,7 +40,7 @@ const MAX_ENTRIES: usize = 1024;
 /// A token to use.
 pub(super) struct Issued {
     pub text: Secret,
-    /// False if the token was fetched for this call.
+    /// Whether the token comes from the cache. `false` if it was fetched for this call.
     pub kept: bool,
 }
 
@@ -133,7 +134,7 @@ impl Tokens {
         let rest = || deadline.saturating_sub(clock.monotonic());
         let mut fetched = self.fetch(oauth, access, client, &secret, rest()).await;
         if fetched.is_err() && self.has_short_backoff(oauth).await {
-            // Another process with this IP address came first.
+            // Another process with this IP address used up the rate limit first, so the request is repeated once.
             fetched = match self.wait_at_gate(oauth, deadline).await {
                 Ok(()) => self.fetch(oauth, access, client, &secret, rest()).await,
                 Err(error) => Err(error),
@@ -152,7 +153,7 @@ impl Tokens {
         }
     }
 
-    /// Whether the endpoint's last response was a rate limit that ends within a moment.
+    /// Whether the endpoint's last response was a rate limit that ends within `SHORT_BACKOFF`.
     async fn has_short_backoff(&self, oauth: &Oauth) -> bool {
         let gate = one_of(&self.gates, &oauth.token_url);
         let gate = gate.lock().await;

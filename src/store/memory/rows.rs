@@ -77,8 +77,8 @@ impl Rows {
         Ok(new)
     }
 
-    /// Known alone or as part of a range. Excludes occurrences due now that a clock ahead of time had skipped
-    /// as missed.
+    /// Whether an occurrence was claimed before, alone or inside a range. An occurrence that was skipped as missed
+    /// while the clock was ahead, and is due now, is not known.
     fn known(&self, new: &OccurrenceRow) -> bool {
         let occurrence = &new.occurrence;
         self.occurrences.range(..=occurrence).any(|(key, row)| {
@@ -300,7 +300,7 @@ impl Rows {
             .ok_or_else(|| StoreError::NotFound(rules::pending_resume_name(run_id)))
     }
 
-    /// Writes the entry where the run still takes it and `wanted` says so.
+    /// Writes the entry to the journal of the run, if the run has not ended and `wanted` is true for its view.
     fn mirror(&mut self, run_id: RunId, entry: Entry, wanted: fn(&RunView) -> bool) {
         if let Some(row) = self.runs.get(&run_id)
             && rules::journal_open(&row.run.view)
@@ -423,7 +423,7 @@ fn order(run: &Run) -> (Instant, BackupId, RunId) {
     (run.created_at, run.backup_id, run.run_id)
 }
 
-/// `0` means all.
+/// Converts a `limit` to a number of rows; `0` means all rows.
 fn at_most(limit: u32) -> usize {
     if limit == 0 { usize::MAX } else { limit as usize }
 }

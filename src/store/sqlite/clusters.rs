@@ -59,7 +59,8 @@ pub(super) fn set_state_behind(
     Ok(())
 }
 
-/// First probe that found the pause; a time in the future, from a clock set back since, is replaced.
+/// Records a foreign pause and returns the time of the first probe that found it. A stored time in the future, left
+/// by a clock that was set back, is replaced.
 pub(super) fn foreign_pause(connection: &Connection, cluster: &str, at: Instant) -> Result<Instant, Failure> {
     connection
         .prepare_cached(
@@ -82,13 +83,15 @@ pub(super) fn foreign_pause_over(connection: &Connection, cluster: &str) -> Resu
 /// replaced.
 pub(super) fn probe(connection: &Connection, at: Instant) -> Result<(), Failure> {
     let last = probed(connection).ok().flatten().map_or(at, |At(last)| last.max(at));
-    // SQLite writes nothing for an unchanged row.
+    // The row is deleted and inserted, because SQLite writes nothing for an unchanged row and so would not test the
+    // disk.
     connection.prepare_cached("DELETE FROM probe")?.execute([])?;
     connection.prepare_cached("INSERT INTO probe (id, at) VALUES (1, ?1)")?.execute([At(last)])?;
     Ok(())
 }
 
-/// Write probe of a secondary process, which keeps the daemon's time.
+/// Write probe of a secondary process. It writes the stored time again, because the time is that of the daemon's last
+/// write.
 pub(super) fn probe_read_only(connection: &Connection) -> Result<(), Failure> {
     let at: Option<String> = connection.query_row("SELECT at FROM probe", [], |row| row.get(0)).optional()?;
     connection.execute("DELETE FROM probe", [])?;
@@ -99,7 +102,7 @@ pub(super) fn probe_read_only(connection: &Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Something was written that must not be lost unnoticed until the next probe.
+/// Sets the time of the probe row after an important write, so that a later loss of that write is detected.
 pub(super) fn written(connection: &Connection, at: Instant) -> Result<(), Failure> {
     connection
         .prepare_cached(
@@ -109,7 +112,7 @@ pub(super) fn written(connection: &Connection, at: Instant) -> Result<(), Failur
     Ok(())
 }
 
-/// Last write by the daemon; `None` if it never wrote, or the tables are lost.
+/// Reads the time of the daemon's last write. `None` if the daemon never wrote, or the table does not exist.
 pub(super) fn probed(connection: &Connection) -> rusqlite::Result<Option<At>> {
     if !connection.prepare_cached("SELECT 1 FROM sqlite_schema")?.exists([])? {
         return Ok(None);
@@ -144,7 +147,7 @@ mod tests {
             assert_eq!(last(&connection), Some(expected));
             assert!(connection.total_changes() > before);
         }
-        // Unreadable text is no time.
+        // A probe row whose text is not a time is replaced.
         connection.execute("UPDATE probe SET at = 'spoilt'", []).unwrap();
         probe(&connection, early).unwrap();
         assert_eq!(last(&connection), Some(early));

@@ -15,12 +15,13 @@ pub const REMEDY: &str =
 
 /// SQLite keeps the text of a schema as it was written.
 const TABLE: &[u8] = b"CREATE TABLE pending_resumes (";
-/// It was written into a new file, and so lies near its beginning.
+/// Number of bytes at the beginning that are searched for `TABLE`. The schema is written into a new file, so it lies
+/// near the beginning.
 const PROBED: u64 = 1 << 20;
 /// Offset of the header's write version, and its largest valid number.
 const WRITE_VERSION: (usize, u8) = (18, 2);
 
-/// Names and text of tables and indexes. The views are the operators' own.
+/// Names and text of tables and indexes. Views are left out, because operators may add views of their own.
 pub(super) type Schema = BTreeSet<(String, Vec<u8>)>;
 
 pub(super) fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
@@ -46,7 +47,7 @@ pub(super) fn forbids_writing(file: &Path) -> bool {
 
 fn head(file: &Path, length: u64) -> Vec<u8> {
     let mut head = Vec::new();
-    // An unreadable file shows no sign.
+    // A file that cannot be read yields an empty head, which shows no sign of our schema.
     let _ = File::open(file).map(|file| file.take(length).read_to_end(&mut head));
     head
 }

@@ -18,9 +18,9 @@ const EIO: i32 = 5;
 /// Why the work of one command stopped.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The database.
+    /// An error of SQLite.
     Sql(rusqlite::Error),
-    /// A rule.
+    /// A rejection by the store's rules.
     Store(StoreError),
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Doing {
 }
 
 impl Failure {
-    /// The sentence for it.
+    /// Converts the failure to an error of the store.
     pub(super) fn put(self, path: &Path, doing: Doing) -> StoreError {
         match self {
             Self::Store(error) => error,
@@ -63,7 +63,7 @@ impl Failure {
     }
 }
 
-/// The sentence for a database error.
+/// Converts a database error to an error of the store, with cause and remedy.
 pub(super) fn sentence(error: &rusqlite::Error, path: &Path, doing: Doing) -> StoreError {
     let path = path.display().to_string();
     let code = error.sqlite_error_code();

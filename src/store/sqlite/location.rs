@@ -19,7 +19,7 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 }
 
 impl Location {
-    /// As they are now.
+    /// Records device and inode of the files as they are now.
     pub(crate) fn of(dir: &Path) -> Self {
         // The WAL holds the newest commits, and stays while a connection is open.
         let files = [

@@ -12,14 +12,14 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// A pid and a note are shorter.
+/// Maximum number of bytes that are read from the lock file. A pid and a note are shorter.
 const LENGTH: u64 = 64;
 
 /// Lock, released when dropped, with the earlier content of its file.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
-    /// The note of the daemon before.
+    /// Time of the last write that the previous daemon noted in the lock file (`trace`).
     pub(super) noted: Option<Instant>,
     pub(super) made: bool,
     pub(super) lost: Option<String>,
@@ -51,12 +51,13 @@ impl StateLock {
         }
         let noted = trace::noted(&text(&mut file));
         let line = own_line() + &noted.map(trace::line).unwrap_or_default();
-        // Only for messages: the database itself reports a full disk.
+        // A failed write of the pid is ignored. The pid only appears in messages, and the database itself reports a
+        // full disk.
         let _ = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
         Ok(Self { _file: file, noted, made: false, lost: None })
     }
 
-    /// There was no state here before, and an empty one was made.
+    /// Whether the directory had no state file, so that an empty one was created.
     pub fn made(&self) -> bool {
         self.made
     }
@@ -67,7 +68,7 @@ impl StateLock {
     }
 }
 
-/// Note of the last daemon, which may be running.
+/// Reads the note of the daemon that held the lock last. That daemon may still be running.
 pub(super) fn noted(dir: &Path) -> Option<Instant> {
     trace::noted(&text(&mut File::open(dir.join(LOCK_FILE)).ok()?))
 }

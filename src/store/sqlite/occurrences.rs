@@ -1,4 +1,4 @@
-//! Occurrences: claimed once, served by at most one run.
+//! SQL of occurrences: each is claimed once and served by at most one run.
 //!
 //! Owns the table `occurrences`. Must not decide what a missed occurrence becomes.
 
@@ -49,8 +49,8 @@ pub(super) fn claim(
     Ok(new)
 }
 
-/// Known alone or as part of a range. Excludes occurrences due now that a clock ahead of time had skipped as
-/// missed.
+/// Whether an occurrence was claimed before, alone or inside a range. An occurrence that was skipped as missed while
+/// the clock was ahead, and is due now, is not known.
 fn known(connection: &Connection, row: &OccurrenceRow) -> Result<bool, Failure> {
     let mut statement = connection.prepare_cached(
         "SELECT 1 FROM occurrences
@@ -97,7 +97,7 @@ pub(super) fn list(
     Ok(rows)
 }
 
-/// Gives the occurrence to a run, which only a waiting one can be given to.
+/// Assigns a waiting occurrence to a run. An occurrence with another outcome is rejected.
 pub(super) fn serve(
     connection: &Connection,
     occurrence: &Occurrence,

@@ -17,12 +17,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One entry per schema version. Each changes a table or an index: a file whose schema is this version's and whose
-/// number is not is damaged.
+/// One migration per schema version. Every migration must change a table or an index: the check for damage compares
+/// the schema with the version number.
 const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
-/// How long a connection waits for another process that writes.
+/// Maximum time that a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Files up to this size are checked as a whole before they are used.
 const CHECKED_BYTES: u64 = 256 << 20;
@@ -264,7 +264,7 @@ fn copied_to(folder: &Path, file: &Path) -> rusqlite::Result<Connection> {
         Ok(_) => alone(&copy),
         Err(_) => Err(rusqlite::Error::InvalidPath(copy)),
     };
-    // An open file stays readable without its name.
+    // The copy is deleted at once: the open connection can still read it.
     let _ = std::fs::remove_dir_all(&directory);
     connection
 }
@@ -276,7 +276,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(128);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // After a burst the side file shrinks again.
+    // Limits the size of the WAL file after a burst of writes.
     connection.pragma_update(None, "journal_size_limit", 64_i64 << 20)?;
     Ok(connection)
 }
@@ -285,7 +285,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 mod tests {
     use super::*;
 
-    /// The order in which two connections close is not defined.
+    /// The read connection must not checkpoint the WAL in either order of closing.
     #[test]
     fn read_only_connection_does_not_checkpoint_wal() {
         let (there, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

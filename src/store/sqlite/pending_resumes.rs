@@ -55,7 +55,7 @@ pub(crate) fn resume_intended(
             "UPDATE pending_resumes SET resume_intended_at = coalesce(resume_intended_at, ?2) WHERE run_id = ?1",
         )?
         .execute(params![Id(run_id), At(at)])?;
-    // Once for each kind of resumer, so that endless retries do not fill the disk.
+    // The journal gets one entry for each sender (`by`), so that endless retries do not fill the disk.
     let event = Event::ResumeIntended { by };
     let written = connection
         .prepare_cached("SELECT 1 FROM journal WHERE run_id = ?1 AND event = ?2")?
@@ -130,7 +130,7 @@ pub(crate) fn open(connection: &Connection) -> Result<Vec<PendingResume>, Failur
     Ok(pending_resumes)
 }
 
-/// Writes the entry where the run still takes it and `wanted` says so.
+/// Writes the entry to the journal of the run, if the run has not ended and `wanted` is true for its view.
 fn mirror(
     connection: &Connection,
     run_id: RunId,
@@ -145,7 +145,7 @@ fn mirror(
         Ok(())
     })();
     match mirrored {
-        // The rejection wrote nothing, and the pending resume takes precedence.
+        // The journal rejected the entry. The change of the pending resume is committed nevertheless.
         Err(Failure::Store(_)) => Ok(()),
         Err(Failure::Sql(error)) if is_unreadable_row(&error) => Ok(()),
         other => other,

@@ -1,4 +1,4 @@
-//! Read-only scan of a whole state file, beside all other work: no resume waits for it.
+//! Read-only scan of a whole state file on a thread of its own, so that no resume waits for the scan.
 //!
 //! Owns the thread and its order: pending resumes first. Must not write.
 
@@ -35,7 +35,7 @@ pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
         let connection = (!matches!(file.try_exists(), Ok(false))).then(|| open::read_only(&file));
         let reading = connection.as_ref().and_then(|connection| Reading::of(connection.as_ref().ok()?));
         let reading = reading.map(|mut reading| {
-            // The caller may be gone.
+            // A send error means that the caller stopped waiting.
             let _ = send_listed.send(reading.listed());
             reading
         });
@@ -46,7 +46,7 @@ pub(crate) fn begin(state_dir: &Path) -> ReadOnlyState {
         let trace = Trace::of(&file, last, noted);
         let _ = send_rest.send(Rest { trace, unlisted: reading.map(Reading::rest) });
     };
-    // Without a thread both channels close.
+    // If no thread can be started, both channels close, and the caller sees that no result is available.
     let _ = crate::clock::thread("state-read", work);
     ReadOnlyState { listed, rest }
 }

@@ -11,7 +11,7 @@ use crate::journal::{Entry, Run, RunView};
 use crate::store::{Adopted, NewRun, StoreError, rules};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-/// In the order in which `read` expects them.
+/// Columns of a run, in the order in which `read` expects them.
 pub(super) const COLUMNS: &str = "runs.run_id, runs.cluster, runs.backup_id, runs.trigger, runs.occurrences, \
                                   runs.retention_groups, runs.note, runs.created_at, runs.spec, runs.view";
 
@@ -51,7 +51,7 @@ pub(super) fn begin(connection: &Connection, new: NewRun) -> Result<Result<Run, 
     Ok(Ok(run))
 }
 
-/// The refusal, if the manual limit has one.
+/// Returns the error if `manual.min_interval` forbids a manual run now.
 fn limit(connection: &Connection, new: &NewRun) -> Result<Option<StoreError>, Failure> {
     let Some(interval) = new.min_interval else { return Ok(None) };
     let last: Option<At> = connection
@@ -145,7 +145,7 @@ pub(super) fn adopt(connection: &Connection, adopted: Adopted) -> Result<(), Fai
     insert(connection, &rules::adopted_run(adopted), None)
 }
 
-/// Appends to the journal and brings the view along; an illegal entry fails all of it.
+/// Appends entries to the journal and updates the stored view. An illegal entry rejects all entries.
 pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) -> Result<RunView, Failure> {
     let Some(mut view) = view(connection, run_id)? else {
         return Err(StoreError::NotFound(rules::run_name(run_id)).into());
@@ -168,7 +168,8 @@ pub(super) fn append(connection: &Connection, run_id: RunId, entries: &[Entry]) 
         identify(connection, run_id, id)?;
     }
     if view.status == before {
-        // The columns beside the view follow the status, and touching them touches their indexes.
+        // The other columns change only with the status. Writing them for each entry would update their indexes each
+        // time.
         connection
             .prepare_cached("UPDATE runs SET view = ?2 WHERE run_id = ?1")?
             .execute(params![Id(run_id), Json(&view)])?;

@@ -23,24 +23,25 @@ pub struct FoundPendingResumes {
     pub unread: Option<String>,
 }
 
-/// Stored run of a pending resume.
+/// Run id of a pending resume, as stored; possibly damaged bytes.
 type Key = Vec<u8>;
 
-/// Collects pending resumes only: closed ones are never pruned, and may be many.
+/// Reads the pending resumes part by part. Closed pending resumes are not collected, because they may be many.
 pub(super) struct Reading<'a> {
     connection: &'a Connection,
-    /// Resumes found in the list of pending ones.
+    /// Runs whose resume was found through the index of pending resumes.
     listed: BTreeSet<Key>,
     /// Pending resumes read since the last call, by run; `None` for a row that cannot be used.
     found: BTreeMap<Key, Option<PendingResume>>,
-    /// Unfinished runs, at most one of a cluster; true if the row of its pending resume was found.
+    /// Unfinished runs, at most one per cluster. The value is `true` if the row of the run's pending resume was
+    /// found.
     unfinished: BTreeMap<Key, bool>,
     /// First damage found.
     wrong: Option<String>,
 }
 
 impl<'a> Reading<'a> {
-    /// `None` if not even the schema can be read.
+    /// Begins to read. `None` if not even the schema can be read.
     pub(super) fn of(connection: &'a Connection) -> Option<Self> {
         connection.prepare(&format!("SELECT {COLUMNS} FROM pending_resumes")).ok()?;
         let (listed, found, unfinished) = Default::default();
@@ -58,11 +59,11 @@ impl<'a> Reading<'a> {
         self.in_order(pending_resumes.into_values())
     }
 
-    /// Reads every row for resumes missing from the list.
+    /// Reads every row of the table, to find pending resumes that the index does not list.
     pub(super) fn rest(mut self) -> FoundPendingResumes {
         self.everything();
         let found = std::mem::take(&mut self.found);
-        // In a sound file the list is complete: other finds were written after it was read.
+        // Without damage the list was complete, and pending resumes found later were written after the list was read.
         let pending_resumes = found.into_values().flatten().filter(|_| self.wrong.is_some());
         FoundPendingResumes { pending_resumes: self.in_order(pending_resumes), unread: self.wrong }
     }
@@ -88,7 +89,8 @@ impl<'a> Reading<'a> {
             Some(result) if result != "ok" => self.note(&result),
             Some::<String>(_) | None => {}
         }
-        // The check does not count what a partial index lists, and so misses a table that begins at the page of another.
+        // `PRAGMA integrity_check` does not notice a damaged schema in which two tables begin at the same page, so
+        // count the pages here.
         let shared = self.connection.query_row(
             "SELECT count(*) - count(DISTINCT rootpage) FROM sqlite_schema WHERE rootpage > 0",
             [],
@@ -102,7 +104,7 @@ impl<'a> Reading<'a> {
         });
         // Read without the index, which may be damaged.
         if !self.rows("NOT INDEXED ORDER BY run_id", []) {
-            // Read rows behind the damage from the other end, and rows within it by key.
+            // Rows behind the damage are read from the other end, and rows inside it one by one by their key.
             self.rows("NOT INDEXED ORDER BY run_id DESC", []);
             self.each_run("", |reading, key| {
                 reading.rows("NOT INDEXED WHERE run_id = ?1", [text(&key)]);
@@ -118,7 +120,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes in rows; false where the table could not be read to the end.
+    /// Collects rows. Returns `false` if the table could not be read to its end.
     fn rows(&mut self, which: &str, params: impl Params) -> bool {
         let connection = self.connection;
         let sql = format!("SELECT {COLUMNS} FROM pending_resumes {which}");
@@ -159,12 +161,12 @@ impl<'a> Reading<'a> {
         match (confirmed_at, abandoned) {
             (Some(None), Some(None)) => true,
             (Some(Some(_)), _) | (_, Some(Some(_))) => false,
-            // One of them is spoilt, and the run was told the same.
+            // One of the two columns is damaged. The journal of the run has the same facts, so ask the run.
             _ => self.run_needs_resume(key),
         }
     }
 
-    /// Pending resume with all that a resume needs; the rest of the row may be damaged.
+    /// Reads the columns that a resume needs. The other columns of the row may be damaged.
     fn pending_resume(&mut self, row: &Row<'_>, key: &Key) -> Option<PendingResume> {
         let run_id = self.get::<Id>(row, 0).map_or(RunId::nil(), |id| id.0);
         let cluster = self.get(row, 1).unwrap_or_else(|| "a cluster whose name cannot be read".to_owned());

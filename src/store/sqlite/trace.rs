@@ -1,4 +1,4 @@
-//! Evidence in a state directory of commits that its file has lost.
+//! Detects that a state file has lost commits, for example because an older copy was restored.
 //!
 //! The daemon writes the time of its last probe into the file. Once that is durable, it writes the same time
 //! beside its process id in `state.lock`. A file with only an earlier time has lost commits: its WAL is gone,
@@ -32,7 +32,7 @@ impl Trace {
             None => (None, "is gone".to_owned()),
             Some(Ok(None)) => (None, "is empty".to_owned()),
             Some(Ok(Some(At(last)))) => (Some(last), format!("ends at {}", instant_text(last))),
-            // An unreadable file is reported elsewhere.
+            // An unreadable file is not reported here, because opening the file reports it.
             Some(Err(_)) => return Self::default(),
         };
         let lost = noted.filter(|noted| last.is_none_or(|last| last < *noted)).map(|noted| {
@@ -72,7 +72,7 @@ impl Note {
     }
 }
 
-/// A note as it stands in `state.lock`; always of one length.
+/// Text of a note in `state.lock`. Every note has the same length.
 pub(super) fn line(noted: Instant) -> String {
     match At(noted).to_sql() {
         Ok(ToSqlOutput::Owned(Value::Text(text))) => text + "\n",
@@ -80,14 +80,14 @@ pub(super) fn line(noted: Instant) -> String {
     }
 }
 
-/// The note of a whole `state.lock`. One that was cut off is none.
+/// Parses the note in the text of `state.lock`. A truncated note is ignored.
 pub(super) fn noted(text: &str) -> Option<Instant> {
     let (_, note) = text.split_once('\n')?;
     let (note, _) = note.split_once('\n')?;
     At::column_result(ValueRef::Text(note.as_bytes())).ok().map(|at| at.0)
 }
 
-/// The line of this process.
+/// First line of `state.lock`: the id of this process.
 pub(super) fn own_line() -> String {
     format!("{}\n", std::process::id())
 }

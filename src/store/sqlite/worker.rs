@@ -26,7 +26,7 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// A command whose result type has been put away.
+/// A command in the queue. The trait hides the type of its result.
 trait Job: Send {
     /// Does the work; an error means that its savepoint must be rolled back.
     fn run(&mut self, connection: &Connection, path: &Path, doing: Doing) -> Result<(), StoreError>;
@@ -38,7 +38,7 @@ struct Task<T, F> {
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
-    /// Set by the first of two: the thread that begins the work, or the caller that gives up.
+    /// Set by the thread that begins the work, or by the caller that gives up, whichever comes first.
     taken: Arc<AtomicBool>,
 }
 
@@ -68,7 +68,7 @@ where
             None => self.result,
         };
         if let Some(result) = result {
-            // A caller that is gone needs no response.
+            // A send error means that the caller stopped waiting.
             let _ = self.reply.send(result);
         }
     }
@@ -108,7 +108,7 @@ impl Worker {
         Ok(Self { queue, path: path.display().to_string(), doing })
     }
 
-    /// Has `work` done on the thread.
+    /// Queues `work` for the thread, and waits for the result.
     pub(super) async fn request<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -135,7 +135,7 @@ impl Worker {
         let (done, closed) = oneshot::channel();
         let exchange = async {
             if self.queue.send(Message::Close(done)).await.is_ok() {
-                // An error means that another caller closed it.
+                // An error means that another caller has already closed the worker.
                 let _ = closed.await;
             }
         };
@@ -144,7 +144,7 @@ impl Worker {
     }
 }
 
-/// Does `work` on a thread of its own.
+/// Runs `work` on a separate thread.
 pub(super) fn thread(
     name: &str,
     path: &Path,
@@ -156,7 +156,7 @@ pub(super) fn thread(
     })
 }
 
-/// The sentence for a command that was given up before it began.
+/// Error for a command whose caller gave up before the work began.
 fn late(path: &str, doing: Doing) -> StoreError {
     let reason = format!("it did not respond within {} s", DEADLINE.as_secs());
     match doing {
@@ -246,7 +246,7 @@ fn read_batch(connection: &Connection, path: &Path, jobs: Vec<Box<dyn Job>>) {
         let begun = connection.execute_batch("BEGIN").map_err(|error| sentence(&error, path, Doing::Reading));
         let broken = match begun {
             Ok(()) => {
-                // Its own error is in its response.
+                // The error of a read is in its response, so the result is ignored here.
                 let _ = job.run(connection, path, Doing::Reading);
                 let _ = connection.execute_batch("ROLLBACK");
                 None

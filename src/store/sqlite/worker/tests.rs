@@ -1,4 +1,4 @@
-//! Group commit, alone with a small table.
+//! Tests of the group commit with a small table.
 
 use super::{DEADLINE, Failure, Worker};
 use crate::clock::SystemClock;
@@ -25,7 +25,7 @@ fn bed(pragma: &str) -> Bed {
 }
 
 impl Bed {
-    /// Has `together` asked for while the thread is busy, so that all of it shares the next commit.
+    /// Queues all requests of `together` while the thread is busy, so that they share the next commit.
     async fn held_up<T>(&self, together: impl Future<Output = T>) -> T {
         let (begun, has_begun) = oneshot::channel();
         let (go_on, wait) = mpsc::channel::<()>();
@@ -36,7 +36,7 @@ impl Bed {
         });
         let requested = async {
             has_begun.await.unwrap();
-            // The first poll of each queues it; the release comes after all of them.
+            // The first poll of each request queues it. The thread is released after all of them.
             let release = async { go_on.send(()).unwrap() };
             tokio::join!(biased; together, release).0
         };
