@@ -28,7 +28,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// Decides HTTP status and exit code.
+    /// Class of the rejection. It decides HTTP status and exit code.
     pub kind: RefusalKind,
     /// Cause and remedy, one sentence each.
     pub message: String,
@@ -83,7 +83,7 @@ pub trait Control: Send + Sync + 'static {
     fn adopt(&self, cluster: String) -> Act<'_, AdoptReport>;
     /// Requests the restore of a Camunda 8 SaaS cluster; rejected for a self-managed one.
     fn restore(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;
-    /// Progress of that restore.
+    /// Returns the progress of the restore to this backup.
     fn restoring(&self, cluster: String, backup_id: BackupId) -> Act<'_, Restoring>;
     /// Abandons the pending resumes of a cluster that no longer exists. Returns their number.
     fn abandon_resumes(&self, cluster: String, why: String) -> Act<'_, u32>;
@@ -128,7 +128,7 @@ impl Live {
 /// Failure of the last probe of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
-    /// Credentials, permissions or certificates: `LiveCluster::denied` has the finding.
+    /// A component rejected our credentials, permissions or certificates. `LiveCluster::denied` names the component.
     #[error("{0}")]
     Auth(String),
     /// Any other failure, in one sentence.
@@ -155,18 +155,18 @@ pub struct LiveCluster {
     /// Time of the first probe with the same result. For a foreign pause it may be a probe of an earlier process; every
     /// later probe failed or found exporting stopped.
     pub exporting_since: Option<Instant>,
-    /// Whether the store has `exporting_since`.
+    /// Whether `exporting_since` is stored, so that a restart keeps it.
     pub noted: bool,
     /// The reason if the last probe failed.
     pub unreachable: Option<ProbeError>,
     /// Components that rejected the last authentication.
     pub denied: Vec<Rejection>,
-    /// Deletions that are behind.
+    /// Deletions that did not finish in several passes, as a sentence. `None` if there are none.
     pub retention_behind: Option<String>,
 }
 
 impl LiveCluster {
-    /// The part of the probe that is about exporting.
+    /// Returns the exporting state of the probe with its times.
     pub fn exporting_probe(&self) -> ExportingProbe {
         ExportingProbe {
             exporting: self.exporting,

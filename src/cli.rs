@@ -38,7 +38,7 @@ mod exit {
 /// A failed command: the message goes to standard error, the code to the shell.
 #[derive(Debug)]
 struct Failure {
-    /// One of `exit`.
+    /// Exit code, one of the constants in `exit`.
     pub code: u8,
     /// Cause and remedy; printed after `error: `.
     pub message: String,

@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Err(error) => return cli::failed(&format!("cannot start the async runtime: {error}")),
     };
     let code = runtime.block_on(cli::run(arguments));
-    // Running tasks are dropped: the next start resumes exporting and continues their runs.
+    // Tasks that still run are dropped. The next start resumes exporting and continues their runs.
     runtime.shutdown_background();
     ExitCode::from(code)
 }

@@ -141,7 +141,8 @@ pub(super) async fn whole_body(State(clock): State<SharedClock>, request: Reques
         None => None,
         Some(slot) => match slot.work() {
             Some(working) => Some(working),
-            // The connection is being closed: no command may start, and no client reads this response.
+            // The body did not arrive before the connection was closed. Reject the request, so that no command starts
+            // from a partial body.
             None => {
                 return refuse::problem(StatusCode::SERVICE_UNAVAILABLE, "the connection is being closed");
             }
@@ -248,7 +249,7 @@ impl Slot {
     }
 }
 
-/// Guard of a request in progress; dropping it makes the connection idle.
+/// Guard of a request in progress. Dropping the guard makes the connection idle.
 struct Working(Arc<Mutex<Use>>);
 
 impl Drop for Working {

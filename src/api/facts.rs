@@ -6,7 +6,7 @@ use super::Live;
 use super::health::{self, Facts, Health};
 use crate::store::{BackupFilter, SharedStore};
 
-/// Current health. A store that cannot be read becomes a finding of its own.
+/// Reads the input and judges health. An unreadable store becomes the finding `store`.
 pub async fn judged(store: &SharedStore, mut live: Live) -> Health {
     let filter = BackupFilter { existing: true, ..Default::default() };
     let (backups, pending_resumes, timetable, clusters, unfinished, failures) = futures::join!(

@@ -212,7 +212,8 @@ fn pending_resumes(facts: &Facts<'_>) -> Check {
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         (names.into_iter().collect::<Vec<_>>().join(", "), why)
     };
-    // Of a confirmed resume only the record is missing: exporting is not paused for it.
+    // A pending resume with `confirmed_at` is confirmed, but its row could not be written yet. Exporting is running,
+    // so only the missing write is reported.
     let (confirmed, pending): (Vec<&PendingResume>, Vec<&PendingResume>) =
         pending.into_iter().partition(|pending_resume| !pending_resume.may_be_paused());
     let Some(since) = pending.iter().map(|pending_resume| since(pending_resume)).min() else {
@@ -373,7 +374,7 @@ fn cluster(
         status,
         detail: Some(format!("{exporting}{since}")),
     });
-    // Failures of scheduled runs are findings of their schedules.
+    // Failed scheduled runs are reported as findings of their schedules, so only manual runs are considered here.
     let newest = backups.iter().filter(|b| b.run.view.ended()).max_by_key(|b| b.run.view.finished_at);
     let manual = newest.filter(|b| b.run.trigger == Trigger::Manual);
     if let Some(why) = manual.and_then(|b| b.run.view.reason()) {
@@ -384,7 +385,7 @@ fn cluster(
             detail: Some(format!("the last manual backup failed: {why}")),
         });
     }
-    // `credentials` reports authentication failures.
+    // Authentication failures are left out here, because the check `credentials` reports them.
     if let Some(ProbeError::Unreachable(reason)) = probe.and_then(|l| l.unreachable.clone()) {
         checks.push(Check {
             name: "probes",

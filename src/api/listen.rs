@@ -21,9 +21,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-/// Open to many clients, and every response is quick.
+/// Limits of the HTTP listener: many clients, and every response is quick.
 const OUTSIDE: Bounds = Bounds { listener: "http", open: 256, stay: Some(Duration::from_secs(60)) };
-/// A command may take as long as its caller waits.
+/// Limits of the control socket: a command may take as long as its caller waits.
 const INSIDE: Bounds = Bounds { listener: "control", open: 64, stay: None };
 
 /// Opened sockets, before they accept connections.

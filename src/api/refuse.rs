@@ -23,7 +23,7 @@ impl IntoResponse for Refusal {
             RefusalKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut body = json!({ "message": self.message, "kind": self.kind });
-        // The operator finds the line of the log by this id.
+        // The response and the log line get the same id, so that an operator finds the log line.
         let id = status.is_server_error().then(uuid::Uuid::now_v7);
         if let Some(id) = id {
             tracing::error!(event = "request.failed", request_id = %id, status = status.as_u16(), reason = %self.message);

@@ -96,7 +96,7 @@ async fn backups(
     Ok(Json(found.iter().map(shapes::backup).collect()))
 }
 
-/// By backup id or run id.
+/// Returns one backup, found by backup id or run id.
 async fn one_backup(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Json<Value>, Response> {
     let wanted_run: Option<RunId> = id.parse().ok();
     let wanted_backup: Option<i64> = id.parse().ok();

@@ -148,7 +148,7 @@ pub(crate) fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: boo
     let by = if row.addresses.saas.is_some() { "saas" } else { "self-managed" };
     let generation = match version {
         None => "Camunda 8".to_owned(),
-        // Camunda 8 SaaS reports the whole generation name.
+        // A version that does not begin with a digit is a generation name reported by Camunda 8 SaaS.
         Some(version) if !version.starts_with(|c: char| c.is_ascii_digit()) => version.to_owned(),
         Some(version) => format!("Camunda {version}"),
     };
@@ -178,7 +178,8 @@ pub(crate) fn saas_backup(backup: &Backup) -> Value {
         BackupState::Deleting | BackupState::Deleted | BackupState::Missing => "-",
     };
     let whole = view.components.get(&crate::domain::Component::Saas);
-    // A Camunda 8 SaaS backup is one unit; its list does not tell whether Optimize is part of it.
+    // A Camunda 8 SaaS backup has one state for all components, so each component gets that state. The list does not
+    // show whether Optimize is included.
     let of = |component: crate::domain::Component| match view.components.get(&component).or(whole) {
         None => "-",
         Some(part) if part.finished_at.is_some() => "Complete",

@@ -283,7 +283,7 @@ pub(super) async fn schedules(client: &Client, as_json: bool) -> Result<u8, Fail
     Ok(exit::DONE)
 }
 
-/// Limits of the evidence for adopted backups.
+/// Text after `adopt`: an adopted backup has less evidence than a backup of our own run.
 const ADOPTED: &str = "  every component reports these as complete or failed. Whether exporting stayed paused while they were taken is unknown: take a new backup, and test a restore before you rely on one of these";
 
 /// `adopt CLUSTER`.

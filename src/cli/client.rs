@@ -68,17 +68,17 @@ impl Client {
         Ok(Self { http, base, location, reads_only: false, clock: SystemClock::shared() })
     }
 
-    /// A failure for any status above 399.
+    /// Sends a GET. Returns the body, or a failure for any status above 399.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         Ok(self.request(Method::GET, path, None, RESPONSE_TIMEOUT).await?.1)
     }
 
-    /// Status and body of any response.
+    /// Sends a GET. Returns status and body, whatever the status is.
     pub(super) async fn probe(&self, path: &str) -> Result<(u16, Value), Failure> {
         self.send(Method::GET, path, None, RESPONSE_TIMEOUT).await
     }
 
-    /// `patience`: duration that the action itself may take.
+    /// Sends a POST. `patience`: duration that the action itself may take, added to the timeout of the response.
     pub(super) async fn post(&self, path: &str, body: Value, patience: Duration) -> Result<Value, Failure> {
         Ok(self.request(Method::POST, path, Some(body), RESPONSE_TIMEOUT.saturating_add(patience)).await?.1)
     }
@@ -153,7 +153,8 @@ impl Client {
         }
     }
 
-    /// Returns once a liveness probe times out. A live daemon may take any time for the action itself.
+    /// Returns once a liveness probe times out, which shows that the daemon hangs. Otherwise an action may take any
+    /// time.
     async fn silence(&self) {
         loop {
             self.clock.sleep(LIVENESS_INTERVAL).await;

@@ -173,7 +173,7 @@ fn line(backup: &Backup) -> Option<String> {
 async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) -> Result<u8, Failure> {
     let backups = all(store).await?;
     let count = |state: BackupState| backups.iter().filter(|b| b.state == state).count();
-    // Deleted backups were completed or failed before.
+    // Count deleted backups too: each of them was completed or failed before its deletion.
     let completed = backups.iter().filter(|b| b.run.view.ended() && b.run.view.reason().is_none()).count();
     let failed: Vec<&Backup> = backups.iter().filter(|b| b.run.view.reason().is_some()).collect();
     let mut wrong = Vec::new();

@@ -66,7 +66,8 @@ async fn all(
     });
     let has_pending_resume = |cluster: &ClusterConfig| {
         let is_pending = pending.as_ref()?.to(&cluster.name, &cluster.addresses).is_some();
-        // A file that cannot be read in full proves a pending resume, never its absence.
+        // If only a part of the file is readable, a found pending resume is certain, but the absence of one is
+        // unknown.
         (is_pending || found.as_ref()?.unread.is_none()).then_some(is_pending)
     };
     if !quiet && config.clusters.len() > 1 {

@@ -117,7 +117,7 @@ pub(super) async fn resume_pending(
                     let code = report(&result, retried_by_daemon, clear, as_json);
                     return with_warning(code, result);
                 }
-                // No daemon, or one that hangs: the state file has every pending resume.
+                // No daemon runs, or the daemon hangs. Continue with the state file, which has every pending resume.
                 Err(failure) if failure.code == exit::UNREACHABLE => {}
                 // The daemon failed to resume: a readable state file is enough to send the resumes.
                 Err(failure) if failure.code == exit::FAILED => {
@@ -146,7 +146,7 @@ pub(super) async fn resume_pending(
         .await
         .map_err(|error| failed(error.to_string()))?;
     if !result.found && result.unread.is_none() && !under_systemd {
-        // The directory may be the wrong one: this must not read like an all-clear.
+        // Without a state file the directory may be the wrong one. Do not report that no cluster needs to be resumed.
         return Err(Failure::new(
             exit::USAGE,
             format!(

@@ -44,7 +44,7 @@ pub(super) async fn restore(
             reported = now["state"].clone();
         }
         clock.sleep(POLL_INTERVAL).await;
-        // The restore continues without the poll.
+        // A failed poll does not affect the restore, so the command continues to poll.
         match client.get(&path).await {
             Ok(response) => (now, failed_polls) = (response, 0),
             Err(error) if failed_polls < FAILED_POLLS_LIMIT => {

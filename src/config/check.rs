@@ -37,7 +37,7 @@ const NAME_LIMIT: usize = 63;
 pub(super) struct Checker<'a> {
     sources: &'a Sources,
     env: &'a Environment,
-    /// Paths removed by `shape`: already reported, so not reported as missing.
+    /// Paths of the keys that `shape` reported and removed. They are not reported as missing again.
     taken: &'a BTreeSet<String>,
     found: &'a mut Vec<Diagnostic>,
     credentials: Credentials,
@@ -77,7 +77,7 @@ impl<'a> Checker<'a> {
         let defaults = self.defaults(&raw.defaults);
         let clusters = self.clusters(raw, &defaults);
         let schedules = self.schedules(raw, &defaults);
-        // An invalid schedule may be the one of a cluster, so these checks need a config without errors.
+        // These checks compare schedules and clusters with each other, so they need a config without errors.
         if self.found.iter().all(|d| d.level == Level::Warning) {
             self.neighbours(raw, &schedules);
             self.saas_limits(raw, &clusters, &schedules);
@@ -288,7 +288,8 @@ impl<'a> Checker<'a> {
         Some(at.value().into())
     }
 
-    /// Restricted characters, because names occur in URLs, logs, metrics and the state file.
+    /// Checks the characters of a name. Names occur in URLs, logs, metrics and the state file, so few characters are
+    /// allowed.
     fn name(&mut self, at: &At<String>, kind: &str) {
         let name = at.value();
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -358,7 +359,7 @@ fn can_write(dir: &Path) -> bool {
     written && std::fs::remove_file(&probe).is_ok()
 }
 
-/// Spans by name, for diagnostics that refer to a named table.
+/// Returns the position of each named table, for diagnostics that refer to the table.
 fn spans<T>(named: &BTreeMap<At<String>, T>) -> BTreeMap<&str, Range<usize>> {
     named.keys().map(|at| (at.value().as_str(), at.span())).collect()
 }

@@ -154,7 +154,7 @@ impl Walk<'_> {
         };
         let label = self.sources.label(at, "").map(|mut label| {
             if in_access {
-                // Under any key, the value may be the secret itself.
+                // Cut the excerpt before the value: users may have written a secret under an unknown key.
                 label.excerpt.truncate(label.span.end);
             }
             label

@@ -47,7 +47,7 @@ impl Sources {
         let (start, end) = (clip(span.start), clip(span.end.max(span.start)));
         let line = file.line_starts.partition_point(|line_start| *line_start <= start);
         let line_start = line.checked_sub(1).and_then(|at| file.line_starts.get(at)).copied()?;
-        // Only the first line: carets under a whole table would not help.
+        // A label marks the first line of the span only, because a table may have many lines.
         let line_end = file.text[start..].find('\n').map_or(file.text.len(), |newline| start + newline);
         let line_end = floor_char(&file.text, line_end.min(line_start + EXCERPT_LIMIT)).max(start);
         let excerpt = file.text[line_start..line_end].trim_end_matches('\r').to_owned();

@@ -87,7 +87,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut cut = Cut::default();
-        // A failing `Debug` loses the rest of its text, not the line.
+        // If a `Debug` implementation fails, the line is written without the rest of that text.
         let _ = write!(cut, "{value:?}");
         self.put_text(field.name(), cut.text);
     }
@@ -101,7 +101,7 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        // The `log` bridge passes the source line in this field.
+        // Leave out `log.line`, in which the `log` bridge passes the line number of the source.
         if field.name() != "log.line" {
             self.put(free_name(field.name()), Value::Unsigned(value));
         }

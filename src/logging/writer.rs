@@ -43,7 +43,8 @@ impl Sink {
     pub fn journal(socket: &Path) -> Result<Self, String> {
         let reach = || {
             let ours = UnixDatagram::unbound()?;
-            // Only a test: sending by path later survives a restart of the journal.
+            // Connect once to test whether the socket exists. Later datagrams are sent by path, which survives a
+            // restart of the journal.
             UnixDatagram::unbound()?.connect(socket)?;
             Ok(ours)
         };

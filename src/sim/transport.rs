@@ -49,7 +49,7 @@ impl SimClock {
         self.start + TimeDelta::from_std(passed).unwrap_or_default()
     }
 
-    /// Waits.
+    /// Waits for `duration` of the simulation's time.
     pub(crate) async fn sleep(&self, duration: Duration) {
         if !duration.is_zero() {
             self.clock.sleep(duration).await;

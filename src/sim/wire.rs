@@ -50,7 +50,8 @@ pub struct WireRequest {
     pub body: Vec<u8>,
 }
 
-/// Authorization of in-memory requests, accepted without a token: tokens belong to HTTP.
+/// Authorization of in-memory requests. The simulation accepts it instead of a token, because only the HTTP transport
+/// fetches tokens.
 pub const IN_MEMORY: &str = "in memory";
 
 impl WireRequest {
@@ -88,7 +89,7 @@ pub enum Carried {
     Refused,
     /// Connection closed without a response.
     Lost,
-    /// Not ready yet: call `Cluster::probe_once_more`.
+    /// The response is not ready. Poll it with `Cluster::probe_once_more`.
     Waiting(Waiting),
 }
 

@@ -62,7 +62,7 @@ impl House {
         ours
     }
 
-    /// A client that has sent `text` so far.
+    /// Connects a client that sends `text` and waits.
     async fn reports(&self, text: &str) -> DuplexStream {
         let mut client = self.connect();
         client.write_all(text.as_bytes()).await.unwrap();
@@ -81,7 +81,7 @@ async fn rest(client: &mut DuplexStream) -> String {
     text
 }
 
-/// Runs every task that needs no passing of time.
+/// Runs all tasks until each of them waits for time to pass.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -141,7 +141,7 @@ async fn oldest_idle_connection_is_closed_for_a_new_one() {
     assert!(house.health().await.ends_with("\r\n\r\nwell"));
     assert_eq!(rest(&mut silent[0]).await, "");
     assert_eq!(began.elapsed(), Duration::ZERO);
-    // The two others still have their time.
+    // The head timeout of the two other connections has not passed yet.
     silent[1].write_all(b"lth HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(rest(&mut silent[1]).await.ends_with("\r\n\r\nwell"));
     silent[2].write_all(b"Connection: close\r\nContent-Length: 3\r\n\r\nyes").await.unwrap();

@@ -263,7 +263,7 @@ impl Checker<'_> {
             Ok(secret) => Some((name.clone(), Some(secret))),
             Err(why) => {
                 let (message, help) = why.split_once(": ").unwrap_or((&why, "put the secret there"));
-                // The check of the configured directory already reported files that others can read.
+                // Skip a message that the check of the configured directory has reported already.
                 if !self.found.iter().any(|d| d.message == message) {
                     self.error(at.span(), message, help);
                 }
@@ -375,7 +375,7 @@ impl Checker<'_> {
         Some(url.as_str().trim_end_matches('/').to_owned())
     }
 
-    /// Warns about credentials over plain http: the operator decides.
+    /// Warns about credentials that are sent over plain http. Not an error, because the operator may accept that.
     fn in_plain_text(
         &mut self,
         at: &At<raw::Access>,

@@ -223,7 +223,7 @@ impl Checker<'_> {
         })
     }
 
-    /// `older`: the configured version has web apps that import from the records.
+    /// Checks `search`. `older`: the configured version is 8.7 or earlier, whose web apps import from the records.
     fn search(&mut self, at: &At<Search>, path: &str, older: bool) -> Option<SearchAddress> {
         let raw = at.value();
         let url = if let Some(url) = &raw.url {
@@ -243,7 +243,7 @@ impl Checker<'_> {
         let webapps = webapps.map(|name| self.repository(name, &format!("{path}.webapps_repository")));
         let records = match &raw.records {
             None => Some(Some(RECORDS.to_owned())),
-            // Without a configured version, the probe before a run checks this.
+            // With `version = "auto"` the version is not known here. The probe before a run makes the same check.
             Some(at) if at.value() == "none" && !older => Some(None),
             Some(at) => self.records(at, path).map(Some),
         };

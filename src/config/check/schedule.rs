@@ -166,7 +166,8 @@ impl Checker<'_> {
     fn refused_timing(&mut self, at: &At<String>, refusal: Refusal) {
         let mut span = at.span();
         let verbatim = span.len() == at.value().len() + 2;
-        // A string without escapes is in the file verbatim, after one quote.
+        // The problem's position inside the value is known. It is a position in the file only if the string has no
+        // escapes.
         if let (Some(part), true) = (refusal.at, verbatim) {
             span = span.start + 1 + part.start..span.start + 1 + part.end;
         }

@@ -177,7 +177,7 @@ impl Partition {
         self.log_start = self.log_start.min(first);
     }
 
-    /// A partition without a backup: it starts empty.
+    /// Creates the restored state of a partition that the backup does not contain: an empty partition.
     pub fn empty(index: usize, mut histories: Histories) -> Self {
         histories.fork(0, 0);
         Self { histories, state: State { next_key: 1, ..State::default() }, ..Self::new(index) }
@@ -246,7 +246,7 @@ impl Partition {
         let until = if self.exporter.phase == Phase::Paused { self.exporter.handed } else { self.state.end };
         let flushes = self.exporter.read < until;
         if flushes {
-            // Compacted log can never be exported again.
+            // Log before `log_start` was compacted, so it cannot be exported any more.
             let from = (self.exporter.read + 1).max(self.log_start);
             exported = self.histories.lineage(self.histories.newest(), from, until);
             self.exporter.read = until;
@@ -269,7 +269,7 @@ impl Partition {
         self.log_start = self.log_start.max(needed + 1);
     }
 
-    /// Drops log that is not backed up yet: a broker error.
+    /// Drops log that is not backed up yet. Simulates a broker that breaks its promise in continuous mode.
     pub fn drop_log(&mut self) {
         self.backed_up = self.backed_up.map(|_| self.exporter.acknowledged);
         self.take_snapshot();
@@ -289,7 +289,8 @@ impl Partition {
         (self.state.end + 1).saturating_sub(self.log_start)
     }
 
-    /// Records of the broker's own past, without those dropped from memory.
+    /// Returns the spans of records that the broker has written or restored. Records dropped from memory are not
+    /// included.
     pub fn lived(&self) -> Vec<Span> {
         self.histories.lineage(self.histories.newest(), self.histories.base + 1, self.state.end)
     }

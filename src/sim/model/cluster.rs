@@ -26,7 +26,7 @@ use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// An event at a known instant.
+/// A future event of the simulation, with a known instant.
 #[derive(Clone, Debug)]
 pub(crate) enum Timer {
     /// A snapshot copies its documents.
@@ -273,7 +273,7 @@ impl Cluster {
     pub fn restart_broker(&mut self, down: Duration) {
         self.broker_down = true;
         self.change_leader();
-        // Since 8.8 the history's queue is in the memory of the same process.
+        // Since 8.8 the common application runs in the broker's process, so a restart of the broker loses its queue.
         self.forget_queue(App::History);
         self.at(down, Timer::BrokerUp);
     }
@@ -298,7 +298,7 @@ impl Cluster {
         self.world.partitions.iter_mut().for_each(crate::sim::model::broker::Partition::take_snapshot);
     }
 
-    /// Adds an index without a writer.
+    /// Adds an index to which nothing is written.
     pub fn add_index(&mut self, name: &str) {
         self.extra_indices.push(Index::healthy(name, 1));
     }

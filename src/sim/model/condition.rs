@@ -8,7 +8,7 @@ use crate::sim::model::cluster::Cluster;
 /// Size of the brokers' disk, in bytes.
 pub(crate) const TOTAL: u64 = 256 * 1024 * 1024 * 1024;
 
-/// Deviations from the normal condition.
+/// Condition of the brokers; the default is the normal condition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
     /// Brokers or partitions are being added.

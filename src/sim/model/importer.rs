@@ -93,10 +93,10 @@ impl App {
     }
 }
 
-/// Indices in the same snapshot.
+/// Group of indices that one snapshot contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// Lists: instances, tasks.
+    /// Documents of lists: instances and tasks.
     Main,
     /// Their details.
     Details,

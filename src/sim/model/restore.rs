@@ -70,7 +70,7 @@ pub enum Piece {
     Database(Imported),
 }
 
-/// A count per store.
+/// Number of records by store, for example lost or duplicated records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Live instances of partitions that are not in the backup.
@@ -90,7 +90,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The sum.
+    /// Total over all stores.
     pub fn total(self) -> usize {
         let shown = self.operate + self.tasklist + self.optimize + self.history + self.database;
         self.broker + self.records + shown

@@ -45,7 +45,7 @@ impl HostedState {
 pub struct Hosted {
     /// Id in the API.
     pub uuid: String,
-    /// Whether a user requested it; the wire does not show this.
+    /// Whether a user requested the backup. The API does not report this.
     pub manual: bool,
     /// Start time.
     pub created: Instant,

@@ -257,7 +257,7 @@ impl Cluster {
         if names.iter().any(|name| name.starts_with("zeebe-record")) {
             let mut records = self.world.records.clone();
             if doomed {
-                // The failed shard held the first partition's records.
+                // A failed shard is simulated as missing records of the first partition.
                 records
                     .first_mut()
                     .into_iter()
@@ -326,7 +326,7 @@ impl Cluster {
         self.world.partitions.iter().zip(&self.world.records).map(count).sum()
     }
 
-    /// Runs `timer` after `delay`.
+    /// Schedules `timer` to happen after `delay`.
     pub(crate) fn at(&mut self, delay: Duration, timer: Timer) {
         self.last_timer += 1;
         self.timers.insert((self.now + span(delay), self.last_timer), timer);

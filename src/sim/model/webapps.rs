@@ -21,7 +21,7 @@ use std::time::Duration;
 pub struct WebApp {
     queue: VecDeque<(i64, u32)>,
     running: Vec<u64>,
-    /// Currently unreachable.
+    /// Whether the web app is unreachable now.
     pub(crate) down: bool,
     /// Effect of a fault on the part with that number.
     pub(crate) outcome: Option<(u32, SnapshotOutcome)>,
@@ -134,7 +134,8 @@ impl Cluster {
         } else if any(SnapshotState::InProgress) {
             WebAppState::InProgress
         } else if found < expected {
-            // The history waits for the next part before it reports the backup as incomplete.
+            // The common application of 8.8 waits for the next part for a while before it reports the backup as
+            // incomplete.
             let waited = parts.iter().filter_map(|s| s.ended).max().map(|ended| self.now - ended);
             let patient = app == App::History
                 && waited.is_none_or(|waited| waited < span(self.config.timing.incomplete_check));
@@ -195,8 +196,8 @@ impl Cluster {
         match self.begin_snapshot(&repository, &name, &request, takes, outcome) {
             Ok(key) => {
                 if app == App::Optimize {
-                    // Copies both at one instant; otherwise positions could be newer than documents if both
-                    // start together.
+                    // Both parts are copied at one instant. Otherwise import positions could be newer than documents
+                    // if both parts start together.
                     self.copy_now(key);
                 }
                 if let Some(memory) = self.apps.get_mut(&app) {
@@ -231,7 +232,7 @@ impl Cluster {
     pub(crate) fn delete_next_part(&mut self, app: App, mut names: Vec<String>) {
         let Some(name) = names.pop() else { return };
         let repository = self.config.repository.clone();
-        // The web apps only log a failure here.
+        // A failed deletion is ignored: real web apps only log it.
         let _ = self.delete_snapshots(&repository, &name);
         if !names.is_empty() {
             self.at(self.config.timing.delete_part, Timer::DeletePart(app, names));

@@ -145,7 +145,7 @@ impl World {
     }
 
     fn tick(&mut self, at: Instant, broker: bool, timing: &Timing, random: &mut Random) {
-        // Random jitter, so that exporters and importers run in every order.
+        // Random jitter lets exporters and importers run in different orders.
         let jitter = |random: &mut Random, every: std::time::Duration| {
             let micros = every.as_micros() as u64;
             TimeDelta::microseconds((micros / 2 + random.below(micros + 1)) as i64)

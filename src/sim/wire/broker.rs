@@ -117,7 +117,7 @@ impl Cluster {
             }
             all.insert((index + 1).to_string(), one);
         }
-        // One level deeper for physical tenants; there is only one.
+        // From 8.10 on the rows are nested by physical tenant. The simulation has one tenant.
         if self.config.version.minor >= 10 { json!({"default": all}) } else { Value::Object(all) }
     }
 
@@ -222,7 +222,7 @@ impl Cluster {
 
 /// Result of a request to switch exporting.
 pub(crate) enum Switched {
-    /// Switched.
+    /// Every selected partition has switched.
     Done,
     /// Not switched on every partition.
     Failed,

@@ -163,7 +163,7 @@ impl Cluster {
 
     /// State of a backup; without `verbose` the states of its parts are unavailable.
     pub(crate) fn history_state(&self, parts: &[&Snapshot], verbose: bool) -> (&'static str, Option<String>) {
-        // Without their states no part counts as complete.
+        // Without `verbose` the states of the parts are unknown, so the backup is reported as incomplete.
         let state = if verbose { self.app_state(App::History, parts) } else { WebAppState::Incomplete };
         if state != WebAppState::Failed {
             return (state.wire(), None);

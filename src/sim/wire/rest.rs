@@ -40,8 +40,8 @@ impl Refusal {
         let (status, text) = match self {
             Self::Invalid(text) => return problem(400, "INVALID_ARGUMENT", text, path).into(),
             Self::Runtime(RuntimeRefusal { after, status, text }) => {
-                // By the document only a start may time out, and only a start or a list may report a missing
-                // store.
+                // According to the OpenAPI document only a start may time out, and only a start or a list may report
+                // a missing store.
                 let about_one = path.contains("/runtime/");
                 let status = match status {
                     504 if method != Method::Post => 503,
