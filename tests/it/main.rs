@@ -22,6 +22,7 @@ mod config {
     mod saas;
     mod ui;
 }
+mod file_list;
 mod health;
 mod journal;
 mod logging;
