@@ -226,6 +226,31 @@ pub struct PendingResume {
     pub abandoned: Option<String>,
 }
 
+/// Progress of a pending resume, as its row records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResumeProgress {
+    /// The intent to resume, also recorded in the journal of an unfinished run. The journal gets one entry for
+    /// each `by`, so that endless retries do not fill the disk.
+    Intended {
+        /// Sender of the resume: `run`, `sweeper` or `command`.
+        by: String,
+        /// Time before the resume is sent.
+        at: Instant,
+    },
+    /// A failed resume attempt.
+    Failed {
+        /// Error of the attempt, or the reason to send the resume again.
+        error: String,
+    },
+    /// A confirmed resume, also recorded in the journal of an unfinished run.
+    Confirmed {
+        /// Sender of the resume.
+        by: String,
+        /// Time of the confirmation.
+        at: Instant,
+    },
+}
+
 /// Deletion request and its progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
@@ -243,6 +268,23 @@ pub struct Deletion {
     pub ownership_proof: Option<OwnershipProof>,
     /// Time at which every location reported the backup as gone.
     pub done_at: Option<Instant>,
+}
+
+/// Progress of a requested deletion, as its row records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeletionProgress {
+    /// The proof of ownership. Deletion starts only after it is recorded.
+    OwnershipProven(OwnershipProof),
+    /// An incomplete deletion pass.
+    Attempted {
+        /// Reason that the pass is incomplete.
+        error: Option<String>,
+    },
+    /// Every location reported the backup as gone.
+    Done {
+        /// Time of the last report.
+        at: Instant,
+    },
 }
 
 /// Backup: a run with its later state.
@@ -346,15 +388,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a pending resume before the pause is requested (rule I1), with the journal entry of the intent.
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()>;
-    /// Records the intent to resume, in the pending resume and in the journal of an unfinished run. The
-    /// journal gets one entry for each `by`, so that endless retries do not fill the disk.
-    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()>;
-    /// Records a failed resume attempt.
-    fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()>;
+    /// Records the progress of a pending resume.
+    fn record_resume_progress(&self, run_id: RunId, progress: ResumeProgress) -> StoreFuture<'_, ()>;
     /// Records the new addresses of a pending resume whose cluster has moved; other rows keep theirs.
     fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()>;
-    /// Records a confirmed resume, in the pending resume and in the journal of an unfinished run.
-    fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()>;
     /// Resumes that are neither confirmed nor abandoned.
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>>;
     /// Abandons the pending resumes of a removed cluster; the journals of its runs count them as resumed.
@@ -371,12 +408,8 @@ pub trait Store: Send + Sync + 'static {
     /// Idempotent.
     fn request_deletion(&self, run_id: RunId, by: String, reason: String, at: Instant)
     -> StoreFuture<'_, ()>;
-    /// Stores the proof of ownership for a requested deletion. Deletion starts only after this returns.
-    fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()>;
-    /// Records an incomplete deletion pass.
-    fn deletion_attempted(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()>;
-    /// Records that every location reported the backup as gone.
-    fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()>;
+    /// Records the progress of a requested deletion.
+    fn record_deletion_progress(&self, run_id: RunId, progress: DeletionProgress) -> StoreFuture<'_, ()>;
     /// A completed or failed backup was found gone. `Refused` for others.
     fn set_missing(&self, run_id: RunId) -> StoreFuture<'_, ()>;
     /// Pins or releases a backup. Pinning is `Refused` once it is missing, being deleted or deleted.

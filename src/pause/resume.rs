@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::domain::{Addresses, Instant, RunId};
 use crate::journal::RunView;
 use crate::pause::permit::ResumePermit;
-use crate::store::StoreError;
+use crate::store::{ResumeProgress, StoreError};
 use std::time::Duration;
 
 /// Maximum wait until the store has recorded a resume attempt. After this time the resume is sent without the
@@ -80,7 +80,8 @@ pub(crate) async fn resume_until_confirmed(context: &Context, task: &ResumeTask<
     confirmed_at = confirm::reach_all(context, task, &mut route, known, confirmed_at).await;
     context.attempts.confirmed(*run_id, confirmed_at, None);
     let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_BACKOFF);
-    while let Err(error) = context.store.resume_confirmed(*run_id, (*by).to_owned(), clock.now()).await {
+    let confirmed = || ResumeProgress::Confirmed { by: (*by).to_owned(), at: clock.now() };
+    while let Err(error) = context.store.record_resume_progress(*run_id, confirmed()).await {
         // The resume is confirmed. The store has no pending resume to update or is closed, so a retry of the
         // write is useless.
         if matches!(error, StoreError::NotFound(_) | StoreError::Closed) {
@@ -92,6 +93,13 @@ pub(crate) async fn resume_until_confirmed(context: &Context, task: &ResumeTask<
         backoff.grow();
     }
     context.transport.release(*run_id).await;
+}
+
+/// Records why a resume is still pending. Waits at most `RECORD` and ignores an error, because a resume waits for no
+/// record.
+pub(crate) async fn record_failure(context: &Context, run_id: RunId, error: &str) {
+    let failed = ResumeProgress::Failed { error: error.to_owned() };
+    let _ = within(&*context.clock, RECORD, context.store.record_resume_progress(run_id, failed)).await;
 }
 
 /// Connection to the brokers for the resumes of one pending resume.
@@ -116,7 +124,8 @@ pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut
         // `RECORD` limits the wait.
         let now = clock.now();
         context.attempts.intends(*run_id, now);
-        let intent = context.store.resume_intended(*run_id, (*by).to_owned(), now);
+        let intent = ResumeProgress::Intended { by: (*by).to_owned(), at: now };
+        let intent = context.store.record_resume_progress(*run_id, intent);
         if !matches!(within(clock, RECORD, intent).await, Some(Ok(()))) {
             tracing::error!(event = "store.unwritable", %run_id, cluster, reason = "the intent to resume could not be recorded; resuming all the same");
         }
@@ -125,7 +134,7 @@ pub(crate) async fn resume(context: &Context, task: &ResumeTask<'_>, route: &mut
             Err(error) => {
                 tracing::error!(event = "exporting.resume_failed", %run_id, cluster, by, reason = %error);
                 context.attempts.sent(*run_id, Some(error.to_string()));
-                let _ = within(clock, RECORD, context.store.resume_failed(*run_id, error.to_string())).await;
+                record_failure(context, *run_id, &error.to_string()).await;
             }
         }
         if !route.moved {

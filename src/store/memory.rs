@@ -6,10 +6,10 @@
 mod rows;
 
 use super::{
-    Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, Store, StoreError,
-    StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
+    ResumeProgress, Store, StoreError, StoreFuture, TimetableRow,
 };
-use crate::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use crate::lock::lock;
 use rows::Rows;
@@ -183,20 +183,16 @@ impl Store for MemoryStore {
         self.write(move |rows| rows.record_pending_resume(pending_resume, entry))
     }
 
-    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |rows| rows.resume_intended(run_id, by, at))
-    }
-
-    fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()> {
-        self.write(move |rows| rows.resume_failed(run_id, error))
+    fn record_resume_progress(&self, run_id: RunId, progress: ResumeProgress) -> StoreFuture<'_, ()> {
+        self.write(move |rows| match progress {
+            ResumeProgress::Intended { by, at } => rows.resume_intended(run_id, by, at),
+            ResumeProgress::Failed { error } => rows.resume_failed(run_id, error),
+            ResumeProgress::Confirmed { by, at } => rows.confirm_resume(run_id, by, at),
+        })
     }
 
     fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.moved(run_id, addresses))
-    }
-
-    fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |rows| rows.confirm_resume(run_id, by, at))
     }
 
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
@@ -229,25 +225,17 @@ impl Store for MemoryStore {
         self.write(move |rows| rows.request_deletion(run_id, by, reason, at))
     }
 
-    fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()> {
-        self.write(move |rows| {
-            rows.deletion(run_id)?.ownership_proof = Some(proof);
-            Ok(())
-        })
-    }
-
-    fn deletion_attempted(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
+    fn record_deletion_progress(&self, run_id: RunId, progress: DeletionProgress) -> StoreFuture<'_, ()> {
         self.write(move |rows| {
             let deletion = rows.deletion(run_id)?;
-            deletion.attempts += 1;
-            deletion.last_error = error;
-            Ok(())
-        })
-    }
-
-    fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |rows| {
-            rows.deletion(run_id)?.done_at.get_or_insert(at);
+            match progress {
+                DeletionProgress::OwnershipProven(proof) => deletion.ownership_proof = Some(proof),
+                DeletionProgress::Attempted { error } => {
+                    deletion.attempts += 1;
+                    deletion.last_error = error;
+                }
+                DeletionProgress::Done { at } => deletion.done_at = deletion.done_at.or(Some(at)),
+            }
             Ok(())
         })
     }

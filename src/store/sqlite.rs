@@ -28,10 +28,10 @@ pub use salvage::FoundPendingResumes;
 pub use trace::Trace;
 
 use super::{
-    Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
-    StoreError, StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
+    ResumeProgress, SharedStore, Store, StoreError, StoreFuture, TimetableRow,
 };
-use crate::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
+use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
 use failure::Failure;
 use location::Location;
@@ -248,20 +248,16 @@ impl Store for SqliteStore {
         self.write_to_be_found(move |c| pending_resumes::record_pending_resume(c, &pending_resume, entry))
     }
 
-    fn resume_intended(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |c| pending_resumes::resume_intended(c, run_id, by, at))
-    }
-
-    fn resume_failed(&self, run_id: RunId, error: String) -> StoreFuture<'_, ()> {
-        self.write(move |c| pending_resumes::resume_failed(c, run_id, &error))
+    fn record_resume_progress(&self, run_id: RunId, progress: ResumeProgress) -> StoreFuture<'_, ()> {
+        self.write(move |c| match progress {
+            ResumeProgress::Intended { by, at } => pending_resumes::resume_intended(c, run_id, by, at),
+            ResumeProgress::Failed { error } => pending_resumes::resume_failed(c, run_id, &error),
+            ResumeProgress::Confirmed { by, at } => pending_resumes::confirm(c, run_id, by, at),
+        })
     }
 
     fn relocate_pending_resume(&self, run_id: RunId, addresses: Addresses) -> StoreFuture<'_, ()> {
         self.write(move |c| pending_resumes::moved(c, run_id, &addresses))
-    }
-
-    fn resume_confirmed(&self, run_id: RunId, by: String, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |c| pending_resumes::confirm(c, run_id, by, at))
     }
 
     fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
@@ -294,16 +290,12 @@ impl Store for SqliteStore {
         self.write(move |c| backups::request_deletion(c, run_id, &by, &reason, at))
     }
 
-    fn ownership_proven(&self, run_id: RunId, proof: OwnershipProof) -> StoreFuture<'_, ()> {
-        self.write(move |c| backups::ownership_proven(c, run_id, &proof))
-    }
-
-    fn deletion_attempted(&self, run_id: RunId, error: Option<String>) -> StoreFuture<'_, ()> {
-        self.write(move |c| backups::deletion_attempted(c, run_id, error.as_deref()))
-    }
-
-    fn deletion_done(&self, run_id: RunId, at: Instant) -> StoreFuture<'_, ()> {
-        self.write(move |c| backups::deletion_done(c, run_id, at))
+    fn record_deletion_progress(&self, run_id: RunId, progress: DeletionProgress) -> StoreFuture<'_, ()> {
+        self.write(move |c| match progress {
+            DeletionProgress::OwnershipProven(proof) => backups::ownership_proven(c, run_id, &proof),
+            DeletionProgress::Attempted { error } => backups::deletion_attempted(c, run_id, error.as_deref()),
+            DeletionProgress::Done { at } => backups::deletion_done(c, run_id, at),
+        })
     }
 
     fn set_missing(&self, run_id: RunId) -> StoreFuture<'_, ()> {

@@ -10,7 +10,7 @@ pub use pass::{LOCATION_LIMIT, PASS_LIMIT, SETTLE};
 
 use crate::context::Context;
 use crate::domain::{Addresses, BackupState};
-use crate::store::Backup;
+use crate::store::{Backup, DeletionProgress};
 use crate::upkeep::addresses::last_addresses;
 use pass::{End, Pass};
 use tokio_util::sync::CancellationToken;
@@ -72,10 +72,12 @@ async fn settle(
 ) -> DeletionPass {
     let (run, store) = (&backup.run, &context.store);
     let end = match end {
-        Ok(()) => match store.deletion_done(run.run_id, context.clock.now()).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(End::Left(format!("it is gone, but its record could not be written: {error}"))),
-        },
+        Ok(()) => {
+            let done = DeletionProgress::Done { at: context.clock.now() };
+            store.record_deletion_progress(run.run_id, done).await.map_err(|error| {
+                End::Left(format!("it is gone, but its record could not be written: {error}"))
+            })
+        }
         end => end,
     };
     let duration_ms = context.clock.monotonic().saturating_sub(began).as_millis() as u64;
@@ -104,7 +106,8 @@ async fn settle(
         event = "backup.delete_failed", cluster = %run.cluster, backup_id = run.backup_id.get(), run_id = %run.run_id,
         duration_ms, reason = %reason
     );
-    if let Err(error) = store.deletion_attempted(run.run_id, Some(reason)).await {
+    let attempted = DeletionProgress::Attempted { error: Some(reason) };
+    if let Err(error) = store.record_deletion_progress(run.run_id, attempted).await {
         tracing::error!(event = "store.unwritable", cluster = %run.cluster, run_id = %run.run_id, reason = %error);
     }
     result

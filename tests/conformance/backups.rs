@@ -1,9 +1,11 @@
 //! Backups: their states, the changes that each state rejects, and lists.
 
-use crate::bed::{Bed, Kind, at, completed, entry, failed, id, refused, started};
+use crate::bed::{
+    Bed, Kind, at, completed, deletion_done, entry, failed, failed_deletion, id, refused, started,
+};
 use camunda_backupd::domain::{BackupState, Component, OwnershipProof, RetentionGroup, RunId};
 use camunda_backupd::journal::{Run, RunView};
-use camunda_backupd::store::{Adopted, Backup, BackupFilter, Deletion};
+use camunda_backupd::store::{Adopted, Backup, BackupFilter, Deletion, DeletionProgress};
 use rstest::rstest;
 use uuid::Uuid;
 
@@ -52,15 +54,19 @@ async fn last_error_cannot_alter_the_proof_of_ownership(#[values(Kind::Memory, K
         "",
     ];
     for text in texts {
-        bed.deletion_attempted(run.run_id, Some(text.into())).await.unwrap();
+        bed.record_deletion_progress(run.run_id, failed_deletion(text)).await.unwrap();
         assert_eq!(proof_of().await, None, "{text}");
     }
     let start_time = OwnershipProof::StartTime { component: Component::Operate, started_at: at(NOW) };
     let tag = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
     for proof in [start_time, tag] {
-        bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
+        bed.record_deletion_progress(run.run_id, DeletionProgress::OwnershipProven(proof.clone()))
+            .await
+            .unwrap();
         for text in texts.map(|text| Some(text.to_owned())).into_iter().chain([None]) {
-            bed.deletion_attempted(run.run_id, text).await.unwrap();
+            bed.record_deletion_progress(run.run_id, DeletionProgress::Attempted { error: text })
+                .await
+                .unwrap();
             assert_eq!(proof_of().await, Some(proof.clone()));
         }
     }
@@ -85,15 +91,15 @@ async fn deletion_is_requested_retried_and_completed(#[values(Kind::Memory, Kind
     assert_eq!((backup.state, backup.deletion), (BackupState::Deleting, Some(requested.clone())));
 
     bed.request_deletion(run.run_id, "command".into(), "impatient".into(), at(NOW)).await.unwrap();
-    bed.deletion_attempted(run.run_id, Some("operate answers 503".into())).await.unwrap();
+    bed.record_deletion_progress(run.run_id, failed_deletion("operate answers 503")).await.unwrap();
     let tried = Deletion { attempts: 1, last_error: Some("operate answers 503".into()), ..requested };
     assert_eq!(probe(&bed, &run).await.deletion, Some(tried.clone()), "asking again changes nothing");
 
     let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: run.run_id };
-    bed.ownership_proven(run.run_id, proof.clone()).await.unwrap();
-    bed.deletion_attempted(run.run_id, None).await.unwrap();
-    bed.deletion_done(run.run_id, at("2025-03-01T03:00:00Z")).await.unwrap();
-    bed.deletion_done(run.run_id, at("2025-03-01T04:00:00Z")).await.unwrap();
+    bed.record_deletion_progress(run.run_id, DeletionProgress::OwnershipProven(proof.clone())).await.unwrap();
+    bed.record_deletion_progress(run.run_id, DeletionProgress::Attempted { error: None }).await.unwrap();
+    bed.record_deletion_progress(run.run_id, deletion_done("2025-03-01T03:00:00Z")).await.unwrap();
+    bed.record_deletion_progress(run.run_id, deletion_done("2025-03-01T04:00:00Z")).await.unwrap();
     let backup = probe(&bed, &run).await;
     assert_eq!(backup.state, BackupState::Deleted);
     let done = Deletion {
@@ -130,7 +136,7 @@ async fn deletion_rejection_depends_on_the_state(#[values(Kind::Memory, Kind::Sq
     assert_eq!(probe(&bed, &run).await.deletion, None);
     bed.hold(run.run_id, false).await.unwrap();
     delete(&bed, run.run_id).await.unwrap();
-    bed.deletion_done(run.run_id, at(NOW)).await.unwrap();
+    bed.record_deletion_progress(run.run_id, deletion_done(NOW)).await.unwrap();
     assert_eq!(
         refused(delete(&bed, run.run_id).await),
         format!("{name} is deleted already: nothing is left to delete")
@@ -196,10 +202,25 @@ async fn unknown_run_or_deletion_is_not_found(#[values(Kind::Memory, Kind::Sqlit
     }
     let never_requested = good(&bed, "prod", NOW).await.run_id;
     let sentence = format!("the state has no request to delete the backup of run {never_requested}");
-    assert_eq!(bed.deletion_attempted(never_requested, None).await.unwrap_err().to_string(), sentence);
-    assert_eq!(bed.deletion_done(never_requested, at(NOW)).await.unwrap_err().to_string(), sentence);
+    assert_eq!(
+        bed.record_deletion_progress(never_requested, DeletionProgress::Attempted { error: None })
+            .await
+            .unwrap_err()
+            .to_string(),
+        sentence
+    );
+    assert_eq!(
+        bed.record_deletion_progress(never_requested, deletion_done(NOW)).await.unwrap_err().to_string(),
+        sentence
+    );
     let proof = OwnershipProof::Tag { snapshot: "camunda_zeebe_1".into(), run_id: never_requested };
-    assert_eq!(bed.ownership_proven(never_requested, proof).await.unwrap_err().to_string(), sentence);
+    assert_eq!(
+        bed.record_deletion_progress(never_requested, DeletionProgress::OwnershipProven(proof))
+            .await
+            .unwrap_err()
+            .to_string(),
+        sentence
+    );
 }
 
 #[rstest]
@@ -237,7 +258,7 @@ async fn existing_backups_exclude_deleted_and_missing_ones(#[values(Kind::Memory
     for run in [&going, &gone] {
         delete(&bed, run.run_id).await.unwrap();
     }
-    bed.deletion_done(gone.run_id, at(NOW)).await.unwrap();
+    bed.record_deletion_progress(gone.run_id, deletion_done(NOW)).await.unwrap();
     bed.set_missing(missing.run_id).await.unwrap();
     let existing = bed.ids(BackupFilter { existing: true, ..Default::default() }).await;
     assert_eq!(existing, [&kept, &going, &missing].map(|run| run.backup_id.get()));
@@ -256,7 +277,7 @@ async fn consecutive_failures_reset_on_success_and_survive_deletion(
     bed.failed("prod", "2025-03-04T02:00:00Z").await;
     bed.failed("never", "2025-03-04T02:00:00Z").await;
     delete(&bed, first.run_id).await.unwrap();
-    bed.deletion_done(first.run_id, at(NOW)).await.unwrap();
+    bed.record_deletion_progress(first.run_id, deletion_done(NOW)).await.unwrap();
     let failures = bed.failures_in_a_row().await.unwrap();
     assert_eq!(failures, [("never".to_owned(), 1), ("prod".to_owned(), 2)].into());
 }

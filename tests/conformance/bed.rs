@@ -7,7 +7,8 @@ use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Run, Step};
 use camunda_backupd::store::memory::MemoryStore;
 use camunda_backupd::store::sqlite::{SqliteStore, StateLock};
 use camunda_backupd::store::{
-    BackupFilter, NewRun, OccurrenceOutcome, OccurrenceRow, PendingResume, SharedStore, StoreError,
+    BackupFilter, DeletionProgress, NewRun, OccurrenceOutcome, OccurrenceRow, PendingResume, ResumeProgress,
+    SharedStore, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -180,6 +181,26 @@ pub(crate) fn pending_resume(run: &Run, now: &str) -> PendingResume {
         intended_since_boot_ms: Some(123_456),
         ..PendingResume::new(run.run_id, run.cluster.clone(), addresses(), at(now))
     }
+}
+
+pub(crate) fn resume_intent(by: &str, now: &str) -> ResumeProgress {
+    ResumeProgress::Intended { by: by.into(), at: at(now) }
+}
+
+pub(crate) fn failed_resume(error: &str) -> ResumeProgress {
+    ResumeProgress::Failed { error: error.into() }
+}
+
+pub(crate) fn confirmed_resume(by: &str, now: &str) -> ResumeProgress {
+    ResumeProgress::Confirmed { by: by.into(), at: at(now) }
+}
+
+pub(crate) fn failed_deletion(error: &str) -> DeletionProgress {
+    DeletionProgress::Attempted { error: Some(error.into()) }
+}
+
+pub(crate) fn deletion_done(now: &str) -> DeletionProgress {
+    DeletionProgress::Done { at: at(now) }
 }
 
 pub(crate) fn occurrence(schedule: &str, cluster: &str, due_at: &str) -> Occurrence {

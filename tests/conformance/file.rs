@@ -1,8 +1,8 @@
 //! Guarantees of the state file beyond the trait: durability, secondary processes, views for operators.
 
 use crate::bed::{
-    Bed, Kind, at, completed, entry, failed, occurrence, pause_intended, pending_resume, scheduled, started,
-    waiting,
+    Bed, Kind, at, completed, confirmed_resume, deletion_done, entry, failed, occurrence, pause_intended,
+    pending_resume, resume_intent, scheduled, started, waiting,
 };
 use camunda_backupd::domain::Component;
 use camunda_backupd::journal::{Event, RunView};
@@ -230,8 +230,8 @@ async fn secondary_process_confirms_a_resume_beside_the_daemon() {
     let read_only = SqliteStore::open_without_lock(dir.path()).unwrap().unwrap();
     let pending = read_only.pending_resumes().await.unwrap();
     assert_eq!(pending, store.pending_resumes().await.unwrap());
-    read_only.resume_intended(pending[0].run_id, "command".into(), at(NOW)).await.unwrap();
-    read_only.resume_confirmed(pending[0].run_id, "command".into(), at(NOW)).await.unwrap();
+    read_only.record_resume_progress(pending[0].run_id, resume_intent("command", NOW)).await.unwrap();
+    read_only.record_resume_progress(pending[0].run_id, confirmed_resume("command", NOW)).await.unwrap();
     read_only.close().await.unwrap();
 
     assert_eq!(store.pending_resumes().await.unwrap(), []);
@@ -258,8 +258,8 @@ async fn resume_of_a_run_with_an_unreadable_row_is_confirmed() {
              move it away and run `adopt`"
         )
     );
-    store.resume_intended(run_id, "sweeper".into(), at(NOW)).await.unwrap();
-    store.resume_confirmed(run_id, "sweeper".into(), at(NOW)).await.unwrap();
+    store.record_resume_progress(run_id, resume_intent("sweeper", NOW)).await.unwrap();
+    store.record_resume_progress(run_id, confirmed_resume("sweeper", NOW)).await.unwrap();
     assert_eq!(store.pending_resumes().await.unwrap(), []);
 }
 
@@ -306,7 +306,7 @@ async fn documented_views_show_the_states_of_the_program() {
     for state in ["deleting", "deleted"] {
         store.request_deletion(runs[state], "command".into(), "requested".into(), at(NOW)).await.unwrap();
     }
-    store.deletion_done(runs["deleted"], at(NOW)).await.unwrap();
+    store.record_deletion_progress(runs["deleted"], deletion_done(NOW)).await.unwrap();
     store.set_missing(runs["missing"]).await.unwrap();
 
     let backups = store.backups(BackupFilter::default()).await.unwrap();

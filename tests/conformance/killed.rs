@@ -1,7 +1,8 @@
 //! The state file of a daemon that was killed during a pause, after backups that completed, failed and were deleted.
 
 use crate::bed::{
-    at, completed, entry, failed, occurrence, pause_intended, pending_resume, scheduled, started, waiting,
+    at, completed, confirmed_resume, deletion_done, entry, failed, occurrence, pause_intended,
+    pending_resume, resume_intent, scheduled, started, waiting,
 };
 use crate::file::as_after_a_crash;
 use camunda_backupd::store::sqlite::{FILE, SqliteStore};
@@ -26,7 +27,7 @@ async fn killed() -> TempDir {
     }
     let oldest = store.backups(BackupFilter::default()).await.unwrap().remove(0).run.run_id;
     store.request_deletion(oldest, "retention".into(), "2 newer ones".into(), at(THEN)).await.unwrap();
-    store.deletion_done(oldest, at(THEN)).await.unwrap();
+    store.record_deletion_progress(oldest, deletion_done(THEN)).await.unwrap();
     let due = occurrence("daily", "orders", THEN);
     store.claim(vec![waiting(&due)]).await.unwrap();
     let served = NewRun { occurrences: vec![(due, OccurrenceOutcome::Started)], ..scheduled("orders", THEN) };
@@ -72,8 +73,8 @@ async fn file_of_a_killed_daemon_is_opened_with_all_that_it_holds() {
         assert!(!store.journal(backup.run.run_id).await.unwrap().is_empty());
     }
     let pending_resume = store.pending_resumes().await.unwrap().pop().unwrap();
-    store.resume_intended(pending_resume.run_id, "sweeper".into(), at(NOW)).await.unwrap();
-    store.resume_confirmed(pending_resume.run_id, "sweeper".into(), at(NOW)).await.unwrap();
+    store.record_resume_progress(pending_resume.run_id, resume_intent("sweeper", NOW)).await.unwrap();
+    store.record_resume_progress(pending_resume.run_id, confirmed_resume("sweeper", NOW)).await.unwrap();
     assert_eq!(store.foreign_pause("orders".into(), at(NOW)).await.unwrap(), at(NOW));
     let unfinished = store.unfinished().await.unwrap().pop().unwrap();
     store.append(unfinished.run_id, vec![entry(NOW, failed("interrupted"))]).await.unwrap();
@@ -92,8 +93,8 @@ async fn read_only_connection_resumes_and_leaves_the_file_unchanged() {
     let read_only = SqliteStore::open_without_lock(dir.path()).unwrap().unwrap();
     let pending_resume = read_only.pending_resumes().await.unwrap().pop().unwrap();
     read_only.probe(at(NOW)).await.unwrap();
-    read_only.resume_intended(pending_resume.run_id, "command".into(), at(NOW)).await.unwrap();
-    read_only.resume_confirmed(pending_resume.run_id, "command".into(), at(NOW)).await.unwrap();
+    read_only.record_resume_progress(pending_resume.run_id, resume_intent("command", NOW)).await.unwrap();
+    read_only.record_resume_progress(pending_resume.run_id, confirmed_resume("command", NOW)).await.unwrap();
     read_only.close().await.unwrap();
     assert!(std::fs::read(dir.path().join(FILE)).unwrap() == file, "it wrote to the file beside the WAL");
     let (store, _lock) = SqliteStore::open(dir.path()).unwrap();

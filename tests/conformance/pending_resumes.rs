@@ -1,6 +1,9 @@
 //! Pending resumes: durable before the pause, confirmed or abandoned once, mirrored in the journal.
 
-use crate::bed::{Bed, Kind, addresses, at, entry, failed, pause_intended, pending_resume, started};
+use crate::bed::{
+    Bed, Kind, addresses, at, confirmed_resume, entry, failed, failed_resume, pause_intended, pending_resume,
+    resume_intent, started,
+};
 use camunda_backupd::domain::Addresses;
 use camunda_backupd::journal::{Event, Step};
 use camunda_backupd::store::PendingResume;
@@ -61,8 +64,8 @@ async fn illegal_intent_leaves_no_pending_resume(#[values(Kind::Memory, Kind::Sq
 async fn failed_resumes_are_counted(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = bed.still_pending("prod", NOW).await;
-    bed.resume_failed(run.run_id, "connection refused".into()).await.unwrap();
-    bed.resume_failed(run.run_id, "503".into()).await.unwrap();
+    bed.record_resume_progress(run.run_id, failed_resume("connection refused")).await.unwrap();
+    bed.record_resume_progress(run.run_id, failed_resume("503")).await.unwrap();
     let pending = &bed.pending_resumes().await.unwrap()[0];
     assert_eq!((pending.attempts, pending.last_error.as_deref()), (2, Some("503")));
 }
@@ -87,9 +90,9 @@ async fn pending_resume_stores_the_new_address_of_its_cluster(
 async fn first_resume_intent_sets_the_time(#[values(Kind::Memory, Kind::Sqlite)] kind: Kind) {
     let bed = Bed::new(kind);
     let run = bed.still_pending("prod", NOW).await;
-    bed.resume_intended(run.run_id, "run".into(), at(LATER)).await.unwrap();
-    bed.resume_intended(run.run_id, "run".into(), at("2025-03-01T02:02:00Z")).await.unwrap();
-    bed.resume_intended(run.run_id, "sweeper".into(), at("2025-03-01T02:03:00Z")).await.unwrap();
+    bed.record_resume_progress(run.run_id, resume_intent("run", LATER)).await.unwrap();
+    bed.record_resume_progress(run.run_id, resume_intent("run", "2025-03-01T02:02:00Z")).await.unwrap();
+    bed.record_resume_progress(run.run_id, resume_intent("sweeper", "2025-03-01T02:03:00Z")).await.unwrap();
 
     assert_eq!(bed.pending_resumes().await.unwrap()[0].resume_intended_at, Some(at(LATER)));
     let view = bed.run(run.run_id).await.unwrap().unwrap().view;
@@ -111,8 +114,10 @@ async fn confirmed_resume_is_not_pending_and_the_run_may_end(
     let early = bed.append(run.run_id, vec![entry(NOW, failed("too early"))]).await;
     assert!(matches!(early, Err(StoreError::Illegal(_))), "{early:?}");
 
-    bed.resume_confirmed(run.run_id, "sweeper".into(), at(LATER)).await.unwrap();
-    bed.resume_confirmed(run.run_id, "command".into(), at("2025-03-01T02:09:00Z")).await.unwrap();
+    bed.record_resume_progress(run.run_id, confirmed_resume("sweeper", LATER)).await.unwrap();
+    bed.record_resume_progress(run.run_id, confirmed_resume("command", "2025-03-01T02:09:00Z"))
+        .await
+        .unwrap();
     assert_eq!(bed.pending_resumes().await.unwrap(), []);
     assert_eq!(bed.journal_of(run.run_id).await[2..], [resumed("sweeper")], "recorded once");
     let pause = bed.run(run.run_id).await.unwrap().unwrap().view.pause;
@@ -127,12 +132,12 @@ async fn resume_events_after_the_end_are_not_in_the_journal(
 ) {
     let bed = Bed::new(kind);
     let run = bed.still_pending("prod", NOW).await;
-    bed.resume_confirmed(run.run_id, "run".into(), at(LATER)).await.unwrap();
+    bed.record_resume_progress(run.run_id, confirmed_resume("run", LATER)).await.unwrap();
     bed.append(run.run_id, vec![entry(LATER, failed("cancelled"))]).await.unwrap();
     let journal = bed.journal_of(run.run_id).await;
 
-    bed.resume_intended(run.run_id, "command".into(), at(LATER)).await.unwrap();
-    bed.resume_confirmed(run.run_id, "command".into(), at(LATER)).await.unwrap();
+    bed.record_resume_progress(run.run_id, resume_intent("command", LATER)).await.unwrap();
+    bed.record_resume_progress(run.run_id, confirmed_resume("command", LATER)).await.unwrap();
     assert_eq!(bed.journal_of(run.run_id).await, journal);
 }
 
@@ -176,10 +181,10 @@ async fn unknown_pending_resume_is_not_found(#[values(Kind::Memory, Kind::Sqlite
     let bed = Bed::new(kind);
     let nobody = Uuid::nil();
     let responses = [
-        bed.resume_intended(nobody, "run".into(), at(NOW)).await,
-        bed.resume_failed(nobody, "503".into()).await,
+        bed.record_resume_progress(nobody, resume_intent("run", NOW)).await,
+        bed.record_resume_progress(nobody, failed_resume("503")).await,
         bed.relocate_pending_resume(nobody, Addresses::default()).await,
-        bed.resume_confirmed(nobody, "run".into(), at(NOW)).await,
+        bed.record_resume_progress(nobody, confirmed_resume("run", NOW)).await,
     ];
     for response in responses {
         let sentence = "the state has no pending resume of run 00000000-0000-0000-0000-000000000000";

@@ -5,10 +5,9 @@
 
 use crate::backoff::Backoff;
 use crate::camunda::{ExportingState, Zeebe};
-use crate::clock::within;
 use crate::context::Context;
 use crate::domain::Instant;
-use crate::pause::resume::{LONGEST_BACKOFF, PauseKnown, RECORD, ResumeTask, Route, resume};
+use crate::pause::resume::{LONGEST_BACKOFF, PauseKnown, ResumeTask, Route, record_failure, resume};
 use std::time::Duration;
 
 /// Time in which all partitions should export again after a confirmed resume. Partitions resume one by one.
@@ -50,7 +49,7 @@ pub(crate) async fn reach_all(
         let reason = "the resume was confirmed, and a partition still reads paused; resuming again";
         tracing::warn!(event = "exporting.still_paused", %run_id, cluster, owner = "us", reason);
         context.attempts.waits(*run_id, reason);
-        let _ = within(clock, RECORD, context.store.resume_failed(*run_id, reason.to_owned())).await;
+        record_failure(context, *run_id, reason).await;
         tokio::select! {
             biased;
             () = clock.sleep(backoff.delay()) => backoff.grow(),
@@ -105,7 +104,7 @@ async fn watches(context: &Context, task: &ResumeTask<'_>) {
     let note =
         "the resume is confirmed, but not every partition can be read to show that it exports: watching them";
     context.attempts.waits(task.run_id, note);
-    let _ = within(&*context.clock, RECORD, context.store.resume_failed(task.run_id, note.to_owned())).await;
+    record_failure(context, task.run_id, note).await;
 }
 
 /// Watches the partitions until our unconfirmed pause request can no longer take effect, and resumes whenever
@@ -126,7 +125,7 @@ pub(crate) async fn outlast_late_pause(
         "the resume is confirmed, but the pause was never seen and may still be carried out: watching for it";
     if clock.monotonic() < until {
         context.attempts.waits(*run_id, note);
-        let _ = within(clock, RECORD, context.store.resume_failed(*run_id, note.to_owned())).await;
+        record_failure(context, *run_id, note).await;
     }
     let mut seen = true;
     while clock.monotonic() < until {

@@ -11,7 +11,7 @@ use crate::context::{Clients, Context};
 use crate::domain::{Addresses, Component, OwnershipProof};
 use crate::retention::ownership;
 use crate::retention::ownership::{NotProven, Shown};
-use crate::store::Backup;
+use crate::store::{Backup, DeletionProgress};
 use crate::upkeep::addresses::located;
 use crate::upkeep::delete::location::{
     Location, LocationState, has_requested, locations, records_of_another,
@@ -145,7 +145,8 @@ impl<'a> Pass<'a> {
             }
             why => End::NotOurs(why.to_string()),
         })?;
-        self.context.store.ownership_proven(run.run_id, proof.clone()).await.map_err(|error| {
+        let proven = DeletionProgress::OwnershipProven(proof.clone());
+        self.context.store.record_deletion_progress(run.run_id, proven).await.map_err(|error| {
             End::Left(format!(
                 "nothing was deleted, because the proof of ownership could not be stored: {error}"
             ))

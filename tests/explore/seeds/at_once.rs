@@ -1,11 +1,11 @@
 //! A store that responds before virtual time goes on: its caller blocks on the thread of the state file, so that a
 //! scenario on a state file is as repeatable as one in memory.
 
-use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, OwnershipProof, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Entry, Run, RunView};
 use camunda_backupd::store::{
-    Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
-    StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
+    ResumeProgress, SharedStore, Store, StoreFuture, TimetableRow,
 };
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
@@ -61,19 +61,15 @@ impl Store for AtOnce {
         journal(run_id: RunId) -> Vec<Entry>;
         unfinished() -> Vec<Run>;
         record_pending_resume(pending_resume: PendingResume, entry: Entry) -> ();
-        resume_intended(run_id: RunId, by: String, at: Instant) -> ();
-        resume_failed(run_id: RunId, error: String) -> ();
+        record_resume_progress(run_id: RunId, progress: ResumeProgress) -> ();
         relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
-        resume_confirmed(run_id: RunId, by: String, at: Instant) -> ();
         pending_resumes() -> Vec<PendingResume>;
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
         backups(filter: BackupFilter) -> Vec<Backup>;
         failures_in_a_row() -> BTreeMap<String, u32>;
         backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
         request_deletion(run_id: RunId, by: String, reason: String, at: Instant) -> ();
-        ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
-        deletion_attempted(run_id: RunId, error: Option<String>) -> ();
-        deletion_done(run_id: RunId, at: Instant) -> ();
+        record_deletion_progress(run_id: RunId, progress: DeletionProgress) -> ();
         set_missing(run_id: RunId) -> ();
         hold(run_id: RunId, held: bool) -> ();
         adopt(adopted: Adopted) -> ();

@@ -2,11 +2,11 @@
 
 use super::{Bug, Fault, Script};
 use camunda_backupd::clock::SharedClock;
-use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, OwnershipProof, RunId};
+use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Entry, Event, Run, RunView, Step};
 use camunda_backupd::store::{
-    Adopted, Backup, BackupFilter, ClusterRow, NewRun, OccurrenceRow, PendingResume, SharedStore, Store,
-    StoreError, StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
+    ResumeProgress, SharedStore, Store, StoreError, StoreFuture, TimetableRow,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -193,7 +193,7 @@ impl Store for Disk {
             }
             self.write("request_deletion", self.inner.request_deletion(run_id, by, reason, at)).await?;
             if self.has(Bug::CalledDeleted) {
-                self.inner.deletion_done(run_id, at).await?;
+                self.inner.record_deletion_progress(run_id, DeletionProgress::Done { at }).await?;
             }
             Ok(())
         })
@@ -279,14 +279,10 @@ impl Store for Disk {
     }
     writes! {
         raise_highest_id(id_scope: String, largest: i64) -> ();
-        resume_intended(run_id: RunId, by: String, at: Instant) -> ();
-        resume_failed(run_id: RunId, error: String) -> ();
+        record_resume_progress(run_id: RunId, progress: ResumeProgress) -> ();
         relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
-        resume_confirmed(run_id: RunId, by: String, at: Instant) -> ();
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
-        ownership_proven(run_id: RunId, proof: OwnershipProof) -> ();
-        deletion_attempted(run_id: RunId, error: Option<String>) -> ();
-        deletion_done(run_id: RunId, at: Instant) -> ();
+        record_deletion_progress(run_id: RunId, progress: DeletionProgress) -> ();
         set_missing(run_id: RunId) -> ();
         adopt(adopted: Adopted) -> ();
         set_state_behind(cluster: String, reason: Option<String>) -> ();

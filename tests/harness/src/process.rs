@@ -3,7 +3,7 @@
 use camunda_backupd::domain::{Access, Addresses, Family, PauseMode, Trigger};
 use camunda_backupd::journal::{Entry, Event, Step};
 use camunda_backupd::store::sqlite::SqliteStore;
-use camunda_backupd::store::{NewRun, PendingResume, SharedStore};
+use camunda_backupd::store::{NewRun, PendingResume, ResumeProgress, SharedStore};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -231,7 +231,8 @@ pub fn record_pending_resume_with_access(
         let addresses = Addresses { zeebe: zeebe.into(), access, ..Addresses::default() };
         let run_id = killed_in_its_pause(&store, "orders", addresses, now).await;
         if age > chrono::TimeDelta::zero() {
-            store.resume_intended(run_id, "run".into(), now).await.unwrap();
+            let intent = ResumeProgress::Intended { by: "run".into(), at: now };
+            store.record_resume_progress(run_id, intent).await.unwrap();
         }
         store.close().await.unwrap();
         run_id

@@ -6,6 +6,7 @@ use camunda_backupd::domain::{Component, PauseMode};
 use camunda_backupd::journal::{FailureClass, RunStatus, Step};
 use camunda_backupd::queue::ManualError;
 use camunda_backupd::sim::{self, locked};
+use camunda_backupd::store::ResumeProgress;
 use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;
 use std::time::Duration;
@@ -453,7 +454,8 @@ async fn resume_by_another_process_breaks_the_pause() {
     while lab.requested("search-put") == 0 {
         lab.clock.sleep(Duration::from_millis(5)).await;
     }
-    lab.store.resume_intended(run_id, "command".into(), lab.clock.now()).await.unwrap();
+    let intent = ResumeProgress::Intended { by: "command".into(), at: lab.clock.now() };
+    lab.store.record_resume_progress(run_id, intent).await.unwrap();
     let run = lab.ended(run_id).await;
     assert_eq!(class_of(&run), Some(FailureClass::PauseBroken), "{}", reason_of(&run));
     assert!(reason_of(&run).contains("a resume was sent from outside"), "{}", reason_of(&run));
