@@ -5,13 +5,13 @@
 //! change, except `Unknown`.
 //! `docs/state-file.md` describes the tables for operators. The conformance suite runs on every implementation.
 
+mod clusters_to_resume;
 pub mod memory;
-mod pending_resumes;
 mod resume_attempt;
 pub(crate) mod rules;
 pub mod sqlite;
 
-pub use pending_resumes::{
+pub use clusters_to_resume::{
     ClustersToResume, UnconfirmedResumes, is_same_cluster, retried_by_daemon, unconfirmed,
 };
 pub use resume_attempt::{ResumeAttempt, with_attempt};

@@ -1,4 +1,4 @@
-//! Meaning of a pending resume: the cluster that it belongs to, and its text for operators.
+//! Clusters to resume: the cluster that a pending resume belongs to, and the text about it for operators.
 //!
 //! Pure. The cluster may have been renamed in the config since, or removed from it.
 
