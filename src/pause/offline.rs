@@ -16,7 +16,7 @@ use crate::pause::resume::{PauseKnown, ResumeTask, resume_until_confirmed};
 use crate::pause::sweep::Sweeper;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{FILE, REMEDY, ReadOnlyState, Rest, SqliteStore};
-use crate::store::{PendingResume, Store, StoreError, UnconfirmedResumes};
+use crate::store::{PendingResume, PendingResumes, Store, StoreError, UnconfirmedResumes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Pure. The cluster may have been renamed in the config since, or removed from it.
 
-use crate::domain::{Addresses, Exporting, Instant, RunId};
+use crate::domain::Addresses;
 use crate::store::PendingResume;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -52,53 +52,6 @@ pub fn is_same_cluster(one: &Addresses, other: &Addresses) -> bool {
         || locations(one).any(|location| locations(other).any(|another| another == location))
 }
 
-impl PendingResume {
-    /// A pause that is about to be requested. `intended_at` is stored before the request leaves.
-    pub fn new(
-        run_id: RunId,
-        cluster: impl Into<String>,
-        addresses: Addresses,
-        intended_at: Instant,
-    ) -> Self {
-        Self {
-            run_id,
-            cluster: cluster.into(),
-            addresses,
-            intended_at,
-            intended_since_boot_ms: None,
-            resume_intended_at: None,
-            attempts: 0,
-            last_error: None,
-            confirmed_at: None,
-            abandoned: None,
-        }
-    }
-
-    /// Whether the cluster may still be paused. `false` once a server confirmed the resume, even if the confirmation
-    /// is not stored yet.
-    pub fn may_be_paused(&self) -> bool {
-        self.confirmed_at.is_none()
-    }
-
-    /// Whether a probe shows that a resume took effect before a server confirmed it. The probe must be later than the
-    /// first resume, and made at the address of this pause: another cluster under the same name proves nothing.
-    pub fn is_seen_resumed(
-        &self,
-        exporting: Exporting,
-        checked_at: Option<Instant>,
-        probed_zeebe: &str,
-    ) -> bool {
-        exporting == Exporting::Running
-            && probed_zeebe == self.addresses.zeebe
-            && self.resume_intended_at.is_some_and(|sent| checked_at > Some(sent))
-    }
-
-    /// Reason that the resume is still pending.
-    pub fn why(&self) -> String {
-        self.last_error.clone().unwrap_or_else(|| "no response to it yet".into())
-    }
-}
-
 /// Clusters whose resume is not confirmed, with the reason.
 pub type UnconfirmedResumes = BTreeMap<String, String>;
 
@@ -117,7 +70,7 @@ pub fn retried_by_daemon(cluster: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Access;
+    use crate::domain::{Access, RunId};
     use rstest::rstest;
 
     fn at(zeebe: &str) -> Addresses {

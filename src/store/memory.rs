@@ -6,8 +6,9 @@
 mod rows;
 
 use super::{
-    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
-    ResumeProgress, Store, StoreError, StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, Backups, ClusterRow, Clusters, DeletionProgress, NewRun, OccurrenceRow,
+    Occurrences, PendingResume, PendingResumes, ResumeProgress, Runs, Store, StoreError, StoreFuture,
+    TimetableRow,
 };
 use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
@@ -112,7 +113,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl Occurrences for MemoryStore {
     fn timetable(&self) -> StoreFuture<'_, Vec<TimetableRow>> {
         self.read(|rows| rows.timetable.values().cloned().collect())
     }
@@ -147,7 +148,9 @@ impl Store for MemoryStore {
     ) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.read(move |rows| rows.list_occurrences(schedule.as_deref(), cluster.as_deref(), limit))
     }
+}
 
+impl Runs for MemoryStore {
     fn begin_run(&self, new: NewRun) -> StoreFuture<'_, Run> {
         self.write(move |rows| rows.begin(new))
     }
@@ -178,7 +181,9 @@ impl Store for MemoryStore {
     fn unfinished(&self) -> StoreFuture<'_, Vec<Run>> {
         self.read(Rows::unfinished)
     }
+}
 
+impl PendingResumes for MemoryStore {
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.record_pending_resume(pending_resume, entry))
     }
@@ -202,7 +207,9 @@ impl Store for MemoryStore {
     fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32> {
         self.write(move |rows| Ok(rows.abandon_resumes(&cluster, &why, at)))
     }
+}
 
+impl Backups for MemoryStore {
     fn backups(&self, filter: BackupFilter) -> StoreFuture<'_, Vec<Backup>> {
         self.read(move |rows| rows.backups(&filter))
     }
@@ -251,7 +258,9 @@ impl Store for MemoryStore {
     fn adopt(&self, adopted: Adopted) -> StoreFuture<'_, ()> {
         self.write(move |rows| rows.adopt(adopted))
     }
+}
 
+impl Clusters for MemoryStore {
     fn clusters(&self) -> StoreFuture<'_, Vec<ClusterRow>> {
         self.read(|rows| rows.clusters.values().cloned().collect())
     }
@@ -277,7 +286,9 @@ impl Store for MemoryStore {
             Ok(())
         })
     }
+}
 
+impl Store for MemoryStore {
     fn probe(&self, _at: Instant) -> StoreFuture<'_, ()> {
         self.write(|_| Ok(()))
     }

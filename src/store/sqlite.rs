@@ -28,8 +28,9 @@ pub use salvage::FoundPendingResumes;
 pub use trace::Trace;
 
 use super::{
-    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
-    ResumeProgress, SharedStore, Store, StoreError, StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, Backups, ClusterRow, Clusters, DeletionProgress, NewRun, OccurrenceRow,
+    Occurrences, PendingResume, PendingResumes, ResumeProgress, Runs, SharedStore, Store, StoreError,
+    StoreFuture, TimetableRow,
 };
 use crate::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use crate::journal::{Entry, Run, RunView};
@@ -186,7 +187,7 @@ fn limit(limit: u32) -> i64 {
     if limit == 0 { -1 } else { i64::from(limit) }
 }
 
-impl Store for SqliteStore {
+impl Occurrences for SqliteStore {
     fn timetable(&self) -> StoreFuture<'_, Vec<TimetableRow>> {
         self.read(timetable::all)
     }
@@ -215,7 +216,9 @@ impl Store for SqliteStore {
     ) -> StoreFuture<'_, Vec<OccurrenceRow>> {
         self.read(move |c| occurrences::list(c, schedule.as_deref(), cluster.as_deref(), limit))
     }
+}
 
+impl Runs for SqliteStore {
     fn begin_run(&self, new: NewRun) -> StoreFuture<'_, Run> {
         Box::pin(async move { self.write_to_be_found(move |c| runs::begin(c, new)).await? })
     }
@@ -243,7 +246,9 @@ impl Store for SqliteStore {
     fn unfinished(&self) -> StoreFuture<'_, Vec<Run>> {
         self.read(runs::unfinished)
     }
+}
 
+impl PendingResumes for SqliteStore {
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
         self.write_to_be_found(move |c| pending_resumes::record_pending_resume(c, &pending_resume, entry))
     }
@@ -267,7 +272,9 @@ impl Store for SqliteStore {
     fn abandon_resumes(&self, cluster: String, why: String, at: Instant) -> StoreFuture<'_, u32> {
         self.write(move |c| pending_resumes::abandon_resumes(c, &cluster, &why, at))
     }
+}
 
+impl Backups for SqliteStore {
     fn backups(&self, filter: BackupFilter) -> StoreFuture<'_, Vec<Backup>> {
         self.read(move |c| backups::list(c, &filter))
     }
@@ -309,7 +316,9 @@ impl Store for SqliteStore {
     fn adopt(&self, adopted: Adopted) -> StoreFuture<'_, ()> {
         self.write(move |c| runs::adopt(c, adopted))
     }
+}
 
+impl Clusters for SqliteStore {
     fn clusters(&self) -> StoreFuture<'_, Vec<ClusterRow>> {
         self.read(clusters::all)
     }
@@ -329,7 +338,9 @@ impl Store for SqliteStore {
     fn foreign_pause_over(&self, cluster: String) -> StoreFuture<'_, ()> {
         self.write(move |c| clusters::foreign_pause_over(c, &cluster))
     }
+}
 
+impl Store for SqliteStore {
     fn probe(&self, at: Instant) -> StoreFuture<'_, ()> {
         if self.location.is_none() {
             return self.write(clusters::probe_read_only);

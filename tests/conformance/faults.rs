@@ -2,7 +2,7 @@
 
 use crate::bed::{at, scheduled};
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{Store, StoreError};
+use camunda_backupd::store::{Runs, Store, StoreError};
 
 const NOW: &str = "2025-03-01T02:00:00Z";
 

@@ -8,7 +8,9 @@ use camunda_backupd::daemon::Daemon;
 use camunda_backupd::domain::{BackupState, Exporting, Instant};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{BackupFilter, OccurrenceOutcome, SharedStore, Store};
+use camunda_backupd::store::{
+    BackupFilter, Backups, OccurrenceOutcome, Occurrences, PendingResumes, SharedStore,
+};
 use harness::process;
 use std::sync::Arc;
 use std::time::Duration;

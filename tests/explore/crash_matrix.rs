@@ -10,7 +10,7 @@ use crate::violence::{Fault, Script};
 use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::sim::{self, locked};
-use camunda_backupd::store::Store;
+use camunda_backupd::store::Runs;
 use camunda_backupd::store::memory::MemoryStore;
 use harness::lab::{self, Lab};
 use rstest::rstest;

@@ -10,7 +10,7 @@ use camunda_backupd::pause::sweep::Sweeper;
 use camunda_backupd::queue::{ClusterSettings, Queue};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, Storage, locked};
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{BackupFilter, SharedStore, Store};
+use camunda_backupd::store::{BackupFilter, Backups, PendingResumes, Runs, SharedStore};
 use chrono::TimeDelta;
 use harness::lab::{self, Lab};
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,7 @@ use camunda_backupd::domain::{Instant, Limits};
 use camunda_backupd::journal::{Event, FailureClass, Run, RunStatus};
 use camunda_backupd::queue::ClusterSettings;
 use camunda_backupd::sim::{self, SharedCluster, locked};
-use camunda_backupd::store::Store;
+use camunda_backupd::store::Runs;
 use camunda_backupd::store::memory::MemoryStore;
 use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;

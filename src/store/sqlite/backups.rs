@@ -1,4 +1,4 @@
-//! State of backups after their runs ended: held, missing, being deleted, deleted.
+//! SQL of backups after their runs ended: held, missing, being deleted, deleted.
 //!
 //! Owns the table `deletions` and the columns `held` and `missing` of `runs`.
 

@@ -1,4 +1,4 @@
-//! Clusters configured now or earlier, foreign pauses seen there, and the probe row.
+//! SQL of clusters configured now or earlier, foreign pauses seen there, and the probe row.
 //!
 //! Owns the tables `clusters`, `foreign_pauses` and `probe`.
 

@@ -1,4 +1,4 @@
-//! Pending resumes of exporting pauses.
+//! SQL of pending resumes.
 //!
 //! Owns the table `pending_resumes`. While the run lasts, changes are mirrored in its journal. A rejected
 //! journal entry must never prevent writing the pending resume (rule I1).

@@ -1,4 +1,4 @@
-//! Runs and their journals: ids given, events appended, views derived in the same transaction.
+//! SQL of runs and their journals: ids given, events appended, views derived in the same transaction.
 //!
 //! Owns the tables `runs` (but for what retention and operators mark), `journal`, `highest_ids` and `manual_limits`.
 //! Must not derive a status otherwise than by `RunView::apply`.

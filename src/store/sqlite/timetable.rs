@@ -1,4 +1,4 @@
-//! Rows of the timetable.
+//! SQL of the timetable.
 //!
 //! Owns the table `timetable`, except that claiming moves `last_due`.
 

@@ -4,8 +4,9 @@
 use camunda_backupd::domain::{Addresses, BackupId, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Entry, Run, RunView};
 use camunda_backupd::store::{
-    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
-    ResumeProgress, SharedStore, Store, StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, Backups, ClusterRow, Clusters, DeletionProgress, NewRun, OccurrenceRow,
+    Occurrences, PendingResume, PendingResumes, ResumeProgress, Runs, SharedStore, Store, StoreFuture,
+    TimetableRow,
 };
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
@@ -45,7 +46,7 @@ macro_rules! at_once {
     };
 }
 
-impl Store for AtOnce {
+impl Occurrences for AtOnce {
     at_once! {
         timetable() -> Vec<TimetableRow>;
         set_timetable(rows: Vec<TimetableRow>) -> ();
@@ -53,6 +54,11 @@ impl Store for AtOnce {
         waiting() -> Vec<OccurrenceRow>;
         skip(occurrences: Vec<Occurrence>, reason: String) -> ();
         occurrences(schedule: Option<String>, cluster: Option<String>, limit: u32) -> Vec<OccurrenceRow>;
+    }
+}
+
+impl Runs for AtOnce {
+    at_once! {
         begin_run(new: NewRun) -> Run;
         raise_highest_id(id_scope: String, largest: i64) -> ();
         highest_id(id_scope: String) -> i64;
@@ -60,11 +66,21 @@ impl Store for AtOnce {
         run(run_id: RunId) -> Option<Run>;
         journal(run_id: RunId) -> Vec<Entry>;
         unfinished() -> Vec<Run>;
+    }
+}
+
+impl PendingResumes for AtOnce {
+    at_once! {
         record_pending_resume(pending_resume: PendingResume, entry: Entry) -> ();
         record_resume_progress(run_id: RunId, progress: ResumeProgress) -> ();
         relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
         pending_resumes() -> Vec<PendingResume>;
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
+    }
+}
+
+impl Backups for AtOnce {
+    at_once! {
         backups(filter: BackupFilter) -> Vec<Backup>;
         failures_in_a_row() -> BTreeMap<String, u32>;
         backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
@@ -73,11 +89,21 @@ impl Store for AtOnce {
         set_missing(run_id: RunId) -> ();
         hold(run_id: RunId, held: bool) -> ();
         adopt(adopted: Adopted) -> ();
+    }
+}
+
+impl Clusters for AtOnce {
+    at_once! {
         clusters() -> Vec<ClusterRow>;
         set_clusters(rows: Vec<ClusterRow>) -> ();
         set_state_behind(cluster: String, reason: Option<String>) -> ();
         foreign_pause(cluster: String, at: Instant) -> Instant;
         foreign_pause_over(cluster: String) -> ();
+    }
+}
+
+impl Store for AtOnce {
+    at_once! {
         probe(at: Instant) -> ();
         close() -> ();
     }

@@ -5,8 +5,9 @@ use camunda_backupd::clock::SharedClock;
 use camunda_backupd::domain::{Addresses, BackupId, BackupState, Instant, Occurrence, RunId};
 use camunda_backupd::journal::{Entry, Event, Run, RunView, Step};
 use camunda_backupd::store::{
-    Adopted, Backup, BackupFilter, ClusterRow, DeletionProgress, NewRun, OccurrenceRow, PendingResume,
-    ResumeProgress, SharedStore, Store, StoreError, StoreFuture, TimetableRow,
+    Adopted, Backup, BackupFilter, Backups, ClusterRow, Clusters, DeletionProgress, NewRun, OccurrenceRow,
+    Occurrences, PendingResume, PendingResumes, ResumeProgress, Runs, SharedStore, Store, StoreError,
+    StoreFuture, TimetableRow,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -123,13 +124,23 @@ impl Disk {
     }
 }
 
-impl Store for Disk {
-    fn unfinished(&self) -> StoreFuture<'_, Vec<Run>> {
+impl Occurrences for Disk {
+    fn set_timetable(&self, mut rows: Vec<TimetableRow>) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            self.script.live().await;
-            let mut runs = self.inner.unfinished().await?;
-            runs.retain(|run| !self.has(Bug::RunsForgotten) && !self.forgets(&run.cluster));
-            Ok(runs)
+            let known = self.inner.timetable().await?;
+            let newest = rows.iter().map(|row| row.since).max();
+            for row in &mut rows {
+                let before = known.iter().find(|k| k.schedule == row.schedule && k.cluster == row.cluster);
+                if let Some(before) = before.filter(|k| k.active && k.times_key != row.times_key)
+                    && self.has(Bug::EditedGoesOn)
+                {
+                    (row.since, row.last_due) = (before.since, before.last_due);
+                }
+                if self.has(Bug::AllBeginAnew) {
+                    row.since = newest.unwrap_or(row.since);
+                }
+            }
+            self.write("set_timetable", self.inner.set_timetable(rows)).await
         })
     }
 
@@ -142,6 +153,23 @@ impl Store for Disk {
         })
     }
 
+    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            if self.has(Bug::ReloadForgetsWaiting) && reason.contains("taken out of the config") {
+                return Ok(());
+            }
+            self.write("skip", self.inner.skip(occurrences, reason)).await
+        })
+    }
+
+    reads! {
+        timetable() -> Vec<TimetableRow>;
+        waiting() -> Vec<OccurrenceRow>;
+        occurrences(schedule: Option<String>, cluster: Option<String>, limit: u32) -> Vec<OccurrenceRow>;
+    }
+}
+
+impl Runs for Disk {
     fn begin_run(&self, mut new: NewRun) -> StoreFuture<'_, Run> {
         Box::pin(async move {
             if self.has(Bug::NotClaimed) {
@@ -168,6 +196,26 @@ impl Store for Disk {
         })
     }
 
+    fn unfinished(&self) -> StoreFuture<'_, Vec<Run>> {
+        Box::pin(async move {
+            self.script.live().await;
+            let mut runs = self.inner.unfinished().await?;
+            runs.retain(|run| !self.has(Bug::RunsForgotten) && !self.forgets(&run.cluster));
+            Ok(runs)
+        })
+    }
+
+    reads! {
+        highest_id(id_scope: String) -> i64;
+        run(run_id: RunId) -> Option<Run>;
+        journal(run_id: RunId) -> Vec<Entry>;
+    }
+    writes! {
+        raise_highest_id(id_scope: String, largest: i64) -> ();
+    }
+}
+
+impl PendingResumes for Disk {
     fn record_pending_resume(&self, pending_resume: PendingResume, entry: Entry) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             if self.has(Bug::NoPendingResume) {
@@ -177,6 +225,23 @@ impl Store for Disk {
         })
     }
 
+    fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
+        Box::pin(async move {
+            self.script.live().await;
+            let mut pending_resumes = self.inner.pending_resumes().await?;
+            pending_resumes.retain(|pending_resume| !self.forgets(&pending_resume.cluster));
+            Ok(pending_resumes)
+        })
+    }
+
+    writes! {
+        record_resume_progress(run_id: RunId, progress: ResumeProgress) -> ();
+        relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
+        abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
+    }
+}
+
+impl Backups for Disk {
     fn request_deletion(
         &self,
         run_id: RunId,
@@ -199,43 +264,28 @@ impl Store for Disk {
         })
     }
 
-    fn pending_resumes(&self) -> StoreFuture<'_, Vec<PendingResume>> {
+    fn hold(&self, run_id: RunId, held: bool) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            self.script.live().await;
-            let mut pending_resumes = self.inner.pending_resumes().await?;
-            pending_resumes.retain(|pending_resume| !self.forgets(&pending_resume.cluster));
-            Ok(pending_resumes)
-        })
-    }
-
-    fn skip(&self, occurrences: Vec<Occurrence>, reason: String) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            if self.has(Bug::ReloadForgetsWaiting) && reason.contains("taken out of the config") {
+            if self.has(Bug::HoldForgotten) {
                 return Ok(());
             }
-            self.write("skip", self.inner.skip(occurrences, reason)).await
+            self.write("hold", self.inner.hold(run_id, held)).await
         })
     }
 
-    fn set_timetable(&self, mut rows: Vec<TimetableRow>) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            let known = self.inner.timetable().await?;
-            let newest = rows.iter().map(|row| row.since).max();
-            for row in &mut rows {
-                let before = known.iter().find(|k| k.schedule == row.schedule && k.cluster == row.cluster);
-                if let Some(before) = before.filter(|k| k.active && k.times_key != row.times_key)
-                    && self.has(Bug::EditedGoesOn)
-                {
-                    (row.since, row.last_due) = (before.since, before.last_due);
-                }
-                if self.has(Bug::AllBeginAnew) {
-                    row.since = newest.unwrap_or(row.since);
-                }
-            }
-            self.write("set_timetable", self.inner.set_timetable(rows)).await
-        })
+    reads! {
+        backups(filter: BackupFilter) -> Vec<Backup>;
+        failures_in_a_row() -> BTreeMap<String, u32>;
+        backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
     }
+    writes! {
+        record_deletion_progress(run_id: RunId, progress: DeletionProgress) -> ();
+        set_missing(run_id: RunId) -> ();
+        adopt(adopted: Adopted) -> ();
+    }
+}
 
+impl Clusters for Disk {
     fn set_clusters(&self, rows: Vec<ClusterRow>) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             if self.has(Bug::OrphansDeleted) {
@@ -256,38 +306,18 @@ impl Store for Disk {
         })
     }
 
-    fn hold(&self, run_id: RunId, held: bool) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            if self.has(Bug::HoldForgotten) {
-                return Ok(());
-            }
-            self.write("hold", self.inner.hold(run_id, held)).await
-        })
-    }
-
     reads! {
-        timetable() -> Vec<TimetableRow>;
-        waiting() -> Vec<OccurrenceRow>;
-        occurrences(schedule: Option<String>, cluster: Option<String>, limit: u32) -> Vec<OccurrenceRow>;
-        highest_id(id_scope: String) -> i64;
-        run(run_id: RunId) -> Option<Run>;
-        journal(run_id: RunId) -> Vec<Entry>;
-        backups(filter: BackupFilter) -> Vec<Backup>;
-        failures_in_a_row() -> BTreeMap<String, u32>;
-        backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
         clusters() -> Vec<ClusterRow>;
     }
     writes! {
-        raise_highest_id(id_scope: String, largest: i64) -> ();
-        record_resume_progress(run_id: RunId, progress: ResumeProgress) -> ();
-        relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
-        abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
-        record_deletion_progress(run_id: RunId, progress: DeletionProgress) -> ();
-        set_missing(run_id: RunId) -> ();
-        adopt(adopted: Adopted) -> ();
         set_state_behind(cluster: String, reason: Option<String>) -> ();
         foreign_pause(cluster: String, at: Instant) -> Instant;
         foreign_pause_over(cluster: String) -> ();
+    }
+}
+
+impl Store for Disk {
+    writes! {
         probe(at: Instant) -> ();
         close() -> ();
     }

@@ -8,7 +8,7 @@ use camunda_backupd::daemon::Daemon;
 use camunda_backupd::domain::{Exporting, Instant};
 use camunda_backupd::sim::{self, SimTransport, locked};
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{SharedStore, Store};
+use camunda_backupd::store::{PendingResumes, SharedStore};
 use harness::process;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use camunda_backupd::config::{self, Config, Environment};
 use camunda_backupd::daemon::Daemon;
 use camunda_backupd::domain::{Exporting, Instant};
 use camunda_backupd::sim::{self, SharedCluster, SimTransport, locked};
-use camunda_backupd::store::Store;
+use camunda_backupd::store::Clusters;
 use camunda_backupd::store::memory::MemoryStore;
 use chrono::TimeDelta;
 use rstest::rstest;

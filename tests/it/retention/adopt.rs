@@ -5,7 +5,7 @@ use super::scenario::{ALL, Scenario};
 use camunda_backupd::domain::{BackupId, BackupState, Component, Keep, RetentionGroup, Trigger};
 use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::retention::RetentionRule;
-use camunda_backupd::store::{NewRun, Store as _};
+use camunda_backupd::store::{Clusters, NewRun, Runs};
 use camunda_backupd::upkeep::adopt::{adopt, detect_behind};
 use camunda_backupd::upkeep::retention_pass::retain;
 use chrono::TimeDelta;

@@ -4,7 +4,7 @@ use super::scenario::{ALL, Log, Scenario};
 use camunda_backupd::domain::OwnershipTag;
 use camunda_backupd::domain::{BackupState, Keep, RetentionGroup};
 use camunda_backupd::retention::{RetentionRule, Verdict};
-use camunda_backupd::store::Store as _;
+use camunda_backupd::store::{Backups, Clusters};
 use camunda_backupd::upkeep::delete::DeletionPass;
 use camunda_backupd::upkeep::retention_pass::{RetainReport, retain};
 use camunda_backupd::upkeep::still_complete::still_complete;

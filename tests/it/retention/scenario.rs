@@ -11,7 +11,7 @@ use camunda_backupd::domain::{
 use camunda_backupd::domain::{OwnershipTag, id_scope};
 use camunda_backupd::journal::{Entry, Event, FailureClass, Outcome, Step};
 use camunda_backupd::store::memory::MemoryStore;
-use camunda_backupd::store::{Backup, BackupFilter, ClusterRow, NewRun, Store as _};
+use camunda_backupd::store::{Backup, BackupFilter, Backups, ClusterRow, Clusters, NewRun, Runs};
 use camunda_backupd::upkeep::delete::{DeletionPass, delete_backup};
 use chrono::{DateTime, TimeDelta};
 use serde_json::json;

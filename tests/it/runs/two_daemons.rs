@@ -4,7 +4,7 @@ use camunda_backupd::clock::Clock;
 use camunda_backupd::domain::BackupState;
 use camunda_backupd::journal::FailureClass;
 use camunda_backupd::sim::locked;
-use camunda_backupd::store::Store;
+use camunda_backupd::store::Backups;
 use camunda_backupd::store::memory::MemoryStore;
 use harness::lab::{Lab, class_of, reason_of};
 use rstest::rstest;

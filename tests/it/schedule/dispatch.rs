@@ -69,7 +69,7 @@ impl Bed {
     }
 
     async fn waiting(&self) -> usize {
-        use camunda_backupd::store::Store;
+        use camunda_backupd::store::Occurrences;
         self.store.waiting().await.unwrap().len()
     }
 }
@@ -144,7 +144,7 @@ async fn failed_claim_is_retried() {
 /// An occurrence with a run is not submitted again after the clock was set back.
 #[tokio::test(start_paused = true)]
 async fn occurrence_with_a_run_is_not_submitted_after_clock_set_back() {
-    use camunda_backupd::store::Store;
+    use camunda_backupd::store::Occurrences;
     let bed = Bed::new();
     assert_eq!(bed.tick_for(10).await, 1);
     let served = bed.handed.lock().unwrap()[0].occurrence.clone();
