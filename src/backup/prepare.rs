@@ -49,7 +49,7 @@ pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Pr
         }
     }
     if capabilities.family != Family::V89OnRdbms {
-        let forecast = Forecast::of(&context.store, cluster, context.clock.now()).await;
+        let forecast = Forecast::of(&*context.store, cluster, context.clock.now()).await;
         if let Some((why, until)) = forecast.hopeless(spec.limits.pause_budget) {
             let reason = format!(
                 "{why}: exporting is not paused. Set a longer pause_budget, or find the cause of the long pauses. A pause is attempted again from {}",

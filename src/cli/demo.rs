@@ -15,7 +15,7 @@ use crate::domain::{BackupState, RunId};
 use crate::logging::{self, LogFormat};
 use crate::sim::{self, Cluster, Config, SharedCluster, Timing, locked};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Backup, BackupFilter, SharedStore};
+use crate::store::{Backup, BackupFilter, Backups, Store};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -80,10 +80,10 @@ async fn run(
         .map_err(|error| failed(error.to_string()))?;
     daemon.start_rounds();
     let shutdown = listeners.serve(store.clone(), daemon.clone(), clock, &daemon.tasks());
-    watch(&store, clock, period).await?;
+    watch(&*store, clock, period).await?;
     daemon.stop(|_| {}).await;
     shutdown.cancel();
-    judge(&store, &clusters).await
+    judge(&*store, &clusters).await
 }
 
 fn text_of(directory: &Path, listen: SocketAddr) -> String {
@@ -114,7 +114,7 @@ async fn simulated(name: &str, seed: u64, clock: &SharedClock) -> Result<(Shared
 }
 
 /// Prints every change of a backup until `period` is over or a signal arrives.
-async fn watch(store: &SharedStore, clock: &SharedClock, period: Option<Duration>) -> Result<(), Failure> {
+async fn watch(store: &dyn Backups, clock: &SharedClock, period: Option<Duration>) -> Result<(), Failure> {
     let mut signals = signals::register().map_err(|error| Failure::new(exit::FAILED, error))?;
     let began = clock.monotonic();
     let mut printed: BTreeMap<RunId, BackupState> = BTreeMap::new();
@@ -136,7 +136,7 @@ async fn watch(store: &SharedStore, clock: &SharedClock, period: Option<Duration
     }
 }
 
-async fn all(store: &SharedStore) -> Result<Vec<Backup>, Failure> {
+async fn all(store: &dyn Backups) -> Result<Vec<Backup>, Failure> {
     store
         .backups(BackupFilter::default())
         .await
@@ -170,7 +170,7 @@ fn line(backup: &Backup) -> Option<String> {
 }
 
 /// Checks every completed backup against the simulated clusters, and prints the verdict.
-async fn judge(store: &SharedStore, clusters: &BTreeMap<String, SharedCluster>) -> Result<u8, Failure> {
+async fn judge(store: &dyn Store, clusters: &BTreeMap<String, SharedCluster>) -> Result<u8, Failure> {
     let backups = all(store).await?;
     let count = |state: BackupState| backups.iter().filter(|b| b.state == state).count();
     // Count deleted backups too: each of them was completed or failed before its deletion.

@@ -4,7 +4,7 @@
 
 use crate::domain::Instant;
 use crate::journal::{FailureClass, Outcome, Run, RunStatus};
-use crate::store::{Backup, BackupFilter, SharedStore};
+use crate::store::{Backup, BackupFilter, Backups};
 use chrono::TimeDelta;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub struct Forecast {
 impl Forecast {
     /// Creates the forecast from the stored runs of the cluster. If the store cannot be read, the forecast is
     /// empty, and the run itself reports the error.
-    pub async fn of(store: &SharedStore, cluster: &str, now: Instant) -> Self {
+    pub async fn of(store: &dyn Backups, cluster: &str, now: Instant) -> Self {
         Self::of_backups(&store.backups(Self::taken_from(cluster)).await.unwrap_or_default(), now)
     }
 

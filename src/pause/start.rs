@@ -67,7 +67,7 @@ pub(crate) async fn pause(execution: &Execution) -> Result<(), StepError> {
     };
     // A partition that was readable before the pause must report that it is paused.
     let expected = execution.view().partitions.max(u32::try_from(before.partitions.len()).ok());
-    let forecast = Forecast::of(&execution.context.store, &execution.run.cluster, clock.now()).await;
+    let forecast = Forecast::of(&*execution.context.store, &execution.run.cluster, clock.now()).await;
     disk_space::before_pause(execution, &forecast).await?;
 
     // Copy the credentials before the pause: without them the resume could not be sent after a crash.

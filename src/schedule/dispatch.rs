@@ -10,7 +10,7 @@ use crate::clock::{SharedClock, within};
 use crate::domain::{Instant, Occurrence, instant_text};
 use crate::lock::lock;
 use crate::schedule::PairTimes;
-use crate::store::{OccurrenceOutcome, OccurrenceRow, SharedStore, StoreError, TimetableRow};
+use crate::store::{OccurrenceOutcome, OccurrenceRow, Occurrences, StoreError, TimetableRow};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, ready};
@@ -50,7 +50,7 @@ pub type Submit = Arc<dyn Fn(Vec<OccurrenceRow>) + Send + Sync>;
 /// State shared by the tick and its readers.
 pub struct Shared {
     clock: SharedClock,
-    store: SharedStore,
+    store: Arc<dyn Occurrences>,
     timetable: Mutex<Timetable>,
     claimed: Mutex<BTreeMap<Uuid, (Duration, Vec<OccurrenceRow>)>>,
     /// Claims without a response of the store, so it is unknown whether they were written.
@@ -65,7 +65,7 @@ pub struct Shared {
 
 impl Shared {
     /// Starts with an empty timetable.
-    pub fn new(clock: SharedClock, store: SharedStore, submit: Submit) -> Arc<Self> {
+    pub fn new(clock: SharedClock, store: Arc<dyn Occurrences>, submit: Submit) -> Arc<Self> {
         Arc::new(Self {
             ticked_ms: AtomicU64::new(clock.monotonic().as_millis() as u64),
             clock,

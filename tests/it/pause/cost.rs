@@ -24,7 +24,7 @@ fn arm(lab: &Lab, fault: &str) {
 }
 
 async fn check(lab: &Lab, name: &str) -> Option<Check> {
-    let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
+    let forecast = Forecast::of(&*lab.store, "orders", lab.clock.now()).await;
     let spec = &lab.settings.spec;
     let checks = preflight(&lab.context.transport, &*lab.context.clock, spec, Some(false), &forecast).await;
     checks.into_iter().find(|check| check.check == name)
@@ -184,7 +184,7 @@ async fn pause_is_not_started_if_none_was_within_the_budget() {
     for _ in 0..3 {
         assert_eq!(lab.backup().await.view.status, RunStatus::Completed);
     }
-    let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
+    let forecast = Forecast::of(&*lab.store, "orders", lab.clock.now()).await;
     let usual = forecast.usual().unwrap();
     assert!((30..45).contains(&usual.as_secs()), "{usual:?}");
     let pause_check = check(&lab, "pause").await.unwrap();
@@ -270,7 +270,7 @@ async fn pauses_recorded_by_a_fast_clock_do_not_block() {
     let (now, budget) = (lab.clock.now(), Duration::from_secs(20));
     let hopeless = |now| {
         let store = lab.store.clone();
-        async move { Forecast::of(&store, "orders", now).await.hopeless(budget) }
+        async move { Forecast::of(&*store, "orders", now).await.hopeless(budget) }
     };
     assert!(hopeless(now).await.is_some());
     assert_eq!(hopeless(now - TimeDelta::days(30)).await, None);

@@ -10,7 +10,7 @@ use rstest::rstest;
 use std::time::Duration;
 
 async fn probe(lab: &Lab, is_pending: Option<bool>) -> Vec<Check> {
-    let forecast = Forecast::of(&lab.store, "orders", lab.clock.now()).await;
+    let forecast = Forecast::of(&*lab.store, "orders", lab.clock.now()).await;
     preflight(&lab.context.transport, &*lab.context.clock, &lab.settings.spec, is_pending, &forecast).await
 }
 
