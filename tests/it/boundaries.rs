@@ -241,7 +241,7 @@ fn never_in(modules: &[&str], words: &[&str]) {
     for (name, text) in
         sources.iter().filter(|(name, _)| modules.iter().any(|module| name.starts_with(module)))
     {
-        for (n, line) in code(&text) {
+        for (n, line) in code(text) {
             if words.iter().any(|word| line.contains(word)) {
                 broken.push(format!("{name}:{n}: {}", line.trim()));
             }
