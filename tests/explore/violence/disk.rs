@@ -234,8 +234,16 @@ impl PendingResumes for Disk {
         })
     }
 
+    fn record_resume_progress(&self, run_id: RunId, progress: ResumeProgress) -> StoreFuture<'_, ()> {
+        let name = match &progress {
+            ResumeProgress::Intended { .. } => "resume_intended",
+            ResumeProgress::Failed { .. } => "resume_failed",
+            ResumeProgress::Confirmed { .. } => "resume_confirmed",
+        };
+        Box::pin(async move { self.write(name, self.inner.record_resume_progress(run_id, progress)).await })
+    }
+
     writes! {
-        record_resume_progress(run_id: RunId, progress: ResumeProgress) -> ();
         relocate_pending_resume(run_id: RunId, addresses: Addresses) -> ();
         abandon_resumes(cluster: String, why: String, at: Instant) -> u32;
     }
@@ -278,8 +286,16 @@ impl Backups for Disk {
         failures_in_a_row() -> BTreeMap<String, u32>;
         backup(cluster: String, backup_id: BackupId) -> Option<Backup>;
     }
+    fn record_deletion_progress(&self, run_id: RunId, progress: DeletionProgress) -> StoreFuture<'_, ()> {
+        let name = match &progress {
+            DeletionProgress::OwnershipProven(_) => "ownership_proven",
+            DeletionProgress::Attempted { .. } => "deletion_attempted",
+            DeletionProgress::Done { .. } => "deletion_done",
+        };
+        Box::pin(async move { self.write(name, self.inner.record_deletion_progress(run_id, progress)).await })
+    }
+
     writes! {
-        record_deletion_progress(run_id: RunId, progress: DeletionProgress) -> ();
         set_missing(run_id: RunId) -> ();
         adopt(adopted: Adopted) -> ();
     }
