@@ -106,7 +106,7 @@ impl Clients {
                 .chain(history.clone())
                 .collect(),
             search: addresses.search.as_ref().map(|a| Search::new(a, to.clone())),
-            saas: addresses.saas.as_ref().map(|a| Saas::new(a, to.clone())),
+            saas: Saas::of(addresses, transport),
         }
     }
 }

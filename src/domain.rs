@@ -6,6 +6,7 @@ mod access;
 mod exporting;
 mod identity;
 mod ownership_proof;
+mod profile;
 mod version;
 
 pub use access::{Access, Identity, Login, Oauth, Secret};
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 pub use exporting::{Exporting, ExportingProbe};
 pub use identity::{OwnershipTag, id_scope};
 pub use ownership_proof::OwnershipProof;
+pub use profile::Profile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -130,6 +132,16 @@ impl Component {
     /// Inverse of `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.name() == name)
+    }
+
+    /// Components in a backup that the provider takes, completes and prunes as a whole; `None` for a part that this daemon
+    /// takes and deletes.
+    pub fn taken_by_provider(self) -> Option<&'static [Self]> {
+        match self {
+            // The backup list of Camunda 8 SaaS does not show whether Optimize is included.
+            Self::Saas => Some(&[Self::Zeebe, Self::Operate, Self::Tasklist]),
+            _ => None,
+        }
     }
 }
 

@@ -159,6 +159,12 @@ impl RunView {
         self.done.contains(&Step::Start(component)) && !self.without_response.contains(&component)
     }
 
+    /// The part that the provider takes, completes and prunes as a whole, if the run has one.
+    pub fn part_of_provider(&self) -> Option<&ComponentView> {
+        let mut parts = self.components.iter();
+        parts.find_map(|(component, part)| component.taken_by_provider().map(|_| part))
+    }
+
     /// Applies one event; the only function that decides which event may follow which.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEvent> {
         let at = entry.at;

@@ -8,7 +8,7 @@ mod engine;
 mod hosted;
 mod pause;
 
-use crate::camunda::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, authenticated, probe};
+use crate::camunda::{Capabilities, ClientError, ErrorKind, Saas, SharedTransport, probe};
 use crate::clock::Clock;
 use crate::context::{Clients, Spec};
 use crate::domain::{Addresses, Component, Family};
@@ -77,9 +77,8 @@ pub async fn preflight(
     is_pending: Option<bool>,
     forecast: &Forecast,
 ) -> Vec<Check> {
-    if let Some(address) = &spec.addresses.saas {
-        let saas = Saas::new(address, authenticated(&spec.addresses, transport));
-        return hosted::checks(&saas, address, clock.now()).await;
+    if let Some(saas) = Saas::of(&spec.addresses, transport) {
+        return hosted::checks(&saas, clock.now()).await;
     }
     let found = match probe(&spec.addresses, spec.version.as_deref(), transport).await {
         Ok(found) => found,

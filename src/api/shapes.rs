@@ -3,8 +3,8 @@
 //! Pure: builds each shape from rows of the store. Must not read the store or the clock.
 
 pub(crate) use crate::domain::instant_text as instant;
-use crate::domain::{BackupState, Instant};
-use crate::journal::{Outcome, Run, RunStatus};
+use crate::domain::{BackupState, Component, Instant};
+use crate::journal::{ComponentView, Outcome, Run, RunStatus, RunView};
 use crate::store::{Backup, ClusterRow, PendingResume};
 use serde_json::{Map, Value, json};
 
@@ -14,8 +14,8 @@ fn maybe(at: Option<Instant>) -> Value {
 
 /// Reason for the state: the failure of the run, or for a missing Camunda 8 SaaS backup that Camunda no longer lists it.
 fn reason(backup: &Backup) -> Option<String> {
-    let hosted = backup.run.view.components.contains_key(&crate::domain::Component::Saas);
-    if backup.state == BackupState::Missing && hosted {
+    let pruned = backup.run.view.part_of_provider().is_some();
+    if backup.state == BackupState::Missing && pruned {
         return Some(
             "provider: the backup is no longer in Camunda's list and was not deleted by this daemon"
                 .to_owned(),
@@ -145,7 +145,8 @@ pub(crate) fn running(run: &Run) -> Value {
 /// `Cluster` of the SaaS Administration API, as far as our clusters have its fields.
 pub(crate) fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: bool) -> Value {
     let status = if healthy { "Healthy" } else { "Unhealthy" };
-    let by = if row.addresses.saas.is_some() { "saas" } else { "self-managed" };
+    let profile = row.addresses.profile();
+    let by = profile.deployment;
     let generation = match version {
         None => "Camunda 8".to_owned(),
         // A version that does not begin with a digit is a generation name reported by Camunda 8 SaaS.
@@ -163,8 +164,16 @@ pub(crate) fn saas_cluster(row: &ClusterRow, version: Option<&str>, healthy: boo
         "generation": { "name": generation, "uuid": "" },
         "channel": { "name": by, "uuid": "" },
         "status": { "ready": status, "zeebeStatus": status },
-        "links": if row.addresses.saas.is_some() { json!({}) } else { json!({ "zeebe": row.addresses.zeebe }) },
+        "links": profile.management.map_or(json!({}), |url| json!({ "zeebe": url })),
     })
+}
+
+/// The part of a component, or the part of the provider that contains it. A Camunda 8 SaaS backup has one state for all
+/// components.
+fn part_with(view: &RunView, component: Component) -> Option<&ComponentView> {
+    let contains = |part: &Component| part.taken_by_provider().is_some_and(|all| all.contains(&component));
+    let own = view.components.get(&component);
+    own.or_else(|| view.components.iter().find(|(part, _)| contains(part)).map(|(_, part)| part))
 }
 
 /// `BackupDto` of the SaaS Administration API.
@@ -177,10 +186,7 @@ pub(crate) fn saas_backup(backup: &Backup) -> Value {
         BackupState::Failed => "Failed",
         BackupState::Deleting | BackupState::Deleted | BackupState::Missing => "-",
     };
-    let whole = view.components.get(&crate::domain::Component::Saas);
-    // A Camunda 8 SaaS backup has one state for all components, so each component gets that state. The list does not
-    // show whether Optimize is included.
-    let of = |component: crate::domain::Component| match view.components.get(&component).or(whole) {
+    let of = |component: Component| match part_with(view, component) {
         None => "-",
         Some(part) if part.finished_at.is_some() => "Complete",
         Some(_) if matches!(view.status, RunStatus::Failed) => "Failed",
@@ -192,10 +198,10 @@ pub(crate) fn saas_backup(backup: &Backup) -> Value {
         "created": instant(run.created_at),
         "completed": view.finished_at.map(instant).unwrap_or_default(),
         "status": status,
-        "zeebeStatus": of(crate::domain::Component::Zeebe),
-        "operateStatus": of(crate::domain::Component::Operate),
-        "tasklistStatus": of(crate::domain::Component::Tasklist),
-        "optimizeStatus": if whole.is_some() { "-" } else { of(crate::domain::Component::Optimize) },
+        "zeebeStatus": of(Component::Zeebe),
+        "operateStatus": of(Component::Operate),
+        "tasklistStatus": of(Component::Tasklist),
+        "optimizeStatus": of(Component::Optimize),
         "generationName": view.version,
     })
 }

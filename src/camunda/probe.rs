@@ -192,17 +192,17 @@ fn components(
     let records = addresses.search.as_ref().and_then(|search| search.records.as_ref());
     let history = routes.history != HistoryRoute::None;
     let alone = family != Family::V89OnRdbms && !history;
-    let has = |component: &Component| match component {
-        Component::Zeebe => true,
+    let standalone = |base: &Option<String>| alone && base.is_some();
+    let present = [
         // A cluster with the common history has no backups of Operate and Tasklist. Their addresses come from before
         // the upgrade to 8.8.
-        Component::Operate => alone && addresses.operate.is_some(),
-        Component::Tasklist => alone && addresses.tasklist.is_some(),
-        Component::Optimize => addresses.optimize.is_some(),
-        Component::Records => records.is_some(),
-        Component::History => history,
-        Component::Saas => false,
-    };
+        (Component::Operate, standalone(&addresses.operate)),
+        (Component::Tasklist, standalone(&addresses.tasklist)),
+        (Component::History, history),
+        (Component::Optimize, addresses.optimize.is_some()),
+        (Component::Records, records.is_some()),
+        (Component::Zeebe, true),
+    ];
     let base = zeebe.base();
     match family {
         Family::V89OnRdbms if history => Err(refused(
@@ -229,7 +229,7 @@ fn components(
             "search",
             "search.records is \"none\", and Optimize imports from the exported records: leave it out, or write the pattern".to_owned(),
         )),
-        _ => Ok(Component::ALL.into_iter().filter(has).collect()),
+        _ => Ok(present.into_iter().filter(|(_, has)| *has).map(|(component, _)| component).collect()),
     }
 }
 
@@ -310,7 +310,7 @@ pub(crate) async fn located(
     addresses: &Addresses,
     transport: &SharedTransport,
 ) -> Result<Addresses, ClientError> {
-    if addresses.saas.is_some() {
+    if addresses.profile().management.is_none() {
         return Ok(addresses.clone());
     }
     let routes = routes(addresses, transport).await?;

@@ -3,6 +3,7 @@
 //! Owns the end of a rejection: the rejected call (or, for a rejected login, any call) must succeed first.
 //! Must not judge the severity (`api::health`).
 
+use crate::camunda::saas::is_about;
 use crate::domain::{Access, Addresses, Instant};
 use crate::lock::lock;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -119,12 +120,12 @@ impl Rejections {
             one("optimize", &addresses.optimize),
             one("rest", &addresses.rest),
             addresses.search.as_ref().map(|search| ("search", search.url.clone())),
-            addresses.saas.as_ref().map(|saas| ("saas", saas.api.clone())),
         ]
         .into_iter()
         .flatten()
         .chain(shared.into_iter().filter_map(|(component, base)| Some((component, base?))))
         .chain(addresses.brokers.iter().map(|base| ("zeebe", base.clone())))
+        .chain(addresses.saas.iter().map(|saas| ("saas", saas.api.clone())))
         .map(|(component, base)| (component, base.trim_end_matches('/').to_owned()))
         .collect();
         key.extend(addresses.access.keys().map(|component| (component.as_str(), String::new())));
@@ -139,13 +140,6 @@ impl Rejections {
         found.sort_by(|a, b| (a.since, &a.why).cmp(&(b.since, &b.why)));
         found
     }
-}
-
-/// Whether a rejection concerns this cluster. The SaaS API is shared by all clusters; the path contains the
-/// cluster id.
-fn is_about(addresses: &Addresses, call: Option<&String>) -> bool {
-    let id = addresses.saas.as_ref().map(|saas| &saas.cluster_id);
-    id.zip(call).is_none_or(|(id, call)| call.contains(id.as_str()))
 }
 
 /// The call as a key: without its query, and with `*` for each path segment that contains a backup id.

@@ -19,6 +19,7 @@ use serde_json::Value;
 pub struct Saas {
     caller: Caller,
     path: String,
+    address: SaasAddress,
 }
 
 /// Cluster details as reported by the API.
@@ -87,12 +88,18 @@ impl Saas {
     /// Client for the cluster at that address.
     pub fn new(address: &SaasAddress, transport: SharedTransport) -> Self {
         let path = format!("/clusters/{}", segment(&address.cluster_id));
-        Self { caller: Caller::new(Component::Saas.name(), &address.api, transport), path }
+        let caller = Caller::new(Component::Saas.name(), &address.api, transport);
+        Self { caller, path, address: address.clone() }
     }
 
     /// Client for the cluster at these addresses, if it is hosted.
     pub fn of(addresses: &Addresses, transport: &SharedTransport) -> Option<Self> {
         Some(Self::new(addresses.saas.as_ref()?, authenticated(addresses, transport)))
+    }
+
+    /// Address and limits of the cluster.
+    pub fn address(&self) -> &SaasAddress {
+        &self.address
     }
 
     /// Fetches the cluster details.
@@ -231,6 +238,13 @@ impl Hosting {
             _ => unclear(format!("saas reports {}, an unknown state", self.status)),
         }
     }
+}
+
+/// Whether a call to a component of these addresses concerns this cluster. The API is shared by all clusters; the path
+/// contains the cluster id.
+pub(crate) fn is_about(addresses: &Addresses, call: Option<&String>) -> bool {
+    let id = addresses.saas.as_ref().map(|saas| &saas.cluster_id);
+    id.zip(call).is_none_or(|(id, call)| call.contains(id.as_str()))
 }
 
 fn unknown_cluster(response: &ParsedResponse) -> ClientError {

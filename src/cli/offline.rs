@@ -70,21 +70,16 @@ pub(super) fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Fail
     })?;
     let spec = crate::daemon::apply::spec(settings);
     let version = settings.version.as_ref();
-    let rdbms = settings.addresses.search.is_none();
-    let family = version.and_then(|version| version.family(rdbms).ok());
-    let older = settings.addresses.operate.is_some() || settings.addresses.tasklist.is_some();
-    let saas = settings.addresses.saas.is_some();
-    let family = if saas { Some(Family::Saas) } else { family };
-    let family = family.unwrap_or(match (rdbms, older) {
-        (true, _) => Family::V89OnRdbms,
-        (false, true) => Family::V82To87,
-        (false, false) => Family::V88OnSearch,
-    });
+    let fixed = settings.addresses.profile().procedure;
+    let (family, components) = fixed.map_or_else(
+        || assumed_procedure(&settings.addresses, version),
+        |(family, components)| (family, components.to_vec()),
+    );
     let plan = plan_of(&PlanInput {
         cluster,
         family,
         pause: version.map_or(PauseMode::Soft, Version::pause),
-        components: &components(&settings.addresses, family),
+        components: &components,
         limits: spec.limits,
     });
     let forecast = super::online::forecast(&config, cluster);
@@ -95,7 +90,7 @@ pub(super) fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Fail
         output::json(&shown);
         return Ok(exit::DONE);
     }
-    let assumed = if settings.version.is_some() || saas {
+    let assumed = if settings.version.is_some() || fixed.is_some() {
         ""
     } else {
         " (assumed; the probe before a run reads the version)"
@@ -121,20 +116,32 @@ pub(super) fn plan(path: &Path, cluster: &str, as_json: bool) -> Result<u8, Fail
     Ok(exit::DONE)
 }
 
+/// Family and components of a self-managed cluster without a probe.
+fn assumed_procedure(addresses: &Addresses, version: Option<&Version>) -> (Family, Vec<Component>) {
+    let rdbms = addresses.search.is_none();
+    let older = addresses.operate.is_some() || addresses.tasklist.is_some();
+    let family = version.and_then(|version| version.family(rdbms).ok());
+    let family = family.unwrap_or(match (rdbms, older) {
+        (true, _) => Family::V89OnRdbms,
+        (false, true) => Family::V82To87,
+        (false, false) => Family::V88OnSearch,
+    });
+    (family, components(addresses, family))
+}
+
 /// Components of a backup, derived from the family and the configured addresses.
 fn components(addresses: &Addresses, family: Family) -> Vec<Component> {
     let standalone = addresses.operate.is_some() || addresses.tasklist.is_some();
     let history = family == Family::V88OnSearch && !standalone;
-    let configured = |component: &Component| match component {
-        Component::Operate => addresses.operate.is_some(),
-        Component::Tasklist => addresses.tasklist.is_some(),
-        Component::History => history,
-        Component::Optimize => addresses.optimize.is_some(),
-        Component::Records => addresses.search.as_ref().is_some_and(|s| s.records.is_some()),
-        Component::Zeebe => family != Family::Saas,
-        Component::Saas => family == Family::Saas,
-    };
-    Component::ALL.into_iter().filter(configured).collect()
+    let configured = [
+        (Component::Operate, addresses.operate.is_some()),
+        (Component::Tasklist, addresses.tasklist.is_some()),
+        (Component::History, history),
+        (Component::Optimize, addresses.optimize.is_some()),
+        (Component::Records, addresses.search.as_ref().is_some_and(|s| s.records.is_some())),
+        (Component::Zeebe, true),
+    ];
+    configured.into_iter().filter(|(_, has)| *has).map(|(component, _)| component).collect()
 }
 
 /// `next`: with `--from`, independent of the clock.

@@ -39,11 +39,9 @@ pub(super) async fn sim(options: SimOptions) -> Result<u8, Failure> {
         config.version,
         config.daemon_table(&base)
     ));
-    if storage == Storage::Saas {
+    if let Some(secret) = config.credential() {
         output::print(&format!(
-            "# Store the secret of this client as a credential: printf {} > CREDENTIALS_DIR/{}",
-            sim::model::config::SAAS_SECRET,
-            sim::model::config::SAAS_SECRET
+            "# Store the secret of this client as a credential: printf {secret} > CREDENTIALS_DIR/{secret}"
         ));
     }
     let mut signals = signals::register().map_err(|error| Failure::new(exit::FAILED, error))?;

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 const HELP: &str = "`api`, `cluster_id` and the client stand under `saas` of this cluster in the config";
 
-pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> Vec<Check> {
+pub(crate) async fn checks(saas: &Saas, now: Instant) -> Vec<Check> {
     let hosted = match saas.cluster().await {
         Ok(hosted) => hosted,
         // The other requests would fail with the same error.
@@ -27,7 +27,7 @@ pub(crate) async fn checks(saas: &Saas, address: &SaasAddress, now: Instant) -> 
             Check::good("saas", format!("{running} and is {status}"))
         }
     }];
-    checks.push(backups(saas, address, now).await);
+    checks.push(backups(saas, saas.address(), now).await);
     checks.push(match saas.schedule().await {
         Ok(None) => Check::good("provider_schedule", "Camunda 8 SaaS takes no backups by its own schedule"),
         Ok(Some(own)) => Check::good(

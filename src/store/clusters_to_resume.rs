@@ -36,20 +36,21 @@ impl<'a> ClustersToResume<'a> {
     }
 }
 
-/// Destinations of a resume; the address of a broker and of its gateway mean the same cluster.
+/// Destinations of a resume; the address of a broker and of its gateway mean the same cluster. A cluster in Camunda 8 SaaS
+/// has only its id, at which no resume is ever pending.
 fn locations(addresses: &Addresses) -> impl Iterator<Item = Location<'_>> {
     let proxy = |name| addresses.access.get(name).and_then(|access| access.proxy.as_deref());
     let management = std::iter::once(&addresses.zeebe).chain(&addresses.brokers).map(|url| (url, "zeebe"));
     let all = management.chain(addresses.rest.iter().map(|url| (url, "rest")));
+    let hosted = addresses.saas.iter().map(|saas| (saas.cluster_id.as_str(), None));
     // Clusters of Camunda 8 SaaS have no broker URL, so empty URLs are left out.
-    all.filter(|(url, _)| !url.is_empty()).map(move |(url, name)| (url.trim_end_matches('/'), proxy(name)))
+    let urls = all.filter(|(url, _)| !url.is_empty());
+    urls.map(move |(url, name)| (url.trim_end_matches('/'), proxy(name))).chain(hosted)
 }
 
 /// Whether both are addresses of one cluster.
 pub fn is_same_cluster(one: &Addresses, other: &Addresses) -> bool {
-    let hosted = |addresses: &Addresses| addresses.saas.as_ref().map(|saas| saas.cluster_id.clone());
-    (hosted(one).is_some() && hosted(one) == hosted(other))
-        || locations(one).any(|location| locations(other).any(|another| another == location))
+    locations(one).any(|location| locations(other).any(|another| another == location))
 }
 
 /// Clusters whose resume is not confirmed, with the reason.

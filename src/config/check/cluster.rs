@@ -15,11 +15,6 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const RECORDS: &str = "zeebe-record*";
 
-/// Camunda 8 SaaS reports the progress of whole components only, so `stall_after` defaults to the whole run.
-fn saas_limits(limits: Limits) -> Limits {
-    Limits { stall_after: limits.run_deadline, ..limits }
-}
-
 impl Checker<'_> {
     pub(super) fn clusters(&mut self, raw: &Raw, defaults: &Defaults) -> BTreeMap<String, ClusterConfig> {
         if raw.clusters.is_empty() && !self.taken.iter().any(|path| path.starts_with("clusters")) {
@@ -52,47 +47,48 @@ impl Checker<'_> {
             defaults.probe_interval,
             SECOND..=YEAR,
         );
-        let saas_taken = self.taken.contains(&format!("{path}.saas"));
-        let saas = raw.saas.as_ref().map(|at| self.saas(at, &raw.limits, &path));
+        let hosted = self.saas_table(name, raw, limits, &path);
         let path = format!("{path}.self_managed");
-        let Some(ours) = &raw.self_managed else {
-            if let Some(addresses) = saas {
-                let limits = if raw.limits.stall_after.is_some() { limits } else { saas_limits(limits) };
-                let (name, addresses) = (name.value().clone(), addresses?);
-                let config = ClusterConfig {
-                    name: name.clone(),
-                    addresses,
-                    version: None,
-                    limits,
-                    manual,
-                    probe_interval,
-                };
-                return Some((name, config));
+        let (addresses, version, limits) = match (&raw.self_managed, hosted) {
+            (Some(ours), _) => {
+                let (addresses, version) = self.self_managed(name, ours, &raw.limits, &path)?;
+                (addresses, version, limits)
             }
-            if !saas_taken && !self.taken.contains(&path) {
+            (None, Some(hosted)) => {
+                let (addresses, limits) = hosted.ok()?;
+                (addresses, None, limits)
+            }
+            (None, None) => {
                 self.missing(
                     &path,
                     name.span(),
                     "",
                     "write [clusters.NAME.self_managed] with the addresses of its components, or [clusters.NAME.saas] for a Camunda 8 SaaS cluster",
                 );
+                return None;
             }
-            return None;
         };
-        if saas.is_some() || saas_taken {
-            let message = format!("cluster {} is both self_managed and saas", quoted(name.value()));
-            self.error(name.span(), message, "keep one of the two tables");
-        }
-        let rdbms = self.rdbms(ours.storage.as_ref(), &path);
+        let name = name.value().clone();
+        Some((name.clone(), ClusterConfig { name, addresses, version, limits, manual, probe_interval }))
+    }
+
+    /// Addresses and version of `[clusters.NAME.self_managed]`; `path`: path of that table.
+    fn self_managed(
+        &mut self,
+        name: &At<String>,
+        raw: &SelfManaged,
+        limits: &raw::Limits,
+        path: &str,
+    ) -> Option<(Addresses, Option<Version>)> {
+        let rdbms = self.rdbms(raw.storage.as_ref(), path);
         if rdbms {
             let nothing = "with a relational database, exporting is not paused";
             let path = path_of("clusters", name);
-            self.without_pause(&raw.limits, &path, nothing, &format!("it limits a pause, and {nothing}"));
+            self.without_pause(limits, &path, nothing, &format!("it limits a pause, and {nothing}"));
         }
-        let version = self.version(ours.version.as_ref(), rdbms);
-        let addresses = self.addresses(ours, &path, name.span(), rdbms, version.as_ref())?;
-        let name = name.value().clone();
-        Some((name.clone(), ClusterConfig { name, addresses, version, limits, manual, probe_interval }))
+        let version = self.version(raw.version.as_ref(), rdbms);
+        let addresses = self.addresses(raw, path, name.span(), rdbms, version.as_ref())?;
+        Some((addresses, version))
     }
 
     /// Warns about limits of a pause for a cluster that is never paused. `pauses`, `disks`: reason for each limit.
@@ -335,15 +331,13 @@ impl Checker<'_> {
         let spans = spans(&raw.clusters);
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, cluster) in clusters {
-            let (same, key) = match &cluster.addresses.saas {
-                Some(saas) => (&saas.cluster_id, "`cluster_id`"),
-                None => (&cluster.addresses.zeebe, "`zeebe` URL"),
-            };
-            let Some(first) = seen.insert(same, name) else { continue };
+            let profile = cluster.addresses.profile();
+            let Some(first) = seen.insert(profile.id, name) else { continue };
             let message = format!(
-                "clusters {} and {} have the same {key}, so they are one cluster",
+                "clusters {} and {} have the same {}, so they are one cluster",
                 quoted(first),
-                quoted(name)
+                quoted(name),
+                profile.key
             );
             let span = |name: &str| spans.get(name).cloned().unwrap_or_default();
             let diagnostic = super::Diagnostic::error(message)

@@ -5,8 +5,9 @@
 use super::access::{CREDENTIAL, is_unencrypted};
 use super::url::Kind;
 use super::{Checker, YEAR, in_text, quoted, spans};
-use crate::config::raw::{At, Limits, Raw, Saas};
+use crate::config::raw::{At, Cluster, Limits, Raw, Saas};
 use crate::config::{ClusterConfig, Diagnostic, ScheduleConfig};
+use crate::domain::Limits as RunLimits;
 use crate::domain::{Access, Addresses, Component, Instant, Login, Oauth, SaasAddress};
 use crate::schedule::next::next_after;
 use chrono::TimeDelta;
@@ -27,9 +28,35 @@ const PROBED_TOGETHER: usize = 20_000;
 /// Period in which due times are compared.
 const AHEAD: TimeDelta = TimeDelta::days(35);
 
+/// The table has an error, which was reported.
+pub(super) struct Invalid;
+
 impl Checker<'_> {
+    /// Addresses and limits of `[clusters.NAME.saas]`; `None` without that table.
+    pub(super) fn saas_table(
+        &mut self,
+        name: &At<String>,
+        raw: &Cluster,
+        limits: RunLimits,
+        path: &str,
+    ) -> Option<Result<(Addresses, RunLimits), Invalid>> {
+        let addresses = match &raw.saas {
+            Some(at) => self.saas(at, &raw.limits, path),
+            None if self.taken.contains(&format!("{path}.saas")) => None,
+            None => return None,
+        };
+        if raw.self_managed.is_some() {
+            let message = format!("cluster {} is both self_managed and saas", quoted(name.value()));
+            self.error(name.span(), message, "keep one of the two tables");
+        }
+        // Camunda 8 SaaS reports the progress of whole components only, so `stall_after` defaults to the whole run.
+        let stall_after =
+            if raw.limits.stall_after.is_some() { limits.stall_after } else { limits.run_deadline };
+        Some(addresses.map(|addresses| (addresses, RunLimits { stall_after, ..limits })).ok_or(Invalid))
+    }
+
     /// The addresses of `[clusters.NAME.saas]`; `path`: path of the cluster.
-    pub(super) fn saas(&mut self, at: &At<Saas>, limits: &Limits, path: &str) -> Option<Addresses> {
+    fn saas(&mut self, at: &At<Saas>, limits: &Limits, path: &str) -> Option<Addresses> {
         let raw = at.value();
         let before = self.errors();
         let (pauses, disks) =

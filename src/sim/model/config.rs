@@ -226,6 +226,11 @@ impl Config {
         lines.join("\n") + "\n"
     }
 
+    /// Credential that a daemon needs for this cluster: its name, which is its text too.
+    pub fn credential(&self) -> Option<&'static str> {
+        (self.storage == Storage::Saas).then_some(SAAS_SECRET)
+    }
+
     /// Generation name in Camunda 8 SaaS.
     pub fn generation(&self) -> String {
         format!("Camunda {}+gen1", self.version)
