@@ -1,6 +1,6 @@
 //! Kinds of backup parts (Zeebe, web apps, records, SaaS) behind one trait, `Part`.
 //!
-//! Owns the requests of a run for one kind of part, in one file. `upkeep::delete::location` has those for the parts of a
+//! Owns the requests for one kind of part, in one file. `upkeep::delete::location` has those for the snapshots of a
 //! finished run. Must not write to the journal, wait or retry.
 
 pub(crate) mod part;

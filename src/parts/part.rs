@@ -148,6 +148,15 @@ pub(crate) struct Unidentified {
     pub sentence: String,
 }
 
+/// The part of a finished run in the backup list of its component.
+pub(crate) trait ListedPart: Send + Sync {
+    /// Reads the state of the part.
+    fn see(&self, id: BackupId) -> BoxFuture<'_, Result<PartState, ClientError>>;
+
+    /// Requests its deletion, which may take effect later, or not at all.
+    fn delete(&self, id: BackupId) -> BoxFuture<'_, Result<(), ClientError>>;
+}
+
 /// One kind of part of a backup.
 pub(crate) trait Part: Send + Sync {
     /// Component that takes the part.
@@ -181,6 +190,12 @@ pub(crate) trait Part: Send + Sync {
 
     /// Requests deletion of this run's backup, to end it while it is in progress.
     fn delete<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>>;
+
+    /// The part of a finished run in the component's own list. `Ok(None)` if the list does not identify it; `Err` if the part
+    /// is of another cluster than the addresses now.
+    fn listed(&self, _run: &Run) -> Result<Option<Box<dyn ListedPart>>, String> {
+        Ok(None)
+    }
 
     /// Searches for backups that may be ours after a start without a response, if the component assigns ids itself.
     fn unidentified<'a>(&'a self, _run: &'a PartRun<'_>) -> BoxFuture<'a, Option<Unidentified>> {

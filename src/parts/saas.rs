@@ -8,9 +8,9 @@ use crate::camunda::{ClientError, ErrorKind, PartState, Progress, Saas};
 use crate::context::Spec;
 use crate::context::error::{StepError, refused};
 use crate::context::prepared::Prepared;
-use crate::domain::{Component, Family, Instant, PauseMode, Routes, SaasAddress};
+use crate::domain::{BackupId, Component, Family, Instant, PauseMode, Routes, SaasAddress};
 use crate::journal::{Event, FailureClass, Run, RunView, Step};
-use crate::parts::part::{Guard, Notes, Part, PartRun, Seen, StartError, Verdict};
+use crate::parts::part::{Guard, ListedPart, Notes, Part, PartRun, Seen, StartError, Verdict};
 use chrono::TimeDelta;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
@@ -117,6 +117,13 @@ impl Part for SaasPart {
         ready(Ok(())).boxed()
     }
 
+    /// The list has its own name of the backup.
+    fn listed(&self, run: &Run) -> Result<Option<Box<dyn ListedPart>>, String> {
+        let uuid = remains(run, self.saas.address())?;
+        Ok(uuid
+            .map(|uuid| -> Box<dyn ListedPart> { Box::new(ListedBackup { saas: self.saas.clone(), uuid }) }))
+    }
+
     fn guard_limit(&self) -> Duration {
         GUARD_LIMIT
     }
@@ -145,6 +152,22 @@ impl Part for SaasPart {
     /// sent.
     fn may_have_been_sent(&self, view: &RunView) -> bool {
         view.before.contains_key(&SAAS)
+    }
+}
+
+/// A backup in the list of Camunda 8 SaaS.
+struct ListedBackup {
+    saas: Saas,
+    uuid: String,
+}
+
+impl ListedPart for ListedBackup {
+    fn see(&self, _id: BackupId) -> BoxFuture<'_, Result<PartState, ClientError>> {
+        self.saas.see(&self.uuid).boxed()
+    }
+
+    fn delete(&self, _id: BackupId) -> BoxFuture<'_, Result<(), ClientError>> {
+        self.saas.delete(&self.uuid).boxed()
     }
 }
 
@@ -244,7 +267,7 @@ fn without_response(view: &RunView) -> bool {
 /// Uuid of the backup that a run left in the hosted cluster at `address`. `Ok(None)` for a backup whose uuid was never
 /// received: it cannot be told from others, and Camunda 8 SaaS prunes it. `Err` if the cluster name stands for another
 /// hosted cluster now.
-pub(crate) fn remains(run: &Run, address: &SaasAddress) -> Result<Option<String>, String> {
+fn remains(run: &Run, address: &SaasAddress) -> Result<Option<String>, String> {
     if is_of(run, address) {
         return Ok(uuid_of(&run.view));
     }

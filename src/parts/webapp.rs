@@ -3,10 +3,10 @@
 //! Owns the announced snapshot names of a web app. Must not know the differences between the APIs (`camunda::webapp`).
 
 use crate::camunda::snapshot::part_of;
-use crate::camunda::{ClientError, Part as OnePart, Progress, Search, SnapshotState, WebApp};
-use crate::domain::Component;
-use crate::journal::Event;
-use crate::parts::part::{Guard, Notes, Part, PartRun, Seen, StartError, Verdict};
+use crate::camunda::{ClientError, Part as OnePart, PartState, Progress, Search, SnapshotState, WebApp};
+use crate::domain::{BackupId, Component};
+use crate::journal::{Event, Run};
+use crate::parts::part::{Guard, ListedPart, Notes, Part, PartRun, Seen, StartError, Verdict};
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
 
@@ -70,6 +70,20 @@ impl Part for WebAppPart {
 
     fn delete<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Result<(), ClientError>> {
         self.app.delete(run.id).boxed()
+    }
+
+    fn listed(&self, _run: &Run) -> Result<Option<Box<dyn ListedPart>>, String> {
+        Ok(Some(Box::new(self.app.clone())))
+    }
+}
+
+impl ListedPart for WebApp {
+    fn see(&self, id: BackupId) -> BoxFuture<'_, Result<PartState, ClientError>> {
+        WebApp::see(self, id).boxed()
+    }
+
+    fn delete(&self, id: BackupId) -> BoxFuture<'_, Result<(), ClientError>> {
+        WebApp::delete(self, id).boxed()
     }
 }
 

@@ -3,11 +3,11 @@
 //! Owns the choice of the backup id and the verification of the partitions. Must not pause or resume exporting.
 
 use crate::camunda::checkpoints::OWN_IDS;
-use crate::camunda::{ClientError, Progress, Scheduled, Zeebe};
+use crate::camunda::{ClientError, PartState, Progress, Scheduled, Zeebe};
 use crate::context::error::StepError;
-use crate::domain::{Component, Version};
-use crate::journal::{Event, FailureClass, Step};
-use crate::parts::part::{Guard, Notes, Part, PartRun, Seen, StartError, Unidentified, Verdict};
+use crate::domain::{BackupId, Component, Version};
+use crate::journal::{Event, FailureClass, Run, Step};
+use crate::parts::part::{Guard, ListedPart, Notes, Part, PartRun, Seen, StartError, Unidentified, Verdict};
 use futures::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
 
@@ -44,8 +44,22 @@ impl Part for ZeebePart {
         self.zeebe.delete(run.id).boxed()
     }
 
+    fn listed(&self, _run: &Run) -> Result<Option<Box<dyn ListedPart>>, String> {
+        Ok(Some(Box::new(self.zeebe.clone())))
+    }
+
     fn unidentified<'a>(&'a self, run: &'a PartRun<'_>) -> BoxFuture<'a, Option<Unidentified>> {
         self.unreceived_ids(run).boxed()
+    }
+}
+
+impl ListedPart for Zeebe {
+    fn see(&self, id: BackupId) -> BoxFuture<'_, Result<PartState, ClientError>> {
+        Zeebe::see(self, id).boxed()
+    }
+
+    fn delete(&self, id: BackupId) -> BoxFuture<'_, Result<(), ClientError>> {
+        Zeebe::delete(self, id).boxed()
     }
 }
 

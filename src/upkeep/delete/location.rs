@@ -4,14 +4,13 @@
 //! Derives the locations from the requests in the journal of the run. Must not decide whether to delete.
 
 use crate::camunda::snapshot::state_of;
-use crate::camunda::{
-    ClientError, Part, PartState, Progress, Saas, Search, Snapshot, SnapshotState, WebApp, Zeebe, id_in_name,
-};
+use crate::camunda::{ClientError, Part, PartState, Progress, Search, Snapshot, SnapshotState, id_in_name};
 use crate::context::Clients;
 use crate::domain::OwnershipTag;
 use crate::domain::{Addresses, BackupId, Component};
 use crate::journal::{ComponentView, Run, Step};
-use crate::parts::saas;
+use crate::parts::part::ListedPart;
+use crate::parts::part_of;
 use crate::retention::ownership::RecordsShown;
 
 /// API or repository in which a component may hold parts of one backup.
@@ -22,13 +21,8 @@ pub(crate) struct Location {
 }
 
 enum Route {
-    Zeebe(Zeebe),
-    /// Backup list of Camunda 8 SaaS. `uuid` is the name of the backup in that list.
-    Saas {
-        saas: Saas,
-        uuid: String,
-    },
-    App(WebApp),
+    /// The component's own list.
+    Listed(Box<dyn ListedPart>),
     /// Snapshots of a web app, by the names that the app announced. They include parts that the app's API
     /// does not list.
     Named {
@@ -60,17 +54,14 @@ pub(crate) fn locations(
     clients: &Clients,
 ) -> Result<Vec<Location>, String> {
     let mut locations = Vec::new();
-    let order =
-        [Component::Zeebe, Component::Operate, Component::Tasklist, Component::History, Component::Optimize];
-    for component in order {
+    let others = Component::ALL.into_iter().filter(|c| !matches!(c, Component::Zeebe | Component::Records));
+    for component in std::iter::once(Component::Zeebe).chain(others) {
         let Some(view) = requested(run, component) else { continue };
         let before = locations.len();
-        match (component, clients.apps.get(&component)) {
-            (Component::Zeebe, _) => {
-                locations.push(Location { component, route: Route::Zeebe(clients.zeebe.clone()) });
-            }
-            (_, Some(app)) => locations.push(Location { component, route: Route::App(app.clone()) }),
-            (_, None) => {}
+        let part = part_of(component, addresses, clients);
+        if let Some(part) = &part {
+            locations
+                .extend(part.listed(run)?.map(|part| Location { component, route: Route::Listed(part) }));
         }
         let names = named_after(run.view.identified.unwrap_or(run.backup_id), &view.names);
         if let (Some(search), Some(repository), false) = (&clients.search, &view.repository, names.is_empty())
@@ -78,18 +69,9 @@ pub(crate) fn locations(
             let (search, repository) = (search.clone(), repository.clone());
             locations.push(Location { component, route: Route::Named { search, repository, names } });
         }
-        if locations.len() == before {
+        if part.is_none() && locations.len() == before {
             return Err(out_of_reach(component, run));
         }
-    }
-    if requested(run, Component::Saas).is_some() {
-        let (Some(saas), Some(address)) = (clients.saas.clone(), &addresses.saas) else {
-            return Err(out_of_reach(Component::Saas, run));
-        };
-        let uuid = saas::remains(run, address)?;
-        locations.extend(
-            uuid.map(|uuid| Location { component: Component::Saas, route: Route::Saas { saas, uuid } }),
-        );
     }
     if let Some(view) = requested(run, Component::Records) {
         let configured = addresses.search.as_ref().map(|s| s.repository.clone());
@@ -151,9 +133,7 @@ impl Location {
     pub(crate) async fn probe(&self, id: BackupId) -> Result<LocationState, ClientError> {
         let mut records = None;
         let seen = match &self.route {
-            Route::Zeebe(zeebe) => zeebe.see(id).await?,
-            Route::Saas { saas, uuid } => saas.see(uuid).await?,
-            Route::App(app) => app.see(id).await?,
+            Route::Listed(part) => part.see(id).await?,
             Route::Named { search, repository, names } => named(search, repository, names).await?,
             Route::Records { search, repository, name } => {
                 let snapshot = search.see_snapshot(repository, name).await?;
@@ -171,9 +151,7 @@ impl Location {
     /// at all, so the caller must probe again.
     pub(crate) async fn delete(&self, id: BackupId, seen: &PartState) -> Result<(), ClientError> {
         match &self.route {
-            Route::Zeebe(zeebe) => zeebe.delete(id).await,
-            Route::Saas { saas, uuid } => saas.delete(uuid).await,
-            Route::App(app) => app.delete(id).await,
+            Route::Listed(part) => part.delete(id).await,
             Route::Named { search, repository, .. } => {
                 for part in seen.progress().map(|p| p.parts.as_slice()).unwrap_or_default() {
                     search.delete_snapshot(repository, &part.name).await?;
