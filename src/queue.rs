@@ -5,11 +5,13 @@
 //! (`schedule`) or know the steps of a run (`plan`).
 
 mod addresses;
+pub(crate) mod deployment;
 mod manual;
 mod not_ready;
 mod recovery;
-mod saas_limit;
+mod saas;
 mod scheduled;
+mod self_managed;
 mod start;
 mod upkeep;
 mod waiting;
@@ -17,6 +19,7 @@ mod waiting;
 pub use manual::ManualError;
 
 use crate::backoff::Backoff;
+use crate::camunda::Saas;
 use crate::context::error::Stop;
 use crate::context::{Context, Spec};
 use crate::domain::{Addresses, Instant, RunId, instant_text};
@@ -26,6 +29,9 @@ use crate::pause::sweep::Sweeper;
 use crate::retention::RetentionRule;
 use crate::store::OccurrenceRow;
 use arc_swap::ArcSwap;
+use deployment::Deployment;
+use saas::SaasCluster;
+use self_managed::SelfManaged;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -95,6 +101,18 @@ pub const PAUSED_BY_OTHER: &str = "paused_by_other";
 const GONE: &str = "the cluster was taken out of the config";
 /// Skip reason of an occurrence whose schedule no longer applies to the cluster.
 const UNSCHEDULED: &str = "its schedule was taken out of the config, disabled or no longer names the cluster";
+
+/// The operations on a cluster of the kind that its addresses describe.
+pub(crate) fn deployment_of<'a>(
+    context: &'a Context,
+    cluster: &'a str,
+    spec: &'a Spec,
+) -> Box<dyn Deployment + 'a> {
+    match Saas::of(&spec.addresses, &context.transport) {
+        Some(saas) => Box::new(SaasCluster { context, cluster, spec, saas }),
+        None => Box::new(SelfManaged { context, cluster, spec }),
+    }
+}
 
 impl Queue {
     /// An empty queue that executes at most `max_parallel` runs at once.

@@ -9,24 +9,21 @@ use crate::backup::preconditions::{
     refuse_unprocessed,
 };
 use crate::camunda::id_in_name;
-use crate::camunda::{ClientError, ErrorKind, Exporters, Saas, probe};
+use crate::camunda::{ClientError, ErrorKind, Exporters, probe};
 use crate::context::error::StepError;
 use crate::context::error::refused;
 use crate::context::prepared::Prepared;
 use crate::context::{Clients, Context, Spec};
 use crate::domain::{Addresses, Component, Family, instant_text};
 use crate::journal::FailureClass;
-use crate::parts::{no_index, saas};
+use crate::parts::no_index;
 use crate::pause::disk_space;
 use crate::pause::forecast::Forecast;
 use std::sync::Arc;
 
-/// Reads all facts that a run of this cluster needs, and checks its preconditions. A transient error means
-/// that the cluster is not ready.
+/// Reads all facts that a run of this self-managed cluster needs, and checks its preconditions. A transient
+/// error means that the cluster is not ready.
 pub async fn prepare(context: &Context, cluster: &str, spec: &Spec) -> Result<Prepared, StepError> {
-    if let Some(saas) = Saas::of(&spec.addresses, &context.transport) {
-        return saas::prepare(&saas).await;
-    }
     let capabilities = probe(&spec.addresses, spec.version.as_deref(), &context.transport)
         .await
         .map_err(|error| refused("the cluster could not be examined", &error))?;
@@ -134,14 +131,18 @@ pub async fn exporters(context: &Context, spec: &Spec) -> Result<Exporters, Clie
     Clients::new(&spec.addresses, &context.transport).zeebe.exporters().await
 }
 
-/// Probes a cluster again after one of its components rejected our credentials, and checks that all
-/// credentials can be read. The transport stores both results for health.
-pub async fn probe_rejected_logins(context: &Context, spec: &Spec) {
+/// Checks that all credentials of a cluster can be read. The transport stores the result for health.
+pub(crate) async fn check_credentials(context: &Context, spec: &Spec) {
     for (component, access) in &spec.addresses.access {
         context.transport.examine(component, Arc::new(access.clone())).await;
     }
-    // Skip Camunda 8 SaaS: each periodic probe of such a cluster sends a request with its credentials anyway.
-    if spec.addresses.saas.is_some() || context.transport.rejections(&spec.addresses).is_empty() {
+}
+
+/// Probes a cluster again after one of its components rejected our credentials, and checks that all
+/// credentials can be read. The transport stores both results for health.
+pub async fn probe_rejected_logins(context: &Context, spec: &Spec) {
+    check_credentials(context, spec).await;
+    if context.transport.rejections(&spec.addresses).is_empty() {
         return;
     }
     let found = probe(&spec.addresses, spec.version.as_deref(), &context.transport).await;

@@ -8,11 +8,11 @@ use crate::api::{Act, AdoptReport, Cancelled, Control, Live, Refusal, RefusalKin
 use crate::backup::prepare;
 use crate::camunda::{ExportingState, Zeebe};
 use crate::clock::within;
-use crate::domain::{BackupId, BackupState, Family, RunId};
+use crate::domain::{BackupId, BackupState, RunId};
 use crate::journal::{FailureClass, Run, RunStatus, RunView};
 use crate::lock::lock;
 use crate::pause::OperatorResume;
-use crate::queue::ManualError;
+use crate::queue::{ManualError, deployment_of};
 use crate::store::{
     BackupFilter, ClustersToResume, PendingResume, StoreError, UnconfirmedResumes, retried_by_daemon,
     unconfirmed,
@@ -22,6 +22,10 @@ use std::time::Duration;
 
 fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind, message: message.into(), retry_after_seconds: None }
+}
+
+pub(super) fn refused(message: String) -> Refusal {
+    refusal(RefusalKind::Refused, message)
 }
 
 impl From<StoreError> for Refusal {
@@ -126,8 +130,7 @@ impl Daemon {
 /// Result text for a cancelled run. Mentions the resume only if the run had paused exporting.
 fn cancelled(cluster: &str, run: Option<&Run>) -> String {
     let view = run.map(|run| &run.view);
-    let requested =
-        |view: &RunView| view.components.values().any(|component| component.requested_at.is_some());
+    let requested = |view: &RunView| view.part_of_provider().is_some_and(|part| part.requested_at.is_some());
     match view {
         Some(view) if view.status == RunStatus::Completed && view.pause.intended_at.is_some() => {
             format!("the run of {cluster} had only its resume left, and completed")
@@ -138,7 +141,7 @@ fn cancelled(cluster: &str, run: Option<&Run>) -> String {
         Some(view) if view.pause.intended_at.is_some() => {
             format!("the run of {cluster} is cancelled and exporting is resumed")
         }
-        Some(view) if view.family == Some(Family::Saas) && requested(view) => {
+        Some(view) if requested(view) => {
             format!(
                 "the run of {cluster} is cancelled. Camunda completes the backup that it has started, see Console"
             )
@@ -296,15 +299,8 @@ impl Control for Daemon {
                 return self.resume_ours(&cluster, &still_pending, wait).await;
             }
             let settings = self.known(&cluster)?;
-            if settings.addresses.saas.is_some() {
-                return Err(refusal(
-                    RefusalKind::Refused,
-                    format!(
-                        "Camunda 8 SaaS pauses and resumes exporting of {cluster} itself: there is nothing to resume"
-                    ),
-                ));
-            }
             let spec = apply::spec(&settings);
+            deployment_of(&self.context, &cluster, &spec).may_resume().map_err(refused)?;
             let zeebe = Zeebe::new(&spec.addresses, &self.context.transport);
             let requested =
                 within(&*self.context.clock, wait, OperatorResume::confirmed().send(&zeebe)).await;
@@ -334,15 +330,9 @@ impl Control for Daemon {
     fn adopt(&self, cluster: String) -> Act<'_, AdoptReport> {
         Box::pin(async move {
             let settings = self.known(&cluster)?;
-            if settings.addresses.saas.is_some() {
-                return Err(refusal(
-                    RefusalKind::Refused,
-                    format!(
-                        "{cluster} is a Camunda 8 SaaS cluster, whose backups have no ownership tags: there is nothing to adopt. Console shows all its backups"
-                    ),
-                ));
-            }
-            adopt::adopt(&self.context, &cluster, &apply::spec(&settings))
+            let spec = apply::spec(&settings);
+            deployment_of(&self.context, &cluster, &spec).may_adopt().map_err(refused)?;
+            adopt::adopt(&self.context, &cluster, &spec)
                 .await
                 .map_err(|error| refusal(RefusalKind::Unreachable, error))
         })

@@ -3,12 +3,14 @@
 //! Owns the checks before the request. Must not touch a self-managed cluster, which is restored manually
 //! (docs/restore.md).
 
+use super::control::refused;
 use super::{Daemon, apply};
 use crate::api::{Refusal, RefusalKind};
 use crate::camunda::saas::Restoring;
 use crate::camunda::{ClientError, ErrorKind, Saas};
 use crate::domain::{BackupId, BackupState};
 use crate::parts::saas;
+use crate::queue::deployment_of;
 
 impl Daemon {
     /// Requests the restore of `cluster` to backup `id`. The cluster must have no other operation.
@@ -52,11 +54,7 @@ impl Daemon {
 
     async fn hosted_backup(&self, cluster: &str, id: BackupId) -> Result<(Saas, String), Refusal> {
         let spec = apply::spec(&self.known(cluster)?);
-        let Some(saas) = Saas::of(&spec.addresses, &self.context.transport) else {
-            return Err(refused(format!(
-                "cluster {cluster} is self-managed and is restored manually. Follow docs/restore.md; `--json show {id}` lists the snapshots"
-            )));
-        };
+        let saas = deployment_of(&self.context, cluster, &spec).restorer(id).map_err(refused)?;
         let backup = self.context.store.backup(cluster.to_owned(), id).await?.ok_or_else(|| Refusal {
             kind: RefusalKind::NotFound,
             message: format!("cluster {cluster} has no backup {id}. `list {cluster}` shows its backups"),
@@ -67,20 +65,14 @@ impl Daemon {
             let state = backup.state.name();
             refused(format!("backup {id} of {cluster} is {state}. Only a completed backup can be restored"))
         })?;
-        let stands_for = spec.addresses.saas.map(|address| address.cluster_id);
-        if let (Some(of), Some(now)) = (saas::cluster_id_of(&backup.run), stands_for)
-            && of != now
-        {
+        let now = &saas.address().cluster_id;
+        if let Some(of) = saas::cluster_id_of(&backup.run).filter(|of| of != now) {
             return Err(refused(format!(
                 "backup {id} belongs to the Camunda 8 SaaS cluster {of}, but {cluster} now has cluster_id {now}. Restore the old `cluster_id` in the config, or restore the backup in Console"
             )));
         }
         Ok((saas, uuid))
     }
-}
-
-fn refused(message: String) -> Refusal {
-    Refusal { kind: RefusalKind::Refused, message, retry_after_seconds: None }
 }
 
 fn without_response(error: &ClientError, message: String) -> Refusal {

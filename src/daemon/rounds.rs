@@ -7,14 +7,13 @@
 use super::Daemon;
 use super::watch::Change;
 use crate::api::{Control, LiveCluster, ProbeError, facts, shapes};
-use crate::backup::prepare;
-use crate::camunda::{ExportingState, Saas};
+use crate::camunda::ExportingState;
 use crate::clock::within;
 use crate::config::{ClusterConfig, Config};
 use crate::domain::{BackupState, Exporting};
 use crate::lock::lock;
-use crate::parts::saas;
 use crate::pause::reminders::{Reminder, reminders};
+use crate::queue::deployment_of;
 use crate::store::{BackupFilter, ClustersToResume, PendingResume};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -155,21 +154,9 @@ impl Daemon {
         let name = &cluster.name;
         let spec = super::apply::spec(cluster);
         let before = self.queue.running(name).is_some();
-        prepare::probe_rejected_logins(&self.context, &spec).await;
-        let hosted = match Saas::of(&spec.addresses, &self.context.transport) {
-            Some(saas) => Some(saas::not_ready_reason(&saas).await),
-            None => None,
-        };
-        let probed = match hosted {
-            // Camunda 8 SaaS does not report the state of exporting.
-            Some(Ok(None)) => Ok(ExportingState::Unknown),
-            Some(Ok(Some(reason))) => Err(ProbeError::Unreachable(reason)),
-            Some(Err(error)) => Err(error.into()),
-            None => prepare::exporters(&self.context, &spec)
-                .await
-                .map(|exporters| exporters.state())
-                .map_err(ProbeError::from),
-        };
+        let deployment = deployment_of(&self.context, name, &spec);
+        deployment.probe_rejected_logins().await;
+        let probed = deployment.exporting().await.map_err(ProbeError::from);
         let ours = is_pending || before || self.queue.running(name).is_some();
         let at = Some(self.context.clock.now());
         let mut probe = match probed {

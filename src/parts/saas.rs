@@ -1,7 +1,7 @@
 //! The one part of a cluster in Camunda 8 SaaS: the provider takes, keeps and prunes the backup as a whole.
 //!
 //! Owns how a backup of ours is identified in the provider's list. Pauses nothing. Must not decide when a backup may be
-//! requested (`queue::saas_limit`) or which records are kept (`upkeep::saas_sync`).
+//! requested (`queue::saas`) or which records are kept (`upkeep::saas_sync`).
 
 use crate::camunda::saas::{Hosting, too_old};
 use crate::camunda::{ClientError, ErrorKind, PartState, Progress, Saas};

@@ -2,13 +2,12 @@
 //!
 //! The caller gets the reason at once if the operation cannot begin. Must not wait for another run.
 
-use crate::backup::prepare;
 use crate::context::error::{StepError, Stop};
 use crate::context::prepared::Prepared;
 use crate::domain::{RetentionGroup, RunId, Trigger};
 use crate::journal::Run;
 use crate::queue::not_ready::NotReady;
-use crate::queue::{Busy, ClusterSettings, Queue};
+use crate::queue::{Busy, ClusterSettings, Queue, deployment_of};
 use crate::store::StoreError;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -110,7 +109,7 @@ impl Queue {
         if let Some(NotReady { reason, .. }) = self.not_ready(cluster, &settings.spec).await? {
             return Err(ManualError::NotReady { cluster: cluster.to_owned(), reason });
         }
-        let prepared = prepare::prepare(&self.context, cluster, &settings.spec).await;
+        let prepared = deployment_of(&self.context, cluster, &settings.spec).prepare().await;
         let mut new = self.new_run(
             cluster,
             settings,

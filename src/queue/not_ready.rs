@@ -3,12 +3,10 @@
 //!
 //! Must not start a run (`scheduled`, `manual`).
 
-use crate::backup::prepare;
 use crate::context::Spec;
 use crate::domain::Instant;
-use crate::queue::saas_limit;
 use crate::queue::waiting::Waiting;
-use crate::queue::{PAUSED_BY_OTHER, Queue, RESUME_PENDING};
+use crate::queue::{Queue, RESUME_PENDING, deployment_of};
 use crate::store::{ClustersToResume, OccurrenceRow, StoreError};
 use chrono::TimeDelta;
 
@@ -65,23 +63,7 @@ impl Queue {
         if let Some(reason) = self.reserve_addresses(cluster, spec) {
             return Ok(Some(NotReady { reason, over: Some(Over::Soon) }));
         }
-        if let Some(address) = &spec.addresses.saas {
-            let limit = saas_limit::rate_limit(&self.context, cluster, spec, address).await?;
-            return Ok(limit.map(|(at, reason)| NotReady { reason, over: Some(Over::At(at)) }));
-        }
-        // A cluster with a relational database is backed up without a pause, so a foreign pause does not
-        // prevent its backup.
-        if spec.addresses.search.is_none() {
-            return Ok(None);
-        }
-        // If the exporter state cannot be read, the run may start. The run then fails with the reason.
-        let Ok(exporters) = prepare::exporters(&self.context, spec).await else { return Ok(None) };
-        if !exporters.any_paused() {
-            return Ok(None);
-        }
-        let phases = exporters.describe();
-        tracing::error!(event = "exporting.paused_by_other", cluster, reason = phases);
-        until_mended(format!("{PAUSED_BY_OTHER}: {phases}; our resume would end someone else's pause"))
+        deployment_of(&self.context, cluster, spec).not_ready().await
     }
 
     /// Lets occurrences wait for the end of a transient reason, until their `start_within` is over. Skips all

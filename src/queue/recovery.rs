@@ -3,7 +3,6 @@
 //! Collects the facts, calls `backup::recovery_decision::decide`, and carries out its decision. Pending resumes without
 //! an unfinished run go to the sweeper.
 
-use crate::backup::prepare;
 use crate::backup::recovery_decision::{Known, Recovery, decide};
 use crate::camunda::{Exporters, ExportingState};
 use crate::clock::within;
@@ -17,7 +16,7 @@ use crate::domain::{PauseMode, RunId};
 use crate::journal::{Entry, Event, FailureClass, Outcome, Run};
 use crate::pause::verify;
 use crate::plan::{Plan, PlanInput, plan};
-use crate::queue::{Busy, Queue};
+use crate::queue::{Busy, Queue, deployment_of};
 use crate::store::{PendingResume, StoreError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -122,7 +121,7 @@ impl Queue {
         tracing::warn!(event = "run.recovered", %run_id, cluster, backup_id = run.backup_id.get(), outcome = how,
             reason = failed.as_ref().map(|e| e.reason.clone()));
         if recovery == Recovery::Start {
-            let prepared = prepare::prepare(&self.context, &cluster, &spec).await;
+            let prepared = deployment_of(&self.context, &cluster, &spec).prepare().await;
             return self.carry_out(&cluster, run, spec, prepared, stop).await;
         }
         let plan = plan_of(&run, &spec);

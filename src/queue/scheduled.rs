@@ -3,13 +3,12 @@
 //! An occurrence that cannot start yet returns to the queue. Runs of an earlier process are started in
 //! `recovery`, and manual runs in `manual`.
 
-use crate::backup::prepare;
 use crate::clock::within;
 use crate::context::error::{StepError, Stop};
 use crate::domain::{RetentionGroup, Trigger, instant_text};
 use crate::queue::not_ready::{NotReady, Over};
 use crate::queue::waiting::Waiting;
-use crate::queue::{GONE, Queue, UNSCHEDULED};
+use crate::queue::{GONE, Queue, UNSCHEDULED, deployment_of};
 use crate::store::{OccurrenceOutcome, OccurrenceRow, StoreError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -43,7 +42,7 @@ impl Queue {
             Ok(Some(not_ready)) => return self.wait_or_skip(cluster, due, not_ready).await,
             Err(error) => return self.wait_again(cluster, due, &error).await,
         }
-        let prepared = prepare::prepare(&self.context, cluster, &settings.spec).await;
+        let prepared = deployment_of(&self.context, cluster, &settings.spec).prepare().await;
         let requested = stop.borrow().clone();
         match requested {
             Stop::None => {}

@@ -3,10 +3,9 @@
 
 use crate::context::Spec;
 use crate::domain::BackupState;
-use crate::queue::Queue;
+use crate::queue::{Queue, deployment_of};
 use crate::store::BackupFilter;
 use crate::upkeep::delete;
-use crate::upkeep::retention_pass;
 use tokio_util::sync::CancellationToken;
 
 impl Queue {
@@ -18,7 +17,8 @@ impl Queue {
                 if !self.reserve_for_deletion(cluster, &settings.spec.addresses) {
                     return;
                 }
-                retention_pass::retain(&self.context, cluster, &settings.rules, &settings.spec, yield_now)
+                deployment_of(&self.context, cluster, &settings.spec)
+                    .retain(&settings.rules, yield_now)
                     .await;
             }
             None => self.delete_orphans(cluster, yield_now).await,

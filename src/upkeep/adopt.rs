@@ -97,9 +97,6 @@ pub async fn adopt(context: &Context, cluster: &str, spec: &Spec) -> Result<Adop
 /// ours, or an id above the stored largest id that no foreign tag explains. Logs a warning if a second
 /// instance backs up the cluster.
 pub async fn detect_behind(context: &Context, cluster: &str, spec: &Spec) -> Result<Option<String>, String> {
-    if spec.addresses.saas.is_some() {
-        return Ok(None);
-    }
     let spec = &located(context, spec).await?;
     let survey = survey(context, spec).await?;
     for instance in other_instances(context, cluster, &survey) {

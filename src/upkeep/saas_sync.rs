@@ -6,12 +6,13 @@
 
 use crate::camunda::{ClientError, Saas};
 use crate::clock::within;
-use crate::context::Context;
-use crate::domain::{BackupState, Component, SaasAddress};
+use crate::context::{Context, Spec};
+use crate::domain::BackupState;
 use crate::journal::{Run, RunStatus};
 use crate::parts::saas;
 use crate::retention::{Decision, RetentionRule, Verdict, decide};
 use crate::store::{Backup, StoreError};
+use crate::upkeep::deletions::{self, RetainReport, carry_out, delete, stopped};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -27,16 +28,60 @@ const ELSEWHERE: &str = "its parts date from before the move to Camunda 8 SaaS a
 /// Reason to keep backups that Camunda 8 SaaS manages.
 const PROVIDER: &str = "Camunda 8 SaaS keeps and prunes these backups itself";
 
-/// Marks backups that left the list as missing, and decides about the others. The second value is the error
-/// if the list could not be read.
+/// Runs one retention pass. Work that an error or a due run leaves over is done by the next pass.
 pub(crate) async fn retain(
     context: &Context,
+    cluster: &str,
+    rules: &[RetentionRule],
+    spec: &Spec,
     saas: &Saas,
-    address: &SaasAddress,
+    yield_now: CancellationToken,
+) -> RetainReport {
+    let mut report = RetainReport::default();
+    let result = pass(context, cluster, rules, spec, saas, &yield_now, &mut report).await;
+    report.ended(cluster, result)
+}
+
+async fn pass(
+    context: &Context,
+    cluster: &str,
+    rules: &[RetentionRule],
+    spec: &Spec,
+    saas: &Saas,
+    yield_now: &CancellationToken,
+    report: &mut RetainReport,
+) -> Result<(), StoreError> {
+    report.stopped = stopped(context, cluster).await?;
+    let backups = deletions::backups(context, cluster).await?;
+    if let Some(reason) = restoring(context, saas, &backups).await {
+        report.trouble = Some(format!("nothing is deleted now: {reason}"));
+        return Ok(());
+    }
+    // Carry out the requested deletions first. The search for missing backups is slow, and due runs might
+    // interrupt every pass before it ends.
+    carry_out(context, cluster, spec, yield_now, report).await?;
+    if report.yielded {
+        return Ok(());
+    }
+    let backups = deletions::backups(context, cluster).await?;
+    let (decisions, trouble) = compare(context, saas, rules, &backups, yield_now).await?;
+    (report.decisions, report.trouble) = (decisions, trouble);
+    if report.decisions.iter().all(|decision| decision.verdict != Verdict::Delete) {
+        return Ok(());
+    }
+    delete(context, cluster, spec, yield_now, report).await
+}
+
+/// Marks backups that left the list as missing, and decides about the others. The second value is the error
+/// if the list could not be read.
+async fn compare(
+    context: &Context,
+    saas: &Saas,
     rules: &[RetentionRule],
     backups: &[Backup],
     yield_now: &CancellationToken,
 ) -> Result<(Vec<Decision>, Option<String>), StoreError> {
+    let address = saas.address();
     // Compare only the backups of this Camunda 8 SaaS cluster: its list does not contain the backups of
     // another cluster.
     let of_it = |backup: &&Backup| saas::is_of(&backup.run, address);
@@ -73,7 +118,7 @@ fn keep(decisions: &mut [Decision], backups: &[Backup], which: fn(&Backup) -> bo
 
 /// Whether the backup has parts from before the move to Camunda 8 SaaS. Their old addresses cannot be probed.
 fn elsewhere(backup: &Backup) -> bool {
-    backup.run.view.components.keys().any(|component| *component != Component::Saas)
+    backup.run.view.components.keys().any(|component| component.taken_by_provider().is_none())
 }
 
 /// Whether Camunda 8 SaaS has, or may have, a part of the backup.
@@ -125,12 +170,8 @@ async fn note(context: &Context, gone: &[&Backup]) -> Result<(), StoreError> {
 
 /// Returns the reason if Camunda 8 SaaS is restoring the cluster: no backup and no deletion may begin then.
 /// `None` if the restores cannot be read in time, because Camunda 8 SaaS rejects conflicting requests itself.
-pub(crate) async fn restoring(
-    context: &Context,
-    client: &Saas,
-    address: &SaasAddress,
-    backups: &[Backup],
-) -> Option<String> {
+pub(crate) async fn restoring(context: &Context, client: &Saas, backups: &[Backup]) -> Option<String> {
+    let address = client.address();
     // Include backups whose deletion is requested: the cluster may be restored from such a backup.
     let there = |backup: &&Backup| matches!(backup.state, BackupState::Completed | BackupState::Deleting);
     let of_it =
