@@ -3,7 +3,6 @@
 //! Owns the end of a rejection: the rejected call (or, for a rejected login, any call) must succeed first.
 //! Must not judge the severity (`api::health`).
 
-use crate::camunda::saas::is_about;
 use crate::domain::{Access, Addresses, Instant};
 use crate::lock::lock;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -140,6 +139,13 @@ impl Rejections {
         found.sort_by(|a, b| (a.since, &a.why).cmp(&(b.since, &b.why)));
         found
     }
+}
+
+/// Whether a rejection concerns this cluster. The SaaS API is shared by all clusters; the path contains the
+/// cluster id.
+fn is_about(addresses: &Addresses, call: Option<&String>) -> bool {
+    let id = addresses.profile().id_in_path;
+    id.zip(call).is_none_or(|(id, call)| call.contains(id))
 }
 
 /// The call as a key: without its query, and with `*` for each path segment that contains a backup id.

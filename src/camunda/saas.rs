@@ -240,13 +240,6 @@ impl Hosting {
     }
 }
 
-/// Whether a call to a component of these addresses concerns this cluster. The API is shared by all clusters; the path
-/// contains the cluster id.
-pub(crate) fn is_about(addresses: &Addresses, call: Option<&String>) -> bool {
-    let id = addresses.saas.as_ref().map(|saas| &saas.cluster_id);
-    id.zip(call).is_none_or(|(id, call)| call.contains(id.as_str()))
-}
-
 fn unknown_cluster(response: &ParsedResponse) -> ClientError {
     let hint = "this client's organization has no such cluster: correct `cluster_id` or `api`, or create the client in the organization that has the cluster";
     response.error(ErrorKind::Missing, response.sentence(response.complaint().as_deref(), Some(hint)))

@@ -15,6 +15,8 @@ pub struct Profile<'a> {
     pub id: &'a str,
     /// Management URL of the brokers; `None` if only the provider reaches them.
     pub management: Option<&'a str>,
+    /// Id in the path of each call to an API that several clusters share; `None` for an API of this cluster alone.
+    pub id_in_path: Option<&'a str>,
     /// Family and components; `None` if the version of the cluster decides.
     pub procedure: Option<(Family, &'static [Component])>,
 }
@@ -28,6 +30,7 @@ impl Addresses {
                 key: "`cluster_id`",
                 id: &saas.cluster_id,
                 management: None,
+                id_in_path: Some(&saas.cluster_id),
                 procedure: Some((Family::Saas, &[Component::Saas])),
             },
             None => Profile {
@@ -35,6 +38,7 @@ impl Addresses {
                 key: "`zeebe` URL",
                 id: &self.zeebe,
                 management: Some(&self.zeebe),
+                id_in_path: None,
                 procedure: None,
             },
         }
