@@ -121,4 +121,20 @@ mod tests {
         let pending_resumes = [pending_resume(pending)];
         assert_eq!(ClustersToResume::by(&pending_resumes).to(name, &requested), ours.then_some("orders"));
     }
+    #[rstest]
+    #[case::one_id("5cd2e4e1", "5cd2e4e1", true)]
+    #[case::two_ids("5cd2e4e1", "0b5a9a8c", false)]
+    fn saas_clusters_are_compared_by_their_id(#[case] one: &str, #[case] other: &str, #[case] same: bool) {
+        let hosted = |cluster_id: &str| Addresses {
+            saas: Some(SaasAddress {
+                api: "https://api".into(),
+                cluster_id: cluster_id.into(),
+                min_interval: std::time::Duration::from_mins(15),
+                max_backups: 3,
+            }),
+            ..Addresses::default()
+        };
+        assert_eq!(is_same_cluster(&hosted(one), &hosted(other)), same);
+        assert!(!is_same_cluster(&hosted(one), &at("http://a")));
+    }
 }
