@@ -71,7 +71,7 @@ pub fn retried_by_daemon(cluster: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Access, RunId};
+    use crate::domain::{Access, RunId, SaasAddress};
     use rstest::rstest;
 
     fn at(zeebe: &str) -> Addresses {
@@ -121,6 +121,7 @@ mod tests {
         let pending_resumes = [pending_resume(pending)];
         assert_eq!(ClustersToResume::by(&pending_resumes).to(name, &requested), ours.then_some("orders"));
     }
+
     #[rstest]
     #[case::one_id("5cd2e4e1", "5cd2e4e1", true)]
     #[case::two_ids("5cd2e4e1", "0b5a9a8c", false)]
